@@ -1,0 +1,1 @@
+"""What is said to: a name becomes local files, files become a model with hooks. The only home of transformers and transformer-lens."""

@@ -1,0 +1,163 @@
+"""The folder where converted weights are kept, and what keeps it trustworthy.
+
+Converting a model takes long enough that it should happen once, and is long enough to be killed half-way or started
+twice. So a converted model is built in a folder beside its final place, under a lock, and moved there in one step with a
+record of every file's sha256. A folder whose files do not match its record is never used: it is built anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import filelock
+import platformdirs
+
+from selfrep.errors import SelfrepError
+
+RECORD = "selfrep.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a converted folder holds. `files` maps each file's name to its sha256."""
+
+    name: str
+    source_sha256: str
+    weights_sha256: str
+    files: dict[str, str]
+    versions: dict[str, str]
+
+
+def cache_folder() -> Path:
+    """Where selfrep keeps converted models: `$SELFREP_CACHE`, else the user's cache folder of the operating system."""
+    chosen = os.environ.get("SELFREP_CACHE")
+    return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_cache_path("selfrep", appauthor=False)
+
+
+def models_folder() -> Path:
+    """Converted models, one folder each, named by the start of their source's sha256."""
+    return cache_folder() / "models"
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file, remembered until its size or modification time changes, so that gigabytes are read once."""
+    real = path.resolve()
+    stat = real.stat()
+    stamp = [stat.st_size, stat.st_mtime_ns]
+    memo = cache_folder() / "digests" / (hashlib.sha256(str(real).encode()).hexdigest()[:32] + ".json")
+    known = _read_json(memo)
+    if isinstance(known, dict) and known.get("stamp") == stamp and isinstance(known.get("sha256"), str):
+        return str(known["sha256"])
+    digest = read_sha256(real)
+    # A memory aid only: on a read-only disk the file is simply read again next time.
+    with contextlib.suppress(OSError):
+        write_json(memo, {"path": str(real), "stamp": stamp, "sha256": digest})
+    return digest
+
+
+def read_sha256(path: Path) -> str:
+    """sha256 of a file, read now, in bounded memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of a converted folder; None where there is none, or none that can be read."""
+    fields = _read_json(folder / RECORD)
+    try:
+        return Record(**fields) if isinstance(fields, dict) else None
+    except TypeError:  # written by another version, or by somebody else
+        return None
+
+
+def damaged_files(folder: Path, record: Record) -> list[str]:
+    """Names of the files that are missing, or differ from the record."""
+    return [
+        name
+        for name, digest in sorted(record.files.items())
+        if not (folder / name).is_file() or file_sha256(folder / name) != digest
+    ]
+
+
+def intact(folder: Path) -> bool:
+    """Whether a converted folder is complete and unchanged since it was written."""
+    record = read_record(folder)
+    return record is not None and not damaged_files(folder, record)
+
+
+def build_once(key: str, build: Callable[[Path], Record]) -> Path:
+    """The intact folder `key`, made by `build(empty_folder)` if there is none.
+
+    Safe when several processes ask at once (one builds, the others wait and use its result), and when one is killed:
+    what it left is removed by the next. Raises SelfrepError when the cache folder cannot be written.
+    """
+    final = models_folder() / key
+    if intact(final):
+        return final
+    with _explained(), _lock(key):
+        if intact(final):  # another process built it while this one waited
+            return final
+        for leftover in models_folder().glob(f".{key}.*"):  # the lock is ours, so whoever made these is gone
+            shutil.rmtree(leftover)
+        shutil.rmtree(final, ignore_errors=True)
+        partial = models_folder() / f".{key}.{os.getpid()}"
+        partial.mkdir()
+        try:
+            record = build(partial)
+            write_json(partial / RECORD, asdict(record))
+            os.replace(partial, final)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    return final
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _lock(key: str) -> Iterator[None]:
+    # The system drops a file lock with the process that holds it, so a killed run blocks nobody.
+    locks = cache_folder() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    models_folder().mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(locks / f"{key}.lock"):
+        yield
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SelfrepError(
+            f"The model cache must be a folder that can be written, with room for the converted weights; "
+            f"{cache_folder()} gave: {error}. Free some space, or set SELFREP_CACHE to another folder."
+        ) from error
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # absent, or cut short: the same as unknown
+        return None
