@@ -1,0 +1,153 @@
+"""What the model is asked.
+
+An item is a question, the beginning of the answer (the prefill), and two sets of words that could come next. The log
+odds between the two sets, right there, is how the model takes sides; the prefill makes the sides comparable, and keeps
+the reading clear of yes/no and of the order of options.
+
+*In character*, an item asks the speaker about itself; as a *spectator*, the model is asked what produces the text,
+whoever is being played. The two are never averaged.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from selfrep.prompts import yaml_errors
+from selfrep.prompts.catalogue import Catalogue
+from selfrep.prompts.personas import check_name
+from selfrep.prompts.yaml_errors import Entry
+
+Perspective = Literal["in_character", "spectator"]
+
+
+class Item(Entry):
+    """One question of the battery.
+
+    Fields:
+        name: the key by which studies and results call it.
+        question: what the user says.
+        prefill: how the assistant's answer begins; without a space at its end (the answers carry it).
+        answers: exactly two sides, in order, each with the texts that may come next, e.g. {ai: [" computer"], human:
+            [" man"]}.
+            The log odds are those of the first side against the second. Each answer must be one token, which only a
+            tokenizer can tell: `selfrep.prompts.render.answer_ids` checks that.
+        perspective: in_character or spectator.
+        truth_change: a sentence that really would change the right answer, as a positive control of the item.
+
+    Raises SelfrepError, listing every mistake, for bad values.
+    """
+
+    name: str
+    question: str
+    prefill: str
+    answers: dict[str, tuple[str, ...]]
+    perspective: Perspective
+    truth_change: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        return check_name(name)
+
+    @field_validator("question")
+    @classmethod
+    def _question(cls, question: str) -> str:
+        if not question.strip():
+            raise ValueError("is empty; write what the user says")
+        return question.strip()
+
+    @field_validator("prefill")
+    @classmethod
+    def _prefill(cls, prefill: str) -> str:
+        if prefill != prefill.rstrip():
+            raise ValueError(f"must not end with a space (each answer begins with it), got {prefill!r}")
+        return prefill
+
+    @field_validator("answers")
+    @classmethod
+    def _answers(cls, answers: dict[str, tuple[str, ...]], info: ValidationInfo) -> dict[str, tuple[str, ...]]:
+        if len(answers) != 2:
+            raise ValueError(
+                f"must have exactly two sides, e.g. ai and human, got {len(answers)}: {', '.join(answers) or 'none'}"
+            )
+        for side, texts in answers.items():
+            if not texts:
+                raise ValueError(f"side {side!r} is empty; give at least one answer")
+            for text in texts:
+                _check_answer(text, side, info.data.get("prefill", ""))
+        both = [text for texts in answers.values() for text in texts]
+        repeated = next((text for text in both if both.count(text) > 1), None)
+        if repeated is not None:
+            raise ValueError(f"{repeated!r} is there twice; each answer may stand once, on one side")
+        return answers
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """The names of the two sides, in order."""
+        first, second = self.answers
+        return first, second
+
+    @property
+    def answer_sets(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The answers of the first and of the second side."""
+        first, second = self.answers.values()
+        return first, second
+
+
+def _check_answer(text: str, side: str, prefill: str) -> None:
+    if not text.strip():
+        raise ValueError(f"side {side!r} has an answer without text, {text!r}; write a word or remove it")
+    # "I am a" + "robot" would be read as "arobot": a slip of the pen in every case but an odd one.
+    if prefill[-1:].isalpha() and text[0].isalpha() and (prefill[-1] + text[0]).isascii():
+        raise ValueError(
+            f"{text!r} would run into the prefill ({(prefill + text)[-20:]!r}); begin it with a space: {' ' + text!r}"
+        )
+
+
+class Battery(Catalogue[Item]):
+    """Items by name, in order. `ours | theirs` joins two batteries."""
+
+    noun: ClassVar[str] = "item"
+
+    def in_character(self) -> Battery:
+        """The items that ask the speaker about itself."""
+        return Battery(tuple(item for item in self if item.perspective == "in_character"))
+
+    def spectator(self) -> Battery:
+        """The items that ask what produces the text, whoever is played."""
+        return Battery(tuple(item for item in self if item.perspective == "spectator"))
+
+
+class _File(Entry):
+    # A place for answer sets that several items share, by YAML anchor and alias; read by nobody else.
+    shared: dict[str, Any] = Field(default_factory=dict)
+    items: dict[str, Item]
+
+    @field_validator("items", mode="before")
+    @classmethod
+    def _complete(cls, items: Any) -> Any:
+        return yaml_errors.named(items)
+
+    @field_validator("items")
+    @classmethod
+    def _keys(cls, items: dict[str, Item]) -> dict[str, Item]:
+        return yaml_errors.keyed(items)
+
+
+def loads(text: str, origin: str = "battery") -> Battery:
+    """A battery from YAML text. Raises SelfrepError with all mistakes at once."""
+    return Battery(tuple(yaml_errors.load(_File, text, origin).items.values()))
+
+
+def load(path: str | Path) -> Battery:
+    """A battery from a YAML file. Raises SelfrepError with all mistakes at once."""
+    return loads(yaml_errors.read_text(path), str(path))
+
+
+def builtin() -> Battery:
+    """The built-in battery: thirteen in-character items and five spectator items, answered AI against human."""
+    return loads(files("selfrep").joinpath("data/battery.yaml").read_text(encoding="utf-8"), "battery.yaml (built in)")

@@ -1,0 +1,218 @@
+"""Who the model is told it is.
+
+A persona is a name, a kind and a few *descriptions*: noun phrases without pronouns that say the same thing in different
+words. Because they are only noun phrases, the same words can be bound to the speaker ("You are …"), to somebody else
+("The user is …") or to nobody ("Here is a book about …"): what survives the change of binding is vocabulary, not self.
+
+    >>> jfk = builtin()["jfk"]
+    >>> jfk.system("you", 0)
+    'You are John F. Kennedy, the President of the United States in 1962.'
+    >>> jfk.system("user", 0)
+    'The user is John F. Kennedy, the President of the United States in 1962.'
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from selfrep.errors import SelfrepError
+from selfrep.prompts import yaml_errors
+from selfrep.prompts.catalogue import Catalogue
+from selfrep.prompts.yaml_errors import Entry
+
+Kind = Literal["default", "language_model", "other_model", "fictional_ai", "human"]
+Side = Literal["ai", "human"]
+Voice = Literal["you", "user", "book", "neutral"]
+
+VOICES: tuple[Voice, ...] = get_args(Voice)
+
+BINDINGS: dict[Voice, str] = {"you": "you are", "user": "the user is", "book": "here is a book about"}
+"""What ties a description to somebody. The only words that differ between the voices of one paraphrase."""
+
+FRAMES: tuple[str, ...] = ("{} {}.", "For this conversation: {} {}.", "Please note: {} {}.", "Remember: {} {}.")
+"""What surrounds binding and description; paraphrase k uses frame k, and the frames come round again after the last."""
+
+NEUTRAL: tuple[str, ...] = (
+    "Here is a message.",
+    "For this conversation: reply to the message.",
+    "Please note: a message follows.",
+    "Remember: read the message, then reply.",
+)
+"""System texts without any persona, framed like the others."""
+
+_PRONOUN = re.compile(
+    r"\b(?:I am|I'm|[Yy]ou(?:r|rs|rself)?|my|myself|me|we|our|ours|ourselves|he|him|his|himself"
+    r"|she|her|hers|herself|they|them|their|theirs|themselves|it|its|itself)\b"
+)
+
+
+def side(kind: Kind) -> Side:
+    """On which side of the main contrast a kind stands: "ai" or "human"."""
+    return "human" if kind == "human" else "ai"
+
+
+def check_name(name: str) -> str:
+    """Names are keys: one line of printable text. Raises ValueError (for pydantic) otherwise."""
+    if not name or name != name.strip() or not name.isprintable():
+        raise ValueError(f"a name must be one line of text without spaces around it, got {name!r}")
+    return name
+
+
+def _texts(texts: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """Stripped texts: none blank, no two alike."""
+    stripped = tuple(" ".join(text.split()) for text in texts)
+    if not all(stripped):
+        raise ValueError(f"{what} {stripped.index('') + 1} is empty; write it or remove it")
+    repeated = next((text for text in stripped if stripped.count(text) > 1), None)
+    if repeated:
+        raise ValueError(f"each {what} must be worded differently, got twice: {repeated!r}")
+    return stripped
+
+
+class Persona(Entry):
+    """One persona and its paraphrases.
+
+    Fields:
+        name: the key by which studies and results call it.
+        kind: default (what this model is tuned to be), language_model (the reductionist self), other_model,
+            fictional_ai, human.
+        descriptions: at least one pronoun-free noun phrase; number k is paraphrase k.
+        label: how figures call it; the name, if left out.
+        setting: where and when it lives, in words.
+        you, user: system texts that replace the framed ones in that voice, one for each description.
+        neutral: system texts without a persona, to compare with.
+
+    Raises SelfrepError, listing every mistake, for bad values.
+    """
+
+    name: str
+    kind: Kind
+    descriptions: tuple[str, ...]
+    label: str = Field("", validate_default=True)
+    setting: str = ""
+    you: tuple[str, ...] = ()
+    user: tuple[str, ...] = ()
+    neutral: tuple[str, ...] = NEUTRAL
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        return check_name(name)
+
+    @field_validator("label")
+    @classmethod
+    def _label(cls, label: str, info: ValidationInfo) -> str:
+        return " ".join(label.split()) or str(info.data.get("name", ""))
+
+    @field_validator("descriptions")
+    @classmethod
+    def _descriptions(cls, descriptions: tuple[str, ...]) -> tuple[str, ...]:
+        if not descriptions:
+            raise ValueError("a persona needs at least one description (4 or more to measure the noise of wording)")
+        for text in descriptions:
+            if found := _PRONOUN.search(text):
+                raise ValueError(
+                    f"a description must do without pronouns, so that it can be bound to anybody; "
+                    f"got {found.group()!r} in {text!r}"
+                )
+        return _texts(tuple(text.strip().rstrip(".") for text in descriptions), "description")
+
+    @field_validator("you", "user")
+    @classmethod
+    def _override(cls, texts: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        descriptions = info.data.get("descriptions")
+        if texts and descriptions is not None and len(texts) != len(descriptions):
+            raise ValueError(f"needs one text for each of the {len(descriptions)} descriptions, got {len(texts)}")
+        return _texts(texts, "text")
+
+    @field_validator("neutral")
+    @classmethod
+    def _neutral(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        if not texts:
+            raise ValueError("needs at least one text; leave the field out to use the built-in ones")
+        return _texts(texts, "neutral text")
+
+    @property
+    def side(self) -> Side:
+        """On which side of the main contrast it stands."""
+        return side(self.kind)
+
+    @property
+    def n_paraphrases(self) -> int:
+        """How many wordings it has."""
+        return len(self.descriptions)
+
+    def systems(self, voice: Voice = "you") -> tuple[str, ...]:
+        """All system texts of a voice, in the order of the paraphrases. Raises SelfrepError for an unknown voice."""
+        if voice not in VOICES:
+            raise SelfrepError(f"A voice is one of {', '.join(VOICES)}; got {voice!r}.")
+        if voice == "neutral":
+            return self.neutral
+        override = {"you": self.you, "user": self.user, "book": ()}[voice]
+        return override or tuple(
+            _sentence(FRAMES[k % len(FRAMES)].format(BINDINGS[voice], text)) for k, text in enumerate(self.descriptions)
+        )
+
+    def system(self, voice: Voice = "you", paraphrase: int = 0) -> str:
+        """The system text in one voice and wording. Raises SelfrepError when there is no such voice or paraphrase."""
+        texts = self.systems(voice)
+        if not 0 <= paraphrase < len(texts):
+            raise SelfrepError(
+                f"Persona {self.name!r} has the paraphrases 0 to {len(texts) - 1} in the voice {voice!r}; "
+                f"got {paraphrase}. Ask for fewer, or write more."
+            )
+        return texts[paraphrase]
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+class PersonaSet(Catalogue[Persona]):
+    """Personas by name, in order. `ours | theirs` joins two sets."""
+
+    noun: ClassVar[str] = "persona"
+
+
+class _File(Entry):
+    neutral: tuple[str, ...] = NEUTRAL
+    personas: dict[str, Persona]
+
+    @field_validator("neutral")
+    @classmethod
+    def _check_neutral(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        return Persona._neutral(texts)
+
+    @field_validator("personas", mode="before")
+    @classmethod
+    def _complete(cls, personas: Any, info: ValidationInfo) -> Any:
+        """Each entry gets the name it stands under, and the neutral texts of its file."""
+        shared = {"neutral": info.data["neutral"]} if "neutral" in info.data else {}
+        return yaml_errors.named(personas, shared)
+
+    @field_validator("personas")
+    @classmethod
+    def _keys(cls, personas: dict[str, Persona]) -> dict[str, Persona]:
+        return yaml_errors.keyed(personas)
+
+
+def loads(text: str, origin: str = "personas") -> PersonaSet:
+    """Personas from YAML text. Raises SelfrepError with all mistakes at once."""
+    return PersonaSet(tuple(yaml_errors.load(_File, text, origin).personas.values()))
+
+
+def load(path: str | Path) -> PersonaSet:
+    """Personas from a YAML file. Raises SelfrepError with all mistakes at once."""
+    return loads(yaml_errors.read_text(path), str(path))
+
+
+def builtin() -> PersonaSet:
+    """The built-in personas: eight AI-side and eight human-side, in four wordings each."""
+    return loads(
+        files("selfrep").joinpath("data/personas.yaml").read_text(encoding="utf-8"), "personas.yaml (built in)"
+    )

@@ -1,0 +1,246 @@
+"""YAML that people write, checked once and reported whole.
+
+A person who edits a file by hand makes several mistakes at a time. Showing them one by one costs a run each; here every
+mistake of a file (wrong fields, wrong values, keys written twice) is shown at once, each with its line, its path inside
+the file, the value received and, where one is known, the fix::
+
+    personas.yaml: 2 mistakes
+      line 3, personas › ada › kind: must be one of 'default', ... or 'human', got 'humn' (did you mean 'human'?)
+      line 4, personas › ada › descriptons: is not a known field (did you mean 'descriptions'?)
+
+`Entry` is the base of everything a user may write; `load` turns YAML text into one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from selfrep.errors import SelfrepError
+
+Place = tuple[str | int, ...]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Named(Protocol):
+    """Anything with a name."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+
+N = TypeVar("N", bound=Named)
+
+
+class Entry(BaseModel):
+    """A frozen record that a user writes, in YAML or in Python; unknown fields are mistakes, not ignored.
+
+    Raises SelfrepError, listing every mistake, when made directly from bad values.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise SelfrepError(report(type(self).__name__, _mistakes(error, type(self)))) from None
+
+    # Inside another model pydantic must validate the fields itself: one report then holds the mistakes of all entries.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One broken rule: where (path in the file, line if known) and what."""
+
+    place: Place
+    message: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = " › ".join(str(part) for part in self.place)
+        parts = [f"line {self.line}" if self.line else "", where]
+        return f"{', '.join(p for p in parts if p) or 'the whole file'}: {self.message}"
+
+
+def report(origin: str, mistakes: Iterable[Mistake]) -> str:
+    """The text of an error that lists all mistakes, in the order of the file."""
+    ordered = sorted(mistakes, key=lambda mistake: mistake.line or 0)
+    count = "1 mistake" if len(ordered) == 1 else f"{len(ordered)} mistakes"
+    return "\n  ".join([f"{origin}: {count}", *map(str, ordered)])
+
+
+def close_match(word: object, known: Iterable[str]) -> str:
+    """A hint such as " (did you mean 'human'?)", or "" when nothing known looks like the word."""
+    options = list(known)
+    lowered = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(str(word).lower(), lowered, n=3)
+    return f" (did you mean {' or '.join(repr(lowered[c]) for c in close)}?)" if close else ""
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a UTF-8 file. Raises SelfrepError when there is no such file or it is not text."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise SelfrepError(f"Cannot read {path}: {reason}. Give the path of a YAML file saved as UTF-8.") from None
+
+
+def load(model: type[Model], text: str, origin: str) -> Model:
+    """Validate YAML text against a pydantic model.
+
+    Args:
+        model: what the file should hold.
+        text: the YAML text.
+        origin: how error messages name the text, usually its path.
+
+    Raises:
+        SelfrepError: the text is not YAML, or breaks rules of the model; the message lists all mistakes and places.
+    """
+    root, data = _parse(text, origin)
+    mistakes = list(_repeated_keys(root, (), set()))
+    try:
+        loaded = model.model_validate(data)
+    except ValidationError as error:
+        mistakes += _mistakes(error, model, root)
+    if mistakes:
+        raise SelfrepError(report(origin, mistakes))
+    return loaded
+
+
+def named(entries: Any, shared: dict[str, Any] | None = None) -> Any:
+    """Raw entries of a mapping, each completed with the key it stands under as its `name`, and with shared fields.
+
+    For pydantic validators in mode "before": what is not a mapping is passed on, to be refused in its own place.
+    """
+    if not isinstance(entries, dict):
+        return entries
+    return {
+        key: {**(shared or {}), "name": str(key), **fields} if isinstance(fields, dict) else fields
+        for key, fields in entries.items()
+    }
+
+
+def keyed(entries: dict[str, N]) -> dict[str, N]:
+    """The entries themselves; raises ValueError (for pydantic) when one calls itself other than its key."""
+    for key, entry in entries.items():
+        if entry.name != key:
+            raise ValueError(f"an entry is named by its key, {key!r}; remove its field name: {entry.name!r}")
+    return entries
+
+
+def _parse(text: str, origin: str) -> tuple[yaml.Node | None, Any]:
+    """The node tree (which knows line numbers) and the plain data of one YAML document."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        return root, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else None
+        problem = getattr(error, "problem", None) or str(error)
+        raise SelfrepError(report(origin, [Mistake((), f"not valid YAML: {problem}", line)])) from None
+
+
+def _repeated_keys(node: yaml.Node | None, place: Place, seen: set[int]) -> Iterator[Mistake]:
+    """Keys written twice in one mapping: YAML would silently keep the last."""
+    if id(node) in seen:  # an alias: reported where its anchor stands
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in first and name != "<<":
+                yield Mistake(
+                    (*place, name), f"is written twice, first in line {first[name]}; rename or remove one", line
+                )
+            first.setdefault(name, line)
+            yield from _repeated_keys(value, (*place, name), seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _repeated_keys(value, (*place, index), seen)
+
+
+def _line(node: yaml.Node | None, place: Place) -> int | None:
+    """The line of the deepest part of a place that is written in the file."""
+    line = node.start_mark.line + 1 if node is not None else None
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((key, value) for key, value in node.value if str(key.value) == str(part)), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _mistakes(error: ValidationError, model: type[BaseModel], root: yaml.Node | None = None) -> list[Mistake]:
+    """pydantic's errors in the words of this package."""
+    found = []
+    for details in error.errors():
+        place = tuple(part for part in details["loc"] if part != "[key]")
+        found.append(Mistake(place, _message(dict(details), model), _line(root, place)))
+    return found
+
+
+def _message(details: dict[str, Any], model: type[BaseModel]) -> str:
+    kind, got, context = details["type"], details["input"], details.get("ctx", {})
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        known = _fields_at(model, details["loc"][:-1])
+        hint = close_match(details["loc"][-1], known)
+        return f"is not a known field{hint or '; known: ' + ', '.join(known)}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        return (
+            f"must be one of {context['expected']}, got {_short(got)}{close_match(got, _quoted(context['expected']))}"
+        )
+    if kind == "string_type":
+        fix = "; put it in quotes" if isinstance(got, bool | int | float) else ""
+        return f"must be text, got {_short(got)}{fix}"
+    if kind in ("tuple_type", "list_type"):
+        return f"must be a list, one entry a line after a dash, got {_short(got)}"
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        return f"must be fields with values (name: value), got {_short(got)}"
+    return f"{details['msg']}, got {_short(got)}"
+
+
+def _quoted(expected: str) -> list[str]:
+    return expected.split("'")[1::2]
+
+
+def _short(value: object, limit: int = 60) -> str:
+    if value is None:
+        return "nothing"
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _fields_at(model: type[BaseModel], place: Place) -> list[str]:
+    """The field names of the model that a place in the file leads to."""
+    for part in place:
+        field = model.model_fields.get(str(part))
+        model = next(_models_in(field.annotation), model) if field else model
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
