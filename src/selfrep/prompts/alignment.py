@@ -32,6 +32,7 @@ class PromptPair:
         answers: token ids of the first and of the second answer set.
         control: "" for the real pair; "paraphrase", "persona" or "random" for pairs that a real one is compared with.
         source_paraphrase, target_paraphrase: which wordings.
+        reference: for a control, the source prompt of the real pair: the control is measured on the real pair's scale.
     """
 
     source: Tokens
@@ -44,6 +45,7 @@ class PromptPair:
     control: str = ""
     source_paraphrase: int = 0
     target_paraphrase: int = 0
+    reference: Tokens | None = None
 
 
 def swapped(pair: PromptPair) -> PromptPair:

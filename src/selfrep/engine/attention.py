@@ -1,0 +1,149 @@
+"""Attention that shares one prefix among many continuations of it.
+
+Every patched run of a prompt begins with the same tokens; so does every question put to the same persona. transformers
+lets a program supply the attention function by name and hands it the rotated queries, keys and values of the *new* tokens
+alone. The function here adds the prefix from a `Tape`: one matrix product over all continuations of a prompt at once, with
+no copy of its keys and values, merged with each continuation's own causal attention by their running maximum and sum (the
+log-sum-exp merge of FlashAttention, Dao et al. 2022). With an empty prefix it is ordinary masked attention, which is how
+prefixes are recorded in the first place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+KeysValues = tuple[Tensor, Tensor]
+"""Keys and values of one layer, each [row, kv_head, token, d_head]."""
+
+
+@dataclass
+class Tape:
+    """What a forward pass may see of the tokens before it, and what it leaves behind for the next.
+
+    Attributes:
+        prefix: keys and values per layer for the `n` shared prompts; empty when nothing precedes.
+        prefix_visible: [n, prefix_token], False at left padding; None when all of it is seen.
+        own_visible: [row, token], False at left padding of the pass's own tokens; None when all are seen.
+        keep: whether to record this pass's own keys and values.
+        recorded: what was recorded, per layer.
+
+    Rows of the pass are continuations × prompts, prompts fastest: row `c * n + b` continues prompt `b`.
+    """
+
+    prefix: dict[int, KeysValues] = field(default_factory=dict)
+    prefix_visible: Tensor | None = None
+    own_visible: Tensor | None = None
+    keep: bool = False
+    recorded: dict[int, KeysValues] = field(default_factory=dict)
+
+
+_tape: ContextVar[Tape] = ContextVar("selfrep_tape")
+
+
+@contextmanager
+def playing(tape: Tape) -> Iterator[Tape]:
+    """Make `tape` the one that `shared_prefix_attention` reads and writes."""
+    token = _tape.set(tape)
+    try:
+        yield tape
+    finally:
+        _tape.reset(token)
+
+
+def shared_prefix_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Any = None,  # never used: the tape knows what is visible
+    *,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **unused: Any,
+) -> tuple[Tensor, None]:
+    """The attention function that transformers calls; see `transformers.AttentionInterface`.
+
+    Args:
+        query: [row, head, token, d_head]; key, value: [row, kv_head, token, d_head], new tokens only.
+        scaling: factor on the scores; 1/√d_head when None.
+        sliding_window: a query sees the keys at distance < window.
+        softcap: scores become `cap · tanh(score / cap)` (Gemma 2).
+        s_aux: [head] attention sinks, joining the softmax's denominator (gpt-oss).
+
+    Returns:
+        [row, token, head, d_head], and None for the weights.
+    """
+    tape = _tape.get()
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    if tape.keep:
+        tape.recorded[layer] = (key, value)
+    groups = query.shape[1] // key.shape[1]
+    query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    tokens = query.shape[2]
+
+    def scored(scores: Tensor, mask: Tensor | None) -> Tensor:
+        scores = scores.float()
+        if softcap is not None:
+            scores = torch.tanh(scores / softcap) * softcap
+        return scores if mask is None else scores.masked_fill_(~mask, -torch.inf)
+
+    # Each row over its own tokens.
+    q = rearrange(query, "r (h g) t d -> r h (g t) d", g=groups)
+    own = scored(q @ key.mT, _own_mask(tokens, tape.own_visible, sliding_window, query.device).repeat(1, 1, groups, 1))
+    top = own.amax(-1, keepdim=True)
+    if s_aux is not None:
+        sinks = rearrange(s_aux.float(), "(h g) -> 1 h g 1", g=groups).repeat_interleave(tokens, dim=2)
+        top = torch.maximum(top, sinks)
+
+    # All continuations of a prompt over its prefix at once.
+    before = tape.prefix.get(layer)
+    if before is not None:
+        keys, values = before
+        n = len(keys)
+        shape = {"b": n, "g": groups, "t": tokens}
+        shared = rearrange(q, "(c b) h (g t) d -> b h (c g t) d", **shape) @ keys.mT
+        mask = _prefix_mask(keys.shape[2], tokens, tape.prefix_visible, sliding_window, query.device)
+        if mask is not None:
+            mask = mask.repeat(1, 1, shared.shape[2] // tokens, 1)
+        shared = scored(shared, mask)
+        top = torch.maximum(top, rearrange(shared.amax(-1, keepdim=True), "b h (c g t) 1 -> (c b) h (g t) 1", **shape))
+        shared.sub_(rearrange(top, "(c b) h (g t) 1 -> b h (c g t) 1", **shape)).exp_()
+    own.sub_(top).exp_()
+    total = own.sum(-1, keepdim=True)
+    out = own.to(value.dtype) @ value
+    if before is not None:
+        total = total + rearrange(shared.sum(-1, keepdim=True), "b h (c g t) 1 -> (c b) h (g t) 1", **shape)
+        out = out + rearrange(shared.to(values.dtype) @ values, "b h (c g t) d -> (c b) h (g t) d", **shape)
+    if s_aux is not None:
+        total = total + (sinks - top).exp()
+    out = out / total.to(out.dtype)
+    return rearrange(out, "r h (g t) d -> r t (h g) d", g=groups), None
+
+
+def _own_mask(tokens: int, visible: Tensor | None, window: int | None, device: torch.device) -> Tensor:
+    """[row or 1, 1, token, token]: causal, within the window, no padding; a token always sees itself, so no row is empty."""
+    distance = torch.arange(tokens, device=device)[:, None] - torch.arange(tokens, device=device)
+    mask = (distance >= 0) if window is None else (distance >= 0) & (distance < window)
+    if visible is None:
+        return mask[None, None]
+    return (mask & visible[:, None, None, :]) | (distance == 0)
+
+
+def _prefix_mask(prefix: int, tokens: int, visible: Tensor | None, window: int | None, device: torch.device) -> Tensor | None:
+    """[prompt or 1, 1, token, prefix_token], or None when every query sees the whole prefix."""
+    mask = None if visible is None else visible[:, None, None, :].expand(-1, 1, tokens, -1)
+    if window is not None and prefix + tokens > window:
+        distance = prefix + torch.arange(tokens, device=device)[:, None] - torch.arange(prefix, device=device)
+        near = (distance < window)[None, None]
+        mask = near if mask is None else mask & near
+    return mask

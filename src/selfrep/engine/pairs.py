@@ -1,0 +1,103 @@
+"""Which prompt is patched into which: two personas, asked the same, and the controls that belong beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel
+from selfrep.prompts.alignment import Direction, PromptPair, swapped
+from selfrep.prompts.battery import Item
+from selfrep.prompts.personas import Persona
+from selfrep.prompts.render import answer_sides, chat_format, prompt, render
+
+
+def pair(
+    lm: LanguageModel,
+    source: Persona,
+    target: Persona,
+    items: Iterable[Item],
+    *,
+    paraphrases: Sequence[int] | None = None,
+    directions: Sequence[Direction] = ("denoise", "noise"),
+) -> list[PromptPair]:
+    """Pairs of prompts that differ only in their system text.
+
+    Args:
+        source: whose activations are taken ("denoise"; in "noise" the two change places).
+        target: into whose run they are put.
+        items: what both are asked.
+        paraphrases: which wordings (the same number in both); all that both have when None.
+        directions: "denoise", "noise", or both.
+
+    Raises:
+        SelfrepError: no item, a paraphrase that is not there, answers that are not single tokens.
+    """
+    if lm.tokenizer is None:
+        raise SelfrepError("Prompts are text: pass the model's tokenizer to load_model(model, tokenizer=...), or use patch_tokens.")
+    chat = chat_format(lm.tokenizer, lm.chat_template)
+    if paraphrases is None:
+        paraphrases = range(min(source.n_paraphrases, target.n_paraphrases))
+    made = []
+    for item in items:
+        answers = answer_sides(chat, item.prefill, item.answer_sets)
+        for k in paraphrases:
+            real = PromptPair(
+                source=render(prompt(source, item, "you", k), chat),
+                target=render(prompt(target, item, "you", k), chat),
+                source_name=source.name,
+                target_name=target.name,
+                item=item.name,
+                direction="denoise",
+                answers=answers,
+                source_paraphrase=k,
+                target_paraphrase=k,
+            )
+            made += [real if direction == "denoise" else swapped(real) for direction in directions]
+    if not made:
+        raise SelfrepError("There is nothing to pair: give at least one item and one paraphrase.")
+    return made
+
+
+def controls(
+    lm: LanguageModel,
+    pairs: Sequence[PromptPair],
+    personas: Mapping[str, Persona],
+    items: Mapping[str, Item],
+    others: Mapping[str, str],
+    kinds: Sequence[str] = ("paraphrase", "persona", "random"),
+) -> list[PromptPair]:
+    """For each real pair, sources that should do nothing, to be measured on the real pair's scale.
+
+    "paraphrase": another wording of the target's own persona. "persona": another persona of the target's side. "random": the
+    target's own activation, moved in a random direction as far as the real source would move it.
+
+    Args:
+        personas, items: by name.
+        others: for each persona's name, that of another of its side.
+
+    Raises:
+        SelfrepError: a persona with a single wording, asked for a paraphrase control.
+    """
+    chat = chat_format(lm.tokenizer, lm.chat_template)
+    made = []
+    for real in pairs:
+        own, item = personas[real.target_name], items[real.item]
+        for kind in kinds:
+            control = replace(real, control=kind, reference=real.source)
+            if kind == "paraphrase":
+                if own.n_paraphrases < 2:
+                    raise SelfrepError(f"A paraphrase control needs a persona with two wordings; {own.name!r} has one.")
+                k = (real.target_paraphrase + 1) % own.n_paraphrases
+                text = render(prompt(own, item, "you", k), chat)
+                control = replace(control, source=text, source_name=own.name, source_paraphrase=k)
+            elif kind == "persona":
+                other = personas[others[own.name]]
+                k = real.target_paraphrase % other.n_paraphrases
+                text = render(prompt(other, item, "you", k), chat)
+                control = replace(control, source=text, source_name=other.name, source_paraphrase=k)
+            elif kind != "random":
+                raise SelfrepError(f"A control is one of paraphrase, persona, random; got {kind!r}.")
+            made.append(control)
+    return made

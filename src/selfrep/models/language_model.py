@@ -1,0 +1,245 @@
+"""The model under study: an untouched Hugging Face decoder, and a `TransformerBridge` on the same weights.
+
+TransformerLens replaces modules in place and switches them to eager attention; selfrep's engine wants the originals, which
+are faster. So the bridge is booted, on first use, on a twin that shares every weight (some MB more, not another model), and
+a bridge that the user brings is taken apart the same way round.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from selfrep.errors import SelfrepError
+from selfrep.models import resolve
+from selfrep.models.sites import Layout, Tap, layout_of
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A decoder with its tokenizer. Make one with `load_model`.
+
+    Attributes:
+        hf: the Hugging Face model, in evaluation mode, never modified.
+        tokenizer: its fast tokenizer, or None for a model that is only fed token ids.
+        name: what the user called it.
+        layout: where this architecture keeps its blocks and sites.
+        chat_template: a Jinja chat template that replaces the tokenizer's own, or None.
+    """
+
+    hf: PreTrainedModel
+    tokenizer: Any
+    name: str
+    layout: Layout
+    chat_template: str | None = None
+    _hash: str | None = field(default=None, repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.hf.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.hf.dtype
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def d_model(self) -> int:
+        return int(self.hf.get_input_embeddings().weight.shape[-1])
+
+    @cached_property
+    def blocks(self) -> nn.ModuleList:
+        blocks = self.hf.get_submodule(self.layout.blocks)
+        if not isinstance(blocks, nn.ModuleList):
+            raise SelfrepError(f"The blocks of a decoder are a ModuleList; {self.layout.blocks} is {type(blocks).__name__}.")
+        return blocks
+
+    def tap(self, site: str, layer: int) -> tuple[nn.Module, Tap]:
+        """The module that holds `site` at block `layer`, and which end of it."""
+        tap = self.layout.tap(site)
+        return tap.module(self.blocks[layer]), tap
+
+    def logits(self, residual: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """Read out the residual stream after the last block.
+
+        Args:
+            residual: [..., d_model], before the final norm.
+            tokens: [k] vocabulary rows to compute, or None for all of them.
+
+        Returns:
+            [..., k] or [..., d_vocab] in float32, with the architecture's own logit scale and soft cap.
+        """
+        h = self.hf.get_submodule(self.layout.ln_final)(residual)
+        head = self.hf.get_submodule(self.layout.unembed)
+        if tokens is None:
+            out = head(h)
+        else:
+            bias = getattr(head, "bias", None)
+            out = nn.functional.linear(h, head.weight[tokens], None if bias is None else bias[tokens])
+        out = out.float()
+        config = self.hf.config.get_text_config()
+        if scale := getattr(config, "logit_scale", None):  # Cohere
+            out = out * scale
+        if scaling := getattr(config, "logits_scaling", None):  # Granite
+            out = out / scaling
+        if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2
+            out = torch.tanh(out / cap) * cap
+        return out
+
+    @cached_property
+    def bridge(self) -> TransformerBridge:
+        """All of TransformerLens, on these very weights."""
+        from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+
+        shared = {id(t): t for t in [*self.hf.parameters(), *self.hf.buffers()]}
+        twin = copy.deepcopy(self.hf, memo=shared)
+        # The bridge configures its tokenizer in place (padding side, special tokens): give it its own.
+        return build_bridge_from_module(
+            twin,
+            type(self.hf).__name__,
+            hf_config=twin.config,
+            tokenizer=copy.deepcopy(self.tokenizer),
+            model_name=self.name,
+        )
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """sha256 of the weights: of the files they came from, or of the tensors of a model brought in memory."""
+        if self._hash is not None:
+            return self._hash
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.hf.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    @contextmanager
+    def attention(self, function: Callable[..., Any]) -> Iterator[None]:
+        """Run the model with an attention function of one's own (see `transformers.AttentionInterface`)."""
+        name = f"selfrep_{function.__name__}"
+        AttentionInterface.register(name, function)
+        config = self.hf.config.get_text_config()
+        before = config._attn_implementation
+        config._attn_implementation = name
+        try:
+            yield
+        finally:
+            config._attn_implementation = before
+
+
+def load_model(
+    model: str | Path | PreTrainedModel | TransformerBridge = "embedded",
+    *,
+    tokenizer: Any = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    chat_template: str | None = None,
+) -> LanguageModel:
+    """Load a model, by name or from what you already hold.
+
+    Args:
+        model: "embedded" (SmolLM2-135M-Instruct), a folder, a GGUF file, a Hugging Face id, a `PreTrainedModel`, or a
+            `TransformerBridge` (its weights are shared, not copied).
+        tokenizer: for a `PreTrainedModel`: its tokenizer. Needed for everything that starts from text.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps". A model brought in memory stays where it is unless one is named.
+        dtype: "float32", "bfloat16" or "float16"; metrics are read out in float32 in any case. A model brought in memory
+            keeps its own.
+        chat_template: a Jinja chat template to use in place of the tokenizer's.
+
+    Raises:
+        SelfrepError: unknown name, unreachable hub, corrupt weights, a device that is not there.
+    """
+    if isinstance(model, (str, Path)):
+        where = resolve.resolve(str(model))
+        target = _device(device)
+        hf, tokenizer = _from_files(where, dtype, tokenizer)
+        hf = hf.to(target)
+        name, weights = str(model), resolve.weights_hash(where)
+    else:
+        hf, tokenizer = _in_memory(model, tokenizer)
+        if device != "auto":
+            hf = hf.to(_device(device))
+        name, weights = str(hf.config._name_or_path or type(hf).__name__), None
+    hf.eval()
+    hf.requires_grad_(False)
+    return LanguageModel(hf, tokenizer, name, layout_of(hf), chat_template, weights)
+
+
+def _from_files(where: str | Path, dtype: str, tokenizer: Any) -> tuple[PreTrainedModel, Any]:
+    if dtype not in DTYPES:
+        raise SelfrepError(f"dtype is one of {', '.join(DTYPES)}; got {dtype!r}.")
+    try:
+        hf = AutoModelForCausalLM.from_pretrained(where, dtype=DTYPES[dtype])
+        tokenizer = tokenizer or AutoTokenizer.from_pretrained(where)
+    except (OSError, ValueError, KeyError) as error:
+        raise SelfrepError(f"The model at {where} cannot be read: {error}") from error
+    return hf, tokenizer
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SelfrepError(f"A device is auto, cpu, cuda, cuda:N or mps; got {name!r}.") from None
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise SelfrepError(
+            f"The device {name!r} is not there: this torch ({torch.__version__}) sees {torch.cuda.device_count()} CUDA "
+            "devices. Use --device cpu, or install a torch built for your GPU."
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise SelfrepError("The device 'mps' is not there on this machine. Use --device cpu.")
+    return device
+
+
+def _in_memory(model: Any, tokenizer: Any) -> tuple[PreTrainedModel, Any]:
+    if isinstance(model, PreTrainedModel):
+        return model, tokenizer
+    from transformer_lens.model_bridge import TransformerBridge
+
+    if isinstance(model, TransformerBridge):
+        return _unbridged(model), tokenizer or model.tokenizer
+    raise SelfrepError(
+        "A model is 'embedded', a folder, a GGUF file, a Hugging Face id, a PreTrainedModel or a TransformerBridge; got "
+        f"{type(model).__name__}."
+    )
+
+
+def _unbridged(bridge: TransformerBridge) -> PreTrainedModel:
+    """A Hugging Face model with its own modules again, on the weights that a bridge holds."""
+    original = bridge.original_model
+    config = copy.deepcopy(original.config)
+    config._attn_implementation = "sdpa"
+    weights = {k.replace("._original_component", ""): v for k, v in nn.Module.state_dict(original).items()}
+    with torch.device("meta"):
+        skeleton = type(original)(config)
+    expected = set(skeleton.state_dict())
+    missing = sorted(expected - set(weights))
+    if missing or getattr(bridge, "compatibility_mode", False):
+        raise SelfrepError(
+            "A TransformerBridge must hold the model's own weights, unprocessed (no enable_compatibility_mode, no "
+            f"folding){f'; these are gone: {missing[:3]}' if missing else ''}. Boot a fresh one, or pass the Hugging Face model."
+        )
+    hf = type(original)._from_config(config)
+    hf.load_state_dict({k: v for k, v in weights.items() if k in expected}, assign=True)
+    hf.tie_weights()
+    return hf.to(next(original.parameters()).device)
