@@ -1,1 +1,4 @@
-"""What is said to: a name becomes local files, files become a model with hooks. The only home of transformers and transformer-lens."""
+"""What the prompts are said to: a name becomes local files, files become a model with hooks.
+
+The only home of transformers and transformer-lens.
+"""

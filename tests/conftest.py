@@ -1,0 +1,35 @@
+"""What must hold before any test imports selfrep: no network, shapes checked at run time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+# The hub reads these when it is first imported; without them an unknown name costs half a minute of retries.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import jaxtyping
+import pytest
+
+# Every annotation in selfrep, shapes included, is checked at each call. Must come before the first import of selfrep.
+jaxtyping.install_import_hook("selfrep", "beartype.beartype")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason="needs CUDA"))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a browser; a test that asks for it is skipped where there is none."""
+    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"):
+        if path := shutil.which(name):
+            return path
+    pytest.skip("needs Chrome or Chromium (scripts/install_chromium)")

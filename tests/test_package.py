@@ -1,0 +1,135 @@
+"""The package as a whole: what it hands out, what it carries, and that its rooms keep to themselves."""
+
+from __future__ import annotations
+
+import ast
+import pkgutil
+import re
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import selfrep
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "selfrep"
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Top-level names of everything in sys.modules after a statement, in a fresh interpreter."""
+    return set(run_python(f"import sys; {statement}; print(*sorted({{m.split('.')[0] for m in sys.modules}}))").split())
+
+
+@pytest.mark.parametrize("name", selfrep.__all__)
+def test_every_public_name_can_be_had(name: str) -> None:
+    assert getattr(selfrep, name) is not None
+    assert name in dir(selfrep)
+
+
+def test_the_lists_of_public_names_agree() -> None:
+    tree = ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    typed = {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    handed_out = {
+        name: (module, attribute) if attribute else tuple(module.rsplit(".", 1))
+        for name, (module, attribute) in selfrep._PUBLIC.items()
+    }
+    assert typed == handed_out
+    assert sorted(selfrep.__all__) == sorted([*handed_out, "__version__"])
+
+
+def test_no_public_name_is_that_of_a_module_here() -> None:
+    # Importing the module would set the package's attribute and silently replace what the lazy name gave.
+    modules = {module.name for module in pkgutil.iter_modules(selfrep.__path__)}
+    assert modules.isdisjoint(selfrep.__all__)
+    assert {"prompts", "run"} <= modules, "the control: the names that would have clashed"
+
+
+def test_an_unknown_name_says_what_there_is() -> None:
+    with pytest.raises(AttributeError, match=r"'pach'.*patch_tokens"):
+        selfrep.pach  # noqa: B018
+
+
+def test_importing_the_package_or_the_command_line_loads_nothing_heavy() -> None:
+    heavy = {"torch", "transformers", "transformer_lens", "plotly", "xarray", "pandas", "scipy"}
+    for statement in ("import selfrep", "import selfrep.cli", "import selfrep.models.resolve"):
+        assert loaded_by(statement).isdisjoint(heavy), statement
+    assert "torch" in loaded_by("import torch"), "the control: this way of looking does see it"
+
+
+def test_rooms_without_torch_stay_without() -> None:
+    for room in ("prompts", "estimands", "results"):
+        imports = "; ".join(
+            f"import {module.name}" for module in pkgutil.walk_packages([str(SOURCE / room)], f"selfrep.{room}.")
+        )
+        assert loaded_by(imports).isdisjoint({"torch", "transformer_lens", "ray"}), room
+
+
+def test_the_version_is_the_installed_one() -> None:
+    assert metadata.version("selfrep") == selfrep.__version__
+
+
+def test_import_contracts_hold() -> None:
+    command = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_imported_library_is_a_declared_dependency() -> None:
+    normal = re.compile(r"[-_.]+")
+    requirements = metadata.requires("selfrep") or []
+    declared = {
+        normal.sub("-", re.match(r"[\w.-]+", line).group()).lower() for line in requirements if "extra ==" not in line
+    }
+    optional = {"kaleido", "ray", "choreographer"}  # imported where they are used, with an error that names the extra
+    homes = metadata.packages_distributions()
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            for name in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"selfrep"} - optional:
+                projects = {normal.sub("-", project).lower() for project in homes.get(name, [name])}
+                assert projects & declared, f"{path.relative_to(ROOT)} imports {name}: declare it in pyproject.toml"
+
+
+def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.startswith("selfrep/")}
+    there = {
+        path.relative_to(ROOT / "src").as_posix()
+        for path in SOURCE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert packed == there
+    assert {"selfrep/data/personas.yaml", "selfrep/data/battery.yaml", "selfrep/py.typed"} <= packed
+
+
+def test_every_module_says_why_it_exists() -> None:
+    for path in SOURCE.rglob("*.py"):
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_tests_mirror_modules() -> None:
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        room = path.relative_to(ROOT / "tests").parent
+        module = SOURCE / room / path.name.removeprefix("test_")
+        whole = {"test_package.py", "test_readme.py"}
+        assert path.name in whole or module.exists() or module.with_suffix("").is_dir(), f"{path} tests no module"
