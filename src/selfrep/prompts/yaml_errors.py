@@ -17,7 +17,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, get_args
+from typing import Any, TypeAlias, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,18 +25,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from selfrep.errors import SelfrepError
 
 Place = tuple[str | int, ...]
+Info: TypeAlias = Any  # pydantic.ValidationInfo, a protocol that checkers of types at run time cannot test
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class Named(Protocol):
-    """Anything with a name."""
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-
-
-N = TypeVar("N", bound=Named)
 
 
 class Entry(BaseModel):
@@ -95,13 +85,14 @@ def read_text(path: str | Path) -> str:
         raise SelfrepError(f"Cannot read {path}: {reason}. Give the path of a YAML file saved as UTF-8.") from None
 
 
-def load(model: type[Model], text: str, origin: str) -> Model:
+def load(model: type[Model], text: str, origin: str, context: dict[str, Any] | None = None) -> Model:
     """Validate YAML text against a pydantic model.
 
     Args:
         model: what the file should hold.
         text: the YAML text.
         origin: how error messages name the text, usually its path.
+        context: what the validators of the model are told beside the text (pydantic's validation context).
 
     Raises:
         SelfrepError: the text is not YAML, or breaks rules of the model; the message lists all mistakes and places.
@@ -109,33 +100,12 @@ def load(model: type[Model], text: str, origin: str) -> Model:
     root, data = _parse(text, origin)
     mistakes = list(_repeated_keys(root, (), set()))
     try:
-        loaded = model.model_validate(data)
+        loaded = model.model_validate(data, context=context)
     except ValidationError as error:
         mistakes += _mistakes(error, model, root)
     if mistakes:
         raise SelfrepError(report(origin, mistakes))
     return loaded
-
-
-def named(entries: Any, shared: dict[str, Any] | None = None) -> Any:
-    """Raw entries of a mapping, each completed with the key it stands under as its `name`, and with shared fields.
-
-    For pydantic validators in mode "before": what is not a mapping is passed on, to be refused in its own place.
-    """
-    if not isinstance(entries, dict):
-        return entries
-    return {
-        key: {**(shared or {}), "name": str(key), **fields} if isinstance(fields, dict) else fields
-        for key, fields in entries.items()
-    }
-
-
-def keyed(entries: dict[str, N]) -> dict[str, N]:
-    """The entries themselves; raises ValueError (for pydantic) when one calls itself other than its key."""
-    for key, entry in entries.items():
-        if entry.name != key:
-            raise ValueError(f"an entry is named by its key, {key!r}; remove its field name: {entry.name!r}")
-    return entries
 
 
 def _parse(text: str, origin: str) -> tuple[yaml.Node | None, Any]:
