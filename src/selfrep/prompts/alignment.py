@@ -13,7 +13,7 @@ from itertools import zip_longest
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Int64, Shaped
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts.render import Tokens
@@ -118,14 +118,14 @@ class AlignedBatch:
         pairs: what was aligned.
     """
 
-    source_ids: npt.NDArray[np.int64]
-    target_ids: npt.NDArray[np.int64]
-    suffix: npt.NDArray[np.int64]
-    tokens: npt.NDArray[np.str_]
-    segments: npt.NDArray[np.str_]
-    answer_ids: npt.NDArray[np.int64]
+    source_ids: Int64[np.ndarray, "pair source_token"]
+    target_ids: Int64[np.ndarray, "pair target_token"]
+    suffix: Int64[np.ndarray, " pair"]
+    tokens: Shaped[np.ndarray, "pair position"]
+    segments: Shaped[np.ndarray, "pair position"]
+    answer_ids: Int64[np.ndarray, "item side k"]
     items: tuple[str, ...]
-    item_index: npt.NDArray[np.int64]
+    item_index: Int64[np.ndarray, " pair"]
     pairs: tuple[PromptPair, ...]
 
 
@@ -169,7 +169,7 @@ def _suffix(pair: PromptPair) -> int:
         raise SelfrepError(f"{pair.source_name} → {pair.target_name}, item {pair.item!r}: {error}") from None
 
 
-def _right(rows: Sequence[Sequence[Any]], fill: Any, dtype: Any) -> npt.NDArray[Any]:
+def _right(rows: Sequence[Sequence[Any]], fill: Any, dtype: Any) -> Shaped[np.ndarray, "row column"]:
     """Rows of different lengths as one array, filled on the left."""
     width = max(map(len, rows))
     return np.array([[fill] * (width - len(row)) + list(row) for row in rows], dtype=dtype)

@@ -14,17 +14,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
 from selfrep.prompts import yaml_errors
-from selfrep.prompts.catalogue import Catalogue
-from selfrep.prompts.personas import check_name
-from selfrep.prompts.yaml_errors import Entry
+from selfrep.prompts.catalogue import Catalogue, NamedEntry, completed, keyed
+from selfrep.prompts.yaml_errors import Entry, Info
 
 Perspective = Literal["in_character", "spectator"]
 
 
-class Item(Entry):
+class Item(NamedEntry):
     """One question of the battery.
 
     Fields:
@@ -41,17 +40,11 @@ class Item(Entry):
     Raises SelfrepError, listing every mistake, for bad values.
     """
 
-    name: str
     question: str
     prefill: str
     answers: dict[str, tuple[str, ...]]
     perspective: Perspective
     truth_change: str | None = None
-
-    @field_validator("name")
-    @classmethod
-    def _name(cls, name: str) -> str:
-        return check_name(name)
 
     @field_validator("question")
     @classmethod
@@ -69,7 +62,7 @@ class Item(Entry):
 
     @field_validator("answers")
     @classmethod
-    def _answers(cls, answers: dict[str, tuple[str, ...]], info: ValidationInfo) -> dict[str, tuple[str, ...]]:
+    def _answers(cls, answers: dict[str, tuple[str, ...]], info: Info) -> dict[str, tuple[str, ...]]:
         if len(answers) != 2:
             raise ValueError(
                 f"must have exactly two sides, e.g. ai and human, got {len(answers)}: {', '.join(answers) or 'none'}"
@@ -130,12 +123,12 @@ class _File(Entry):
     @field_validator("items", mode="before")
     @classmethod
     def _complete(cls, items: Any) -> Any:
-        return yaml_errors.named(items)
+        return completed(items)
 
     @field_validator("items")
     @classmethod
     def _keys(cls, items: dict[str, Item]) -> dict[str, Item]:
-        return yaml_errors.keyed(items)
+        return keyed(items)
 
 
 def loads(text: str, origin: str = "battery") -> Battery:

@@ -1,21 +1,57 @@
-"""An ordered set of named entries: what a set of personas and a battery of items have in common.
+"""Named entries and ordered sets of them: what a set of personas and a battery of items have in common.
 
-Found by name, walked in order, cut and joined; always frozen. A name that is not there is answered with the names that
-look like it.
+In YAML a set is a mapping from names to fields. In Python it is found by name, walked in order, cut and joined, and
+frozen. A name that is not there is answered with the names that look like it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-from typing_extensions import Self
+from pydantic import field_validator
 
 from selfrep.errors import SelfrepError
-from selfrep.prompts.yaml_errors import Named, close_match
+from selfrep.prompts.yaml_errors import Entry, close_match
 
-T = TypeVar("T", bound=Named)
+
+class NamedEntry(Entry):
+    """An entry with a name: one line of text, by which studies and results call it."""
+
+    name: str
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        if not name or name != name.strip() or not name.isprintable():
+            raise ValueError(f"a name must be one line of text without spaces around it, got {name!r}")
+        return name
+
+
+T = TypeVar("T", bound=NamedEntry)
+Same = TypeVar("Same", bound="Catalogue[Any]")
+
+
+def completed(entries: Any, shared: dict[str, Any] | None = None) -> Any:
+    """Raw entries of a YAML mapping, each with the key it stands under as its name, and with the fields that all share.
+
+    For pydantic validators in mode "before": what is not a mapping is passed on, to be refused in its own place.
+    """
+    if not isinstance(entries, dict):
+        return entries
+    return {
+        key: {**(shared or {}), "name": str(key), **fields} if isinstance(fields, dict) else fields
+        for key, fields in entries.items()
+    }
+
+
+def keyed(entries: dict[str, T]) -> dict[str, T]:
+    """The entries themselves; raises ValueError (for pydantic) when one calls itself other than its key."""
+    for key, entry in entries.items():
+        if entry.name != key:
+            raise ValueError(f"an entry is named by its key, {key!r}; remove its field name: {entry.name!r}")
+    return entries
 
 
 @dataclass(frozen=True)
@@ -53,7 +89,7 @@ class Catalogue(Generic[T]):
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __or__(self, other: Self) -> Self:
+    def __or__(self: Same, other: Same) -> Same:
         """Both sets; where a name is in both, the right one's entry, as with dictionaries."""
         merged = {entry.name: entry for entry in (*self.entries, *other.entries)}
         return type(self)(tuple(merged.values()))
@@ -62,7 +98,7 @@ class Catalogue(Generic[T]):
         """All names, in order."""
         return tuple(entry.name for entry in self.entries)
 
-    def select(self, names: Iterable[str]) -> Self:
+    def select(self: Same, names: Iterable[str]) -> Same:
         """The named entries, in the order of the names. Raises SelfrepError for names that are not there."""
         wanted = [names] if isinstance(names, str) else names
         return type(self)(tuple(self[name] for name in wanted))

@@ -18,12 +18,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
-from selfrep.prompts.catalogue import Catalogue
-from selfrep.prompts.yaml_errors import Entry
+from selfrep.prompts.catalogue import Catalogue, NamedEntry, completed, keyed
+from selfrep.prompts.yaml_errors import Entry, Info
 
 Kind = Literal["default", "language_model", "other_model", "fictional_ai", "human"]
 Side = Literal["ai", "human"]
@@ -56,13 +56,6 @@ def side(kind: Kind) -> Side:
     return "human" if kind == "human" else "ai"
 
 
-def check_name(name: str) -> str:
-    """Names are keys: one line of printable text. Raises ValueError (for pydantic) otherwise."""
-    if not name or name != name.strip() or not name.isprintable():
-        raise ValueError(f"a name must be one line of text without spaces around it, got {name!r}")
-    return name
-
-
 def _texts(texts: tuple[str, ...], what: str) -> tuple[str, ...]:
     """Stripped texts: none blank, no two alike."""
     stripped = tuple(" ".join(text.split()) for text in texts)
@@ -74,7 +67,7 @@ def _texts(texts: tuple[str, ...], what: str) -> tuple[str, ...]:
     return stripped
 
 
-class Persona(Entry):
+class Persona(NamedEntry):
     """One persona and its paraphrases.
 
     Fields:
@@ -90,7 +83,6 @@ class Persona(Entry):
     Raises SelfrepError, listing every mistake, for bad values.
     """
 
-    name: str
     kind: Kind
     descriptions: tuple[str, ...]
     label: str = Field("", validate_default=True)
@@ -99,14 +91,9 @@ class Persona(Entry):
     user: tuple[str, ...] = ()
     neutral: tuple[str, ...] = NEUTRAL
 
-    @field_validator("name")
-    @classmethod
-    def _name(cls, name: str) -> str:
-        return check_name(name)
-
     @field_validator("label")
     @classmethod
-    def _label(cls, label: str, info: ValidationInfo) -> str:
+    def _label(cls, label: str, info: Info) -> str:
         return " ".join(label.split()) or str(info.data.get("name", ""))
 
     @field_validator("descriptions")
@@ -124,7 +111,7 @@ class Persona(Entry):
 
     @field_validator("you", "user")
     @classmethod
-    def _override(cls, texts: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _override(cls, texts: tuple[str, ...], info: Info) -> tuple[str, ...]:
         descriptions = info.data.get("descriptions")
         if texts and descriptions is not None and len(texts) != len(descriptions):
             raise ValueError(f"needs one text for each of the {len(descriptions)} descriptions, got {len(texts)}")
@@ -190,15 +177,15 @@ class _File(Entry):
 
     @field_validator("personas", mode="before")
     @classmethod
-    def _complete(cls, personas: Any, info: ValidationInfo) -> Any:
+    def _complete(cls, personas: Any, info: Info) -> Any:
         """Each entry gets the name it stands under, and the neutral texts of its file."""
         shared = {"neutral": info.data["neutral"]} if "neutral" in info.data else {}
-        return yaml_errors.named(personas, shared)
+        return completed(personas, shared)
 
     @field_validator("personas")
     @classmethod
     def _keys(cls, personas: dict[str, Persona]) -> dict[str, Persona]:
-        return yaml_errors.keyed(personas)
+        return keyed(personas)
 
 
 def loads(text: str, origin: str = "personas") -> PersonaSet:

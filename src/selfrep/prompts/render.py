@@ -76,8 +76,8 @@ class Prompt:
         rounds = isinstance(self.turns, tuple) and len(self.turns) % 2 == 1
         if not rounds or not all(turn.strip() for turn in self.turns):
             raise SelfrepError(
-                f"The turns of a prompt are a tuple of non-empty texts, user and assistant by turns, from the user's first "
-                f"to the question; got {self.turns!r}."
+                f"The turns of a prompt are a tuple of non-empty texts, user and assistant by turns, beginning "
+                f"and ending with the user; got {self.turns!r}."
             )
 
     @property
@@ -271,6 +271,8 @@ def answer_sides(chat: ChatFormat, prefill: str, answers: AnswerSets) -> tuple[t
 def _spans(prompt: Prompt, chat: ChatFormat) -> list[tuple[str, str]]:
     """The rendered text, cut into (segment, text) pieces that join to exactly what the template makes of the prompt."""
     said = (prompt.system, *prompt.turns, prompt.prefill)
+    if not chat.system_role:  # the folded texts are set apart by a blank line, and by nothing else
+        said = (said[0].strip(), said[1].strip(), *said[2:])
     segments = ("system", *("history" for _ in prompt.turns[1:]), "question", "prefill")
     rendered = _rendered(chat, said)
     pieces = _marked(chat, said)

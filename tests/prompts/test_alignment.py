@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+import pytest
+
+from selfrep.errors import SelfrepError
+from selfrep.prompts import battery, personas
+from selfrep.prompts.alignment import PromptPair, align, suffix_length, swapped
+from selfrep.prompts.render import Prompt, Tokens, answer_sides, chat_format, prompt, render
+
+from .conftest import CHATML, make_tokenizer
+
+CHAT = chat_format(make_tokenizer(CHATML))
+
+
+def tokens(*parts: tuple[str, str]) -> Tokens:
+    """Tokens written by hand as (text, segment); the id of a token is its text's hash."""
+    return Tokens(tuple(sum(map(ord, t)) for t, _ in parts), tuple(s for _, s in parts), tuple(t for t, _ in parts))
+
+
+def said(system: str, *turns: str, prefill: str = "I am a") -> Tokens:
+    return render(Prompt(system, turns, prefill), CHAT)
+
+
+def pair(source: Tokens, target: Tokens, item: str = "who", **fields: Any) -> PromptPair:
+    given = {"source_name": "nurse", "target_name": "robot", "direction": "denoise", "answers": ((1, 2), (3,))}
+    return PromptPair(source=source, target=target, item=item, **{**given, **fields})
+
+
+def common_end(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """Oracle: how many ids two prompts share at the end."""
+    return len(list(takewhile(lambda both: both[0] == both[1], zip(reversed(a), reversed(b), strict=False))))
+
+
+def test_the_suffix_is_everything_after_the_system_text(any_tokenizer: Any) -> None:
+    chat = chat_format(any_tokenizer)
+    nurse, robot = (
+        render(Prompt(f"You are a {who}.", ("Who are you?",), "I am a"), chat) for who in ("tall nurse", "robot")
+    )
+    n = suffix_length(nurse, robot)
+    assert nurse.ids[-n:] == robot.ids[-n:]
+    assert nurse.segments[-n - 1] == robot.segments[-n - 1] == "system"
+    assert "system" not in nurse.segments[-n:]
+    # The control that must fail: the longest common end runs on into the system text ("." is in both).
+    assert common_end(nurse.ids, robot.ids) > n
+
+
+def test_lengths_before_the_suffix_do_not_matter() -> None:
+    short, long = said("You are.", "Who are you?"), said("You are a robot. " * 9, "Who are you?")
+    assert suffix_length(short, long) == suffix_length(long, short) == suffix_length(short, short)
+
+
+def test_different_questions_are_refused_with_the_tokens_that_differ() -> None:
+    who, what = said("You are a nurse.", "Who are you?"), said("You are a robot.", "What are you?")
+    back = next(k for k in range(1, 99) if who.ids[-k] != what.ids[-k])
+    with pytest.raises(SelfrepError) as error:
+        suffix_length(who, what)
+    for part in (
+        f"position {-back} ",
+        repr(who.texts[-back]),
+        str(who.ids[-back]),
+        repr(what.texts[-back]),
+        str(what.ids[-back]),
+    ):
+        assert part in str(error.value)
+
+
+def test_an_earlier_turn_in_one_prompt_only_is_refused() -> None:
+    with pytest.raises(SelfrepError, match="same to the token"):
+        suffix_length(
+            said("You are a nurse.", "Hello!", "Hello.", "Who are you?"), said("You are a robot.", "Who are you?")
+        )
+
+
+def test_a_line_break_that_melts_into_the_system_text_is_no_obstacle() -> None:
+    end = (("Who", "question"), (":", "template"))
+    melted = tokens(("A", "system"), (".\n\n", "system"), *end)
+    apart = tokens(("A", "system"), ("!", "system"), ("\n\n", "template"), *end)
+    assert suffix_length(melted, apart) == suffix_length(apart, melted) == 2
+    # Control: a word in the same place is.
+    with pytest.raises(SelfrepError, match="position -3"):
+        suffix_length(melted, tokens(("A", "system"), ("!", "system"), ("Hm", "template"), *end))
+
+
+def test_prompts_that_end_with_their_system_text_share_nothing() -> None:
+    with pytest.raises(SelfrepError, match="share no token"):
+        suffix_length(tokens(("A", "system")), tokens(("B", "system")))
+
+
+def test_swapped_twice_is_the_same_pair() -> None:
+    made = pair(
+        said("A nurse.", "Who?"), said("A robot.", "Who?"), source_paraphrase=1, target_paraphrase=2, control="persona"
+    )
+    turned = swapped(made)
+    assert swapped(turned) == made
+    assert (turned.source, turned.target, turned.direction) == (made.target, made.source, "noise")
+    assert (turned.source_name, turned.target_name) == ("robot", "nurse")
+    assert (turned.source_paraphrase, turned.target_paraphrase, turned.control) == (2, 1, "persona")
+
+
+def test_align_lays_pairs_out_from_the_right() -> None:
+    nurse, robot = said("You are a tall nurse.", "Who are you?"), said("A robot.", "Who are you?")
+    born = [
+        said(who, "Hello! What are you?", prefill="I was") for who in ("You are a nurse.", "You are a robot. Hello!")
+    ]
+    pairs = [pair(nurse, robot), pair(*born, item="born", answers=((7,), (8, 9, 10))), pair(robot, nurse)]
+    batch = align(pairs)
+
+    assert batch.source_ids.dtype == batch.target_ids.dtype == batch.answer_ids.dtype == np.int64
+    for row, made in enumerate(pairs):
+        for ids, of in ((batch.source_ids[row], made.source), (batch.target_ids[row], made.target)):
+            assert tuple(ids[ids >= 0]) == tuple(ids[-len(of) :]) == of.ids
+        n = suffix_length(made.source, made.target)
+        assert batch.suffix[row] == n
+        assert tuple(batch.tokens[row, -n:]) == made.target.texts[-n:]
+        assert tuple(batch.segments[row, -n:]) == made.target.segments[-n:]
+        assert set(batch.tokens[row, :-n]) | set(batch.segments[row, :-n]) <= {""}
+        a, b = batch.answer_ids[batch.item_index[row]]
+        assert (tuple(a[a >= 0]), tuple(b[b >= 0])) == made.answers
+    assert batch.tokens.shape == batch.segments.shape == (3, batch.suffix.max())
+    assert (batch.items, batch.item_index.tolist(), batch.answer_ids.shape) == (("who", "born"), [0, 1, 0], (2, 2, 3))
+    assert batch.pairs == tuple(pairs)
+
+
+def test_align_refuses_what_it_cannot_lay_out() -> None:
+    nurse, robot = said("A nurse.", "Who?"), said("A robot.", "Who?")
+    with pytest.raises(SelfrepError, match="no pairs"):
+        align([])
+    with pytest.raises(SelfrepError, match="two different sets of answers"):
+        align([pair(nurse, robot), pair(nurse, robot, answers=((1,), (3,)))])
+    with pytest.raises(SelfrepError, match=r"nurse → robot, item 'who': .*position"):
+        align([pair(nurse, robot), pair(nurse, said("A robot.", "What?"))])
+
+
+def test_all_built_in_personas_can_be_aligned_on_all_items(smollm: Any) -> None:
+    chat = chat_format(smollm)
+    people, items = personas.builtin(), battery.builtin()
+    pairs = [
+        PromptPair(
+            source=render(prompt(source, item, "you", k), chat),
+            target=render(prompt(target, item, voice, k), chat),
+            source_name=source.name,
+            target_name=target.name,
+            item=item.name,
+            direction="denoise",
+            answers=answer_sides(chat, item.prefill, item.answer_sets),
+        )
+        for k, source, target in zip(
+            range(4), people.select(["jfk", "nurse", "hal_9000", "claude"]), people, strict=False
+        )
+        for voice in ("you", "user", "book", "neutral")
+        for item in items
+    ]
+    batch = align([*pairs, *map(swapped, pairs)])
+    columns = np.arange(-batch.tokens.shape[1], 0)
+    for row, made in enumerate(batch.pairs):
+        shared = columns >= -batch.suffix[row]
+        ids = smollm.convert_tokens_to_ids(smollm.convert_ids_to_tokens(batch.target_ids[row, -batch.suffix[row] :]))
+        assert smollm.decode(ids).endswith(made.item and items[made.item].prefill)
+        assert {"question", "template", "prefill"} == set(batch.segments[row, shared])
+
+
+def test_pairs_are_values() -> None:
+    made = pair(said("A nurse.", "Who?"), said("A robot.", "Who?"))
+    assert made == replace(made)
+    assert len({made, replace(made), swapped(made)}) == 2

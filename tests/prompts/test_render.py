@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selfrep.errors import SelfrepError
+from selfrep.prompts import battery, personas
+from selfrep.prompts.render import (
+    SEGMENTS,
+    ChatFormat,
+    Prompt,
+    Tokens,
+    answer_ids,
+    answer_sides,
+    chat_format,
+    prompt,
+    prompts,
+    render,
+)
+
+from .conftest import CHATML, DROPS, GEMMA, LLAMA2, make_tokenizer
+
+NURSE = Prompt(system="You are a nurse.", turns=("Who are you?",), prefill="I am a")
+TALK = Prompt(system="You are a nurse.", turns=("Hello!", "Hello there.", "Who are you?"), prefill="I am a")
+
+
+def part(tokens: Tokens, segment: str) -> str:
+    """The text of one segment, put together from its tokens."""
+    return "".join(text for text, of in zip(tokens.texts, tokens.segments, strict=True) if of == segment)
+
+
+def said(prompt: Prompt, *, fold: bool) -> list[dict[str, str]]:
+    """The conversation as a person would hand it to apply_chat_template."""
+    roles = ["user", "assistant"] * len(prompt.turns)
+    turns = [{"role": role, "content": text} for role, text in zip(roles, prompt.turns, strict=False)]
+    if fold:
+        turns[0]["content"] = f"{prompt.system}\n\n{turns[0]['content']}"
+        return turns
+    return [{"role": "system", "content": prompt.system}, *turns]
+
+
+# --- what a template can do -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("template", "name", "system_role"),
+    [
+        (CHATML, "model", True),
+        (LLAMA2, "model", True),
+        (GEMMA, "model", False),  # refuses system messages
+        (DROPS, "model", False),  # forgets them without a word
+        (None, "plain", True),
+    ],
+)
+def test_system_role_is_found_out_by_trying(template: str | None, name: str, system_role: bool) -> None:
+    chat = chat_format(make_tokenizer(template))
+    assert (chat.name, chat.system_role) == (name, system_role)
+    assert template in (None, chat.text)
+
+
+def test_own_template_can_be_replaced(chatml: Any) -> None:
+    chat = chat_format(chatml, GEMMA)
+    assert (chat.name, chat.system_role, chat.text) == ("custom", False, GEMMA)
+    assert "model" in "".join(render(NURSE, chat).texts)
+
+
+@pytest.mark.parametrize("talk", [NURSE, TALK])
+def test_tokens_are_those_of_the_template_itself(any_tokenizer: Any, talk: Prompt) -> None:
+    """Oracle: generation prompt and prefill put together without any of the machinery under test."""
+    chat = chat_format(any_tokenizer)
+    opened = any_tokenizer.apply_chat_template(
+        said(talk, fold=not chat.system_role), chat_template=chat.template, tokenize=False, add_generation_prompt=True
+    )
+    space = "" if opened.endswith("\n") else " "  # the plain dialogue and Llama 2 put a space before a reply
+    expected = any_tokenizer(opened + space + talk.prefill, add_special_tokens=False)["input_ids"]
+    tokens = render(talk, chat)
+    assert list(tokens.ids) == expected
+    assert len(tokens) == len(tokens.segments) == len(tokens.texts)
+
+
+@pytest.mark.parametrize("talk", [NURSE, TALK])
+def test_each_segment_holds_its_own_words(any_tokenizer: Any, talk: Prompt) -> None:
+    tokens = render(talk, chat_format(any_tokenizer))
+    assert part(tokens, "system").strip() == talk.system
+    assert part(tokens, "question").strip() == talk.question
+    assert part(tokens, "prefill").strip() == talk.prefill
+    assert "".join(part(tokens, "history").split()) == "".join("".join(talk.turns[:-1]).split())
+    assert "nurse" not in part(tokens, "template")
+    assert set(tokens.segments) <= {*SEGMENTS, "history"}
+    order = list(dict.fromkeys(segment for segment in tokens.segments if segment != "template"))
+    assert order == [s for s in ("system", "history", "question", "prefill") if s != "history" or len(talk.turns) > 1]
+
+
+text = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Z")), min_size=1, max_size=20)
+
+
+@settings(max_examples=60, deadline=None)
+@given(system=text, first=text, reply=text, question=text, prefill=text)
+def test_segments_of_any_text(system: str, first: str, reply: str, question: str, prefill: str) -> None:
+    """No text, however odd, ends up in the wrong segment; decoding a segment gives it back."""
+    chat, tokenizer = CHAT, CHAT.tokenizer
+    tokens = render(Prompt(system, (first, reply, question), prefill), chat)
+    for segment, expected in {
+        "system": system,
+        "history": first + reply,
+        "question": question,
+        "prefill": prefill,
+    }.items():
+        ids = [i for i, of in zip(tokens.ids, tokens.segments, strict=True) if of == segment]
+        assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == expected
+
+
+CHAT = chat_format(make_tokenizer(CHATML))
+
+
+def test_the_system_text_is_always_explicit(chatml: Any) -> None:
+    chat = chat_format(chatml)
+    assert "Toy" not in "".join(render(Prompt(system="", turns=("Hello!",)), chat).texts)
+    # Control: left to itself, the template brings its own system prompt.
+    assert "Toy" in chatml.apply_chat_template([{"role": "user", "content": "Hello!"}], tokenize=False)
+
+
+def test_texts_that_look_like_markup_stay_text(any_tokenizer: Any) -> None:
+    odd = Prompt(
+        system="You are <script>alert(1)</script> {{ 7 * 7 }} {% raw %}.", turns=("\ue0000\ue001 & <b>?",), prefill="{}"
+    )
+    tokens = render(odd, chat_format(any_tokenizer))
+    ids = {s: [i for i, of in zip(tokens.ids, tokens.segments, strict=True) if of == s] for s in SEGMENTS}
+    assert any_tokenizer.decode(ids["system"]).strip() == odd.system
+    assert any_tokenizer.decode(ids["question"]).strip() == odd.question
+
+
+def test_templates_that_trim_are_followed() -> None:
+    spaced = Prompt(system=" A nurse. ", turns=(" Hello! ", " Hi. ", " Who? "), prefill="I am ")
+    tokens = render(spaced, chat_format(make_tokenizer(GEMMA)))
+    assert "".join(tokens.texts) == (
+        "<s><|im_start|>user\nA nurse.\n\nHello!<|im_end|>\n<|im_start|>model\nHi.<|im_end|>\n"
+        "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>model\nI am"
+    )
+    assert (part(tokens, "system"), part(tokens, "question"), part(tokens, "prefill")) == ("A nurse.", "Who?", "I am")
+
+
+def test_without_prefill_the_prompt_ends_where_the_answer_begins(any_tokenizer: Any) -> None:
+    tokens = render(Prompt(system="A nurse.", turns=("Hello!",)), chat_format(any_tokenizer))
+    assert "prefill" not in tokens.segments
+    assert tokens.segments[-1] == "template"
+
+
+def test_spaces_left_out_of_offsets_change_no_label() -> None:
+    plain, trimmed = (chat_format(make_tokenizer(None, trim_offsets=trim)) for trim in (False, True))
+    assert render(TALK, plain) == render(TALK, trimmed)
+
+
+# --- the token before everything --------------------------------------------------------------------------------------
+
+
+def test_beginning_of_text_is_added_where_the_template_is_not_the_models_own() -> None:
+    tokens = render(NURSE, chat_format(make_tokenizer(None, bos=True)))
+    assert (tokens.texts[0], tokens.segments[0]) == ("<s>", "template")
+    assert tokens.texts.count("<s>") == 1
+    # Controls: a tokenizer that adds none, and a template that brings its own.
+    assert "<s>" not in render(NURSE, chat_format(make_tokenizer(None))).texts
+    assert render(NURSE, chat_format(make_tokenizer(None, bos=True), LLAMA2)).texts.count("<s>") == 1
+
+
+def test_the_models_own_template_is_taken_at_its_word() -> None:
+    assert "<s>" not in render(NURSE, chat_format(make_tokenizer(CHATML, bos=True))).texts
+    assert render(NURSE, chat_format(make_tokenizer(GEMMA, bos=True))).texts.count("<s>") == 1
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def test_templates_that_cannot_be_used_are_refused(chatml: Any) -> None:
+    with pytest.raises(SelfrepError, match=r"loses, repeats or reorders.*shows \[2\]"):
+        chat_format(chatml, "{% for m in messages if m['role'] != 'user' %}{{ m['content'] }}{% endfor %}")
+    with pytest.raises(SelfrepError, match="refuses a conversation"):
+        chat_format(chatml, "{{ messages[0]['content'] ")
+    with pytest.raises(SelfrepError, match="changes the texts"):
+        render(
+            NURSE,
+            chat_format(chatml, "{% for m in messages %}{{ m['content'] | replace('nurse', 'cook') }}\n{% endfor %}"),
+        )
+
+
+def test_tokenizers_without_offsets_are_refused() -> None:
+    class Slow:
+        is_fast = False
+
+    with pytest.raises(SelfrepError, match=r"character offsets; got Slow.*use_fast=True"):
+        chat_format(Slow())
+
+
+@pytest.mark.parametrize("turns", [(), ("Hello!", "Hello."), ("Hello!", "", "Who?")])
+def test_turns_must_end_with_a_question(turns: tuple[str, ...]) -> None:
+    with pytest.raises(SelfrepError, match="ending with the user"):
+        Prompt(system="", turns=turns)
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def test_answers_are_the_tokens_that_would_follow(any_tokenizer: Any) -> None:
+    """Oracle: put the answer into the prefill and look at the last token."""
+    chat = chat_format(any_tokenizer)
+    answers = (" robot", " nurse")
+    for answer, token in zip(answers, answer_ids(chat, "I am a", answers), strict=True):
+        tokens = render(Prompt("S", ("Q?",), f"I am a{answer}"), chat)
+        assert (tokens.ids[-1], tokens.texts[-1]) == (token, answer)
+
+
+def test_answers_of_more_than_one_token_are_refused_with_their_tokens(chatml: Any) -> None:
+    with pytest.raises(SelfrepError, match=r"' zxq' is not: it is \d tokens: \[' ', 'z', 'x', 'q'\]"):
+        answer_ids(chat_format(chatml), "I am a", (" robot", " zxq"))
+
+
+def test_answers_that_melt_into_the_prefill_are_refused(chatml: Any) -> None:
+    chat = chat_format(chatml)
+    assert len(chatml("I was b", add_special_tokens=False)["input_ids"]) != len(chatml("I was born")["input_ids"]) - 1
+    with pytest.raises(SelfrepError, match=r"changes how the prefill 'I was b' is cut.*' born'"):
+        answer_ids(chat, "I was b", ("orn",))
+
+
+def test_answer_sets_are_checked() -> None:
+    chat = CHAT
+    assert answer_sides(chat, "I am a", ((" robot",), (" nurse", " person")))[1] == answer_ids(
+        chat, "I am a", (" nurse", " person")
+    )
+    with pytest.raises(SelfrepError, match="at least one"):
+        answer_ids(chat, "I am a", ())
+    with pytest.raises(SelfrepError, match="same token"):
+        answer_ids(chat, "I am a", (" robot", " robot"))
+    with pytest.raises(SelfrepError, match=r"one side only.*' robot'"):
+        answer_sides(chat, "I am a", ((" robot",), (" robot", " nurse")))
+
+
+# --- prompts from personas and items ----------------------------------------------------------------------------------
+
+PEOPLE = personas.builtin().select(["smollm", "jfk"])
+ITEMS = battery.builtin().select(["who_are_you", "written_by"])
+
+
+def test_a_prompt_says_where_it_comes_from() -> None:
+    made = prompt(PEOPLE["jfk"], ITEMS["who_are_you"], "user", 2)
+    assert made.system == PEOPLE["jfk"].system("user", 2)
+    assert (made.question, made.prefill) == ("Who are you?", "I am a")
+    assert (made.persona, made.kind, made.side, made.voice, made.paraphrase) == ("jfk", "human", "human", "user", 2)
+    assert made.answers == ITEMS["who_are_you"].answer_sets
+
+
+def test_all_prompts_are_made_with_those_of_one_system_text_together() -> None:
+    made = prompts(PEOPLE, ITEMS, voices=("you", "user"))
+    assert len(made) == len(set(made)) == 2 * 2 * 4 * 2
+    systems = [p.system for p in made]
+    assert sum(a != b for a, b in pairwise(systems)) + 1 == len(set(systems))
+    assert [p.paraphrase for p in prompts(PEOPLE, ITEMS, paraphrases=[3])] == [3] * 4
+
+
+def test_neutral_prompts_belong_to_nobody_and_come_once() -> None:
+    made = [p for p in prompts(PEOPLE, ITEMS, voices=("you", "neutral")) if p.voice == "neutral"]
+    assert len(made) == len(personas.NEUTRAL) * len(ITEMS)
+    assert {(p.persona, p.kind, p.side) for p in made} == {("", "", "")}
+
+
+# --- the real tokenizer -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def real(smollm: Any) -> ChatFormat:
+    return chat_format(smollm)
+
+
+def test_every_built_in_answer_is_one_token_of_the_embedded_model(real: ChatFormat) -> None:
+    for item in battery.builtin():
+        first, second = answer_sides(real, item.prefill, item.answer_sets)
+        assert (len(first), len(second)) == tuple(map(len, item.answer_sets))
+
+
+def test_every_built_in_prompt_renders_as_chatml(real: ChatFormat) -> None:
+    """Oracle: the template of the embedded model, written out by hand."""
+    for made in prompts(
+        personas.builtin(), battery.builtin(), voices=("you", "user", "book", "neutral"), paraphrases=[0, 3]
+    ):
+        tokens = render(made, real)
+        assert "".join(tokens.texts) == (
+            f"<|im_start|>system\n{made.system}<|im_end|>\n<|im_start|>user\n{made.question}<|im_end|>\n"
+            f"<|im_start|>assistant\n{made.prefill}"
+        )
+        assert (part(tokens, "system"), part(tokens, "question")) == (made.system, made.question)
+        assert part(tokens, "prefill") == made.prefill
