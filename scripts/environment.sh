@@ -13,11 +13,13 @@ fail() {
   exit 2
 }
 
+version_of() { "$1" --version 2>/dev/null || echo "not there"; }
+
 new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
 find_python() {
   if [ -n "${PYTHON:-}" ]; then
-    new_enough "$PYTHON" || fail "PYTHON must name a Python of at least 3.11; $PYTHON is $("$PYTHON" --version 2>&1 | tail -n 1)."
+    new_enough "$PYTHON" || fail "PYTHON must name a Python of at least 3.11; $PYTHON is $(version_of "$PYTHON")."
     echo "$PYTHON"
     return
   fi
@@ -28,7 +30,7 @@ find_python() {
       return
     fi
   done
-  fail "Python 3.11 or newer is needed; python3 is $(python3 --version 2>&1 | tail -n 1). Install one, or set PYTHON to its path."
+  fail "Python 3.11 or newer is needed; python3 is $(version_of python3). Install one, or set PYTHON to its path."
 }
 
 make_venv() { # python

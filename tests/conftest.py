@@ -12,8 +12,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import jaxtyping
 import pytest
 
-# Every annotation in selfrep, shapes included, is checked at each call. Must come before the first import of selfrep.
-jaxtyping.install_import_hook("selfrep", "beartype.beartype")
+# Every annotation in selfrep, shapes included, is checked at each call (how: checking.py). Must come before the first
+# import of selfrep.
+jaxtyping.install_import_hook("selfrep", "checking.checked")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
