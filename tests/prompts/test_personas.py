@@ -38,6 +38,7 @@ def test_voices_differ_by_the_binding_alone(persona: Persona) -> None:
         for voice, binding in BINDINGS.items():
             text = persona.system(voice, k)
             assert text.lower().count(f"{binding} ") == 1
+            assert (text[0], text[-1]) == (text[0].upper(), ".")
             left.add(text.lower().replace(f"{binding} ", ""))
         assert len(left) == 1
         assert persona.descriptions[k].lower() in left.pop()

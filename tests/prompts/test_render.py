@@ -152,7 +152,9 @@ def test_without_prefill_the_prompt_ends_where_the_answer_begins(any_tokenizer: 
 
 def test_spaces_left_out_of_offsets_change_no_label() -> None:
     plain, trimmed = (chat_format(make_tokenizer(None, trim_offsets=trim)) for trim in (False, True))
-    assert render(TALK, plain) == render(TALK, trimmed)
+    spaced = Prompt("A nurse.", ("  Hello!  ", " Hm. ", "  Who are you? "), prefill="  I am a  ")
+    for talk in (TALK, spaced):
+        assert render(talk, plain) == render(talk, trimmed)
 
 
 # --- the token before everything --------------------------------------------------------------------------------------
@@ -223,6 +225,9 @@ def test_answers_that_melt_into_the_prefill_are_refused(chatml: Any) -> None:
     assert len(chatml("I was b", add_special_tokens=False)["input_ids"]) != len(chatml("I was born")["input_ids"]) - 1
     with pytest.raises(SelfrepError, match=r"changes how the prefill 'I was b' is cut.*' born'"):
         answer_ids(chat, "I was b", ("orn",))
+    # One more token is not enough: here the prefill "Wh" has become "Who".
+    with pytest.raises(SelfrepError, match="changes how the prefill 'Wh' is cut"):
+        answer_ids(chat, "Wh", ("o are",))
 
 
 def test_answer_sets_are_checked() -> None:
