@@ -31,7 +31,7 @@ class Tape:
     Attributes:
         prefix: keys and values per layer for the `n` shared prompts; empty when nothing precedes.
         prefix_visible: [n, prefix_token], False at left padding; None when all of it is seen.
-        own_visible: [row, token], False at left padding of the pass's own tokens; None when all are seen.
+        own_visible: [n, token], False at left padding of the pass's own tokens; None when all are seen.
         keep: whether to record this pass's own keys and values.
         recorded: what was recorded, per layer.
 
@@ -99,7 +99,8 @@ def shared_prefix_attention(
 
     # Each row over its own tokens.
     q = rearrange(query, "r (h g) t d -> r h (g t) d", g=groups)
-    own = scored(q @ key.mT, _own_mask(tokens, tape.own_visible, sliding_window, query.device).repeat(1, 1, groups, 1))
+    mask = _own_mask(tokens, tape.own_visible, sliding_window, query.device)
+    own = scored(q @ key.mT, mask.repeat(len(query) // len(mask) if len(mask) > 1 else 1, 1, groups, 1))
     top = own.amax(-1, keepdim=True)
     if s_aux is not None:
         sinks = rearrange(s_aux.float(), "(h g) -> 1 h g 1", g=groups).repeat_interleave(tokens, dim=2)
@@ -131,7 +132,7 @@ def shared_prefix_attention(
 
 
 def _own_mask(tokens: int, visible: Tensor | None, window: int | None, device: torch.device) -> Tensor:
-    """[row or 1, 1, token, token]: causal, within the window, no padding; a token always sees itself, so no row is empty."""
+    """[prompt or 1, 1, token, token]: causal, within the window, no padding; a token always sees itself, so no row is empty."""
     distance = torch.arange(tokens, device=device)[:, None] - torch.arange(tokens, device=device)
     mask = (distance >= 0) if window is None else (distance >= 0) & (distance < window)
     if visible is None:

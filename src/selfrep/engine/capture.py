@@ -18,7 +18,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from selfrep.engine import metrics
+from selfrep.engine import metrics, plain
 from selfrep.engine.attention import Tape, playing, shared_prefix_attention
 from selfrep.engine.hooks import listen
 from selfrep.engine.replay import Recording, record
@@ -184,6 +184,8 @@ def _run(
         index = [rows[r] for r in fresh]
         chosen = work.answers[index]
         sums = metrics.answer_mass(lm, final[fresh], chosen).cpu().numpy()
+        if done == 0:
+            _prove(lm, [work.rendered[i] for i in index], final[fresh])
         asked = (chosen >= 0).any(axis=(1, 2))
         log_odds[index] = np.where(asked, metrics.reader(lm, chosen)(final[fresh]).cpu().numpy(), np.nan)
         mass[index] = np.where(asked, sums, np.nan)
@@ -198,6 +200,18 @@ def _run(
     coords = {name: ("prompt", np.array([getattr(p, name) for p in work.prompts])) for name in LABELS}
     values = {"log_odds": ("prompt", log_odds), "answer_mass": ("prompt", mass)}
     return xr.Dataset({} if np.isnan(mass).all() else values, coords=coords, attrs={"model": lm.name})
+
+
+def _prove(lm: LanguageModel, rendered: list[Tokens], final: Tensor) -> None:
+    """The longest of these prompts, run alone by the untouched model, must end as it ended here [prompt, d_model]."""
+    r = max(range(len(rendered)), key=lambda i: len(rendered[i]))
+    slow, fast = plain.logits(lm, np.array(rendered[r].ids)), lm.logits(final[r])
+    off, scale = float((slow - fast).abs().max()), max(1.0, float(slow.abs().max()))
+    if not off <= plain.TOLERANCE[lm.dtype] * scale:
+        raise SelfrepError(
+            f"Prompts that share a prefix must end as they do in a plain forward pass. On {lm.name} the logits of a prompt are "
+            f"off by up to {off:.3g}, where they reach {scale:.3g}."
+        )
 
 
 def _prefixes(lm: LanguageModel, ids: list[tuple[int, ...]], sites: list[str]) -> Recording | None:

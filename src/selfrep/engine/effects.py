@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 
 import numpy as np
@@ -83,7 +84,8 @@ def effects_dataset(
 
 def provenance(lm: LanguageModel, plan: PatchPlan, metric: str, seed: int) -> dict[str, object]:
     """The attributes that say where numbers came from."""
-    packages = ("selfrep", "torch", "transformers", "transformer-lens", "xarray")
+    packages = ("torch", "transformers", "transformer-lens", "xarray")
+    own = import_module("selfrep").__version__  # by name, since a static import would tie this room to all the others
     return {
         "site": plan.site,
         "metric": metric,
@@ -91,6 +93,6 @@ def provenance(lm: LanguageModel, plan: PatchPlan, metric: str, seed: int) -> di
         "weights_hash": lm.weights_hash,
         "dtype": str(lm.dtype).removeprefix("torch."),
         "device": str(lm.device),
-        "versions": json.dumps({name: version(name) for name in packages}),
+        "versions": json.dumps({"selfrep": own} | {name: version(name) for name in packages}),
         "seed": seed,
     }

@@ -16,12 +16,21 @@ from selfrep.engine.hooks import listen, replace
 from selfrep.models.language_model import LanguageModel
 
 
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
+"""How far fast numbers may be from plain ones, relative to max(1, |plain|)."""
+
+
 @torch.no_grad()
+def logits(lm: LanguageModel, ids: np.ndarray) -> Tensor:
+    """[d_vocab] at the last token, float32; ids [token] may hold −1 as padding."""
+    tokens = torch.as_tensor(ids[ids >= 0], device=lm.device)[None]
+    return lm.hf(tokens, use_cache=False).logits[0, -1].float()
+
+
 def metric_of(lm: LanguageModel, ids: np.ndarray, answers: np.ndarray) -> float:
     """Log odds of answer set 0 against 1 at the last token; ids [token] and answers [side, k] may hold −1 as padding."""
-    tokens = torch.as_tensor(ids[ids >= 0], device=lm.device)[None]
-    logits = lm.hf(tokens, use_cache=False).logits[0, -1].float()
-    first, second = (logits[torch.as_tensor(side[side >= 0], device=lm.device)].logsumexp(0) for side in answers)
+    last = logits(lm, ids)
+    first, second = (last[torch.as_tensor(side[side >= 0], device=lm.device)].logsumexp(0) for side in answers)
     return float(first - second)
 
 
@@ -40,10 +49,14 @@ def activation(lm: LanguageModel, ids: np.ndarray, site: str, layer: int) -> Ten
 
 @contextmanager
 def patched(lm: LanguageModel, site: str, layer: int, positions: list[int], values: Tensor) -> Iterator[None]:
-    """Within, every pass of one row writes `values` [position, d_model] at those positions (counted from the end)."""
+    """Within, every pass of one row writes `values` [position, d_model] at those positions (counted from the end).
+
+    What enters a norm also goes past it: `resid_mid` is written in place, as TransformerLens does, so that the whole stream
+    is changed and not only what the MLP reads.
+    """
 
     def change(x: Tensor) -> Tensor:
-        x = x.clone()
+        x = x if site == "resid_mid" else x.clone()
         x[:, positions] = values
         return x
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from selfrep.engine.attention import KeysValues, Tape, playing, shared_prefix_attention
 from selfrep.engine.hooks import listen, replace
+from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 
 CHUNK_TOKENS = {"cpu": 1536}
@@ -96,6 +97,8 @@ def record(lm: LanguageModel, ids: Tensor, real: Tensor, start: int = 0, sites: 
         stack.enter_context(lm.attention(shared_prefix_attention))
         stack.enter_context(playing(tape))
         lm.hf.base_model(input_ids=ids, position_ids=positions, use_cache=False)
+    if silent := sorted(set(range(lm.n_layers)) - set(tape.recorded)):
+        raise SelfrepError(f"selfrep replays blocks by their attention; these of {lm.name} have none: {silent}.")
     return Recording(start, residuals, kept, tape.recorded, visible, calls, ids.shape[1])
 
 
@@ -157,11 +160,13 @@ def _entering(base: Recording, entry: Entry, first: int) -> Tensor:
 
 
 def _prefix_tape(base: Recording, start: int) -> Tape:
+    before, own = (None, None) if base.visible is None else (base.visible[:, :start], base.visible[:, start:])
+    if own is not None and bool(own.all()):
+        own = None
     if start == 0:
-        return Tape(own_visible=None)
+        return Tape(own_visible=own)
     prefix = {layer: (k[:, :, :start], v[:, :, :start]) for layer, (k, v) in base.keys_values.items()}
-    visible = None if base.visible is None else base.visible[:, :start]
-    return Tape(prefix=prefix, prefix_visible=visible)
+    return Tape(prefix=prefix, prefix_visible=before, own_visible=own)
 
 
 def _through(

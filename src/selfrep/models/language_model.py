@@ -128,15 +128,25 @@ class LanguageModel:
         digest = hashlib.sha256()
         for name, tensor in sorted(self.hf.state_dict().items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     @contextmanager
     def attention(self, function: Callable[..., Any]) -> Iterator[None]:
-        """Run the model with an attention function of one's own (see `transformers.AttentionInterface`)."""
+        """Run the model with an attention function of one's own (see `transformers.AttentionInterface`).
+
+        Raises:
+            SelfrepError: an architecture that computes attention in code of its own, or has blocks without attention.
+        """
+        config = self.hf.config.get_text_config()
+        kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+        if kinds or not self.hf.is_backend_compatible():
+            raise SelfrepError(
+                "selfrep's engine hands transformers an attention function, for full or sliding-window attention; "
+                f"{self.layout.architecture} {f'has {sorted(kinds)}' if kinds else 'takes none'}. Use a Llama-like decoder."
+            )
         name = f"selfrep_{function.__name__}"
         AttentionInterface.register(name, function)
-        config = self.hf.config.get_text_config()
         before = config._attn_implementation
         config._attn_implementation = name
         try:
@@ -167,6 +177,8 @@ def load_model(
     Raises:
         SelfrepError: unknown name, unreachable hub, corrupt weights, a device that is not there.
     """
+    if dtype not in DTYPES:
+        raise SelfrepError(f"dtype is one of {', '.join(DTYPES)}; got {dtype!r}.")
     if isinstance(model, (str, Path)):
         where = resolve.resolve(str(model))
         target = _device(device)
@@ -184,8 +196,6 @@ def load_model(
 
 
 def _from_files(where: str | Path, dtype: str, tokenizer: Any) -> tuple[PreTrainedModel, Any]:
-    if dtype not in DTYPES:
-        raise SelfrepError(f"dtype is one of {', '.join(DTYPES)}; got {dtype!r}.")
     try:
         hf = AutoModelForCausalLM.from_pretrained(where, dtype=DTYPES[dtype])
         tokenizer = tokenizer or AutoTokenizer.from_pretrained(where)
@@ -198,9 +208,11 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        device = torch.device(name)
+        device: torch.device | None = torch.device(name)
     except RuntimeError:
-        raise SelfrepError(f"A device is auto, cpu, cuda, cuda:N or mps; got {name!r}.") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise SelfrepError(f"A device is auto, cpu, cuda, cuda:N or mps; got {name!r}.")
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise SelfrepError(
             f"The device {name!r} is not there: this torch ({torch.__version__}) sees {torch.cuda.device_count()} CUDA "
