@@ -1,0 +1,248 @@
+"""Activations and answers, prompt by prompt, against the plain model that reads each prompt alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selfrep.engine import attention, capture
+from selfrep.engine.capture import observe
+from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.prompts.render import SEGMENTS, Prompt, Tokens, chat_format, render
+from tests.engine.conftest import Talker
+from tests.tiny import log_odds, logits, tiny, tiny_hf, values_at
+
+ROBOT, NURSE = (" robot", " machine"), (" nurse", " person")
+SYSTEMS = ("You are a nurse.", "You are a robot. The user is a person. I was born. I was built.", "")
+QUESTIONS = ("Who are you?", "Hello!", "What are you? Who are you? What are you?")
+PROMPTS = [
+    Prompt(system, (question,), "I am a", persona=f"p{i}", item=f"q{j}", paraphrase=j, answers=(ROBOT, NURSE))
+    for i, system in enumerate(SYSTEMS)
+    for j, question in enumerate(QUESTIONS)
+]
+PROMPTS.append(Prompt(SYSTEMS[0], (QUESTIONS[0], "I am a nurse.", "What are you?"), "As a", answers=(ROBOT[:1], NURSE)))
+PROMPTS.append(Prompt(SYSTEMS[1], (QUESTIONS[1],)))  # nothing to answer
+
+
+def read(lm: LanguageModel, prompts: list[Prompt]) -> list[Tokens]:
+    chat = chat_format(lm.tokenizer, lm.chat_template)
+    return [render(prompt, chat) for prompt in prompts]
+
+
+def answer(lm: LanguageModel, text: str) -> int:
+    (token,) = lm.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return token
+
+
+def positions(rendered: list[Tokens]) -> range:
+    return range(-max(map(len, rendered)), 0)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "mistral", "gpt2", "olmo2", "gpt_neox"])
+def test_single_tokens_equal_the_plain_model(family: str, talker: Talker) -> None:
+    lm = talker(family)
+    rendered = read(lm, PROMPTS)
+    sites, layers = list(lm.layout.taps), [0, 2]
+    acts = capture.capture(lm, PROMPTS, sites, layers=layers, tokens="position", positions=positions(rendered)).activations
+    for i, tokens in enumerate(rendered):
+        for site in sites:
+            for layer in layers:
+                got = acts.sel(prompt=i, site=site, layer=layer).values
+                wanted = values_at(lm.hf, family, site, layer, tokens.ids).numpy()
+                assert np.isnan(got[: -len(tokens)]).all()
+                np.testing.assert_allclose(got[-len(tokens) :], wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+                shifted = np.abs(got[-len(tokens) + 1 :] - wanted[:-1]).max()
+                assert shifted > 0.02 * np.abs(wanted).max()  # a token beside is not the same
+
+
+@pytest.mark.parametrize("template", ["chatml", "gemma", "drops", "none"])
+def test_segments_are_means_over_their_tokens(template: str, talker: Talker) -> None:
+    lm = talker("qwen2", template)
+    data = capture.capture(lm, PROMPTS, ["resid_mid"])
+    assert data.activations.dims == ("prompt", "site", "layer", "segment", "d_model")
+    assert tuple(data.segment.values) == SEGMENTS
+    absent = 0
+    for i, tokens in enumerate(read(lm, PROMPTS)):
+        for layer in range(lm.n_layers):
+            plain = values_at(lm.hf, "qwen2", "resid_mid", layer, tokens.ids).numpy()
+            for segment in SEGMENTS:
+                got = data.activations.sel(prompt=i, site="resid_mid", layer=layer, segment=segment).values
+                inside = np.array(tokens.segments) == segment
+                if inside.any():
+                    np.testing.assert_allclose(got, plain[inside].mean(0), rtol=1e-4, atol=1e-4)
+                else:
+                    absent += 1
+                    assert np.isnan(got).all()
+    assert absent  # prompts without a system text, and one without a prefill
+
+
+def test_the_residual_stream_is_the_hidden_states_that_transformers_returns(talker: Talker) -> None:
+    lm = talker()
+    acts = capture.capture(lm, PROMPTS, ["resid_pre", "resid_post"], tokens="position", positions=[-1, -2]).activations
+    for i, tokens in enumerate(read(lm, PROMPTS)):
+        with torch.no_grad():
+            hidden = lm.hf(torch.tensor([tokens.ids]), output_hidden_states=True).hidden_states
+        for layer in range(lm.n_layers):  # the last hidden state is behind the final norm
+            for j, p in enumerate((-1, -2)):
+                np.testing.assert_allclose(acts[i, 0, layer, j], hidden[layer][0, p], atol=1e-4)
+                if layer + 1 < lm.n_layers:
+                    np.testing.assert_allclose(acts[i, 1, layer, j], hidden[layer + 1][0, p], atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "granite", "cohere", "phi3", "gpt_oss"])
+def test_answers_equal_the_plain_model(family: str, talker: Talker) -> None:
+    lm = talker(family)
+    seen = observe(lm, PROMPTS[:-1])
+    for i, tokens in enumerate(read(lm, PROMPTS[:-1])):
+        last = logits(lm.hf, tokens.ids)[-1]
+        first, second = (tuple(answer(lm, text) for text in side) for side in PROMPTS[i].answers or ())
+        assert seen.log_odds[i].item() == pytest.approx(log_odds(last, (first, second)), abs=1e-4)
+        assert seen.answer_mass[i].item() == pytest.approx(float(last.softmax(-1)[list(first + second)].sum()), abs=1e-5)
+    assert seen.log_odds.std() > 0.1
+    assert list(seen.persona.values) == [p.persona for p in PROMPTS[:-1]]
+    assert "activations" not in seen
+
+
+def test_capture_answers_as_observe_does_and_leaves_the_unasked_blank(talker: Talker) -> None:
+    lm = talker()
+    kept, seen = capture.capture(lm, PROMPTS), observe(lm, PROMPTS[:-1])
+    for name in ("log_odds", "answer_mass"):
+        np.testing.assert_allclose(kept[name][:-1], seen[name], atol=1e-5)
+        assert np.isnan(kept[name][-1])
+    assert "log_odds" not in capture.capture(lm, PROMPTS[-1:])
+
+
+@settings(max_examples=10, deadline=None)
+@given(chosen=st.lists(st.integers(0, len(PROMPTS) - 1), min_size=1, max_size=9), room=st.sampled_from([1, 40, 100, 4096]))
+def test_neither_company_nor_order_nor_batches_matter(chosen: list[int], room: int, talker: Talker) -> None:
+    lm = talker("gemma3_text")
+    prompts = [PROMPTS[i] for i in chosen]  # the same one may come twice
+    whole = capture.capture(lm, PROMPTS, ["resid_post"], layers=[1], tokens="position", positions=[-4, -1])
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(capture.PASS_TOKENS, "cpu", room)
+        part = capture.capture(lm, prompts, ["resid_post"], layers=[1], tokens="position", positions=[-4, -1])
+    np.testing.assert_allclose(part.activations, whole.activations[chosen], atol=1e-4)
+    if "log_odds" in part:
+        np.testing.assert_allclose(part.log_odds, whole.log_odds[chosen], atol=1e-4)
+
+
+def test_every_position_says_which_token_it_is(talker: Talker) -> None:
+    lm = talker()
+    data = capture.capture(lm, PROMPTS, tokens="position")
+    rendered = read(lm, PROMPTS)
+    longest = max(len(t) - 1 - max((k for k, s in enumerate(t.segments) if s == "system"), default=-1) for t in rendered)
+    assert list(data.position.values) == list(range(-longest, 0))  # by default all that follows the system text
+    for i, tokens in enumerate(rendered):
+        n = min(longest, len(tokens))
+        assert "".join(data.token.values[i]) == "".join(tokens.texts[-n:])
+        assert tuple(data.segment_of.values[i][-n:]) == tokens.segments[-n:]
+
+
+def test_half_precision_storage_keeps_the_same_numbers(talker: Talker) -> None:
+    lm = talker()
+    full, half = (capture.capture(lm, PROMPTS, storage=storage).activations for storage in ("float32", "float16"))
+    assert (full.dtype, half.dtype) == (np.float32, np.float16)
+    np.testing.assert_array_equal(full.values.astype(np.float16), half.values)
+
+
+def test_a_result_beyond_the_budget_is_refused_before_anything_runs(talker: Talker) -> None:
+    lm = talker()
+    size = len(PROMPTS) * 1 * lm.n_layers * 4 * lm.d_model * 4 / 1e9
+    assert capture.capture(lm, PROMPTS, budget_gb=size).activations.nbytes / 1e9 == pytest.approx(size)
+    ran: list[int] = []
+    handle = lm.blocks[0].register_forward_pre_hook(lambda *_: ran.append(1))
+    with pytest.raises(SelfrepError, match=r"11 × 1 × 3 × 4 × 32.*float16"):
+        capture.capture(lm, PROMPTS, budget_gb=0.99 * size)
+    handle.remove()
+    assert not ran
+
+
+def test_progress_ends_with_all_prompts(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(capture.PASS_TOKENS, "cpu", 60)
+    told: list[tuple[int, int]] = []
+    observe(talker(), PROMPTS[:-1], progress=lambda *at: told.append(at))
+    assert len(told) > 2
+    assert told[-1] == (len(PROMPTS) - 1, len(PROMPTS) - 1)
+    assert told == sorted(set(told))
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"sites": ["resid_past"]}, "A site is one of resid_pre.*'resid_past'"),
+        ({"layers": [0, 3]}, r"0 … 2; got \[3\]"),
+        ({"layers": [-1]}, r"0 … 2; got \[-1\]"),
+        ({"tokens": "position", "positions": [0]}, r"got \[0\]"),
+        ({"tokens": "position", "positions": [-999]}, r"got \[-999\]"),
+    ],
+)
+def test_what_is_not_there_is_refused(asked: dict[str, Any], message: str, talker: Talker) -> None:
+    with pytest.raises(SelfrepError, match=message):
+        capture.capture(talker(), PROMPTS, **asked)
+
+
+def test_nothing_to_run_is_refused(talker: Talker) -> None:
+    with pytest.raises(SelfrepError, match="empty"):
+        observe(talker(), [])
+
+
+def test_prompts_need_a_tokenizer() -> None:
+    with pytest.raises(SelfrepError, match="tokenizer"):
+        observe(tiny(), PROMPTS[:1])
+
+
+def test_observing_needs_answers(talker: Talker) -> None:
+    with pytest.raises(SelfrepError, match="answer sets.*Hello!"):
+        observe(talker(), PROMPTS)
+
+
+def test_answers_of_several_tokens_are_refused(talker: Talker) -> None:
+    with pytest.raises(SelfrepError, match="' who' is not"):
+        observe(talker(), [replace(PROMPTS[0], answers=((" robot",), (" who",)))])
+
+
+def test_a_model_that_says_nan_is_refused(talker: Talker) -> None:
+    hf = tiny_hf(vocabulary=len(talker().tokenizer))
+    with torch.no_grad():
+        hf.lm_head.weight[5] = torch.nan
+    with pytest.raises(SelfrepError, match="finite"):
+        observe(load_model(hf, tokenizer=talker().tokenizer), PROMPTS[:1])
+
+
+# Sharing prefixes is an optimisation, and has to prove itself.
+
+
+def test_a_prefix_that_is_shared_wrongly_is_caught(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = talker()
+    observe(lm, PROMPTS[:-1])
+    sound = capture._prefixes
+
+    def forgets(*args: Any) -> Any:
+        recording = sound(*args)
+        return recording and replace(recording, visible=torch.zeros(recording.rows, recording.width, dtype=torch.bool))
+
+    monkeypatch.setattr(capture, "_prefixes", forgets)
+    with pytest.raises(SelfrepError, match="plain forward pass"):
+        observe(lm, PROMPTS[:-1])
+
+
+def test_a_window_that_is_ignored_is_caught(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = talker("mistral")
+    sound = attention.shared_prefix_attention
+
+    def shared_prefix_attention(*args: Any, **kwargs: Any) -> Any:
+        return sound(*args, **kwargs | {"sliding_window": None})
+
+    monkeypatch.setattr(capture, "shared_prefix_attention", shared_prefix_attention)
+    with pytest.raises(SelfrepError, match="plain forward pass"):
+        observe(lm, PROMPTS[:-1])

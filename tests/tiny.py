@@ -1,0 +1,221 @@
+"""Models small enough to run hundreds of times, wild enough that a mistake shows.
+
+Weights are drawn from N(0, 0.15²), some seven times wider than an initialisation: every block then moves the logits by
+whole nats, so that a wrong mask or a shifted position cannot hide beneath a tolerance. The hooks here are plain torch on
+plain Hugging Face modules, with module paths written out by hand: they share nothing with what they judge.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.prompts.alignment import PromptPair
+from selfrep.prompts.render import Tokens
+
+N_LAYERS, D_MODEL, VOCABULARY = 3, 32, 64
+
+_LLAMA: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": D_MODEL,
+    "intermediate_size": 48,
+    "num_hidden_layers": N_LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "pad_token_id": 0,
+}
+_WINDOW = {"sliding_window": 5}  # shorter than the prompts of the tests
+_GPT2 = {"n_embd": D_MODEL, "n_layer": N_LAYERS, "n_head": 4, "vocab_size": VOCABULARY, "pad_token_id": 0}
+_EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 16}
+_SWA = ["sliding_attention", "full_attention", "sliding_attention"]
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen2, sliding": _LLAMA | _WINDOW | {"use_sliding_window": True, "layer_types": _SWA},
+    "qwen3": _LLAMA,
+    "qwen3_moe": _LLAMA | _EXPERTS | {"num_experts": 4},
+    "mistral": _LLAMA | _WINDOW,  # a window in every layer
+    "mixtral": _LLAMA | {"num_local_experts": 4},
+    "gemma": _LLAMA,
+    "gemma2": _LLAMA | _WINDOW | {"layer_types": _SWA},  # soft caps, norms on both sides of a block
+    "gemma3_text": _LLAMA | _WINDOW | {"layer_types": _SWA},  # one rotary table for each kind of layer
+    "olmo2": _LLAMA,  # norms behind attention and MLP only
+    "phi3": _LLAMA | _WINDOW,
+    "gpt_oss": _LLAMA | _WINDOW | {"num_local_experts": 4, "layer_types": _SWA},  # attention sinks
+    "granite": _LLAMA | {"residual_multiplier": 0.5, "logits_scaling": 2.0, "attention_multiplier": 0.3},
+    "cohere": _LLAMA | {"logit_scale": 0.5},  # parallel blocks
+    "gpt_neox": _LLAMA,  # parallel blocks, rotary on a quarter of each head
+    "phi": _LLAMA,  # parallel blocks, a bias on the unembedding
+    "gpt2": _GPT2,  # learned absolute positions
+    "opt": _LLAMA | {"ffn_dim": 48, "word_embed_proj_dim": D_MODEL, "max_position_embeddings": 64},  # learned, offset by two
+    "starcoder2": _LLAMA | _WINDOW,
+}
+"""Architecture, with what sets it apart → its configuration. Grouped-query wherever the architecture allows."""
+
+
+def tiny_hf(family: str = "llama", *, seed: int = 0, vocabulary: int = VOCABULARY, **changes: Any) -> PreTrainedModel:
+    """A random decoder of three blocks."""
+    config = AutoConfig.for_model(family.partition(",")[0], **FAMILIES[family] | {"vocab_size": vocabulary} | changes)
+    hf = AutoModelForCausalLM.from_config(config).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in hf.named_parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.15)
+            parameter += "norm" in name or ".ln_" in name  # scales of norms lie about one
+    return hf
+
+
+@cache
+def tiny(family: str = "llama", vocabulary: int = VOCABULARY) -> LanguageModel:
+    """The same, loaded; shared by all tests that only read it."""
+    return load_model(tiny_hf(family, vocabulary=vocabulary))
+
+
+# Where a site lies, by hand. Sequential blocks in Llama's naming, unless said otherwise.
+_BLOCKS = {
+    "gpt2": "transformer.h",
+    "gpt_neox": "gpt_neox.layers",
+    "opt": "model.decoder.layers",
+}
+_ATTENTION = {
+    "gemma2": "post_attention_layernorm",
+    "gemma3_text": "post_attention_layernorm",
+    "olmo2": "post_attention_layernorm",
+    "gpt2": "attn",
+    "gpt_neox": "attention",
+}
+_MLP = {
+    "gemma2": "post_feedforward_layernorm",
+    "gemma3_text": "post_feedforward_layernorm",
+    "olmo2": "post_feedforward_layernorm",
+    "opt": "fc2",
+}
+_BEFORE_MLP = {
+    "gemma2": "pre_feedforward_layernorm",
+    "gemma3_text": "pre_feedforward_layernorm",
+    "olmo2": "mlp",
+    "gpt2": "ln_2",
+    "opt": "final_layer_norm",
+}
+
+
+def module_at(hf: PreTrainedModel, family: str, site: str, layer: int) -> tuple[nn.Module, str]:
+    """The module that holds a site, and which end of it ("in" or "out")."""
+    block = hf.get_submodule(f"{_BLOCKS.get(family, 'model.layers')}.{layer}")
+    match site:
+        case "resid_pre":
+            return block, "in"
+        case "resid_post":
+            return block, "out"
+        case "attn_out":
+            return block.get_submodule(_ATTENTION.get(family, "self_attn")), "out"
+        case "mlp_out":
+            return block.get_submodule(_MLP.get(family, "mlp")), "out"
+        case _:
+            return block.get_submodule(_BEFORE_MLP.get(family, "post_attention_layernorm")), "in"
+
+
+@contextmanager
+def hooked(module: nn.Module, end: str, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within, `change` maps the tensor [1, token, d_model] that enters or leaves a module."""
+
+    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return (change(args[0]), *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": change(kwargs["hidden_states"])}
+
+    def after(_: nn.Module, __: Any, out: Any) -> Any:
+        return (change(out[0]), *out[1:]) if isinstance(out, tuple) else change(out)
+
+    handle = (
+        module.register_forward_pre_hook(before, with_kwargs=True)
+        if end == "in"
+        else module.register_forward_hook(after)
+    )
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def logits(hf: PreTrainedModel, ids: Any) -> Tensor:
+    """[token, d_vocab] of one prompt, alone and without padding."""
+    return hf(torch.as_tensor(ids)[None], use_cache=False).logits[0].float()
+
+
+def values_at(hf: PreTrainedModel, family: str, site: str, layer: int, ids: Any) -> Tensor:
+    """[token, d_model] what passes at a site."""
+    heard: list[Tensor] = []
+
+    def hear(x: Tensor) -> Tensor:
+        heard.append(x)
+        return x
+
+    with hooked(*module_at(hf, family, site, layer), hear):
+        logits(hf, ids)
+    return heard[0][0].clone()
+
+
+def patched_logits(
+    hf: PreTrainedModel, family: str, site: str, layer: int, values: Tensor, target: Any, positions: list[int]
+) -> Tensor:
+    """[d_vocab] at the last token of the target, run with `values` [token, d_model] at positions counted from the end.
+
+    `resid_mid` is read where the MLP's norm takes it in, and written in place: the same tensor goes on beside the MLP.
+    """
+
+    def change(x: Tensor) -> Tensor:
+        x = x if site == "resid_mid" else x.clone()
+        for p in positions:
+            x[0, p] = values[p]
+        return x
+
+    with hooked(*module_at(hf, family, site, layer), change):
+        return logits(hf, target)[-1]
+
+
+def token_pair(
+    seed: int,
+    *,
+    systems: tuple[int, int] = (5, 3),
+    suffix: tuple[int, int, int] = (2, 3, 2),
+    item: str = "",
+    vocabulary: int = VOCABULARY,
+) -> PromptPair:
+    """A pair of random prompts: system texts of their own, then the same template, question and prefill tokens."""
+    draw = random.Random(seed)
+    parts = dict(zip(("template", "question", "prefill"), suffix, strict=True))
+    end = [(segment, draw.randrange(4, vocabulary)) for segment, n in parts.items() for _ in range(n)]
+
+    def tokens(system: int) -> Tokens:
+        cells = [("system", draw.randrange(4, vocabulary)) for _ in range(system)] + end
+        return Tokens(tuple(i for _, i in cells), tuple(s for s, _ in cells), tuple(f"t{i}" for _, i in cells))
+
+    source, target = (tokens(n) for n in systems)
+    answers = ((7, 8), (9,)) if seed % 2 else ((10,), (11, 12, 13))
+    return PromptPair(source, target, f"s{seed}", f"t{seed}", item or f"item{seed}", "denoise", answers)
+
+
+def log_odds(last: Tensor, answers: tuple[tuple[int, ...], tuple[int, ...]]) -> float:
+    """Log odds of the first answer set against the second, from probabilities; last [d_vocab] logits."""
+    p = last.double().softmax(-1)
+    first, second = (p[list(side)].sum() for side in answers)
+    return float((first / second).log())
+
+
+def ragged(lengths: list[int], *, seed: int, vocabulary: int = VOCABULARY) -> Tensor:
+    """[row, token] random ids, right-aligned, −1 on the left of the shorter rows."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(4, vocabulary, (len(lengths), max(lengths)), generator=generator)
+    return ids.masked_fill(torch.arange(max(lengths)) < max(lengths) - torch.tensor(lengths)[:, None], -1)
