@@ -24,7 +24,7 @@ from selfrep.models.sites import SITES, Site
 from selfrep.prompts import battery, personas, yaml_errors
 from selfrep.prompts.battery import Battery, Item
 from selfrep.prompts.catalogue import Catalogue, completed
-from selfrep.prompts.personas import Persona, PersonaSet
+from selfrep.prompts.personas import Persona, PersonaSet, Voice
 from selfrep.prompts.yaml_errors import Entry
 
 Control = Literal["paraphrase", "persona", "random"]
@@ -160,6 +160,7 @@ class Study(Entry):
         chat_template: Jinja text that replaces the model's own chat template.
         seed: of resampling, permutations and random controls.
         personas, battery: who plays, and what is asked.
+        voices: in which voices every persona is spoken of: "you", and the controls "user", "neutral", "book".
         separation, transfer: the two parts; leave one out to skip it.
 
     Raises SelfrepError, listing every mistake, for bad values.
@@ -172,6 +173,7 @@ class Study(Entry):
     seed: int = Field(0, ge=0)
     personas: PersonaChoice = Field(PersonaChoice(), validate_default=True)
     battery: ItemChoice = Field(ItemChoice(), validate_default=True)
+    voices: tuple[Voice, ...] = ("you", "user", "neutral")
     separation: SeparationPart | None = None
     transfer: TransferPart | None = None
 
@@ -185,6 +187,13 @@ class Study(Entry):
         except SelfrepError as error:
             raise ValueError(str(error)) from None
         return choice.model_copy(update={"file": None, "names": None, "define": {entry.name: entry for entry in chosen}})
+
+    @field_validator("voices")
+    @classmethod
+    def _with_controls(cls, voices: tuple[Voice, ...]) -> tuple[Voice, ...]:
+        if lacking := {"you", "user", "neutral"} - set(voices):
+            raise ValueError(f"the persona's own voice and its controls always run; add {', '.join(sorted(lacking))}")
+        return tuple(dict.fromkeys(voices))
 
     @field_validator("separation")
     @classmethod

@@ -1,0 +1,81 @@
+"""Activations made comparable, and what their inner products say, on plain arrays.
+
+Two things spoil raw distances in a residual stream. Its norm grows with depth, so vectors are divided by their root mean
+square first. And a handful of massive dimensions hold half of its energy (Sun et al. 2024), so that a distance is the distance
+along these few: they are brought to the spread of an ordinary dimension.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool, Float
+
+from selfrep.errors import SelfrepError
+
+Array = np.ndarray
+
+MASSIVE = 100.0
+"""A dimension is massive when its mean square is this many times the median dimension's."""
+
+
+def normalised(x: Float[Array, "row d"]) -> tuple[Float[Array, "row d"], Bool[Array, " d"]]:
+    """RMS-normalise rows, and bring massive dimensions to the median spread of the others.
+
+    Returns:
+        The rows, and which dimensions were massive.
+    """
+    x = x.astype(np.float64)
+    size = np.sqrt((x**2).mean(axis=1, keepdims=True))
+    z = np.divide(x, size, out=np.zeros_like(x), where=size > 0)
+    energy = (z**2).mean(axis=0)
+    massive = energy > MASSIVE * np.median(energy)
+    if massive.any() and not massive.all():
+        spread = z.std(axis=0)
+        typical = np.median(spread[~massive])
+        wide = massive & (spread > 0)
+        z[:, wide] = (z[:, wide] - z[:, wide].mean(axis=0)) / spread[wide] * typical
+        z[:, massive & ~wide] = 0.0
+    return z, massive
+
+
+def persona_map(
+    acts: xr.Dataset, *, site: str, layer: int, where: int | str, voice: str = "you"
+) -> xr.Dataset:
+    """Personas in the plane of their first two principal components, every paraphrase a point.
+
+    The components are fitted on the means of the personas in `voice`; the points of the other voices are projected on them.
+
+    Args:
+        acts: from `capture`.
+        where: a position (−1 is the last token) or a segment.
+
+    Returns:
+        Dataset over (point, component): `coordinates`; `explained(component)`, the share of the variance of the means;
+        coordinates persona, kind, side, voice, paraphrase on point.
+
+    Raises:
+        SelfrepError: fewer than three personas, or a place that some prompt does not have.
+    """
+    axis = "position" if "position" in acts.dims else "segment"
+    cell = acts.activations.sel(site=site, layer=layer, **{axis: where})
+    if bool(cell.isnull().any()):
+        raise SelfrepError(f"A persona map needs a place that every prompt has; {axis} {where!r} is missing in some.")
+    z, _ = normalised(cell.to_numpy())
+    personas, voices = acts.persona.to_numpy(), acts.voice.to_numpy()
+    names = np.unique(personas[voices == voice])
+    if len(names) < 3:
+        raise SelfrepError(f"A persona map needs at least three personas in the voice {voice!r}; got {len(names)}.")
+    means = np.array([z[(personas == name) & (voices == voice)].mean(axis=0) for name in names])
+    centre = means.mean(axis=0)
+    _, singular, components = np.linalg.svd(means - centre, full_matrices=False)
+    share = singular**2 / (singular**2).sum()
+    labels = {k: ("point", acts[k].to_numpy()) for k in ("persona", "kind", "side", "voice", "paraphrase")}
+    return xr.Dataset(
+        {
+            "coordinates": (("point", "component"), (z - centre) @ components[:2].T),
+            "explained": ("component", share[:2]),
+        },
+        coords=labels | {"component": [1, 2]},
+        attrs={"site": site, "layer": int(layer), axis: where},
+    )

@@ -1,0 +1,230 @@
+"""S, separation: how far apart the two sides of personas lie in activation space.
+
+At every cell (site, layer, place) the squared distance between the mean of one side's personas and that of the other's, per
+mean squared norm. It is computed from products between *different* personas only (a U-statistic: an unbiased squared distance
+of means, crossed over personas and thereby over paraphrases), so it is 0 on average where the sides do not differ, and may be
+negative. What it says is that a difference is *present*; whether it is used is for `transfer`.
+
+Everything is linear in the products between prompts (their Gram matrix), so that resampling and permutation are matrix
+products over the whole map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool, Float, Int
+
+from selfrep.errors import SelfrepError
+from selfrep.estimands import stats
+from selfrep.estimands.geometry import normalised
+
+Array = np.ndarray
+
+
+def separation(
+    acts: xr.Dataset,
+    *,
+    between: str = "side",
+    voice: str = "you",
+    control_voice: str = "user",
+    n_permutations: int = 5000,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> xr.Dataset:
+    """The separation map of captured activations.
+
+    Args:
+        acts: from `capture`, with personas in `voice` and in `control_voice`, each in the same wordings.
+        between: the coordinate whose two values are told apart.
+        voice, control_voice: "you are X", and "the user is X": the same words, not bound to the speaker.
+        n_permutations: exact enumeration of the labelings when there are no more.
+
+    Returns:
+        Dataset over (site, layer, position | segment):
+        `estimate` (S, a share of the mean squared norm), `low`, `high` (95 %, bootstrap of personas, then paraphrases),
+        `p` (persona labels permuted), `p_max` (the same, family-wise over the map), `null_high` (95th percentile of the null),
+        `floor` (squared distance between two wordings of the same persona), `user_is`, `user_is_low`, `user_is_high` (S in
+        the control voice), `bound`, `bound_low`, `bound_high` (S − S in the control voice). Cells that some prompt lacks are NaN.
+
+    Raises:
+        SelfrepError: too few personas to test, one wording only, a missing control voice, more or fewer than two sides.
+    """
+    axis = "position" if "position" in acts.dims else "segment"
+    rows = {name: _Rows.of(acts, name, between) for name in (voice, control_voice)}
+    own, control = rows[voice], rows[control_voice]
+    if own.persona.tolist() != control.persona.tolist():
+        raise SelfrepError(
+            f"The control {control_voice!r} must have the personas and paraphrases of {voice!r}; it has {len(control.persona)} "
+            f"prompts against {len(own.persona)}."
+        )
+    sizes = {str(name): int((own.side == i).sum()) for i, name in enumerate(own.sides)}
+    stats.require_units(sizes)
+    rng = np.random.default_rng(seed)
+    truth = own.side == 0
+    labels = stats.labelings(truth, n_permutations, rng)
+    draws = _draws(own, n_bootstrap, rng)
+    observed = _contrast(truth[None], np.ones((1, len(truth))), own)[0]
+    shape = acts.activations.shape[1:4]
+    cells = int(np.prod(shape))
+    grams = {name: np.full((cells, len(own.persona) ** 2), np.nan) for name in rows}
+    floor = np.full(cells, np.nan)
+    massive: set[int] = set()
+    for c, products in _grams(acts, rows, massive):
+        for name, gram in products.items():
+            grams[name][c] = gram.ravel()
+        floor[c] = _paraphrase_distance(products[voice], own)
+    between_personas = grams[voice] @ own.pooling()
+    test = stats.permutation_test(between_personas, _persona_contrast(labels))
+    tail = stats.tail(min(sizes.values()), sum(sizes.values()) - 2)
+    boot = {name: grams[name] @ draws.T for name in rows}
+    estimate = {name: grams[name] @ observed for name in rows}
+    low, high = stats.interval(boot[voice], tail)
+    user_low, user_high = stats.interval(boot[control_voice], tail)
+    bound_low, bound_high = stats.interval(boot[voice] - boot[control_voice], tail)
+    maps = {
+        "estimate": estimate[voice],
+        "low": low,
+        "high": high,
+        "p": test.p,
+        "p_max": test.p_max,
+        "null_high": test.null_high,
+        "floor": floor,
+        "user_is": estimate[control_voice],
+        "user_is_low": user_low,
+        "user_is_high": user_high,
+        "bound": estimate[voice] - estimate[control_voice],
+        "bound_low": bound_low,
+        "bound_high": bound_high,
+    }
+    dims = ("site", "layer", axis)
+    exact = len(labels) == stats.n_splits(*sizes.values())
+    return xr.Dataset(
+        {name: (dims, values.reshape(shape)) for name, values in maps.items()},
+        coords={name: acts[name] for name in dims} | _places(acts, axis),
+        attrs={
+            "between": between,
+            "voice": voice,
+            "control_voice": control_voice,
+            "sides": list(map(str, own.sides)),
+            "n_personas": list(sizes.values()),
+            "permuted": f"the {between} labels of personas",
+            "n_labelings": len(labels),
+            "labelings": "all of them" if exact else "a random sample",
+            "smallest_p": 1 / len(labels),
+            "massive_dimensions": sorted(massive),
+            "items": sorted(set(map(str, acts.item.to_numpy()))),
+            "model": acts.attrs.get("model", ""),
+            "seed": seed,
+        },
+    )
+
+
+class _Rows:
+    """One voice's prompts: a row is one persona in one wording, averaged over items."""
+
+    def __init__(self, groups: list[Int[Array, " prompt"]], persona: Array, side: Array, sides: Array) -> None:
+        self.groups = groups  # the prompts of each row
+        self.persona = persona  # [row] the number of its persona
+        self.side = side  # [persona] 0 or 1
+        self.sides = sides  # the two names
+
+    @classmethod
+    def of(cls, acts: xr.Dataset, voice: str, between: str) -> _Rows:
+        mine = np.flatnonzero(acts.voice.to_numpy() == voice)
+        if len(mine) == 0:
+            raise SelfrepError(f"Separation needs prompts in the voice {voice!r}; there are {sorted(set(acts.voice.values.tolist()))}.")
+        keys = sorted({(str(acts.persona.values[i]), int(acts.paraphrase.values[i])) for i in mine})
+        names = sorted({name for name, _ in keys})
+        where = {key: [] for key in keys}
+        side_of: dict[str, str] = {}
+        for i in mine:
+            where[str(acts.persona.values[i]), int(acts.paraphrase.values[i])].append(i)
+            side_of[str(acts.persona.values[i])] = str(acts[between].values[i])
+        sides = np.array(sorted(set(side_of.values())))
+        if len(sides) != 2:
+            raise SelfrepError(f"Separation tells two groups apart; the coordinate {between!r} has {len(sides)}: {sides.tolist()}.")
+        persona = np.array([names.index(name) for name, _ in keys])
+        side = np.array([int(side_of[name] == sides[1]) for name in names])
+        return cls([np.array(where[key]) for key in keys], persona, side, sides)
+
+    def pooling(self) -> Float[Array, "entry pair"]:
+        """Row products [row × row] → products between persona means [persona × persona]."""
+        member = (self.persona[:, None] == np.arange(len(self.side))) / np.bincount(self.persona)
+        return np.einsum("ai,bj->abij", member, member).reshape(len(self.persona) ** 2, -1)
+
+
+def _grams(
+    acts: xr.Dataset, rows: Mapping[str, _Rows], massive: set[int]
+) -> Iterator[tuple[int, dict[str, Float[Array, "row row"]]]]:
+    """Per cell that every prompt has: the products between rows, per mean squared norm, for each voice."""
+    x = acts.activations.to_numpy()
+    x = x.reshape(x.shape[0], -1, x.shape[-1])
+    used = np.unique(np.concatenate([np.concatenate(r.groups) for r in rows.values()]))
+    for c in range(x.shape[1]):
+        here = x[used, c]
+        if not np.isfinite(here).all():
+            continue
+        z, dims = normalised(here)
+        massive.update(np.flatnonzero(dims).tolist())
+        scale = (z**2).sum(axis=1).mean()
+        place = dict(zip(used.tolist(), range(len(used)), strict=True))
+        products = {}
+        for name, r in rows.items():
+            means = np.array([z[[place[i] for i in group]].mean(axis=0) for group in r.groups])
+            products[name] = means @ means.T / scale if scale > 0 else np.zeros((len(means), len(means)))
+        yield c, products
+
+
+def _persona_contrast(first: Bool[Array, "labeling persona"], weight: Float[Array, "labeling persona"] | None = None) -> Float[Array, "labeling pair"]:
+    """Weights on products [persona × persona] that make the squared distance of the group means, self-products left out."""
+    w = np.ones(first.shape) if weight is None else weight
+    out = np.zeros((len(first), first.shape[1], first.shape[1]))
+    for a, b, sign in ((first, first, 1.0), (~first, ~first, 1.0), (first, ~first, -2.0)):
+        pairs = np.einsum("li,lj->lij", w * a, w * b)
+        if sign > 0:
+            pairs[:, np.arange(pairs.shape[1]), np.arange(pairs.shape[1])] = 0.0
+        out += sign * pairs / pairs.sum(axis=(1, 2), keepdims=True)
+    return out.reshape(len(first), -1)
+
+
+def _contrast(
+    first: Bool[Array, "draw persona"], weight: Float[Array, "draw persona"], rows: _Rows, within: Float[Array, "draw row"] | None = None
+) -> Float[Array, "draw entry"]:
+    """The same on products [row × row]; `within` weighs the rows of each persona (summing to 1), equally when None."""
+    if within is None:
+        within = np.repeat((1 / np.bincount(rows.persona)[rows.persona])[None], len(first), axis=0)
+    personas = _persona_contrast(first, weight).reshape(len(first), first.shape[1], first.shape[1])
+    spread = personas[:, rows.persona][:, :, rows.persona]
+    return (spread * within[:, :, None] * within[:, None, :]).reshape(len(first), -1)
+
+
+def _draws(rows: _Rows, n: int, rng: np.random.Generator) -> Float[Array, "draw entry"]:
+    """Bootstrap draws as weights on row products: personas within their side, then wordings within each persona."""
+    weight = np.zeros((n, len(rows.side)))
+    for side in (0, 1):
+        members = np.flatnonzero(rows.side == side)
+        weight[:, members] = stats.resample(len(members), n, rng, distinct=2)
+    within = stats.resample_within(rows.persona, n, rng)
+    return _contrast(np.repeat((rows.side == 0)[None], n, axis=0), weight, rows, within)
+
+
+def _paraphrase_distance(gram: Float[Array, "row row"], rows: _Rows) -> float:
+    """Mean squared distance between two wordings of the same persona; NaN when every persona has one."""
+    norm = np.diag(gram)
+    squared = norm[:, None] + norm[None, :] - 2 * gram
+    same = (rows.persona[:, None] == rows.persona) & ~np.eye(len(norm), dtype=bool)
+    return float(squared[same].mean()) if same.any() else float("nan")
+
+
+def _places(acts: xr.Dataset, axis: str) -> dict[str, tuple[str, Array]]:
+    """On positions: the segment, and the token where all prompts agree on it ("" elsewhere)."""
+    if axis == "segment":
+        return {}
+    out = {}
+    for name, field in (("token", "token"), ("segment", "segment_of")):
+        columns = acts[field].to_numpy().T
+        out[name] = ("position", np.array([c[0] if (c == c[0]).all() else "" for c in columns], dtype=str))
+    return out
