@@ -1,0 +1,71 @@
+"""Writing files so that a reader never meets half of one, and so that a full or forbidden disk is explained once.
+
+Every file of a run directory goes through here or through the store built on it. A file is written beside its final
+place and moved in one step; whatever was there before stays readable until then.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selfrep.errors import SelfrepError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_MISPLACED = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Translate the operating system's refusal to write at `path` into a `SelfrepError` that says what to do.
+
+    Raises `SelfrepError` for a full disk or quota, a missing permission, and a path that cannot hold a directory; any
+    other `OSError` is passed on as it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        message = _explain(error, path)
+        if message is None:
+            raise
+        raise SelfrepError(message) from error
+
+
+def _explain(error: OSError, path: Path) -> str | None:
+    if error.errno in _FULL:
+        return (
+            f"The disk is full: {path} could not be written ({error.strerror}). Everything finished before is still "
+            "there and readable. Free some space and run the same command again: it takes up where it stopped."
+        )
+    if error.errno in _FORBIDDEN:
+        return (
+            f"{path} is not writable ({error.strerror}). Choose another output directory with --out, or change the "
+            "permissions of this one."
+        )
+    if error.errno in _MISPLACED:
+        place = error.filename or path
+        return (
+            f"{path} cannot be an output directory: {place}: {error.strerror}. Choose another one with --out; part of "
+            "this path is a file, or lies where nothing can be created."
+        )
+    return None
+
+
+def write_file(path: Path, content: str | bytes) -> Path:
+    """Write `content` (text as UTF-8) to `path` in one step, creating its folders; the old file survives a failure."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(data)
+            os.replace(partial, path)
+        finally:
+            if path.parent.is_dir():
+                partial.unlink(missing_ok=True)
+    return path
