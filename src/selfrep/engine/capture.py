@@ -119,6 +119,12 @@ def observe(lm: LanguageModel, prompts: Sequence[Prompt], *, progress: Progress 
     return _run(lm, _Work.of(lm, prompts), [], [], None, progress)
 
 
+def unobserved(prompts: Sequence[Prompt]) -> xr.Dataset:
+    """The Dataset that `observe` will return, its numbers still NaN: to make room for results before they are there."""
+    blank = np.full(len(prompts), np.nan)
+    return _labelled(prompts, blank, blank)
+
+
 @dataclass(frozen=True)
 class _Work:
     """Prompts as tokens, grouped by the prefix they share."""
@@ -197,9 +203,13 @@ def _run(
         done += len(fresh)
         if progress is not None:
             progress(done, n)
-    coords = {name: ("prompt", np.array([getattr(p, name) for p in work.prompts])) for name in LABELS}
-    values = {"log_odds": ("prompt", log_odds), "answer_mass": ("prompt", mass)}
-    return xr.Dataset({} if np.isnan(mass).all() else values, coords=coords, attrs={"model": lm.name})
+    asked = _labelled(work.prompts, log_odds, mass).assign_attrs(model=lm.name)
+    return asked.drop_vars(list(asked.data_vars)) if np.isnan(mass).all() else asked
+
+
+def _labelled(prompts: Sequence[Prompt], log_odds: np.ndarray, mass: np.ndarray) -> xr.Dataset:
+    coords = {name: ("prompt", np.array([getattr(p, name) for p in prompts])) for name in LABELS}
+    return xr.Dataset({"log_odds": ("prompt", log_odds), "answer_mass": ("prompt", mass)}, coords=coords)
 
 
 def _prove(lm: LanguageModel, rendered: list[Tokens], final: Tensor) -> None:

@@ -1,0 +1,204 @@
+"""The `selfrep` command. It computes nothing: it reads what is asked, calls the rooms that do it, and shows what they say.
+
+Everything heavy is imported inside the command that needs it, so that `selfrep --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from selfrep.errors import SelfrepError
+
+if TYPE_CHECKING:
+    from selfrep.results.store import RunDirectory
+    from selfrep.run import OnProgress
+    from selfrep.study import Study
+
+app = typer.Typer(
+    help="Where, inside a language model, the representation of itself parts from that of the persona it plays.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
+
+
+def main() -> None:
+    """Run the command line: errors that a user can cause end with one message and exit code 2."""
+    try:
+        app()
+    except SelfrepError as error:
+        print(f"selfrep: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nselfrep: stopped; run the same command again to go on from here.", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+
+
+@app.command()
+def run(
+    study: Annotated[Path, typer.Argument(help="a study file; `selfrep new` writes one to start from")],
+    out: Annotated[Path | None, typer.Option(help="the run directory (default: out/<name of the study>)")] = None,
+    device: Device = "auto",
+) -> None:
+    """Run a study, or go on with it where it stopped."""
+    from selfrep.study import load
+
+    described = load(study)
+    _run(described, out or Path("out") / described.name, device)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="the run directory")] = Path("out/demo"),
+    device: Device = "auto",
+) -> None:
+    """Run the built-in study on the embedded model: a few minutes on two cores."""
+    from selfrep.study import preset
+
+    _run(preset("demo"), out, device)
+
+
+@app.command()
+def report(directory: Annotated[Path, typer.Argument(help="a run directory")]) -> None:
+    """Write report.html of a run directory anew."""
+    from selfrep.results.report import write_report
+    from selfrep.results.store import RunDirectory
+
+    typer.echo(write_report(RunDirectory.open(directory)))
+
+
+@app.command()
+def figures(directory: Annotated[Path, typer.Argument(help="a run directory")]) -> None:
+    """Draw the figures of a run directory anew: HTML, CSV, and SVG and PDF where a Chrome or Chromium is found."""
+    from selfrep.results.figures import write_figures
+    from selfrep.results.store import RunDirectory
+
+    directory_ = RunDirectory.open(directory)
+    for path in write_figures(directory_, warn=_warn):
+        typer.echo(path)
+
+
+@app.command()
+def models() -> None:
+    """List the models that load without a network, and where they are."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from selfrep.models.cache import models_folder
+    from selfrep.models.resolve import cached
+
+    table = Table("name", "size", "weights (sha256)", "where", title=None, box=None, pad_edge=False)
+    for model in cached():
+        table.add_row(model.name, f"{model.bytes / 1e6:,.0f} MB", model.weights_hash[:12], str(model.path))
+    if table.row_count:
+        Console().print(table)
+    else:
+        typer.echo(f"No model is cached yet in {models_folder()}. `selfrep demo` fetches the embedded one.")
+
+
+@app.command()
+def personas(
+    file: Annotated[Path | None, typer.Argument(help="a personas file (default: the built-in ones)")] = None,
+) -> None:
+    """List personas with their wordings; with a file, check it."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from selfrep.prompts.personas import builtin, load
+
+    console = Console(highlight=False)
+    for persona in builtin() if file is None else load(file):
+        console.print(f"[bold]{escape(persona.name)}[/]  {escape(persona.label)} · {persona.kind} · {persona.side} side")
+        for text in persona.systems("you"):
+            console.print(f"    {escape(text)}")
+
+
+@app.command()
+def battery(
+    file: Annotated[Path | None, typer.Argument(help="a battery file (default: the built-in one)")] = None,
+) -> None:
+    """List items with their answer sets; with a file, check it."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from selfrep.prompts.battery import builtin, load
+
+    console = Console(highlight=False)
+    for item in builtin() if file is None else load(file):
+        console.print(f"[bold]{escape(item.name)}[/]  {escape(item.question)} → {escape(item.prefill)} …  ({item.perspective})")
+        for side, answers in item.answers.items():
+            console.print(f"    {escape(side)}: {escape(', '.join(a.strip() for a in answers))}")
+
+
+@app.command()
+def new(path: Annotated[Path, typer.Argument(help="the file to write")] = Path("study.yaml")) -> None:
+    """Write a commented study file to start from."""
+    from importlib.resources import files
+
+    text = files("selfrep").joinpath("data/new_study.yaml").read_text(encoding="utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise SelfrepError(f"{path} is there already and is left as it is. Choose another name.") from None
+    except OSError as error:
+        raise SelfrepError(f"Cannot write {path}: {error.strerror}. Choose another place.") from None
+    typer.echo(f"{path}: edit it, then run `selfrep run {path}`.")
+
+
+def _run(study: Study, out: Path, device: str) -> None:
+    from selfrep.run import run as run_study
+
+    with _progress() as progress:
+        directory = run_study(study, out, device=device, on_progress=progress, warn=_warn)
+    _show(directory)
+
+
+def _show(directory: RunDirectory) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("finding", "value", "95 % interval", "control", title=None, show_lines=True)
+    for finding in directory.findings():
+        low_high = finding.interval_text.removeprefix("95\N{NO-BREAK SPACE}% interval ")
+        table.add_row(*map(escape, (finding.title, finding.value_text, low_high or finding.reason, finding.control)))
+    console = Console()
+    console.print(table)
+    console.print("report:", str(directory.report.resolve()), soft_wrap=True, highlight=False)
+
+
+def _warn(message: str) -> None:
+    print(f"selfrep: {message}", file=sys.stderr)  # noqa: T201
+
+
+@contextmanager
+def _progress() -> Iterator[OnProgress]:
+    """One bar for the whole study, naming the stage, with an estimate of what is left."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("left:"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=_stderr()) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def update(stage: str, done: float, total: float) -> None:
+            bar.update(task, description=stage, completed=done, total=total)
+
+        yield update
+
+
+def _stderr():  # type: ignore[no-untyped-def]
+    from rich.console import Console
+
+    return Console(stderr=True)

@@ -1,0 +1,77 @@
+"""From the groups of a run to its figures, in memory and on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from selfrep.errors import SelfrepError
+from selfrep.estimands.summary import plane
+from selfrep.results import plots
+from selfrep.results.files import write_file
+from selfrep.results.headlines import reported_layer
+from selfrep.results.store import RunDirectory
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of a run: its file name without an ending, its title, how to read it, and the numbers it shows."""
+
+    name: str
+    title: str
+    caption: str
+    figure: go.Figure
+    data: xr.Dataset
+
+
+def drawn(run: RunDirectory) -> Iterator[Drawn]:
+    """The figures of a run, of whatever groups it holds, in the order of the report."""
+    if run.has("items"):
+        items = run.read("items")
+        yield _of("items", plots.item_bars(items), items)
+    if run.has("separation"):
+        sep = run.read("separation")
+        yield _of("separation", plots.separation_map(sep), sep)
+        yield _of("separation_profile", plots.separation_profile(sep), sep)
+    if run.has("activations_summary"):
+        summary = run.read("activations_summary")
+        points = plane(summary, reported_layer(summary.layer.to_numpy()))
+        yield _of("persona_map", plots.persona_map(points), points)
+    for group in run.groups():
+        if group.startswith("transfer/"):
+            moved = run.read(group)
+            yield _of(group.replace("/", "_"), plots.transfer_maps(moved), moved)
+
+
+def write_figures(run: RunDirectory, warn: Callable[[str], None]) -> list[Path]:
+    """Write every figure as HTML and CSV, and as SVG and PDF where a browser is found; `warn` hears it when none is."""
+    written: list[Path] = []
+    vector = plots.browser() is not None
+    if not vector:
+        warn(plots.NO_BROWSER)
+    for one in drawn(run):
+        base = run.figures / one.name
+        write_file(base.with_suffix(".csv"), one.data.to_dataframe().reset_index().to_csv(index=False))
+        written.append(base.with_suffix(".csv"))
+        for ending in (".html", ".svg", ".pdf") if vector else (".html",):
+            try:
+                plots.save(one.figure, base.with_suffix(ending))
+            except SelfrepError as error:
+                if ending == ".html":
+                    raise
+                vector = False  # one message is enough
+                warn(str(error))
+                break
+            written.append(base.with_suffix(ending))
+    return written
+
+
+def _of(name: str, figure: go.Figure, data: xr.Dataset) -> Drawn:
+    return Drawn(name, figure.layout.meta["title"], figure.layout.meta["caption"], figure, data)
