@@ -89,7 +89,7 @@ def number(value: float) -> str:
     """A number as it is read: three significant digits, a true minus sign, no exponent unless it must have one."""
     if not math.isfinite(value):
         return "–"
-    text = f"{value:.3g}" if abs(value) < 1000 or "e" in f"{value:.3g}" and abs(value) >= 1e6 else f"{value:,.0f}"
+    text = f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
     return text.replace("-", "\N{MINUS SIGN}")
 
 

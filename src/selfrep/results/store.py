@@ -8,8 +8,8 @@
     report.html       what a reader opens
 
 Two rules keep it whole. A group appears all at once: it is written beside the store and moved in. A group that takes
-long is preallocated with `done` false for every pair; the data of a pair are written first and its `done` last, so a
-process killed at any moment leaves no cell that looks finished and is not.
+long is preallocated with `done` false for every row (a pair, or a prompt); the data of a row are written first and its
+`done` last, so a process killed at any moment leaves no cell that looks finished and is not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import xarray as xr
@@ -35,8 +35,10 @@ from selfrep.errors import SelfrepError
 from selfrep.results.files import write_file, writing
 from selfrep.results.findings import Finding
 
-PAIR = "pair"
+Axis = Literal["pair", "prompt"]
+"""What a group may grow along."""
 DONE = "done"
+_FILLED = "fills"  # the attribute of `done` that names the variables a row must bring before it counts as done
 _PARTIAL = ".partial-"
 _HEADER = re.compile(r"\A# selfrep study (\S+)[^\n]*\n")
 
@@ -117,14 +119,17 @@ class RunDirectory:
 
     @property
     def store(self) -> Path:
+        """The Zarr store of all groups; any Zarr library reads it."""
         return self.path / "results.zarr"
 
     @property
     def figures(self) -> Path:
+        """The folder of the figures and of the numbers they show."""
         return self.path / "figures"
 
     @property
     def report(self) -> Path:
+        """The one file a reader opens."""
         return self.path / "report.html"
 
     @property
@@ -146,8 +151,15 @@ class RunDirectory:
         if not self.store.is_dir():
             return ()
         root = zarr.open_group(self.store, mode="r", use_consolidated=False)
-        return tuple(sorted({name.rpartition("/")[0] for name, _ in root.members(max_depth=None) if "/" in name
-                             and isinstance(root[name], zarr.Array)}))
+        return tuple(
+            sorted(
+                {
+                    name.rpartition("/")[0]
+                    for name, _ in root.members(max_depth=None)
+                    if "/" in name and isinstance(root[name], zarr.Array)
+                }
+            )
+        )
 
     def has(self, group: str) -> bool:
         """Whether the group is there (finished or not: see `pending`)."""
@@ -155,10 +167,7 @@ class RunDirectory:
 
     def read(self, group: str) -> xr.Dataset:
         """The group, in memory, its texts as numpy strings. Raises `SelfrepError` when there is no such group."""
-        if not self.has(group):
-            raise SelfrepError(
-                f"{self.store} has no group {group!r}. It holds: {', '.join(self.groups()) or 'nothing yet'}."
-            )
+        self._require(group)
         with xr.open_zarr(self.store, group=group, consolidated=False, chunks=None) as stored:
             return _retype(stored.load(), np.dtype(str)).drop_encoding()
 
@@ -166,24 +175,24 @@ class RunDirectory:
         """Write the group, or replace it, all at once."""
         self._install(group, dataset, {})
 
-    # ---- groups that grow pair by pair ------------------------------------------------------------------------------
+    # ---- groups that grow row by row --------------------------------------------------------------------------------
 
-    def prepare(self, group: str, template: xr.Dataset) -> None:
-        """Preallocate a group that `write_pairs` fills: `done(pair)` false, and every float variable over `pair` NaN.
+    def prepare(self, group: str, template: xr.Dataset, along: Axis = "pair") -> None:
+        """Preallocate a group that `write_rows` fills: `done` false, and every float variable over `along` NaN.
 
         All else in the template (coordinates, ids, attributes) is kept as given and is final. When the group is there
         already, nothing is written, and the template must agree with it. Raises `SelfrepError` when it does not.
         """
-        blank = template.assign({name: template[name] * np.nan for name in _measured(template)})
-        blank[DONE] = (PAIR, np.zeros(template.sizes[PAIR], dtype=bool))
+        filled = _measured(template, along)
+        blank = template.assign({name: xr.full_like(template[name], np.nan) for name in filled})
+        blank[DONE] = (along, np.zeros(template.sizes[along], dtype=bool), {_FILLED: filled})
         if not self.has(group):
-            grown = [*_measured(blank), DONE]
-            self._install(group, blank, {name: (1, *blank[name].shape[1:]) for name in grown})
+            self._install(group, blank, {name: (1, *blank[name].shape[1:]) for name in (*filled, DONE)})
             return
-        stored = self.read(group)
-        fixed = [name for name in blank.variables if name not in (*_measured(blank), DONE)]
-        same = set(stored.variables) == set(blank.variables) and stored.sizes == blank.sizes
-        if not (same and all(stored[name].variable.equals(blank[name].variable) for name in fixed)):
+        stored, wanted = self.read(group), _retype(blank, np.dtype(str))
+        fixed = [name for name in wanted.variables if name not in (*filled, DONE)]
+        same = set(stored.variables) == set(wanted.variables) and stored.sizes == wanted.sizes
+        if not (same and all(stored[name].variable.equals(wanted[name].variable) for name in fixed)):
             raise SelfrepError(
                 f"The group {group!r} in {self.store} was begun with other prompts, layers or positions than those "
                 "asked for now, though the study is the same: the program has changed in between. Choose another "
@@ -191,25 +200,33 @@ class RunDirectory:
             )
 
     def pending(self, group: str) -> np.ndarray:
-        """Indices [k] (int64) of the pairs not done yet; all that `write_pairs` still has to bring."""
-        done = zarr.open_group(self.store, path=group, mode="r", use_consolidated=False)[DONE]
-        return np.flatnonzero(~np.asarray(done))
+        """Indices [k] (int64) of the rows not done yet; all that `write_rows` still has to bring.
 
-    def write_pairs(self, group: str, indices: slice | Sequence[int] | np.ndarray, dataset: xr.Dataset) -> None:
-        """Write the float variables of `dataset` at these pairs, then mark the pairs done.
+        None are pending in a group that was written whole. Raises `SelfrepError` when there is no such group.
+        """
+        arrays = self._arrays(group, "r")
+        return np.flatnonzero(~np.asarray(arrays[DONE])) if DONE in arrays else np.empty(0, dtype=np.int64)
 
-        `dataset` has the pairs of `indices`, in that order. Two processes may write different pairs at once: each pair
-        is a chunk of its own. Raises `SelfrepError` when the shapes do not fit, and when the disk is full.
+    def write_rows(self, group: str, indices: slice | Sequence[int] | np.ndarray, dataset: xr.Dataset) -> None:
+        """Write the rows at these indices of a prepared group, then mark them done.
+
+        Written are the variables that `prepare` left to fill; whatever else `dataset` holds is passed over. It has the
+        rows of `indices`, in that order. Two processes may write different rows at once: each row is a chunk of its
+        own. Raises `SelfrepError` when a variable is missing, when shapes do not fit, and when the disk is full.
         """
         with writing(self.store):
-            arrays = zarr.open_group(self.store, path=group, mode="r+", use_consolidated=False)
-            rows = np.arange(arrays[DONE].shape[0])[indices]
-            blocks = {name: _fitted(dataset[name], arrays[name], len(rows)) for name in _measured(dataset)}
+            arrays = self._arrays(group, "r+")
+            if DONE not in arrays:
+                raise SelfrepError(f"The group {group!r} in {self.store} was written whole; only `prepare`d ones grow.")
+            done = arrays[DONE]
+            rows = np.arange(done.shape[0])[indices]
+            filled = cast(list[str], done.attrs[_FILLED])
+            blocks = {name: _fitted(dataset, name, arrays[name], len(rows)) for name in filled}
             for name, block in blocks.items():
                 for row, values in zip(rows, block, strict=True):
                     arrays[name][int(row)] = values
             for row in rows:
-                arrays[DONE][int(row)] = True
+                done[int(row)] = True
 
     # ---- records ----------------------------------------------------------------------------------------------------
 
@@ -232,7 +249,17 @@ class RunDirectory:
             return ()
         return tuple(Finding.from_record(record) for record in json.loads(self._findings_file.read_text("utf-8")))
 
-    # ---- how a group gets in ----------------------------------------------------------------------------------------
+    # ---- how a group gets in and out --------------------------------------------------------------------------------
+
+    def _require(self, group: str) -> None:
+        if not self.has(group):
+            raise SelfrepError(
+                f"{self.store} has no group {group!r}. It holds: {', '.join(self.groups()) or 'nothing yet'}."
+            )
+
+    def _arrays(self, group: str, mode: Literal["r", "r+"]) -> dict[str, zarr.Array[Any]]:
+        self._require(group)
+        return dict(zarr.open_group(self.store, path=group, mode=mode, use_consolidated=False).arrays())
 
     def _install(self, group: str, dataset: xr.Dataset, chunks: dict[str, tuple[int, ...]]) -> None:
         target = self.store / group
@@ -264,18 +291,23 @@ class RunDirectory:
             zarr.consolidate_metadata(self.store)
 
 
-def _measured(dataset: xr.Dataset) -> list[str]:
-    """The variables that a run fills in: floating point, with the pair first."""
-    return [str(name) for name, v in dataset.data_vars.items() if v.dims[:1] == (PAIR,) and v.dtype.kind == "f"]
+def _measured(dataset: xr.Dataset, along: Axis) -> list[str]:
+    """The variables that a run fills in: floating point, with the rows first."""
+    return [str(name) for name, v in dataset.data_vars.items() if v.dims[:1] == (along,) and v.dtype.kind == "f"]
 
 
-def _fitted(values: xr.DataArray, array: Any, n_pairs: int) -> np.ndarray:
-    """`values` as an array [pair, ...] with the axes of the stored array, or a refusal."""
+def _fitted(dataset: xr.Dataset, name: str, array: Any, n_rows: int) -> np.ndarray:
+    """`dataset[name]` as an array [row, ...] with the axes of the stored array, or a refusal."""
     dims = array.metadata.dimension_names
-    if set(values.dims) != set(dims) or values.transpose(*dims).shape != (n_pairs, *array.shape[1:]):
+    if name not in dataset:
         raise SelfrepError(
-            f"{values.name!r} has {dict(values.sizes)}, but the store has room for {n_pairs} pairs of "
-            f"{dict(zip(dims[1:], array.shape[1:], strict=True))}. Write the pairs with the axes given to `prepare`."
+            f"These rows bring no {name!r}, which `prepare` left to fill. Bring it, or leave it out there."
+        )
+    values = dataset[name]
+    if set(values.dims) != set(dims) or values.transpose(*dims).shape != (n_rows, *array.shape[1:]):
+        raise SelfrepError(
+            f"{name!r} has {dict(values.sizes)}, but the store has room for "
+            f"{dict(zip(dims, (n_rows, *array.shape[1:]), strict=True))}. Write the rows with the axes of `prepare`."
         )
     return values.transpose(*dims).to_numpy()
 
@@ -283,7 +315,8 @@ def _fitted(values: xr.DataArray, array: Any, n_pairs: int) -> np.ndarray:
 def _retype(dataset: xr.Dataset, dtype: Any) -> xr.Dataset:
     """The same dataset with every text in `dtype`."""
     texts = {name: v for name, v in dataset.variables.items() if v.dtype.kind in "UTO"}
-    changed = {name: (v.dims, v.to_numpy().astype(dtype), v.attrs) for name, v in texts.items()}
+    # By way of objects, since numpy does not size its fixed-width texts from those of variable length.
+    changed = {name: (v.dims, v.to_numpy().astype(object).astype(dtype), v.attrs) for name, v in texts.items()}
     coords = {name: v for name, v in changed.items() if name in dataset.coords}
     return dataset.assign_coords(coords).assign({name: v for name, v in changed.items() if name not in coords})
 
