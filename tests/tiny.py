@@ -54,7 +54,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gpt_oss": _LLAMA | _WINDOW | {"num_local_experts": 4, "layer_types": _SWA},  # attention sinks
     "granite": _LLAMA | {"residual_multiplier": 0.5, "logits_scaling": 2.0, "attention_multiplier": 0.3},
     "cohere": _LLAMA | {"logit_scale": 0.5},  # parallel blocks
-    "gpt_neox": _LLAMA,  # parallel blocks, rotary on a quarter of each head
+    "gpt_neox": _LLAMA | {"num_key_value_heads": 4},  # parallel blocks, rotary on a quarter of each head
     "phi": _LLAMA,  # parallel blocks, a bias on the unembedding
     "gpt2": _GPT2,  # learned absolute positions
     "opt": _LLAMA | {"ffn_dim": 48, "word_embed_proj_dim": D_MODEL, "max_position_embeddings": 64},  # learned, offset by two

@@ -240,7 +240,7 @@ def _unbridged(bridge: TransformerBridge) -> PreTrainedModel:
     """A Hugging Face model with its own modules again, on the weights that a bridge holds."""
     original = bridge.original_model
     config = copy.deepcopy(original.config)
-    config._attn_implementation = "sdpa"
+    config._attn_implementation = None  # a bridge made it eager; transformers knows what suits best
     weights = {k.replace("._original_component", ""): v for k, v in nn.Module.state_dict(original).items()}
     with torch.device("meta"):
         skeleton = type(original)(config)

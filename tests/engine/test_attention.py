@@ -1,0 +1,109 @@
+"""Attention that shares a prefix against attention written out as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from selfrep.engine.attention import Tape, playing, shared_prefix_attention
+
+
+def layer(index: int) -> nn.Module:
+    module = nn.Module()
+    module.layer_idx = index
+    return module
+
+
+def by_hand(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, before: int, **how: Any) -> Tensor:
+    """[head, query, d_head]: one row, query by query and key by key; k, v [head, before + query, d_head]."""
+    heads, queries, width = q.shape
+    out = torch.zeros_like(v[:, -queries:])
+    for h in range(heads):
+        for i in range(queries):
+            scores, values = [], []
+            for j in range(before + i + 1):
+                distance = before + i - j
+                if distance and not visible[j] or distance >= (how.get("sliding_window") or 10**9):
+                    continue
+                score = q[h, i] @ k[h, j] * (how.get("scaling") or width**-0.5)
+                if cap := how.get("softcap"):
+                    score = cap * torch.tanh(score / cap)
+                scores.append(score)
+                values.append(v[h, j])
+            sinks = [] if how.get("s_aux") is None else [how["s_aux"][h]]
+            weights = torch.stack(scores + sinks).softmax(0)[: len(scores)]
+            out[h, i] = weights @ torch.stack(values)
+    return out
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    prompts=st.integers(1, 3),
+    continuations=st.integers(1, 3),
+    before=st.integers(0, 5),
+    tokens=st.integers(1, 4),
+    kv_heads=st.sampled_from([1, 2]),
+    groups=st.sampled_from([1, 2]),
+    window=st.sampled_from([None, 1, 3]),
+    softcap=st.sampled_from([None, 0.5]),
+    scaling=st.sampled_from([None, 2.0]),
+    sinks=st.booleans(),
+    padded=st.booleans(),
+)
+def test_it_is_attention(
+    seed: int, prompts: int, continuations: int, before: int, tokens: int, kv_heads: int, groups: int,
+    window: int | None, softcap: float | None, scaling: float | None, sinks: bool, padded: bool,
+) -> None:  # fmt: skip
+    draw = torch.Generator().manual_seed(seed)
+    rows, heads = continuations * prompts, kv_heads * groups
+
+    def normal(*shape: int) -> Tensor:
+        return 2 * torch.randn(shape, generator=draw, dtype=torch.float64).float()
+
+    q, k, v = normal(rows, heads, tokens, 6), normal(rows, kv_heads, tokens, 6), normal(rows, kv_heads, tokens, 4)
+    prefix = (normal(prompts, kv_heads, before, 6), normal(prompts, kv_heads, before, 4))
+    padding = torch.randint(0, before + tokens, (prompts,), generator=draw) if padded else torch.zeros(prompts, dtype=torch.long)
+    visible = torch.arange(before + tokens) >= padding[:, None]
+    how = {"sliding_window": window, "softcap": softcap, "scaling": scaling, "s_aux": normal(heads) if sinks else None}
+    tape = Tape(
+        prefix={7: prefix} if before else {},
+        prefix_visible=visible[:, :before] if padded else None,
+        own_visible=visible[:, before:] if padded else None,
+        keep=True,
+    )
+    with playing(tape):
+        out, weights = shared_prefix_attention(layer(7), q, k, v, None, dropout=0.0, **how)
+    assert weights is None
+    assert out.shape == (rows, tokens, heads, 4)
+    assert tape.recorded[7][0] is k
+    for c in range(continuations):
+        for b in range(prompts):
+            r = c * prompts + b
+            keys, values = (torch.cat([prefix[n][b], own[r]], 1).repeat_interleave(groups, 0) for n, own in enumerate((k, v)))
+            wanted = by_hand(q[r], keys, values, visible[b], before, **how).transpose(0, 1)
+            seen = visible[b, before:]  # what padding itself attends to is nobody's concern
+            torch.testing.assert_close(out[r][seen], wanted[seen], rtol=1e-4, atol=1e-5)
+            assert out.isfinite().all()
+
+
+def test_large_scores_neither_overflow_nor_drown_the_other_part() -> None:
+    """The two parts are merged by their common maximum; whichever holds it, the other keeps its share."""
+    q = torch.full((1, 1, 1, 1), 1.0)
+    for own, past in ((200.0, 199.0), (199.0, 200.0), (-300.0, -299.0)):
+        k, v = torch.full((1, 1, 1, 1), own), torch.full((1, 1, 1, 1), 1.0)
+        prefix = (torch.full((1, 1, 1, 1), past), torch.full((1, 1, 1, 1), 0.0))
+        with playing(Tape(prefix={0: prefix})):
+            out, _ = shared_prefix_attention(layer(0), q, k, v)
+        assert out.item() == pytest.approx(torch.tensor(own - past).sigmoid().item(), rel=1e-5)
+
+
+def test_without_a_tape_there_is_no_silent_default() -> None:
+    x = torch.zeros(1, 1, 1, 1)
+    with pytest.raises(LookupError):
+        shared_prefix_attention(layer(0), x, x, x)
