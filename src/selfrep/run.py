@@ -26,7 +26,7 @@ from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.prompts.alignment import PromptPair
 from selfrep.prompts.render import Prompt, chat_format, prompts
 from selfrep.results.figures import write_figures
-from selfrep.results.headlines import headlines
+from selfrep.results.headlines import IN_CHARACTER, SPECTATOR, headlines
 from selfrep.results.report import write_report
 from selfrep.results.store import RunDirectory
 from selfrep.study import Study, Sweep
@@ -158,8 +158,11 @@ class _Job:
         return work
 
     def items(self, tick: Tick) -> None:
-        battery = self.study.items
-        groups = {"in character": battery.in_character().names(), "spectator": battery.spectator().names()}
+        spectator = self.study.items.spectator()
+        groups = {
+            IN_CHARACTER: self.study.items.in_character().names(),
+            SPECTATOR: tuple(item.name for item in spectator if item.framing == "third_person"),
+        }
         self.directory.write("items", items(self.directory.read("behaviour"), groups, seed=self.study.seed))
 
     def separate(self, seen: list[Prompt]) -> Callable[[Tick], None]:

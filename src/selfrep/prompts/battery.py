@@ -21,6 +21,7 @@ from selfrep.prompts.catalogue import Catalogue, NamedEntry, completed, keyed
 from selfrep.prompts.yaml_errors import Entry, Info
 
 Perspective = Literal["in_character", "spectator"]
+Framing = Literal["first_person", "third_person"]
 
 
 class Item(NamedEntry):
@@ -35,6 +36,8 @@ class Item(NamedEntry):
             The log odds are those of the first side against the second. Each answer must be one token, which only a
             tokenizer can tell: `selfrep.prompts.render.answer_ids` checks that.
         perspective: in_character or spectator.
+        framing: of a spectator item: whether the answer begins in the first person ("Out of character, I am really a"), in
+            which the persona still speaks, or in the third. The two are never averaged.
         truth_change: a sentence that really would change the right answer, as a positive control of the item.
 
     Raises SelfrepError, listing every mistake, for bad values.
@@ -44,6 +47,7 @@ class Item(NamedEntry):
     prefill: str
     answers: dict[str, tuple[str, ...]]
     perspective: Perspective
+    framing: Framing = "third_person"
     truth_change: str | None = None
 
     @field_validator("question")

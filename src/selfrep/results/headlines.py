@@ -14,6 +14,9 @@ import xarray as xr
 from selfrep.results.findings import Finding, number
 from selfrep.results.store import RunDirectory
 
+IN_CHARACTER, SPECTATOR = "all in character", "all spectator, third person"
+"""Rows of the group "items" that average several items."""
+
 DEPTH = 0.75
 """The layer that is reported, as a share of the depth."""
 
@@ -39,14 +42,13 @@ def _behaviour(items: xr.Dataset) -> Iterator[Finding]:
     first, second = items.attrs["sides"]
     n = " and ".join(map(str, items.attrs["n_personas"]))
     sure = f"Bootstrap over {n} personas and their wordings; p = {{:.2g}} by permuting {items.attrs['permuted']} ({items.attrs['n_labelings']:,} labelings)."
-    groups = {str(g): items.sel(item=g) for g in items.item.values if int(items.n_items.sel(item=g)) > 1 or ":" in str(g)}
     for name, title in (
-        ("in character", f"Asked who is speaking, the {first} personas answer more like an {_noun(first)} than the {second} personas do, by"),
-        ("spectator", f"Asked from outside what produces the text, the persona still moves the answer by"),
+        (IN_CHARACTER, f"Asked who is speaking, the {first} personas answer more like an {_noun(first)} than the {second} personas do, by"),
+        (SPECTATOR, "Asked from outside what produces the text, the persona still moves the answer by"),
     ):
-        if name not in groups:
+        if name not in items.item:
             continue
-        row = groups[name]
+        row = items.sel(item=name)
         kept = (
             f"“the user is X” keeps {number(100 * float(row.kept))} % of it (95 % interval {number(100 * float(row.kept_low))} to "
             f"{number(100 * float(row.kept_high))} %): that part is the words, not the role"
