@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from selfrep.engine import plain
@@ -105,6 +106,11 @@ def test_token_ids_come_with_their_positions() -> None:
     data = patch_tokens(tiny(), ragged([6, 4], seed=1), ragged([5, 5], seed=2), grid("resid_pre"), logit_difference(1, 2))
     assert list(data.position.values) == [-5, -4, -3, -2, -1]
     assert list(data.token.values[1]) == ["", *map(str, data.target_ids.values[1, 1:])]
+    assert data.answer_ids.sel(item_name=data.item.values[1]).values.tolist() == [[1], [2]]
+    each = patch_tokens(
+        tiny(), data.source_ids.values, data.target_ids.values, grid("resid_pre"), logit_difference(torch.tensor([1, 5]), 2)
+    )
+    assert each.answer_ids.sel(item_name=each.item.values[1]).values.tolist() == [[5], [2]]
 
 
 @pytest.mark.parametrize("site", ["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"])

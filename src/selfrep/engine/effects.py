@@ -44,12 +44,13 @@ def effects_dataset(
     cell = ("pair", "layer", plan.by)
     moved = patched - baselines.target[:, None, None]
     scale = np.where(baselines.total == 0, np.nan, baselines.total)[:, None, None]
-    names = ("source_name", "target_name", "item", "direction", "control", "source_paraphrase", "target_paraphrase")
+    names = ("source_name", "target_name", "direction", "control", "source_paraphrase", "target_paraphrase")
     coords: dict[str, object] = {
         "layer": list(plan.layers or ()),
         plan.by: list(plan.where or ()),
         "item_name": list(batch.items),
         "side": ["first", "second"],
+        "item": ("pair", np.array(batch.items)[batch.item_index]),
         **{n.removesuffix("_name"): ("pair", np.array([getattr(p, n) for p in batch.pairs])) for n in names if batch.pairs},
     }
     if plan.by == "position":

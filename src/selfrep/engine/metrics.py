@@ -34,6 +34,8 @@ class Metric:
 
 
 def _answers_of_the_items(batch: AlignedBatch) -> np.ndarray:
+    if not batch.items:
+        raise SelfrepError("answer_log_odds reads the answers of prompts; for token ids give logit_difference(first, second).")
     return batch.answer_ids[batch.item_index]
 
 

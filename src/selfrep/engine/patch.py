@@ -31,9 +31,6 @@ from selfrep.prompts.alignment import AlignedBatch, PromptPair, align
 Progress = Callable[[int, int], None]
 """Called with (done, total) patched runs as work goes on."""
 
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
-"""How far a replayed metric may be from the plain one, relative to max(1, |plain|) nats."""
-
 
 def patch(
     lm: LanguageModel,
@@ -67,6 +64,16 @@ def patch(
     return _patch(lm, whole, lambda part: align(pairs[part]), plan, metric, batch_size, seed, check, progress)
 
 
+def template(
+    lm: LanguageModel, pairs: Sequence[PromptPair], plan: PatchPlan, metric: Metric = answer_log_odds, *, seed: int = 0
+) -> xr.Dataset:
+    """The Dataset that `patch` will return, its numbers still NaN: to make room for results before they are there."""
+    whole = align(pairs)
+    plan = plan.bound(lm.n_layers, int(whole.suffix.max()))
+    blank = np.full((len(pairs), len(plan.layers or ()), len(plan.where or ())), np.nan)
+    return effects_dataset(whole, plan, blank, Baselines(*[blank[:, 0, 0]] * 5), provenance(lm, plan, metric.name, seed))
+
+
 def patch_tokens(
     lm: LanguageModel,
     source: Any,
@@ -90,7 +97,8 @@ def patch_tokens(
     if any(ids.ndim != 2 or ids.size == 0 for ids in rows) or len(rows[0]) != len(rows[1]):
         raise SelfrepError(f"Source and target are [pair, token], one pair a row; got shapes {[ids.shape for ids in rows]}.")
     vocabulary = lm.hf.get_input_embeddings().weight.shape[0]
-    if any((ids[:, -1] < 0).any() or ids.max() >= vocabulary for ids in rows):
+    ragged = any((ids[:, -1] < 0).any() or ((ids[:, :-1] >= 0) & (ids[:, 1:] < 0)).any() for ids in rows)
+    if ragged or any(ids.max() >= vocabulary for ids in rows):
         raise SelfrepError(f"Token ids are 0 … {vocabulary - 1}, right-aligned with −1 on the left; got others.")
     whole = _bare(*rows)
     plan = plan.bound(lm.n_layers, int(whole.suffix.max()))
@@ -135,6 +143,10 @@ def _patch(
 ) -> xr.Dataset:
     n = len(whole.target_ids)
     answers = metric.answers(whole)
+    if not whole.items:  # token ids: what the metric reads is kept as items, so that any cell can be computed again
+        kinds, index = np.unique(answers, axis=0, return_inverse=True)
+        names = tuple(f"answers{i}" for i in range(len(kinds)))
+        whole = replace(whole, answer_ids=kinds, items=names, item_index=index.reshape(-1))
     parts: list[tuple[np.ndarray, Baselines]] = []
     proof: dict[str, float] = {}
     for at in range(0, n, batch_size):
@@ -213,7 +225,10 @@ class _Sweep:
             block = layer if site == "resid_pre" else layer + 1
             return block, self._disguised(donor.residuals[block], self.target.residuals[block], layer)
         values = self._disguised(donor.sites[site][layer], self.target.sites[site][layer], layer)
-        return layer + 1, written(lm, self.target, site, layer, values)
+        leaving = written(lm, self.target, site, layer, values)
+        if site == "resid_mid":  # what goes past the MLP is the stream as well
+            leaving = leaving + (values - self.target.sites[site][layer])
+        return layer + 1, leaving
 
     def run(self, lm: LanguageModel, progress: Callable[[int], None] | None) -> np.ndarray:
         """All cells: [pair, cell], NaN where a pair has no token in the cell."""
@@ -249,8 +264,8 @@ class _Sweep:
         for i in random:
             pair = self.batch.pairs[i]
             name = f"{self.seed}/{self.plan.site}/{layer}/{pair.item}/{pair.source_name}/{pair.source_paraphrase}/{pair.target_name}"
-            generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-            noise = torch.randn(source.shape[1:], generator=generator).to(source)
+            drawn = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(source.shape[1:])
+            noise = torch.from_numpy(drawn[::-1].copy()).to(source)  # drawn from the last token back: the same in any batch
             distance = (source[i] - target[i]).norm(dim=-1, keepdim=True)
             out[i] = target[i] + noise / noise.norm(dim=-1, keepdim=True) * distance
         return out
@@ -282,7 +297,7 @@ def prove(lm: LanguageModel, sweep: _Sweep) -> dict[str, float]:
     }
     got = walk(lm, target, target.start, list(laws.values()), sweep.last).cpu().numpy()
     wanted = [sweep.baselines.target, sweep.baselines.target, sweep.baselines.source]
-    tolerance = TOLERANCE[lm.dtype]
+    tolerance = plain.TOLERANCE[lm.dtype]
     missed: dict[str, float] = {}
     for law, values, expected in zip(laws, got, wanted, strict=True):
         missed[law] = worst = float(np.abs(values - expected).max())
