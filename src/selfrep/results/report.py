@@ -1,0 +1,219 @@
+"""Run directory → one HTML file that explains itself.
+
+The report is what a reader opens who was not there: what was asked, what was found and how surely, what the study cannot
+say, and where every number comes from. It needs no network (a content security policy holds it to that), and whatever
+people wrote in personas, items or findings is shown as text. Words and layout live in `templates/`; here they get their data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from selfrep.errors import SelfrepError
+from selfrep.results.figures import drawn
+from selfrep.results.files import write_file
+from selfrep.results.findings import Finding, number, with_unit
+from selfrep.results.store import RunDirectory
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+KINDS = {
+    "default": "the model’s own default",
+    "language_model": "a plain language model",
+    "other_model": "another maker’s model",
+    "fictional_ai": "an AI from fiction",
+    "human": "a human",
+}
+VOICES = {
+    "you": "“You are X.”",
+    "user": "“The user is X.”: the same words, said of somebody else",
+    "book": "“Here is a book about X.”: the same words, said of nobody present",
+    "neutral": "no persona at all",
+}
+SITES = {
+    "resid_pre": "the residual stream entering a block",
+    "resid_mid": "the residual stream between attention and MLP",
+    "resid_post": "the residual stream leaving a block",
+    "attn_out": "what attention adds",
+    "mlp_out": "what the MLP adds",
+}
+
+
+def write_report(run: RunDirectory) -> Path:
+    """Write `report.html` from whatever the run directory holds, replacing an older one.
+
+    Returns:
+        Its path.
+
+    Raises:
+        SelfrepError: study.yaml can no longer be read, the disk is full, or the directory is not writable.
+    """
+    found = run.findings()
+    page = _template().render(
+        study=_study(run),
+        provenance=run.provenance(),
+        study_hash=run.study_hash,
+        groups=run.groups(),
+        answered=[finding for finding in found if finding.identified],
+        unanswered=[finding for finding in found if not finding.identified],
+        figures=[Picture.of(one.name, one.title, one.caption, one.figure) for one in drawn(run)],
+        checks=list(_checks(run)),
+        items=list(_items(run)),
+        tests=list(_tests(run)),
+        plotlyjs=Markup(get_plotlyjs()),  # noqa: S704 - plotly's own library, made to stand in a script element
+    )
+    return write_file(run.report, page)
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("selfrep.results"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "with_unit": with_unit, "duration": _duration, "listed": _listed}
+    environment.globals |= {"kinds": KINDS, "voices": VOICES, "sites": SITES, "whisker": Whisker.of}
+    return environment.get_template("report.html")
+
+
+def _study(run: RunDirectory) -> dict[str, Any]:
+    """The study as it is shown: everything the template asks for is there, though the file left defaults out."""
+    try:
+        study = yaml.safe_load(run.study_yaml)
+    except yaml.YAMLError as error:
+        raise SelfrepError(
+            f"{run.path / 'study.yaml'} is no longer YAML ({error}). It was written by the run; put it back as it was."
+        ) from error
+    if not isinstance(study, dict):
+        study = {}
+    return {
+        "name": study.get("name", run.path.name),
+        "personas": [
+            {"label": p.get("label") or name, "kind": p.get("kind", ""), "descriptions": p.get("descriptions", ())}
+            for name, p in _defined(study, "personas").items()
+        ],
+        "items": {
+            name: {"prefill": "", "answers": {}, "perspective": "in_character", "question": name} | dict(item)
+            for name, item in _defined(study, "battery").items()
+        },
+        "labels": {name: p.get("label") or name for name, p in _defined(study, "personas").items()},
+        "voices": study.get("voices", ["you", "user", "neutral"]),
+        "separation": {"site": "resid_post"} | part if (part := study.get("separation")) else None,
+        "transfer": study.get("transfer"),
+    }
+
+
+def _defined(study: Mapping[str, Any], part: str) -> dict[str, Any]:
+    return dict((study.get(part) or {}).get("define") or {})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page draws it: its words, its height in pixels, and its plotly JSON, safe inside a script element."""
+
+    name: str
+    title: str
+    caption: str
+    height: int
+    json: Markup
+
+    @staticmethod
+    def of(name: str, title: str, caption: str, figure: go.Figure) -> Picture:
+        """The figure without its own title (the page sets it) and width (the page's is free)."""
+        drawing = json.loads(figure.to_json())
+        layout = drawing["layout"]
+        for key in ("title", "width", "meta"):
+            layout.pop(key, None)
+        height = int(layout.pop("height", None) or 450)
+        return Picture(name, title, caption, height, _inert({"data": drawing["data"], "layout": layout}))
+
+
+def _inert(value: Any) -> Markup:
+    """JSON in which nothing can end a script element."""
+    text = json.dumps(value, ensure_ascii=True)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 - no markup is left in it
+
+
+@dataclass(frozen=True)
+class Whisker:
+    """A value and its interval on a line that shows zero, all in percent of the line's width."""
+
+    zero: float
+    low: float
+    high: float
+    value: float
+
+    @staticmethod
+    def of(finding: Finding) -> Whisker | None:
+        """The drawing of a finding; None when it has no interval or is not a number."""
+        if finding.interval is None or isinstance(finding.value, str) or finding.value is None:
+            return None
+        ends = (0.0, *finding.interval, finding.value)
+        start, width = min(ends), (max(ends) - min(ends)) or 1.0
+        return Whisker(*(round(4 + 92 * (x - start) / width, 2) for x in ends))
+
+
+@dataclass(frozen=True)
+class Check:
+    """A law of patching, tried on the study's own prompts: how far it was missed, in nats."""
+
+    law: str
+    site: str
+    missed: float
+
+
+def _checks(run: RunDirectory) -> Iterator[Check]:
+    for group in run.groups():
+        if group.startswith(("effects/", "segments/")):
+            effects = run.read(group)
+            for law, missed in json.loads(effects.attrs.get("proof") or "{}").items():
+                yield Check(law, str(effects.attrs.get("site", group)), float(missed))
+
+
+def _items(run: RunDirectory) -> Iterator[dict[str, Any]]:
+    """One row an item: every variable of the group "items" as a plain value."""
+    if not run.has("items"):
+        return
+    items = run.read("items")
+    for i, name in enumerate(items.item.to_numpy()):
+        if "n_items" not in items.coords or int(items.n_items[i]) == 1:
+            yield {"name": str(name)} | {str(k): v.to_numpy()[i].item() for k, v in items.data_vars.items()}
+
+
+def _tests(run: RunDirectory) -> Iterator[dict[str, Any]]:
+    """What was permuted in each analysis, in how many ways, and the smallest p that this allows."""
+    for group in run.groups():
+        if group in ("items", "separation") or group.startswith("transfer/"):
+            attrs = run.read(group).attrs
+            if "smallest_p" in attrs:
+                yield {"group": group, "permuted": attrs.get("permuted", ""), "smallest_p": float(attrs["smallest_p"])}
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return with_unit(number(round(seconds)), "seconds")
+    return (
+        with_unit(number(round(seconds / 60)), "minutes")
+        if seconds < 5400
+        else with_unit(number(seconds / 3600), "hours")
+    )
+
+
+def _listed(words: list[str]) -> str:
+    """ "a, b and c"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
