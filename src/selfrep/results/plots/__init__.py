@@ -1,0 +1,21 @@
+"""Datasets drawn as plotly figures, each with a title, a sentence or two on how to read it, the numbers on hover."""
+
+from selfrep.results.plots.bars import item_bars
+from selfrep.results.plots.export import NO_BROWSER, browser, save
+from selfrep.results.plots.lines import separation_profile
+from selfrep.results.plots.maps import heatmap, separation_map, transfer_maps
+from selfrep.results.plots.points import persona_map
+from selfrep.results.plots.theme import caption
+
+__all__ = [
+    "NO_BROWSER",
+    "browser",
+    "caption",
+    "heatmap",
+    "item_bars",
+    "persona_map",
+    "save",
+    "separation_map",
+    "separation_profile",
+    "transfer_maps",
+]
