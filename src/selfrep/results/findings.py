@@ -86,11 +86,18 @@ class Finding:
 
 
 def number(value: float) -> str:
-    """A number as it is read: three significant digits, a true minus sign, no exponent unless it must have one."""
+    """A number as it is read: three significant digits, a true minus sign, a power of ten only where it must be."""
     if not math.isfinite(value):
         return "–"
     text = f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
-    return text.replace("-", "\N{MINUS SIGN}")
+    digits, _, power = text.replace("-", "\N{MINUS SIGN}").partition("e")
+    if not power:
+        return digits
+    sign = "⁻" if power[0] == "\N{MINUS SIGN}" else ""
+    return f"{digits} × 10{sign}{power[1:].lstrip('0').translate(_RAISED)}"
+
+
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def with_unit(text: str, unit: str) -> str:

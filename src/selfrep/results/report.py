@@ -1,8 +1,9 @@
 """Run directory → one HTML file that explains itself.
 
-The report is what a reader opens who was not there: what was asked, what was found and how surely, what the study cannot
-say, and where every number comes from. It needs no network (a content security policy holds it to that), and whatever
-people wrote in personas, items or findings is shown as text. Words and layout live in `templates/`; here they get their data.
+The report is what a reader opens who was not there: what was asked, what was found and how surely, what the study
+cannot say, and where every number comes from. It needs no network (a content security policy holds it to that), and
+whatever people wrote in personas, items or findings is shown as text. Words and layout live in `templates/`; here they
+get their data.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -59,9 +59,9 @@ def write_report(run: RunDirectory) -> Path:
     Raises:
         SelfrepError: study.yaml can no longer be read, the disk is full, or the directory is not writable.
     """
-    found = run.findings()
+    study, found = _study(run), run.findings()
     page = _template().render(
-        study=_study(run),
+        study=study,
         provenance=run.provenance(),
         study_hash=run.study_hash,
         groups=run.groups(),
@@ -69,9 +69,9 @@ def write_report(run: RunDirectory) -> Path:
         unanswered=[finding for finding in found if not finding.identified],
         figures=[Picture.of(one.name, one.title, one.caption, one.figure) for one in drawn(run)],
         checks=list(_checks(run)),
-        items=list(_items(run)),
+        items=[row for row in _items(run) if row["name"] in study["items"]],  # not the averages
         tests=list(_tests(run)),
-        plotlyjs=Markup(get_plotlyjs()),  # noqa: S704 - plotly's own library, made to stand in a script element
+        plotlyjs=Markup(get_plotlyjs()),  # trusted: plotly's own library, made to stand in a script element
     )
     return write_file(run.report, page)
 
@@ -84,7 +84,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "with_unit": with_unit, "duration": _duration, "listed": _listed}
+    environment.filters |= {"number": number, "with_unit": with_unit, "duration": _duration}
     environment.globals |= {"kinds": KINDS, "voices": VOICES, "sites": SITES, "whisker": Whisker.of}
     return environment.get_template("report.html")
 
@@ -99,20 +99,30 @@ def _study(run: RunDirectory) -> dict[str, Any]:
         ) from error
     if not isinstance(study, dict):
         study = {}
+    personas, items = (_defined(study, part) for part in ("personas", "battery"))
+    part = study.get("separation")
     return {
         "name": study.get("name", run.path.name),
-        "personas": [
-            {"label": p.get("label") or name, "kind": p.get("kind", ""), "descriptions": p.get("descriptions", ())}
-            for name, p in _defined(study, "personas").items()
-        ],
-        "items": {
-            name: {"prefill": "", "answers": {}, "perspective": "in_character", "question": name} | dict(item)
-            for name, item in _defined(study, "battery").items()
-        },
-        "labels": {name: p.get("label") or name for name, p in _defined(study, "personas").items()},
+        "personas": [_persona(name, persona) for name, persona in personas.items()],
+        "labels": {name: persona.get("label") or name for name, persona in personas.items()},
+        "items": {name: _UNSAID | {"question": name} | item for name, item in items.items()},
         "voices": study.get("voices", ["you", "user", "neutral"]),
-        "separation": {"site": "resid_post"} | part if (part := study.get("separation")) else None,
+        "separation": {"site": "resid_post"} | part if part else None,
         "transfer": study.get("transfer"),
+    }
+
+
+_UNSAID = {"prefill": "", "answers": {}, "perspective": "in_character", "framing": "third_person"}
+"""What an item of a study means by saying nothing."""
+
+
+def _persona(name: str, persona: Mapping[str, Any]) -> dict[str, Any]:
+    descriptions = list(persona.get("descriptions", ()))
+    return {
+        "label": persona.get("label") or name,
+        "kind": persona.get("kind", ""),
+        "descriptions": descriptions,
+        "told": next(iter([*persona.get("you", ()), *(f"You are {text}." for text in descriptions)]), name),
     }
 
 
@@ -122,7 +132,7 @@ def _defined(study: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as the page draws it: its words, its height in pixels, and its plotly JSON, safe inside a script element."""
+    """A figure as the page draws it: its words, its height in pixels, and its plotly JSON, safe in a script element."""
 
     name: str
     title: str
@@ -146,7 +156,7 @@ def _inert(value: Any) -> Markup:
     text = json.dumps(value, ensure_ascii=True)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704 - no markup is left in it
+    return Markup(text)
 
 
 @dataclass(frozen=True)
@@ -165,7 +175,7 @@ class Whisker:
             return None
         ends = (0.0, *finding.interval, finding.value)
         start, width = min(ends), (max(ends) - min(ends)) or 1.0
-        return Whisker(*(round(4 + 92 * (x - start) / width, 2) for x in ends))
+        return Whisker(*(round(1 + 98 * (x - start) / width, 2) for x in ends))
 
 
 @dataclass(frozen=True)
@@ -191,8 +201,7 @@ def _items(run: RunDirectory) -> Iterator[dict[str, Any]]:
         return
     items = run.read("items")
     for i, name in enumerate(items.item.to_numpy()):
-        if "n_items" not in items.coords or int(items.n_items[i]) == 1:
-            yield {"name": str(name)} | {str(k): v.to_numpy()[i].item() for k, v in items.data_vars.items()}
+        yield {"name": str(name)} | {str(k): v.to_numpy()[i].item() for k, v in items.data_vars.items()}
 
 
 def _tests(run: RunDirectory) -> Iterator[dict[str, Any]]:
@@ -205,15 +214,9 @@ def _tests(run: RunDirectory) -> Iterator[dict[str, Any]]:
 
 
 def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return with_unit(number(round(seconds)), "seconds")
-    return (
-        with_unit(number(round(seconds / 60)), "minutes")
-        if seconds < 5400
-        else with_unit(number(seconds / 3600), "hours")
-    )
+    """A time as one says it."""
+    unit, length = next((u, n) for u, n, upto in _UNITS if seconds < upto)
+    return with_unit(number(round(seconds / length, 1 if unit == "hours" else 0)), unit)
 
 
-def _listed(words: list[str]) -> str:
-    """ "a, b and c"."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+_UNITS = (("seconds", 1, 90), ("minutes", 60, 5400), ("hours", 3600, float("inf")))
