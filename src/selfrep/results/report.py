@@ -8,7 +8,9 @@ get their data.
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,25 +132,43 @@ def _defined(study: Mapping[str, Any], part: str) -> dict[str, Any]:
     return dict((study.get(part) or {}).get("define") or {})
 
 
+HEADROOM = 46
+"""What a figure keeps free for its title and subtitle (px), which the page sets itself."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """A figure as the page draws it: its words, its height in pixels, and its plotly JSON, safe in a script element."""
 
     name: str
     title: str
+    subtitle: str
     caption: str
     height: int
     json: Markup
 
     @staticmethod
     def of(name: str, title: str, caption: str, figure: go.Figure) -> Picture:
-        """The figure without its own title (the page sets it) and width (the page's is free)."""
+        """The figure without what the page sets: title, subtitle, and a width of its own."""
         drawing = json.loads(figure.to_json())
-        layout = drawing["layout"]
-        for key in ("title", "width", "meta"):
-            layout.pop(key, None)
-        height = int(layout.pop("height", None) or 450)
-        return Picture(name, title, caption, height, _inert({"data": drawing["data"], "layout": layout}))
+        layout = {
+            key: part for key, part in drawing["layout"].items() if key not in ("title", "width", "height", "meta")
+        }
+        height, top = figure.layout.height or 450, figure.layout.margin.t
+        if figure.layout.title.text and top is not None and top > HEADROOM:
+            layout["margin"]["t"], height = top - HEADROOM, height - HEADROOM
+        subtitle = _TAG.sub(" ", figure.layout.title.subtitle.text or "")
+        return Picture(
+            name,
+            title,
+            html.unescape(subtitle),
+            caption,
+            round(height),
+            _inert({"data": drawing["data"], "layout": layout}),
+        )
+
+
+_TAG = re.compile(r"<[^>]*>")
 
 
 def _inert(value: Any) -> Markup:
