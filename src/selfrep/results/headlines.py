@@ -103,15 +103,18 @@ def _transfer(transfer: xr.Dataset) -> Iterator[Finding]:
     layer = reported_layer(transfer.layer.to_numpy())
     early = int(transfer.layer.values[np.abs(transfer.layer.values - 0.25 * transfer.layer.values.max()).argmin()])
     direction = "denoise" if "denoise" in transfer.direction else str(transfer.direction.values[0])
-    cell = transfer.sel(direction=direction, segment="all")
+    where = "all" if "all" in transfer.segment else str(transfer.segment.values[0])
+    cell = transfer.sel(direction=direction, segment=where)
     late, before = cell.sel(layer=layer), cell.sel(layer=early)
     names = {"paraphrase": "another wording of the target's own persona", "persona": "another persona of its side", "random": "a random direction of the same size"}
     controls = [f"{words} {number(float(late[f'control_{k}']))}" for k, words in names.items() if f"control_{k}" in late and np.isfinite(float(late[f"control_{k}"]))]
     n = int(late.n_pairs)
     reason = str(transfer.attrs["reason"])
+    if not reason and not np.isfinite(float(late.estimate)):
+        reason = f"no pair of personas has an effect to carry over in the direction {direction}"
     interval = (float(late.low), float(late.high)) if np.isfinite(float(late.low)) else None
     yield Finding(
-        title=f"Putting one persona's activations into another's run, over all tokens after the system text at layer {layer}, carries over this share of its answers",
+        title=f"Putting one persona's activations into another's run, at layer {layer} over {'all tokens after the system text' if where == 'all' else f'its tokens “{where}”'}, carries over this share of its answers",
         value=float(late.estimate),
         interval=interval,
         control=f"{'; '.join(controls) or 'no controls were run'}. At layer {early} the same patch carries {number(float(before.estimate))}: there the persona is still read again from the system text.",
