@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from selfrep.errors import SelfrepError
-from selfrep.models import resolve
+from selfrep.models import organisms, resolve
 from selfrep.models.sites import Layout, Tap, layout_of
 
 if TYPE_CHECKING:
@@ -106,19 +106,29 @@ class LanguageModel:
 
     @cached_property
     def bridge(self) -> TransformerBridge:
-        """All of TransformerLens, on these very weights."""
+        """All of TransformerLens, on these very weights.
+
+        Raises:
+            SelfrepError: an architecture that TransformerLens does not know, such as an organism's.
+        """
         from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
         shared = {id(t): t for t in [*self.hf.parameters(), *self.hf.buffers()]}
         twin = copy.deepcopy(self.hf, memo=shared)
         # The bridge configures its tokenizer in place (padding side, special tokens): give it its own.
-        return build_bridge_from_module(
-            twin,
-            type(self.hf).__name__,
-            hf_config=twin.config,
-            tokenizer=copy.deepcopy(self.tokenizer),
-            model_name=self.name,
-        )
+        try:
+            return build_bridge_from_module(
+                twin,
+                type(self.hf).__name__,
+                hf_config=twin.config,
+                tokenizer=copy.deepcopy(self.tokenizer),
+                model_name=self.name,
+            )
+        except ValueError as error:
+            raise SelfrepError(
+                f"A TransformerBridge needs an architecture that TransformerLens knows; {self.name} is none ({error}). "
+                "selfrep itself reads and patches it; for hooks of your own use lm.hf."
+            ) from error
 
     @cached_property
     def weights_hash(self) -> str:
@@ -166,8 +176,9 @@ def load_model(
     """Load a model, by name or from what you already hold.
 
     Args:
-        model: "embedded" (SmolLM2-135M-Instruct), a folder, a GGUF file, a Hugging Face id, a `PreTrainedModel`, or a
-            `TransformerBridge` (its weights are shared, not copied).
+        model: "embedded" (SmolLM2-135M-Instruct), a folder, a GGUF file, a Hugging Face id, a planted model such as
+            "organism:bleed?beta=0.4&seed=1", a `PreTrainedModel`, or a `TransformerBridge` (its weights are shared, not
+            copied).
         tokenizer: for a `PreTrainedModel`: its tokenizer. Needed for everything that starts from text.
         device: "auto", "cpu", "cuda", "cuda:1", "mps". A model brought in memory stays where it is unless one is named.
         dtype: "float32", "bfloat16" or "float16"; metrics are read out in float32 in any case. A model brought in memory
@@ -179,7 +190,10 @@ def load_model(
     """
     if dtype not in DTYPES:
         raise SelfrepError(f"dtype is one of {', '.join(DTYPES)}; got {dtype!r}.")
-    if isinstance(model, (str, Path)):
+    if isinstance(model, str) and model.startswith(organisms.PREFIX):
+        hf = nn.Module.to(organisms.grow(organisms.parse(model)), _device(device), DTYPES[dtype])
+        tokenizer, name, weights = tokenizer or organisms.tokenizer(), model, None
+    elif isinstance(model, (str, Path)):
         where = resolve.resolve(str(model))
         target = _device(device)
         hf, tokenizer = _from_files(where, dtype, tokenizer)

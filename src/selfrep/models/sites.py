@@ -53,11 +53,15 @@ class Layout:
 
 
 def layout_of(hf: PreTrainedModel) -> Layout:
-    """The layout of a Hugging Face decoder, as TransformerLens's adapter for its architecture describes it.
+    """The layout of a Hugging Face decoder: the one it brings itself as `selfrep_layout`, or else the one that
+    TransformerLens's adapter for its architecture describes.
 
     Raises:
         SelfrepError: TransformerLens has no adapter for the architecture, or it is no decoder of blocks.
     """
+    own = getattr(hf, "selfrep_layout", None)
+    if isinstance(own, Layout):
+        return own
     from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
     from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_config_from_hf
 
