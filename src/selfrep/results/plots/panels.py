@@ -1,5 +1,6 @@
-"""What maps and profiles share: places on an axis, with their tokens below and their segments bracketed above; panels side by
-side or one below the other; and layers from the bottom up."""
+"""What maps and profiles share: places on an axis, with their tokens below and their segments bracketed above; panels
+side by side or one below the other; layers from the bottom up; and what is drawn where there is nothing to draw.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
-from selfrep.results.plots.text import exact_token, reach, signed, token, words
-from selfrep.results.plots.theme import INK, SIZE, SMALL, SOFT, TINY, WIDTH
+from selfrep.results.plots.text import exact_token, reach, signed, token, words, wrapped
+from selfrep.results.plots.theme import FAINT, HEAD, INK, SIZE, SMALL, SOFT, TINY, WIDTH, finished
 
 UNCLEAR = {"", "mixed"}
 """What a segment is called where prompts disagree."""
@@ -23,30 +24,29 @@ class Places:
     """The columns of a map, in order.
 
     Attributes:
-        labels: [column] what stands on the axis, escaped.
-        names: [column] what hover says, escaped.
-        segments: [column] raw segment names; empty where the columns are segments themselves.
+        labels: what stands on the axis, escaped.
+        names: what hover says, escaped.
+        segments: the raw name of each column's segment; empty when the columns are segments themselves.
     """
 
     labels: tuple[str, ...]
     names: tuple[str, ...]
     segments: tuple[str, ...]
-    title: str
 
     @classmethod
     def of(cls, data: xr.Dataset, pair: int | None = None) -> Places:
-        """From a Dataset over positions (with `token` and `segment`, or those of one pair) or over segments."""
+        """From a Dataset over segments, or over positions with the tokens of all its prompts, or of one pair."""
         if "position" not in data.dims:
             names = tuple(words(s) for s in data.segment.to_numpy())
-            return cls(names, names, (), "tokens patched" if "patched" in data else "segment")
-        positions = [int(p) for p in data.position.to_numpy()]
-        tokens, segments = (_along(data, names, pair) for names in (("token",), ("segment_of", "segment")))
-        labels = [token(t) if t else signed(p) for t, p in zip(tokens, positions, strict=True)]
-        hover = []
-        for p, t, s in zip(positions, tokens, segments, strict=True):
-            said = f" “{exact_token(t)}”" if t else ""
-            hover.append(f"position {signed(p)}{said}" + ("" if s in UNCLEAR else f", {words(s)}"))
-        return cls(tuple(labels), tuple(hover), tuple(segments), "position, from the end")
+            return cls(names, names, ())
+        tokens, segments = (_column_words(data, names, pair) for names in (("token",), ("segment_of", "segment")))
+        labels, hover = [], []
+        for position, text, segment in zip(data.position.to_numpy(), tokens, segments, strict=True):
+            number = signed(int(position))
+            labels.append(token(text) if text else number)
+            said = f" “{exact_token(text)}”" if text else ""
+            hover.append(f"position {number}{said}" + ("" if segment in UNCLEAR else f", {words(segment)}"))
+        return cls(tuple(labels), tuple(hover), tuple(segments))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,139 +55,128 @@ class Places:
         """(segment, first column, last column) of every run of one clear segment."""
         runs: list[tuple[str, int, int]] = []
         for i, segment in enumerate(self.segments):
-            if runs and runs[-1][0] == segment and runs[-1][2] == i - 1:
+            if runs and runs[-1][0] == segment:
                 runs[-1] = (segment, runs[-1][1], i)
             else:
                 runs.append((segment, i, i))
         return [run for run in runs if run[0] not in UNCLEAR]
 
-    def ticks(self, room: float) -> tuple[list[int], list[str], float]:
-        """Which columns are labelled, with what, and how long the longest label stands, in `room` px."""
-        n = len(self)
-        if n * (TINY + 0.5) <= room:
-            chosen = list(range(n))
-        else:  # too many to name: every k-th, counted from the end
-            step = int(np.ceil(n * (TINY + 0.5) / room))
-            chosen = sorted(range(n - 1, -1, -step))
-        labels = [self.labels[i] for i in chosen]
-        return chosen, labels, max((reach(t, TINY) for t in labels), default=0.0)
+
+def fits(n: int, room: float) -> bool:
+    """Whether so many upright labels stand side by side in `room` px."""
+    return n * (TINY + 0.5) <= room
 
 
-def _along(data: xr.Dataset, names: Sequence[str], pair: int | None) -> list[str]:
-    """The first of these coordinates that is there, for one pair, or where all pairs agree; "" where they do not."""
+def _column_words(data: xr.Dataset, names: Sequence[str], pair: int | None) -> list[str]:
+    """The first of these coordinates that there is: that of one pair, or what all pairs agree on, "" elsewhere."""
     for name in names:
         if name not in data.coords:
             continue
         values = data[name]
-        if "pair" in values.dims and pair is not None:
+        if "pair" not in values.dims:
+            return [str(v) for v in values.to_numpy()]
+        if pair is not None:
             return [str(v) for v in values.isel(pair=pair).to_numpy()]
-        if "pair" in values.dims:
-            columns = [set(map(str, c)) - {""} for c in values.transpose("position", "pair").to_numpy()]
-            return [c.pop() if len(c) == 1 else "" for c in columns]
-        return [str(v) for v in values.to_numpy()]
+        columns = [set(map(str, c)) - {""} for c in values.transpose("position", "pair").to_numpy()]
+        return [c.pop() if len(c) == 1 else "" for c in columns]
     return [""] * data.sizes["position"]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes of a figure."""
+    """One pair of axes of a figure: where it stands, and what plotly calls its axes."""
 
     row: int
     column: int
-    number: int
-
-    @property
-    def x(self) -> str:
-        return "x" if self.number == 1 else f"x{self.number}"
-
-    @property
-    def y(self) -> str:
-        return "y" if self.number == 1 else f"y{self.number}"
+    x: str
+    y: str
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A figure of equal panels, with the room each has (px) on the narrowest page."""
+    """A figure of equal panels; `room` is the width of each on the narrowest page (px)."""
 
     fig: go.Figure
     panels: tuple[Panel, ...]
-    columns: int
     rows: int
     room: float
 
-    def height(self, each: float, gap: float, top: float, bottom: float) -> float:
-        """Height of the figure whose panels are `each` px high; sets the gap between rows."""
+    def height(self, each: float, gap: float) -> float:
+        """Make all panels `each` px high with `gap` px between rows. Returns the height of them all."""
         inner = self.rows * each + (self.rows - 1) * gap
-        if self.rows > 1:
-            for panel in self.panels:
-                start = 1 - (panel.row - 1) * (each + gap) / inner
-                self.fig.update_yaxes(domain=[max(0.0, start - each / inner), start], row=panel.row, col=panel.column)
-        return inner + top + bottom
+        for panel in self.panels if self.rows > 1 else ():
+            top = 1 - (panel.row - 1) * (each + gap) / inner
+            self.fig.update_yaxes(domain=[max(0.0, top - each / inner), top], row=panel.row, col=panel.column)
+        return inner
 
 
-def grid(n: int, columns: int, *, left: float, right: float, gap: float = 18.0, share_y: bool = True) -> Grid:
-    """`n` panels in rows of `columns`; margins and gap in px."""
+def grid(n: int, columns: int, *, left: float, right: float, gap: float = 18.0) -> Grid:
+    """`n` panels in rows of `columns` on a shared vertical axis; margins and the gap between columns in px."""
     columns = min(n, columns)
     rows = -(-n // columns)
     inner = WIDTH - left - right
     fig = make_subplots(
         rows=rows,
         cols=columns,
-        shared_yaxes="all" if share_y else False,
+        shared_yaxes="all",
         horizontal_spacing=gap / inner if columns > 1 else 0,
         vertical_spacing=0.01 if rows > 1 else 0,
     )
-    panels = tuple(Panel(i // columns + 1, i % columns + 1, i + 1) for i in range(n))
-    for i in range(n, rows * columns):
-        fig.update_xaxes(visible=False, row=i // columns + 1, col=i % columns + 1)
-        fig.update_yaxes(visible=False, row=i // columns + 1, col=i % columns + 1)
-    return Grid(fig, panels, columns, rows, (inner - gap * (columns - 1)) / columns)
+    panels = []
+    for i in range(rows * columns):
+        row, column, name = i // columns + 1, i % columns + 1, "" if i == 0 else str(i + 1)
+        if i < n:
+            panels.append(Panel(row, column, f"x{name}", f"y{name}"))
+            fig.update_yaxes(showticklabels=column == 1, row=row, col=column)
+        else:
+            fig.update_xaxes(visible=False, row=row, col=column)
+            fig.update_yaxes(visible=False, row=row, col=column)
+    return Grid(fig, tuple(panels), rows, (inner - gap * (columns - 1)) / columns)
 
 
 def place_axis(fig: go.Figure, panel: Panel, places: Places, room: float) -> float:
-    """Label the columns. Returns how far the labels reach below the axis (px)."""
-    at, labels, longest = places.ticks(room)
+    """Label the columns of a map. Returns how far the labels reach below it (px)."""
+    n = len(places)
+    step = 1 if fits(n, room) else int(np.ceil(n * (TINY + 0.5) / room))
+    chosen = sorted(range(n - 1, -1, -step))  # counted from the end, which every prompt has
+    labels = [places.labels[i] for i in chosen]
     upright = bool(places.segments) or sum(reach(t, SMALL) + 6 for t in labels) > room
     fig.update_xaxes(
         tickmode="array",
-        tickvals=at,
+        tickvals=chosen,
         ticktext=labels,
         tickangle=-90 if upright else 0,
         tickfont={"size": TINY if upright else SMALL, "color": INK},
-        range=[-0.5, len(places) - 0.5],
-        row=panel.row,
-        col=panel.column,
-    )
-    return (longest if upright else SMALL + 2) + 8
-
-
-def layer_axis(fig: go.Figure, panel: Panel, layers: Sequence[int], *, title: bool, vertical: bool = True) -> None:
-    """Label the rows of a map (or the columns of a profile): each layer when few, else every fifth."""
-    n = len(layers)
-    chosen = [i for i, layer in enumerate(layers) if n <= 12 or layer % 5 == 0]
-    if len(chosen) < 2:
-        chosen = sorted({int(i) for i in np.linspace(0, n - 1, min(n, 7)).round()})
-    update = fig.update_yaxes if vertical else fig.update_xaxes
-    update(
-        tickmode="array",
-        tickvals=chosen,
-        ticktext=[str(layers[i]) for i in chosen],
         range=[-0.5, n - 0.5],
-        title_text="layer" if title else None,
         row=panel.row,
         col=panel.column,
     )
+    return 8 + (max(reach(t, TINY) for t in labels) if upright else SMALL)
+
+
+def layer_ticks(layers: Sequence[int], room: float, each: float) -> dict[str, object]:
+    """Axis settings that label every, or every second, fifth, tenth … layer; a label takes `each` of `room` px."""
+    n = len(layers)
+    for step in (1, 2, 5, 10, 20, 50):
+        chosen = [i for i, layer in enumerate(layers) if layer % step == 0]
+        if len(chosen) * each <= room:
+            break
+    if len(chosen) < min(n, 2):
+        chosen = [0, n - 1]
+    return {
+        "tickmode": "array",
+        "tickvals": chosen,
+        "ticktext": [str(layers[i]) for i in chosen],
+        "range": [-0.5, n - 0.5],
+    }
 
 
 def bracket(fig: go.Figure, panel: Panel, places: Places, room: float) -> float:
-    """Bracket the segments above a panel. Returns the height used (px)."""
-    runs = places.brackets()
-    if not runs:
-        return 0.0
-    each = room / len(places)
-    ends = [-np.inf, -np.inf]  # where the last label of each of two rows ends (px)
-    rows_used = 1
-    for segment, first, last in runs:
+    """Bracket the segments above a map. Returns the height used (px)."""
+    each = room / max(len(places), 1)
+    ends = [-np.inf, -np.inf]  # how far the names in each of two rows reach (px)
+    rows = 0
+    for segment, first, last in places.brackets():
         fig.add_shape(
             type="line",
             x0=first - 0.4,
@@ -200,30 +189,28 @@ def bracket(fig: go.Figure, panel: Panel, places: Places, room: float) -> float:
             yanchor=1,
             line={"color": SOFT, "width": 1.2},
         )
-        label = words(segment)
-        width = reach(label, TINY) + 4
+        half = reach(words(segment), TINY) / 2 + 2
         middle = (first + last + 1) / 2 * each
-        row = next((r for r in (0, 1) if ends[r] <= middle - width / 2 + 1), None)
+        row = next((r for r in (0, 1) if ends[r] <= middle - half), None)
         if row is None:
-            continue  # three labels on one spot: the bracket and hover must do
-        ends[row] = middle + width / 2
-        rows_used = max(rows_used, row + 1)
+            continue  # no room for a third name on one spot: hover still says it
+        ends[row], rows = middle + half, max(rows, row + 1)
         fig.add_annotation(
-            text=label,
+            text=words(segment),
             x=(first + last) / 2,
             y=1,
             xref=panel.x,
             yref=f"{panel.y} domain",
-            yshift=4 + row * (TINY + 2),
             yanchor="bottom",
+            yshift=4 + row * (TINY + 2),
             showarrow=False,
             font={"size": TINY, "color": SOFT},
         )
-    return 8 + rows_used * (TINY + 2)
+    return 8.0 + rows * (TINY + 3) if rows else 0.0
 
 
 def heading(fig: go.Figure, panel: Panel, text: str, above: float) -> None:
-    """A panel's own title (escaped), `above` px over it, at its left edge."""
+    """A panel's own title (escaped), `above` px over its left end."""
     fig.add_annotation(
         text=f"<b>{text}</b>",
         x=0,
@@ -232,7 +219,33 @@ def heading(fig: go.Figure, panel: Panel, text: str, above: float) -> None:
         yref=f"{panel.y} domain",
         xanchor="left",
         yanchor="bottom",
+        xshift=-3,
         yshift=above,
         showarrow=False,
         font={"size": SIZE, "color": INK},
+    )
+
+
+def not_identified(title: str, reason: str, *, subtitle: str = "") -> go.Figure:
+    """A figure that says in words why there is nothing to draw. Title and subtitle escaped, the reason raw."""
+    fig = go.Figure()
+    fig.update_xaxes(visible=False)
+    fig.update_yaxes(visible=False)
+    fig.add_annotation(
+        text=f"<b>Not identified</b><br>{wrapped(reason, 62)}",
+        x=0.5,
+        y=0.5,
+        xref="paper",
+        yref="paper",
+        showarrow=False,
+        font={"size": 12, "color": SOFT},
+    )
+    fig.add_shape(type="rect", x0=0, x1=1, y0=0, y1=1, xref="paper", yref="paper", line={"color": FAINT, "width": 1})
+    return finished(
+        fig,
+        title=title,
+        subtitle=subtitle,
+        caption=f"Not identified: {reason}. A number that cannot be trusted is not drawn.",
+        height=200,
+        margin={"l": 12, "r": 12, "t": HEAD + 4, "b": 12},
     )

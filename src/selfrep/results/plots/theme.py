@@ -1,7 +1,7 @@
-"""One look for every figure: colours that colour-blind readers tell apart, one meaning a colour, and a paper's type sizes.
+"""One look for every figure: colours that colour-blind readers tell apart, one meaning a colour, a paper's type sizes.
 
-The template is put on each figure and never set globally, so that drawing with selfrep leaves other plots alone. Sizes are in
-pixels of 1/96 inch: at the 5.5 inches of a page's text, 11 px print as 8 points.
+The template is put on each figure and never set globally, so that drawing with selfrep leaves other plots alone. Sizes
+are in pixels of 1/96 inch: at the 5.5 inches of a page's text, 11 px print as 8 points.
 """
 
 from __future__ import annotations
@@ -11,23 +11,24 @@ import html
 import plotly.graph_objects as go
 
 DPI = 96
-WIDTH = int(5.5 * DPI)
+WIDTH = 5.5 * DPI
 """The narrowest page that figures are laid out for (px)."""
 
-INK, SOFT, FAINT, PAPER, NOTHING = "#222222", "#5f6368", "#d9d9d9", "#ffffff", "#ebebeb"
+INK, SOFT, FAINT, PAPER, NOTHING = "#222222", "#5f6368", "#d9d9d9", "#ffffff", "#e8e8e8"
 """Text, secondary text, rules, background, and the ground where there is no number."""
 
 FONT = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
-SIZE, SMALL, TINY = 11, 10, 9
+HEADLINE, SIZE, SMALL, TINY = 14, 11, 10, 9
 CHARACTER = 0.54
 """Mean width of a character, as a share of the type size."""
+HEAD = 54.0
+"""Room for title and subtitle (px)."""
 
 OWN, CONTROL, NULL = "#0072B2", "#D55E00", "#8a8a8a"
 """What is measured, its "the user is X" control, and what noise gives."""
-
 DIRECTIONS = {"denoise": "#0072B2", "noise": "#CC79A7"}
 CONTROLS = {"paraphrase": ("#4d4d4d", "dot"), "persona": ("#7a7a7a", "dash"), "random": ("#a3a3a3", "dashdot")}
-"""Control sources of a patch: grey each, told apart by their dashes."""
+"""The control sources of a patch: each a grey, told apart by their dashes."""
 KINDS = {
     "default": "#000000",
     "language_model": "#0072B2",
@@ -37,16 +38,16 @@ KINDS = {
 }
 SIDES = {"ai": "circle", "human": "diamond"}
 
-DIVERGING = [
-    [0.0, "#0b2f5e"],
-    [0.17, "#2f6aa3"],
-    [0.35, "#93bbda"],
-    [0.5, "#fbfbf9"],
-    [0.65, "#f3b98f"],
-    [0.83, "#cf6a2c"],
-    [1.0, "#76290a"],
-]
-"""Blue below zero, white at it, orange above: safe for the common kinds of colour blindness, and in grey by its dots."""
+DIVERGING = (
+    (0.0, "#0b2f5e"),
+    (0.17, "#2f6aa3"),
+    (0.35, "#93bbda"),
+    (0.5, "#fbfbf9"),
+    (0.65, "#f3b98f"),
+    (0.83, "#cf6a2c"),
+    (1.0, "#76290a"),
+)
+"""Blue below zero, white at it, orange above: told apart in every common kind of colour blindness."""
 
 _AXIS = {
     "showgrid": False,
@@ -66,72 +67,66 @@ _AXIS = {
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": FONT, "size": SIZE, "color": INK},
-        "title": {"font": {"size": 14, "color": INK}, "x": 0, "xref": "container", "xanchor": "left", "pad": {"l": 12},
-                  "y": 1, "yref": "container", "yanchor": "top"},
+        "title": {
+            "font": {"size": HEADLINE, "color": INK},
+            "x": 0,
+            "xref": "container",
+            "xanchor": "left",
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "pad": {"l": 12, "t": 12},
+        },
         "paper_bgcolor": PAPER,
         "plot_bgcolor": PAPER,
         "colorway": [OWN, CONTROL, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", NULL],
         "xaxis": _AXIS,
         "yaxis": _AXIS,
-        "hoverlabel": {"font": {"family": FONT, "size": 12, "color": INK}, "bgcolor": PAPER, "bordercolor": SOFT, "align": "left"},
-        "legend": {"font": {"size": SMALL}, "bgcolor": "rgba(0,0,0,0)", "itemsizing": "trace"},
-        "dragmode": "zoom",
-        "separators": ".,",
+        "hoverlabel": {
+            "font": {"family": FONT, "size": 12, "color": INK},
+            "bgcolor": PAPER,
+            "bordercolor": SOFT,
+            "align": "left",
+        },
+        "legend": {"font": {"size": SMALL}, "bgcolor": "rgba(0,0,0,0)", "itemwidth": 30, "tracegroupgap": 0},
         "hovermode": "closest",
     }
-)  # fmt: skip
+)
 
 
 def finished(
     fig: go.Figure, *, title: str, subtitle: str, caption: str, height: float, margin: dict[str, float]
 ) -> go.Figure:
-    """Put the look, the words and the size on a figure. Title and subtitle must be escaped already; `meta` holds them plain."""
+    """Put the look, the words and the size (px) on a figure.
+
+    Title and subtitle must be escaped already; `layout.meta` holds title and caption as plain text.
+    """
+    below = f'<br><span style="font-size:{SIZE}px;color:{SOFT}">{subtitle}</span>' if subtitle else ""
     fig.update_layout(
         template=TEMPLATE,
-        title={
-            "text": f"<b>{title}</b>",
-            "subtitle": {"text": subtitle, "font": {"size": SIZE, "color": SOFT}},
-            "pad": {"t": 12, "l": 12},
-        },
+        title_text=f"<b>{title}</b>{below}",
         height=round(height),
-        margin={"l": 48, "r": 16, "t": 64, "b": 48, "pad": 0} | margin,
+        margin={"l": 48, "r": 16, "t": HEAD, "b": 44, "pad": 0} | margin,
         meta={"title": html.unescape(title), "caption": caption},
     )
     return fig
 
 
 def caption(fig: go.Figure) -> str:
-    """How to read a figure drawn here: plain text. Empty for a figure from elsewhere."""
-    return (fig.layout.meta or {}).get("caption", "")
+    """How to read a figure drawn here, as plain text; empty for a figure from elsewhere."""
+    meta = fig.layout.meta
+    return str(meta.get("caption", "")) if isinstance(meta, dict) else ""
 
 
-def not_identified(title: str, reason: str, *, subtitle: str = "") -> go.Figure:
-    """A figure that says in words why there is nothing to draw. The texts must be escaped already."""
-    from selfrep.results.plots.text import wrapped
-
-    fig = go.Figure()
-    fig.update_xaxes(visible=False, range=[0, 1])
-    fig.update_yaxes(visible=False, range=[0, 1])
-    fig.add_annotation(
-        text=f"<b>Not identified</b><br>{wrapped(reason, 62)}",
-        x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 12, "color": SOFT},
-    )  # fmt: skip
-    fig.add_shape(
-        type="rect",
-        x0=0,
-        x1=1,
-        y0=0,
-        y1=1,
-        xref="paper",
-        yref="paper",
-        line={"color": FAINT, "width": 1},
-        layer="below",
-    )
-    return finished(
-        fig,
-        title=title,
-        subtitle=subtitle,
-        caption="Not identified: a number that cannot be trusted is not drawn. The figure says why.",
-        height=220,
-        margin={"l": 12, "r": 12, "b": 12},
-    )
+def legend_below(columns: int) -> dict[str, object]:
+    """A legend along the foot of the figure, in so many columns."""
+    return {
+        "orientation": "h",
+        "x": 0,
+        "xanchor": "left",
+        "y": 0,
+        "yref": "container",
+        "yanchor": "bottom",
+        "entrywidthmode": "fraction",
+        "entrywidth": round(0.98 / columns, 3),
+    }
