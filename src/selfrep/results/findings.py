@@ -89,7 +89,8 @@ def number(value: float) -> str:
     """A number as it is read: three significant digits, a true minus sign, a power of ten only where it must be."""
     if not math.isfinite(value):
         return "–"
-    text = f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+    short = f"{value:.3g}"
+    text = f"{value:,.0f}" if 1000 <= abs(float(short)) < 1e6 else short
     digits, _, power = text.replace("-", "\N{MINUS SIGN}").partition("e")
     if not power:
         return digits

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from selfrep.errors import SelfrepError
@@ -73,7 +72,7 @@ def write_report(run: RunDirectory) -> Path:
         checks=list(_checks(run)),
         items=[row for row in _items(run) if row["name"] in study["items"]],  # not the averages
         tests=list(_tests(run)),
-        plotlyjs=Markup(get_plotlyjs()),  # trusted: plotly's own library, made to stand in a script element
+        plotlyjs=get_plotlyjs(),
     )
     return write_file(run.report, page)
 
@@ -145,7 +144,7 @@ class Picture:
     subtitle: str
     caption: str
     height: int
-    json: Markup
+    json: str
 
     @staticmethod
     def of(name: str, title: str, caption: str, figure: go.Figure) -> Picture:
@@ -171,12 +170,12 @@ class Picture:
 _TAG = re.compile(r"<[^>]*>")
 
 
-def _inert(value: Any) -> Markup:
+def _inert(value: Any) -> str:
     """JSON in which nothing can end a script element."""
     text = json.dumps(value, ensure_ascii=True)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+    return text
 
 
 @dataclass(frozen=True)

@@ -175,6 +175,13 @@ class RunDirectory:
         """Write the group, or replace it, all at once."""
         self._install(group, dataset, {})
 
+    def annotate(self, group: str, **attributes: Any) -> None:
+        """Add attributes to a group, or replace them: what is known only once its rows have been computed."""
+        self._require(group)
+        with writing(self.store):
+            zarr.open_group(self.store, path=group, mode="r+", use_consolidated=False).update_attributes(attributes)
+            self._consolidate()
+
     # ---- groups that grow row by row --------------------------------------------------------------------------------
 
     def prepare(self, group: str, template: xr.Dataset, along: Axis = "pair") -> None:
