@@ -1,4 +1,6 @@
-"""What each item of a battery shows: how far apart the two sides of personas answer it, and how much of that mere words do."""
+"""What each item of a battery shows: how far apart the two sides of personas answer it, and how
+much of that the mere words do.
+"""
 
 from __future__ import annotations
 
@@ -86,8 +88,8 @@ def item_bars(items: xr.Dataset) -> go.Figure:
     for i in np.flatnonzero(grouped):
         shown[i] = f"<b>{shown[i]}</b>"
         if i and not grouped[i - 1]:
-            between = {"x0": -left + 12, "x1": 1, "xsizemode": "scaled", "y0": height[i] + 0.5, "y1": height[i] + 0.5}
-            fig.add_shape(between | {"x0": 0}, type="line", xref="paper", line={"color": FAINT, "width": 1})
+            y = height[i] + 0.5
+            fig.add_shape(type="line", xref="paper", x0=0, x1=1, y0=y, y1=y, line={"color": FAINT, "width": 1})
     fig.update_yaxes(
         tickmode="array",
         tickvals=height,
@@ -114,11 +116,11 @@ def item_bars(items: xr.Dataset) -> go.Figure:
         title=title,
         subtitle=subtitle,
         height=HEAD + 24 + _ROW * n + 44,
-        margin={"l": left, "r": 50, "t": HEAD + 24, "b": 44},
+        margin={"l": left, "r": 50.0, "t": HEAD + 24, "b": 44.0},
         caption="Each row: by how many nats the log odds of an item's two answer sets differ between the two sides of "
         "personas, with the 95 % interval. Diamonds: the same words said of the user. “kept”: the share of the shift "
-        "that those words alone keep; the rest is bound to the speaker. An item whose shift does not stand out from mere "
-        "rewording is not identified; hover says why. Bold: means over several items.",
+        "that those words alone keep; the rest is bound to the speaker. An item whose shift does not stand out from "
+        "mere rewording is not identified; hover says why. Bold: means over several items.",
     )
 
 

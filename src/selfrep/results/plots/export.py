@@ -1,7 +1,7 @@
 """Figures on paper and on the web: HTML needs nothing; SVG, PDF and PNG are drawn by a Chrome or Chromium via kaleido.
 
-Starting a browser takes seconds, drawing a figure a quarter of one. So a browser is started at the first figure and kept
-until the program ends.
+Starting a browser takes seconds, drawing a figure a quarter of one. So a browser is started at the first figure and
+kept until the program ends.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _artist() -> _Artist:
         artist = _Artist(path)
     except ImportError as error:
         raise SelfrepError(NO_KALEIDO) from error
-    except Exception as error:  # noqa: BLE001 - whatever stops a browser, the user needs another one
+    except Exception as error:  # whatever stops a browser, the user needs another one
         raise SelfrepError(f"The browser {path} does not start ({error!r}). A working one is needed {_HOW}") from error
     atexit.register(artist.close)
     return artist

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from selfrep.results.findings import number
-from selfrep.results.plots.panels import Panel, Places, bracket, fits, grid, heading, layer_ticks, place_axis
+from selfrep.results.plots.panels import Places, bracket, fits, grid, heading, layer_ticks, place_axis
 from selfrep.results.plots.theme import DIVERGING, HEAD, INK, NOTHING, SIZE, TINY, WIDTH, finished
 
 Array = np.ndarray
@@ -72,14 +72,14 @@ def draw(
             frame.fig.add_trace(_dots(one.dotted), **at)
         if one.outlined is not None:
             frame.fig.add_trace(_outline(one.outlined), **at)
-        frame.fig.update_yaxes(layer_ticks(layers, each, 20), **at)
+        frame.fig.update_yaxes(layer_ticks(layers, each, 20.0), **at)
         frame.fig.update_yaxes(title_text="layer" if panel.column == 1 else None, **at)
         below = max(below, place_axis(frame.fig, panel, places, frame.room))
         above = bracket(frame.fig, panel, places, frame.room)
         if one.title:
             heading(frame.fig, panel, one.title, above + 2)
             above += SIZE + 6
-    top, bottom = HEAD + above, below + 8
+    top, bottom = HEAD + above, max(below + 8, 36 if floor is not None else 0)
     inner = frame.height(each, below + above + 16)
     largest = max((float(np.nanmax(np.abs(m.values))) for m in maps if np.isfinite(m.values).any()), default=0.0)
     _colour_bar(frame.fig, name, limit, beyond=largest > limit, floor=floor)
@@ -128,8 +128,8 @@ def _colour_bar(fig: go.Figure, name: str, limit: float, *, beyond: bool, floor:
     fig.add_annotation(beside, text=f"<b>{name}</b>", y=1, yanchor="bottom", xshift=8, font={"size": SIZE})
     if floor is not None and 0 <= floor <= limit:
         height = 0.5 + floor / limit / 2
-        fig.add_annotation(beside, text="▸", y=height, yanchor="middle", font={"size": SIZE}, name="floor")
-        key = f"▸ floor<br>{number(floor)}"
+        fig.add_annotation(beside, text="▸", y=height, yanchor="middle", xshift=2, font={"size": SIZE}, name="floor")
+        key = f"▸ floor<br>{number(float(f'{floor:.2g}'))}"
         fig.add_annotation(beside, text=key, y=0, yanchor="top", yshift=-4, align="left", font={"size": TINY})
 
 
@@ -142,7 +142,7 @@ def _ticks(limit: float, beyond: bool) -> dict[float, str]:
     if beyond:
         ticks = {v: t for v, t in ticks.items() if abs(v) < limit - 0.3 * step}
         ticks |= {limit: f"≥{number(limit)}", -limit: f"≤{number(-limit)}"}
-    return ticks
+    return dict(sorted(ticks.items()))
 
 
 def _dots(where: Array) -> go.Scatter:

@@ -10,7 +10,9 @@ Array = np.ndarray
 _ANGLES = np.linspace(0, 2 * np.pi, 16, endpoint=False)
 _RINGS = (6.0, 14.0, 24.0, 36.0, 50.0)
 """How far from its point the nearest edge of a name may stand (px)."""
-_COVERS_NAME, _COVERS_POINT, _LEAVES, _PER_PX = 4.0, 1.0, 20.0, 0.35
+_COVERS_NAME, _COVERS_POINT, _LEAVES, _PER_PX = 4.0, 0.6, 40.0, 1.0
+"""Costs: of a px² of another name, a px² of a mark, a px outside, and a px away."""
+_MARK = 9.0
 _SWEEPS = 8
 
 
@@ -18,6 +20,7 @@ def spread(
     anchors: Float[Array, "label 2"],
     sizes: Float[Array, "label 2"],
     points: Float[Array, "point 2"],
+    weights: Float[Array, " point"],
     area: tuple[float, float],
 ) -> Float[Array, "label 2"]:
     """Where to put the middle of each name, relative to its anchor (px).
@@ -25,7 +28,7 @@ def spread(
     Args:
         anchors: what is named, from the lower left corner of the drawing area.
         sizes: width and height of each name.
-        points: marks that are better left uncovered.
+        points, weights: marks that are better left uncovered, and how much better.
         area: width and height that names should stay in.
     """
     directions = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
@@ -35,11 +38,11 @@ def spread(
         reach = np.abs(directions) * size / 2
         offsets = np.concatenate([directions * (ring + reach) for ring in _RINGS])
         middles = anchor + offsets
-        covered = _overlap(middles, size, points, np.full(2, 6.0)).sum(axis=1) / 36
+        covered = _overlap(middles, size, points, np.array([_MARK, _MARK])) @ weights
         outside = np.clip(size / 2 - middles, 0, None) + np.clip(middles + size / 2 - np.array(area), 0, None)
         near = np.repeat(_RINGS, len(_ANGLES))
         options.append(middles)
-        cost.append(_COVERS_POINT * covered * 8 + _LEAVES * outside.sum(axis=1) + _PER_PX * near)
+        cost.append(_COVERS_POINT * covered + _LEAVES * outside.sum(axis=1) + _PER_PX * near)
     chosen = np.array([c.argmin() for c in cost], dtype=int)
     for _ in range(_SWEEPS):
         before = chosen.copy()

@@ -10,7 +10,7 @@ import xarray as xr
 
 from selfrep.errors import SelfrepError
 from selfrep.results.plots.panels import Grid, Panel, Places, grid, heading, layer_ticks, not_identified
-from selfrep.results.plots.text import interval, plain, words
+from selfrep.results.plots.text import interval, plain, signed, words
 from selfrep.results.plots.theme import (
     CONTROL,
     CONTROLS,
@@ -60,7 +60,7 @@ def separation_profile(
     at = sep.sel({"site": site, axis: chosen})
     if not np.isfinite(at.estimate.to_numpy()).any():
         return not_identified(title, "some prompt does not have this place", subtitle=subtitle)
-    names = Places.of(sep).names
+    labels = Places.of(sep).labels
     layers = [int(v) for v in sep.layer.to_numpy()]
     frame = grid(len(chosen), 3 if len(chosen) > 2 else 2, left=_LEFT, right=_RIGHT)
     for panel, place in zip(frame.panels, chosen, strict=True):
@@ -73,7 +73,8 @@ def separation_profile(
             low, high = one[f"{key}_low".lstrip("_")], one[f"{key}_high".lstrip("_")]
             draw.band(low, high, colour)
             draw.line(name, one[key or "estimate"], colour, low, high, rank=rank)
-        heading(frame.fig, panel, names[have.index(place)], 4)
+        label = labels[have.index(place)]
+        heading(frame.fig, panel, label if axis == "segment" else f"position {signed(int(place))} “{label}”", 4.0)
     return _finished(
         frame,
         layers,
@@ -117,7 +118,7 @@ def transfer_lines(transfer: xr.Dataset, *, title: str, subtitle: str) -> go.Fig
             colour = DIRECTIONS.get(direction, OWN)
             draw.band(one["low"], one["high"], colour)
             draw.line(words(direction), one["estimate"], colour, one["low"], one["high"], rank=rank)
-        heading(frame.fig, panel, words(segment), 4)
+        heading(frame.fig, panel, words(segment), 4.0)
     return _finished(
         frame,
         layers,
@@ -138,7 +139,7 @@ def _finished(
     each, axis, top = (220.0 if frame.rows == 1 else 140.0), 36.0, HEAD + SIZE + 6
     for panel in frame.panels:
         at = {"row": panel.row, "col": panel.column}
-        fig.update_xaxes(layer_ticks(layers, frame.room, 22), **at)
+        fig.update_xaxes(layer_ticks(layers, frame.room, 22.0), **at)
         fig.update_yaxes(title_text=name if panel.column == 1 else None, **at)
         # An annotation and not the axis's own title, which plotly pushes up into the ticks of the last row.
         fig.add_annotation(

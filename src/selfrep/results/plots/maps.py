@@ -19,8 +19,8 @@ Array = np.ndarray
 FAMILY_WISE = 0.05
 """Cells are outlined below this p over the whole map."""
 GOES = (
-    "Denoise copies the source persona into a run without it; noise copies the other way, out of the persona's own run; "
-    "where the two disagree, other parts of the model stand in."
+    "Denoise copies the source persona into a run without it; noise copies the other way, out of the persona's own "
+    "run; where the two disagree, other parts of the model stand in."
 )
 
 
@@ -88,7 +88,8 @@ def transfer_maps(transfer: xr.Dataset) -> go.Figure:
     if not np.isfinite(transfer.estimate.to_numpy()).any():
         return not_identified(title, str(transfer.attrs.get("reason") or "no cell has a number"), subtitle=subtitle)
     if "position" not in transfer.dims:
-        return transfer_lines(transfer, title=title, subtitle=subtitle)
+        pairs = (f"{words(d)}: {_pairs(transfer.sel(direction=d))}" for d in transfer.direction.to_numpy())
+        return transfer_lines(transfer, title=title, subtitle=" · ".join(filter(None, (subtitle, *pairs))))
     layers, places = _layers(transfer), Places.of(transfer)
     maps = []
     for direction in transfer.direction.to_numpy():
@@ -113,7 +114,8 @@ def transfer_maps(transfer: xr.Dataset) -> go.Figure:
         subtitle=subtitle,
         caption="Each cell: the activation at one layer (upwards) and token (from the left), copied from another "
         f"persona's run. 0, the patch did nothing; 1, it brought the other persona's answers with it. {GOES} Outlined: "
-        f"the whole 95 % interval lies above zero and above every control. {SCALE}",
+        f"the whole 95 % interval lies above zero and above every control. Pairs are of personas; gated prompts, whose "
+        f"total effect is too small to divide by, are left out. {SCALE}",
     )
 
 
@@ -172,10 +174,10 @@ def separation_map(sep: xr.Dataset, *, site: str | None = None) -> go.Figure:
         subtitle=subtitle,
         caption="Each cell: the squared distance between the mean activations of the two sides, as a share of the mean "
         "squared norm, at one layer (upwards) and token (from the left). What chance adds is subtracted, so it may be "
-        "negative. Dotted cells do not exceed what shuffled persona labels give (95th percentile); outlined cells stand "
-        f"out even when the whole map is searched (p < {FAMILY_WISE}, family-wise). ▸ on the colour bar: how far two "
-        "wordings of one persona lie apart (the median cell). What is separate is present, which does not say that it "
-        f"is used. {SCALE}",
+        "negative. Dotted cells do not exceed what shuffled persona labels give (95th percentile); outlined cells "
+        f"stand out even when the whole map is searched (p < {FAMILY_WISE}, family-wise). ▸ on the colour bar: how far "
+        "two wordings of one persona lie apart (the median cell). What is separate is present, which does not say that "
+        f"it is used. {SCALE}",
     )
 
 
@@ -206,7 +208,7 @@ def _pairs(one: xr.Dataset) -> str:
     n, gated = (int(np.nan_to_num(one[k].to_numpy())) for k in ("n_pairs", "n_gated"))
     if n == 0:
         return "not identified"
-    return f"{n} pair{'s' if n > 1 else ''}" + (f", {gated} too weak" if gated else "")
+    return f"{n} pair{'s' if n > 1 else ''}" + (f" ({gated} gated)" if gated else "")
 
 
 def _transfer_limit(maps: list[Map]) -> float:

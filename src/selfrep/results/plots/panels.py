@@ -246,6 +246,6 @@ def not_identified(title: str, reason: str, *, subtitle: str = "") -> go.Figure:
         title=title,
         subtitle=subtitle,
         caption=f"Not identified: {reason}. A number that cannot be trusted is not drawn.",
-        height=200,
-        margin={"l": 12, "r": 12, "t": HEAD + 4, "b": 12},
+        height=200.0,
+        margin={"l": 12.0, "r": 12.0, "t": HEAD + 4, "b": 12.0},
     )

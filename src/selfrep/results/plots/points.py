@@ -20,8 +20,8 @@ _VOICES = {"you": "“you are X”", "user": "“the user is X”"}
 def persona_map(points: xr.Dataset) -> go.Figure:
     """Personas on their first two principal components, from `estimands.geometry.persona_map`.
 
-    Large marks are personas, small ones their single prompts; colour tells the kind, shape the side, filled "you are X",
-    hollow "the user is X". Both axes have one scale, so that distances can be compared.
+    Large marks are personas, small ones their single prompts; colour tells the kind, shape the side; filled is "you
+    are X", hollow "the user is X". Both axes have one scale, so that distances can be compared.
     """
     at = points.coordinates.transpose("point", "component").to_numpy().astype(float)
     persona, kind, side, voice = (points[k].to_numpy().astype(str) for k in ("persona", "kind", "side", "voice"))
@@ -31,7 +31,10 @@ def persona_map(points: xr.Dataset) -> go.Figure:
         return not_identified(title, "no point has coordinates", subtitle=subtitle)
     fig = go.Figure()
     kinds = [k for k in KINDS if k in kind] + sorted(set(kind) - set(KINDS))
-    named, anchors, marks = [], [], []
+    named: list[str] = []
+    anchors: list[Array] = []
+    marks = [at[np.isfinite(at).all(axis=1)]]
+    weights = [np.full(len(marks[0]), 0.2)]
     for said in sorted(set(voice) - set(_VOICES)):
         fig.add_trace(_single(at, voice == said, persona, words(said), "x-thin-open", NULL))
     for hollow, said in ((True, "user"), (False, "you")):
@@ -46,6 +49,7 @@ def persona_map(points: xr.Dataset) -> go.Figure:
             means = np.array([at[mine & (persona == p)].mean(axis=0) for p in people])
             fig.add_trace(_means(means, people, name, said, symbol, colour, rank=kinds.index(name)))
             marks.append(means)
+            weights.append(np.full(len(means), 1.0))
             if not hollow:
                 named += people
                 anchors.append(means)
@@ -59,11 +63,19 @@ def persona_map(points: xr.Dataset) -> go.Figure:
                 )
             )
     keys = len(kinds) + sum((voice == said).any() for said in _VOICES)
-    bottom = _AXIS + 8 + 19 * -(-keys // 3)
+    bottom = _AXIS + 8 + 19 * -(-keys // 4)
     low, high, width, height = _view(at)
     scale = width / (high - low)[0]
     if named:
-        _names(fig, named, np.concatenate(anchors), np.concatenate(marks), low, scale, (width, height))
+        _names(
+            fig,
+            named,
+            (np.concatenate(anchors) - low) * scale,
+            np.concatenate(anchors),
+            (np.concatenate(marks) - low) * scale,
+            np.concatenate(weights),
+            (width, height),
+        )
     share = [f"{signed(round(100 * float(v)))} %" for v in points.explained.to_numpy()]
     fig.update_xaxes(range=[low[0], high[0]], zeroline=True, zerolinecolor="#eeeeee")
     fig.update_yaxes(
@@ -84,7 +96,7 @@ def persona_map(points: xr.Dataset) -> go.Figure:
         yshift=-18,
         showarrow=False,
     )
-    fig.update_layout(legend=legend_below(3) | {"traceorder": "normal"})
+    fig.update_layout(legend=legend_below(4))
     return finished(
         fig,
         title=title,
@@ -92,9 +104,8 @@ def persona_map(points: xr.Dataset) -> go.Figure:
         height=HEAD + height + bottom,
         margin={"l": _LEFT, "r": _RIGHT, "t": HEAD, "b": bottom},
         caption="Each large mark is a persona, the small ones around it its prompts in all wordings; colour and shape "
-        "tell the kind. Filled: “you are X”; hollow: the same words said of the user. Both axes have the same scale, so "
-        "distances can be compared. The plane is the one in which the personas differ most; it is drawn to be looked at, "
-        "not a test.",
+        "tell the kind. Filled: “you are X”; hollow: the same words said of the user. Both axes have the same scale, "
+        "so distances can be compared. This is the plane in which the personas differ most: a picture, not a test.",
     )
 
 
@@ -115,7 +126,7 @@ def _view(at: Array) -> tuple[Array, Array, float, float]:
     low, high = finite.min(axis=0), finite.max(axis=0)
     middle, size = (low + high) / 2, np.maximum((high - low) * np.array([1.24, 1.16]), 1e-9)
     width = WIDTH - _LEFT - _RIGHT
-    height = float(np.clip(width * size[1] / size[0], 230, 420))
+    height = float(np.clip(width * size[1] / size[0], 200, 420))
     scale = min(width / size[0], height / size[1])  # px a unit
     half = np.array([width, height]) / scale / 2
     return middle - half, middle + half, width, height
@@ -154,14 +165,20 @@ def _means(means: Array, people: list[str], kind: str, said: str, symbol: str, c
 
 
 def _names(
-    fig: go.Figure, named: list[str], anchors: Array, marks: Array, low: Array, scale: float, area: tuple[float, float]
+    fig: go.Figure,
+    named: list[str],
+    pixels: Array,
+    anchors: Array,
+    marks: Array,
+    weights: Array,
+    area: tuple[float, float],
 ) -> None:
     """Write names beside their marks, with a thin line to those that had to move away."""
     texts = [words(shortened(name, 26)) for name in named]
     sizes = np.array([[reach(text, TINY) + 2, TINY + 2.0] for text in texts])
-    offsets = spread((anchors - low) * scale, sizes, (marks - low) * scale, area)
+    offsets = spread(pixels, sizes, marks, weights, area)
     for text, anchor, offset, size in zip(texts, anchors, offsets, sizes, strict=True):
-        far = np.clip(np.abs(offset) - size / 2, 0, None)
+        away = np.hypot(*np.clip(np.abs(offset) - size / 2, 0, None))
         fig.add_annotation(
             text=text,
             x=anchor[0],
@@ -171,7 +188,7 @@ def _names(
             showarrow=True,
             arrowhead=0,
             arrowwidth=0.7,
-            arrowcolor=SOFT if np.hypot(*far) > 10 else "rgba(0,0,0,0)",
+            arrowcolor=SOFT if away > 12 else "rgba(0,0,0,0)",
             standoff=5,
             borderpad=0,
             font={"size": TINY},

@@ -24,7 +24,7 @@ def words(name: object) -> str:
 
 
 def token(text: str, longest: int = 14) -> str:
-    """A token as it stands on an axis: short, blanks visible, except the one before a word, which says nothing there."""
+    """A token as it stands on an axis: short, its blanks visible, except the usual one before a word."""
     bare = text.removeprefix(" ")
     return plain(shortened(_visible(bare if bare.strip() else text), longest))
 

@@ -18,7 +18,7 @@ INK, SOFT, FAINT, PAPER, NOTHING = "#222222", "#5f6368", "#d9d9d9", "#ffffff", "
 """Text, secondary text, rules, background, and the ground where there is no number."""
 
 FONT = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
-HEADLINE, SIZE, SMALL, TINY = 14, 11, 10, 9
+HEADLINE, SIZE, SMALL, TINY = 14.0, 11.0, 10.0, 9.0
 CHARACTER = 0.54
 """Mean width of a character, as a share of the type size."""
 HEAD = 54.0
@@ -75,7 +75,7 @@ TEMPLATE = go.layout.Template(
             "y": 1,
             "yref": "container",
             "yanchor": "top",
-            "pad": {"l": 12, "t": 12},
+            "pad": {"l": 12, "t": 24},
         },
         "paper_bgcolor": PAPER,
         "plot_bgcolor": PAPER,
@@ -101,7 +101,7 @@ def finished(
 
     Title and subtitle must be escaped already; `layout.meta` holds title and caption as plain text.
     """
-    below = f'<br><span style="font-size:{SIZE}px;color:{SOFT}">{subtitle}</span>' if subtitle else ""
+    below = f'<br><span style="font-size:{SIZE:g}px;color:{SOFT}">{subtitle}</span>' if subtitle else ""
     fig.update_layout(
         template=TEMPLATE,
         title_text=f"<b>{title}</b>{below}",
@@ -127,6 +127,7 @@ def legend_below(columns: int) -> dict[str, object]:
         "y": 0,
         "yref": "container",
         "yanchor": "bottom",
+        "traceorder": "normal",
         "entrywidthmode": "fraction",
         "entrywidth": round(0.98 / columns, 3),
     }
