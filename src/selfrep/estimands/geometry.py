@@ -1,8 +1,8 @@
 """Activations made comparable, and what their inner products say, on plain arrays.
 
-Two things spoil raw distances in a residual stream. Its norm grows with depth, so vectors are divided by their root mean
-square first. And a handful of massive dimensions hold half of its energy (Sun et al. 2024), so that a distance is the distance
-along these few: they are brought to the spread of an ordinary dimension.
+Two things spoil raw distances in a residual stream. Its norm grows with depth, so vectors are divided by their root
+mean square first. And a handful of massive dimensions hold half of its energy (Sun et al. 2024), so that a distance is
+the distance along these few: they are brought to the spread of an ordinary dimension.
 """
 
 from __future__ import annotations
@@ -29,22 +29,26 @@ def normalised(x: Float[Array, "row d"]) -> tuple[Float[Array, "row d"], Bool[Ar
     size = np.sqrt((x**2).mean(axis=1, keepdims=True))
     z = np.divide(x, size, out=np.zeros_like(x), where=size > 0)
     energy = (z**2).mean(axis=0)
-    massive = energy > MASSIVE * np.median(energy)
-    if massive.any() and not massive.all():
+    used = energy > 0  # dimensions that are always 0 say nothing about what is ordinary
+    if not used.any():
+        return z, used
+    massive = energy > MASSIVE * np.median(energy[used])
+    if massive.any():
+        ordinary = np.sqrt((z[:, ~massive] ** 2).mean(axis=1, keepdims=True))  # else they would set every row's length
+        z = np.divide(z, ordinary, out=np.zeros_like(z), where=ordinary > 0)
         spread = z.std(axis=0)
-        typical = np.median(spread[~massive])
+        typical = np.median(spread[used & ~massive])
         wide = massive & (spread > 0)
         z[:, wide] = (z[:, wide] - z[:, wide].mean(axis=0)) / spread[wide] * typical
         z[:, massive & ~wide] = 0.0
     return z, massive
 
 
-def persona_map(
-    acts: xr.Dataset, *, site: str, layer: int, where: int | str, voice: str = "you"
-) -> xr.Dataset:
+def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, voice: str = "you") -> xr.Dataset:
     """Personas in the plane of their first two principal components, every paraphrase a point.
 
-    The components are fitted on the means of the personas in `voice`; the points of the other voices are projected on them.
+    The components are fitted on the means of the personas in `voice`; the points of the other voices are projected on
+    them.
 
     Args:
         acts: from `capture`.
@@ -55,7 +59,7 @@ def persona_map(
         coordinates persona, kind, side, voice, paraphrase on point.
 
     Raises:
-        SelfrepError: fewer than three personas, or a place that some prompt does not have.
+        SelfrepError: fewer than three personas, personas that do not differ, or a place that some prompt does not have.
     """
     axis = "position" if "position" in acts.dims else "segment"
     cell = acts.activations.sel(site=site, layer=layer, **{axis: where})
@@ -69,6 +73,10 @@ def persona_map(
     means = np.array([z[(personas == name) & (voices == voice)].mean(axis=0) for name in names])
     centre = means.mean(axis=0)
     _, singular, components = np.linalg.svd(means - centre, full_matrices=False)
+    if not singular[0] > 0:
+        raise SelfrepError(
+            f"A persona map needs personas that differ; at {axis} {where!r} of layer {layer} all lie in one point."
+        )
     share = singular**2 / (singular**2).sum()
     labels = {k: ("point", acts[k].to_numpy()) for k in ("persona", "kind", "side", "voice", "paraphrase")}
     return xr.Dataset(

@@ -1,8 +1,8 @@
 """What the items of a battery show: how far personas move the answers, and how much of that the mere words do.
 
-An item earns trust by moving: the two sides of personas must differ by several times what a rewording of the same persona
-does. The share of the shift that survives when "you are X" becomes "the user is X" is lexical, that is, due to the words
-standing in the prompt; the rest is bound to the speaker.
+An item earns trust by moving: the two sides of personas must differ by several times what a rewording of the same
+persona does. The share of the shift that survives when "you are X" becomes "the user is X" is lexical, that is, due to
+the words standing in the prompt; the rest is bound to the speaker.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands import stats
@@ -39,18 +39,29 @@ def items(
         groups: further rows that average several items, e.g. {"in character": [...]}.
 
     Returns:
-        Dataset over `item` (the items in order, then the groups): `shift` (nats: mean of the first side's personas − mean of the
-        second's), `low`, `high` (95 %, bootstrap of personas, then paraphrases), `p` (persona labels permuted), `auc`,
-        `first`, `second`, `neutral` (mean log odds), `user_shift`, `user_low`, `user_high` (the shift in the voice "the user
-        is X"), `kept`, `kept_low`, `kept_high` (user_shift / shift; NaN unless `gate`), `paraphrase_sd` (nats), `answer_mass`,
-        `gate` (the shift is ≥ 3 paraphrase SDs, and the answers have mass), `reason` (why not, where not).
+        Dataset over `item` (the items in order, then the groups): `shift` (nats: mean of the first side's personas −
+        mean of the second's), `low`, `high` (95 %, bootstrap of personas, then paraphrases), `p` (persona
+        labels permuted), `auc`,
+        `first`, `second`, `neutral` (mean log odds), `user_shift`, `user_low`, `user_high` (the shift in the voice "the
+        user is X"), `kept`, `kept_low`, `kept_high` (user_shift / shift; NaN unless `gate`),
+        `paraphrase_sd` (nats), `answer_mass`,
+        `gate` (the shift is ≥ 3 paraphrase SDs and may not be 0, and the answers have mass), `reason` (why not, where
+        not). An item whose log odds are not finite has no numbers, only its reason.
 
     Raises:
-        SelfrepError: too few personas, a missing control voice, one wording only.
+        SelfrepError: too few personas, a missing control voice or answer, other personas or wordings in the control,
+            one wording only, a group that names an unknown item.
     """
     names = list(dict.fromkeys(map(str, behaviour.item.to_numpy())))
     rows = {name: [name] for name in names} | {k: list(v) for k, v in (groups or {}).items() if v}
+    if unknown := sorted({m for members in rows.values() for m in members} - set(names)):
+        raise SelfrepError(f"Groups are made of the items that were asked, {names}; unknown: {unknown}.")
     you, user, neutral = (_Table.of(behaviour, voice, names) for voice in ("you", "user", "neutral"))
+    if you.keys != user.keys:
+        raise SelfrepError(
+            'The control "user" must have the personas and paraphrases of the voice "you"; only one of them has '
+            f"{sorted(set(you.keys) ^ set(user.keys))[:3]}."
+        )
     sides = sorted({str(s) for s in you.side})
     if len(sides) != 2:
         raise SelfrepError(f"Items compare two sides of personas; there are {len(sides)}: {sides}.")
@@ -67,7 +78,13 @@ def items(
     reasons = []
     for members in rows.values():
         columns = [names.index(m) for m in members]
-        table, control = (t.log_odds[:, columns].mean(axis=1) for t in (you, user))
+        mass = float(you.mass[:, columns].mean())
+        table, control, plain = (t.log_odds[:, columns].mean(axis=1) for t in (you, user, neutral))
+        if not all(np.isfinite(values).all() for values in (table, control, plain)):
+            reasons.append(f"some log odds are not finite: the answers have no probability (on average {mass:.2g})")
+            for k in _COLUMNS:
+                out[k].append(mass if k == "answer_mass" else np.nan)
+            continue
         means, control_means = you.means(table), user.means(control)
         shift, control_shift = (float(m[first].mean() - m[~first].mean()) for m in (means, control_means))
         test = stats.permutation_test(means[None], weights, absolute=True)
@@ -75,18 +92,19 @@ def items(
         low, high = stats.interval(draws, tail)
         user_low, user_high = stats.interval(control_draws, tail)
         sd = float(stats.within_sd(table, you.persona))
-        mass = float(you.mass[:, columns].mean())
+        share = _share(means, control_means, first, draws, control_draws, tail)
         reason = ""
         if not mass >= LEAST_MASS:
             reason = f"the answers have a probability of only {mass:.2g}; the model would say something else"
         elif abs(shift) < GATE * sd:
             reason = f"the shift of {shift:.2f} nats is under three times the paraphrase noise ({sd:.2f})"
-        kept = (np.nan, np.nan, np.nan)
-        if not reason:
-            kept = (control_shift / shift, *map(float, stats.interval(control_draws / draws, tail)))
+        elif share is None:
+            reason = f"the personas of a side differ too much: the shift of {shift:.2f} nats may as well be 0"
+        kept = (control_shift / shift, *share) if share and not reason else (np.nan,) * 3
         values = {
-            "shift": shift, "low": low, "high": high, "p": test.p[0], "first": means[first].mean(), "second": means[~first].mean(),
-            "auc": stats.auc(means[first], means[~first]), "neutral": neutral.log_odds[:, columns].mean(),
+            "shift": shift, "low": low, "high": high, "p": test.p[0],
+            "first": means[first].mean(), "second": means[~first].mean(),
+            "auc": stats.auc(means[first], means[~first]), "neutral": plain.mean(),
             "user_shift": control_shift, "user_low": user_low, "user_high": user_high,
             "kept": kept[0], "kept_low": kept[1], "kept_high": kept[2], "paraphrase_sd": sd, "answer_mass": mass,
         }  # fmt: skip
@@ -109,15 +127,16 @@ def items(
 
 
 _COLUMNS = (
-    "shift", "low", "high", "p", "auc", "first", "second", "neutral", "user_shift", "user_low", "user_high", "kept", "kept_low",
-    "kept_high", "paraphrase_sd", "answer_mass",
+    "shift", "low", "high", "p", "auc", "first", "second", "neutral", "user_shift", "user_low", "user_high",
+    "kept", "kept_low", "kept_high", "paraphrase_sd", "answer_mass",
 )  # fmt: skip
 
 
 class _Table:
     """One voice as a table: a row is one persona in one wording, a column one item."""
 
-    def __init__(self, log_odds: Array, mass: Array, persona: Array, side: Array) -> None:
+    def __init__(self, keys: list[tuple[str, int]], log_odds: Array, mass: Array, persona: Array, side: Array) -> None:
+        self.keys = keys  # [row] name of the persona, number of the wording
         self.log_odds, self.mass = log_odds, mass  # [row, item]
         self.persona = persona  # [row] the number of its persona
         self.side = side  # [persona]
@@ -126,20 +145,28 @@ class _Table:
     def of(cls, behaviour: xr.Dataset, voice: str, names: list[str]) -> _Table:
         mine = np.flatnonzero(behaviour.voice.to_numpy() == voice)
         if len(mine) == 0:
-            raise SelfrepError(f"Items are read beside their controls; the voice {voice!r} was not asked. Add it to the voices.")
+            raise SelfrepError(
+                f"Items are read beside their controls; the voice {voice!r} was not asked. Add it to the voices."
+            )
         personas = [str(behaviour.persona.values[i]) for i in mine]
         keys = sorted(set(zip(personas, map(int, behaviour.paraphrase.values[mine]), strict=True)))
         shape = (len(keys), len(names))
-        log_odds, mass = np.full(shape, np.nan), np.full(shape, np.nan)
+        log_odds, mass, asked = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=bool)
         side_of = {}
         for i, persona in zip(mine, personas, strict=True):
             at = keys.index((persona, int(behaviour.paraphrase.values[i]))), names.index(str(behaviour.item.values[i]))
-            log_odds[at], mass[at] = behaviour.log_odds.values[i], behaviour.answer_mass.values[i]
+            log_odds[at], mass[at], asked[at] = behaviour.log_odds.values[i], behaviour.answer_mass.values[i], True
             side_of[persona] = str(behaviour.side.values[i])
-        if np.isnan(log_odds).any():
-            raise SelfrepError(f"Every persona must be asked every item in the voice {voice!r}; {int(np.isnan(log_odds).sum())} answers lack.")
+        if not asked.all():
+            row, column = np.argwhere(~asked)[0]
+            raise SelfrepError(
+                f"Every persona must be asked every item in the voice {voice!r}; {int((~asked).sum())} answers lack, "
+                f"the first that of {keys[row]} to {names[column]!r}."
+            )
         unique = sorted(side_of)
-        return cls(log_odds, mass, np.array([unique.index(p) for p, _ in keys]), np.array([side_of[p] for p in unique]))
+        return cls(
+            keys, log_odds, mass, np.array([unique.index(p) for p, _ in keys]), np.array([side_of[p] for p in unique])
+        )
 
     def means(self, column: Float[Array, " row"]) -> Float[Array, " persona"]:
         return np.bincount(self.persona, weights=column) / np.bincount(self.persona)
@@ -154,7 +181,32 @@ def _persona_draws(first: Array, n: int, rng: np.random.Generator) -> Float[Arra
 
 
 def _drawn(
-    column: Float[Array, " row"], persona: Int[Array, " row"], within: Float[Array, "draw row"], weight: Float[Array, "draw persona"]
+    column: Float[Array, " row"],
+    persona: Int[Array, " row"],
+    within: Float[Array, "draw row"],
+    weight: Float[Array, "draw persona"],
 ) -> Float[Array, " draw"]:
     """The shift in every bootstrap draw."""
     return np.einsum("dr,r,dr->d", within, column, weight[:, persona])
+
+
+def _share(
+    whole: Float[Array, " persona"],
+    part: Float[Array, " persona"],
+    first: Bool[Array, " persona"],
+    whole_draws: Float[Array, " draw"],
+    part_draws: Float[Array, " draw"],
+    tail: float,
+) -> tuple[float, float] | None:
+    """Bounds of the ratio of two shifts, or None where there are none because the whole may be 0.
+
+    Numerator and denominator are resampled together; within 3 standard errors of a zero denominator, where the ratio of
+    resampled shifts has no useful percentiles, by Fieller's theorem.
+    """
+    both = np.stack([part, whole])
+    covariance = sum((np.cov(both[:, side]) / side.sum() for side in (first, ~first)), np.zeros((2, 2)))
+    part_shift, shift = both[:, first].mean(axis=1) - both[:, ~first].mean(axis=1)
+    if abs(shift) < 3 * np.sqrt(covariance[1, 1]) or not shift:
+        return stats.fieller(float(part_shift), float(shift), covariance, len(first) - 2)
+    low, high = stats.interval(part_draws / whole_draws, tail)
+    return float(low), float(high)

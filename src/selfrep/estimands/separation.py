@@ -1,9 +1,9 @@
 """S, separation: how far apart the two sides of personas lie in activation space.
 
-At every cell (site, layer, place) the squared distance between the mean of one side's personas and that of the other's, per
-mean squared norm. It is computed from products between *different* personas only (a U-statistic: an unbiased squared distance
-of means, crossed over personas and thereby over paraphrases), so it is 0 on average where the sides do not differ, and may be
-negative. What it says is that a difference is *present*; whether it is used is for `transfer`.
+At every cell (site, layer, place) the squared distance between the mean of one side's personas and that of the other's,
+per mean squared norm. It is computed from products between *different* personas only (a U-statistic: an unbiased
+squared distance of means, crossed over personas and thereby over paraphrases), so it is 0 on average where the sides do
+not differ, and may be negative. What it says is that a difference is *present*; whether it is used is for `transfer`.
 
 Everything is linear in the products between prompts (their Gram matrix), so that resampling and permutation are matrix
 products over the whole map.
@@ -45,9 +45,11 @@ def separation(
     Returns:
         Dataset over (site, layer, position | segment):
         `estimate` (S, a share of the mean squared norm), `low`, `high` (95 %, bootstrap of personas, then paraphrases),
-        `p` (persona labels permuted), `p_max` (the same, family-wise over the map), `null_high` (95th percentile of the null),
-        `floor` (squared distance between two wordings of the same persona), `user_is`, `user_is_low`, `user_is_high` (S in
-        the control voice), `bound`, `bound_low`, `bound_high` (S − S in the control voice). Cells that some prompt lacks are NaN.
+        `p` (persona labels permuted), `p_max` (the same, family-wise over the map), `null_high` (95th percentile of
+        the null),
+        `floor` (squared distance between two wordings of the same persona), `user_is`, `user_is_low`, `user_is_high` (S
+        in the control voice), `bound`, `bound_low`, `bound_high` (S − S in the control voice). Cells that some prompt
+        lacks are NaN.
 
     Raises:
         SelfrepError: too few personas to test, one wording only, a missing control voice, more or fewer than two sides.
@@ -55,10 +57,15 @@ def separation(
     axis = "position" if "position" in acts.dims else "segment"
     rows = {name: _Rows.of(acts, name, between) for name in (voice, control_voice)}
     own, control = rows[voice], rows[control_voice]
-    if own.persona.tolist() != control.persona.tolist():
+    if own.keys != control.keys:
         raise SelfrepError(
-            f"The control {control_voice!r} must have the personas and paraphrases of {voice!r}; it has {len(control.persona)} "
-            f"prompts against {len(own.persona)}."
+            f"The control {control_voice!r} must have the personas and paraphrases of {voice!r}; only one of them has "
+            f"{sorted(set(own.keys) ^ set(control.keys))[:3]}."
+        )
+    if len(own.keys) == len(own.side):
+        raise SelfrepError(
+            f"The noise floor is the distance between two wordings of a persona; all {len(own.side)} personas have one. "
+            " Give them at least two paraphrases, better four."
         )
     sizes = {str(name): int((own.side == i).sum()) for i, name in enumerate(own.sides)}
     stats.require_units(sizes)
@@ -125,7 +132,15 @@ def separation(
 class _Rows:
     """One voice's prompts: a row is one persona in one wording, averaged over items."""
 
-    def __init__(self, groups: list[Int[Array, " prompt"]], persona: Array, side: Array, sides: Array) -> None:
+    def __init__(
+        self,
+        keys: list[tuple[str, int]],
+        groups: list[Int[Array, " prompt"]],
+        persona: Array,
+        side: Array,
+        sides: Array,
+    ) -> None:
+        self.keys = keys  # [row] name of the persona, number of the wording
         self.groups = groups  # the prompts of each row
         self.persona = persona  # [row] the number of its persona
         self.side = side  # [persona] 0 or 1
@@ -135,20 +150,24 @@ class _Rows:
     def of(cls, acts: xr.Dataset, voice: str, between: str) -> _Rows:
         mine = np.flatnonzero(acts.voice.to_numpy() == voice)
         if len(mine) == 0:
-            raise SelfrepError(f"Separation needs prompts in the voice {voice!r}; there are {sorted(set(acts.voice.values.tolist()))}.")
+            raise SelfrepError(
+                f"Separation needs prompts in the voice {voice!r}; there are {sorted(set(acts.voice.values.tolist()))}."
+            )
         keys = sorted({(str(acts.persona.values[i]), int(acts.paraphrase.values[i])) for i in mine})
         names = sorted({name for name, _ in keys})
-        where = {key: [] for key in keys}
+        where: dict[tuple[str, int], list[int]] = {key: [] for key in keys}
         side_of: dict[str, str] = {}
         for i in mine:
-            where[str(acts.persona.values[i]), int(acts.paraphrase.values[i])].append(i)
+            where[str(acts.persona.values[i]), int(acts.paraphrase.values[i])].append(int(i))
             side_of[str(acts.persona.values[i])] = str(acts[between].values[i])
         sides = np.array(sorted(set(side_of.values())))
         if len(sides) != 2:
-            raise SelfrepError(f"Separation tells two groups apart; the coordinate {between!r} has {len(sides)}: {sides.tolist()}.")
+            raise SelfrepError(
+                f"Separation tells two groups apart; the coordinate {between!r} has {len(sides)}: {sides.tolist()}."
+            )
         persona = np.array([names.index(name) for name, _ in keys])
         side = np.array([int(side_of[name] == sides[1]) for name in names])
-        return cls([np.array(where[key]) for key in keys], persona, side, sides)
+        return cls(keys, [np.array(where[key]) for key in keys], persona, side, sides)
 
     def pooling(self) -> Float[Array, "entry pair"]:
         """Row products [row × row] → products between persona means [persona × persona]."""
@@ -178,8 +197,10 @@ def _grams(
         yield c, products
 
 
-def _persona_contrast(first: Bool[Array, "labeling persona"], weight: Float[Array, "labeling persona"] | None = None) -> Float[Array, "labeling pair"]:
-    """Weights on products [persona × persona] that make the squared distance of the group means, self-products left out."""
+def _persona_contrast(
+    first: Bool[Array, "labeling persona"], weight: Float[Array, "labeling persona"] | None = None
+) -> Float[Array, "labeling pair"]:
+    """Weights on products [persona × persona] that make the squared distance of group means, self-products left out."""
     w = np.ones(first.shape) if weight is None else weight
     out = np.zeros((len(first), first.shape[1], first.shape[1]))
     for a, b, sign in ((first, first, 1.0), (~first, ~first, 1.0), (first, ~first, -2.0)):
@@ -191,7 +212,10 @@ def _persona_contrast(first: Bool[Array, "labeling persona"], weight: Float[Arra
 
 
 def _contrast(
-    first: Bool[Array, "draw persona"], weight: Float[Array, "draw persona"], rows: _Rows, within: Float[Array, "draw row"] | None = None
+    first: Bool[Array, "draw persona"],
+    weight: Float[Array, "draw persona"],
+    rows: _Rows,
+    within: Float[Array, "draw row"] | None = None,
 ) -> Float[Array, "draw entry"]:
     """The same on products [row × row]; `within` weighs the rows of each persona (summing to 1), equally when None."""
     if within is None:
@@ -212,11 +236,11 @@ def _draws(rows: _Rows, n: int, rng: np.random.Generator) -> Float[Array, "draw 
 
 
 def _paraphrase_distance(gram: Float[Array, "row row"], rows: _Rows) -> float:
-    """Mean squared distance between two wordings of the same persona; NaN when every persona has one."""
+    """Mean squared distance between two wordings of the same persona."""
     norm = np.diag(gram)
     squared = norm[:, None] + norm[None, :] - 2 * gram
     same = (rows.persona[:, None] == rows.persona) & ~np.eye(len(norm), dtype=bool)
-    return float(squared[same].mean()) if same.any() else float("nan")
+    return float(squared[same].mean())
 
 
 def _places(acts: xr.Dataset, axis: str) -> dict[str, tuple[str, Array]]:

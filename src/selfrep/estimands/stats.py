@@ -3,15 +3,15 @@
 The unit is the persona. Prompts that share a persona share its luck, so every function here is told which unit a row
 belongs to; counting prompts instead (pseudo-replication) makes almost any map significant.
 
-Every statistic this toolkit tests is *linear* in a table computed once per cell (persona means, or the entries of a Gram
-matrix). A permutation or a bootstrap draw is then a row of weights, and ten thousand of them over a whole map are one
-matrix product: `table @ weights.T`.
+Every statistic this toolkit tests is *linear* in a table computed once per cell (persona means, or the entries of a
+Gram matrix). A permutation or a bootstrap draw is then a row of weights, and ten thousand of them over a whole map are
+one matrix product: `table @ weights.T`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations, islice, product
+from itertools import combinations, product
 from math import comb
 from typing import NamedTuple
 
@@ -30,20 +30,20 @@ _CHUNK = 2**23  # numbers held at once while walking a null distribution (64 MiB
 
 
 def n_splits(first: int, second: int) -> int:
-    """In how many ways `first` + `second` units fall into two groups of those sizes (unordered when the sizes are equal)."""
+    """In how many ways `first` + `second` units fall into groups of those sizes (unordered when equally large)."""
     return comb(first + second, first) // (2 if first == second else 1)
 
 
 def require_units(sizes: Mapping[str, int], *, unit: str = "persona") -> None:
     """Refuse two groups that no permutation test could tell apart.
 
-    Raises SelfrepError when a group has fewer than two units, or when even the most extreme labeling has p > .05.
+    Raises SelfrepError when a group has fewer than three units, or when even the most extreme labeling has p > .05.
     """
     counts = ", ".join(f"{name}: {size}" for name, size in sizes.items())
     first, second = sizes.values()
     smallest = 1 / n_splits(first, second)
-    if min(first, second) < 2:
-        rule = f"each group needs at least two {unit}s, or nothing is known about how {unit}s of one group differ"
+    if min(first, second) < 3:
+        rule = f"each group needs at least three {unit}s, or too little is known about how {unit}s of one group differ"
     elif smallest > ALPHA:
         rule = f"a test needs enough {unit}s to be able to reach p = {ALPHA}"
     else:
@@ -80,16 +80,16 @@ def labelings(observed: Bool[Array, " unit"], limit: int, rng: np.random.Generat
 
 
 def sign_flips(n_units: int, limit: int, rng: np.random.Generator) -> Float[Array, "flip unit"]:
-    """±1 for every unit: all distinct flips (up to the common sign) when at most `limit`, else random; row 0 is all +1."""
+    """±1 for every unit: all distinct flips (but for a common sign) when at most `limit`, else random; row 0 all +1."""
     total = 2 ** (n_units - 1)
     if total > limit:
         return np.vstack([np.ones(n_units), rng.choice([-1.0, 1.0], (limit, n_units))])
-    rest = np.array(list(islice(product((1.0, -1.0), repeat=n_units - 1), total)), dtype=float).reshape(total, n_units - 1)
+    rest = np.array(list(product((1.0, -1.0), repeat=n_units - 1))).reshape(total, n_units - 1)
     return np.hstack([np.ones((total, 1)), rest])
 
 
 class PermutationTest(NamedTuple):
-    """Per cell: p; p_max against the largest cell of each labeling (family-wise over all cells); null_high, the 95th percentile."""
+    """Per cell: p; p_max, against the largest cell of each labeling (family-wise); null_high, the 95th percentile."""
 
     p: Float[Array, " cell"]
     p_max: Float[Array, " cell"]
@@ -102,9 +102,9 @@ def permutation_test(
     """Test the statistic `table @ weights[0]` of each cell against the same under the other labelings.
 
     `absolute` takes magnitudes first (for signed statistics; a squared distance needs none). The max statistic divides
-    each cell by its own null spread, so that noisy cells do not set the bar for quiet ones (Westfall & Young 1993); the
-    spread does not depend on which labeling is the true one, so the test stays exact. Cells with NaN give NaN; cells
-    with no variation at all give p = 1.
+    each cell by the root mean square of its null, so that noisy cells do not set the bar for quiet ones (Westfall &
+    Young 1993); that does not depend on which labeling is the true one, so the test stays exact. Cells with NaN give
+    NaN; cells with no variation at all give p = 1.
     """
     valid = np.flatnonzero(np.isfinite(table).all(axis=1))
     p, high, t = (np.full(len(table), np.nan) for _ in range(3))
@@ -112,7 +112,7 @@ def permutation_test(
     for start in range(0, len(valid), max(1, _CHUNK // len(weights))):
         cells = valid[start : start + max(1, _CHUNK // len(weights))]
         null = table[cells] @ weights.T
-        spread = null.std(axis=1)
+        spread = np.sqrt((null**2).mean(axis=1))
         null = np.abs(null) if absolute else null
         slack = 1e-9 * np.abs(null).max(axis=1, keepdims=True)  # equal splits must tie whatever the rounding
         null = np.where(np.abs(null) <= slack, 0.0, null)
@@ -141,7 +141,7 @@ def false_discovery(p: Float[Array, "*cells"]) -> Float[Array, "*cells"]:
 
 
 def resample(n_units: int, n_draws: int, rng: np.random.Generator, *, distinct: int = 1) -> Int[Array, "draw unit"]:
-    """How often each unit is drawn (with replacement, `n_units` at a time); draws with fewer than `distinct` units are redrawn."""
+    """How often each unit is drawn, `n_units` with replacement; draws with fewer than `distinct` units are redrawn."""
     share = np.full(n_units, 1 / n_units)
     counts = rng.multinomial(n_units, share, n_draws)
     while len(poor := np.flatnonzero((counts > 0).sum(axis=1) < distinct)):
@@ -180,7 +180,7 @@ def interval(draws: Float[Array, "*cells draw"], tail: float) -> tuple[Float[Arr
 # Small pieces
 
 
-def within_sd(values: Float[Array, "row *rest"], unit: Int[Array, " row"]) -> Float[Array, "*rest"]:
+def within_sd(values: Float[Array, row * rest], unit: Int[Array, " row"]) -> Float[Array, "*rest"]:
     """The pooled standard deviation of rows within their unit: how much a mere rewording moves the value.
 
     Raises SelfrepError when no unit has two rows.
@@ -199,10 +199,25 @@ def within_sd(values: Float[Array, "row *rest"], unit: Int[Array, " row"]) -> Fl
     return np.asarray(np.sqrt(squares / df))
 
 
-def auc(first: Float[Array, "a *rest"], second: Float[Array, "b *rest"]) -> Float[Array, "*rest"]:
+def auc(first: Float[Array, a * rest], second: Float[Array, b * rest]) -> Float[Array, "*rest"]:
     """The chance that a unit of the first group exceeds one of the second (ties count half)."""
     difference = first[:, None] - second[None, :]
     return np.asarray(((difference > 0) + 0.5 * (difference == 0)).mean(axis=(0, 1)))
+
+
+def ratio_interval(
+    numerator: Float[Array, unit * cells], denominator: Float[Array, " unit"]
+) -> tuple[Float[Array, "*cells"], Float[Array, "*cells"]]:
+    """95 % bounds of sum(numerator) / sum(denominator) over at least two units, for denominators far from 0.
+
+    Student's t on the residuals numerator − ratio × denominator (the linearised ratio, Cochran 1977, chapter 6).
+    """
+    n = len(denominator)
+    ratio = numerator.sum(axis=0) / denominator.sum()
+    residual = numerator - ratio * denominator.reshape(-1, *[1] * ratio.ndim)
+    error = np.sqrt(n / (n - 1) * (residual**2).sum(axis=0)) / denominator.sum()
+    half = scipy_stats.t.ppf(1 - ALPHA / 2, n - 1) * error
+    return ratio - half, ratio + half
 
 
 def fieller(

@@ -1,22 +1,26 @@
 """T, transfer: how much of a persona's behaviour its activations carry over, at every cell of a patching sweep.
 
-T = (patched − target) / (source − target): 0, the patch did nothing; 1, it brought the source's answers with it. Denoising
-(into the run that lacks the behaviour) and noising are kept apart: where backups exist they disagree. A ratio over a small
-total effect explodes, so pairs whose total effect is under three paraphrase SDs are left out, and when none is left T is not
-identified. The same is computed for sources that should do nothing, on the scale of the real pairs.
+T = (patched − target) / (source − target): 0, the patch did nothing; 1, it brought the source's answers with it.
+Denoising (into the run that lacks the behaviour) and noising are kept apart: where backups exist they disagree. A ratio
+over a small total effect explodes, so pairs whose total effect is under three paraphrase SDs are left out, and when
+none is left T is not identified. The same is computed for sources that should do nothing, on the scale of the real
+pairs.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands import stats
-from selfrep.estimands.items import GATE
+from selfrep.estimands.items import GATE, LEAST_MASS
 
 Array = np.ndarray
+
+FEW = 6
+"""With fewer units no bootstrap percentile is far enough out: n values span their mean with chance 1 − 2^(1−n)."""
 
 
 def transfer(
@@ -35,66 +39,66 @@ def transfer(
         effects: from `patch`, real pairs.
         controls: from `patch`, their control pairs, on the same cells.
         behaviour: from `observe`; gives the paraphrase SD of each item, for the gate.
-        paraphrase_sd: that SD in nats, for all items, where there is no `behaviour`. With neither, pairs are not gated.
+        paraphrase_sd: that SD in nats, for all items, where there is no `behaviour`. With neither, only pairs without
+            any effect, or whose answers have no probability, are left out.
 
     Returns:
-        Dataset over (direction, layer, position | segment): `estimate` (the ratio of sums over pairs), `low`, `high` (95 %,
-        bootstrap over pairs of personas, numerator and denominator together; NaN with one pair), `p` (signs of the pairs of
-        personas flipped), `control_paraphrase`, `control_persona`, `control_random` where these were run;
-        `n_pairs`, `n_gated` (direction). NaN, with attrs `gate` and `reason`, where every pair is gated.
+        Dataset over (direction, layer, position | segment): `estimate` (the ratio of sums over pairs), `low`, `high`
+        (95 %, bootstrap over pairs of personas, numerator and denominator together, or by Student's t under six pairs;
+        NaN with one pair), `p` (signs of the pairs of personas flipped), `control_paraphrase`, `control_persona`,
+        `control_random` where these were run;
+        `n_pairs`, `n_gated` (direction). NaN, with attrs `gate` and `reason`, where every pair is gated. Where pairs
+        share personas on both sides, both personas are resampled, and p comes from pairs that share none.
 
     Raises:
-        SelfrepError: controls on other cells than the effects.
+        SelfrepError: no pair, controls on other cells than the effects, an item that `behaviour` lacks.
     """
     axis = "position" if "position" in effects.dims else "segment"
+    if not effects.sizes["pair"]:
+        raise SelfrepError("Transfer is measured on pairs of runs; these effects hold none.")
     if controls is not None and not all(np.array_equal(controls[d], effects[d]) for d in ("layer", axis)):
-        raise SelfrepError("Controls are compared cell by cell; these were patched at other layers or places than the effects.")
+        raise SelfrepError(
+            "Controls are compared cell by cell; these were patched at other layers or places than the effects."
+        )
     noise = _noise(effects, behaviour, paraphrase_sd)
+    why = _gates(effects, noise)
+    control_why = None if controls is None else _gates(controls, noise)
     directions = list(dict.fromkeys(map(str, effects.direction.to_numpy())))
     kinds = [] if controls is None else sorted(set(map(str, controls.control.to_numpy())))
     rng = np.random.default_rng(seed)
     parts, n_pairs, n_gated, smallest = [], [], [], 1.0
     for direction in directions:
         mine = effects.direction.to_numpy() == direction
-        kept = mine & (np.abs(effects.total_effect.to_numpy()) >= noise)
-        n_pairs.append(len(set(_units(effects)[kept])))
+        kept = mine & (why == "")
         n_gated.append(int((mine & ~kept).sum()))
-        fields = dict.fromkeys(("estimate", "low", "high", "p", *(f"control_{k}" for k in kinds)))
-        shape = effects.patched.shape[1:]
-        if kept.any():
-            moved, total = _by_unit(effects, kept)
-            fields["estimate"] = moved.sum(axis=0) / total.sum()
-            if len(total) > 1:
-                drawn = stats.resample(len(total), n_bootstrap, rng)
-                ratios = np.tensordot(drawn, moved, 1) / (drawn @ total)[:, None, None]
-                fields["low"], fields["high"] = stats.interval(np.moveaxis(ratios, 0, -1), stats.tail(len(total), len(total) - 1))
-                flips = stats.sign_flips(len(total), n_flips, rng)
-                fields["p"] = stats.permutation_test(moved.reshape(len(total), -1).T, flips, absolute=True).p.reshape(shape)
-                smallest = min(smallest, 1 / len(flips))
-            allowed = {_key(effects, i) for i in np.flatnonzero(kept)}
-            for kind in kinds:
-                assert controls is not None  # noqa: S101 - kinds come from it
-                same = np.array([controls.control.values[i] == kind and _key(controls, i) in allowed for i in range(controls.sizes["pair"])])
-                if same.any():
-                    control_moved, control_total = _by_unit(controls, same)
-                    fields[f"control_{kind}"] = control_moved.sum(axis=0) / control_total.sum()
-        parts.append({k: np.full(shape, np.nan) if v is None else v for k, v in fields.items()})
-    reason = ""
-    if not any(n_pairs):
-        reason = "the total effect of every pair is under three times the paraphrase noise: there is nothing to carry over"
+        maps = dict.fromkeys(
+            ("estimate", "low", "high", "p", *(f"control_{k}" for k in kinds)),
+            np.full(effects.patched.shape[1:], np.nan),
+        )
+        units = _Units.of(effects, kept)
+        n_pairs.append(len(units.total))
+        if len(units.total):
+            found, least = _estimated(units, n_bootstrap, n_flips, rng)
+            maps |= found
+            smallest = min(smallest, least)
+        for kind in kinds:
+            if controls is None or control_why is None:
+                break
+            chosen = (control_why == "") & (controls.direction.to_numpy() == direction)
+            moved, total = _moved(controls, chosen & (controls.control.to_numpy() == kind))
+            if len(total) and len(units.total):
+                maps[f"control_{kind}"] = moved.sum(axis=0) / total.sum()
+        parts.append(maps)
+    reasons = [] if any(n_pairs) else sorted(set(why.tolist()))
     dims = ("direction", "layer", axis)
-    places = {k: effects[k] for k in ("segment",) if axis == "position" and k in effects.coords}
-    if axis == "position" and "token" in effects.coords:
-        same_tokens = [set(column) for column in effects.token.to_numpy().T]
-        places["token"] = ("position", np.array([s.pop() if len(s) == 1 else "" for s in same_tokens], dtype=str))
     return xr.Dataset(
         {k: (dims, np.stack([part[k] for part in parts])) for k in parts[0]}
         | {"n_pairs": ("direction", n_pairs), "n_gated": ("direction", n_gated)},
-        coords={"direction": directions, "layer": effects.layer, axis: effects[axis]} | places,
+        coords={"direction": directions, "layer": effects.layer, axis: effects[axis]} | _places(effects, axis),
         attrs={
             "site": effects.attrs["site"],
-            "gate": "not identified" if reason else "identified",
-            "reason": reason,
+            "gate": "not identified" if reasons else "identified",
+            "reason": "; ".join(reasons),
             "permuted": "the signs of the effects of pairs of personas",
             "smallest_p": smallest,
             "items": sorted(set(map(str, effects.item.to_numpy()))),
@@ -103,42 +107,140 @@ def transfer(
     )
 
 
-def _noise(effects: xr.Dataset, behaviour: xr.Dataset | None, paraphrase_sd: float | None) -> Float[Array, " pair"]:
-    """The least total effect that counts, for each pair (nats)."""
+def _estimated(
+    units: _Units, n_bootstrap: int, n_flips: int, rng: np.random.Generator
+) -> tuple[dict[str, Array], float]:
+    """The maps of one direction from its pairs of personas, and the smallest p these can give."""
+    maps = {"estimate": units.moved.sum(axis=0) / units.total.sum()}
+    factors = units.factors()
+    if len(factors) == 1:
+        units = units.merged(factors[0])
+        factors = [np.arange(len(units.total))]
+    n = min(int(factor.max()) + 1 for factor in factors)
+    if n < 2:
+        return maps, 1.0
+    alone = units.disjoint() if len(factors) > 1 else factors[0]
+    table = units.moved[alone].reshape(len(alone), -1).T
+    flips = stats.sign_flips(len(alone), n_flips, rng)
+    maps["p"] = stats.permutation_test(table, flips, absolute=True).p.reshape(maps["estimate"].shape)
+    if len(factors) == 1 and n < FEW:
+        maps["low"], maps["high"] = stats.ratio_interval(units.moved, units.total)
+    else:
+        weights = units.resampled(factors, n_bootstrap, rng)
+        ratios = np.tensordot(weights, units.moved, 1) / (weights @ units.total)[:, None, None]
+        maps["low"], maps["high"] = stats.interval(np.moveaxis(ratios, 0, -1), stats.tail(n, n - 1))
+    return maps, 1 / len(flips)
+
+
+class _Units:
+    """The pairs of personas of one direction: how far each was moved, of how much, and who they are."""
+
+    def __init__(self, names: list[tuple[str, str]], moved: Array, total: Array) -> None:
+        self.names = names  # [unit] source, target
+        self.moved = moved  # [unit, layer, place]
+        self.total = total  # [unit] > 0
+
+    @classmethod
+    def of(cls, effects: xr.Dataset, chosen: Bool[Array, " pair"]) -> _Units:
+        ends = zip(effects.source.to_numpy()[chosen], effects.target.to_numpy()[chosen], strict=True)
+        rows = cls([(str(source), str(target)) for source, target in ends], *_moved(effects, chosen))
+        names = {name: k for k, name in enumerate(dict.fromkeys(rows.names))}
+        return rows.merged(np.array([names[name] for name in rows.names], dtype=int))
+
+    def merged(self, label: Int[Array, " unit"]) -> _Units:
+        """Units with the same label as one."""
+        member = np.arange(label.max(initial=-1) + 1)[:, None] == label
+        names = [self.names[int(row.argmax())] for row in member]
+        return _Units(names, np.tensordot(member.astype(float), self.moved, 1), member @ self.total)
+
+    def factors(self) -> list[Int[Array, " unit"]]:
+        """What is drawn at random, as labels of the units: usually the pair, and the persona where pairs share some.
+
+        Pairs that share no persona stand for themselves; so do those that all share one (the estimate is then about
+        that one). Where they share personas of one side, these are what was drawn, and where of both sides, both.
+        """
+        sides = [np.unique(column, return_inverse=True)[1] for column in np.array(self.names).T]
+        shared = [side for side in sides if 1 < side.max() + 1 < len(side)]
+        if len(shared) == 2 and (coarse := [s for s, t in (shared, shared[::-1]) if _determines(t, s)]):
+            shared = coarse[:1]
+        return shared or [np.arange(len(self.names))]
+
+    def resampled(
+        self, factors: list[Int[Array, " unit"]], n: int, rng: np.random.Generator
+    ) -> Float[Array, "draw unit"]:
+        """Bootstrap weights of the units.
+
+        Of two factors each is resampled, and a unit weighs the product (the pigeonhole bootstrap, Owen 2007), which
+        errs on the side of wide intervals. Draws without any unit are drawn again.
+        """
+        weights = np.zeros((n, len(self.names)))
+        while len(poor := np.flatnonzero(weights.sum(axis=1) == 0)):
+            weights[poor] = np.prod([stats.resample(int(f.max()) + 1, len(poor), rng)[:, f] for f in factors], axis=0)
+        return weights
+
+    def disjoint(self) -> Int[Array, " chosen"]:
+        """Units of which no two share a persona: these are independent, so that their signs may be flipped."""
+        met: set[str] = set()
+        chosen = []
+        for i, name in enumerate(self.names):
+            if not met & set(name):
+                met |= set(name)
+                chosen.append(i)
+        return np.array(chosen)
+
+
+def _determines(fine: Int[Array, " unit"], coarse: Int[Array, " unit"]) -> bool:
+    """Whether units with the same `fine` label always have the same `coarse` label."""
+    return len(set(zip(fine.tolist(), coarse.tolist(), strict=True))) == len(set(fine.tolist()))
+
+
+def _moved(
+    effects: xr.Dataset, chosen: Bool[Array, " pair"]
+) -> tuple[Float[Array, "row layer place"], Float[Array, " row"]]:
+    """Movement and total effect of each run, both with the sign that makes the total positive."""
+    total = effects.total_effect.to_numpy()[chosen].astype(float)
+    moved = effects.patched.to_numpy()[chosen].astype(float)
+    moved -= effects.target_metric.to_numpy()[chosen].astype(float)[:, None, None]
+    return moved * np.sign(total)[:, None, None], np.abs(total)
+
+
+def _noise(effects: xr.Dataset, behaviour: xr.Dataset | None, paraphrase_sd: float | None) -> dict[str, float]:
+    """The paraphrase SD of each item (nats); 0 where nothing is known."""
+    items = sorted(set(map(str, effects.item.to_numpy())))
     if behaviour is None:
-        return np.full(effects.sizes["pair"], GATE * (paraphrase_sd or 0.0))
+        return dict.fromkeys(items, paraphrase_sd or 0.0)
     out = {}
-    for item in set(map(str, effects.item.to_numpy())):
+    for item in items:
         mine = (behaviour.item.to_numpy() == item) & (behaviour.voice.to_numpy() == "you")
         if not mine.any():
-            raise SelfrepError(f"The gate of T needs the answers to {item!r}; the behaviour given does not hold that item.")
+            raise SelfrepError(
+                f"The gate of T needs the answers to {item!r}; the behaviour given does not hold that item."
+            )
         _, unit = np.unique(behaviour.persona.to_numpy()[mine], return_inverse=True)
         out[item] = float(stats.within_sd(behaviour.log_odds.to_numpy()[mine], unit))
-    return np.array([GATE * out[str(item)] for item in effects.item.to_numpy()])
+    return out
 
 
-def _units(effects: xr.Dataset) -> Array:
-    """[pair] the pair of personas, whatever the direction: the unit of inference."""
-    both = zip(map(str, effects.source.to_numpy()), map(str, effects.target.to_numpy()), strict=True)
-    return np.array(["|".join(sorted(names)) for names in both])
-
-
-def _key(effects: xr.Dataset, i: int) -> tuple[str, str, str, int]:
-    """What a control shares with its real pair."""
-    return (
-        str(effects.target.values[i]),
-        str(effects.item.values[i]),
-        str(effects.direction.values[i]),
-        int(effects.target_paraphrase.values[i]),
+def _gates(effects: xr.Dataset, noise: dict[str, float]) -> Array:
+    """[pair] why a run cannot be part of a ratio; "" where it can."""
+    least = GATE * np.array([noise[str(item)] for item in effects.item.to_numpy()])
+    total = np.abs(effects.total_effect.to_numpy())
+    why = np.full(len(total), "", dtype=object)
+    why[~((total >= least) & (total > 0))] = (
+        "the total effect of every pair is under three times the paraphrase noise: there is nothing to carry over"
     )
+    if "answer_mass_source" in effects:
+        mass = (effects.answer_mass_source + effects.answer_mass_target).to_numpy() / 2
+        why[mass < LEAST_MASS] = "the answers have next to no probability: the model would say something else"
+    return why
 
 
-def _by_unit(effects: xr.Dataset, chosen: Bool[Array, " pair"]) -> tuple[Float[Array, "unit layer place"], Float[Array, " unit"]]:
-    """Mean movement and mean total effect of each pair of personas, both with the sign that makes the total positive."""
-    total = effects.total_effect.to_numpy().astype(float)
-    moved = effects.patched.to_numpy().astype(float) - effects.target_metric.to_numpy().astype(float)[:, None, None]
-    moved, total = moved * np.sign(total)[:, None, None], np.abs(total)
-    units = _units(effects)
-    names = [name for name in dict.fromkeys(units) if (chosen & (units == name)).any()]
-    rows = [chosen & (units == name) for name in names]
-    return np.stack([moved[r].mean(axis=0) for r in rows]), np.array([total[r].mean() for r in rows])
+def _places(effects: xr.Dataset, axis: str) -> dict[str, object]:
+    """On positions: the segment, and the token where all pairs agree on it ("" elsewhere)."""
+    if axis == "segment":
+        return {}
+    out: dict[str, object] = {name: effects[name] for name in ("segment",) if name in effects.coords}
+    if "token" in effects.coords:
+        columns = [set(column) for column in effects.token.to_numpy().T]
+        out["token"] = ("position", np.array([c.pop() if len(c) == 1 else "" for c in columns], dtype=str))
+    return out

@@ -1,0 +1,87 @@
+"""Activations made comparable, and personas in a plane."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import synthetic
+
+from selfrep.errors import SelfrepError
+from selfrep.estimands.geometry import normalised, persona_map
+
+
+def test_the_length_of_a_row_says_nothing() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, 16))
+    z, massive = normalised(x)
+    scaled, _ = normalised(x * rng.uniform(0.01, 100, size=(20, 1)))
+    np.testing.assert_allclose(z, scaled)
+    np.testing.assert_allclose((z**2).mean(axis=1), 1)
+    assert not massive.any()
+
+
+def test_massive_dimensions_get_an_ordinary_spread() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 64))
+    x[:, 3] = 60 + 20 * rng.normal(size=50)
+    z, massive = normalised(x)
+    assert np.flatnonzero(massive).tolist() == [3]
+    assert z[:, 3].std() == pytest.approx(np.median(z[:, ~massive].std(axis=0)))
+    assert z[:, 3].mean() == pytest.approx(0)
+
+
+def test_a_constant_massive_dimension_vanishes_and_sparse_or_empty_rows_stay_finite() -> None:
+    x = np.random.default_rng(0).normal(size=(10, 8)) * 0.01
+    x[:, 0] = 50.0
+    # the rows then have nearly one length, and the constant stays nearly constant
+    assert np.isfinite(normalised(x)[0]).all()
+    sparse = np.zeros((6, 10))
+    sparse[:, :2] = np.random.default_rng(1).normal(size=(6, 2))
+    z, massive = normalised(sparse)
+    assert not massive.any()
+    assert (z[:, :2] != 0).all()
+    assert (normalised(np.zeros((3, 4)))[0] == 0).all()
+
+
+def planted(spread: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Personas [persona, paraphrase, layer, place, d] in a plane, 2:1 wide, at right angles to a long common vector."""
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.normal(size=(40, 3)))[0].T
+    angle = np.linspace(0, 2 * np.pi, 8, endpoint=False)
+    plane = np.stack([2 * np.cos(angle), np.sin(angle)], axis=1)
+    x = 100 * basis[0] + plane @ basis[1:]
+    return x[:, None] + spread * rng.normal(size=(8, 2, 40)), plane
+
+
+def test_the_planted_plane_is_recovered() -> None:
+    x, plane = planted()
+    acts = synthetic.acts({"you": x[:, :, None, None], "user": x[:, :, None, None]}, synthetic.names((4, 4)))
+    points = persona_map(acts, site="resid_post", layer=0, where=-1)
+    assert float(points.explained.sum()) == pytest.approx(1, abs=1e-3)
+    own = points.coordinates.to_numpy()[::2][:8]
+    for component in (0, 1):  # up to a sign, and to the unit of length
+        assert abs(np.corrcoef(own[:, component], plane[:, component])[0, 1]) > 0.999
+    assert points.sizes["point"] == 32
+    np.testing.assert_allclose(points.coordinates[:16], points.coordinates[16:], atol=1e-6)  # both voices say the same
+
+
+def test_the_plane_is_fitted_in_one_voice_only() -> None:
+    x, _ = planted()
+    away = x + 30 * np.random.default_rng(3).normal(size=40) * np.arange(8)[:, None, None]
+    first = synthetic.acts({"you": x[:, :, None, None], "user": x[:, :, None, None]}, synthetic.names((4, 4)))
+    other = synthetic.acts({"you": x[:, :, None, None], "user": away[:, :, None, None]}, synthetic.names((4, 4)))
+    maps = [persona_map(a, site="resid_post", layer=0, where=-1) for a in (first, other)]
+    np.testing.assert_allclose(maps[0].explained, maps[1].explained, rtol=1e-3)
+
+
+def test_a_map_that_cannot_be_drawn_is_refused() -> None:
+    names = synthetic.names((4, 4))
+    x = np.ones((8, 2, 1, 1, 6))
+    with pytest.raises(SelfrepError, match="personas that differ"):
+        persona_map(synthetic.acts({"you": x}, names), site="resid_post", layer=0, where=-1)
+    with pytest.raises(SelfrepError, match="at least three personas"):
+        persona_map(synthetic.acts({"you": x[:2]}, names), site="resid_post", layer=0, where=-1)
+    x = x.copy()
+    x[0, 0] = np.nan
+    with pytest.raises(SelfrepError, match="every prompt has"):
+        persona_map(synthetic.acts({"you": x}, names), site="resid_post", layer=0, where=-1)

@@ -1,0 +1,215 @@
+"""S: right on average, blind to what it should not see, and honest about its unit, the persona."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import synthetic
+import xarray as xr
+
+from selfrep.errors import SelfrepError
+from selfrep.estimands import stats
+from selfrep.estimands.separation import _contrast, _draws, _persona_contrast, _Rows, separation
+
+Array = np.ndarray
+FAST: dict[str, Any] = {"n_permutations": 200, "n_bootstrap": 50}
+NAMES = synthetic.names((6, 6))
+SIDES = np.repeat([0, 1], 6)
+
+
+def draw(
+    seed: int, gap: float = 0.0, *, places: int = 2, d: int = 24, persona: float = 0.5, wording: float = 0.3
+) -> Array:
+    """[persona, paraphrase, layer, place, d], the second side `gap` away along one direction."""
+    rng = np.random.default_rng(seed)
+    centre = np.random.default_rng(0).normal(size=d)
+    direction = np.eye(d)[0] * np.sqrt(d)
+    shape = (12, 3, 1, places, d)
+    own, words = rng.normal(size=(12, 1, 1, places, d)), rng.normal(size=shape)
+    return centre + persona * own + wording * words + gap * SIDES[:, None, None, None, None] * direction
+
+
+def read(you: Array, user: Array | None = None, **options: Any) -> xr.Dataset:
+    return separation(synthetic.acts({"you": you, "user": you if user is None else user}, NAMES), **FAST | options)
+
+
+def test_without_a_difference_s_averages_to_0_and_p_is_uniform() -> None:
+    maps = [read(draw(seed), n_bootstrap=2) for seed in range(60)]
+    s = np.array([m.estimate.to_numpy() for m in maps]).reshape(len(maps), -1)
+    assert abs(s.mean()) < 3 * s.std() / np.sqrt(s.size)
+    assert (s < 0).any()
+    p = np.array([m.p.to_numpy() for m in maps])
+    assert (p <= 0.05).mean() < 0.1
+    assert 0.4 < p.mean() < 0.6
+
+
+def test_the_plain_squared_distance_of_means_is_biased() -> None:
+    """The control: with self-products kept, the distance is never 0."""
+    distances = []
+    for seed in range(20):
+        x = draw(seed)[..., 0, :].mean(axis=(1, 2))
+        distances.append(((x[SIDES == 0].mean(0) - x[SIDES == 1].mean(0)) ** 2).sum() / (x**2).sum(1).mean())
+    assert np.mean(distances) > 5 * np.std(distances) / np.sqrt(20)
+
+
+def test_a_planted_distance_is_recovered_exactly() -> None:
+    u, v = np.eye(8)[0] * np.sqrt(8), np.eye(8)[1] * np.sqrt(8)
+    cos = 0.3
+    second = cos * u + np.sqrt(1 - cos**2) * v
+    you = np.where(SIDES[:, None] == 0, u, second)[:, None, None, None, :].repeat(3, axis=1)
+    out = read(you)
+    assert float(out.estimate.squeeze()) == pytest.approx(2 - 2 * cos, rel=1e-6)
+    assert float(out.low.squeeze()) == pytest.approx(2 - 2 * cos, rel=1e-6)
+    assert float(out.floor.squeeze()) == pytest.approx(0, abs=1e-6)
+    assert float(out.p.squeeze()) == out.attrs["smallest_p"]
+
+
+def test_the_floor_is_the_distance_between_wordings() -> None:
+    x = draw(0, persona=0.5, wording=0.1)
+    noisy = draw(0, persona=0.5, wording=0.2)
+    assert 3 < float(read(noisy).floor.mean() / read(x).floor.mean()) < 4.2
+
+
+def test_scale_and_rotation_do_not_matter() -> None:
+    x = draw(1, gap=0.5)
+    out = read(x)
+    rotation = np.linalg.qr(np.random.default_rng(9).normal(size=(24, 24)))[0]
+    scaled = x * np.random.default_rng(2).uniform(0.1, 50, size=(*x.shape[:-1], 1))
+    for other in (scaled, x @ rotation):
+        for name in ("estimate", "low", "p", "floor", "bound"):
+            np.testing.assert_allclose(read(other)[name], out[name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_massive_dimension_does_not_dominate() -> None:
+    x = draw(2, gap=0.3, d=64)
+    wild = x.copy()
+    wild[..., 5] = 80 + 40 * np.random.default_rng(3).normal(size=x.shape[:-1])
+    out = read(wild)
+    assert out.attrs["massive_dimensions"] == [5]
+    assert (out.p < 0.05).all()
+    # the control: along raw activations the massive dimension is nearly all of the distance between two prompts
+    flat = wild[..., 0, 0, :].reshape(-1, 64)
+    apart = (flat[:, None] - flat[None]) ** 2
+    assert apart[..., 5].sum() / apart.sum() > 0.9
+
+
+def test_a_purely_lexical_difference_leaves_nothing_bound() -> None:
+    lexical = [read(draw(s, gap=0.5), draw(s + 500, gap=0.5)) for s in range(12)]
+    bound = np.array([m.bound.to_numpy() for m in lexical])
+    assert abs(bound.mean()) < 3 * bound.std() / np.sqrt(len(lexical))
+    assert np.mean([m.bound_low <= 0 for m in lexical]) > 0.9
+    assert all((m.user_is_low > 0).all() for m in lexical)
+    assert (read(draw(0, gap=1.5), draw(500), n_bootstrap=200).bound_low > 0).all()  # the control: bound to the speaker
+
+
+def test_exact_enumeration_equals_brute_force() -> None:
+    names = synthetic.names((4, 4))
+    x = draw(3, gap=0.2)[[0, 1, 2, 3, 6, 7, 8, 9]]
+    out = separation(synthetic.acts({"you": x, "user": x}, names), n_bootstrap=5)
+    assert (out.attrs["n_labelings"], out.attrs["labelings"]) == (35, "all of them")
+    z = x[:, :, 0, 0].astype(np.float32).astype(float)
+    z /= np.sqrt((z**2).mean(-1, keepdims=True))
+    means, scale = z.mean(axis=1), (z**2).sum(-1).mean()
+
+    def s(first: tuple[int, ...]) -> float:
+        groups = means[list(first)], means[[i for i in range(8) if i not in first]]
+        within = [np.mean([a[i] @ a[j] for i in range(4) for j in range(4) if i != j]) for a in groups]
+        return (within[0] + within[1] - 2 * groups[0].mean(0) @ groups[1].mean(0)) / scale
+
+    from itertools import combinations
+
+    null = np.array([s(c) for c in combinations(range(8), 4)])
+    assert float(out.estimate[0, 0, 0]) == pytest.approx(null[0], rel=1e-4)
+    assert float(out.p[0, 0, 0]) == pytest.approx((null >= null[0] - 1e-9).mean())
+
+
+def test_no_persona_is_ever_paired_with_itself() -> None:
+    rows = _Rows.of(synthetic.acts({"you": draw(0)}, NAMES), "you", "side")
+    draws = _draws(rows, 200, np.random.default_rng(0)).reshape(200, len(rows.persona), -1)
+    same = rows.persona[:, None] == rows.persona
+    assert (draws[:, same] == 0).all()
+    assert np.isfinite(draws).all()
+    np.testing.assert_allclose(draws.sum(axis=(1, 2)), 0, atol=1e-9)  # a common vector adds nothing
+
+
+def test_weights_on_prompts_agree_with_weights_on_personas() -> None:
+    rows = _Rows.of(synthetic.acts({"you": draw(0)}, NAMES), "you", "side")
+    first = stats.labelings(rows.side == 0, 10, np.random.default_rng(0))
+    gram = np.random.default_rng(1).normal(size=(1, len(rows.persona) ** 2))
+    on_prompts = gram @ _contrast(first, np.ones(first.shape), rows).T
+    np.testing.assert_allclose(gram @ rows.pooling() @ _persona_contrast(first).T, on_prompts)
+
+
+def test_counting_prompts_would_cry_wolf() -> None:
+    """The control: every wording made a persona of its own, on data without any difference."""
+    ours, theirs = [], []
+    strangers = synthetic.names((18, 18))
+    for seed in range(20):
+        x = draw(seed, places=1, persona=1.0, wording=0.2)
+        ours.append(float(read(x, n_bootstrap=2).p.squeeze()))
+        split = x.reshape(36, 1, *x.shape[2:]).repeat(2, axis=1)
+        acts = synthetic.acts({"you": split, "user": split}, strangers)
+        theirs.append(float(separation(acts, n_permutations=100, n_bootstrap=2).p.squeeze()))
+    assert np.mean(np.array(ours) <= 0.05) <= 0.15
+    assert np.mean(np.array(theirs) <= 0.05) > 0.4
+
+
+def test_a_real_difference_is_found_and_its_cell_alone() -> None:
+    x = draw(4, places=3)
+    x[..., 1, :] = draw(5, gap=0.6, places=3)[..., 1, :]
+    out = read(x, n_permutations=400)
+    assert (out.p_max.to_numpy().ravel() < 0.05).tolist() == [False, True, False]
+    assert (out.estimate > out.null_high).to_numpy().ravel()[1]
+
+
+def test_cells_that_a_prompt_lacks_are_missing_and_the_rest_unharmed() -> None:
+    x = draw(6, gap=0.4)
+    holed = x.copy()
+    holed[0, 0, 0, 0] = np.nan
+    whole, out = read(x), read(holed)
+    for name in out.data_vars:
+        assert np.isnan(out[name][0, 0, 0]), name
+        assert np.isfinite(out[name][0, 0, 1]), name
+    for name in ("estimate", "p", "low", "floor"):  # p_max belongs to the map, the rest to the cell
+        assert float(out[name][0, 0, 1]) == pytest.approx(float(whole[name][0, 0, 1]))
+
+
+def test_zero_activations_are_no_difference() -> None:
+    out = read(np.zeros((12, 3, 1, 1, 5)))
+    assert float(out.estimate.squeeze()) == 0
+    assert float(out.p.squeeze()) == 1
+
+
+def test_by_segment_and_any_two_sides() -> None:
+    acts = synthetic.acts({"you": draw(7, gap=0.5), "user": draw(8)}, NAMES, segments=True)
+    out = separation(acts, **FAST)
+    assert out.estimate.dims == ("site", "layer", "segment")
+    by_kind = separation(acts, between="kind", **FAST)
+    np.testing.assert_allclose(by_kind.estimate, out.estimate)
+    assert by_kind.attrs["sides"] == ["human", "other_model"]
+
+
+def test_what_cannot_be_measured_is_refused() -> None:
+    x = draw(0)
+    with pytest.raises(SelfrepError, match="voice 'user'"):
+        separation(synthetic.acts({"you": x}, NAMES), **FAST)
+    with pytest.raises(SelfrepError, match="only one of them has"):
+        separation(synthetic.acts({"you": x, "user": x[:, :2]}, NAMES), **FAST)
+    renamed = synthetic.acts({"you": x, "user": x}, NAMES)
+    personas = renamed.persona.to_numpy().astype(object)
+    personas[(renamed.voice == "user").to_numpy() & (personas == "ai0")] = "ai99"  # as many, but another
+    with pytest.raises(SelfrepError, match=r"only one of them has .*ai0"):
+        separation(renamed.assign_coords(persona=("prompt", personas.astype(str))), **FAST)
+    with pytest.raises(SelfrepError, match="at least two paraphrases"):
+        read(x[:, :1])
+    three = synthetic.acts({"you": x[3:9], "user": x[3:9]}, synthetic.names((3, 3)))
+    with pytest.raises(SelfrepError, match=r"smallest p these could give is 0\.1"):
+        separation(three, **FAST)
+    with pytest.raises(SelfrepError, match="tells two groups apart"):
+        separation(synthetic.acts({"you": x, "user": x}, NAMES), between="voice", **FAST)
+
+
+def test_the_same_seed_gives_the_same_numbers() -> None:
+    xr.testing.assert_identical(read(draw(0), seed=3), read(draw(0), seed=3))

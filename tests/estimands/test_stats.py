@@ -1,0 +1,204 @@
+"""Laws of resampling and permutation, against brute force and textbook answers."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from selfrep.errors import SelfrepError
+from selfrep.estimands import stats
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def signed(labels: np.ndarray) -> np.ndarray:
+    """Weights that make the difference of two group means."""
+    return np.where(labels, 1 / labels.sum(1, keepdims=True), -1 / (~labels).sum(1, keepdims=True))
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 99))
+def test_every_split_is_enumerated_once_and_the_observed_one_first(first: int, second: int, seed: int) -> None:
+    observed = rng(seed).permutation(np.repeat([True, False], [first, second]))
+    labels = stats.labelings(observed, 10_000, rng())
+    as_split = {frozenset([frozenset(np.flatnonzero(r)), frozenset(np.flatnonzero(~r))]) for r in labels}
+    assert len(labels) == len(as_split) == stats.n_splits(first, second)
+    assert (labels[0] == observed).all() or (first == second and (labels[0] == ~observed).all())
+
+
+def test_too_many_splits_are_sampled_with_the_group_sizes_kept() -> None:
+    observed = np.repeat([True, False], [10, 9])
+    labels = stats.labelings(observed, 200, rng())
+    assert len(labels) == 201
+    assert (labels[0] == observed).all()
+    assert (labels.sum(axis=1) == 10).all()
+
+
+@given(st.lists(st.integers(-5, 5), min_size=7, max_size=8))
+def test_exact_p_equals_brute_force(values: list[int]) -> None:
+    x = np.array(values, dtype=float)
+    observed = np.arange(len(x)) < 4
+    test = stats.permutation_test(x[None], signed(stats.labelings(observed, 10_000, rng())), absolute=True)
+    splits = [np.isin(np.arange(len(x)), c) for c in combinations(range(len(x)), 4)]
+    null = np.array([abs(x[s].mean() - x[~s].mean()) for s in splits])
+    assert test.p[0] == pytest.approx((null >= abs(x[:4].mean() - x[4:].mean()) - 1e-9).mean())
+
+
+def test_p_is_uniform_under_the_null() -> None:
+    observed = np.repeat([True, False], 6)
+    weights = signed(stats.labelings(observed, 10_000, rng()))
+    p = stats.permutation_test(rng(1).normal(size=(1000, 12)), weights, absolute=True).p
+    assert scipy_stats.kstest(p, "uniform").pvalue > 0.001
+    assert p.min() >= 1 / len(weights)
+
+
+def test_the_family_wise_p_bounds_false_alarms_anywhere_on_the_map_where_the_plain_p_does_not() -> None:
+    observed = np.repeat([True, False], 6)
+    weights = signed(stats.labelings(observed, 10_000, rng()))
+    scale = np.geomspace(0.01, 100, 20)[:, None]  # quiet and noisy cells
+    tests = [stats.permutation_test(scale * rng(s).normal(size=(20, 12)), weights, absolute=True) for s in range(200)]
+    assert np.mean([(t.p_max <= 0.05).any() for t in tests]) < 0.09
+    assert np.mean([(t.p <= 0.05).any() for t in tests]) > 0.4  # the control
+
+
+def test_a_noisy_cell_does_not_hide_a_quiet_one() -> None:
+    observed = np.repeat([True, False], 6)
+    table = np.stack([np.where(observed, 1.0, -1.0) + 0.1 * rng().normal(size=12), 1e6 * rng(1).normal(size=12)])
+    assert (
+        stats.permutation_test(table, signed(stats.labelings(observed, 10_000, rng())), absolute=True).p_max[0] < 0.05
+    )
+
+
+def test_cells_without_numbers_have_no_p_and_cells_without_variation_have_p_1() -> None:
+    weights = signed(stats.labelings(np.repeat([True, False], 4), 100, rng()))
+    table = np.array([[np.nan, *range(7)], [3.0] * 8, [10, 11, 12, 13, 0, 1, 2, 3]])
+    test = stats.permutation_test(table, weights, absolute=True)
+    assert np.isnan([test.p[0], test.p_max[0], test.null_high[0]]).all()
+    assert test.p[1] == test.p_max[1] == 1
+    assert test.p[2] == 1 / 35
+
+
+@pytest.mark.parametrize("prompt_level", [False, True])
+def test_counting_prompts_instead_of_personas_is_pseudo_replication(prompt_level: bool) -> None:
+    observed = np.repeat([True, False], 6)
+    alarms = []
+    for seed in range(150):
+        prompts = rng(seed).normal(size=(12, 1)) + 0.3 * rng(seed + 1000).normal(size=(12, 5))
+        if prompt_level:
+            table, first = prompts.ravel(), np.repeat(observed, 5)
+        else:
+            table, first = prompts.mean(axis=1), observed
+        weights = signed(stats.labelings(first, 500, rng(seed)))
+        alarms.append(stats.permutation_test(table[None], weights, absolute=True).p[0] <= 0.05)
+    assert (np.mean(alarms) > 0.25) if prompt_level else (np.mean(alarms) < 0.1)
+
+
+@pytest.mark.parametrize(("sizes", "smallest"), [((1, 9), "0.1"), ((2, 8), "0.0222"), ((3, 3), "0.1")])
+def test_too_few_units_are_refused_with_the_smallest_p_they_could_give(sizes: tuple[int, int], smallest: str) -> None:
+    with pytest.raises(SelfrepError, match=rf"smallest p these could give is {smallest}\b"):
+        stats.require_units({"ai": sizes[0], "human": sizes[1]})
+
+
+@given(st.integers(3, 12), st.integers(3, 12))
+def test_enough_units_are_accepted(first: int, second: int) -> None:
+    if 1 / (comb(first + second, first) // (1 + (first == second))) <= 0.05:
+        stats.require_units({"ai": first, "human": second})
+
+
+@given(st.integers(1, 9))
+def test_all_sign_flips_are_enumerated_up_to_the_common_sign(n: int) -> None:
+    flips = stats.sign_flips(n, 1000, rng())
+    assert (flips[0] == 1).all()
+    assert (flips[:, 0] == 1).all()
+    assert len({tuple(f) for f in flips}) == len(flips) == 2 ** (n - 1)
+    assert set(np.unique(flips)) <= {-1.0, 1.0}
+
+
+def test_the_bootstrap_draws_as_many_units_as_there_are_and_enough_distinct_ones() -> None:
+    counts = stats.resample(3, 5000, rng(), distinct=2)
+    assert (counts.sum(axis=1) == 3).all()
+    assert ((counts > 0).sum(axis=1) >= 2).all()
+    assert (stats.resample(3, 5000, rng()) == 3).any()  # the control: without the demand, some draw holds one unit only
+    np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.05)
+
+
+def test_rows_are_resampled_within_their_unit() -> None:
+    unit = np.array([0, 1, 0, 1, 1, 2])
+    weights = stats.resample_within(unit, 500, rng())
+    for u in range(3):
+        np.testing.assert_allclose(weights[:, unit == u].sum(axis=1), 1)
+    np.testing.assert_allclose(weights.mean(axis=0), [1 / 2, 1 / 3, 1 / 2, 1 / 3, 1 / 3, 1], atol=0.05)
+
+
+def test_the_expanded_interval_covers_where_the_plain_percentiles_do_not() -> None:
+    x = rng(5).normal(size=(3000, 8))
+    weights = stats.resample(8, 1000, rng()) / 8
+    draws = x @ weights.T
+    covered = {}
+    for name, tail in (("expanded", stats.tail(8, 7)), ("plain", 0.025)):
+        low, high = stats.interval(draws, tail)
+        covered[name] = ((low <= 0) & (high >= 0)).mean()
+    assert covered["expanded"] > 0.92
+    assert covered["plain"] < 0.90
+
+
+def test_an_interval_of_draws_that_are_not_finite_is_missing() -> None:
+    low, high = stats.interval(np.array([[1.0, np.nan, 2.0], [1.0, 2.0, 3.0]]), 0.0)
+    assert np.isnan([low[0], high[0]]).all()
+    assert (low[1], high[1]) == (1, 3)
+
+
+def test_one_unit_has_no_interval() -> None:
+    with pytest.raises(SelfrepError, match="at least two units"):
+        stats.tail(1, 0)
+
+
+@settings(max_examples=30)
+@given(st.integers(2, 6), st.floats(0.1, 10), st.integers(0, 99))
+def test_the_paraphrase_sd_ignores_what_separates_personas(n: int, scale: float, seed: int) -> None:
+    unit = np.repeat(np.arange(n), 3)
+    wording = rng(seed).normal(size=len(unit))
+    apart = wording + 1000.0 * unit
+    assert stats.within_sd(scale * apart, unit) == pytest.approx(scale * stats.within_sd(wording, unit), rel=1e-6)
+    expected = np.sqrt(np.mean([wording[unit == u].var(ddof=1) for u in range(n)]))
+    assert stats.within_sd(wording, unit) == pytest.approx(expected)
+
+
+def test_the_paraphrase_sd_needs_two_wordings_of_something() -> None:
+    with pytest.raises(SelfrepError, match="two paraphrases"):
+        stats.within_sd(np.arange(3.0), np.arange(3))
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=6), st.lists(st.integers(0, 5), min_size=2, max_size=6))
+def test_auc_is_the_mann_whitney_statistic(first: list[int], second: list[int]) -> None:
+    expected = scipy_stats.mannwhitneyu(first, second).statistic / (len(first) * len(second)) if first + second else 0
+    assert stats.auc(np.array(first, float), np.array(second, float)) == pytest.approx(expected)
+
+
+def test_fieller_covers_small_denominators_and_is_unbounded_at_zero() -> None:
+    covariance = np.array([[1.0, 0.3], [0.3, 1.0]])
+    drawn = rng(2).multivariate_normal([2.0, 4.0], covariance, 1000)
+    bounds = [stats.fieller(float(a), float(b), covariance, 10_000) for a, b in drawn]
+    held = [b is None or b[0] <= 0.5 <= b[1] for b in bounds]
+    assert abs(np.mean(held) - 0.95) < 0.025
+    assert stats.fieller(1.0, 0.1, covariance, 10) is None
+
+
+def test_the_ratio_interval_is_a_t_interval_when_denominators_are_equal() -> None:
+    x = rng(3).normal(size=(4, 2))
+    low, high = stats.ratio_interval(x, np.ones(4))
+    expected = scipy_stats.ttest_1samp(x, 0).confidence_interval()
+    np.testing.assert_allclose(low, expected.low)
+    np.testing.assert_allclose(high, expected.high)
+
+
+def test_false_discovery_skips_missing_cells() -> None:
+    p = np.array([[0.01, np.nan], [0.04, 0.03]])
+    np.testing.assert_allclose(stats.false_discovery(p), [[0.03, np.nan], [0.04, 0.04]])
