@@ -51,8 +51,9 @@ def separation(
         in the control voice), `bound`, `bound_low`, `bound_high` (S − S in the control voice). Cells that some prompt
         lacks are NaN.
 
-    The intervals err on the wide side, most where S is small (by simulation they hold the truth 98 to 100 times of 100):
-    wordings are resampled although the personas' means already vary with them. Whether there is a difference is for `p`.
+    The intervals err on the wide side, most where S is small (in simulations they hold the truth 98 to 100 times of
+    100): wordings are resampled although the means of personas already vary with them. Whether there is a difference
+    is for `p`.
 
     Raises:
         SelfrepError: too few personas to test, one wording only, a missing control voice, more or fewer than two sides.
