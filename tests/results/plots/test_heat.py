@@ -73,6 +73,15 @@ def test_dots_stand_in_their_cells() -> None:
     assert {(y, x) for x, y in zip(dots.x, dots.y, strict=True)} == {(0, 1), (1, 0)}
 
 
+@pytest.mark.parametrize(("floor", "said", "pointed"), [(0.25, "▸ floor<br>0.25", 1), (4.0, "above: floor<br>4", 0)])
+def test_the_floor_is_said_even_when_it_lies_beyond_the_colours(floor: float, said: str, pointed: int) -> None:
+    one = Map("", np.zeros((2, 3)), [[""] * 3] * 2)
+    fig = heat.draw([one], PLACES, [0, 1], name="S", limit=1.0, title="t", subtitle="", caption="", floor=floor)
+    texts = [a.text for a in fig.layout.annotations]
+    assert said in texts
+    assert texts.count("▸") == pointed
+
+
 def test_extent_ignores_what_is_not_a_number() -> None:
     assert heat.extent([np.array([np.nan, -3.0]), np.array([2.0])]) == 3.0
     assert heat.extent([np.array([np.nan])]) == 1.0

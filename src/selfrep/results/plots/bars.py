@@ -107,6 +107,7 @@ def item_bars(items: xr.Dataset) -> go.Figure:
         zerolinecolor=SOFT,
         zerolinewidth=1,
         nticks=10,
+        rangemode="tozero",
     )
     fig.update_layout(
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yref": "paper", "yanchor": "bottom"}

@@ -126,11 +126,14 @@ def _colour_bar(fig: go.Figure, name: str, limit: float, *, beyond: bool, floor:
     )
     beside = {"x": 1, "xref": "paper", "yref": "paper", "xanchor": "left", "showarrow": False}
     fig.add_annotation(beside, text=f"<b>{name}</b>", y=1, yanchor="bottom", xshift=8, font={"size": SIZE})
-    if floor is not None and 0 <= floor <= limit:
+    if floor is None:
+        return
+    sign = "▸" if floor <= limit else "above:"
+    if floor <= limit:
         height = 0.5 + floor / limit / 2
         fig.add_annotation(beside, text="▸", y=height, yanchor="middle", xshift=2, font={"size": SIZE}, name="floor")
-        key = f"▸ floor<br>{number(float(f'{floor:.2g}'))}"
-        fig.add_annotation(beside, text=key, y=0, yanchor="top", yshift=-4, align="left", font={"size": TINY})
+    key = f"{sign} floor<br>{number(float(f'{floor:.2g}'))}"
+    fig.add_annotation(beside, text=key, y=0, yanchor="top", yshift=-4, align="left", font={"size": TINY})
 
 
 def _ticks(limit: float, beyond: bool) -> dict[float, str]:
