@@ -7,8 +7,7 @@ for (const place of document.querySelectorAll("[data-drawing]")) {
   const {data, layout} = JSON.parse(document.getElementById(place.dataset.drawing).textContent);
   Plotly.newPlot(place, data, {...layout, autosize: true}, settings).then(() => place.classList.add("drawn"));
 }
-// On paper nothing unfolds and nothing scrolls.
+// Paper has a width of its own. What is folded stays folded: the reader chooses what to print.
 window.addEventListener("beforeprint", () => {
-  for (const folded of document.querySelectorAll("details")) folded.open = true;
   for (const place of document.querySelectorAll(".drawn")) Plotly.Plots.resize(place);
 });
