@@ -84,7 +84,7 @@ def item_bars(items: xr.Dataset) -> go.Figure:
     _kept_column(fig, height[gate], values["kept"][gate])
     grouped = items.n_items.to_numpy() > 1 if "n_items" in items.coords else np.zeros(n, bool)
     shown = [words(shortened(name, _LONGEST)) for name in names]
-    left = max(reach(text, SMALL) for text in shown) + 22
+    left = max(reach(text, SMALL) for text in shown) + 26
     for i in np.flatnonzero(grouped):
         shown[i] = f"<b>{shown[i]}</b>"
         if i and not grouped[i - 1]:
@@ -95,7 +95,8 @@ def item_bars(items: xr.Dataset) -> go.Figure:
         tickvals=height,
         ticktext=shown,
         range=[-0.6, n - 0.4],
-        ticks="",
+        ticklen=7,  # unseen: keeps the names off the marks at zero
+        tickcolor="rgba(0,0,0,0)",
         showline=False,
         tickfont={"size": SMALL, "color": INK},
     )
