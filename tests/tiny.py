@@ -1,7 +1,7 @@
 """Models small enough to run hundreds of times, wild enough that a mistake shows.
 
 Weights are drawn from N(0, 0.15²), some seven times wider than an initialisation: every block then moves the logits by
-whole nats, so that a wrong mask or a shifted position cannot hide beneath a tolerance. The hooks here are plain torch on
+nats, so that a wrong mask or a shifted position cannot hide beneath a tolerance. The hooks here are plain torch on
 plain Hugging Face modules, with module paths written out by hand: they share nothing with what they judge.
 """
 
@@ -57,7 +57,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gpt_neox": _LLAMA | {"num_key_value_heads": 4},  # parallel blocks, rotary on a quarter of each head
     "phi": _LLAMA,  # parallel blocks, a bias on the unembedding
     "gpt2": _GPT2,  # learned absolute positions
-    "opt": _LLAMA | {"ffn_dim": 48, "word_embed_proj_dim": D_MODEL, "max_position_embeddings": 64},  # learned, offset by two
+    "opt": _LLAMA
+    | {"ffn_dim": 48, "word_embed_proj_dim": D_MODEL, "max_position_embeddings": 64},  # learned, offset by two
     "starcoder2": _LLAMA | _WINDOW,
 }
 """Architecture, with what sets it apart → its configuration. Grouped-query wherever the architecture allows."""

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import pytest
-
-from selfrep.models.language_model import LanguageModel, load_model
+import torch
 from tests.prompts.conftest import TEMPLATES, make_tokenizer
 from tests.tiny import tiny_hf
+
+from selfrep.models.language_model import LanguageModel, load_model
 
 Talker = Callable[..., LanguageModel]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Models as small as these are slower on many threads, and several times so on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def talker() -> Talker:
-    """talker(family, template): a random model with a toy tokenizer whose chat template has the habits of a real one."""
+    """talker(family, template): a random model, and a toy tokenizer whose template has the habits of a real one."""
 
     @cache
     def make(family: str = "llama", template: str = "chatml") -> LanguageModel:

@@ -28,7 +28,7 @@ def by_hand(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, before: int, **how
             scores, values = [], []
             for j in range(before + i + 1):
                 distance = before + i - j
-                if distance and not visible[j] or distance >= (how.get("sliding_window") or 10**9):
+                if (distance and not visible[j]) or distance >= (how.get("sliding_window") or 10**9):
                     continue
                 score = q[h, i] @ k[h, j] * (how.get("scaling") or width**-0.5)
                 if cap := how.get("softcap"):
@@ -68,7 +68,11 @@ def test_it_is_attention(
 
     q, k, v = normal(rows, heads, tokens, 6), normal(rows, kv_heads, tokens, 6), normal(rows, kv_heads, tokens, 4)
     prefix = (normal(prompts, kv_heads, before, 6), normal(prompts, kv_heads, before, 4))
-    padding = torch.randint(0, before + tokens, (prompts,), generator=draw) if padded else torch.zeros(prompts, dtype=torch.long)
+    padding = (
+        torch.randint(0, before + tokens, (prompts,), generator=draw)
+        if padded
+        else torch.zeros(prompts, dtype=torch.long)
+    )
     visible = torch.arange(before + tokens) >= padding[:, None]
     how = {"sliding_window": window, "softcap": softcap, "scaling": scaling, "s_aux": normal(heads) if sinks else None}
     tape = Tape(
@@ -85,7 +89,9 @@ def test_it_is_attention(
     for c in range(continuations):
         for b in range(prompts):
             r = c * prompts + b
-            keys, values = (torch.cat([prefix[n][b], own[r]], 1).repeat_interleave(groups, 0) for n, own in enumerate((k, v)))
+            keys, values = (
+                torch.cat([prefix[n][b], own[r]], 1).repeat_interleave(groups, 0) for n, own in enumerate((k, v))
+            )
             wanted = by_hand(q[r], keys, values, visible[b], before, **how).transpose(0, 1)
             seen = visible[b, before:]  # what padding itself attends to is nobody's concern
             torch.testing.assert_close(out[r][seen], wanted[seen], rtol=1e-4, atol=1e-5)

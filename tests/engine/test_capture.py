@@ -10,14 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.engine.conftest import Talker
+from tests.tiny import log_odds, logits, tiny, tiny_hf, values_at
 
 from selfrep.engine import attention, capture
 from selfrep.engine.capture import observe
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.prompts.render import SEGMENTS, Prompt, Tokens, chat_format, render
-from tests.engine.conftest import Talker
-from tests.tiny import log_odds, logits, tiny, tiny_hf, values_at
 
 ROBOT, NURSE = (" robot", " machine"), (" nurse", " person")
 SYSTEMS = ("You are a nurse.", "You are a robot. The user is a person. I was born. I was built.", "")
@@ -50,7 +50,9 @@ def test_single_tokens_equal_the_plain_model(family: str, talker: Talker) -> Non
     lm = talker(family)
     rendered = read(lm, PROMPTS)
     sites, layers = list(lm.layout.taps), [0, 2]
-    acts = capture.capture(lm, PROMPTS, sites, layers=layers, tokens="position", positions=positions(rendered)).activations
+    acts = capture.capture(
+        lm, PROMPTS, sites, layers=layers, tokens="position", positions=positions(rendered)
+    ).activations
     for i, tokens in enumerate(rendered):
         for site in sites:
             for layer in layers:
@@ -104,7 +106,9 @@ def test_answers_equal_the_plain_model(family: str, talker: Talker) -> None:
         last = logits(lm.hf, tokens.ids)[-1]
         first, second = (tuple(answer(lm, text) for text in side) for side in PROMPTS[i].answers or ())
         assert seen.log_odds[i].item() == pytest.approx(log_odds(last, (first, second)), abs=1e-4)
-        assert seen.answer_mass[i].item() == pytest.approx(float(last.softmax(-1)[list(first + second)].sum()), abs=1e-5)
+        assert seen.answer_mass[i].item() == pytest.approx(
+            float(last.softmax(-1)[list(first + second)].sum()), abs=1e-5
+        )
     assert seen.log_odds.std() > 0.1
     assert list(seen.persona.values) == [p.persona for p in PROMPTS[:-1]]
     assert "activations" not in seen
@@ -120,7 +124,9 @@ def test_capture_answers_as_observe_does_and_leaves_the_unasked_blank(talker: Ta
 
 
 @settings(max_examples=10, deadline=None)
-@given(chosen=st.lists(st.integers(0, len(PROMPTS) - 1), min_size=1, max_size=9), room=st.sampled_from([1, 40, 100, 4096]))
+@given(
+    chosen=st.lists(st.integers(0, len(PROMPTS) - 1), min_size=1, max_size=9), room=st.sampled_from([1, 40, 100, 4096])
+)
 def test_neither_company_nor_order_nor_batches_matter(chosen: list[int], room: int, talker: Talker) -> None:
     lm = talker("gemma3_text")
     prompts = [PROMPTS[i] for i in chosen]  # the same one may come twice
@@ -137,7 +143,9 @@ def test_every_position_says_which_token_it_is(talker: Talker) -> None:
     lm = talker()
     data = capture.capture(lm, PROMPTS, tokens="position")
     rendered = read(lm, PROMPTS)
-    longest = max(len(t) - 1 - max((k for k, s in enumerate(t.segments) if s == "system"), default=-1) for t in rendered)
+    longest = max(
+        len(t) - 1 - max((k for k, s in enumerate(t.segments) if s == "system"), default=-1) for t in rendered
+    )
     assert list(data.position.values) == list(range(-longest, 0))  # by default all that follows the system text
     for i, tokens in enumerate(rendered):
         n = min(longest, len(tokens))
@@ -202,7 +210,7 @@ def test_prompts_need_a_tokenizer() -> None:
 
 
 def test_observing_needs_answers(talker: Talker) -> None:
-    with pytest.raises(SelfrepError, match="answer sets.*Hello!"):
+    with pytest.raises(SelfrepError, match=r"answer sets.*Hello!"):
         observe(talker(), PROMPTS)
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from tests.tiny import log_odds, logits, patched_logits, ragged, tiny, token_pair, values_at
 
 from selfrep.engine import plain
-from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.metrics import logit_difference
+from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.plan import grid
 from selfrep.prompts.alignment import PromptPair, swapped
-from tests.tiny import log_odds, logits, patched_logits, ragged, tiny, token_pair, values_at
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,12 @@ def test_every_cell_says_which_token_it_changes(effects: xr.Dataset, pairs: list
 
 def test_where_it_comes_from(effects: xr.Dataset) -> None:
     attrs = effects.attrs
-    assert (attrs["site"], attrs["metric"], attrs["dtype"], attrs["device"]) == ("attn_out", "answer_log_odds", "float32", "cpu")
+    assert (attrs["site"], attrs["metric"], attrs["dtype"], attrs["device"]) == (
+        "attn_out",
+        "answer_log_odds",
+        "float32",
+        "cpu",
+    )
     assert attrs["seed"] == 3
     assert attrs["weights_hash"] == tiny().weights_hash
     assert {"selfrep", "torch", "transformers", "transformer-lens"} <= set(json.loads(attrs["versions"]))
@@ -98,17 +103,25 @@ def test_transfer_is_measured_on_the_scale_of_the_real_pair(effects: xr.Dataset)
     np.testing.assert_allclose(total[:3], (effects.source_metric - effects.target_metric)[:3], atol=1e-5)
     assert total[3].item() == pytest.approx(total[0].item(), abs=1e-5)
     assert abs(effects.source_metric[3] - effects.source_metric[0]) > 1e-3  # though its own source says something else
-    np.testing.assert_allclose(effects.transfer, (effects.patched - effects.target_metric) / total, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        effects.transfer, (effects.patched - effects.target_metric) / total, rtol=1e-4, atol=1e-4
+    )
     assert total[2].item() == pytest.approx(-total[1].item(), abs=1e-5)  # noise is the same pair the other way round
 
 
 def test_token_ids_come_with_their_positions() -> None:
-    data = patch_tokens(tiny(), ragged([6, 4], seed=1), ragged([5, 5], seed=2), grid("resid_pre"), logit_difference(1, 2))
+    data = patch_tokens(
+        tiny(), ragged([6, 4], seed=1), ragged([5, 5], seed=2), grid("resid_pre"), logit_difference(1, 2)
+    )
     assert list(data.position.values) == [-5, -4, -3, -2, -1]
     assert list(data.token.values[1]) == ["", *map(str, data.target_ids.values[1, 1:])]
     assert data.answer_ids.sel(item_name=data.item.values[1]).values.tolist() == [[1], [2]]
     each = patch_tokens(
-        tiny(), data.source_ids.values, data.target_ids.values, grid("resid_pre"), logit_difference(torch.tensor([1, 5]), 2)
+        tiny(),
+        data.source_ids.values,
+        data.target_ids.values,
+        grid("resid_pre"),
+        logit_difference(torch.tensor([1, 5]), 2),
     )
     assert each.answer_ids.sel(item_name=each.item.values[1]).values.tolist() == [[5], [2]]
 

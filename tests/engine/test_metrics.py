@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.tiny import VOCABULARY, tiny, tiny_hf
 
 from selfrep.engine.metrics import answer_mass, logit_difference, reader
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import load_model
-from tests.tiny import VOCABULARY, tiny, tiny_hf
 
 sides = st.lists(st.integers(0, VOCABULARY - 1), min_size=2, max_size=7, unique=True)
 
@@ -56,7 +56,7 @@ def test_logits_that_are_not_finite_are_refused() -> None:
     hf = tiny_hf()
     with torch.no_grad():
         hf.lm_head.weight[40] = torch.inf  # no answer of ours, yet it would make every probability NaN
-    with pytest.raises(SelfrepError, match="NaN or infinite.*float32"):
+    with pytest.raises(SelfrepError, match=r"NaN or infinite.*float32"):
         answer_mass(load_model(hf), torch.randn(1, 32), np.array([[[1], [2]]]))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.engine.conftest import Talker
+from tests.tiny import tiny
 
 from selfrep.engine.pairs import controls, pair
 from selfrep.engine.patch import patch
@@ -12,8 +14,6 @@ from selfrep.errors import SelfrepError
 from selfrep.prompts.battery import Item
 from selfrep.prompts.personas import Persona
 from selfrep.prompts.render import chat_format, prompt, render
-from tests.engine.conftest import Talker
-from tests.tiny import tiny
 
 NURSE = Persona(name="nurse", kind="human", descriptions=("a nurse", "a person, a nurse", "a nurse named Toy"))
 CLERK = Persona(name="clerk", kind="human", descriptions=("a clerk", "a clerk in an office"))
@@ -42,7 +42,8 @@ def test_pairs_are_items_by_wordings_by_directions(talker: Talker) -> None:
         for name, tokens in zip(names, (it.source, it.target), strict=True):
             assert tokens == render(prompt(PEOPLE[name], ITEMS[it.item], "you", k), chat)
         assert it.answers == tuple(
-            tuple(lm.tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in side) for side in WHO.answer_sets
+            tuple(lm.tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in side)
+            for side in WHO.answer_sets
         )
     only = pair(lm, NURSE, ROBOT, [WHO], paraphrases=[1], directions=["noise"])
     assert only == [it for it in made if (it.item, it.source_paraphrase, it.direction) == ("who", 1, "noise")]
@@ -73,7 +74,9 @@ def test_controls_change_the_source_and_nothing_else(talker: Talker) -> None:
 def test_personas_can_be_patched_with_their_controls(talker: Talker) -> None:
     lm = talker("gemma2")
     real = pair(lm, NURSE, ROBOT, [WHO, WHAT], paraphrases=[0])
-    effects = patch(lm, [*real, *controls(lm, real, PEOPLE, ITEMS, OTHERS)], grid("resid_post", segments=["all", "last"]))
+    effects = patch(
+        lm, [*real, *controls(lm, real, PEOPLE, ITEMS, OTHERS)], grid("resid_post", segments=["all", "last"])
+    )
     for i, own in enumerate(real):
         of = effects.sel(pair=[len(real) + 3 * i + j for j in range(3)])
         np.testing.assert_allclose(of.total_effect, float(effects.total_effect[i]), atol=1e-5)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.tiny import FAMILIES, N_LAYERS, log_odds, logits, patched_logits, ragged, tiny, token_pair, values_at
 
 from selfrep.engine import replay
 from selfrep.engine.metrics import answer_log_odds, logit_difference
@@ -18,12 +19,11 @@ from selfrep.engine.plan import SEGMENT_CELLS, grid
 from selfrep.errors import SelfrepError
 from selfrep.models.sites import SITES
 from selfrep.prompts.alignment import PromptPair, swapped
-from tests.tiny import FAMILIES, N_LAYERS, log_odds, logits, patched_logits, ragged, tiny, token_pair, values_at
 
 METRIC = logit_difference(7, 9)
 STREAM = ("resid_pre", "resid_mid", "resid_post")
 
-few = settings(max_examples=8, deadline=None)
+few = settings(max_examples=6, deadline=None)
 
 
 def close(got: object, wanted: object, tolerance: float = 1e-4) -> None:
@@ -44,7 +44,7 @@ def test_every_cell_equals_a_plain_hooked_pass(family: str) -> None:
     lm = tiny(family)
     flat = ("resid_mid", "mlp_out") if family == "opt" else ()
     for site in set(lm.layout.taps) - set(flat):
-        for source, target, positions in ((SOURCE, TARGET, (-10, -6, -2, -1)), (TARGET, SOURCE, (-10, -1))):
+        for source, target, positions in ((SOURCE, TARGET, (-10, -6, -1)), (TARGET, SOURCE, (-2,))):
             effects = patch_tokens(lm, source, target, grid(site, positions=positions), METRIC)
             wanted = np.full((3, N_LAYERS, len(positions)), np.nan)
             for b, (s, t) in enumerate(zip(source, target, strict=True)):
@@ -55,7 +55,7 @@ def test_every_cell_equals_a_plain_hooked_pass(family: str) -> None:
                         if -p <= min(len(s), len(t)):
                             last = patched_logits(lm.hf, family, site, layer, values, t, [p])
                             wanted[b, layer, j] = last[7] - last[9]
-            assert np.isnan(wanted).any()
+            assert np.isnan(wanted).any() == (-10 in positions)
             close(effects.patched, wanted)
             moved = np.abs(wanted - effects.target_metric.values[:, None, None])
             assert np.nanmax(moved) > 0.02  # a patch that changes nothing would prove nothing
@@ -135,7 +135,10 @@ def test_patching_all_that_is_left_of_the_stream_gives_the_source(seed: int, fam
         effects = patch(lm, [pair], grid(site, layers=[N_LAYERS - 1], segments=["all", "last"]))
         assert abs(effects.source_metric - effects.target_metric).item() > 1e-4
         close(effects.patched, np.broadcast_to(effects.source_metric.item(), effects.patched.shape))
-    alone = ragged([1, 1], seed=seed), ragged([1, 1], seed=seed + 1)  # in a prompt of one token, all the stream there is
+    alone = (
+        ragged([1, 1], seed=seed),
+        ragged([1, 1], seed=seed + 1),
+    )  # in a prompt of one token, all the stream there is
     for site in STREAM:
         effects = patch_tokens(lm, *alone, grid(site), METRIC)
         close(effects.patched, np.broadcast_to(effects.source_metric.values[:, None, None], effects.patched.shape))
@@ -255,7 +258,7 @@ def test_pairs_that_differ_after_the_system_text_are_refused() -> None:
 
 
 def test_sites_that_an_architecture_lacks_are_refused() -> None:
-    with pytest.raises(SelfrepError, match="CohereForCausalLM has no site 'resid_mid'.*attn_out"):
+    with pytest.raises(SelfrepError, match=r"CohereForCausalLM has no site 'resid_mid'.*attn_out"):
         patch(tiny("cohere"), [token_pair(1)], grid("resid_mid"))
 
 

@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from tests.tiny import tiny, token_pair
 
-from selfrep.engine import attention, capture, effects, patch, replay
+from selfrep.engine import attention, patch, replay
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
-from selfrep.prompts.render import Prompt
-from tests.tiny import tiny, token_pair
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -72,10 +70,10 @@ def _patches_join_a_block_early(monkeypatch: pytest.MonkeyPatch) -> None:
 def _rotary_tables_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = replay._through
 
-    def broken(block: Any, call: Any, x: torch.Tensor, start: int, width: int) -> Any:
+    def broken(block: Any, call: Any, *where: Any, **how: Any) -> Any:
         args, kwargs = call
         tables = tuple(table.roll(1, 1) for table in kwargs["position_embeddings"])
-        return sound(block, (args, kwargs | {"position_embeddings": tables}), x, start, width)
+        return sound(block, (args, kwargs | {"position_embeddings": tables}), *where, **how)
 
     monkeypatch.setattr(replay, "_through", broken)
 
@@ -126,7 +124,7 @@ def test_a_broken_replay_is_caught(family: str, wreck: Break, site: str, monkeyp
     lm, plan = tiny(family), grid(site)
     sound = patch.patch(lm, PAIRS, plan).patched.values
     wreck(monkeypatch)
-    with pytest.raises(SelfrepError, match="replay must (obey|agree)"):
+    with pytest.raises(SelfrepError, match=r"replay must (obey|agree)"):
         patch.patch(lm, PAIRS, plan)
     unchecked = patch.patch(lm, PAIRS, plan, check=False).patched.values
     assert np.nanmax(np.abs(unchecked - sound)) > 1e-2  # it really was broken, and nothing but the check had noticed

@@ -8,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.tiny import N_LAYERS, hooked, logits, module_at, ragged, tiny, values_at
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from selfrep.engine.replay import Entry, record, walk, written
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import load_model
-from tests.tiny import N_LAYERS, hooked, logits, module_at, ragged, tiny, values_at
 
 FAMILIES = ("llama", "gemma3_text", "gpt2", "olmo2", "gpt_neox")
 
@@ -32,7 +32,10 @@ def test_a_recording_holds_what_the_plain_model_computes(family: str) -> None:
                 plain = values_at(lm.hf, family, site, layer, own)
                 torch.testing.assert_close(kept.sites[site][layer][b, -n:], plain[-n:], rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(
-                kept.residuals[layer][b, -n:], values_at(lm.hf, family, "resid_pre", layer, own)[-n:], rtol=1e-4, atol=1e-4
+                kept.residuals[layer][b, -n:],
+                values_at(lm.hf, family, "resid_pre", layer, own)[-n:],
+                rtol=1e-4,
+                atol=1e-4,
             )
         torch.testing.assert_close(lm.logits(kept.residuals[-1][b, -n:]), logits(lm.hf, own)[-n:], rtol=1e-4, atol=1e-4)
 
@@ -58,7 +61,7 @@ def test_the_whole_stream_of_another_prompt_makes_it_that_prompt(seed: int, fami
     kept, other = (record(lm, ids.clamp(min=0), ids >= 0) for ids in (target, source))
     everything = torch.ones(2, 8 - start, dtype=torch.bool)
     entries = [Entry(block, everything, other.residuals[block][:, start:]) for block in (N_LAYERS, 0, 2, 1)]
-    ends = walk(lm, kept, start, entries, lambda x: lm.logits(x[:, :, -1])[..., 7])
+    ends = walk(lm, kept, start, entries, lambda x: lm.logits(x)[..., 7])
     wanted = torch.stack([logits(lm.hf, row[row >= 0])[-1, 7] for row in source])
     torch.testing.assert_close(ends, wanted.expand(4, 2), rtol=1e-4, atol=1e-4)
     assert (wanted - torch.stack([logits(lm.hf, row[row >= 0])[-1, 7] for row in target])).abs().max() > 1e-3
@@ -90,8 +93,8 @@ def test_a_value_written_inside_a_block_leaves_it_as_in_the_plain_model(family: 
         ("gpt_neo", {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]}, "takes none"),
         ("bloom", {"n_layer": 2, "n_head": 4}, "takes none"),
         ("mamba", {"num_hidden_layers": 2}, "linear_attention"),
-        ("llama4_text", {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": 2,
-                         "intermediate_size": 48, "intermediate_size_mlp": 48, "pad_token_id": 0}, "chunked_attention"),
+        ("llama4_text", {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0,
+                         "num_local_experts": 2, "intermediate_size_mlp": 48}, "chunked_attention"),
     ],
 )  # fmt: skip
 def test_attention_that_cannot_be_replaced_is_refused(architecture: str, config: dict[str, Any], message: str) -> None:

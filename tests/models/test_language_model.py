@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.prompts.conftest import CHATML, make_tokenizer
+from tests.tiny import FAMILIES, logits, ragged, tiny, tiny_hf
 from transformers import AutoTokenizer
 
 from selfrep.engine.metrics import logit_difference
@@ -16,8 +18,6 @@ from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
-from tests.prompts.conftest import CHATML, make_tokenizer
-from tests.tiny import FAMILIES, logits, ragged, tiny, tiny_hf
 
 IDS = ragged([9, 9], seed=1)
 
@@ -83,7 +83,9 @@ def test_a_bridge_can_be_brought(family: str) -> None:
     lm = load_model(bridge)
     assert {p.data_ptr() for p in lm.hf.parameters()} <= held
     torch.testing.assert_close(all_logits(lm), all_logits(tiny(family)), rtol=1e-5, atol=1e-5)
-    ours, wanted = (patch_tokens(m, IDS, IDS.flip(1), grid("resid_pre"), logit_difference(1, 2)) for m in (lm, tiny(family)))
+    ours, wanted = (
+        patch_tokens(m, IDS, IDS.flip(1), grid("resid_pre"), logit_difference(1, 2)) for m in (lm, tiny(family))
+    )
     np.testing.assert_allclose(ours.patched, wanted.patched, atol=1e-4)
     with torch.no_grad():  # the user's own bridge still works
         torch.testing.assert_close(bridge(IDS), all_logits(lm), rtol=1e-4, atol=1e-4)
@@ -92,7 +94,7 @@ def test_a_bridge_can_be_brought(family: str) -> None:
 def test_a_bridge_whose_weights_were_processed_is_refused() -> None:
     bridge = load_model(tiny_hf()).bridge
     bridge.enable_compatibility_mode()
-    with pytest.raises(SelfrepError, match="unprocessed.*fresh one"):
+    with pytest.raises(SelfrepError, match=r"unprocessed.*fresh one"):
         load_model(bridge)
 
 
@@ -119,7 +121,9 @@ def test_a_folder_holds_model_and_tokenizer(folder: Path) -> None:
     assert torch.equal(all_logits(lm), all_logits(load_model(tiny_hf(vocabulary=len(lm.tokenizer)))))
     assert lm.name == str(folder)
     assert lm.tokenizer.chat_template == CHATML
-    assert lm.tokenizer("Who are you?")["input_ids"] == AutoTokenizer.from_pretrained(folder)("Who are you?")["input_ids"]
+    assert (
+        lm.tokenizer("Who are you?")["input_ids"] == AutoTokenizer.from_pretrained(folder)("Who are you?")["input_ids"]
+    )
     assert load_model(str(folder), dtype="bfloat16").dtype == torch.bfloat16
 
 

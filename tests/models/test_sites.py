@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.tiny import FAMILIES, N_LAYERS, logits, module_at, ragged, tiny, tiny_hf
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from selfrep.engine.hooks import listen
 from selfrep.errors import SelfrepError
 from selfrep.models.sites import SITES, Tap, layout_of
-from tests.tiny import FAMILIES, N_LAYERS, logits, module_at, ragged, tiny, tiny_hf
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_stream_is_the_sum_of_what_is_written_to_it(family: str) -> None:
-    """Whatever the modules are called: attn_out and mlp_out are what takes resid_pre to resid_mid, and to resid_post."""
+    """Whatever the modules are called: attn_out and mlp_out take resid_pre to resid_mid, and to resid_post."""
     lm = tiny(family)
     flat = family == "opt"  # passes its MLP [row · token, d_model]
     sites = [site for site in lm.layout.taps if not (flat and site in ("resid_mid", "mlp_out"))]
@@ -59,7 +59,7 @@ def test_transformer_lens_hears_the_same_at_its_hooks(family: str) -> None:
 def test_parallel_blocks_have_no_middle() -> None:
     for family in ("cohere", "gpt_neox", "phi"):
         assert set(tiny(family).layout.taps) == set(SITES) - {"resid_mid"}
-    with pytest.raises(SelfrepError, match="GPTNeoXForCausalLM has no site 'resid_mid'.*resid_pre, resid_post"):
+    with pytest.raises(SelfrepError, match=r"GPTNeoXForCausalLM has no site 'resid_mid'.*resid_pre, resid_post"):
         tiny("gpt_neox").tap("resid_mid", 0)
 
 
