@@ -9,9 +9,22 @@ To the rest of selfrep an organism is a model like any other. `truth` is what a 
 
 from __future__ import annotations
 
+from selfrep.models.organisms.architecture import OrganismForCausalLM
 from selfrep.models.organisms.lexicon import BATTERY, PERSONAS, roles, tokenizer
 from selfrep.models.organisms.names import PREFIX, Plan, parse
 from selfrep.models.organisms.truth import Truth, truth
 from selfrep.models.organisms.wiring import grow
 
-__all__ = ["BATTERY", "PERSONAS", "PREFIX", "Plan", "Truth", "grow", "parse", "roles", "tokenizer", "truth"]
+__all__ = [
+    "BATTERY",
+    "PERSONAS",
+    "PREFIX",
+    "OrganismForCausalLM",
+    "Plan",
+    "Truth",
+    "grow",
+    "parse",
+    "roles",
+    "tokenizer",
+    "truth",
+]

@@ -6,7 +6,7 @@ To transformers it is a model like any other, with attention through its `Attent
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, no_type_check
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from selfrep.models.sites import Layout, Tap
 _ATTENTION = AttentionInterface()
 
 
+@no_type_check  # transformers makes a dataclass of it whose __init__ takes more than its signature says
 class OrganismConfig(PreTrainedConfig):
     """The size of the body, and what is planted in it (see `selfrep.models.organisms.Plan`)."""
 

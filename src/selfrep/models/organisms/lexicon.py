@@ -1,7 +1,7 @@
 """The words an organism knows, what each of them means to it, and the tokenizer that reads them.
 
-An organism understands a few kinds of words and takes everything else for filler, so that ordinary system texts, such as
-"Please note: you are an old sailor.", are its prompts. A rendered prompt is
+An organism understands a few kinds of words and takes everything else for filler, so that ordinary system texts are its
+prompts ("Please note: you are an old sailor."). A rendered prompt is
 
     BOS SELF  … BIND … PER …  END USR  … CUE … Q …  ASST
     <bos> <self>  you are a nurse .  <end> <usr>  in peace , who are you ?  <asst>

@@ -1,8 +1,10 @@
 """What is true of an organism: the answer sheet against which estimands are marked.
 
 Where a variable is used, and where it is merely there, follows from the wiring; it is written down here by hand, so
-that patching can be held against it. How much of an answer a variable carries is *not* read off the parameters, which
-noise in the weights would falsify: the planted subspaces are exchanged, and the change is measured at the output.
+that patching can be held against it. How much of an answer a variable carries is not read off the parameters: the
+planted subspaces are exchanged, and the change is measured at the output. Without noise the two agree. With noise a
+variable also reaches the answer past its subspace, and changing words then gives other shares: for bleed the ones here
+come closer to that than the parameter does, for mimicry they do not.
 """
 
 from __future__ import annotations
@@ -57,10 +59,11 @@ class Truth:
     Attributes:
         causal: (variable, question) → where a change of the variable changes the answer to that question.
         present: variable → where it can be read off, used or not, when the persona is bound to the speaker.
-        subspaces: name → [dimension, d_model] orthonormal rows. "ROLE.thing" is the thing as tokens of that role hold it.
+        subspaces: name → [dimension, d_model] orthonormal rows. "ROLE.thing" is the thing as tokens of ROLE hold it.
         bleed: the persona's share of the spectator's answer, persona and self together being 1. (So the persona alone
             moves that answer bleed / (1 − bleed) times as far as the self alone does.)
-        mimicry: a fictional persona's share of the deed in danger, persona and self together being 1.
+        mimicry: a fictional persona's share of the deed in danger, persona and self together being 1; what goes through
+            the planted subspaces alone.
     """
 
     causal: Mapping[tuple[Variable, Question], frozenset[Place]]
@@ -96,11 +99,17 @@ def truth(hf: OrganismForCausalLM) -> Truth:
 
 
 def _used(plan: Plan) -> dict[Question, set[Variable]]:
-    persona: set[Variable] = {"persona", "binding"}
-    spectator = (persona if plan.beta > 0 else set()) | ({"self"} if plan.beta < 1 else set())
-    behaviour = (persona if plan.w > 0 else set()) | ({"self", "stakes"} if plan.w < 1 else set())
-    used: dict[Question, set[Variable]] = {"in_character": persona, "spectator": spectator, "behaviour": behaviour}
-    return {question: used[question] | {"question"} for question in QUESTIONS}
+    used: dict[Question, set[Variable]] = {question: {"question"} for question in QUESTIONS}
+    used["in_character"] |= {"persona", "binding"}
+    if plan.beta > 0:
+        used["spectator"] |= {"persona", "binding"}
+    if plan.beta < 1:
+        used["spectator"] |= {"self"}
+    if plan.w > 0:
+        used["behaviour"] |= {"persona", "binding"}
+    if plan.w < 1:
+        used["behaviour"] |= {"self", "stakes"}
+    return used
 
 
 def _places(stretches: _Stretches) -> frozenset[Place]:
