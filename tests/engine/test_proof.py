@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.tiny import tiny, token_pair
 
-from selfrep.engine import attention, patch, replay
+from selfrep.engine import attention, patch, replay, sweep
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
 
@@ -89,18 +89,18 @@ def _prefixes_are_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _source_and_target_are_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = patch._Sweep.of
+    sound = sweep.Sweep.of
 
     def broken(*args: Any) -> Any:
-        sweep = sound(*args)
-        return replace(sweep, source=sweep.target, target=sweep.source)
+        made = sound(*args)
+        return replace(made, source=made.target, target=made.source)
 
-    monkeypatch.setattr(patch._Sweep, "of", broken)
+    monkeypatch.setattr(sweep.Sweep, "of", broken)
 
 
 def _answers_are_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = patch.reader
-    monkeypatch.setattr(patch, "reader", lambda lm, answers: sound(lm, answers[:, ::-1].copy()))
+    sound = sweep.reader
+    monkeypatch.setattr(sweep, "reader", lambda lm, answers: sound(lm, answers[:, ::-1].copy()))
 
 
 BROKEN: list[tuple[str, Break]] = [

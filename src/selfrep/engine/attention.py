@@ -1,11 +1,11 @@
 """Attention that shares one prefix among many continuations of it.
 
 Every patched run of a prompt begins with the same tokens; so does every question put to the same persona. transformers
-lets a program supply the attention function by name and hands it the rotated queries, keys and values of the *new* tokens
-alone. The function here adds the prefix from a `Tape`: one matrix product over all continuations of a prompt at once, with
-no copy of its keys and values, merged with each continuation's own causal attention by their running maximum and sum (the
-log-sum-exp merge of FlashAttention, Dao et al. 2022). With an empty prefix it is ordinary masked attention, which is how
-prefixes are recorded in the first place.
+lets a program supply the attention function by name and hands it the rotated queries, keys and values of the *new*
+tokens alone. The function here adds the prefix from a `Tape`: one matrix product over all continuations of a prompt
+at once, with no copy of its keys and values, merged with each continuation's own causal attention by their running
+maximum and sum (the log-sum-exp merge of FlashAttention, Dao et al. 2022). With an empty prefix it is ordinary masked
+attention, which is how prefixes are recorded in the first place.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Tape:
         prefix_visible: [n, prefix_token], False at left padding; None when all of it is seen.
         own_visible: [n, token], False at left padding of the pass's own tokens; None when all are seen.
         keep: whether to record this pass's own keys and values.
+        stop: whether to end the pass right after that, by raising `Recorded`.
         recorded: what was recorded, per layer.
 
     Rows of the pass are continuations × prompts, prompts fastest: row `c * n + b` continues prompt `b`.
@@ -42,7 +43,12 @@ class Tape:
     prefix_visible: Tensor | None = None
     own_visible: Tensor | None = None
     keep: bool = False
+    stop: bool = False
     recorded: dict[int, KeysValues] = field(default_factory=dict)
+
+
+class Recorded(Exception):
+    """Raised by `shared_prefix_attention` once it has recorded, when the tape says stop."""
 
 
 _tape: ContextVar[Tape] = ContextVar("selfrep_tape")
@@ -87,6 +93,8 @@ def shared_prefix_attention(
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     if tape.keep:
         tape.recorded[layer] = (key, value)
+    if tape.stop:
+        raise Recorded
     groups = query.shape[1] // key.shape[1]
     query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     tokens = query.shape[2]
@@ -113,10 +121,8 @@ def shared_prefix_attention(
         n = len(keys)
         shape = {"b": n, "g": groups, "t": tokens}
         shared = rearrange(q, "(c b) h (g t) d -> b h (c g t) d", **shape) @ keys.mT
-        mask = _prefix_mask(keys.shape[2], tokens, tape.prefix_visible, sliding_window, query.device)
-        if mask is not None:
-            mask = mask.repeat(1, 1, shared.shape[2] // tokens, 1)
-        shared = scored(shared, mask)
+        seen = _prefix_mask(keys.shape[2], tokens, tape.prefix_visible, sliding_window, query.device)
+        shared = scored(shared, None if seen is None else seen.repeat(1, 1, shared.shape[2] // tokens, 1))
         top = torch.maximum(top, rearrange(shared.amax(-1, keepdim=True), "b h (c g t) 1 -> (c b) h (g t) 1", **shape))
         shared.sub_(rearrange(top, "(c b) h (g t) 1 -> b h (c g t) 1", **shape)).exp_()
     own.sub_(top).exp_()
@@ -132,7 +138,7 @@ def shared_prefix_attention(
 
 
 def _own_mask(tokens: int, visible: Tensor | None, window: int | None, device: torch.device) -> Tensor:
-    """[prompt or 1, 1, token, token]: causal, within the window, no padding; a token always sees itself, so no row is empty."""
+    """[prompt or 1, 1, token, token]: causal, in the window, no padding; a token sees itself, so no row is empty."""
     distance = torch.arange(tokens, device=device)[:, None] - torch.arange(tokens, device=device)
     mask = (distance >= 0) if window is None else (distance >= 0) & (distance < window)
     if visible is None:
@@ -140,7 +146,9 @@ def _own_mask(tokens: int, visible: Tensor | None, window: int | None, device: t
     return (mask & visible[:, None, None, :]) | (distance == 0)
 
 
-def _prefix_mask(prefix: int, tokens: int, visible: Tensor | None, window: int | None, device: torch.device) -> Tensor | None:
+def _prefix_mask(
+    prefix: int, tokens: int, visible: Tensor | None, window: int | None, device: torch.device
+) -> Tensor | None:
     """[prompt or 1, 1, token, prefix_token], or None when every query sees the whole prefix."""
     mask = None if visible is None else visible[:, None, None, :].expand(-1, 1, tokens, -1)
     if window is not None and prefix + tokens > window:

@@ -1,8 +1,8 @@
 """From prompts to activations with named axes, and to what the model would answer.
 
-Prompts that share a system text share its keys and values: the prefix is run once, and the questions put to it follow as
-continuations. Prefixes are padded on the left and continuations on the right, so that a token and what it sees lie at
-their true distance, and each row counts positions from its own first token.
+Prompts that share a system text share its keys and values: the prefix is run once, and the questions put to it follow
+as continuations. Prefixes are padded on the left and continuations on the right, so that a token and what it sees lie
+at their true distance, and each row counts positions from its own first token.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -52,15 +53,17 @@ def capture(
         prompts: what to say; `selfrep.make_prompts` makes them from personas and items.
         sites: residual-stream sites (resid_pre, resid_mid, resid_post, attn_out, mlp_out).
         layers: 0-indexed blocks; all when None.
-        tokens: "segment" keeps the mean over each segment (system, template, question, prefill), "position" single tokens.
+        tokens: "segment" keeps the mean over each segment (system, template, question, prefill), "position" single
+        tokens.
         positions: for single tokens, which, counted from the end; by default all those after the system text.
         storage: the type that activations are kept in.
         budget_gb: the most memory the result may take.
 
     Returns:
-        Dataset with `activations` (prompt, site, layer, segment | position, d_model), NaN where a prompt has no such token;
-        on `prompt` the coordinates persona, kind, side, voice, paraphrase, item; and, where prompts carry answers,
-        `log_odds` (nats, first answer set against the second) and `answer_mass` (probability of any answer), both (prompt).
+        Dataset with `activations` (prompt, site, layer, segment | position, d_model), NaN where a prompt has no such
+        token; on `prompt` the coordinates persona, kind, side, voice, paraphrase, item; and, where prompts carry
+        answers, `log_odds` (nats, first answer set against the second) and `answer_mass` (probability of any answer),
+        both (prompt).
 
     Raises:
         SelfrepError: unknown site, layers out of range, a result larger than the budget, NaN logits, unfit answers.
@@ -75,15 +78,20 @@ def capture(
         columns: list[int] | list[str] = list(SEGMENTS)
     else:
         longest = max(len(r) for r in work.rendered)
-        columns = list(range(-max(len(r) - work.cut[i] for i, r in enumerate(work.rendered)), 0) if positions is None else positions)
+        suffix = max(len(r) - cut for r, cut in zip(work.rendered, work.cut, strict=True))
+        columns = list(range(-suffix, 0) if positions is None else positions)
         if bad := [p for p in columns if not -longest <= p < 0]:
-            raise SelfrepError(f"A position counts from the end of the prompt, −1 being the last token; the longest prompt has {longest} tokens; got {bad}.")
+            raise SelfrepError(
+                f"A position counts from the end of the prompt, −1 being the last token; the longest prompt has "
+                f"{longest} tokens; got {bad}."
+            )
     shape = (len(prompts), len(sites), len(layers), len(columns), lm.d_model)
     gigabytes = np.prod(shape, dtype=float) * np.dtype(storage).itemsize / 1e9
     if gigabytes > budget_gb:
         raise SelfrepError(
-            f"The activations would take {gigabytes:.1f} GB, over the budget of {budget_gb:g} GB: prompts × sites × layers × "
-            f"{tokens}s × d_model = {' × '.join(map(str, shape))}. Keep fewer of them, use storage='float16', or raise budget_gb."
+            f"The activations would take {gigabytes:.1f} GB, over the budget of {budget_gb:g} GB: prompts × sites "
+            f"× layers × {tokens}s × d_model = {' × '.join(map(str, shape))}. Keep fewer, use storage='float16', "
+            "or raise budget_gb."
         )
     out = np.full(shape, np.nan, dtype=storage)
 
@@ -102,7 +110,10 @@ def capture(
     if tokens == "position":
         at = [[(p + len(r)) if -p <= len(r) else None for p in columns if isinstance(p, int)] for r in work.rendered]
         for name, field in (("token", "texts"), ("segment_of", "segments")):
-            cells = [["" if t is None else getattr(r, field)[t] for t in row] for r, row in zip(work.rendered, at, strict=True)]
+            cells = [
+                ["" if t is None else getattr(r, field)[t] for t in row]
+                for r, row in zip(work.rendered, at, strict=True)
+            ]
             coords[name] = (("prompt", "position"), np.array(cells, dtype=str))
     data = xr.DataArray(out, dims=("prompt", "site", "layer", tokens, "d_model"), name="activations")
     return read.assign(activations=data).assign_coords(coords)
@@ -143,13 +154,15 @@ class _Work:
             raise SelfrepError("Prompts are text: pass the model's tokenizer to load_model(model, tokenizer=...).")
         chat = chat_format(lm.tokenizer, lm.chat_template)
         rendered = [render(prompt, chat) for prompt in prompts]
-        ids = {key: answer_sides(chat, *key) for key in {(p.prefill, p.answers) for p in prompts} if key[1] is not None}
+        asked = {(p.prefill, p.answers) for p in prompts}
+        ids = {(prefill, sets): answer_sides(chat, prefill, sets) for prefill, sets in asked if sets is not None}
         widest = max((len(side) for sides in ids.values() for side in sides), default=1)
         answers = np.full((len(prompts), 2, widest), -1)
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         cut = []
         for i, (prompt, tokens) in enumerate(zip(prompts, rendered, strict=True)):
-            for side, known in enumerate(ids.get((prompt.prefill, prompt.answers), ())):
+            known_sides = () if prompt.answers is None else ids[prompt.prefill, prompt.answers]
+            for side, known in enumerate(known_sides):
                 answers[i, side, : len(known)] = known
             after = max((t + 1 for t, segment in enumerate(tokens.segments) if segment == "system"), default=0)
             cut.append(min(after, len(tokens) - 1))
@@ -185,7 +198,9 @@ def _run(
         prefix = _prefixes(lm, [work.rendered[g[0]].ids[: work.cut[g[0]]] for g in batch], sites if keep else [])
         most = max(map(len, batch))
         rows = [g[min(c, len(g) - 1)] for c in range(most) for g in batch]  # short groups repeat their last prompt
-        final, kept = _continue(lm, prefix, [work.rendered[i].ids[work.cut[i] :] for i in rows], sites if keep else [], layers)
+        final, kept = _continue(
+            lm, prefix, [work.rendered[i].ids[work.cut[i] :] for i in rows], sites if keep else [], layers
+        )
         fresh = [r for r, i in enumerate(rows) if i not in rows[:r]]
         index = [rows[r] for r in fresh]
         chosen = work.answers[index]
@@ -203,8 +218,8 @@ def _run(
         done += len(fresh)
         if progress is not None:
             progress(done, n)
-    asked = _labelled(work.prompts, log_odds, mass).assign_attrs(model=lm.name)
-    return asked.drop_vars(list(asked.data_vars)) if np.isnan(mass).all() else asked
+    answered = _labelled(work.prompts, log_odds, mass).assign_attrs(model=lm.name)
+    return answered.drop_vars(list(answered.data_vars)) if np.isnan(mass).all() else answered
 
 
 def _labelled(prompts: Sequence[Prompt], log_odds: np.ndarray, mass: np.ndarray) -> xr.Dataset:
@@ -219,8 +234,8 @@ def _prove(lm: LanguageModel, rendered: list[Tokens], final: Tensor) -> None:
     off, scale = float((slow - fast).abs().max()), max(1.0, float(slow.abs().max()))
     if not off <= plain.TOLERANCE[lm.dtype] * scale:
         raise SelfrepError(
-            f"Prompts that share a prefix must end as they do in a plain forward pass. On {lm.name} the logits of a prompt are "
-            f"off by up to {off:.3g}, where they reach {scale:.3g}."
+            f"Prompts that share a prefix must end as they do in a plain forward pass. On {lm.name} the logits of a "
+            f"prompt are off by up to {off:.3g}, where they reach {scale:.3g}."
         )
 
 
@@ -236,13 +251,21 @@ def _prefixes(lm: LanguageModel, ids: list[tuple[int, ...]], sites: list[str]) -
 def _continue(
     lm: LanguageModel, prefix: Recording | None, ids: list[tuple[int, ...]], sites: list[str], layers: list[int]
 ) -> tuple[Tensor, Tensor]:
-    """Run continuations [row] of the prefixes: the last residual stream [row, d_model], and [site, layer, row, token, d_model]."""
+    """Run continuations [row] of the prefixes.
+
+    Returns:
+        The last token's residual stream [row, d_model], and the sites [site, layer, row, token, d_model].
+    """
     width = max(map(len, ids))
     padded = torch.tensor([list(row) + [0] * (width - len(row)) for row in ids], device=lm.device)
     offset, tape = torch.zeros(len(ids), dtype=torch.long, device=lm.device), Tape()
     if prefix is not None:
         tape = Tape(prefix=prefix.keys_values, prefix_visible=prefix.visible)
-        lengths = torch.full((prefix.rows,), prefix.width, device=lm.device) if prefix.visible is None else prefix.visible.sum(1)
+        lengths = (
+            torch.full((prefix.rows,), prefix.width, device=lm.device)
+            if prefix.visible is None
+            else prefix.visible.sum(1)
+        )
         offset = lengths.repeat(len(ids) // prefix.rows)
     heard: dict[tuple[str, int], Tensor] = {}
     final: list[Tensor] = []
@@ -250,14 +273,18 @@ def _continue(
         for site in sites:
             for layer in layers:
                 module, tap = lm.tap(site, layer)
-                stack.callback(listen(module, tap.end, lambda x, key=(site, layer): heard.update({key: x})))
+                stack.callback(listen(module, tap.end, partial(heard.__setitem__, (site, layer))))
         stack.callback(listen(lm.blocks[-1], "out", final.append))
         stack.enter_context(lm.attention(shared_prefix_attention))
         stack.enter_context(playing(tape))
         positions = offset[:, None] + torch.arange(width, device=lm.device)
         lm.hf.base_model(input_ids=padded, position_ids=positions, use_cache=False)
     last = torch.tensor([len(row) - 1 for row in ids], device=lm.device)
-    stacked = torch.stack([torch.stack([heard[site, layer] for layer in layers]) for site in sites]) if sites else final[0][:0]
+    stacked = (
+        torch.stack([torch.stack([heard[site, layer] for layer in layers]) for site in sites])
+        if sites
+        else final[0][:0]
+    )
     return final[0][torch.arange(len(ids), device=lm.device), last], stacked
 
 

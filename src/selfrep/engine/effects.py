@@ -34,12 +34,13 @@ def effects_dataset(
 
     Args:
         plan: bound.
-        patched: [pair, layer, position | segment] the metric of each patched run; NaN where a pair has no such position.
+        patched: [pair, layer, position | segment] the metric of each patched run; NaN where a pair has no such
+            position.
 
     Returns:
-        Dataset over (pair, layer, position | segment). `transfer` = (patched − target) / (source − target): 0, the patch did
-        nothing; 1, it restored the source's behaviour (TransformerLens's direction). For control pairs the denominator, kept
-        in `total_effect`, is that of the real pair.
+        Dataset over (pair, layer, position | segment). `transfer` = (patched − target) / (source − target): 0, the
+        patch did nothing; 1, it restored the source's behaviour (TransformerLens's direction). For control pairs the
+        denominator, kept in `total_effect`, is that of the real pair.
     """
     cell = ("pair", "layer", plan.by)
     moved = patched - baselines.target[:, None, None]
@@ -51,19 +52,20 @@ def effects_dataset(
         "item_name": list(batch.items),
         "side": ["first", "second"],
         "item": ("pair", np.array(batch.items)[batch.item_index]),
-        **{n.removesuffix("_name"): ("pair", np.array([getattr(p, n) for p in batch.pairs])) for n in names if batch.pairs},
+        **{
+            n.removesuffix("_name"): ("pair", np.array([getattr(p, n) for p in batch.pairs]))
+            for n in names
+            if batch.pairs
+        },
     }
     if plan.by == "position":
         width = batch.tokens.shape[1]
-        columns = [width + int(w) for w in plan.where or ()]
-        reach = [c if c >= 0 else None for c in columns]
+        columns = np.array([width + int(w) for w in plan.where or ()])
+        texts = {}
         for name, table in (("token", batch.tokens), ("segment_of", batch.segments)):
-            blank = np.full((len(table), len(columns)), "", dtype=table.dtype)
-            for j, c in enumerate(reach):
-                if c is not None:
-                    blank[:, j] = table[:, c]
-            coords[name] = (("pair", "position"), blank)
-        present = [set(column) - {""} for column in np.asarray(coords["segment_of"][1]).T]  # type: ignore[index]
+            texts[name] = np.where(columns >= 0, table[:, columns.clip(min=0)], "")
+            coords[name] = (("pair", "position"), texts[name])
+        present = [set(column) - {""} for column in texts["segment_of"].T]
         coords["segment"] = ("position", np.array([next(iter(s)) if len(s) == 1 else "mixed" for s in present]))
     return xr.Dataset(
         {
@@ -78,7 +80,7 @@ def effects_dataset(
             "target_ids": (("pair", "target_token"), batch.target_ids),
             "answer_ids": (("item_name", "side", "k"), batch.answer_ids),
         },
-        coords=coords,  # type: ignore[arg-type]
+        coords=coords,
         attrs=dict(attrs),
     )
 

@@ -29,8 +29,8 @@ def replace(module: nn.Module, end: str, change: Callable[[Tensor], Tensor]) -> 
     def checked(x: Tensor) -> Tensor:
         if x.ndim != 3:
             raise SelfrepError(
-                f"A site passes [row, token, d_model]; the {end}put of this {type(module).__name__} is {list(x.shape)}. Use "
-                "another site of this model, such as resid_pre or attn_out."
+                f"A site passes [row, token, d_model]; the {end}put of this {type(module).__name__} is "
+                f"{list(x.shape)}. Use another site of this model, such as resid_pre or attn_out."
             )
         return change(x)
 

@@ -35,7 +35,9 @@ class Metric:
 
 def _answers_of_the_items(batch: AlignedBatch) -> np.ndarray:
     if not batch.items:
-        raise SelfrepError("answer_log_odds reads the answers of prompts; for token ids give logit_difference(first, second).")
+        raise SelfrepError(
+            "answer_log_odds reads the answers of prompts; for token ids give logit_difference(first, second)."
+        )
     return batch.answer_ids[batch.item_index]
 
 
@@ -54,7 +56,9 @@ def logit_difference(first: int | Tensor, second: int | Tensor) -> Metric:
         n = len(batch.target_ids)
         sides = [np.asarray(side, dtype=np.int64).reshape(-1) for side in (first, second)]
         if any(len(side) not in (1, n) for side in sides):
-            raise SelfrepError(f"logit_difference takes one token, or one for each of the {n} pairs; got {[len(s) for s in sides]}.")
+            raise SelfrepError(
+                f"logit_difference takes one token, or one for each of the {n} pairs; got {[len(s) for s in sides]}."
+            )
         return np.stack([np.broadcast_to(side, n) for side in sides], axis=1)[:, :, None]
 
     return Metric("logit_difference", answers)
@@ -83,7 +87,7 @@ def reader(lm: LanguageModel, answers: np.ndarray) -> Callable[[Tensor], Tensor]
 
 
 def answer_mass(lm: LanguageModel, residual: Tensor, answers: np.ndarray) -> Tensor:
-    """The probability that the next token is any of the answers: [pair, d_model] and [pair, side, k] → [pair], 0 … 1.
+    """The probability that the next token is any of the answers: [pair, d_model], [pair, side, k] → [pair], 0 … 1.
 
     Raises:
         SelfrepError: the model's logits are not finite.
@@ -91,8 +95,8 @@ def answer_mass(lm: LanguageModel, residual: Tensor, answers: np.ndarray) -> Ten
     logits = lm.logits(residual)
     if not bool(torch.isfinite(logits).all()):
         raise SelfrepError(
-            f"A model's logits are finite numbers; {lm.name} gives NaN or infinite ones in {lm.dtype}. Its weights are broken, or "
-            "half precision overflows: try --dtype float32 or bfloat16."
+            f"A model's logits are finite numbers; {lm.name} gives NaN or infinite ones in {lm.dtype}. Its weights are "
+            "broken, or half precision overflows: try --dtype float32 or bfloat16."
         )
     ids = torch.as_tensor(answers, device=lm.device).flatten(1)
     chosen = logits.log_softmax(-1).gather(1, ids.clamp(min=0)).exp()

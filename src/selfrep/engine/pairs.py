@@ -8,8 +8,8 @@ from dataclasses import replace
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import Direction, PromptPair, swapped
-from selfrep.prompts.battery import Item
-from selfrep.prompts.personas import Persona
+from selfrep.prompts.battery import Battery, Item
+from selfrep.prompts.personas import Persona, PersonaSet
 from selfrep.prompts.render import answer_sides, chat_format, prompt, render
 
 
@@ -35,7 +35,9 @@ def pair(
         SelfrepError: no item, a paraphrase that is not there, answers that are not single tokens.
     """
     if lm.tokenizer is None:
-        raise SelfrepError("Prompts are text: pass the model's tokenizer to load_model(model, tokenizer=...), or use patch_tokens.")
+        raise SelfrepError(
+            "Prompts are text: pass the model's tokenizer to load_model(model, tokenizer=...), or use patch_tokens."
+        )
     chat = chat_format(lm.tokenizer, lm.chat_template)
     if paraphrases is None:
         paraphrases = range(min(source.n_paraphrases, target.n_paraphrases))
@@ -63,18 +65,18 @@ def pair(
 def controls(
     lm: LanguageModel,
     pairs: Sequence[PromptPair],
-    personas: Mapping[str, Persona],
-    items: Mapping[str, Item],
+    personas: PersonaSet,
+    items: Battery,
     others: Mapping[str, str],
     kinds: Sequence[str] = ("paraphrase", "persona", "random"),
 ) -> list[PromptPair]:
     """For each real pair, sources that should do nothing, to be measured on the real pair's scale.
 
-    "paraphrase": another wording of the target's own persona. "persona": another persona of the target's side. "random": the
-    target's own activation, moved in a random direction as far as the real source would move it.
+    "paraphrase": another wording of the target's own persona. "persona": another persona of the target's side.
+    "random": the target's own activation, moved in a random direction as far as the real source would move it.
 
     Args:
-        personas, items: by name.
+        personas, items: where the names in the pairs are found.
         others: for each persona's name, that of another of its side.
 
     Raises:

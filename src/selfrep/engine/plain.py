@@ -5,8 +5,8 @@ It shares nothing with the replay but the table of modules, which makes it the j
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from selfrep.engine.hooks import listen, replace
 from selfrep.models.language_model import LanguageModel
-
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
 """How far fast numbers may be from plain ones, relative to max(1, |plain|)."""
@@ -28,7 +27,7 @@ def logits(lm: LanguageModel, ids: np.ndarray) -> Tensor:
 
 
 def metric_of(lm: LanguageModel, ids: np.ndarray, answers: np.ndarray) -> float:
-    """Log odds of answer set 0 against 1 at the last token; ids [token] and answers [side, k] may hold −1 as padding."""
+    """Log odds of answer set 0 against 1 at the last token; ids [token], answers [side, k], −1 is padding."""
     last = logits(lm, ids)
     first, second = (last[torch.as_tensor(side[side >= 0], device=lm.device)].logsumexp(0) for side in answers)
     return float(first - second)
@@ -51,8 +50,8 @@ def activation(lm: LanguageModel, ids: np.ndarray, site: str, layer: int) -> Ten
 def patched(lm: LanguageModel, site: str, layer: int, positions: list[int], values: Tensor) -> Iterator[None]:
     """Within, every pass of one row writes `values` [position, d_model] at those positions (counted from the end).
 
-    What enters a norm also goes past it: `resid_mid` is written in place, as TransformerLens does, so that the whole stream
-    is changed and not only what the MLP reads.
+    What enters a norm also goes past it: `resid_mid` is written in place, as TransformerLens does, so that the whole
+    stream is changed and not only what the MLP reads.
     """
 
     def change(x: Tensor) -> Tensor:
@@ -69,7 +68,13 @@ def patched(lm: LanguageModel, site: str, layer: int, positions: list[int], valu
 
 
 def cell(
-    lm: LanguageModel, source: np.ndarray, target: np.ndarray, answers: np.ndarray, site: str, layer: int, positions: list[int]
+    lm: LanguageModel,
+    source: np.ndarray,
+    target: np.ndarray,
+    answers: np.ndarray,
+    site: str,
+    layer: int,
+    positions: list[int],
 ) -> float:
     """The metric of the target's run with the source's activations at `positions`, counted from the end.
 

@@ -1,8 +1,8 @@
 """What to patch, as data: a grid of cells, written down before anything runs.
 
-    grid("resid_pre")                                   every layer × every suffix position
-    grid("attn_out", layers=range(10, 20), positions=[-3, -2, -1])
-    grid("resid_pre", by="segment")                     every layer × each stretch of the prompt at once
+grid("resid_pre")                                   every layer × every suffix position
+grid("attn_out", layers=range(10, 20), positions=[-3, -2, -1])
+grid("resid_pre", by="segment")                     every layer × each stretch of the prompt at once
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class PatchPlan:
             where = SEGMENT_CELLS if self.by == "segment" else tuple(range(-suffix, 0))
         if bad := [w for w in where if isinstance(w, int) and not -suffix <= w < 0]:
             raise SelfrepError(
-                f"A position counts from the end of the prompt, −1 being the last token, and lies in the part that source and "
-                f"target share: here −{suffix} … −1. The plan asks for {bad}."
+                f"A position counts from the end of the prompt, −1 being the last token, and lies in the part that "
+                f"source and target share: here −{suffix} … −1. The plan asks for {bad}."
             )
         return replace(self, layers=layers, where=where)
 
