@@ -1,4 +1,5 @@
-"""The `selfrep` command. It computes nothing: it reads what is asked, calls the rooms that do it, and shows what they say.
+"""The `selfrep` command. It computes nothing: it reads what is asked, calls the rooms that do it, and shows what they
+say.
 
 Everything heavy is imported inside the command that needs it, so that `selfrep --help` answers at once.
 """
@@ -116,7 +117,9 @@ def personas(
 
     console = Console(highlight=False)
     for persona in builtin() if file is None else load(file):
-        console.print(f"[bold]{escape(persona.name)}[/]  {escape(persona.label)} · {persona.kind} · {persona.side} side")
+        console.print(
+            f"[bold]{escape(persona.name)}[/]  {escape(persona.label)} · {persona.kind} · {persona.side} side"
+        )
         for text in persona.systems("you"):
             console.print(f"    {escape(text)}")
 
@@ -133,7 +136,9 @@ def battery(
 
     console = Console(highlight=False)
     for item in builtin() if file is None else load(file):
-        console.print(f"[bold]{escape(item.name)}[/]  {escape(item.question)} → {escape(item.prefill)} …  ({item.perspective})")
+        console.print(
+            f"[bold]{escape(item.name)}[/]  {escape(item.question)} → {escape(item.prefill)} …  ({item.perspective})"
+        )
         for side, answers in item.answers.items():
             console.print(f"    {escape(side)}: {escape(', '.join(a.strip() for a in answers))}")
 
@@ -183,7 +188,14 @@ def _warn(message: str) -> None:
 @contextmanager
 def _progress() -> Iterator[OnProgress]:
     """One bar for the whole study, naming the stage, with an estimate of what is left."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("left:"),

@@ -1,7 +1,7 @@
 """Study → run directory: the composition, and nothing else.
 
-A run is a list of stages. Each knows its cost, so that one bar can tell what is left, and whether it is done, so that a run
-that was stopped goes on where it was. The model is loaded by the first stage that needs it.
+A run is a list of stages. Each knows its cost, so that one bar can tell what is left, and whether it is done, so that
+a run that was stopped goes on where it was. The model is loaded by the first stage that needs it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 from selfrep.engine.capture import capture, observe, unobserved
@@ -23,19 +23,19 @@ from selfrep.estimands.separation import separation
 from selfrep.estimands.summary import activations_summary
 from selfrep.estimands.transfer import transfer
 from selfrep.models.language_model import LanguageModel, load_model
-from selfrep.prompts.alignment import PromptPair
+from selfrep.prompts.alignment import align
 from selfrep.prompts.render import Prompt, chat_format, prompts
 from selfrep.results.figures import write_figures
 from selfrep.results.headlines import IN_CHARACTER, SPECTATOR, headlines
 from selfrep.results.report import write_report
 from selfrep.results.store import RunDirectory
-from selfrep.study import Study, Sweep
+from selfrep.study import SeparationPart, Study, Sweep, TransferPart
 
 OnProgress = Callable[[str, float, float], None]
 """Called with (stage, done, total); the unit is about one token through all layers."""
 Tick = Callable[[float], None]
 
-VERSIONED = ("torch", "transformers", "transformer-lens", "xarray", "zarr", "numpy", "plotly")
+VERSIONED = ("selfrep", "torch", "transformers", "transformer-lens", "xarray", "zarr", "numpy", "plotly")
 PROMPTS_AT_ONCE = 256
 PAIRS_AT_ONCE = 8
 
@@ -71,7 +71,7 @@ def run(
     total, before = sum(stage.cost for stage in todo), 0.0
     for stage in todo:
         on_progress(stage.name, before, total)
-        stage.work(lambda share, s=stage, b=before: on_progress(s.name, b + share * s.cost, total))
+        stage.work(partial(_advance, on_progress, stage, before, total))
         before += stage.cost
     if todo:
         spent = float(directory.provenance().get("seconds", 0.0)) + time.monotonic() - started
@@ -105,7 +105,7 @@ class _Job:
         )
         chat = chat_format(lm.tokenizer, lm.chat_template)
         self.directory.provenance(
-            model=lm.name,
+            model="SmolLM2-135M-Instruct (embedded)" if lm.name == "embedded" else lm.name,
             weights_hash=lm.weights_hash,
             architecture=lm.layout.architecture,
             n_layers=lm.n_layers,
@@ -122,24 +122,15 @@ class _Job:
         return lm
 
     def stages(self) -> Iterator[_Stage]:
-        asked = prompts(self.study.people, self.study.items, self.study.voices)
+        study, has = self.study, self.directory.has
+        asked = prompts(study.people, study.items, study.voices)
         yield _Stage("answers to every item", 20.0 * len(asked), lambda: self.full("behaviour"), self.observe(asked))
-        yield _Stage("what each item shows", 1.0, lambda: self.directory.has("items"), self.items)
-        if part := self.study.separation:
-            seen = prompts(self.study.people, [self.study.items[part.item]], ("you", "user"))
-            yield _Stage("activations", 45.0 * len(seen), lambda: self.directory.has("separation"), self.separate(seen))
-        if self.study.transfer:
-            for sweep in self.study.transfer.sweeps:
-                for kind in ("real", "control") if sweep.controls else ("real",):
-                    group = sweep.group if kind == "real" else f"controls/{sweep.group}"
-                    n = len(self.study.transfer.pairs) * len(self.study.transfer.items)
-                    cost = n * len(sweep.directions) * (len(sweep.controls) if kind == "control" else 1)
-                    cells = 100.0 if sweep.by == "segment" else 2600.0
-                    name = f"patching {sweep.site} by {sweep.by}" + (", controls" if kind == "control" else "")
-                    yield _Stage(name, cost * cells, lambda g=group: self.full(g), self.sweep(sweep, group, kind == "control"))
-                yield _Stage(
-                    "transfer", 1.0, lambda s=sweep: self.directory.has(f"transfer/{s.group}"), lambda _, s=sweep: self.transfer(s)
-                )
+        yield _Stage("what each item shows", 1.0, lambda: has("items"), self.items)
+        if study.separation:
+            yield self.separate(study.separation)
+        if study.transfer:
+            for sweep in study.transfer.sweeps:
+                yield from self.carry(study.transfer, sweep)
 
     def full(self, group: str) -> bool:
         """Whether a group that grows is there and complete."""
@@ -147,8 +138,7 @@ class _Job:
 
     def observe(self, asked: list[Prompt]) -> Callable[[Tick], None]:
         def work(tick: Tick) -> None:
-            blank = unobserved(asked)
-            self.directory.prepare("behaviour", blank, along="prompt")
+            self.directory.prepare("behaviour", unobserved(asked), along="prompt")
             left = self.directory.pending("behaviour")
             for at in range(0, len(left), PROMPTS_AT_ONCE):
                 rows = left[at : at + PROMPTS_AT_ONCE]
@@ -165,9 +155,8 @@ class _Job:
         }
         self.directory.write("items", items(self.directory.read("behaviour"), groups, seed=self.study.seed))
 
-    def separate(self, seen: list[Prompt]) -> Callable[[Tick], None]:
-        part = self.study.separation
-        assert part is not None
+    def separate(self, part: SeparationPart) -> _Stage:
+        seen = prompts(self.study.people, [self.study.items[part.item]], ("you", "user"))
 
         def work(tick: Tick) -> None:
             acts = capture(
@@ -181,75 +170,91 @@ class _Job:
             self.directory.write("activations_summary", activations_summary(acts))
             self.directory.write("separation", separation(acts, seed=self.study.seed))
 
-        return work
+        return _Stage("activations", 45.0 * len(seen), lambda: self.directory.has("separation"), work)
 
-    def pairs(self, sweep: Sweep) -> list[PromptPair]:
-        """The real pairs of a sweep, each with both its directions, in the order of the study."""
-        part, people, battery = self.study.transfer, self.study.people, self.study.items
-        assert part is not None
-        return [
-            made
-            for source, target in part.pairs
-            for made in pair(
-                self.lm,
-                people[source],
-                people[target],
-                battery.select(part.items),
-                paraphrases=part.paraphrases,
-                directions=sweep.directions,
-            )
-        ]
+    def carry(self, part: TransferPart, sweep: Sweep) -> Iterator[_Stage]:
+        """A sweep, its controls, and what they say."""
+        group, controlled = sweep.group, f"controls/{sweep.group}"
+        name = f"patching {sweep.site} by {sweep.by}"
+        cells = len(sweep.layers or range(30)) * (3.0 if sweep.by == "segment" else 85.0)
+        cost = cells * len(part.pairs) * len(part.items) * len(part.paraphrases) * len(sweep.directions)
+        yield _Stage(name, cost, lambda: self.full(group), self.patch(part, sweep, group))
+        if sweep.controls:
+            work = self.patch(part, sweep, controlled)
+            yield _Stage(f"{name}, controls", cost * len(sweep.controls), lambda: self.full(controlled), work)
 
-    def sweep(self, sweep: Sweep, group: str, control: bool) -> Callable[[Tick], None]:
+        def estimate(tick: Tick) -> None:
+            read = self.directory.read
+            controls = read(controlled) if sweep.controls else None
+            moved = transfer(read(group), controls, read("behaviour"), seed=self.study.seed)
+            self.directory.write(f"transfer/{group}", moved)
+
+        yield _Stage("what is carried over", 1.0, lambda: self.directory.has(f"transfer/{group}"), estimate)
+
+    def patch(self, part: TransferPart, sweep: Sweep, group: str) -> Callable[[Tick], None]:
         def work(tick: Tick) -> None:
-            pairs = self.pairs(sweep)
-            if control:
-                people, battery = self.study.people, self.study.items
+            people, battery = self.study.people, self.study.items
+            pairs = [
+                made
+                for source, target in part.pairs
+                for made in pair(
+                    self.lm,
+                    people[source],
+                    people[target],
+                    battery.select(part.items),
+                    paraphrases=part.paraphrases,
+                    directions=sweep.directions,
+                )
+            ]
+            if group.startswith("controls/"):
                 pairs = controls(self.lm, pairs, people, battery, self.others(), sweep.controls)
             blank = template(self.lm, pairs, sweep.plan, seed=self.study.seed)
-            blank.attrs["study_hash"] = self.study.hash
-            self.directory.prepare(group, blank)
-            plan = replace(sweep.plan, layers=tuple(blank.layer.values.tolist()), where=tuple(blank[sweep.by].values.tolist()))
+            self.directory.prepare(group, blank.assign_attrs(study_hash=self.study.hash))
+            plan = sweep.plan.bound(self.lm.n_layers, int(align(pairs).suffix.max()))
             left = self.directory.pending(group)
             for at in range(0, len(left), PAIRS_AT_ONCE):
                 rows = left[at : at + PAIRS_AT_ONCE]
+                share = (at / len(left), len(rows) / len(left))
                 effects = patch(
                     self.lm,
                     [pairs[i] for i in rows],
                     plan,
                     batch_size=PAIRS_AT_ONCE,
                     seed=self.study.seed,
-                    progress=lambda done, total, a=at, k=len(rows): tick((a + k * done / total) / len(left)),
+                    progress=partial(_tick_within, tick, *share),
                 )
+                self.directory.annotate(group, proof=effects.attrs["proof"])
                 self.directory.write_rows(group, rows, effects)
 
         return work
 
     def others(self) -> dict[str, str]:
         """For each persona, the next of its own side: the source of the "persona" controls."""
-        out = {}
+        out: dict[str, str] = {}
         for side in ("ai", "human"):
             names = [p.name for p in self.study.people if p.side == side]
             out |= dict(zip(names, names[1:] + names[:1], strict=True))
         return out
 
-    def transfer(self, sweep: Sweep) -> None:
-        read, controlled = self.directory.read, f"controls/{sweep.group}"
-        moved = transfer(
-            read(sweep.group),
-            read(controlled) if sweep.controls else None,
-            read("behaviour"),
-            seed=self.study.seed,
-        )
-        self.directory.write(f"transfer/{sweep.group}", moved)
+
+def _advance(on_progress: OnProgress, stage: _Stage, before: float, total: float, share: float) -> None:
+    on_progress(stage.name, before + share * stage.cost, total)
+
+
+def _tick_within(tick: Tick, begin: float, span: float, done: int, total: int) -> None:
+    tick(begin + span * done / total)
 
 
 def _commit() -> str | None:
-    """The git commit of the source tree that runs, with a mark when it was changed since; None for an installed package."""
+    """The git commit of the source tree that runs, marked when changed since; None for an installed package."""
     here = Path(__file__).parent
     try:
         asked = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True, timeout=10, check=True
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

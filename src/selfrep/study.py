@@ -20,7 +20,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from selfrep.engine.plan import SEGMENT_CELLS, PatchPlan, grid
 from selfrep.errors import SelfrepError
-from selfrep.models.sites import SITES, Site
+from selfrep.models.sites import Site
 from selfrep.prompts import battery, personas, yaml_errors
 from selfrep.prompts.battery import Battery, Item
 from selfrep.prompts.catalogue import Catalogue, completed
@@ -103,7 +103,9 @@ class Sweep(Entry):
     def _is_a_grid(self) -> Sweep:
         if unknown := set(self.segments or ()) - set(SEGMENT_CELLS):
             raise ValueError(f"segments are of {', '.join(SEGMENT_CELLS)}; got {', '.join(sorted(unknown))}")
-        if (self.by == "segment" and self.positions is not None) or (self.by == "position" and self.segments is not None):
+        if (self.by == "segment" and self.positions is not None) or (
+            self.by == "position" and self.segments is not None
+        ):
             raise ValueError("a sweep lists positions (by: position) or segments (by: segment), not the other")
         if () in (self.layers, self.positions, self.segments, self.directions):
             raise ValueError("a list may not be empty; leave it out to mean all")
@@ -111,6 +113,7 @@ class Sweep(Entry):
 
     @property
     def plan(self) -> PatchPlan:
+        """The cells to patch."""
         return grid(self.site, layers=self.layers, positions=self.positions, segments=self.segments, by=self.by)
 
     @property
@@ -146,7 +149,9 @@ class TransferPart(Entry):
     def _one_of_a_kind(cls, sweeps: tuple[Sweep, ...]) -> tuple[Sweep, ...]:
         groups = [sweep.group for sweep in sweeps]
         if repeated := {group for group in groups if groups.count(group) > 1}:
-            raise ValueError(f"each site may be swept once by position and once by segment; twice: {', '.join(sorted(repeated))}")
+            raise ValueError(
+                f"each site may be swept once by position and once by segment; twice: {', '.join(sorted(repeated))}"
+            )
         return sweeps
 
 
@@ -186,7 +191,9 @@ class Study(Entry):
             chosen = choice.load(folder)
         except SelfrepError as error:
             raise ValueError(str(error)) from None
-        return choice.model_copy(update={"file": None, "names": None, "define": {entry.name: entry for entry in chosen}})
+        return choice.model_copy(
+            update={"file": None, "names": None, "define": {entry.name: entry for entry in chosen}}
+        )
 
     @field_validator("voices")
     @classmethod
@@ -250,7 +257,7 @@ def _known(names: Iterable[str], choice: Any, kind: type[Catalogue[Any]], field:
 
 
 def loads(text: str, origin: str = "study", folder: Path = Path()) -> Study:
-    """A study from YAML text; files it names are looked for in `folder`. Raises SelfrepError with all mistakes at once."""
+    """A study from YAML text, its files looked for in `folder`. Raises SelfrepError with all mistakes at once."""
     return yaml_errors.load(Study, text, origin, context={"folder": folder})
 
 

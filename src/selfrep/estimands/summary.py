@@ -15,9 +15,9 @@ def activations_summary(acts: xr.Dataset) -> xr.Dataset:
         acts: from `capture`.
 
     Returns:
-        `rms` (prompt, site, layer, position | segment), the root mean square of each activation; and, at the last token (or in
-        the prefill), for the first site, `coordinates` (prompt, layer, component) and `explained` (layer, component) of the
-        plane in which the personas differ most (see `persona_map`).
+        `rms` (prompt, site, layer, position | segment), the root mean square of each activation; and, at the last
+        token (or in the prefill), for the first site, `coordinates` (prompt, layer, component) and `explained`
+        (layer, component) of the plane in which the personas differ most (see `persona_map`).
 
     Raises:
         SelfrepError: fewer than three personas.
@@ -30,21 +30,12 @@ def activations_summary(acts: xr.Dataset) -> xr.Dataset:
     return xr.Dataset(
         {
             "rms": size,
-            "coordinates": (("prompt", "layer", "component"), np.stack([p.coordinates.to_numpy() for p in planes], axis=1)),
+            "coordinates": (
+                ("prompt", "layer", "component"),
+                np.stack([p.coordinates.to_numpy() for p in planes], axis=1),
+            ),
             "explained": (("layer", "component"), np.stack([p.explained.to_numpy() for p in planes])),
         },
         coords={"component": [1, 2]},
         attrs={"plane_site": site, f"plane_{axis}": where, **acts.attrs},
-    )
-
-
-def plane(summary: xr.Dataset, layer: int) -> xr.Dataset:
-    """The persona map at one layer of an `activations_summary`, in the form of `persona_map`."""
-    at = summary.sel(layer=layer)
-    labels = {k: ("point", summary[k].to_numpy()) for k in ("persona", "kind", "side", "voice", "paraphrase")}
-    place = {k.removeprefix("plane_"): v for k, v in summary.attrs.items() if k.startswith("plane_")}
-    return xr.Dataset(
-        {"coordinates": (("point", "component"), at.coordinates.to_numpy()), "explained": ("component", at.explained.to_numpy())},
-        coords=labels | {"component": [1, 2]},
-        attrs=place | {"layer": layer},
     )

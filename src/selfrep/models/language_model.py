@@ -1,8 +1,8 @@
 """The model under study: an untouched Hugging Face decoder, and a `TransformerBridge` on the same weights.
 
-TransformerLens replaces modules in place and switches them to eager attention; selfrep's engine wants the originals, which
-are faster. So the bridge is booted, on first use, on a twin that shares every weight (some MB more, not another model), and
-a bridge that the user brings is taken apart the same way round.
+TransformerLens replaces modules in place and switches them to eager attention; selfrep's engine wants the originals,
+which are faster. So the bridge is booted, on first use, on a twin that shares every weight (some MB more, not another
+model), and a bridge that the user brings is taken apart the same way round.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,25 +51,40 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are."""
         return self.hf.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """The type of the weights."""
         return self.hf.dtype
 
     @property
     def n_layers(self) -> int:
+        """How many blocks it has."""
         return len(self.blocks)
 
     @property
     def d_model(self) -> int:
-        return int(self.hf.get_input_embeddings().weight.shape[-1])
+        """The width of the residual stream."""
+        return self._embedding.shape[1]
+
+    @property
+    def d_vocab(self) -> int:
+        """How many token ids the model reads."""
+        return self._embedding.shape[0]
+
+    @property
+    def _embedding(self) -> Tensor:
+        return cast(Tensor, self.hf.get_input_embeddings().weight)
 
     @cached_property
     def blocks(self) -> nn.ModuleList:
+        """The decoder blocks, in order."""
         blocks = self.hf.get_submodule(self.layout.blocks)
         if not isinstance(blocks, nn.ModuleList):
-            raise SelfrepError(f"The blocks of a decoder are a ModuleList; {self.layout.blocks} is {type(blocks).__name__}.")
+            kind = type(blocks).__name__
+            raise SelfrepError(f"The blocks of a decoder are a ModuleList; {self.layout.blocks} is {kind}.")
         return blocks
 
     def tap(self, site: str, layer: int) -> tuple[nn.Module, Tap]:
@@ -93,7 +108,7 @@ class LanguageModel:
             out = head(h)
         else:
             bias = getattr(head, "bias", None)
-            out = nn.functional.linear(h, head.weight[tokens], None if bias is None else bias[tokens])
+            out = nn.functional.linear(h, cast(Tensor, head.weight)[tokens], None if bias is None else bias[tokens])
         out = out.float()
         config = self.hf.config.get_text_config()
         if scale := getattr(config, "logit_scale", None):  # Cohere
@@ -153,7 +168,8 @@ class LanguageModel:
         if kinds or not self.hf.is_backend_compatible():
             raise SelfrepError(
                 "selfrep's engine hands transformers an attention function, for full or sliding-window attention; "
-                f"{self.layout.architecture} {f'has {sorted(kinds)}' if kinds else 'takes none'}. Use a Llama-like decoder."
+                f"{self.layout.architecture} {f'has {sorted(kinds)}' if kinds else 'takes none'}. Use a "
+                "Llama-like decoder."
             )
         name = f"selfrep_{function.__name__}"
         AttentionInterface.register(name, function)
@@ -181,8 +197,8 @@ def load_model(
             copied).
         tokenizer: for a `PreTrainedModel`: its tokenizer. Needed for everything that starts from text.
         device: "auto", "cpu", "cuda", "cuda:1", "mps". A model brought in memory stays where it is unless one is named.
-        dtype: "float32", "bfloat16" or "float16"; metrics are read out in float32 in any case. A model brought in memory
-            keeps its own.
+        dtype: "float32", "bfloat16" or "float16"; metrics are read out in float32 in any case. A model brought in
+            memory keeps its own.
         chat_template: a Jinja chat template to use in place of the tokenizer's.
 
     Raises:
@@ -191,18 +207,18 @@ def load_model(
     if dtype not in DTYPES:
         raise SelfrepError(f"dtype is one of {', '.join(DTYPES)}; got {dtype!r}.")
     if isinstance(model, str) and model.startswith(organisms.PREFIX):
-        hf = nn.Module.to(organisms.grow(organisms.parse(model)), _device(device), DTYPES[dtype])
+        hf: PreTrainedModel = nn.Module.to(organisms.grow(organisms.parse(model)), _device(device), DTYPES[dtype])
         tokenizer, name, weights = tokenizer or organisms.tokenizer(), model, None
     elif isinstance(model, (str, Path)):
         where = resolve.resolve(str(model))
         target = _device(device)
         hf, tokenizer = _from_files(where, dtype, tokenizer)
-        hf = hf.to(target)
+        hf = cast(Any, hf).to(target)  # torch's stubs lose the type of `to`
         name, weights = str(model), resolve.weights_hash(where)
     else:
         hf, tokenizer = _in_memory(model, tokenizer)
         if device != "auto":
-            hf = hf.to(_device(device))
+            hf = cast(Any, hf).to(_device(device))
         name, weights = str(hf.config._name_or_path or type(hf).__name__), None
     hf.eval()
     hf.requires_grad_(False)
@@ -245,14 +261,15 @@ def _in_memory(model: Any, tokenizer: Any) -> tuple[PreTrainedModel, Any]:
     if isinstance(model, TransformerBridge):
         return _unbridged(model), tokenizer or model.tokenizer
     raise SelfrepError(
-        "A model is 'embedded', a folder, a GGUF file, a Hugging Face id, a PreTrainedModel or a TransformerBridge; got "
+        "A model is 'embedded', a folder, a GGUF file, a Hugging Face id, a PreTrainedModel or a TransformerBridge; "
+        "got "
         f"{type(model).__name__}."
     )
 
 
 def _unbridged(bridge: TransformerBridge) -> PreTrainedModel:
     """A Hugging Face model with its own modules again, on the weights that a bridge holds."""
-    original = bridge.original_model
+    original: Any = bridge.original_model
     config = copy.deepcopy(original.config)
     config._attn_implementation = None  # a bridge made it eager; transformers knows what suits best
     weights = {k.replace("._original_component", ""): v for k, v in nn.Module.state_dict(original).items()}
@@ -263,7 +280,8 @@ def _unbridged(bridge: TransformerBridge) -> PreTrainedModel:
     if missing or getattr(bridge, "compatibility_mode", False):
         raise SelfrepError(
             "A TransformerBridge must hold the model's own weights, unprocessed (no enable_compatibility_mode, no "
-            f"folding){f'; these are gone: {missing[:3]}' if missing else ''}. Boot a fresh one, or pass the Hugging Face model."
+            f"folding){f'; these are gone: {missing[:3]}' if missing else ''}. Boot a fresh one, or pass the Hugging "
+            "Face model."
         )
     hf = type(original)._from_config(config)
     hf.load_state_dict({k: v for k, v in weights.items() if k in expected}, assign=True)

@@ -1,6 +1,7 @@
 """Where in a decoder a value is read or written, and which module of *this* architecture holds it.
 
-Names are TransformerLens hook names without the `hook_` prefix, layers are 0-indexed blocks. Which Hugging Face module a
+Names are TransformerLens hook names without the `hook_` prefix, layers are 0-indexed blocks. Which Hugging Face
+module a
 name stands for is not guessed: TransformerLens's architecture adapters say it (`hook_attn_out` is `self_attn`'s output
 in Llama, and the output of the norm behind it in Gemma 2), so one table serves every architecture.
 """
@@ -22,12 +23,13 @@ SITES: tuple[Site, ...] = get_args(Site)
 
 @dataclass(frozen=True)
 class Tap:
-    """One end of a module: `path` inside the block ("" is the block itself), and whether its input or output is meant."""
+    """One end of a module: `path` inside the block ("" is the block itself), and whether in- or output is meant."""
 
     path: str
     end: Literal["in", "out"]
 
     def module(self, block: nn.Module) -> nn.Module:
+        """The module itself, in a block."""
         return block.get_submodule(self.path)
 
 
@@ -42,11 +44,13 @@ class Layout:
     taps: dict[Site, Tap]
 
     def tap(self, site: str) -> Tap:
+        """Where a site is. Raises SelfrepError for one that is unknown, or that this architecture lacks."""
         if site not in SITES:
             raise SelfrepError(f"A site is one of {', '.join(SITES)}; got {site!r}.")
         if site not in self.taps:
             raise SelfrepError(
-                f"{self.architecture} has no site {site!r} (its blocks compute attention and MLP in parallel, or lack one "
+                f"{self.architecture} has no site {site!r} (its blocks compute attention and MLP in parallel, or lack "
+                "one "
                 f"of them). It offers {', '.join(self.taps)}."
             )
         return self.taps[site]
@@ -71,7 +75,7 @@ def layout_of(hf: PreTrainedModel) -> Layout:
         adapter = ArchitectureAdapterFactory.select_architecture_adapter(config)
     except (ValueError, KeyError, AttributeError) as error:
         raise SelfrepError(
-            f"selfrep reads decoders that TransformerLens has an adapter for; {architecture} is not one of them ({error})."
+            f"selfrep reads decoders that TransformerLens has an adapter for; {architecture} is none of them ({error})."
         ) from error
     components = adapter.component_mapping or {}
     if not {"blocks", "ln_final", "unembed"} <= set(components):
@@ -83,7 +87,8 @@ def layout_of(hf: PreTrainedModel) -> Layout:
         tap = _tap(blocks, alias) if isinstance(alias, str) else None
         if tap is not None:
             taps[site] = tap
-    return Layout(architecture, blocks.name, components["ln_final"].name, components["unembed"].name, taps)
+    stack, ln_final, unembed = (str(components[part].name) for part in ("blocks", "ln_final", "unembed"))
+    return Layout(architecture, stack, ln_final, unembed, taps)
 
 
 def _tap(block: Any, alias: str) -> Tap | None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from selfrep.errors import SelfrepError
-from selfrep.estimands.summary import plane
 from selfrep.results import plots
 from selfrep.results.files import write_file
 from selfrep.results.headlines import reported_layer
@@ -42,7 +41,7 @@ def drawn(run: RunDirectory) -> Iterator[Drawn]:
         yield _of("separation_profile", plots.separation_profile(sep), sep)
     if run.has("activations_summary"):
         summary = run.read("activations_summary")
-        points = plane(summary, reported_layer(summary.layer.to_numpy()))
+        points = _plane(summary, reported_layer(summary.layer.to_numpy()))
         yield _of("persona_map", plots.persona_map(points), points)
     for group in run.groups():
         if group.startswith("transfer/"):
@@ -71,6 +70,21 @@ def write_figures(run: RunDirectory, warn: Callable[[str], None]) -> list[Path]:
                 break
             written.append(base.with_suffix(ending))
     return written
+
+
+def _plane(summary: xr.Dataset, layer: int) -> xr.Dataset:
+    """One layer of the group "activations_summary", as points in the plane."""
+    at = summary.sel(layer=layer)
+    labels = {k: ("point", summary[k].to_numpy()) for k in ("persona", "kind", "side", "voice", "paraphrase")}
+    place = {k.removeprefix("plane_"): v for k, v in summary.attrs.items() if k.startswith("plane_")}
+    return xr.Dataset(
+        {
+            "coordinates": (("point", "component"), at.coordinates.to_numpy()),
+            "explained": ("component", at.explained.to_numpy()),
+        },
+        coords=labels | {"component": [1, 2]},
+        attrs=place | {"layer": layer},
+    )
 
 
 def _of(name: str, figure: go.Figure, data: xr.Dataset) -> Drawn:
