@@ -2,7 +2,7 @@
 
 Two things spoil raw distances in a residual stream. Its norm grows with depth, so vectors are divided by their root
 mean square first. And a handful of massive dimensions hold half of its energy (Sun et al. 2024), so that a distance is
-the distance along these few: they are brought to the spread of an ordinary dimension.
+the distance along these few: they are brought down to the spread of an ordinary dimension.
 """
 
 from __future__ import annotations
@@ -17,10 +17,16 @@ Array = np.ndarray
 
 MASSIVE = 100.0
 """A dimension is massive when its mean square is this many times the median dimension's."""
+FEW = 20
+"""No more than one dimension in this many is massive: where more stand out, they are the representation itself."""
 
 
 def normalised(x: Float[Array, "row d"]) -> tuple[Float[Array, "row d"], Bool[Array, " d"]]:
-    """RMS-normalise rows, and bring massive dimensions to the median spread of the others.
+    """RMS-normalise rows; centre massive dimensions and bring them down to the median spread of the others.
+
+    Ordinary dimensions are divided by their size in the row. Massive ones are not: they are biases, much the same
+    whatever the input, and a division would lend them the variation of the rows' lengths. One that hardly varies is
+    not blown up.
 
     Returns:
         The rows, and which dimensions were massive.
@@ -33,14 +39,15 @@ def normalised(x: Float[Array, "row d"]) -> tuple[Float[Array, "row d"], Bool[Ar
     if not used.any():
         return z, used
     massive = energy > MASSIVE * np.median(energy[used])
+    if massive.sum() > max(1, used.sum() // FEW):
+        massive[:] = False
     if massive.any():
+        outliers = x[:, massive] - x[:, massive].mean(axis=0)
+        unit = np.maximum(outliers.std(axis=0), np.median(x[:, used & ~massive].std(axis=0)))
         ordinary = np.sqrt((z[:, ~massive] ** 2).mean(axis=1, keepdims=True))  # else they would set every row's length
         z = np.divide(z, ordinary, out=np.zeros_like(z), where=ordinary > 0)
-        spread = z.std(axis=0)
-        typical = np.median(spread[used & ~massive])
-        wide = massive & (spread > 0)
-        z[:, wide] = (z[:, wide] - z[:, wide].mean(axis=0)) / spread[wide] * typical
-        z[:, massive & ~wide] = 0.0
+        typical = np.median(z[:, used & ~massive].std(axis=0))
+        z[:, massive] = np.divide(outliers, unit, out=np.zeros_like(outliers), where=unit > 0) * typical
     return z, massive
 
 
