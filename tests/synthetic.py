@@ -38,9 +38,19 @@ def _prompts(
     return np.array(rows), {k: ("prompt", np.array(v)) for k, v in labels.items()}
 
 
-def acts(voices: Mapping[str, Array], personas: Sequence[str], *, segments: bool = False) -> xr.Dataset:
-    """Activations, given as [persona, paraphrase, layer, place, d] for each voice, as `capture` returns them."""
-    rows, coords = _prompts({v: x[:, :, None] for v, x in voices.items()}, personas, ["who_are_you"])
+def acts(
+    voices: Mapping[str, Array],
+    personas: Sequence[str],
+    *,
+    items: Sequence[str] = ("who_are_you",),
+    segments: bool = False,
+) -> xr.Dataset:
+    """Activations, given as [persona, paraphrase, layer, place, d] for each voice, as `capture` returns them.
+
+    Every item gets the same ones.
+    """
+    asked = {v: np.repeat(x[:, :, None], len(items), axis=2) for v, x in voices.items()}
+    rows, coords = _prompts(asked, personas, items)
     n, n_layers, n_places = rows.shape[:3]
     axis = "segment" if segments else "position"
     coords |= {"site": ["resid_post"], "layer": np.arange(n_layers)}
@@ -78,12 +88,13 @@ def effects(
     item: str = "q",
     control: str = "",
     segments: bool = False,
-    mass: float = 0.5,
+    mass: float | tuple[float, float] = 0.5,
 ) -> xr.Dataset:
     """Runs that were moved by [pair, layer, place] nats of a total effect [pair], as `patch` returns them."""
     n, n_layers, n_places = moved.shape
     axis = "segment" if segments else "position"
     target = np.linspace(-3.0, -2.0, n)
+    source_mass, target_mass = mass if isinstance(mass, tuple) else (mass, mass)
     coords: dict[str, Any] = {
         "layer": np.arange(n_layers),
         axis: [f"s{i}" for i in range(n_places)] if segments else np.arange(-n_places, 0),
@@ -102,8 +113,8 @@ def effects(
             "target_metric": ("pair", target),
             "source_metric": ("pair", target + np.asarray(total)),
             "total_effect": ("pair", np.asarray(total, dtype=float)),
-            "answer_mass_source": ("pair", np.full(n, mass)),
-            "answer_mass_target": ("pair", np.full(n, mass)),
+            "answer_mass_source": ("pair", np.full(n, source_mass)),
+            "answer_mass_target": ("pair", np.full(n, target_mass)),
         },
         coords=coords,
         attrs={"site": "resid_pre"},

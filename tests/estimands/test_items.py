@@ -124,6 +124,22 @@ def test_the_order_of_prompts_does_not_matter() -> None:
     xr.testing.assert_allclose(items(table, **FAST), items(shuffled, **FAST))
 
 
+@pytest.mark.parametrize("rows", ["one", "every one in the control"])
+def test_a_persona_on_both_sides_is_refused(rows: str) -> None:
+    table = synthetic.behaviour({"you": answers(0, 8.0), "user": answers(1, 8.0)}, NAMES)
+    turned = (table.persona == "ai0") & (table.voice == "user")
+    turned = turned if rows != "one" else turned & (table.paraphrase == 0)
+    sides = np.where(turned, "human", table.side)
+    with pytest.raises(SelfrepError, match="one side only; 'ai0'"):
+        items(table.assign_coords(side=("prompt", sides)), **FAST)
+
+
+def test_eight_against_eight_is_exact_by_default() -> None:
+    you = np.random.default_rng(0).normal(size=(16, 2, 1))
+    table = synthetic.behaviour({"you": you, "user": you}, synthetic.names((8, 8)))
+    assert items(table, n_bootstrap=20).attrs["smallest_p"] == 1 / 6435
+
+
 def test_what_cannot_be_measured_is_refused() -> None:
     you = answers(0, 8.0)
     table = synthetic.behaviour({"you": you, "user": you}, NAMES)

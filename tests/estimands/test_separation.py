@@ -139,7 +139,9 @@ def test_weights_on_prompts_agree_with_weights_on_personas() -> None:
     first = stats.labelings(rows.side == 0, 10, np.random.default_rng(0))
     gram = np.random.default_rng(1).normal(size=(1, len(rows.persona) ** 2))
     on_prompts = gram @ _contrast(first, np.ones(first.shape), rows).T
-    np.testing.assert_allclose(gram @ rows.pooling() @ _persona_contrast(first).T, on_prompts)
+    pool = rows.pooling()
+    means = (pool @ gram.reshape(len(rows.persona), -1) @ pool.T).reshape(1, -1)
+    np.testing.assert_allclose(means @ _persona_contrast(first).T, on_prompts)
 
 
 def test_counting_prompts_would_cry_wolf() -> None:
@@ -180,6 +182,68 @@ def test_zero_activations_are_no_difference() -> None:
     out = read(np.zeros((12, 3, 1, 1, 5)))
     assert float(out.estimate.squeeze()) == 0
     assert float(out.p.squeeze()) == 1
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-7], ids=["identical", "rounding that follows the batch"])
+def test_activations_that_do_not_differ_are_no_finding_and_do_not_hide_one(noise: float) -> None:
+    """Before the first attention, tokens of the suffix are the same whoever is played."""
+    x = draw(0, gap=1.5)
+    rounding = 1 + noise * np.random.default_rng(2).normal(size=(2, 24))
+    x[..., 0, :] = x[0, 0, 0, 0] * rounding[SIDES][:, None, None, :]
+    out = read(x).isel(site=0, layer=0)
+    for name, value in (("estimate", 0), ("low", 0), ("high", 0), ("floor", 0), ("bound", 0), ("p", 1), ("p_max", 1)):
+        assert float(out[name][0]) == value, name
+    assert float(out.p[1]) < 0.05
+
+
+def test_a_difference_above_rounding_is_found() -> None:
+    rounding = 1 + 1e-3 * np.random.default_rng(2).normal(size=(2, 24))
+    x = np.broadcast_to((draw(0)[0, 0, 0, 0] * rounding[SIDES])[:, None, None, None, :], (12, 3, 1, 1, 24))
+    assert float(read(x).p.squeeze()) < 0.05
+
+
+def test_intervals_do_not_depend_on_what_all_rows_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = draw(0, gap=0.3).astype(np.float32)
+
+    def bounds(common: float) -> Array:
+        def shifted(rows: Array) -> tuple[Array, Array]:
+            return rows.astype(float) + common, np.zeros(24, dtype=bool)
+
+        monkeypatch.setattr("selfrep.estimands.separation.normalised", shifted)
+        out = read(x)
+        scale = ((x.astype(float) + common) ** 2).sum(-1).mean(axis=(0, 1)).ravel()
+        return out[["estimate", "low", "high", "bound_low"]].to_array().to_numpy().reshape(4, -1) * scale
+
+    np.testing.assert_allclose(bounds(20.0), bounds(0.0), rtol=1e-6, atol=1e-9)
+
+
+def test_eight_against_eight_is_exact_by_default() -> None:
+    x = np.random.default_rng(0).normal(size=(16, 2, 1, 1, 8))
+    out = separation(synthetic.acts({"you": x, "user": x}, synthetic.names((8, 8))), n_bootstrap=5)
+    assert (out.attrs["smallest_p"], out.attrs["labelings"]) == (1 / 6435, "all of them")
+
+
+@pytest.mark.parametrize("voice", ["you", "user"])
+def test_personas_asked_different_items_are_refused(voice: str) -> None:
+    x = draw(0)
+    acts = synthetic.acts({"you": x, "user": x}, NAMES, items=("i", "j"))
+    separation(acts, **FAST)  # the control: everyone asked everything
+    other = np.where(acts.side == "ai", "i", "j")
+    kept = (acts.voice != voice) | (acts.item == other)
+    with pytest.raises(SelfrepError, match="same items"):
+        separation(acts.isel(prompt=kept.to_numpy()), **FAST)
+    fewer = (acts.voice != voice) | (acts.item == "i")
+    with pytest.raises(SelfrepError, match=r"must have the items of 'you'; only one of them has \['j'\]"):
+        separation(acts.isel(prompt=fewer.to_numpy()), **FAST)
+
+
+def test_a_persona_on_both_sides_is_refused() -> None:
+    acts = synthetic.acts({"you": draw(0), "user": draw(1)}, NAMES)
+    turned = (acts.persona == "ai0") & (acts.voice == "user")
+    for rows, match in ((turned & (acts.paraphrase == 0), "one side only; 'ai0'"), (turned, "must have the sides")):
+        sides = np.where(rows, "human", acts.side)
+        with pytest.raises(SelfrepError, match=match):
+            separation(acts.assign_coords(side=("prompt", sides)), **FAST)
 
 
 def test_by_segment_and_any_two_sides() -> None:

@@ -112,6 +112,12 @@ def test_enough_units_are_accepted(first: int, second: int) -> None:
         stats.require_units({"ai": first, "human": second})
 
 
+def test_a_unit_stands_on_one_side_only() -> None:
+    assert stats.groups_of(["x", "y", "x"], ["ai", "human", "ai"]) == {"x": "ai", "y": "human"}
+    with pytest.raises(SelfrepError, match=r"one side only; 'x' has rows in 'ai' and in 'human'"):
+        stats.groups_of(["x", "y", "x"], ["ai", "human", "human"])
+
+
 @given(st.integers(1, 9))
 def test_all_sign_flips_are_enumerated_up_to_the_common_sign(n: int) -> None:
     flips = stats.sign_flips(n, 1000, rng())

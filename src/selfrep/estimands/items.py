@@ -28,7 +28,7 @@ def items(
     behaviour: xr.Dataset,
     groups: Mapping[str, Sequence[str]] | None = None,
     *,
-    n_permutations: int = 5000,
+    n_permutations: int = 10_000,
     n_bootstrap: int = 2000,
     seed: int = 0,
 ) -> xr.Dataset:
@@ -37,6 +37,7 @@ def items(
     Args:
         behaviour: from `observe`, with the voices "you", "user" and "neutral".
         groups: further rows that average several items, e.g. {"in character": [...]}.
+        n_permutations: exact enumeration of the labelings when there are no more (8 against 8 have 6,435).
 
     Returns:
         Dataset over `item` (the items in order, then the groups): `shift` (nats: mean of the first side's personas −
@@ -49,8 +50,8 @@ def items(
         not). An item whose log odds are not finite has no numbers, only its reason.
 
     Raises:
-        SelfrepError: too few personas, a missing control voice or answer, other personas or wordings in the control,
-            one wording only, a group that names an unknown item.
+        SelfrepError: too few personas, a persona on both sides, a missing control voice or answer, other personas,
+            wordings or sides in the control, one wording only, a group that names an unknown item.
     """
     names = list(dict.fromkeys(map(str, behaviour.item.to_numpy())))
     rows = {name: [name] for name in names} | {k: list(v) for k, v in (groups or {}).items() if v}
@@ -62,6 +63,8 @@ def items(
             'The control "user" must have the personas and paraphrases of the voice "you"; only one of them has '
             f"{sorted(set(you.keys) ^ set(user.keys))[:3]}."
         )
+    personas = [name for name, _ in you.keys + user.keys]
+    stats.groups_of(personas, [*you.side[you.persona], *user.side[user.persona]])  # the same in both voices
     sides = sorted({str(s) for s in you.side})
     if len(sides) != 2:
         raise SelfrepError(f"Items compare two sides of personas; there are {len(sides)}: {sides}.")
@@ -152,11 +155,10 @@ class _Table:
         keys = sorted(set(zip(personas, map(int, behaviour.paraphrase.values[mine]), strict=True)))
         shape = (len(keys), len(names))
         log_odds, mass, asked = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=bool)
-        side_of = {}
+        side_of = stats.groups_of(personas, behaviour.side.to_numpy()[mine])
         for i, persona in zip(mine, personas, strict=True):
             at = keys.index((persona, int(behaviour.paraphrase.values[i]))), names.index(str(behaviour.item.values[i]))
             log_odds[at], mass[at], asked[at] = behaviour.log_odds.values[i], behaviour.answer_mass.values[i], True
-            side_of[persona] = str(behaviour.side.values[i])
         if not asked.all():
             row, column = np.argwhere(~asked)[0]
             raise SelfrepError(

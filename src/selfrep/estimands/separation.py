@@ -12,6 +12,7 @@ products over the whole map.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -23,6 +24,9 @@ from selfrep.estimands.geometry import normalised
 
 Array = np.ndarray
 
+RESOLUTION = 1e-12
+"""Squared distances under this share of the mean squared norm are rounding, not data, and count as 0."""
+
 
 def separation(
     acts: xr.Dataset,
@@ -30,7 +34,7 @@ def separation(
     between: str = "side",
     voice: str = "you",
     control_voice: str = "user",
-    n_permutations: int = 5000,
+    n_permutations: int = 10_000,
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> xr.Dataset:
@@ -38,9 +42,9 @@ def separation(
 
     Args:
         acts: from `capture`, with personas in `voice` and in `control_voice`, each in the same wordings.
-        between: the coordinate whose two values are told apart.
+        between: the coordinate whose two values are told apart; a persona has one of them.
         voice, control_voice: "you are X", and "the user is X": the same words, not bound to the speaker.
-        n_permutations: exact enumeration of the labelings when there are no more.
+        n_permutations: exact enumeration of the labelings when there are no more (8 against 8 have 6,435).
 
     Returns:
         Dataset over (site, layer, position | segment):
@@ -49,23 +53,30 @@ def separation(
         the null),
         `floor` (squared distance between two wordings of the same persona), `user_is`, `user_is_low`, `user_is_high` (S
         in the control voice), `bound`, `bound_low`, `bound_high` (S − S in the control voice). Cells that some prompt
-        lacks are NaN.
+        lacks are NaN; cells whose activations are the same but for rounding have S = 0 and p = 1.
 
     The intervals err on the wide side, most where S is small (in simulations they hold the truth 98 to 100 times of
     100): wordings are resampled although the means of personas already vary with them. Whether there is a difference
     is for `p`.
 
     Raises:
-        SelfrepError: too few personas to test, one wording only, a missing control voice, more or fewer than two sides.
+        SelfrepError: too few personas to test, one wording only, more or fewer than two sides, a persona on both,
+            personas asked different items, a control voice that is missing or differs in any of these.
     """
     axis = "position" if "position" in acts.dims else "segment"
     rows = {name: _Rows.of(acts, name, between) for name in (voice, control_voice)}
     own, control = rows[voice], rows[control_voice]
-    if own.keys != control.keys:
-        raise SelfrepError(
-            f"The control {control_voice!r} must have the personas and paraphrases of {voice!r}; only one of them has "
-            f"{sorted(set(own.keys) ^ set(control.keys))[:3]}."
-        )
+    designs: list[tuple[str, list[Any], list[Any]]] = [
+        ("personas and paraphrases", own.keys, control.keys),
+        ("items", own.asked, control.asked),
+        ("sides of personas", own.members, control.members),
+    ]
+    for what, here, there in designs:
+        if here != there:
+            raise SelfrepError(
+                f"The control {control_voice!r} must have the {what} of {voice!r}; only one of them has "
+                f"{sorted(set(here) ^ set(there))[:3]}."
+            )
     if len(own.keys) == len(own.side):
         raise SelfrepError(
             f"The noise floor is the distance between two wordings of a persona; all {len(own.side)} have one. "
@@ -81,13 +92,15 @@ def separation(
     shape = acts.activations.shape[1:4]
     cells = int(np.prod(shape))
     grams = {name: np.full((cells, len(own.persona) ** 2), np.nan) for name in rows}
+    between_personas = np.full((cells, len(own.side) ** 2), np.nan)
+    pool = own.pooling()
     floor = np.full(cells, np.nan)
     massive: set[int] = set()
     for c, products in _grams(acts, rows, massive):
         for name, gram in products.items():
             grams[name][c] = gram.ravel()
+        between_personas[c] = (pool @ products[voice] @ pool.T).ravel()
         floor[c] = _paraphrase_distance(products[voice], own)
-    between_personas = grams[voice] @ own.pooling()
     test = stats.permutation_test(between_personas, _persona_contrast(labels))
     tail = stats.tail(min(sizes.values()), sum(sizes.values()) - 2)
     boot = {name: grams[name] @ draws.T for name in rows}
@@ -143,12 +156,14 @@ class _Rows:
         persona: Array,
         side: Array,
         sides: Array,
+        asked: list[str],
     ) -> None:
         self.keys = keys  # [row] name of the persona, number of the wording
         self.groups = groups  # the prompts of each row
         self.persona = persona  # [row] the number of its persona
         self.side = side  # [persona] 0 or 1
         self.sides = sides  # the two names
+        self.asked = asked  # the items of every row
 
     @classmethod
     def of(cls, acts: xr.Dataset, voice: str, between: str) -> _Rows:
@@ -160,29 +175,43 @@ class _Rows:
         keys = sorted({(str(acts.persona.values[i]), int(acts.paraphrase.values[i])) for i in mine})
         names = sorted({name for name, _ in keys})
         where: dict[tuple[str, int], list[int]] = {key: [] for key in keys}
-        side_of: dict[str, str] = {}
         for i in mine:
             where[str(acts.persona.values[i]), int(acts.paraphrase.values[i])].append(int(i))
-            side_of[str(acts.persona.values[i])] = str(acts[between].values[i])
+        side_of = stats.groups_of(acts.persona.to_numpy()[mine], acts[between].to_numpy()[mine])
         sides = np.array(sorted(set(side_of.values())))
         if len(sides) != 2:
             raise SelfrepError(
                 f"Separation tells two groups apart; the coordinate {between!r} has {len(sides)}: {sides.tolist()}."
             )
+        asked = {key: sorted(str(acts.item.values[i]) for i in group) for key, group in where.items()}
+        if uneven := [key for key in keys if asked[key] != asked[keys[0]]]:
+            raise SelfrepError(
+                f"Personas are compared on the same items, or the items would be told apart; in the voice {voice!r} "
+                f"{keys[0]} was asked {asked[keys[0]]} and {uneven[0]} {asked[uneven[0]]}. Ask everyone everything."
+            )
         persona = np.array([names.index(name) for name, _ in keys])
         side = np.array([int(side_of[name] == sides[1]) for name in names])
-        return cls(keys, [np.array(where[key]) for key in keys], persona, side, sides)
+        return cls(keys, [np.array(where[key]) for key in keys], persona, side, sides, asked[keys[0]])
 
-    def pooling(self) -> Float[Array, "entry pair"]:
-        """Row products [row × row] → products between persona means [persona × persona]."""
-        member = (self.persona[:, None] == np.arange(len(self.side))) / np.bincount(self.persona)
-        return np.einsum("ai,bj->abij", member, member).reshape(len(self.persona) ** 2, -1)
+    @property
+    def members(self) -> list[tuple[str, str]]:
+        """Each row's persona and the side it is on."""
+        return [(name, str(self.sides[self.side[k]])) for (name, _), k in zip(self.keys, self.persona, strict=True)]
+
+    def pooling(self) -> Float[Array, "persona row"]:
+        """Weights that average the rows of each persona."""
+        member = np.arange(len(self.side))[:, None] == self.persona
+        return member / member.sum(axis=1, keepdims=True)
 
 
 def _grams(
     acts: xr.Dataset, rows: Mapping[str, _Rows], massive: set[int]
 ) -> Iterator[tuple[int, dict[str, Float[Array, "row row"]]]]:
-    """Per cell that every prompt has: the products between rows, per mean squared norm, for each voice."""
+    """Per cell that every prompt has: the products between rows, per mean squared norm, for each voice.
+
+    Rows are taken from their mean: a bootstrap draw that leaves out self-products sees the origin, and what all rows
+    share would widen the intervals. Rows that differ by rounding only are made equal.
+    """
     x = acts.activations.to_numpy()
     x = x.reshape(x.shape[0], -1, x.shape[-1])
     used = np.unique(np.concatenate([np.concatenate(r.groups) for r in rows.values()]))
@@ -197,7 +226,9 @@ def _grams(
         products = {}
         for name, r in rows.items():
             means = np.array([z[[place[i] for i in group]].mean(axis=0) for group in r.groups])
-            products[name] = means @ means.T / scale if scale > 0 else np.zeros((len(means), len(means)))
+            means -= means.mean(axis=0)
+            gram = means @ means.T
+            products[name] = gram / scale if np.diag(gram).max() > RESOLUTION * scale else np.zeros_like(gram)
         yield c, products
 
 

@@ -10,7 +10,7 @@ one matrix product: `table @ weights.T`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations, product
 from math import comb
 from typing import NamedTuple
@@ -52,6 +52,21 @@ def require_units(sizes: Mapping[str, int], *, unit: str = "persona") -> None:
         f"Too few {unit}s to test: {rule}; got {counts}. The smallest p these could give is {smallest:.3g}. "
         f"Add {unit}s: 4 against 4 can reach .029, 8 against 8 .00016 (a map wants those)."
     )
+
+
+def groups_of(units: Iterable[object], groups: Iterable[object], *, unit: str = "persona") -> dict[str, str]:
+    """The group each unit belongs to, from the unit and the group of every row, in order of appearance.
+
+    Raises SelfrepError when a unit has rows in two groups: it would be compared with itself.
+    """
+    out: dict[str, str] = {}
+    for name, group in zip(map(str, units), map(str, groups), strict=True):
+        if out.setdefault(name, group) != group:
+            raise SelfrepError(
+                f"A {unit} stands on one side only; {name!r} has rows in {out[name]!r} and in {group!r}. "
+                "Give all its rows one label, or the two different names."
+            )
+    return out
 
 
 def labelings(observed: Bool[Array, " unit"], limit: int, rng: np.random.Generator) -> Bool[Array, "labeling unit"]:
