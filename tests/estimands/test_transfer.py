@@ -122,6 +122,25 @@ def test_no_effect_and_answers_without_probability_are_reasons_not_nans_in_silen
     assert "probability" in out.attrs["reason"]
 
 
+@pytest.mark.parametrize("mass", [(0.5, 0.0), (0.0, 0.5), (0.5, float("nan"))])
+def test_answers_must_have_probability_at_both_ends(mass: tuple[float, float]) -> None:
+    out = transfer(planted(apart(3), np.array([[0.5]]), np.full(3, 8.0), mass=mass), **FAST)
+    assert out.attrs["gate"] == "not identified"
+    assert "probability" in out.attrs["reason"]
+    fine = transfer(planted(apart(3), np.array([[0.5]]), np.full(3, 8.0), mass=(0.5, 0.02)), **FAST)
+    assert fine.attrs == {**fine.attrs, "gate": "identified", "reason": ""}
+
+
+def test_p_calls_any_steady_push_so_it_points_to_the_random_control() -> None:
+    real = planted(apart(8), np.array([[0.1]]), np.full(8, 8.0))
+    pushed = planted(apart(8), np.array([[0.1]]), np.full(8, 8.0), control="random")
+    out = transfer(real, pushed, **FAST)
+    assert float(out.p.squeeze()) < 0.05
+    assert float(out.estimate.squeeze()) == pytest.approx(float(out.control_random.squeeze()))
+    assert "T = 0" in out.attrs["permuted"]
+    assert "control_random" in out.attrs["permuted"]
+
+
 def test_a_place_that_some_pair_lacks_is_missing_there_alone() -> None:
     effects = planted(apart(6), np.array([[0.3, 0.6]]), np.full(6, 5.0))
     effects.patched[2, 0, 0] = np.nan

@@ -45,10 +45,13 @@ def transfer(
     Returns:
         Dataset over (direction, layer, position | segment): `estimate` (the ratio of sums over pairs), `low`, `high`
         (95 %, bootstrap over pairs of personas, numerator and denominator together, or by Student's t under six pairs;
-        NaN with one pair), `p` (signs of the pairs of personas flipped), `control_paraphrase`, `control_persona`,
-        `control_random` where these were run;
-        `n_pairs`, `n_gated` (direction). NaN, with attrs `gate` and `reason`, where every pair is gated. Where pairs
-        share personas on both sides, both personas are resampled, and p comes from pairs that share none.
+        NaN with one pair), `p` (of T = 0: signs of the pairs of personas flipped), `control_paraphrase`,
+        `control_persona`, `control_random` where these were run; `n_pairs`, `n_gated` (direction). NaN, with attrs
+        `gate` and `reason`, where every pair is gated. Where pairs share personas on both sides, both personas are
+        resampled, and p comes from pairs that share none.
+
+    A small p says that the patch moves the answers, not that the *persona* does: any patch that pushes in the source's
+    direction is significant with enough pairs. Read it beside `control_random`, which moves as far in a random direction.
 
     Raises:
         SelfrepError: no pair, controls on other cells than the effects, an item that `behaviour` lacks.
@@ -99,7 +102,7 @@ def transfer(
             "site": effects.attrs["site"],
             "gate": "not identified" if reasons else "identified",
             "reason": "; ".join(reasons),
-            "permuted": "the signs of the effects of pairs of personas",
+            "permuted": "the signs of the effects of pairs of personas (p tests T = 0: read it beside control_random)",
             "smallest_p": smallest,
             "items": sorted(set(map(str, effects.item.to_numpy()))),
             "seed": seed,
@@ -230,8 +233,8 @@ def _gates(effects: xr.Dataset, noise: dict[str, float]) -> Array:
         "the total effect of every pair is under three times the paraphrase noise: there is nothing to carry over"
     )
     if "answer_mass_source" in effects:
-        mass = (effects.answer_mass_source + effects.answer_mass_target).to_numpy() / 2
-        why[mass < LEAST_MASS] = "the answers have next to no probability: the model would say something else"
+        mass = np.minimum(effects.answer_mass_source.to_numpy(), effects.answer_mass_target.to_numpy())
+        why[~(mass >= LEAST_MASS)] = "the answers have next to no probability: the model would say something else"
     return why
 
 
