@@ -79,7 +79,7 @@ def separations(repeats: int, n: int) -> Scores:
     for _ in range(repeats):
         dealt = rng.permutation(sides)
         null = {v: activations(rng, dealt, 6.0) for v in ("you", "user")}
-        out = separation(synthetic.acts(null, personas), n_permutations=999, n_bootstrap=20)
+        out = separation(synthetic.acts(null, personas), n_bootstrap=20)
         add(score, f"FPR       separation p, per cell, {size}", significant(out.p))
         add(score, f"FPR       separation p_max, any cell, {size}", [float((out.p_max < ALPHA).any())])
         add(score, f"control   uncorrected p, any cell, {size}", [float((out.p < ALPHA).any())])
@@ -112,7 +112,7 @@ def item_tests(repeats: int, n: int) -> Scores:
     score: Scores = {}
     for _ in range(repeats):
         null = answers(rng, rng.permutation(sides), 0.0, 0.6)
-        out = items(synthetic.behaviour(null, personas), n_permutations=1999, n_bootstrap=20)
+        out = items(synthetic.behaviour(null, personas), n_bootstrap=20)
         add(score, f"FPR       items p, {size}", significant(out.p))
         add(score, f"control   prompt-level permutation p, {size}", [prompt_level(null["you"][..., 0], sides, rng)])
         for shift in (2.5, 8.0):
@@ -121,6 +121,21 @@ def item_tests(repeats: int, n: int) -> Scores:
             add(score, f"coverage  items shift of {shift} nats, {size}", holds(out.low, out.high, shift))
             if bool(out.gate.all()):
                 add(score, f"coverage  kept share of {shift} nats, {size}", holds(out.kept_low, out.kept_high, 0.6))
+    return score
+
+
+def uneven_sides(repeats: int, sizes: tuple[int, int]) -> Scores:
+    """One item without a shift, but the personas of the first side differ three times as much as the second's."""
+    rng = np.random.default_rng(4)
+    personas, sides = synthetic.names(sizes), np.repeat([0, 1], sizes)
+    spread = np.where(sides == 0, 3.0, 1.0)[:, None, None]
+    size = f"{sizes[0]} of thrice the SD v {sizes[1]}"
+    score: Scores = {}
+    for _ in range(repeats):
+        table = {voice: spread * values for voice, values in answers(rng, sides, 0.0, 0.6).items()}
+        out = items(synthetic.behaviour(table, personas))
+        add(score, f"FPR       items p, {size}", significant(out.p))
+        add(score, f"coverage  items shift of 0 nats, {size}", holds(out.low, out.high, 0.0))
     return score
 
 
@@ -176,6 +191,8 @@ def parts(repeats: int) -> Iterator[Callable[[], Scores]]:
         yield lambda n=n: separations(repeats, n)
     for n in (5, 8):
         yield lambda n=n: item_tests(repeats, n)
+    for sizes in ((8, 8), (5, 11)):
+        yield lambda sizes=sizes: uneven_sides(repeats, sizes)
     yield lambda: transfers(repeats)
 
 
