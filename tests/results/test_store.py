@@ -65,6 +65,13 @@ def filled(axis: Axis, rows: list[int]) -> xr.Dataset:
 # ---- groups ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_texts_survive_whatever_their_order_in_memory(run: RunDirectory, order: Literal["C", "F"]) -> None:
+    texts = np.array([["a", "b", ""], ["d", "", "f"]], order=order)
+    run.write("group", xr.Dataset({"token": (("pair", "position"), texts)}))
+    assert run.read("group").token.values.tolist() == [["a", "b", ""], ["d", "", "f"]]
+
+
 def test_a_group_comes_back_as_it_was(run: RunDirectory) -> None:
     dataset = template().assign(
         gate=("pair", [True, False] * 3), patched=template().patched.where(template().layer > 0), nothing=("none", [])

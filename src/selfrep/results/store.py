@@ -323,7 +323,10 @@ def _retype(dataset: xr.Dataset, dtype: Any) -> xr.Dataset:
     """The same dataset with every text in `dtype`."""
     texts = {name: v for name, v in dataset.variables.items() if v.dtype.kind in "UTO"}
     # By way of objects, since numpy does not size its fixed-width texts from those of variable length.
-    changed = {name: (v.dims, v.to_numpy().astype(object).astype(dtype), v.attrs) for name, v in texts.items()}
+    # In C order: the codec for texts of variable length writes the elements as they lie in memory.
+    changed = {
+        name: (v.dims, v.to_numpy().astype(object, order="C").astype(dtype), v.attrs) for name, v in texts.items()
+    }
     coords = {name: v for name, v in changed.items() if name in dataset.coords}
     return dataset.assign_coords(coords).assign({name: v for name, v in changed.items() if name not in coords})
 

@@ -1,0 +1,135 @@
+"""The command: quick to answer, and one clear message with exit code 2 for what a user can get wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from selfrep.models.organisms import BATTERY, PERSONAS
+
+TINY = f"""
+name: tiny
+model: "organism:separate"
+personas: {{file: "{PERSONAS}"}}
+battery: {{file: "{BATTERY}", names: [who_are_you, what_writes]}}
+separation: {{item: who_are_you}}
+transfer:
+  pairs: [[network, nurse], [oracle, farmer]]
+  items: [who_are_you]
+  sweeps: [{{site: resid_pre, by: segment}}]
+"""
+
+
+def selfrep(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    code = "from selfrep.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | env,
+        check=False,
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    message = done.stderr[done.stderr.index("selfrep: ") :]
+    for word in words:
+        assert word in message
+
+
+@pytest.fixture(scope="module")
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "study.yaml").write_text(TINY)
+    done = selfrep("run", "study.yaml", "--out", "out", "--device", "cpu", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "report:" in done.stdout
+    assert "finding" in done.stdout
+    return folder / "out"
+
+
+def test_help_answers_at_once_without_torch() -> None:
+    code = "import sys; from selfrep import cli; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    done = selfrep("--help")
+    assert done.returncode == 0
+    for command in ("run", "demo", "report", "figures", "models", "personas", "battery", "new"):
+        assert command in done.stdout
+
+
+def test_a_run_can_be_drawn_and_reported_again(run_once: Path) -> None:
+    (run_once / "report.html").unlink()
+    assert selfrep("report", str(run_once)).returncode == 0
+    assert (run_once / "report.html").stat().st_size > 100_000
+    done = selfrep("figures", str(run_once))
+    assert done.returncode == 0
+    assert "separation.html" in done.stdout
+
+
+def test_the_same_command_resumes_and_is_quick(run_once: Path) -> None:
+    before = time.monotonic()
+    done = selfrep("run", "../study.yaml", "--out", ".", cwd=run_once)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - before < 120  # a guard against doing it all again, not a benchmark
+
+
+def test_new_writes_a_study_that_loads_and_leaves_files_alone(tmp_path: Path) -> None:
+    assert selfrep("new", "mine.yaml", cwd=tmp_path).returncode == 0
+    from selfrep import study
+
+    assert study.load(tmp_path / "mine.yaml").name == "my-study"
+    refused(selfrep("new", "mine.yaml", cwd=tmp_path), "mine.yaml is there already")
+    refused(selfrep("new", "no/such/place.yaml", cwd=tmp_path), "Cannot write")
+
+
+def test_lists(tmp_path: Path) -> None:
+    assert "John F. Kennedy" in selfrep("personas").stdout
+    assert "I am a" in selfrep("battery").stdout
+    empty = selfrep("models", SELFREP_CACHE=str(tmp_path), HF_HOME=str(tmp_path))
+    assert "No model is cached yet" in empty.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "nothing.yaml"), ("nothing.yaml",)),
+        (("report", "."), ("holds no run",)),
+        (("personas", "nothing.yaml"), ("nothing.yaml",)),
+        (("run", "bad.yaml"), ("3 mistakes", "line 1", "line 2", "line 3")),
+        (("run", "unknown.yaml"), ("model",)),
+        (("run", "study.yaml", "--device", "tpu"), ("tpu", "cpu")),
+    ],
+)
+def test_bad_input_ends_with_one_message_and_code_2(
+    arguments: tuple[str, ...], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.yaml").write_text("nam: x\nseed: -3\npersonas: {names: [jkf]}\n")
+    (tmp_path / "unknown.yaml").write_text("name: x\nmodel: ./no-such-folder\n")
+    (tmp_path / "study.yaml").write_text(TINY)
+    refused(selfrep(*arguments, cwd=tmp_path), *words)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
+def test_cuda_without_cuda(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(TINY)
+    refused(selfrep("run", "study.yaml", "--device", "cuda", cwd=tmp_path), "cuda", "--device cpu")
+
+
+def test_a_directory_of_another_study_is_refused(run_once: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text(TINY + "seed: 9\n")
+    refused(selfrep("run", "other.yaml", "--out", str(run_once), cwd=tmp_path), "another study", "seed: 9")
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(TINY)
+    (tmp_path / "file").write_text("in the way")
+    refused(selfrep("run", "study.yaml", "--out", "file/out", cwd=tmp_path), "file")

@@ -1,0 +1,114 @@
+"""Studies: what is written is what runs, and every mistake is shown at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from selfrep import study
+from selfrep.errors import SelfrepError
+from selfrep.study import Study
+
+SMALL = """
+name: small
+personas: {names: [smollm, chatgpt, jfk, nurse]}
+battery: {names: [who_are_you]}
+separation: {item: who_are_you}
+transfer: {pairs: [[smollm, jfk]], items: [who_are_you]}
+"""
+
+
+def test_a_study_survives_being_written_and_read() -> None:
+    read = study.loads(SMALL)
+    again = study.loads(read.to_yaml())
+    assert again == read
+    assert again.hash == read.hash
+    assert "John F. Kennedy" in read.to_yaml(), "the copy spells out what the names stood for"
+
+
+def test_the_hash_tells_studies_apart_by_what_they_say() -> None:
+    read = study.loads(SMALL)
+    assert study.loads("# a comment\n" + SMALL).hash == read.hash
+    assert study.loads(SMALL + "seed: 1\n").hash != read.hash
+    one_word = read.to_yaml().replace("a nurse", "the nurse", 1)
+    assert study.loads(one_word).hash != read.hash
+
+
+def test_files_are_looked_for_beside_the_study(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("personas: {ada: {kind: human, descriptions: [Ada Lovelace]}}")
+    (tmp_path / "study.yaml").write_text("name: x\npersonas: {file: mine.yaml}\n")
+    assert study.load(tmp_path / "study.yaml").people.names() == ("ada",)
+
+
+def test_a_file_and_definitions_join() -> None:
+    defined = "{define: {ada: {kind: human, descriptions: [Ada Lovelace]}}}"
+    assert study.loads(f"name: x\npersonas: {defined}\n").people.names() == ("ada",)
+
+
+def test_all_mistakes_are_shown_at_once_each_with_its_place() -> None:
+    with pytest.raises(SelfrepError) as caught:
+        study.loads(
+            "name: x\nmodle: y\nseed: -1\npersonas: {names: [smolm]}\n"
+            "separation: {item: who_are_yu, site: resid}\n"
+            "transfer: {pairs: [[jfk, smollm]], items: [], sweeps: [{site: attn_out, segments: [foo]}]}\n",
+            "mine.yaml",
+        )
+    message = str(caught.value)
+    assert message.startswith("mine.yaml: 6 mistakes")
+    for part in ("line 2, modle", "line 3, seed", "'smollm'", "line 5, separation › site", "transfer › items", "foo"):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("separation: {item: who_are_yu}", "who_are_you"),
+        ("transfer: {pairs: [[jfk, smolm]], items: [who_are_you]}", "smollm"),
+        ("transfer: {pairs: [[jfk, nurse]], items: [who]}", "who_are_you"),
+        ("voices: [you]", "user"),
+        ("transfer: {pairs: [[jfk, nurse]], items: [sum], sweeps: [{site: resid_pre}, {site: resid_pre}]}", "once"),
+        ("transfer: {pairs: [[jfk, nurse]], items: [sum], sweeps: [{site: resid_pre, layers: []}]}", "empty"),
+        (
+            "transfer: {pairs: [[jfk, nurse]], items: [sum], sweeps: [{site: resid_pre, segments: [all]}]}",
+            "by: segment",
+        ),
+        (
+            "battery: {define: {a: {question: q, prefill: p, answers: {x: [], y: [b]}, perspective: spectator}}}",
+            "empty",
+        ),
+    ],
+)
+def test_names_that_are_not_there_are_refused_with_the_fix(part: str, words: str) -> None:
+    with pytest.raises(SelfrepError, match=words):
+        study.loads(f"name: x\n{part}\n")
+
+
+@pytest.mark.parametrize("name", ["demo"])
+def test_presets_load(name: str) -> None:
+    read = study.preset(name)
+    assert read.name == name
+    assert read.separation is not None
+    assert read.transfer is not None
+
+
+def test_an_unknown_preset_names_those_there_are() -> None:
+    with pytest.raises(SelfrepError, match="demo"):
+        study.preset("demmo")
+
+
+def test_studies_can_be_made_in_python() -> None:
+    made = Study(name="x", separation=study.SeparationPart(item="who_are_you"))
+    assert made.separation is not None
+    assert len(made.people) >= 16
+    with pytest.raises(SelfrepError, match="dtype"):
+        Study(name="x", dtype="float8")  # type: ignore[arg-type]
+
+
+def test_a_study_needs_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys; from selfrep.study import preset; preset('demo'); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
