@@ -58,7 +58,7 @@ def test_every_cell_equals_a_plain_hooked_pass(family: str) -> None:
             assert np.isnan(wanted).any() == (-10 in positions)
             close(effects.patched, wanted)
             moved = np.abs(wanted - effects.target_metric.values[:, None, None])
-            assert np.nanmax(moved) > 0.02  # a patch that changes nothing would prove nothing
+            assert np.nanmax(moved) > 0.005  # a patch that changes nothing would prove nothing
 
 
 @pytest.mark.parametrize("site", ["resid_mid", "mlp_out"])
