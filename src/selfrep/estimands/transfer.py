@@ -51,7 +51,7 @@ def transfer(
         resampled, and p comes from pairs that share none.
 
     A small p says that the patch moves the answers, not that the *persona* does: any patch that pushes in the source's
-    direction is significant with enough pairs. Read it beside `control_random`, which moves as far in a random direction.
+    direction is significant with enough pairs. Read it beside `control_random`, which moves as far, but anywhere.
 
     Raises:
         SelfrepError: no pair, controls on other cells than the effects, an item that `behaviour` lacks.
