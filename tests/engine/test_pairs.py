@@ -11,21 +11,21 @@ from selfrep.engine.pairs import controls, pair
 from selfrep.engine.patch import patch
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
-from selfrep.prompts.battery import Item
-from selfrep.prompts.personas import Persona
+from selfrep.prompts.battery import Battery, Item
+from selfrep.prompts.personas import Persona, PersonaSet
 from selfrep.prompts.render import chat_format, prompt, render
 
 NURSE = Persona(name="nurse", kind="human", descriptions=("a nurse", "a person, a nurse", "a nurse named Toy"))
 CLERK = Persona(name="clerk", kind="human", descriptions=("a clerk", "a clerk in an office"))
 ROBOT = Persona(name="robot", kind="fictional_ai", descriptions=("a robot", "a machine"))
 DROID = Persona(name="droid", kind="fictional_ai", descriptions=("a droid",))
-PEOPLE = {p.name: p for p in (NURSE, CLERK, ROBOT, DROID)}
+PEOPLE = PersonaSet((NURSE, CLERK, ROBOT, DROID))
 WHO = Item(
     name="who", question="Who are you?", prefill="I am a",
     answers={"ai": (" robot", " machine"), "human": (" nurse", " person")}, perspective="in_character",
 )  # fmt: skip
 WHAT = WHO.model_copy(update={"name": "what", "question": "What are you?"})
-ITEMS = {item.name: item for item in (WHO, WHAT)}
+ITEMS = Battery((WHO, WHAT))
 OTHERS = {"nurse": "clerk", "clerk": "nurse", "robot": "droid", "droid": "robot"}
 
 

@@ -81,5 +81,5 @@ def test_the_empty_path_is_the_block_itself() -> None:
 
 def test_architectures_without_an_adapter_are_refused() -> None:
     config = AutoConfig.for_model("helium", vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=1)
-    with pytest.raises(SelfrepError, match="adapter for; HeliumForCausalLM is not one"):
+    with pytest.raises(SelfrepError, match="adapter for; HeliumForCausalLM is none"):
         layout_of(AutoModelForCausalLM.from_config(config))
