@@ -170,15 +170,14 @@ def _run(study: Study, out: Path, device: str) -> None:
 def _show(directory: RunDirectory) -> None:
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.padding import Padding
 
-    table = Table("finding", "value", "95 % interval", "control", title=None, show_lines=True)
-    for finding in directory.findings():
-        low_high = finding.interval_text.removeprefix("95\N{NO-BREAK SPACE}% interval ")
-        table.add_row(*map(escape, (finding.title, finding.value_text, low_high or finding.reason, finding.control)))
-    console = Console()
-    console.print(table)
-    console.print("report:", str(directory.report.resolve()), soft_wrap=True, highlight=False)
+    console = Console(highlight=False)
+    for number, finding in enumerate(directory.findings(), start=1):
+        value = finding.value_text + (f" ({finding.interval_text})" if finding.interval_text else f": {finding.reason}")
+        console.print(f"\n[bold]{number}. {escape(finding.title)}[/]")
+        console.print(Padding(f"[bold cyan]{escape(value)}[/]\n{escape(finding.control)}", (0, 0, 0, 3)))
+    console.print("\nreport:", str(directory.report.resolve()), soft_wrap=True)
 
 
 def _warn(message: str) -> None:

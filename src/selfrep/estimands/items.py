@@ -100,9 +100,9 @@ def items(
         if not mass >= LEAST_MASS:
             reason = f"the answers have a probability of only {mass:.2g}; the model would say something else"
         elif abs(shift) < GATE * sd:
-            reason = f"the shift of {shift:.2f} nats is under three times the paraphrase noise ({sd:.2f})"
+            reason = f"the shift of {_signed(shift)} nats is under three times the paraphrase noise ({sd:.2f})"
         elif share is None:
-            reason = f"the personas of a side differ too much: the shift of {shift:.2f} nats may as well be 0"
+            reason = f"the personas of a side differ too much: the shift of {_signed(shift)} nats may as well be 0"
         kept = (control_shift / shift, *share) if share and not reason else (np.nan,) * 3
         values = {
             "shift": shift, "low": low, "high": high, "p": test.p[0],
@@ -212,3 +212,7 @@ def _share(
         return stats.fieller(float(part_shift), float(shift), covariance, len(first) - 2)
     low, high = stats.interval(part_draws / whole_draws, tail)
     return float(low), float(high)
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")

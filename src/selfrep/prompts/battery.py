@@ -36,8 +36,8 @@ class Item(NamedEntry):
             The log odds are those of the first side against the second. Each answer must be one token, which only a
             tokenizer can tell: `selfrep.prompts.render.answer_ids` checks that.
         perspective: in_character or spectator.
-        framing: of a spectator item: whether the answer begins in the first person ("Out of character, I am really a"), in
-            which the persona still speaks, or in the third. The two are never averaged.
+        framing: of a spectator item: whether the answer begins in the first person ("Out of character, I am really a"),
+            in which the persona still speaks, or in the third. The two are never averaged.
         truth_change: a sentence that really would change the right answer, as a positive control of the item.
 
     Raises SelfrepError, listing every mistake, for bad values.

@@ -135,7 +135,8 @@ def _transfer(transfer: xr.Dataset) -> Iterator[Finding]:
         interval=(float(late.low), float(late.high)) if np.isfinite(float(late.low)) else None,
         control=(
             f"The same from sources that should do nothing: {'; '.join(controls) or 'not run'}. At layer {early} the "
-            f"patch carries {number(float(before.estimate))}: there the persona is still read again from the system text."
+            f"patch carries {number(float(before.estimate))}: there the persona is still read again from the system "
+            "text."
         ),
         how_sure=(
             f"Bootstrap over {n} pairs of personas; p = {float(late.p):.2g} by flipping signs (the smallest that {n} "

@@ -71,6 +71,8 @@ def test_transfer_outlines_what_exceeds_every_control(transfer: Maker) -> None:
     moved = transfer()
     above = transfer_maps(moved)
     assert any(len(trace.x) for trace in above.data if trace.name == "outlined")
+    bare = transfer_maps(moved.drop_vars([name for name in moved.data_vars if name.startswith("control_")]))
+    assert not any(len(trace.x) for trace in bare.data if trace.name == "outlined"), "no control, no claim"
     strong = moved.assign(control_random=moved.control_random * 0 + 9)
     assert not any(len(trace.x) for trace in transfer_maps(strong).data if trace.name == "outlined")
 

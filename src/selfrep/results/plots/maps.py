@@ -81,7 +81,8 @@ def heatmap(effects: xr.Dataset, pair: int | None = None, *, title: str | None =
 
 def transfer_maps(transfer: xr.Dataset) -> go.Figure:
     """Denoising beside noising, from `transfer`: maps over positions; over whole segments, lines by layer."""
-    title = "Transfer: what patched activations carry over"
+    site = str(transfer.attrs.get("site", ""))
+    title = f"Transfer: what {SITES.get(site, 'patched activations')} carry over"
     n_items = len(transfer.attrs.get("items", ()))
     said = (transfer.attrs.get("site", ""), f"{n_items} item{'s' if n_items > 1 else ''}" if n_items else "")
     subtitle = " · ".join(plain(s) for s in said if s)
@@ -103,7 +104,8 @@ def transfer_maps(transfer: xr.Dataset) -> go.Figure:
             for i, layer in _each(layers)
         ]
         heading = f"{words(direction).capitalize()}: {_pairs(one)}"
-        maps.append(Map(heading, z, hover, outlined=np.isfinite(low) & (low > bar)))
+        # Without controls an outline would only say that hundreds of small intervals were looked at, and some miss 0.
+        maps.append(Map(heading, z, hover, outlined=np.isfinite(low) & (low > bar) & bool(controls)))
     return heat.draw(
         maps,
         places,
@@ -113,10 +115,20 @@ def transfer_maps(transfer: xr.Dataset) -> go.Figure:
         title=title,
         subtitle=subtitle,
         caption="Each cell: the activation at one layer (upwards) and token (from the left), copied from another "
-        f"persona's run. 0, the patch did nothing; 1, it brought the other persona's answers with it. {GOES} Outlined: "
-        f"the whole 95 % interval lies above zero and above every control. Pairs are of personas; gated prompts, whose "
+        f"persona's run. 0, the patch did nothing; 1, it brought the other persona's answers with it. {GOES} Outlined, "
+        "where controls were run: the whole 95 % interval lies above zero and above every control. Pairs are of personas; gated prompts, whose "
         f"total effect is too small to divide by, are left out. {SCALE}",
     )
+
+
+SITES = {
+    "resid_pre": "residual streams entering a block",
+    "resid_mid": "residual streams within a block",
+    "resid_post": "residual streams leaving a block",
+    "attn_out": "attention outputs",
+    "mlp_out": "MLP outputs",
+}
+"""What is patched, in words."""
 
 
 def separation_map(sep: xr.Dataset, *, site: str | None = None) -> go.Figure:
