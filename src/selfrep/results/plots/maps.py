@@ -116,8 +116,8 @@ def transfer_maps(transfer: xr.Dataset) -> go.Figure:
         subtitle=subtitle,
         caption="Each cell: the activation at one layer (upwards) and token (from the left), copied from another "
         f"persona's run. 0, the patch did nothing; 1, it brought the other persona's answers with it. {GOES} Outlined, "
-        "where controls were run: the whole 95 % interval lies above zero and above every control. Pairs are of personas; gated prompts, whose "
-        f"total effect is too small to divide by, are left out. {SCALE}",
+        "where controls were run: the whole 95 % interval lies above zero and above every control. Pairs are "
+        f"of personas; gated prompts, whose total effect is too small to divide by, are left out. {SCALE}",
     )
 
 
