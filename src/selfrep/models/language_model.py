@@ -35,7 +35,7 @@ class LanguageModel:
     """A decoder with its tokenizer. Make one with `load_model`.
 
     Attributes:
-        hf: the Hugging Face model, in evaluation mode, never modified.
+        hf: the Hugging Face model, in evaluation mode and with its weights frozen; its modules stay as they are.
         tokenizer: its fast tokenizer, or None for a model that is only fed token ids.
         name: what the user called it.
         layout: where this architecture keeps its blocks and sites.
@@ -194,7 +194,7 @@ def load_model(
     Args:
         model: "embedded" (SmolLM2-135M-Instruct), a folder, a GGUF file, a Hugging Face id, a planted model such as
             "organism:bleed?beta=0.4&seed=1", a `PreTrainedModel`, or a `TransformerBridge` (its weights are shared, not
-            copied).
+            copied). One brought in memory is put into evaluation mode, and its weights are frozen.
         tokenizer: for a `PreTrainedModel`: its tokenizer. Needed for everything that starts from text.
         device: "auto", "cpu", "cuda", "cuda:1", "mps". A model brought in memory stays where it is unless one is named.
         dtype: "float32", "bfloat16" or "float16"; metrics are read out in float32 in any case. A model brought in
