@@ -201,3 +201,20 @@ run.run(study.load({str(tmp_path / "study.yaml")!r}), {str(out)!r}, device="cpu"
 def test_bad_studies_end_in_one_clear_error(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(SelfrepError, match=words):
         running.run(study.loads(text), tmp_path / "out", warn=lambda message: None)
+
+
+FOLDING = """
+{%- for m in messages -%}
+{%- if m['role'] == 'system' -%}{{ raise_exception('no system role') }}{%- endif -%}
+{{ m['role'] + ' : ' + m['content'] + ' ' }}
+{%- endfor -%}
+"""
+
+
+def test_a_template_without_a_system_role_is_said_aloud(tmp_path: Path) -> None:
+    asked = f'name: x\nmodel: "{MODEL}"\npersonas: {{file: "{PERSONAS}"}}\nbattery: {{file: "{BATTERY}"}}\n'
+    folding = study.loads(asked).model_copy(update={"chat_template": FOLDING})
+    heard: list[str] = []
+    done = running.run(folding, tmp_path / "out", device="cpu", warn=heard.append)
+    assert any("no system role" in message for message in heard)
+    assert done.provenance()["chat_template"]["system_role"] is False

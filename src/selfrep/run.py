@@ -65,7 +65,7 @@ def run(
     """
     directory = RunDirectory(Path(out))
     directory.create_or_resume(study.to_yaml(), study.hash)
-    job = _Job(study, directory, device)
+    job = _Job(study, directory, device, warn)
     started = time.monotonic()
     todo = [stage for stage in job.stages() if not stage.done()]
     total, before = sum(stage.cost for stage in todo), 0.0
@@ -97,6 +97,7 @@ class _Job:
     study: Study
     directory: RunDirectory
     device: str
+    warn: Callable[[str], None]
 
     @cached_property
     def lm(self) -> LanguageModel:
@@ -104,6 +105,12 @@ class _Job:
             self.study.model, device=self.device, dtype=self.study.dtype, chat_template=self.study.chat_template
         )
         chat = chat_format(lm.tokenizer, lm.chat_template)
+        if not chat.system_role:
+            self.warn("The chat template has no system role: system texts stand at the head of the first user turn.")
+        if chat.name == "plain":
+            self.warn(
+                "The model has no chat template: a plain dialogue is used (see the report; chat_template changes it)."
+            )
         self.directory.provenance(
             model="SmolLM2-135M-Instruct (embedded)" if lm.name == "embedded" else lm.name,
             weights_hash=lm.weights_hash,
