@@ -104,7 +104,7 @@ def test_lists(tmp_path: Path) -> None:
         (("run", "nothing.yaml"), ("nothing.yaml",)),
         (("report", "."), ("holds no run",)),
         (("personas", "nothing.yaml"), ("nothing.yaml",)),
-        (("run", "bad.yaml"), ("3 mistakes", "line 1", "line 2", "line 3")),
+        (("run", "bad.yaml"), ("4 mistakes", "line 1", "line 2", "line 3")),
         (("run", "unknown.yaml"), ("model",)),
         (("run", "study.yaml", "--device", "tpu"), ("tpu", "cpu")),
     ],

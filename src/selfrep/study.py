@@ -182,6 +182,12 @@ class Study(Entry):
     separation: SeparationPart | None = None
     transfer: TransferPart | None = None
 
+    @field_validator("personas", "battery", mode="before")
+    @classmethod
+    def _all(cls, choice: Any) -> Any:
+        """`personas:` with nothing after it means all of them."""
+        return {} if choice is None else choice
+
     @field_validator("personas", "battery")
     @classmethod
     def _spelled_out(cls, choice: Any, info: ValidationInfo) -> Any:

@@ -58,10 +58,10 @@ class RunDirectory:
     def open(path: str | Path) -> RunDirectory:
         """An existing run directory, to read or to draw from. Raises `SelfrepError` when there is none at `path`."""
         run = RunDirectory(Path(path))
-        if not run._study_file.is_file():
+        if lacking := [place.name for place in (run._study_file, run.store) if not place.exists()]:
             raise SelfrepError(
-                f"{run.path} holds no run: there is no study.yaml in it. Give the folder that `selfrep run` or "
-                "`selfrep demo` wrote (its --out)."
+                f"{run.path} holds no run: there is no {' and no '.join(lacking)} in it. Give the folder that "
+                "`selfrep run` or `selfrep demo` wrote (its --out)."
             )
         return run
 
