@@ -84,3 +84,9 @@ def test_transfer_of_segments_is_drawn_by_layer_with_grey_controls(transfer: Mak
     shown = [trace.name for trace in fig.data if trace.showlegend]
     assert len(shown) == len(set(shown)) == 5
     assert not named(transfer_maps(moved.drop_vars("control_random")), "control: random")
+
+
+def test_layers_stand_at_their_true_distance(separation: Maker) -> None:
+    fig = separation_profile(separation())
+    assert list(fig.data[-1].x) == [0, 1, 2, 5]
+    assert dict(zip(fig.layout.xaxis.tickvals, fig.layout.xaxis.ticktext, strict=True))[5] == "5"

@@ -92,3 +92,7 @@ def test_panels_are_equal_and_inside_the_page(n: int, columns: int, rows: int) -
         assert 0 <= domain[0] < domain[1] <= 1
         sizes.append(domain[1] - domain[0])
     np.testing.assert_allclose(sizes, sizes[0])
+
+
+def test_odd_layers_are_labelled_by_their_fives() -> None:
+    assert layer_ticks(range(1, 30, 2), 100.0, 20.0)["ticktext"] == ["5", "15", "25"]

@@ -139,7 +139,8 @@ def _finished(
     each, axis, top = (220.0 if frame.rows == 1 else 140.0), 36.0, HEAD + SIZE + 6
     for panel in frame.panels:
         at = {"row": panel.row, "col": panel.column}
-        fig.update_xaxes(layer_ticks(layers, frame.room, 22.0), **at)
+        # Layers stand at their true distance here, also those of a sweep that leaves some out.
+        fig.update_xaxes(layer_ticks(range(min(layers), max(layers) + 1), frame.room, 22.0), **at)
         fig.update_yaxes(title_text=name if panel.column == 1 else None, **at)
         # An annotation and not the axis's own title, which plotly pushes up into the ticks of the last row.
         fig.add_annotation(
@@ -198,7 +199,7 @@ class _Pen:
         ]
         self._fig.add_trace(
             go.Scatter(
-                x=list(range(len(values))),
+                x=[layer - min(self._layers) for layer in self._layers],
                 y=values,
                 mode="lines" if np.isfinite(values).sum() > 1 else "lines+markers",
                 name=name,
@@ -218,7 +219,7 @@ class _Pen:
         edges = np.flatnonzero(np.diff(np.concatenate([[0], there.astype(int), [0]])))
         red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
         for start, stop in zip(edges[::2], edges[1::2], strict=True):
-            x = list(range(start, stop))
+            x = [layer - min(self._layers) for layer in self._layers[start:stop]]
             self._fig.add_trace(
                 go.Scatter(
                     x=x + x[::-1],

@@ -159,7 +159,7 @@ def layer_ticks(layers: Sequence[int], room: float, each: float) -> dict[str, ob
     n = len(layers)
     for step in (1, 2, 5, 10, 20, 50):
         chosen = [i for i, layer in enumerate(layers) if layer % step == 0]
-        if len(chosen) * each <= room:
+        if len(chosen) > 1 and len(chosen) * each <= room:
             break
     if len(chosen) < min(n, 2):
         chosen = [0, n - 1]
