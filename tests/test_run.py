@@ -131,6 +131,20 @@ def test_every_sweep_kept_its_proof(done: RunDirectory) -> None:
         assert max(proof.values()) < 1e-3
 
 
+def test_the_proof_that_is_kept_is_the_worst_of_all_batches(
+    described: study.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound, misses = running.patch, iter([1e-6, 9e-6, *[2e-6] * 50])
+
+    def patch(*args: object, **kwargs: object) -> xr.Dataset:
+        return sound(*args, **kwargs).assign_attrs(proof=json.dumps({"law": next(misses)}))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(running, "patch", patch)
+    monkeypatch.setattr(running, "write_figures", lambda directory, warn: [])
+    done = running.run(described, tmp_path / "out", device="cpu", warn=lambda message: None)
+    assert json.loads(done.read("effects/resid_pre").attrs["proof"]) == {"law": 9e-6}
+
+
 def test_the_planted_truth_is_found(done: RunDirectory) -> None:
     items, moved = done.read("items"), done.read("transfer/segments/resid_pre")
     assert float(items["shift"].sel(item="who_are_you")) > 1

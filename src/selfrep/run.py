@@ -7,6 +7,7 @@ a run that was stopped goes on where it was. The model is loaded by the first st
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 import subprocess
 import time
@@ -219,6 +220,7 @@ class _Job:
             self.directory.prepare(group, blank.assign_attrs(study_hash=self.study.hash))
             plan = sweep.plan.bound(self.lm.n_layers, int(align(pairs).suffix.max()))
             left = self.directory.pending(group)
+            worst: dict[str, float] = json.loads(self.directory.read(group).attrs.get("proof", "{}"))
             for at in range(0, len(left), PAIRS_AT_ONCE):
                 rows = left[at : at + PAIRS_AT_ONCE]
                 share = (at / len(left), len(rows) / len(left))
@@ -230,7 +232,9 @@ class _Job:
                     seed=self.study.seed,
                     progress=partial(_tick_within, tick, *share),
                 )
-                self.directory.annotate(group, proof=effects.attrs["proof"])
+                for law, missed in json.loads(effects.attrs["proof"]).items():
+                    worst[law] = max(missed, worst.get(law, 0.0))
+                self.directory.annotate(group, proof=json.dumps(worst))
                 self.directory.write_rows(group, rows, effects)
 
         return work
