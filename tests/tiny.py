@@ -63,10 +63,29 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 """Architecture, with what sets it apart → its configuration. Grouped-query wherever the architecture allows."""
 
+_TWO = {"n_layer": 2, "n_head": 4, "vocab_size": VOCABULARY}
+_FALCON = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": D_MODEL, "vocab_size": VOCABULARY}
+
+JOINT: dict[str, dict[str, Any]] = {
+    "gpt2": _GPT2,
+    "phi3": FAMILIES["phi3"],
+    "gpt_neox": FAMILIES["gpt_neox"],
+    "bloom": _TWO | {"hidden_size": D_MODEL},
+    "gpt_bigcode": _TWO | {"n_embd": D_MODEL},
+    "codegen": _TWO | {"n_embd": D_MODEL, "rotary_dim": 4},
+    "mpt": {"n_layers": 2, "n_heads": 4, "d_model": D_MODEL, "vocab_size": VOCABULARY},
+    "falcon": _FALCON,  # one key-value head
+    "falcon, many": _FALCON | {"multi_query": False},
+    "falcon, alibi": _FALCON | {"multi_query": False, "alibi": True},
+}
+"""Architectures that compute q, k and v in one projection, each with an arrangement of its own."""
+
 
 def tiny_hf(family: str = "llama", *, seed: int = 0, vocabulary: int = VOCABULARY, **changes: Any) -> PreTrainedModel:
     """A random decoder of three blocks."""
-    config = AutoConfig.for_model(family.partition(",")[0], **FAMILIES[family] | {"vocab_size": vocabulary} | changes)
+    config = AutoConfig.for_model(
+        family.partition(",")[0], **(FAMILIES | JOINT)[family] | {"vocab_size": vocabulary} | changes
+    )
     hf = AutoModelForCausalLM.from_config(config).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -108,6 +127,24 @@ _BEFORE_MLP = {
     "gpt2": "ln_2",
     "opt": "final_layer_norm",
 }
+_BEFORE_O = {
+    "gpt2": "attn.c_proj",
+    "gpt_neox": "attention.dense",
+    "phi": "self_attn.dense",
+    "opt": "self_attn.out_proj",
+}
+_QKV = {
+    "gpt2": "attn.c_attn",
+    "gpt_neox": "attention.query_key_value",
+    "phi3": "self_attn.qkv_proj",
+}
+_BEFORE_DOWN = {
+    "gpt2": "mlp.c_proj",
+    "gpt_neox": "mlp.dense_4h_to_h",
+    "phi": "mlp.fc2",
+    "opt": "fc2",
+    "starcoder2": "mlp.c_proj",
+}
 
 
 def module_at(hf: PreTrainedModel, family: str, site: str, layer: int) -> tuple[nn.Module, str]:
@@ -122,13 +159,58 @@ def module_at(hf: PreTrainedModel, family: str, site: str, layer: int) -> tuple[
             return block.get_submodule(_ATTENTION.get(family, "self_attn")), "out"
         case "mlp_out":
             return block.get_submodule(_MLP.get(family, "mlp")), "out"
-        case _:
+        case "resid_mid":
             return block.get_submodule(_BEFORE_MLP.get(family, "post_attention_layernorm")), "in"
+        case "z":
+            return block.get_submodule(_BEFORE_O.get(family, "self_attn.o_proj")), "in"
+        case "q" | "k" | "v":
+            return block.get_submodule(_QKV.get(family, f"self_attn.{site}_proj")), "out"
+        case "mlp_post":
+            return block.get_submodule(_BEFORE_DOWN.get(family, "mlp.down_proj")), "in"
+    raise KeyError(site)
+
+
+def _columns(family: str, site: str) -> Tensor:
+    """[component, feature of it]: where in what a module passes the components lie. Heads of 8; by hand, as the
+    architectures' own code reshapes it."""
+    n_keys = 4 if family in ("gpt2", "gpt_neox", "opt") else 2
+    match site, family:
+        case "mlp_post", _:
+            return torch.arange(128 if family == "gpt2" else 48)[:, None]
+        case "z", _:
+            return torch.arange(32).view(4, 8)
+        case _, "gpt2":  # all q, all k, all v
+            return torch.arange(96).view(3, 4, 8)["qkv".index(site)]
+        case _, "gpt_neox":  # q, k, v of the first head, of the second, …
+            return torch.arange(96).view(4, 3, 8)[:, "qkv".index(site)]
+        case _, "phi3":  # all q, all k, all v, fewer heads of the latter
+            return torch.arange(64).split([32, 16, 16])["qkv".index(site)].view(-1, 8)
+    n = 4 if site == "q" else n_keys
+    return torch.arange(n * 8).view(n, 8)
+
+
+def component_at(
+    hf: PreTrainedModel, family: str, site: str, layer: int
+) -> tuple[nn.Module, str, Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]:
+    """Where the heads or neurons of a site are, by hand: the module, its end ("in" or "out"), how to read them
+    ([..., feature] → [..., n, size]), and how to write them ([..., feature], [..., n, size] → a new [..., feature]).
+    """
+    columns = _columns(family, site)
+
+    def read(x: Tensor) -> Tensor:
+        return x[..., columns]
+
+    def write(x: Tensor, values: Tensor) -> Tensor:
+        new = x.clone()
+        new[..., columns] = values
+        return new
+
+    return *module_at(hf, family, site, layer), read, write
 
 
 @contextmanager
 def hooked(module: nn.Module, end: str, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Within, `change` maps the tensor [1, token, d_model] that enters or leaves a module."""
+    """Within, `change` maps the tensor [1, token, feature] that enters or leaves a module."""
 
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args:
@@ -156,7 +238,7 @@ def logits(hf: PreTrainedModel, ids: Any) -> Tensor:
 
 
 def values_at(hf: PreTrainedModel, family: str, site: str, layer: int, ids: Any) -> Tensor:
-    """[token, d_model] what passes at a site."""
+    """[token, feature] what passes at a site."""
     heard: list[Tensor] = []
 
     def hear(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -53,4 +54,36 @@ def test_a_flattened_stream_is_refused() -> None:
     remove = listen(module, "out", lambda _: None)
     with pytest.raises(SelfrepError, match=r"output of this Double is \[2, 3\]"):
         module(torch.ones(2, 3))
+    remove()
+
+
+class Named(nn.Module):
+    """A projection whose input has a name of its own."""
+
+    def forward(self, attention_values: Tensor, *, bias: Tensor | None = None) -> Tensor:
+        return 2 * attention_values if bias is None else 2 * attention_values + bias
+
+
+def test_what_enters_is_the_first_argument_by_whatever_name() -> None:
+    module, x, bias = Named(), torch.ones(1, 2, 3), torch.full((1, 2, 3), 5.0)
+    remove = replace(module, "in", lambda y: y + 10)
+    assert torch.equal(module(bias=bias, attention_values=x), 2 * (x + 10) + bias)  # whichever is named first
+    assert torch.equal(module(x, bias=bias), 2 * (x + 10) + bias)
+    with pytest.raises(SelfrepError, match=r"this Named was called without 'attention_values', with \['bias'\]"):
+        module(bias=bias)
+    remove()
+    assert torch.equal(module(attention_values=x), 2 * x)
+
+
+def test_a_wrapped_forward_keeps_its_argument() -> None:
+    """As when a library that spreads a model over devices puts its own forward before the module's."""
+    module, x, inner = Named(), torch.ones(1, 2, 3), Named().forward
+
+    @functools.wraps(inner)
+    def forward(*args: Any, **kwargs: Any) -> Tensor:
+        return inner(*args, **kwargs)
+
+    module.forward = forward
+    remove = replace(module, "in", lambda y: y + 10)
+    assert torch.equal(module(attention_values=x), 2 * (x + 10))
     remove()

@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace as altered
+
 import pytest
 import torch
-from tests.tiny import FAMILIES, N_LAYERS, logits, module_at, ragged, tiny, tiny_hf
-from transformers import AutoConfig, AutoModelForCausalLM
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.tiny import FAMILIES, JOINT, N_LAYERS, component_at, hooked, logits, module_at, ragged, tiny, tiny_hf
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from selfrep.engine.hooks import listen
+from selfrep.engine.hooks import listen, replace
 from selfrep.errors import SelfrepError
-from selfrep.models.sites import SITES, Tap, layout_of
+from selfrep.models.sites import (
+    HEAD_SITES,
+    NEURON_SITES,
+    RESIDUAL_SITES,
+    SITES,
+    Part,
+    Site,
+    Tap,
+    component,
+    layout_of,
+)
+
+EXPERTS = ("qwen3_moe", "mixtral", "gpt_oss")
+COMPONENTS = [
+    (family, site)
+    for family in FAMILIES
+    for site in HEAD_SITES + NEURON_SITES
+    if not (site == "mlp_post" and family in (*EXPERTS, "opt"))  # OPT's is flat: refused where it is heard, see below
+]
+"""Every family with every site of heads or neurons that it must offer."""
+
+
+def heard_at(hf: PreTrainedModel, module: torch.nn.Module, end: str, ids: Tensor) -> Tensor:
+    """[1, token, feature] what passes there."""
+    heard: list[Tensor] = []
+    remove = listen(module, end, lambda x: heard.append(x.clone()))
+    logits(hf, ids)
+    remove()
+    return heard[0]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -17,7 +52,9 @@ def test_the_stream_is_the_sum_of_what_is_written_to_it(family: str) -> None:
     """Whatever the modules are called: attn_out and mlp_out take resid_pre to resid_mid, and to resid_post."""
     lm = tiny(family)
     flat = family == "opt"  # passes its MLP [row · token, d_model]
-    sites = [site for site in lm.layout.taps if not (flat and site in ("resid_mid", "mlp_out"))]
+    sites = [
+        site for site in RESIDUAL_SITES if site in lm.layout.taps and not (flat and site in ("resid_mid", "mlp_out"))
+    ]
     heard: dict[str, torch.Tensor] = {}
     removers = []
     for site in sites:
@@ -47,7 +84,7 @@ def test_sites_are_the_modules_that_a_person_would_name(family: str) -> None:
 def test_transformer_lens_hears_the_same_at_its_hooks(family: str) -> None:
     lm, ids = tiny(family), ragged([6], seed=2)
     _, cache = lm.bridge.run_with_cache(ids)
-    for site in lm.layout.taps:
+    for site in set(lm.layout.taps) & set(RESIDUAL_SITES):
         module, tap = lm.tap(site, 1)
         heard: list[torch.Tensor] = []
         remove = listen(module, tap.end, heard.append)
@@ -56,21 +93,198 @@ def test_transformer_lens_hears_the_same_at_its_hooks(family: str) -> None:
         torch.testing.assert_close(heard[0], cache[f"blocks.1.hook_{site}"], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("family", "site"), COMPONENTS)
+def test_components_are_read_where_a_person_would_slice(family: str, site: str) -> None:
+    lm, ids = tiny(family), ragged([6], seed=3)[0]
+    module, tap = lm.tap(site, 1)
+    where, end, read, _ = component_at(lm.hf, family, site, 1)
+    assert (module, tap.end) == (where, end)
+    x = heard_at(lm.hf, module, end, ids)
+    assert tap.part is not None
+    assert torch.equal(tap.part.read(x), read(x))
+    beside = altered(tap.part, offset=tap.part.offset + 1, n=tap.part.n - 1)  # a control that must fail
+    assert not torch.equal(beside.read(x), read(x)[..., :-1, :])
+
+
+@pytest.mark.parametrize(("family", "site"), COMPONENTS)
+def test_writing_changes_the_named_component_and_nothing_else(family: str, site: str) -> None:
+    lm, ids = tiny(family), ragged([6], seed=4)[0]
+    module, tap = lm.tap(site, 1)
+    where, end, read, write = component_at(lm.hf, family, site, 1)
+    part = tap.part
+    assert part is not None
+    chosen = part.n - 1
+    new = torch.randn(6, part.size, generator=torch.Generator().manual_seed(0)) * 9
+    written: list[tuple[Tensor, Tensor]] = []
+
+    def ours(x: Tensor, at: int = chosen) -> Tensor:
+        values = part.read(x).clone()
+        values[..., at, :] = new
+        written.append((x.clone(), part.write(x, values)))
+        return written[-1][1]
+
+    def by_hand(x: Tensor) -> Tensor:
+        values = read(x).clone()
+        values[..., chosen, :] = new
+        return write(x, values)
+
+    with hooked(where, end, by_hand):
+        wanted = logits(lm.hf, ids)
+    remove = replace(module, tap.end, ours)
+    got = logits(lm.hf, ids)
+    remove()
+    torch.testing.assert_close(got, wanted, rtol=0, atol=0)
+    assert (wanted - logits(lm.hf, ids)).abs().max() > 1e-3  # it matters …
+    remove = replace(module, tap.end, lambda x: ours(x, 0))
+    assert (logits(lm.hf, ids) - wanted).abs().max() > 1e-3  # … and so does which
+    remove()
+    before, after = written[0]
+    others = [i for i in range(part.n) if i != chosen]
+    assert torch.equal(read(after)[..., others, :], read(before)[..., others, :])
+    assert torch.equal(read(after)[0, :, chosen], new)
+    assert int((before != after).sum()) == new.numel()  # no feature of another site in the same module either
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "phi3", "gpt_neox", "gemma2", "qwen3", "cohere", "starcoder2"])
+def test_transformer_lens_hears_the_same_components(family: str) -> None:
+    lm, ids = tiny(family), ragged([6], seed=2)
+    _, cache = lm.bridge.run_with_cache(ids)
+    for site in HEAD_SITES + NEURON_SITES:
+        module, tap = lm.tap(site, 1)
+        assert tap.part is not None
+        ours = tap.part.read(heard_at(lm.hf, module, tap.end, ids[0]))
+        theirs = cache[f"blocks.1.{'mlp.hook_post' if site == 'mlp_post' else f'attn.hook_{site}'}"]
+        torch.testing.assert_close(ours.squeeze(-1) if site == "mlp_post" else ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+# What heads are, whatever their modules are called and however these arrange them: attention is bilinear in q and k,
+# and linear in v. Nothing below knows an architecture.
+
+
+def negated(hf: PreTrainedModel, ids: Tensor, heads: dict[Site, list[int]], *, taps: dict[Site, Tap]) -> Tensor:
+    """[token, d_vocab] with the sign of these heads turned, at the second block."""
+    layout = layout_of(hf)
+    block = hf.get_submodule(layout.blocks)[1]
+
+    def turn(part: Part, chosen: list[int]) -> Callable[[Tensor], Tensor]:
+        def change(x: Tensor) -> Tensor:
+            values = part.read(x).clone()
+            values[..., chosen, :] *= -1
+            return part.write(x, values)
+
+        return change
+
+    with ExitStack() as hooks:
+        for site, chosen in heads.items():
+            tap = taps[site]
+            assert tap.part is not None
+            hooks.callback(replace(tap.module(block), tap.end, turn(tap.part, chosen)))
+        return logits(hf, ids)
+
+
+def laws(hf: PreTrainedModel, taps: dict[Site, Tap]) -> dict[str, list[bool]]:
+    """For each key-value head, whether the logits are the same:
+
+    "qk": if the signs of k and of the q that look at it are turned, as if none were;
+    "vz": if the sign of v is turned, as if that of the z that it is read into were.
+    """
+    ids = ragged([6], seed=5)[0]
+    n, n_keys = (part.n for site in ("z", "k") if (part := taps[site].part))
+    found: dict[str, list[bool]] = {"qk": [], "vz": []}
+    for key in range(n_keys):
+        group = list(range(key * n // n_keys, (key + 1) * n // n_keys))
+        for law, one, other in (
+            ("qk", {"q": group, "k": [key]}, {}),
+            ("vz", {"v": [key]}, {"z": group}),
+        ):
+            a, b = (negated(hf, ids, heads, taps=taps) for heads in (one, other))
+            found[law].append(torch.allclose(a, b, rtol=1e-4, atol=1e-4))
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES | JOINT)
+def test_scores_are_bilinear_in_q_and_k_and_heads_linear_in_v(family: str) -> None:
+    hf = tiny_hf(family)
+    taps = layout_of(hf).taps
+    assert all(all(held) for held in laws(hf, taps).values())
+    swapped = laws(hf, taps | {"k": taps["v"], "v": taps["k"]})  # controls, which must fail
+    assert not any(swapped["qk"] + swapped["vz"])
+    for law, sites in {"qk": ("q", "k"), "vz": ("v", "z")}.items():
+        for site in sites:
+            part = taps[site].part
+            assert part is not None
+            less = altered(part, offset=part.offset + 1, size=part.size - 1)  # one feature off, and one short
+            assert not any(laws(hf, taps | {site: altered(taps[site], part=less)})[law])
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "qwen3", "phi3", "mixtral"])
+def test_heads_need_not_divide_the_width_of_the_model(family: str) -> None:
+    hf = tiny_hf(family, head_dim=12)
+    taps = layout_of(hf).taps
+    sizes = {site: (part.n, part.size) for site in HEAD_SITES if (part := taps[site].part)}
+    assert sizes == {"z": (4, 12), "q": (4, 12), "k": (2, 12), "v": (2, 12)}
+    assert all(all(held) for held in laws(hf, taps).values())
+
+
+# What is not there.
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "lacking"),
+    [
+        ("gpt_bigcode", {"multi_query": False}, set("qkv")),  # the adapter is made for one key-value head
+        ("codegen", {"n_head": 8}, set("qkv")),  # two stretches of four heads: not evenly spaced
+        ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}, set("qkv")),
+        ("falcon, many", {"new_decoder_architecture": True, "num_kv_heads": 2}, set("qkv")),
+        *((family, {}, {"mlp_post"}) for family in EXPERTS),
+    ],
+)
+def test_what_cannot_be_told_is_not_offered(family: str, changes: dict[str, int], lacking: set[str]) -> None:
+    layout = layout_of(tiny_hf(family, **changes))
+    assert set(HEAD_SITES + NEURON_SITES) - set(layout.taps) == lacking
+    with pytest.raises(SelfrepError, match=f"has no site '{min(lacking)}'.*It offers resid_pre, "):
+        layout.tap(min(lacking))
+
+
+def test_blocks_of_several_kinds_offer_what_all_of_them_have() -> None:
+    """Qwen3-Next: three blocks of linear attention to one of full; its q_proj passes gates besides."""
+    config = AutoConfig.for_model("qwen3_next", vocab_size=64, hidden_size=32, num_hidden_layers=4, head_dim=8)
+    with torch.device("meta"):  # no weight is looked at
+        hf = AutoModelForCausalLM.from_config(config)
+    assert not set(layout_of(hf).taps) & set(HEAD_SITES + NEURON_SITES)
+
+
+def test_flat_neurons_are_refused_when_heard() -> None:
+    lm = tiny("opt")
+    module, tap = lm.tap("mlp_post", 1)
+    remove = listen(module, tap.end, lambda _: None)
+    with pytest.raises(SelfrepError, match=r"input of this Linear is \[6, 48\]"):
+        logits(lm.hf, ragged([6], seed=1)[0])
+    remove()
+
+
 def test_parallel_blocks_have_no_middle() -> None:
     for family in ("cohere", "gpt_neox", "phi"):
-        assert set(tiny(family).layout.taps) == set(SITES) - {"resid_mid"}
+        assert set(SITES) - set(tiny(family).layout.taps) == {"resid_mid"}
     with pytest.raises(SelfrepError, match=r"GPTNeoXForCausalLM has no site 'resid_mid'.*resid_pre, resid_post"):
         tiny("gpt_neox").tap("resid_mid", 0)
 
 
 def test_a_residual_multiplier_takes_away_the_names_it_would_make_wrong() -> None:
     """Granite scales what attention and MLP say before adding it: their outputs are not what is written."""
-    assert set(tiny("granite").layout.taps) == {"resid_pre", "resid_mid", "resid_post"}
+    assert set(SITES) - set(tiny("granite").layout.taps) == {"attn_out", "mlp_out"}
 
 
 def test_unknown_sites_are_refused() -> None:
-    with pytest.raises(SelfrepError, match=r"A site is one of resid_pre, .*; got 'z'"):
-        tiny().tap("z", 0)
+    with pytest.raises(SelfrepError, match=r"A site is one of resid_pre, .*; got 'y'"):
+        tiny().tap("y", 0)
+
+
+def test_every_site_says_what_it_holds() -> None:
+    assert (*RESIDUAL_SITES, *HEAD_SITES, *NEURON_SITES) == SITES
+    assert [component(site) for site in SITES] == [None] * 5 + ["head"] * 4 + ["neuron"]
+    for family in FAMILIES:
+        assert all((tap.part is None) == (component(site) is None) for site, tap in tiny(family).layout.taps.items())
 
 
 def test_the_empty_path_is_the_block_itself() -> None:
@@ -83,3 +297,38 @@ def test_architectures_without_an_adapter_are_refused() -> None:
     config = AutoConfig.for_model("helium", vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=1)
     with pytest.raises(SelfrepError, match="adapter for; HeliumForCausalLM is none"):
         layout_of(AutoModelForCausalLM.from_config(config))
+
+
+# Parts alone.
+
+
+@given(
+    n=st.integers(1, 5), size=st.integers(1, 4), gap=st.integers(0, 3), offset=st.integers(0, 3), rest=st.integers(0, 3)
+)
+def test_parts_are_columns(n: int, size: int, gap: int, offset: int, rest: int) -> None:
+    part = Part(n, size, size + gap, offset)
+    width = offset + n * size + (n - 1) * gap + rest
+    x = torch.arange(2.0 * width).view(2, width)
+    columns = torch.tensor([[offset + i * (size + gap) + j for j in range(size)] for i in range(n)])
+    assert torch.equal(part.read(x), x[:, columns])
+    assert part.read(x).untyped_storage().data_ptr() == x.untyped_storage().data_ptr()  # a view
+    before = x.clone()
+    after = part.write(x, -1 - part.read(x))
+    assert torch.equal(x, before)
+    assert torch.equal(
+        after < 0, torch.zeros(width, dtype=torch.bool).index_fill(0, columns.flatten(), True).expand(2, -1)
+    )
+    assert torch.equal(part.write(x, part.read(x)), x)
+    with pytest.raises(SelfrepError, match=r"components of .* need"):
+        part.read(x[:, : width - rest - 1])
+
+
+def test_gradients_flow_through_parts() -> None:
+    part = Part(2, 2, 3, 1)
+    x = torch.randn(1, 7, requires_grad=True)
+    values = torch.randn(1, 2, 2, requires_grad=True)
+    part.write(x, values).sum().backward()
+    assert x.grad is not None
+    assert values.grad is not None
+    assert x.grad.tolist() == [[1, 0, 0, 1, 0, 0, 1]]
+    assert torch.equal(values.grad, torch.ones(1, 2, 2))

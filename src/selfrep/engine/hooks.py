@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,10 @@ def listen(module: nn.Module, end: str, hear: Callable[[Tensor], None]) -> Calla
 
 
 def replace(module: nn.Module, end: str, change: Callable[[Tensor], Tensor]) -> Callable[[], None]:
-    """Hook a plain module so that `change` maps what enters or leaves it, [row, token, d_model]; returns the remover.
+    """Hook a plain module so that `change` maps what enters or leaves it, [row, token, feature]; returns the remover.
+
+    What enters is the first argument of its `forward`, by position or by whatever name; what leaves is its output, or
+    the first of several.
 
     The hook raises SelfrepError where an architecture passes something else (OPT flattens rows and tokens into one).
     """
@@ -29,17 +33,23 @@ def replace(module: nn.Module, end: str, change: Callable[[Tensor], Tensor]) -> 
     def checked(x: Tensor) -> Tensor:
         if x.ndim != 3:
             raise SelfrepError(
-                f"A site passes [row, token, d_model]; the {end}put of this {type(module).__name__} is "
+                f"A site passes [row, token, feature]; the {end}put of this {type(module).__name__} is "
                 f"{list(x.shape)}. Use another site of this model, such as resid_pre or attn_out."
             )
         return change(x)
 
     if end == "in":
+        first = next(iter(inspect.signature(module.forward).parameters), "")
 
         def before(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
             if args:
                 return (checked(args[0]), *args[1:]), kwargs
-            return args, {**kwargs, "hidden_states": checked(kwargs["hidden_states"])}
+            if first not in kwargs:
+                raise SelfrepError(
+                    f"What enters a module is the first argument of its forward; this {type(module).__name__} was "
+                    f"called without {first!r}, with {sorted(kwargs)}. Use another site of this model."
+                )
+            return args, {**kwargs, first: checked(kwargs[first])}
 
         return module.register_forward_pre_hook(before, with_kwargs=True).remove
 

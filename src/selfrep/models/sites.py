@@ -1,32 +1,87 @@
 """Where in a decoder a value is read or written, and which module of *this* architecture holds it.
 
-Names are TransformerLens hook names without the `hook_` prefix, layers are 0-indexed blocks. Which Hugging Face
-module a
-name stands for is not guessed: TransformerLens's architecture adapters say it (`hook_attn_out` is `self_attn`'s output
-in Llama, and the output of the norm behind it in Gemma 2), so one table serves every architecture.
+Names are TransformerLens hook names without the `hook_` prefix, layers are 0-indexed blocks. Which Hugging Face module
+a name stands for is not guessed: TransformerLens's architecture adapters say it (`hook_attn_out` is `self_attn`'s
+output in Llama, and the output of the norm behind it in Gemma 2; `hook_q` is `q_proj`'s output in Llama, and every
+third stretch of `query_key_value`'s in GPT-NeoX), so one table serves every architecture.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from selfrep.errors import SelfrepError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import PreTrainedModel
 
-Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"]
+Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "q", "k", "v", "mlp_post"]
 SITES: tuple[Site, ...] = get_args(Site)
+RESIDUAL_SITES: tuple[Site, ...] = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
+HEAD_SITES: tuple[Site, ...] = ("z", "q", "k", "v")
+NEURON_SITES: tuple[Site, ...] = ("mlp_post",)
+_QKV: tuple[Site, ...] = ("q", "k", "v")
+
+
+def component(site: str) -> Literal["head", "neuron"] | None:
+    """The axis that a site has beside row, token and feature: None where it is a vector of d_model."""
+    return "head" if site in HEAD_SITES else "neuron" if site in NEURON_SITES else None
+
+
+@dataclass(frozen=True)
+class Part:
+    """The components (heads, neurons) inside what a module passes.
+
+    Component i holds the features from `offset + i · stride` on, `size` of them. GPT-NeoX with two heads of four writes
+    `qqqq kkkk vvvv qqqq kkkk vvvv`: its k is `Part(n=2, size=4, stride=12, offset=4)`.
+
+    Attributes:
+        n: how many components.
+        size: features of each: d_head for a head, 1 for a neuron.
+        stride: features from one component's first to the next's.
+        offset: the first feature of the first one.
+    """
+
+    n: int
+    size: int
+    stride: int
+    offset: int = 0
+
+    def read(self, x: Tensor) -> Tensor:
+        """[..., feature] → [..., n, size], a view of `x`.
+
+        Raises:
+            SelfrepError: `x` has too few features to hold all components.
+        """
+        needed = self.offset + (self.n - 1) * self.stride + self.size
+        if x.shape[-1] < needed:
+            raise SelfrepError(
+                f"{self.n} components of {self.size} at stride {self.stride} from {self.offset} need {needed} features;"
+                f" got {list(x.shape)}. Read them from the module and end that the tap names."
+            )
+        return x[..., self.offset :].unfold(-1, self.size, self.stride)[..., : self.n, :]
+
+    def write(self, x: Tensor, values: Tensor) -> Tensor:
+        """[..., feature] and values [..., n, size] → a new [..., feature]: other features are those of `x`."""
+        out = x.clone()
+        self.read(out).copy_(values)
+        return out
 
 
 @dataclass(frozen=True)
 class Tap:
-    """One end of a module: `path` inside the block ("" is the block itself), and whether in- or output is meant."""
+    """One end of a module: `path` inside the block ("" is the block itself), and whether in- or output is meant.
+
+    `part` says where in it the components lie; None: it is the whole [row, token, d_model].
+    """
 
     path: str
     end: Literal["in", "out"]
+    part: Part | None = None
 
     def module(self, block: nn.Module) -> nn.Module:
         """The module itself, in a block."""
@@ -48,11 +103,12 @@ class Layout:
         if site not in SITES:
             raise SelfrepError(f"A site is one of {', '.join(SITES)}; got {site!r}.")
         if site not in self.taps:
-            raise SelfrepError(
-                f"{self.architecture} has no site {site!r} (its blocks compute attention and MLP in parallel, or lack "
-                "one "
-                f"of them). It offers {', '.join(self.taps)}."
-            )
+            why = {
+                "head": "in some block no module passes its heads side by side",
+                "neuron": "some block has experts in place of one MLP, or no MLP",
+                None: "its blocks compute attention and MLP in parallel, or lack one of them",
+            }[component(site)]
+            raise SelfrepError(f"{self.architecture} has no site {site!r} ({why}). It offers {', '.join(self.taps)}.")
         return self.taps[site]
 
 
@@ -80,30 +136,122 @@ def layout_of(hf: PreTrainedModel) -> Layout:
     components = adapter.component_mapping or {}
     if not {"blocks", "ln_final", "unembed"} <= set(components):
         raise SelfrepError(f"selfrep reads decoders of stacked blocks; {architecture} is {sorted(components)}.")
-    blocks = components["blocks"]
-    taps: dict[Site, Tap] = {}
-    for site in SITES:
-        alias = blocks.hook_aliases.get(f"hook_{site}")
-        tap = _tap(blocks, alias) if isinstance(alias, str) else None
-        if tap is not None:
-            taps[site] = tap
     stack, ln_final, unembed = (str(components[part].name) for part in ("blocks", "ln_final", "unembed"))
+    described, blocks = components["blocks"], list(hf.get_submodule(stack).children())
+    found = {site: _tap(described, described.hook_aliases.get(f"hook_{site}")) for site in RESIDUAL_SITES}
+    found |= _heads(described, blocks, config) | {"mlp_post": _neurons(described, blocks)}
+    taps = {site: tap for site, tap in found.items() if tap is not None}
     return Layout(architecture, stack, ln_final, unembed, taps)
 
 
-def _tap(block: Any, alias: str) -> Tap | None:
+def _tap(block: Any, alias: Any) -> Tap | None:
     """`ln1_post.hook_out` → the output of `post_attention_layernorm`, following the adapter's own names."""
-    *parts, hook = alias.split(".")
+    *parts, hook = alias.split(".") if isinstance(alias, str) else [""]
     if hook not in ("hook_in", "hook_out"):
         return None
     names: list[str] = []
-    component = block
+    described = block
     for part in parts:
-        if part not in component.submodules:
+        if part not in described.submodules:
             return None
-        component = component.submodules[part]
-        if component.name:
-            names.append(component.name)
+        described = described.submodules[part]
+        if described.name:
+            names.append(described.name)
     if parts and not names:
         return None
     return Tap(".".join(names), "in" if hook == "hook_in" else "out")
+
+
+def _inside(block: Any, name: str, hook: str) -> Tap | None:
+    """A hook of the block's attention or MLP; None where it is no module's own (as with a layer of experts, which
+    TransformerLens lets stand for its neurons)."""
+    alias = getattr(block.submodules.get(name), "hook_aliases", {}).get(hook)
+    return _tap(block, f"{name}.{alias}") if isinstance(alias, str) and "." in alias else None
+
+
+def _width(tap: Tap, blocks: Sequence[nn.Module]) -> int | None:
+    """Features at a tap that is one end of a projection; None where not all blocks have one of the same width."""
+    names = ("in_features", "nx") if tap.end == "in" else ("out_features", "nf")  # nn.Linear, and GPT-2's Conv1D
+    widths = set()
+    for block in blocks:
+        try:
+            module = tap.module(block)
+        except AttributeError:  # a stack of several kinds of block
+            return None
+        widths.add(next((w for name in names if isinstance(w := getattr(module, name, None), int)), None))
+    return widths.pop() if len(widths) == 1 else None
+
+
+def _neurons(described: Any, blocks: Sequence[nn.Module]) -> Tap | None:
+    """`mlp_post`: what enters the MLP's output projection."""
+    tap = _inside(described, "mlp", "hook_post")
+    width = tap and _width(tap, blocks)
+    return Tap(tap.path, tap.end, Part(width, 1, 1)) if tap and width else None
+
+
+def _heads(described: Any, blocks: Sequence[nn.Module], config: Any) -> dict[Site, Tap | None]:
+    """`z`, and `q`, `k`, `v` in modules of their own or side by side in the output of the one that computes all three.
+
+    None for what is not one vector a head: Qwen3-Next's q_proj, say, passes gates besides.
+    """
+    n: int = config.n_heads
+    z = _inside(described, "attn", "hook_z")
+    width = z and _width(z, blocks)
+    found: dict[Site, Tap | None] = {
+        "z": Tap(z.path, z.end, Part(n, width // n, width // n)) if z and width and width % n == 0 else None
+    }
+    attention = described.submodules.get("attn")
+    taps: list[Tap | None]
+    if hasattr(attention, "split_qkv_matrix") and "qkv" in attention.submodules:
+        joint = _tap(described, "attn.qkv.hook_out")
+        width = joint and _width(joint, blocks)
+        taps = [joint] * 3
+        # Falcon 40B and 180B interleave q, k and v by group; their adapter would split them as three stretches.
+        known = not getattr(config, "new_decoder_architecture", False)
+        features = _split(attention, joint, blocks[0], width) if joint and width and known else ((), (), ())
+    else:
+        taps = [_inside(described, "attn", f"hook_{site}") for site in _QKV]
+        features = tuple(range((tap and _width(tap, blocks)) or 0) for tap in taps)
+    for site, tap, where in zip(_QKV, taps, features, strict=True):
+        part = _strided(where, config.d_head)
+        fits = part is not None and (part.n == n if site == "q" else n % part.n == 0)
+        found[site] = Tap(tap.path, tap.end, part) if tap and fits else None
+    return found
+
+
+def _split(attention: Any, tap: Tap, block: nn.Module, width: int) -> tuple[Sequence[int], ...]:
+    """Which features of a joint projection are q, which k and which v; none where the adapter cannot tell.
+
+    The adapter knows how to split the weights of the projection: it is given weights whose rows hold their own numbers.
+    """
+    import torch
+    from torch import nn
+
+    path, _, name = tap.path.rpartition(".")
+    joint = cast(Any, tap.module(block))
+    numbers = torch.arange(width, dtype=torch.float32)  # exact up to 2^24
+    if hasattr(joint, "nx"):  # GPT-2's Conv1D keeps its weight as [in, out]
+        weight = numbers.expand(joint.nx, width)
+    else:
+        weight = numbers[:, None].expand(width, joint.in_features)
+    standing_in = copy.copy(block.get_submodule(path))
+    standing_in._modules = dict(standing_in._modules)
+    with torch.device("meta"):  # modules made here are given their weights, and need none drawn
+        numbered = nn.Linear(1, 1)
+        numbered.weight, numbered.bias = nn.Parameter(weight), nn.Parameter(numbers)
+        setattr(standing_in, name, numbered)
+        try:
+            split = attention.split_qkv_matrix(standing_in)
+        except (AssertionError, RuntimeError, ValueError):  # a variant that the adapter is not made for
+            return (), (), ()
+    return tuple(part.weight[:, 0].long().tolist() for part in split)
+
+
+def _strided(features: Sequence[int], size: int) -> Part | None:
+    """The part that holds exactly these features, in this order; None where they are not evenly spaced heads."""
+    n, rest = divmod(len(features), size)
+    if not n or rest:
+        return None
+    part = Part(n, size, features[size] - features[0] if n > 1 else size, features[0])
+    wanted = [part.offset + i * part.stride + j for i in range(n) for j in range(size)]
+    return part if wanted == list(features) else None
