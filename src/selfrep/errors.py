@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class SelfrepError(Exception):
     """Bad input or an environment that cannot serve it. The command line prints the message and exits with code 2."""
+
+
+class CannotReplay(SelfrepError):
+    """An architecture whose blocks cannot be replayed: patched runs of it take a whole forward pass each."""

@@ -10,7 +10,7 @@ attention, which is how prefixes are recorded in the first place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -32,6 +32,7 @@ class Tape:
         prefix: keys and values per layer for the `n` shared prompts; empty when nothing precedes.
         prefix_visible: [n, prefix_token], False at left padding; None when all of it is seen.
         own_visible: [n, token], False at left padding of the pass's own tokens; None when all are seen.
+        rewrite: maps this pass's own keys and values to those that are attended to; None leaves them.
         keep: whether to record this pass's own keys and values.
         stop: whether to end the pass right after that, by raising `Recorded`.
         recorded: what was recorded, per layer.
@@ -42,6 +43,7 @@ class Tape:
     prefix: dict[int, KeysValues] = field(default_factory=dict)
     prefix_visible: Tensor | None = None
     own_visible: Tensor | None = None
+    rewrite: Callable[[Tensor, Tensor], KeysValues] | None = None
     keep: bool = False
     stop: bool = False
     recorded: dict[int, KeysValues] = field(default_factory=dict)
@@ -91,6 +93,8 @@ def shared_prefix_attention(
     """
     tape = _tape.get()
     layer = int(module.layer_idx)  # type: ignore[arg-type]
+    if tape.rewrite is not None:
+        key, value = tape.rewrite(key, value)
     if tape.keep:
         tape.recorded[layer] = (key, value)
     if tape.stop:
@@ -143,14 +147,14 @@ def _own_mask(tokens: int, visible: Tensor | None, window: int | None, device: t
     mask = (distance >= 0) if window is None else (distance >= 0) & (distance < window)
     if visible is None:
         return mask[None, None]
-    return (mask & visible[:, None, None, :]) | (distance == 0)
+    return (mask & visible.to(device)[:, None, None, :]) | (distance == 0)
 
 
 def _prefix_mask(
     prefix: int, tokens: int, visible: Tensor | None, window: int | None, device: torch.device
 ) -> Tensor | None:
     """[prompt or 1, 1, token, prefix_token], or None when every query sees the whole prefix."""
-    mask = None if visible is None else visible[:, None, None, :].expand(-1, 1, tokens, -1)
+    mask = None if visible is None else visible.to(device)[:, None, None, :].expand(-1, 1, tokens, -1)
     if window is not None and prefix + tokens > window:
         distance = prefix + torch.arange(tokens, device=device)[:, None] - torch.arange(prefix, device=device)
         near = (distance < window)[None, None]

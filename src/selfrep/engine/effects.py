@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from importlib import import_module
 from importlib.metadata import version
 
@@ -18,40 +18,76 @@ from selfrep.prompts.alignment import AlignedBatch
 
 @dataclass(frozen=True)
 class Baselines:
-    """What the unpatched runs of each pair say, all [pair]: the metric, and the probability of any answer."""
+    """What the unpatched runs of each pair say: the metrics [pair, metric], and the probability of any answer [pair].
+
+    `total` is source − target; for a control, that of the real pair.
+    """
 
     source: np.ndarray
     target: np.ndarray
     total: np.ndarray
-    source_mass: np.ndarray
-    target_mass: np.ndarray
+    source_mass: np.ndarray | None
+    target_mass: np.ndarray | None
+
+    @classmethod
+    def empty(cls, pairs: int, metrics: int, answered: bool) -> Baselines:
+        """All NaN, to be filled in."""
+        values = [np.full((pairs, metrics), np.nan) for _ in range(3)]
+        masses = [np.full(pairs, np.nan) if answered else None for _ in range(2)]
+        return cls(*values, *masses)
+
+    @classmethod
+    def merged(cls, parts: Sequence[Baselines]) -> Baselines:
+        """Those of several batches, one after another."""
+
+        def together(name: str) -> np.ndarray | None:
+            arrays = [getattr(part, name) for part in parts]
+            return None if arrays[0] is None else np.concatenate(arrays)
+
+        return cls(*(together(field.name) for field in fields(cls)))  # type: ignore[arg-type]
+
+    def rows(self, order: np.ndarray) -> Baselines:
+        """Those of some pairs, in that order."""
+        return Baselines(
+            *(None if getattr(self, f.name) is None else getattr(self, f.name)[order] for f in fields(self))
+        )
 
 
 def effects_dataset(
-    batch: AlignedBatch, plan: PatchPlan, patched: np.ndarray, baselines: Baselines, attrs: Mapping[str, object]
+    batch: AlignedBatch,
+    plan: PatchPlan,
+    patched: np.ndarray,
+    baselines: Baselines,
+    attrs: Mapping[str, object],
+    metrics: Sequence[str] | None = None,
 ) -> xr.Dataset:
     """Label the results of a sweep.
 
     Args:
         plan: bound.
-        patched: [pair, layer, position | segment] the metric of each patched run; NaN where a pair has no such
-            position.
+        patched: [pair, *plan.shape, metric] the metrics of each patched run; NaN where a pair has no such position.
+        metrics: names for a dimension `metric`; None when there is one metric, and no such dimension.
 
     Returns:
-        Dataset over (pair, layer, position | segment). `transfer` = (patched − target) / (source − target): 0, the
-        patch did nothing; 1, it restored the source's behaviour (TransformerLens's direction). For control pairs the
-        denominator, kept in `total_effect`, is that of the real pair.
+        Dataset over (pair, layer, position | segment), and head or neuron where they are swept. `transfer` =
+        (patched − target) / (source − target): 0, the patch did nothing; 1, it restored the source's behaviour
+        (TransformerLens's direction). For control pairs the denominator, kept in `total_effect`, is that of the real
+        pair.
     """
-    cell = ("pair", "layer", plan.by)
-    moved = patched - baselines.target[:, None, None]
-    scale = np.where(baselines.total == 0, np.nan, baselines.total)[:, None, None]
+    last = () if metrics is None else ("metric",)
+    cell = ("pair", *plan.axes, *last)
+
+    def of_pairs(values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+        return ("pair", *last), (values[:, 0] if metrics is None else values).astype(np.float32)
+
+    wide = (slice(None), *[None] * len(plan.axes), slice(None))
+    moved = patched - baselines.target[wide]
+    transfer = moved / np.where(baselines.total == 0, np.nan, baselines.total)[wide]
     names = ("source_name", "target_name", "direction", "control", "source_paraphrase", "target_paraphrase")
     coords: dict[str, object] = {
-        "layer": list(plan.layers or ()),
-        plan.by: list(plan.where or ()),
-        "item_name": list(batch.items),
-        "side": ["first", "second"],
-        "item": ("pair", np.array(batch.items)[batch.item_index]),
+        **{axis: list(labels) for axis, labels in plan.axes.items()},
+        **({} if metrics is None else {"metric": list(metrics)}),
+        "item": ("pair", np.array(batch.items or ("",), dtype=str)[batch.item_index]),
         **{
             n.removesuffix("_name"): ("pair", np.array([getattr(p, n) for p in batch.pairs]))
             for n in names
@@ -67,31 +103,34 @@ def effects_dataset(
             coords[name] = (("pair", "position"), texts[name])
         present = [set(column) - {""} for column in texts["segment_of"].T]
         coords["segment"] = ("position", np.array([next(iter(s)) if len(s) == 1 else "mixed" for s in present]))
-    return xr.Dataset(
-        {
-            "patched": (cell, patched.astype(np.float32)),
-            "transfer": (cell, (moved / scale).astype(np.float32)),
-            "source_metric": ("pair", baselines.source.astype(np.float32)),
-            "target_metric": ("pair", baselines.target.astype(np.float32)),
-            "total_effect": ("pair", baselines.total.astype(np.float32)),
-            "answer_mass_source": ("pair", baselines.source_mass.astype(np.float32)),
-            "answer_mass_target": ("pair", baselines.target_mass.astype(np.float32)),
-            "source_ids": (("pair", "source_token"), batch.source_ids),
-            "target_ids": (("pair", "target_token"), batch.target_ids),
-            "answer_ids": (("item_name", "side", "k"), batch.answer_ids),
-        },
-        coords=coords,
-        attrs=dict(attrs),
-    )
+    data: dict[str, object] = {
+        "patched": (cell, (patched[..., 0] if metrics is None else patched).astype(np.float32)),
+        "transfer": (cell, (transfer[..., 0] if metrics is None else transfer).astype(np.float32)),
+        "source_metric": of_pairs(baselines.source),
+        "target_metric": of_pairs(baselines.target),
+        "total_effect": of_pairs(baselines.total),
+        "source_ids": (("pair", "source_token"), batch.source_ids),
+        "target_ids": (("pair", "target_token"), batch.target_ids),
+    }
+    for name, mass in (("source", baselines.source_mass), ("target", baselines.target_mass)):
+        if mass is not None:
+            data[f"answer_mass_{name}"] = ("pair", mass.astype(np.float32))
+    if batch.items:
+        coords |= {"item_name": list(batch.items), "side": ["first", "second"]}
+        data["answer_ids"] = (("item_name", "side", "k"), batch.answer_ids)
+    return xr.Dataset(data, coords=coords, attrs=dict(attrs))
 
 
-def provenance(lm: LanguageModel, plan: PatchPlan, metric: str, seed: int) -> dict[str, object]:
+def provenance(lm: LanguageModel, plan: PatchPlan, metrics: Sequence[str], seed: int) -> dict[str, object]:
     """The attributes that say where numbers came from."""
     packages = ("torch", "transformers", "transformer-lens", "xarray")
     own = import_module("selfrep").__version__  # by name, since a static import would tie this room to all the others
     return {
         "site": plan.site,
-        "metric": metric,
+        "intervention": plan.intervention.name,
+        **({} if plan.window is None else {"window": str(plan.window)}),
+        **({} if not plan.sets else {"sets": json.dumps(dict(plan.sets))}),
+        "metric": ", ".join(metrics),
         "model": lm.name,
         "weights_hash": lm.weights_hash,
         "dtype": str(lm.dtype).removeprefix("torch."),

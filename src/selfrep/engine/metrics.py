@@ -1,12 +1,13 @@
 """What a run is asked for: a number from the logits at a few positions, for a few tokens.
 
-A metric says beforehand which vocabulary rows it reads, so that only those rows of the unembedding are ever multiplied.
+A metric says beforehand which positions and which vocabulary rows it reads, so that nothing else is ever unembedded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,21 +17,74 @@ from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import AlignedBatch
 
+Run = Literal["source", "target"]
+Reference = Callable[[Run, Sequence[int]], Tensor]
+"""Logits of the unpatched source or target runs at positions from the end: [pair, position, d_vocab], float32."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A metric, compiled for a batch of pairs.
+
+    Attributes:
+        positions: where logits are read, counted from the end (−1 is the last token).
+        tokens: [k] the vocabulary ids that are read; all when None.
+        value: logits [..., pair, position, k or d_vocab] in float32 → [..., pair].
+    """
+
+    positions: tuple[int, ...]
+    tokens: Tensor | None
+    value: Callable[[Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class Metric:
-    """A number read off the logits at the last position.
+    """A number read off the logits of a run: the log odds of two answer sets, or whatever else it prepares.
 
     Attributes:
         name: as it appears in results.
-        answers: the pairs → token ids [pair, side, k], −1 where a side has fewer answers than the longest.
-
-    Its value is logsumexp(logits of side 0) − logsumexp(logits of side 1), in nats: the log odds of one answer set
-    against the other, and with one answer a side the logit difference.
+        answers: all pairs of a call → their answer sets, token ids [pair, side, k], −1 where a side has fewer than the
+            longest; they are kept with the results.
+        prepare: for any other metric: compiles it for a batch of those pairs, on a device.
     """
 
     name: str
-    answers: Callable[[AlignedBatch], np.ndarray]
+    answers: Callable[[AlignedBatch], np.ndarray] | None = None
+    prepare: Callable[[AlignedBatch, Reference, torch.device], Reading] | None = None
+
+
+def compiled(
+    metric: Metric, batch: AlignedBatch, answers: np.ndarray | None, reference: Reference, device: torch.device
+) -> Reading:
+    """The metric for a batch; `answers` are those of these pairs, for a metric that has them."""
+    if metric.prepare is not None:
+        return metric.prepare(batch, reference, device)
+    if answers is None:
+        raise SelfrepError(f"A metric has answers, or prepares a reading; {metric.name!r} does neither.")
+    return log_odds(answers, device)
+
+
+def read(lm: LanguageModel, reading: Reading, residual: Tensor) -> Tensor:
+    """A metric of residual streams after the last block, [..., pair, position, d_model] → [..., pair]."""
+    return reading.value(lm.logits(residual, reading.tokens))
+
+
+def log_odds(answers: np.ndarray, device: torch.device) -> Reading:
+    """Log odds of answer set 0 against 1 at the last token: logsumexp(logits of 0) − logsumexp(logits of 1), in nats.
+
+    Args:
+        answers: [pair, side, k] token ids, −1 padded.
+    """
+    ids = torch.as_tensor(answers, device=device)
+    rows, places = torch.unique(ids.clamp(min=0), return_inverse=True)
+    absent = ids < 0
+    pair = torch.arange(len(ids), device=device)[:, None, None]
+
+    def value(logits: Tensor) -> Tensor:
+        sides = logits[..., 0, :][..., pair, places].masked_fill(absent, -torch.inf).logsumexp(-1)
+        return sides[..., 0] - sides[..., 1]
+
+    return Reading((-1,), rows, value)
 
 
 def _answers_of_the_items(batch: AlignedBatch) -> np.ndarray:
@@ -51,39 +105,96 @@ def logit_difference(first: int | Tensor, second: int | Tensor) -> Metric:
     Args:
         first, second: a token id for all pairs, or [pair] one for each.
     """
+    given = [np.asarray(side, dtype=np.int64).reshape(-1) for side in (first, second)]
 
     def answers(batch: AlignedBatch) -> np.ndarray:
-        n = len(batch.target_ids)
-        sides = [np.asarray(side, dtype=np.int64).reshape(-1) for side in (first, second)]
-        if any(len(side) not in (1, n) for side in sides):
-            raise SelfrepError(
-                f"logit_difference takes one token, or one for each of the {n} pairs; got {[len(s) for s in sides]}."
-            )
-        return np.stack([np.broadcast_to(side, n) for side in sides], axis=1)[:, :, None]
+        sides = [_for_each(side, batch, "logit_difference") for side in given]
+        return np.stack(sides, axis=1)[:, :, None]
 
     return Metric("logit_difference", answers)
 
 
-def reader(lm: LanguageModel, answers: np.ndarray) -> Callable[[Tensor], Tensor]:
-    """Compile a metric for a batch.
+def sequence_log_prob(n_tokens: int | None = None) -> Metric:
+    """Log-probability of an answer of several tokens, teacher-forced: both prompts already end with it (nats).
+
+    The sum over its tokens of log p(token | everything before). Since the answer is part of both prompts, positions
+    count from its last token.
 
     Args:
-        answers: [pair, side, k] token ids, −1 padded.
-
-    Returns:
-        residual streams after the last block [..., pair, d_model] → values [..., pair], float32.
+        n_tokens: how many tokens at the end are the answer. None: the tokens in the segment "answer" (see the
+            `answer` of `selfrep.pair`), which may be a different number in each pair.
     """
-    ids = torch.as_tensor(answers, device=lm.device)
-    rows, places = torch.unique(ids.clamp(min=0), return_inverse=True)
-    absent = ids < 0
-    pair = torch.arange(len(ids), device=lm.device)[:, None, None]
 
-    def read(residual: Tensor) -> Tensor:
-        logits = lm.logits(residual, rows)[..., pair, places].masked_fill(absent, -torch.inf)
-        odds = logits.logsumexp(-1)
-        return odds[..., 0] - odds[..., 1]
+    def prepare(batch: AlignedBatch, reference: Reference, device: torch.device) -> Reading:
+        if n_tokens is None:
+            lengths = (batch.segments == "answer").sum(1)
+        else:
+            lengths = np.full(len(batch.suffix), n_tokens)
+        if lengths.min() < 1 or (lengths + 1 > (batch.target_ids >= 0).sum(1)).any():
+            raise SelfrepError(
+                f"sequence_log_prob reads the tokens of an answer, and there is one token before them; the answers "
+                f"here have {sorted(set(lengths.tolist()))} tokens. Pass answer=... to pair, or n_tokens."
+            )
+        longest = int(lengths.max())
+        answer = torch.as_tensor(batch.target_ids[:, -longest:].clip(min=0), device=device)
+        inside = torch.as_tensor(np.arange(-longest, 0) >= -lengths[:, None], device=device)
 
-    return read
+        def value(logits: Tensor) -> Tensor:
+            chosen = logits.log_softmax(-1).gather(-1, answer.expand(logits.shape[:-1])[..., None])[..., 0]
+            return chosen.masked_fill(~inside, 0.0).sum(-1)
+
+        return Reading(tuple(range(-longest - 1, -1)), None, value)
+
+    return Metric("sequence_log_prob", prepare=prepare)
+
+
+def kl_divergence(against: Run = "target", positions: Sequence[int] = (-1,)) -> Metric:
+    """KL(p ‖ q) of the next-token distributions: p of the unpatched source or target, q of the patched run (nats).
+
+    Args:
+        against: whose unpatched run p is.
+        positions: where, counted from the end; the mean over them.
+
+    Raises:
+        SelfrepError: another run, positions that do not count from the end.
+    """
+    if against not in ("source", "target"):
+        raise SelfrepError(f"kl_divergence is against 'source' or 'target'; got {against!r}.")
+    where = _from_the_end(positions)
+
+    def prepare(batch: AlignedBatch, reference: Reference, device: torch.device) -> Reading:
+        log_p = reference(against, where).log_softmax(-1)
+
+        def value(logits: Tensor) -> Tensor:
+            return (log_p.exp() * (log_p - logits.log_softmax(-1))).sum(-1).mean(-1)
+
+        return Reading(where, None, value)
+
+    return Metric(f"kl_divergence from {against}", prepare=prepare)
+
+
+def logit_metric(
+    name: str,
+    function: Callable[[Tensor], Tensor],
+    positions: Sequence[int] = (-1,),
+    tokens: Sequence[int] | None = None,
+) -> Metric:
+    """Any function of the logits at the positions it asks for.
+
+    Args:
+        name: as it appears in results.
+        function: logits [..., pair, position, token] in float32 → [..., pair]; it must work on any number of leading
+            dimensions, since many patched runs are read at once.
+        positions: counted from the end.
+        tokens: vocabulary ids, in the order that the function gets them; all when None, which costs the whole
+            unembedding for each cell.
+    """
+    where = _from_the_end(positions)
+
+    def prepare(batch: AlignedBatch, reference: Reference, device: torch.device) -> Reading:
+        return Reading(where, None if tokens is None else torch.as_tensor(tokens, device=device), function)
+
+    return Metric(name, prepare=prepare)
 
 
 def answer_mass(lm: LanguageModel, residual: Tensor, answers: np.ndarray) -> Tensor:
@@ -93,11 +204,30 @@ def answer_mass(lm: LanguageModel, residual: Tensor, answers: np.ndarray) -> Ten
         SelfrepError: the model's logits are not finite.
     """
     logits = lm.logits(residual)
+    require_finite(lm, logits)
+    ids = torch.as_tensor(answers, device=logits.device).flatten(1)
+    chosen = logits.log_softmax(-1).gather(1, ids.clamp(min=0)).exp()
+    return chosen.masked_fill(ids < 0, 0.0).sum(-1)
+
+
+def require_finite(lm: LanguageModel, logits: Tensor) -> None:
+    """Raise SelfrepError when a model's own logits are not numbers."""
     if not bool(torch.isfinite(logits).all()):
         raise SelfrepError(
             f"A model's logits are finite numbers; {lm.name} gives NaN or infinite ones in {lm.dtype}. Its weights are "
             "broken, or half precision overflows: try --dtype float32 or bfloat16."
         )
-    ids = torch.as_tensor(answers, device=lm.device).flatten(1)
-    chosen = logits.log_softmax(-1).gather(1, ids.clamp(min=0)).exp()
-    return chosen.masked_fill(ids < 0, 0.0).sum(-1)
+
+
+def _for_each(side: np.ndarray, batch: AlignedBatch, metric: str) -> np.ndarray:
+    n = len(batch.suffix)
+    if len(side) not in (1, n):
+        raise SelfrepError(f"{metric} takes one token, or one for each of the {n} pairs; got {len(side)}.")
+    return np.broadcast_to(side, n)
+
+
+def _from_the_end(positions: Sequence[Any]) -> tuple[int, ...]:
+    where = tuple(int(p) for p in positions)
+    if not where or any(p >= 0 for p in where):
+        raise SelfrepError(f"A metric reads positions counted from the end, −1 being the last token; got {where}.")
+    return where

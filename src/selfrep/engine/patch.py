@@ -1,62 +1,81 @@
 """Exact activation patching: pairs × plan × metric → the effects Dataset.
 
-Every call proves itself on its first batch before it sweeps (see `selfrep.engine.proof`).
+A kind of sweep proves itself the first time a model is asked for it (see `selfrep.engine.proof`). A model whose blocks
+cannot be replayed is patched by whole forward passes, which is exact too, and slow; a warning says so.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
 import xarray as xr
 
+from selfrep.engine import cost, fast, plain
 from selfrep.engine.effects import Baselines, effects_dataset, provenance
+from selfrep.engine.interventions import Ablate
 from selfrep.engine.metrics import Metric, answer_log_odds
-from selfrep.engine.plan import PatchPlan
-from selfrep.engine.proof import prove
+from selfrep.engine.plan import PREFIX, PatchPlan, Plan, PlanUnion, n_cells
+from selfrep.engine.proof import Mismatch, prove
 from selfrep.engine.sweep import Sweep
-from selfrep.errors import SelfrepError
+from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import AlignedBatch, PromptPair, align
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) patched runs as work goes on."""
+OnMismatch = Literal["raise", "slow"]
 
 
+@overload
+def patch(lm: LanguageModel, pairs: Sequence[PromptPair], plan: PatchPlan, metric: Metric | Sequence[Metric] = ...,
+          **options: Any) -> xr.Dataset: ...  # fmt: skip
+@overload
+def patch(lm: LanguageModel, pairs: Sequence[PromptPair], plan: PlanUnion, metric: Metric | Sequence[Metric] = ...,
+          **options: Any) -> xr.DataTree: ...  # fmt: skip
 def patch(
     lm: LanguageModel,
     pairs: Sequence[PromptPair],
-    plan: PatchPlan,
-    metric: Metric = answer_log_odds,
+    plan: Plan,
+    metric: Metric | Sequence[Metric] = answer_log_odds,
     *,
-    batch_size: int = 8,
+    batch_size: int | None = None,
+    budget_gb: float | None = None,
     seed: int = 0,
     check: bool = True,
+    on_mismatch: OnMismatch = "raise",
     progress: Progress | None = None,
-) -> xr.Dataset:
+) -> xr.Dataset | xr.DataTree:
     """Patch each source into its target, cell by cell of the plan.
 
     Args:
         pairs: from `pair`; prompts may differ in length.
-        plan: from `grid`.
-        metric: what each run is asked for.
-        batch_size: pairs replayed together.
-        seed: of the random directions of "random" control pairs.
-        check: prove the replay on the first batch (see above) before the sweep.
+        plan: from `grid` or `prefix_swap`, or several of them joined by `|`.
+        metric: what each run is asked for; a list of metrics costs one sweep.
+        batch_size: pairs replayed together; by default as many as the budget allows.
+        budget_gb: what a sweep may take beside the model; 1 GB on a CPU, half of what is free on an accelerator.
+        seed: of the random directions of "random" control pairs, and of resampling.
+        check: prove the replay (see above) before the first sweep of its kind.
+        on_mismatch: what to do where the replay does not agree with plain passes: "raise", or "slow" to go on with
+            plain passes and a warning.
 
     Returns:
-        The effects Dataset (see `effects_dataset`), dims pair, layer, position | segment.
+        The effects Dataset (see `effects_dataset`), dims pair, layer, position | segment, and head or neuron where
+        they are swept; with a list of metrics also `metric`. For several plans a DataTree of such Datasets, one for
+        each, under `PlanUnion.names`. `attrs["engine"]` says whether runs were replayed ("replay") or run in full
+        ("plain").
 
     Raises:
-        SelfrepError: a layer or position out of range, a replay that does not agree with the plain model.
+        SelfrepError: a layer, position or head out of range, a replay that does not agree with the plain model, a
+            prefix swap between prompts of different lengths.
     """
-    whole = align(pairs)
-    plan = plan.bound(lm.n_layers, int(whole.suffix.max()))
-    return _patch(lm, whole, lambda part: align(pairs[part]), plan, metric, batch_size, seed, check, progress)
+    options = _Options(batch_size, budget_gb, seed, check, on_mismatch, progress)
+    return _patch(lm, align(pairs), plan, metric, options)
 
 
 def template(
@@ -64,31 +83,48 @@ def template(
 ) -> xr.Dataset:
     """The Dataset that `patch` will return, its numbers still NaN: to make room for results before they are there."""
     whole = align(pairs)
-    plan = plan.bound(lm.n_layers, int(whole.suffix.max()))
-    blank = np.full((len(pairs), len(plan.layers or ()), len(plan.where or ())), np.nan)
-    return effects_dataset(
-        whole, plan, blank, Baselines(*[blank[:, 0, 0]] * 5), provenance(lm, plan, metric.name, seed)
-    )
+    (plan,) = cost.bound(lm, PlanUnion((plan,)), whole).plans
+    blank = np.full((len(pairs), *plan.shape, 1), np.nan)
+    baselines = Baselines.empty(len(pairs), 1, metric.answers is not None)
+    return effects_dataset(whole, plan, blank, baselines, provenance(lm, plan, [metric.name], seed))
 
 
 def patch_tokens(
     lm: LanguageModel,
     source: Any,
     target: Any,
-    plan: PatchPlan,
-    metric: Metric,
+    plan: Plan,
+    metric: Metric | Sequence[Metric],
     *,
-    batch_size: int = 8,
+    batch_size: int | None = None,
+    budget_gb: float | None = None,
     seed: int = 0,
     check: bool = True,
+    on_mismatch: OnMismatch = "raise",
     progress: Progress | None = None,
-) -> xr.Dataset:
+) -> Any:
     """The same engine for those who bring token ids; needs no tokenizer.
 
     Args:
         source, target: [pair, token] ids, right-aligned, −1 on the left of shorter prompts; one pair a row.
 
-    Returns, raises: as `patch`. Positions may be any that both prompts of some pair have.
+    Returns, raises: as `patch`. Positions may be any that both prompts of some pair have. For a prefix swap the
+    "suffix" is the last token alone.
+    """
+    options = _Options(batch_size, budget_gb, seed, check, on_mismatch, progress)
+    whole = token_batch(lm, source, target)
+    plans = plan.plans if isinstance(plan, PlanUnion) else (plan,)
+    if any(p.by == "segment" and not p.sets and (p.where is None or set(p.where) - {"all", "last", "prefix"})
+           for p in plans):  # fmt: skip
+        raise SelfrepError("Token ids have no segments but 'all' and 'last': give grid(...) positions.")
+    return _patch(lm, whole, plan, metric, options)
+
+
+def token_batch(lm: LanguageModel, source: Any, target: Any) -> AlignedBatch:
+    """A batch without texts or answers, in which every position that both prompts have is shared.
+
+    Raises:
+        SelfrepError: ids that are not [pair, token], right-aligned, and in the vocabulary.
     """
     rows = [np.asarray(torch.as_tensor(ids).cpu(), dtype=np.int64) for ids in (source, target)]
     if any(ids.ndim != 2 or ids.size == 0 for ids in rows) or len(rows[0]) != len(rows[1]):
@@ -99,64 +135,172 @@ def patch_tokens(
     ragged = any((ids[:, -1] < 0).any() or ((ids[:, :-1] >= 0) & (ids[:, 1:] < 0)).any() for ids in rows)
     if ragged or any(ids.max() >= vocabulary for ids in rows):
         raise SelfrepError(f"Token ids are 0 … {vocabulary - 1}, right-aligned with −1 on the left; got others.")
-    whole = _bare(*rows)
-    plan = plan.bound(lm.n_layers, int(whole.suffix.max()))
-    if plan.by == "segment":
-        raise SelfrepError("Token ids have no segments: give grid(...) positions.")
-
-    def part(rows_of: slice) -> AlignedBatch:
-        return _bare(rows[0][rows_of], rows[1][rows_of])
-
-    return _patch(lm, whole, part, plan, metric, batch_size, seed, check, progress)
-
-
-def _bare(source: np.ndarray, target: np.ndarray) -> AlignedBatch:
-    """A batch without texts or answers, in which every position that both prompts have is shared."""
-    suffix = np.minimum((source >= 0).sum(1), (target >= 0).sum(1))
+    own_source, own_target = rows
+    suffix = np.minimum((own_source >= 0).sum(1), (own_target >= 0).sum(1))
     width = int(suffix.max())
-    own = target[:, -width:]
     there = np.arange(-width, 0) >= -suffix[:, None]
     return AlignedBatch(
-        source_ids=source,
-        target_ids=target,
+        source_ids=own_source,
+        target_ids=own_target,
         suffix=suffix,
-        tokens=np.where(there, own.astype(str), ""),
+        tokens=np.where(there, own_target[:, -width:].astype(str), ""),
         segments=np.where(there, "prompt", ""),
         answer_ids=np.empty((0, 2, 0), dtype=np.int64),
         items=(),
-        item_index=np.zeros(len(target), dtype=np.int64),
+        item_index=np.zeros(len(own_target), dtype=np.int64),
         pairs=(),
     )
 
 
+class _Options:
+    """The options that `patch` and `patch_tokens` share."""
+
+    def __init__(
+        self,
+        batch_size: int | None,
+        budget_gb: float | None,
+        seed: int,
+        check: bool,
+        on_mismatch: OnMismatch,
+        progress: Progress | None,
+    ) -> None:
+        if on_mismatch not in ("raise", "slow"):
+            raise SelfrepError(f"on_mismatch is 'raise' or 'slow'; got {on_mismatch!r}.")
+        if batch_size is not None and batch_size < 1:
+            raise SelfrepError(f"A batch holds at least one pair; got batch_size={batch_size}.")
+        self.batch_size, self.budget_gb, self.seed = batch_size, budget_gb, seed
+        self.check, self.on_mismatch, self.progress = check, on_mismatch, progress
+
+
 def _patch(
-    lm: LanguageModel,
-    whole: AlignedBatch,
-    part: Callable[[slice], AlignedBatch],
-    plan: PatchPlan,
-    metric: Metric,
-    batch_size: int,
-    seed: int,
-    check: bool,
-    progress: Progress | None,
-) -> xr.Dataset:
-    n = len(whole.target_ids)
-    answers = metric.answers(whole)
-    if not whole.items:  # token ids: what the metric reads is kept as items, so that any cell can be computed again
-        kinds, index = np.unique(answers, axis=0, return_inverse=True)
+    lm: LanguageModel, whole: AlignedBatch, plan: Plan, metric: Metric | Sequence[Metric], options: _Options
+) -> xr.Dataset | xr.DataTree:
+    union = cost.bound(lm, plan if isinstance(plan, PlanUnion) else PlanUnion((plan,)), whole)
+    metrics = (metric,) if isinstance(metric, Metric) else tuple(metric)
+    if not metrics or len({m.name for m in metrics}) < len(metrics):
+        raise SelfrepError(f"Metrics have names of their own; got {[m.name for m in metrics]}.")
+    answers = tuple(None if m.answers is None else m.answers(whole) for m in metrics)
+    kept = next((a for a in answers if a is not None), None)
+    if not whole.items and kept is not None:  # token ids: what is read is kept as items, so that any cell can be redone
+        kinds, index = np.unique(kept, axis=0, return_inverse=True)
         names = tuple(f"answers{i}" for i in range(len(kinds)))
         whole = replace(whole, answer_ids=kinds, items=names, item_index=index.reshape(-1))
-    parts: list[tuple[np.ndarray, Baselines]] = []
+    swapping = any(p.site == PREFIX for p in union.plans)
+    if swapping:
+        _require_equal_lengths(whole)
+    donors = _donors(whole, options.seed, any(_resamples(p) for p in union.plans))
+    n, cells = len(whole.suffix), n_cells(union)
+    budget = cost.budget_bytes(lm, options.budget_gb)
+    probe = Sweep(whole, union.plans, metrics, answers, whole.source_ids, whole.suffix)
+    rows = options.batch_size or cost.batch_rows(lm, union, whole.target_ids.shape[1], probe.width, budget)
+    values = [np.full((n, *p.shape, len(metrics)), np.nan) for p in union.plans]
+    baselines: list[Baselines] = []
+    order: list[int] = []
     proof: dict[str, float] = {}
-    for at in range(0, n, batch_size):
-        rows = slice(at, at + batch_size)
-        sweep = Sweep.of(lm, part(rows), plan, answers[rows], seed)
-        if check and at == 0:
-            proof = prove(lm, sweep)
-        report = None if progress is None else lambda k, a=at: progress(a * len(plan.cells) + k, n * len(plan.cells))
-        parts.append((sweep.run(lm, report), sweep.baselines))
-    shape = (n, len(plan.layers or ()), len(plan.where or ()))
-    patched = np.concatenate([values for values, _ in parts]).reshape(shape)
-    merged = Baselines(*(np.concatenate([getattr(b, f) for _, b in parts]) for f in Baselines.__dataclass_fields__))
-    attrs = provenance(lm, plan, metric.name, seed) | {"proof": json.dumps(proof)}
-    return effects_dataset(whole, plan, patched, merged, attrs)
+    engine = "replay"
+    for batch in _batches(whole, rows, swapping):
+        part = whole.rows(batch)
+        for resampled in (False, True):
+            chosen = [i for i, p in enumerate(union.plans) if _resamples(p) == resampled]
+            if not chosen:
+                continue
+            donor = whole.rows([donors[i] for i in batch]) if resampled else part
+            sweep = Sweep(
+                part,
+                tuple(union.plans[i] for i in chosen),
+                metrics,
+                tuple(None if a is None else a[batch] for a in answers),
+                donor.source_ids,
+                np.minimum(part.suffix, donor.suffix),
+                options.seed,
+            )
+            told = None
+            if options.progress is not None:
+                told = _counted(options.progress, len(order) * cells, n * cells)
+            out, ends, missed, engine = _swept(lm, sweep, budget, options, told, engine)
+            for law, off in missed.items():
+                proof[law] = max(off, proof.get(law, 0.0))
+            at = 0
+            for i in chosen:
+                size = int(np.prod(union.plans[i].shape))
+                values[i][batch] = out[:, at : at + size].reshape(len(batch), *union.plans[i].shape, -1)
+                at += size
+        baselines.append(ends)
+        order += batch
+    merged = Baselines.merged(baselines).rows(np.argsort(order))
+    names = None if isinstance(metric, Metric) else [m.name for m in metrics]
+    made = {}
+    for name, one, patched in zip(union.names, union.plans, values, strict=True):
+        attrs = provenance(lm, one, [m.name for m in metrics], options.seed)
+        attrs |= {"proof": json.dumps(proof), "engine": engine}
+        made[name] = effects_dataset(whole, one, patched, merged, attrs, names)
+    return xr.DataTree.from_dict(made) if isinstance(plan, PlanUnion) else next(iter(made.values()))
+
+
+def _swept(
+    lm: LanguageModel,
+    sweep: Sweep,
+    budget: float,
+    options: _Options,
+    progress: Callable[[int], None] | None,
+    engine: str,
+) -> tuple[np.ndarray, Baselines, dict[str, float], str]:
+    """The numbers of one batch, how far its laws were missed, and by which engine."""
+    if engine == "replay":
+        try:
+            recorded = fast.record_sweep(lm, sweep)
+            missed = prove(recorded) if options.check else {}
+            return fast.run(recorded, budget=budget, progress=progress), recorded.baselines, missed, "replay"
+        except CannotReplay as reason:
+            warnings.warn(f"{reason} Each cell takes a whole forward pass: this is slow.", UserWarning, stacklevel=4)
+        except Mismatch as reason:
+            if options.on_mismatch == "raise":
+                raise
+            warnings.warn(f"{reason} Going on with whole forward passes: this is slow.", UserWarning, stacklevel=4)
+    out, baselines = plain.run(lm, sweep, progress)
+    return out, baselines, {}, "plain"
+
+
+def _counted(progress: Progress, before: int, total: int) -> Callable[[int], None]:
+    return lambda done: progress(before + done, total)
+
+
+def _batches(whole: AlignedBatch, rows: int, equal_suffixes: bool) -> Iterator[list[int]]:
+    """Numbers of the pairs that are run together; in a prefix swap those whose prefix ends at the same token."""
+    groups = [list(range(len(whole.suffix)))]
+    if equal_suffixes:
+        groups = [np.flatnonzero(whole.suffix == n).tolist() for n in np.unique(whole.suffix)]
+    for group in groups:
+        for at in range(0, len(group), rows):
+            yield group[at : at + rows]
+
+
+def _resamples(plan: PatchPlan) -> bool:
+    return isinstance(plan.intervention, Ablate) and isinstance(plan.intervention.to, str) and (
+        plan.intervention.to == "resample"
+    )
+
+
+def _donors(whole: AlignedBatch, seed: int, needed: bool) -> list[int]:
+    """For each pair, another whose source is its resample: a random cycle, so that nobody gets their own."""
+    n = len(whole.suffix)
+    if not needed:
+        return list(range(n))
+    if n < 2:
+        raise SelfrepError("To resample, there must be another pair to take from; got one pair. Give at least two.")
+    order = np.random.default_rng(seed).permutation(n)
+    donors = np.empty(n, dtype=int)
+    donors[order] = np.roll(order, 1)
+    return donors.tolist()
+
+
+def _require_equal_lengths(whole: AlignedBatch) -> None:
+    lengths = [(ids >= 0).sum(1) for ids in (whole.source_ids, whole.target_ids)]
+    unequal = np.flatnonzero(lengths[0] != lengths[1])
+    if len(unequal):
+        i = int(unequal[0])
+        raise SelfrepError(
+            f"A prefix swap needs prompts of the same length; pair {i} has a source of {lengths[0][i]} tokens and a "
+            f"target of {lengths[1][i]} ({len(unequal)} of {len(lengths[0])} pairs differ). Choose paraphrases of equal "
+            "length: equal_lengths(pairs) keeps those that are."
+        )

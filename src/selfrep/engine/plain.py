@@ -1,86 +1,192 @@
-"""The slow, plain way to compute a cell: one hooked forward pass of the untouched Hugging Face model.
+"""The slow, plain way: one hooked forward pass of the untouched Hugging Face model for each prompt and cell.
 
-It shares nothing with the replay but the table of modules, which makes it the judge of it.
+It shares nothing with the replay but the table of modules, which makes it the judge of it; and it is the way for
+architectures whose blocks cannot be replayed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from selfrep.engine.effects import Baselines
 from selfrep.engine.hooks import listen, replace
+from selfrep.engine.metrics import Reading, Run, compiled, require_finite
+from selfrep.engine.plan import PREFIX, Cell, PatchPlan
+from selfrep.engine.sweep import Sweep, disguised
 from selfrep.models.language_model import LanguageModel
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
 """How far fast numbers may be from plain ones, relative to max(1, |plain|)."""
 
+Activations = dict[tuple[str, int], Tensor]
+"""(site, layer) → what passes there, [token, feature] or [token, component, feature]."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """Values [position, (component,) feature] written at a site of one block, at positions counted from the end.
+
+    `component` is the one that is written, None all of them.
+    """
+
+    site: str
+    layer: int
+    positions: tuple[int, ...]
+    values: Tensor
+    component: int | None = None
+
 
 @torch.no_grad()
-def logits(lm: LanguageModel, ids: np.ndarray) -> Tensor:
-    """[d_vocab] at the last token, float32; ids [token] may hold −1 as padding."""
+def logits(lm: LanguageModel, ids: np.ndarray, positions: Sequence[int] = (-1,)) -> Tensor:
+    """[position, d_vocab] at positions counted from the end, float32; ids [token] may hold −1 as padding."""
     tokens = torch.as_tensor(ids[ids >= 0], device=lm.device)[None]
-    return lm.hf(tokens, use_cache=False).logits[0, -1].float()
-
-
-def metric_of(lm: LanguageModel, ids: np.ndarray, answers: np.ndarray) -> float:
-    """Log odds of answer set 0 against 1 at the last token; ids [token], answers [side, k], −1 is padding."""
-    last = logits(lm, ids)
-    first, second = (last[torch.as_tensor(side[side >= 0], device=lm.device)].logsumexp(0) for side in answers)
-    return float(first - second)
+    return lm.hf(tokens, use_cache=False).logits[0, list(positions)].float()
 
 
 @torch.no_grad()
-def activation(lm: LanguageModel, ids: np.ndarray, site: str, layer: int) -> Tensor:
-    """[token, d_model] at a site of an unpatched run."""
-    heard: list[Tensor] = []
-    module, tap = lm.tap(site, layer)
-    remove = listen(module, tap.end, heard.append)
-    try:
+def activations(lm: LanguageModel, ids: np.ndarray, wanted: Iterable[tuple[str, int]]) -> Activations:
+    """What passes at (site, layer) in an unpatched run of one prompt."""
+    heard: Activations = {}
+
+    def hear(key: tuple[str, int], x: Tensor) -> None:
+        part = lm.layout.tap(key[0]).part
+        heard[key] = (x if part is None else part.read(x))[0].clone()
+
+    with ExitStack() as stack:
+        for site, layer in set(wanted):
+            module, tap = lm.tap(site, layer)
+            stack.callback(listen(module, tap.end, partial(hear, (site, layer))))
         lm.hf(torch.as_tensor(ids[ids >= 0], device=lm.device)[None], use_cache=False)
-    finally:
-        remove()
-    return heard[0][0]
+    return heard
 
 
 @contextmanager
-def patched(lm: LanguageModel, site: str, layer: int, positions: list[int], values: Tensor) -> Iterator[None]:
-    """Within, every pass of one row writes `values` [position, d_model] at those positions (counted from the end).
+def patched(lm: LanguageModel, writes: Iterable[Write]) -> Iterator[None]:
+    """Within, every pass of one row writes these values.
 
     What enters a norm also goes past it: `resid_mid` is written in place, as TransformerLens does, so that the whole
     stream is changed and not only what the MLP reads.
     """
 
-    def change(x: Tensor) -> Tensor:
-        x = x if site == "resid_mid" else x.clone()
-        x[:, positions] = values
+    def change(write: Write, x: Tensor) -> Tensor:
+        part = lm.layout.tap(write.site).part
+        at = list(write.positions)
+        if part is not None:
+            split = part.read(x).clone()
+            if write.component is None:
+                split[0, at] = write.values.to(x)
+            else:
+                split[0, at, write.component] = write.values.to(x)
+            return part.write(x, split)
+        x = x if write.site == "resid_mid" else x.clone()
+        x[:, at] = write.values.to(x)
         return x
 
-    module, tap = lm.tap(site, layer)
-    remove: Callable[[], None] = replace(module, tap.end, change)
-    try:
+    with ExitStack() as stack:
+        for write in writes:
+            module, tap = lm.tap(write.site, write.layer)
+            stack.callback(replace(module, tap.end, partial(change, write)))
         yield
-    finally:
-        remove()
 
 
-def cell(
-    lm: LanguageModel,
-    source: np.ndarray,
-    target: np.ndarray,
-    answers: np.ndarray,
-    site: str,
-    layer: int,
-    positions: list[int],
-) -> float:
-    """The metric of the target's run with the source's activations at `positions`, counted from the end.
+def needed(plan: PatchPlan, cell: Cell, n_layers: int) -> list[tuple[str, int]]:
+    """The (site, layer) whose activations a cell takes or changes."""
+    if plan.site != PREFIX:
+        return [(cell.site, cell.layer)]
+    return [(site, layer) for layer in plan.swapped(cell.layer, n_layers) for site in ("k", "v")]
 
-    Args:
-        source, target: [token] ids, −1 padded; answers: [side, k] ids, −1 padded.
-    """
-    values = activation(lm, source, site, layer)[positions]
-    with patched(lm, site, layer, positions, values):
-        return metric_of(lm, target, answers)
+
+def writes(
+    sweep: Sweep, plan: PatchPlan, cell: Cell, row: int, donor: Activations, own: Activations, n_layers: int
+) -> list[Write]:
+    """What a cell writes into the run of a pair's target."""
+    keys = needed(plan, cell, n_layers)
+    if plan.site == PREFIX:
+        before = len(own[keys[0]]) - int(sweep.batch.suffix[row]) if keys else 0
+        at = tuple(range(-len(own[keys[0]]), -int(sweep.batch.suffix[row]))) if keys else ()
+        return [Write(site, layer, at, donor[site, layer][:before]) for site, layer in keys]
+    n = int(sweep.reach[row])
+    source, target = donor[keys[0]][-n:], own[keys[0]][-n:]
+    source = disguised(sweep.batch.pairs[row : row + 1], source[None], target[None], cell, sweep.seed)[0]
+    values = plan.intervention.values(source[None], target[None], cell.layer)[0]
+    covered = np.flatnonzero(sweep.mask(plan, cell)[row]) - sweep.width
+    at = tuple(int(p) for p in covered)
+    values = values[[n + p for p in at]]
+    return [Write(cell.site, cell.layer, at, values if cell.component is None else values[:, cell.component],
+                  cell.component)]  # fmt: skip
+
+
+def readings(lm: LanguageModel, sweep: Sweep, row: int) -> list[Reading]:
+    """The metrics, compiled for one pair alone."""
+    one = sweep.batch.rows([row])
+
+    def reference(run: Run, positions: Sequence[int]) -> Tensor:
+        return logits(lm, getattr(one, f"{run}_ids")[0], positions)[None]
+
+    return [
+        compiled(metric, one, None if answers is None else answers[[row]], reference, lm.device)
+        for metric, answers in zip(sweep.metrics, sweep.answers, strict=True)
+    ]
+
+
+def read(lm: LanguageModel, ids: np.ndarray, readings: Sequence[Reading]) -> np.ndarray:
+    """The metrics [metric] of one prompt's run, as it is patched at the moment."""
+    positions = sorted({p for reading in readings for p in reading.positions})
+    all_logits = logits(lm, ids, positions)
+    values = []
+    for reading in readings:
+        chosen = all_logits[[positions.index(p) for p in reading.positions]]
+        chosen = chosen if reading.tokens is None else chosen[:, reading.tokens.to(chosen.device)]
+        values.append(float(reading.value(chosen[None])[0]))
+    return np.array(values)
+
+
+def cell(lm: LanguageModel, sweep: Sweep, plan: PatchPlan, where: Cell, row: int) -> np.ndarray:
+    """The metrics [metric] of one pair's target, run with one cell patched."""
+    wanted = needed(plan, where, lm.n_layers)
+    donor, own = (activations(lm, ids[row], wanted) for ids in (sweep.donor_ids, sweep.batch.target_ids))
+    with patched(lm, writes(sweep, plan, where, row, donor, own, lm.n_layers)):
+        return read(lm, sweep.batch.target_ids[row], readings(lm, sweep, row))
+
+
+def run(lm: LanguageModel, sweep: Sweep, progress: Callable[[int], None] | None) -> tuple[np.ndarray, Baselines]:
+    """All cells of a sweep: [pair, cell, metric], NaN where a pair has no token in the cell; and the baselines."""
+    batch, cells = sweep.batch, sweep.cells
+    wanted = {key for plan, where in cells for key in needed(plan, where, lm.n_layers)}
+    out = np.full((len(batch.suffix), len(cells), len(sweep.metrics)), np.nan)
+    baselines = Baselines.empty(len(batch.suffix), len(sweep.metrics), sweep.answered is not None)
+    for row in range(len(out)):
+        asked = readings(lm, sweep, row)
+        donor, own = (activations(lm, ids[row], wanted) for ids in (sweep.donor_ids, batch.target_ids))
+        for i, (plan, where) in enumerate(cells):
+            if plan.site != PREFIX and not sweep.mask(plan, where)[row].any():
+                continue
+            with patched(lm, writes(sweep, plan, where, row, donor, own, lm.n_layers)):
+                out[row, i] = read(lm, batch.target_ids[row], asked)
+            if progress is not None:
+                progress(row * len(cells) + i + 1)
+        _baselines(lm, sweep, row, asked, baselines)
+    return out, baselines
+
+
+def _baselines(lm: LanguageModel, sweep: Sweep, row: int, asked: Sequence[Reading], into: Baselines) -> None:
+    batch = sweep.batch
+    ends = {"source": batch.source_ids[row], "target": batch.target_ids[row]}
+    into.source[row], into.target[row] = (read(lm, ids, asked) for ids in ends.values())
+    reference = batch.pairs[row].reference if batch.pairs else None
+    scale = into.source[row] if reference is None else read(lm, np.array(reference.ids), asked)
+    into.total[row] = scale - into.target[row]
+    if sweep.answered is None:
+        return
+    for ids, mass in zip(ends.values(), (into.source_mass, into.target_mass), strict=True):
+        last = logits(lm, ids)[0]
+        require_finite(lm, last)
+        answers = sweep.answered[row].reshape(-1)
+        mass[row] = float(last.softmax(-1)[torch.as_tensor(answers[answers >= 0], device=last.device)].sum())

@@ -1,49 +1,81 @@
-"""What to patch, as data: a grid of cells, written down before anything runs.
+"""What to patch, as data: cells, written down before anything runs.
 
 grid("resid_pre")                                   every layer × every suffix position
 grid("attn_out", layers=range(10, 20), positions=[-3, -2, -1])
 grid("resid_pre", by="segment")                     every layer × each stretch of the prompt at once
+grid("resid_pre", segments={"names": [-9, -4]})     a set of positions at once
+grid("z", positions=[-1])                           every layer × head, at the last token
+grid("resid_pre", intervention=InSubspace(basis))   something other than the source's whole value
+prefix_swap(window="from")                          all keys and values before the suffix, in layers ≥ l
+grid("resid_pre") | grid("z", positions=[-1])       both in one sweep
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from math import prod
+from typing import TYPE_CHECKING, Literal
 
+from selfrep.engine.interventions import Intervention, Replace
 from selfrep.errors import SelfrepError
-from selfrep.models.sites import SITES
+from selfrep.models.sites import HEAD_SITES, NEURON_SITES, SITES, component
+
+if TYPE_CHECKING:
+    from selfrep.engine.cost import Cost
+    from selfrep.models.language_model import LanguageModel
+    from selfrep.prompts.alignment import AlignedBatch
 
 SEGMENT_CELLS = ("all", "template", "question", "prefill", "last")
 """The stretches of a prompt's suffix that one cell can cover; "last" is the token the answer is read at."""
+PREFIX = "prefix_kv"
+"""The site of a prefix swap: the keys and values of all tokens before the suffix."""
+
+Window = Literal["from", "before"] | int
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One patched run: at `site` of block `layer`, the source's value at `where`.
+    """One patched run: at `site` of block `layer`, something is written at `where`.
 
-    `where` is a position counted from the end (−1 is the last token), or the name of a segment.
+    `where` is a position counted from the end (−1 is the last token), or the name of a segment or of a set of
+    positions. `component` is a head or a neuron, None where the site has none.
     """
 
     site: str
     layer: int
     where: int | str
+    component: int | None = None
 
 
 @dataclass(frozen=True)
 class PatchPlan:
-    """A site swept over layers × positions (or segments). None means all of them, settled by `bound`."""
+    """A site swept over layers × positions (or segments) × components. None means all of them, settled by `bound`.
+
+    Attributes:
+        sets: the positions of each named set among the segments.
+        intervention: what is written.
+        window: for a prefix swap, the layers that read the source's prefix in the cell of layer l: "from" (≥ l),
+            "before" (< l), or a number k of layers from l on.
+    """
 
     site: str
     by: Literal["position", "segment"] = "position"
     layers: tuple[int, ...] | None = None
     where: tuple[int, ...] | tuple[str, ...] | None = None
+    components: tuple[int, ...] | None = None
+    sets: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    intervention: Intervention = Replace()
+    window: Window | None = None
 
-    def bound(self, n_layers: int, suffix: int) -> PatchPlan:
-        """The same plan with every layer and position spelled out, for a model and a suffix of that many tokens.
+    def bound(self, n_layers: int, suffix: int, n_components: int = 0) -> PatchPlan:
+        """The same plan with every layer, position and head spelled out.
+
+        Args:
+            n_layers: of the model; suffix: how many tokens source and target share; n_components: heads or neurons.
 
         Raises:
-            SelfrepError: a layer or position that is not there.
+            SelfrepError: a layer, position, head or neuron that is not there; neurons not named.
         """
         layers = tuple(range(n_layers)) if self.layers is None else self.layers
         if bad := [layer for layer in layers if not 0 <= layer < n_layers]:
@@ -51,17 +83,99 @@ class PatchPlan:
         where = self.where
         if where is None:
             where = SEGMENT_CELLS if self.by == "segment" else tuple(range(-suffix, 0))
-        if bad := [w for w in where if isinstance(w, int) and not -suffix <= w < 0]:
+        asked = [w for w in where if isinstance(w, int)] + [p for _, positions in self.sets for p in positions]
+        if bad := [w for w in asked if not -suffix <= w < 0]:
             raise SelfrepError(
                 f"A position counts from the end of the prompt, −1 being the last token, and lies in the part that "
                 f"source and target share: here −{suffix} … −1. The plan asks for {bad}."
             )
-        return replace(self, layers=layers, where=where)
+        components, axis = self.components, component(self.site)
+        if axis == "head" and components is None:
+            components = tuple(range(n_components))
+        if axis and (bad := [c for c in components or () if not 0 <= c < n_components]):
+            raise SelfrepError(
+                f"A {axis} at {self.site} is one of 0 … {n_components - 1} in this model; the plan asks for {bad}."
+            )
+        return replace(self, layers=layers, where=where, components=components)
+
+    @property
+    def axes(self) -> dict[str, tuple[int, ...] | tuple[str, ...]]:
+        """The dimensions of a bound plan and their labels: layer, position or segment, and head or neuron if any."""
+        axes = {"layer": self.layers or (), self.by: self.where or ()}
+        return axes if self.components is None else axes | {component(self.site) or "": self.components}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How many cells along each of the axes."""
+        return tuple(len(labels) for labels in self.axes.values())
 
     @property
     def cells(self) -> tuple[Cell, ...]:
         """The cells of a bound plan, layers slowest."""
-        return tuple(Cell(self.site, layer, where) for layer in self.layers or () for where in self.where or ())
+        components = (None,) if self.components is None else self.components
+        return tuple(
+            Cell(self.site, layer, where, c)
+            for layer in self.layers or ()
+            for where in self.where or ()
+            for c in components
+        )
+
+    def joins(self, layer: int, n_layers: int) -> int:
+        """The first block that runs differently when a cell of this layer is patched."""
+        if self.site == PREFIX:
+            return min(self.swapped(layer, n_layers), default=n_layers)
+        return layer if self.site in ("resid_pre", "k", "v") else layer + 1
+
+    def swapped(self, layer: int, n_layers: int) -> range:
+        """For a prefix swap: the layers that read the source's prefix in the cell of this layer."""
+        if self.window == "before":
+            return range(layer)
+        return range(layer, n_layers if self.window == "from" else min(layer + int(self.window or 0), n_layers))
+
+    def cost(self, lm: LanguageModel, batch: AlignedBatch) -> Cost:
+        """What this plan will take on a model: seconds, bytes, cells. See `selfrep.engine.cost`."""
+        return PlanUnion((self,)).cost(lm, batch)
+
+    def __or__(self, other: PatchPlan | PlanUnion) -> PlanUnion:
+        """Both, in one sweep."""
+        return PlanUnion((self,)) | other
+
+
+@dataclass(frozen=True)
+class PlanUnion:
+    """Several plans swept together: prompts are recorded once, and cells at the same position replayed together."""
+
+    plans: tuple[PatchPlan, ...]
+
+    def __or__(self, other: PatchPlan | PlanUnion) -> PlanUnion:
+        """These, and others."""
+        return PlanUnion(self.plans + (other.plans if isinstance(other, PlanUnion) else (other,)))
+
+    def cost(self, lm: LanguageModel, batch: AlignedBatch) -> Cost:
+        """What these plans will take on a model: seconds, bytes, cells. See `selfrep.engine.cost`."""
+        from selfrep.engine.cost import cost  # it runs the model; a plan is data that `study` reads without one
+
+        return cost(lm, self, batch)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name for each plan: its site, by which axis, what is written; numbered where two would be the same."""
+        names: list[str] = []
+        for plan in self.plans:
+            parts = [plan.site, *(["segment"] if plan.by == "segment" and plan.site != PREFIX else [])]
+            parts += [] if isinstance(plan.intervention, Replace) else [plan.intervention.name]
+            name = " ".join(parts)
+            taken = sum(n == name or n.startswith(f"{name} (") for n in names)
+            names.append(f"{name} ({taken + 1})" if taken else name)
+        return tuple(names)
+
+
+Plan = PatchPlan | PlanUnion
+
+
+def n_cells(plan: Plan) -> int:
+    """How many cells a bound plan has."""
+    return sum(prod(p.shape) for p in (plan.plans if isinstance(plan, PlanUnion) else (plan,)))
 
 
 def grid(
@@ -69,33 +183,74 @@ def grid(
     *,
     layers: Iterable[int] | None = None,
     positions: Iterable[int] | None = None,
-    segments: Sequence[str] | None = None,
+    segments: Sequence[str] | Mapping[str, Iterable[int]] | None = None,
     by: Literal["position", "segment"] | None = None,
+    heads: Iterable[int] | None = None,
+    neurons: Iterable[int] | None = None,
+    intervention: Intervention | None = None,
 ) -> PatchPlan:
-    """A plan that patches `site` at every layer × position, or layer × segment.
+    """A plan that patches `site` at every layer × position, or layer × segment; and at every head, one by one.
 
     Args:
-        site: a TransformerLens site: resid_pre, resid_mid, resid_post, attn_out, mlp_out.
+        site: a TransformerLens site: resid_pre, resid_mid, resid_post, attn_out, mlp_out; z, q, k, v (per head, k and v
+            per key–value head); mlp_post (per neuron).
         layers: 0-indexed blocks; all when None.
         positions: counted from the end (−1 is the last token); all that source and target share when None.
-        segments: patch whole segments instead: of "all", "template", "question", "prefill", "last".
+        segments: patch whole segments instead: of "all", "template", "question", "prefill", "last"; or sets of
+            positions by name.
         by: "segment" with no list means every segment.
+        heads: for z, q, k, v: which; all when None.
+        neurons: for mlp_post: which. There is no default, since a block has thousands.
+        intervention: what is written (see `selfrep.engine.interventions`); the source's value when None.
 
     Raises:
-        SelfrepError: unknown site or segment, positions and segments together, an empty list.
+        SelfrepError: unknown site or segment, positions and segments together, an empty list, heads of a site without.
     """
     if site not in SITES:
         raise SelfrepError(f"A site is one of {', '.join(SITES)}; got {site!r}.")
+    sets: tuple[tuple[str, tuple[int, ...]], ...] = ()
     if segments is not None or by == "segment":
         if positions is not None:
             raise SelfrepError("A grid sweeps positions or segments, not both: make two grids.")
         where: tuple[int, ...] | tuple[str, ...] | None = None if segments is None else tuple(segments)
-        if unknown := [s for s in where or () if s not in SEGMENT_CELLS]:
+        if isinstance(segments, Mapping):
+            sets = tuple((name, tuple(those)) for name, those in segments.items())
+            if clash := [name for name, those in sets if name in SEGMENT_CELLS or not those]:
+                raise SelfrepError(f"A set of positions has a name of its own and holds some; these do not: {clash}.")
+        elif unknown := [s for s in where or () if s not in SEGMENT_CELLS]:
             raise SelfrepError(f"A segment is one of {', '.join(SEGMENT_CELLS)}; got {unknown}.")
         by = "segment"
     else:
         where, by = None if positions is None else tuple(positions), "position"
+    for name, chosen, sites in (("heads", heads, HEAD_SITES), ("neurons", neurons, NEURON_SITES)):
+        if chosen is not None and site not in sites:
+            raise SelfrepError(f"{name} can be chosen at {', '.join(sites)}; {site} has none.")
+    if site in NEURON_SITES and neurons is None:
+        raise SelfrepError(f"Say which neurons of {site} to patch, e.g. neurons=[5, 17]: each is a cell of its own.")
+    components = heads if heads is not None else neurons
+    which = None if components is None else tuple(components)
+    chosen_layers = None if layers is None else tuple(layers)
+    if where == () or chosen_layers == () or which == ():
+        raise SelfrepError("A grid needs at least one layer, position and component; got an empty list.")
+    return PatchPlan(site, by, chosen_layers, where, which, sets, intervention or Replace())
+
+
+def prefix_swap(*, layers: Iterable[int] | None = None, window: Window = "from") -> PatchPlan:
+    """A plan that lets the target's suffix read the keys and values of the source's prefix.
+
+    The two prompts must have the same length. The cell of layer l swaps the prefix in the layers of its window; the
+    suffix is the target's. It tells where the prefix is read, which patches in the suffix cannot.
+
+    Args:
+        layers: 0-indexed blocks; all when None.
+        window: "from" swaps layers ≥ l, "before" layers < l, a number k the k layers from l on.
+
+    Raises:
+        SelfrepError: another window, an empty list of layers.
+    """
+    if window not in ("from", "before") and not (isinstance(window, int) and window > 0):
+        raise SelfrepError(f"A window is 'from', 'before' or a number of layers; got {window!r}.")
     chosen = None if layers is None else tuple(layers)
-    if where == () or chosen == ():
-        raise SelfrepError("A grid needs at least one layer and one position; got an empty list.")
-    return PatchPlan(site, by, chosen, where)
+    if chosen == ():
+        raise SelfrepError("A prefix swap needs at least one layer; got an empty list.")
+    return PatchPlan(PREFIX, "segment", chosen, ("prefix",), window=window)

@@ -4,31 +4,31 @@ A patch at block L and position p changes nothing before either. So the blocks b
 tokens before p enter only as recorded keys and values. All cells that start at the same position share one *walk* up
 the blocks: at block L the rows patched there join in, starting from the recorded residual stream.
 
-Every site reduces to the same walk. A value written inside block L at position p (an attention output, an MLP output)
-reaches the rest of the network only through the residual stream that leaves block L at p; block L alone is run for
-it, and the walk begins at block L + 1.
+Every site reduces to the same walk. A value written inside block L at position p (an attention output, a head's query,
+an MLP output) reaches the rest of the network only through the residual stream that leaves block L at p; block L alone
+is run for it, and the walk begins at block L + 1. Keys and values are read by later tokens too: they are rewritten
+while block L runs. A swapped prefix changes no token of the walk, only what it attends to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
+from selfrep.engine import hooks
 from selfrep.engine.attention import KeysValues, Recorded, Tape, playing, shared_prefix_attention
-from selfrep.engine.hooks import listen, replace
-from selfrep.errors import SelfrepError
+from selfrep.errors import CannotReplay
 from selfrep.models.language_model import LanguageModel
 
-CHUNK_TOKENS = {"cpu": 768}
-"""Tokens pushed through a block at once. On a CPU the intermediate results should stay in its cache."""
-CHUNK_TOKENS_ELSEWHERE = 32768
+Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,22 @@ class Recording:
     Attributes:
         start: the first column whose residual stream was kept; residuals[l][:, j] belongs to column start + j.
         residuals: n_layers + 1 tensors [row, token, d_model]: what enters each block, and what leaves the last.
-        sites: activations of the sites asked for, site → per layer [row, token, d_model].
-        keys_values: per layer, all columns.
+        sites: activations of the sites asked for, site → per layer [row, token, d_model], or [row, token, component,
+            feature] for heads and neurons.
+        final: [row, column, d_model] what leaves the last block, at all columns.
+        keys_values: per layer, all columns; empty when they were not asked for.
         visible: [row, column], False at left padding; None when there is none.
         calls: per block, the arguments (positional, by name) it was called with beside the residual stream.
+        width: how many columns were run.
     """
 
     start: int
     residuals: list[Tensor]
     sites: dict[str, list[Tensor]]
+    final: Tensor
     keys_values: dict[int, KeysValues]
     visible: Tensor | None
-    calls: list[tuple[tuple[Any, ...], dict[str, Any]]]
+    calls: list[Call]
     width: int
 
     @property
@@ -59,16 +63,44 @@ class Recording:
 
 
 @dataclass(frozen=True)
+class Rewrite:
+    """Keys and values that are written while the block of an entry runs, at the tokens it patches.
+
+    keys, values: [row, head, token, d_head], tokens counted from the walk's start.
+    """
+
+    keys: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True)
 class Entry:
-    """A patched residual stream that joins a walk: at `block`, the tokens in `mask` take `values`."""
+    """A patched run that joins a walk at `block`.
+
+    Attributes:
+        mask: [row, token] bool, which tokens are patched, counted from the walk's start.
+        values: [row, token, d_model] the residual stream that those tokens take; None leaves the recorded one.
+        rewrite: what is written into the keys or values of those tokens in that block.
+        swapped: the blocks in which this run reads the prefix of the donor.
+    """
 
     block: int
-    mask: Tensor  # [row, token] bool, tokens counted from the walk's start
-    values: Tensor  # [row, token, d_model]
+    mask: Tensor
+    values: Tensor | None
+    rewrite: Rewrite | None = None
+    swapped: range = range(0)
 
 
 @torch.no_grad()
-def record(lm: LanguageModel, ids: Tensor, real: Tensor, start: int = 0, sites: Sequence[str] = ()) -> Recording:
+def record(
+    lm: LanguageModel,
+    ids: Tensor,
+    real: Tensor,
+    start: int = 0,
+    sites: Sequence[str] = (),
+    *,
+    keys_values: bool = True,
+) -> Recording:
     """Run prompts once and keep what replays need.
 
     Args:
@@ -76,40 +108,61 @@ def record(lm: LanguageModel, ids: Tensor, real: Tensor, start: int = 0, sites: 
         real: [row, column] bool, False at left padding.
         start: the first column whose residual stream is kept.
         sites: further sites to keep.
+        keys_values: whether to keep keys and values, which only prompts that are continued or patched need.
+
+    Raises:
+        CannotReplay: an architecture whose blocks do not attend through a function that can be replaced.
     """
     positions = (real.cumsum(1) - 1).clamp(min=0)
     visible = None if bool(real.all()) else real
     tape = Tape(own_visible=visible, keep=True)
     residuals: list[Tensor] = []
     kept: dict[str, list[Tensor]] = {site: [] for site in sites}
-    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    calls: list[Call] = []
+    final: list[Tensor] = []
 
     def enter(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         named = {k: v for k, v in kwargs.items() if k != "hidden_states"}
-        residuals.append((args[0] if args else kwargs["hidden_states"])[:, start:])
+        residuals.append(_tail(args[0] if args else kwargs["hidden_states"], start))
         calls.append((args[1:], named))
 
     def keep(site: str, x: Tensor) -> None:
-        kept[site].append(x[:, start:])
+        part = lm.layout.tap(site).part
+        kept[site].append(_tail(x if part is None else part.read(x), start))
 
     with ExitStack() as stack:
         for layer, block in enumerate(lm.blocks):
             stack.callback(block.register_forward_pre_hook(enter, with_kwargs=True).remove)
             for site in sites:
                 module, tap = lm.tap(site, layer)
-                stack.callback(listen(module, tap.end, partial(keep, site)))
-        stack.callback(listen(lm.blocks[-1], "out", lambda x: residuals.append(x[:, start:])))
+                stack.callback(hooks.listen(module, tap.end, partial(keep, site)))
+        stack.callback(hooks.listen(lm.blocks[-1], "out", final.append))
         stack.enter_context(lm.attention(shared_prefix_attention))
         stack.enter_context(playing(tape))
         lm.hf.base_model(input_ids=ids, position_ids=positions, use_cache=False)
     if silent := sorted(set(range(lm.n_layers)) - set(tape.recorded)):
-        raise SelfrepError(f"selfrep replays blocks by their attention; these of {lm.name} have none: {silent}.")
-    return Recording(start, residuals, kept, tape.recorded, visible, calls, ids.shape[1])
+        raise CannotReplay(f"selfrep replays blocks by their attention; these of {lm.name} have none: {silent}.")
+    residuals.append(final[0][:, start:])
+    return Recording(
+        start, residuals, kept, final[0], tape.recorded if keys_values else {}, visible, calls, ids.shape[1]
+    )
+
+
+def _tail(x: Tensor, start: int) -> Tensor:
+    """The columns from `start` on, without holding on to the others."""
+    return x if start == 0 else x[:, start:].clone()
 
 
 @torch.no_grad()
 def walk(
-    lm: LanguageModel, base: Recording, start: int, entries: Sequence[Entry], read: Callable[[Tensor], Tensor]
+    lm: LanguageModel,
+    base: Recording,
+    start: int,
+    entries: Sequence[Entry],
+    *,
+    reads: int = 1,
+    chunk_tokens: int = 768,
+    donor: Recording | None = None,
 ) -> Tensor:
     """Replay patched runs from column `start` on.
 
@@ -117,107 +170,201 @@ def walk(
         base: the recording that is patched.
         start: the first column that any entry changes.
         entries: the patched runs; any order.
-        read: the last token's residual stream after the last block [entry, row, d_model] → [entry, row], called chunk
-            by chunk.
+        reads: how many tokens at the end are read out.
+        chunk_tokens: how many tokens are pushed through a block at once, at most (but one run at the least).
+        donor: whose prefix the entries read in the blocks they name as swapped; of the same width as `base`.
 
     Returns:
-        [entry, row]
+        The residual stream after the last block at those tokens, [entry, row, reads, d_model].
     """
-    order = sorted(range(len(entries)), key=lambda i: entries[i].block)
-    first = start - base.start
-    buffer = torch.stack([_entering(base, entries[i], first) for i in order])
-    blocks = torch.tensor([entries[i].block for i in order])
-    tokens = buffer.shape[1] * buffer.shape[2]
-    step = max(1, CHUNK_TOKENS.get(buffer.device.type, CHUNK_TOKENS_ELSEWHERE) // tokens)
+    order = sorted(range(len(entries)), key=lambda i: (entries[i].block, -entries[i].swapped.stop))
+    ordered = [entries[i] for i in order]
+    buffer = torch.stack([_entering(base, entry, start - base.start) for entry in ordered])
+    step = max(1, chunk_tokens // (buffer.shape[1] * buffer.shape[2]))
+    tapes = {False: _prefix_tape(base, start), True: _prefix_tape(base, start, donor)}
     *early, last = range(lm.n_layers)
+    ends = buffer[:, :, -reads:]  # what joins behind the last block is final
     with lm.attention(shared_prefix_attention):
-        with playing(_prefix_tape(base, start)):
-            for layer in early:
-                active = int((blocks <= layer).sum())
-                for at in range(0, active, step):
-                    chunk = buffer[at : min(at + step, active)]
+        for layer in early:
+            for piece, tape in _pieces(ordered, layer, step, tapes, base.rows):
+                chunk = buffer[piece]
+                with playing(tape):
                     chunk.copy_(_through(lm.blocks[layer], base.calls[layer], chunk, start, base.width))
-        out = []
-        for at in range(0, len(order), step):
-            chunk = buffer[at : at + step]
-            ends = chunk[:, :, -1:].clone()
-            if active := int((blocks[at : at + step] <= last).sum()):
-                ends[:active] = _last_token(lm, base, last, chunk[:active], start)
-            out.append(read(ends[:, :, 0]))
-    values = torch.cat(out)
-    result = torch.empty_like(values)
-    result[order] = values
+        for piece, tape in _pieces(ordered, last, step, tapes, base.rows):
+            ends[piece] = _ends(lm, base, last, buffer[piece], start, reads, tape)
+    if (missing := reads - ends.shape[2]) > 0:  # read before the walk's start: nothing has changed there
+        before = base.final[:, -reads : -(reads - missing)]
+        ends = torch.cat([before.expand(len(ends), *before.shape), ends], dim=2)
+    result = torch.empty_like(ends)
+    result[order] = ends
     return result
 
 
-def _last_token(lm: LanguageModel, base: Recording, layer: int, x: Tensor, start: int) -> Tensor:
-    """Block `layer` on [entry, row, token, d_model], computed for the last token only: [entry, row, 1, d_model].
+def _pieces(
+    ordered: Sequence[Entry], layer: int, step: int, tapes: dict[bool, Tape], rows: int
+) -> Iterator[tuple[slice, Tape]]:
+    """The entries that have joined by this block, cut where what they attend to differs, and to chunks."""
 
-    Nothing reads the other tokens after the last block but the last token's attention. So they are taken through it
-    only as far as their keys and values, which then stand before the last token like any prefix.
+    def kind(i: int) -> tuple[bool, bool]:
+        entry = ordered[i]
+        return layer in entry.swapped, entry.rewrite is not None and entry.block == layer
+
+    joined = [i for i, entry in enumerate(ordered) if entry.block <= layer]
+    for (swapped, rewritten), group in groupby(joined, kind):
+        members = list(group)
+        for at in range(members[0], members[-1] + 1, step):
+            piece = slice(at, min(at + step, members[-1] + 1))
+            tape = tapes[swapped]
+            yield piece, replace(tape, rewrite=_Rewriter(ordered[piece], rows)) if rewritten else tape
+
+
+@dataclass(frozen=True)
+class _Rewriter:
+    """Writes the keys and values of each entry into those that its rows computed, over some of the tokens."""
+
+    entries: Sequence[Entry]
+    rows: int
+    tokens: slice = field(default_factory=lambda: slice(None))
+
+    def __call__(self, key: Tensor, value: Tensor) -> KeysValues:
+        """Both [entry × row, head, token, d_head]."""
+        out = []
+        for tensor, which in ((key, "keys"), (value, "values")):
+            split = rearrange(tensor.clone(), "(c b) h t d -> c b h t d", b=self.rows)
+            for own, entry in zip(split, self.entries, strict=True):
+                new, mask = getattr(entry.rewrite, which)[:, :, self.tokens], entry.mask[:, None, self.tokens, None]
+                own.copy_(torch.where(mask.to(own.device), new.to(own), own))
+            out.append(rearrange(split, "c b h t d -> (c b) h t d"))
+        return out[0], out[1]
+
+
+def _ends(
+    lm: LanguageModel, base: Recording, layer: int, x: Tensor, start: int, reads: int, tape: Tape
+) -> Tensor:
+    """Block `layer` on [entry, row, token, d_model], computed for the last `reads` tokens only.
+
+    Nothing reads the other tokens after the last block but these tokens' attention. So they are taken through it
+    only as far as their keys and values, which then stand before the tokens that are read like any prefix.
     """
-    block, call = lm.blocks[layer], base.calls[layer]
-    if x.shape[2] == 1:
-        with playing(_prefix_tape(base, start)):
+    block, call, cut = lm.blocks[layer], base.calls[layer], x.shape[2] - reads
+    if cut <= 0:
+        with playing(tape):
             return _through(block, call, x, start, base.width)
-    own = Tape(keep=True, stop=True)
+    early, late = (
+        replace(tape.rewrite, tokens=tokens) if isinstance(tape.rewrite, _Rewriter) else None
+        for tokens in (slice(0, cut), slice(cut, None))
+    )
+    own = Tape(keep=True, stop=True, rewrite=early)
     with playing(own), suppress(Recorded):
-        _through(block, call, x[:, :, :-1], start, base.width, tokens=x.shape[2] - 1)
-    before = _prefix_tape(base, start).prefix.get(layer)
+        _through(block, call, x[:, :, :cut], start, base.width, tokens=cut)
+    before = tape.prefix.get(layer)
     keys, values = own.recorded[layer]
     if before is not None:
         keys, values = (
             torch.cat([shared.repeat(len(x), 1, 1, 1), new], dim=2)
             for shared, new in zip(before, (keys, values), strict=True)
         )
-    visible = None if base.visible is None else base.visible[:, :-1].repeat(len(x), 1)
-    with playing(Tape(prefix={layer: (keys, values)}, prefix_visible=visible)):
-        return _through(block, call, x[:, :, -1:], base.width - 1, base.width)
+    visible = None if base.visible is None else base.visible[:, :-reads].repeat(len(x), 1)
+    with playing(Tape(prefix={layer: (keys, values)}, prefix_visible=visible, rewrite=late)):
+        return _through(block, call, x[:, :, cut:], base.width - reads, base.width)
 
 
 @torch.no_grad()
-def written(lm: LanguageModel, base: Recording, site: str, layer: int, values: Tensor) -> Tensor:
+def written(
+    lm: LanguageModel, base: Recording, site: str, layer: int, values: Tensor, components: Sequence[int] | None = None
+) -> Tensor:
     """The residual stream that leaves block `layer` when `site` takes `values`, at each kept column on its own.
 
-    What is written at one token inside a block leaves the block at that token alone, so all columns are done in one
-    call.
+    What is written at one token inside a block (but for its keys and values) leaves the block at that token alone, so
+    all columns are done in one call, and every component in the same.
 
     Args:
-        values: [row, token, d_model] for the columns from `base.start` on.
+        values: [row, token, d_model] for the columns from `base.start` on; [row, token, component, feature] for heads
+            and neurons.
+        components: which of them are written, each on its own; None for a site that has none.
 
     Returns:
-        [row, token, d_model]
+        [row, token, d_model], or [component, row, token, d_model].
     """
+    tape = _prefix_tape(base, base.start)
+    leaving = _with_written(lm, base, site, layer, values, components, tape)
+    return leaving[0] if components is None else leaving
+
+
+@torch.no_grad()
+def rewritten(
+    lm: LanguageModel, base: Recording, site: str, layer: int, values: Tensor, components: Sequence[int]
+) -> list[Rewrite]:
+    """Keys and values of the kept columns in block `layer`, as attention gets them, when `site` (k or v) takes `values`.
+
+    All heads of them, since an architecture may normalise keys across heads.
+
+    Args:
+        values: [row, token, head, d_head], before normalisation and rotary positions.
+        components: which heads are written, each on its own.
+
+    Returns:
+        One for each component, for the kept tokens.
+    """
+    own = Tape(keep=True, stop=True)
+    with suppress(Recorded):
+        _with_written(lm, base, site, layer, values, components, own)
+    keys, new = (rearrange(x, "(c b) h t d -> c b h t d", c=len(components)) for x in own.recorded[layer])
+    return [Rewrite(k, v) for k, v in zip(keys, new, strict=True)]
+
+
+def _with_written(
+    lm: LanguageModel,
+    base: Recording,
+    site: str,
+    layer: int,
+    values: Tensor,
+    components: Sequence[int] | None,
+    tape: Tape,
+) -> Tensor:
+    """What leaves block `layer` when a site takes `values`, each component on its own: [component, row, token, d]."""
     module, tap = lm.tap(site, layer)
+    x = base.residuals[layer][None].expand(len(components or (0,)), -1, -1, -1)
+
+    def change(passing: Tensor) -> Tensor:
+        if tap.part is None or components is None:
+            return values.to(passing)
+        split = rearrange(tap.part.read(passing), "(c b) t n f -> c b t n f", c=len(components)).clone()
+        for one, component in zip(split, components, strict=True):
+            one[:, :, component] = values[:, :, component].to(passing)
+        return tap.part.write(passing, rearrange(split, "c b t n f -> (c b) t n f"))
+
     with ExitStack() as stack:
-        stack.callback(replace(module, tap.end, lambda _: values))
+        stack.callback(hooks.replace(module, tap.end, change))
         stack.enter_context(lm.attention(shared_prefix_attention))
-        stack.enter_context(playing(_prefix_tape(base, base.start)))
-        return _through(lm.blocks[layer], base.calls[layer], base.residuals[layer][None], base.start, base.width)[0]
+        stack.enter_context(playing(tape))
+        return _through(lm.blocks[layer], base.calls[layer], x, base.start, base.width)
+
+
+@torch.no_grad()
+def push(lm: LanguageModel, base: Recording, layer: int, x: Tensor, start: int) -> Tensor:
+    """Block `layer` on [entry, row, token, d_model], tokens from column `start` on."""
+    with lm.attention(shared_prefix_attention), playing(_prefix_tape(base, start)):
+        return _through(lm.blocks[layer], base.calls[layer], x, start, base.width, tokens=x.shape[2])
 
 
 def _entering(base: Recording, entry: Entry, first: int) -> Tensor:
-    return torch.where(entry.mask[..., None], entry.values, base.residuals[entry.block][:, first:])
+    own = base.residuals[min(entry.block, len(base.residuals) - 1)][:, first:]
+    return own if entry.values is None else torch.where(entry.mask[..., None], entry.values.to(own), own)
 
 
-def _prefix_tape(base: Recording, start: int) -> Tape:
+def _prefix_tape(base: Recording, start: int, donor: Recording | None = None) -> Tape:
     before, own = (None, None) if base.visible is None else (base.visible[:, :start], base.visible[:, start:])
     if own is not None and bool(own.all()):
         own = None
     if start == 0:
         return Tape(own_visible=own)
-    prefix = {layer: (k[:, :, :start], v[:, :, :start]) for layer, (k, v) in base.keys_values.items()}
+    shared = (donor or base).keys_values
+    prefix = {layer: (k[:, :, :start], v[:, :, :start]) for layer, (k, v) in shared.items()}
     return Tape(prefix=prefix, prefix_visible=before, own_visible=own)
 
 
-def _through(
-    block: Any,
-    call: tuple[tuple[Any, ...], dict[str, Any]],
-    x: Tensor,
-    start: int,
-    width: int,
-    tokens: int | None = None,
-) -> Tensor:
+def _through(block: Any, call: Call, x: Tensor, start: int, width: int, tokens: int | None = None) -> Tensor:
     """Call a block on [entry, row, token, d_model], with the recorded arguments cut to these columns and rows."""
     n_entries, n_rows = x.shape[:2]
     stop = width if tokens is None else start + tokens

@@ -1,132 +1,108 @@
-"""A batch of pairs, recorded and ready to be patched at any cell of a plan."""
+"""A sweep, as data: a batch of pairs, the cells to patch in them, and what to read. `fast` and `plain` run it."""
 
 from __future__ import annotations
 
 import zlib
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from selfrep.engine.effects import Baselines
-from selfrep.engine.metrics import answer_mass, reader
-from selfrep.engine.plan import Cell, PatchPlan
-from selfrep.engine.replay import Entry, Recording, record, walk, written
-from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.alignment import AlignedBatch, align
+from selfrep.engine.interventions import Replace
+from selfrep.engine.metrics import Metric
+from selfrep.engine.plan import PREFIX, Cell, PatchPlan
+from selfrep.prompts.alignment import AlignedBatch, PromptPair
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sweep:
-    """A batch of pairs, recorded and ready to be patched."""
+    """What is run on one batch of pairs.
+
+    Attributes:
+        plans: bound.
+        metrics, answers: what is read; for a metric on answer sets these, [pair, side, k], else None.
+        donor_ids: [pair, token] the prompts whose activations are written, right-aligned, −1 padded: the sources, or
+            others' for resampling.
+        reach: [pair] how many tokens at the end donor and target share.
+        seed: of the random directions of "random" control pairs.
+    """
 
     batch: AlignedBatch
-    plan: PatchPlan
-    answers: np.ndarray
-    source: Recording
-    target: Recording
-    read: Callable[[Tensor], Tensor]
-    baselines: Baselines
-    seed: int
+    plans: tuple[PatchPlan, ...]
+    metrics: tuple[Metric, ...]
+    answers: tuple[np.ndarray | None, ...]
+    donor_ids: np.ndarray
+    reach: np.ndarray
+    seed: int = 0
 
-    @classmethod
-    def of(cls, lm: LanguageModel, batch: AlignedBatch, plan: PatchPlan, answers: np.ndarray, seed: int) -> Sweep:
-        """Record sources and targets, and read their own answers."""
-        sites = () if plan.site in ("resid_pre", "resid_post") else (plan.site,)
-        reach = -min((w for w in plan.where or () if isinstance(w, int)), default=-int(batch.suffix.max()))
-        source, target = (
-            _record(lm, ids, min(reach, int(batch.suffix.max())), sites) for ids in (batch.source_ids, batch.target_ids)
-        )
-        read = reader(lm, answers)
-        ends = [recording.residuals[-1][:, -1] for recording in (source, target)]
-        metrics = [read(end[None])[0].cpu().numpy() for end in ends]
-        masses = [answer_mass(lm, end, answers).cpu().numpy() for end in ends]
-        scale = metrics[0].copy()
-        referred = [i for i, pair in enumerate(batch.pairs) if pair.reference is not None]
-        if referred:
-            real = [replace(pair, source=pair.reference) for pair in batch.pairs if pair.reference is not None]
-            references = align(real)
-            end = _record(lm, references.source_ids, 1, ()).residuals[-1][:, -1]
-            scale[referred] = reader(lm, answers[referred])(end[None])[0].cpu().numpy()
-        baselines = Baselines(metrics[0], metrics[1], scale - metrics[1], masses[0], masses[1])
-        return cls(batch, plan, answers, source, target, read, baselines, seed)
+    @cached_property
+    def cells(self) -> list[tuple[PatchPlan, Cell]]:
+        """Every cell with its plan, plan by plan."""
+        return [(plan, cell) for plan in self.plans for cell in plan.cells]
+
+    @cached_property
+    def width(self) -> int:
+        """How many tokens at the end a cell may cover."""
+        asked = [w if isinstance(w, int) else -self.longest for plan in self.plans for w in plan.where or ()]
+        return min(-min(asked, default=-self.longest), self.longest)
 
     @property
-    def width(self) -> int:
-        """How many tokens at the end were recorded."""
-        return self.target.width - self.target.start
+    def longest(self) -> int:
+        """The most tokens that any pair shares."""
+        return int(self.batch.suffix.max())
 
-    def mask(self, cell: Cell) -> np.ndarray:
-        """[pair, token] which of the recorded tokens a cell covers."""
+    @property
+    def answered(self) -> np.ndarray | None:
+        """The answer sets of the first metric that has any, [pair, side, k]."""
+        return next((answers for answers in self.answers if answers is not None), None)
+
+    @property
+    def random(self) -> bool:
+        """Whether any pair is a "random" control, whose source is made up."""
+        return any(pair.control == "random" for pair in self.batch.pairs)
+
+    def mask(self, plan: PatchPlan, cell: Cell) -> np.ndarray:
+        """[pair, token] which of the last `width` tokens a cell covers."""
         position = np.arange(-self.width, 0)
-        there = position >= -self.batch.suffix[:, None]
+        there = position >= -self.reach[:, None]
         if isinstance(cell.where, int):
             return there & (position == cell.where)
-        if cell.where == "all":
-            return there
         if cell.where == "last":
             return there & (position == -1)
+        if cell.where == "all" or plan.site == PREFIX:
+            return there
+        if (own := dict(plan.sets).get(cell.where)) is not None:
+            return there & np.isin(position, own)
         return there & (self.batch.segments[:, -self.width :] == cell.where)
 
-    def entering(self, lm: LanguageModel, layer: int, donor: Recording | None = None) -> tuple[int, Tensor]:
-        """The block at which a patch of this layer joins, and the residual stream [pair, token, d_model] it brings."""
-        donor = donor or self.source
-        site = self.plan.site
-        if site in ("resid_pre", "resid_post"):
-            block = layer if site == "resid_pre" else layer + 1
-            return block, self._disguised(donor.residuals[block], self.target.residuals[block], layer)
-        values = self._disguised(donor.sites[site][layer], self.target.sites[site][layer], layer)
-        leaving = written(lm, self.target, site, layer, values)
-        if site == "resid_mid":  # what goes past the MLP is the stream as well
-            leaving = leaving + (values - self.target.sites[site][layer])
-        return layer + 1, leaving
-
-    def run(self, lm: LanguageModel, progress: Callable[[int], None] | None) -> np.ndarray:
-        """All cells: [pair, cell], NaN where a pair has no token in the cell."""
-        cells, n = self.plan.cells, len(self.answers)
-        out = np.full((n, len(cells)), np.nan)
-        masks = {cell.where: self.mask(cell) for cell in cells}
-        starts: dict[int, list[int]] = defaultdict(list)
-        for i, cell in enumerate(cells):
-            covered = np.flatnonzero(masks[cell.where].any(0))
-            if len(covered):
-                starts[int(covered[0])].append(i)
-        joins = {layer: self.entering(lm, layer) for layer in self.plan.layers or ()}
-        done = 0
-        for first, members in sorted(starts.items()):
-            entries = []
-            for i in members:
-                block, values = joins[cells[i].layer]
-                mask = torch.as_tensor(masks[cells[i].where][:, first:], device=values.device)
-                entries.append(Entry(block, mask, values[:, first:]))
-            metric = walk(lm, self.target, self.target.start + first, entries, self.read).cpu().numpy().T
-            there = np.stack([masks[cells[i].where].any(1) for i in members], axis=1)
-            out[:, members] = np.where(there, metric, np.nan)
-            done += n * len(members)
-            if progress is not None:
-                progress(done)
-        return out
-
-    def _disguised(self, source: Tensor, target: Tensor, layer: int) -> Tensor:
-        """For "random" controls: the target, moved as far as the source would move it, in a random direction."""
-        random = [i for i, pair in enumerate(self.batch.pairs) if pair.control == "random"]
-        if not random:
-            return source
-        out = source.clone()
-        for i in random:
-            pair = self.batch.pairs[i]
-            place = (self.seed, self.plan.site, layer, pair.item)
-            name = "/".join(map(str, (*place, pair.source_name, pair.source_paraphrase, pair.target_name)))
-            drawn = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(source.shape[1:])
-            noise = torch.from_numpy(drawn[::-1].copy()).to(source)  # from the last token back: the same in any batch
-            distance = (source[i] - target[i]).norm(dim=-1, keepdim=True)
-            out[i] = target[i] + noise / noise.norm(dim=-1, keepdim=True) * distance
-        return out
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What sets one sweep's replay apart from another's; the same kind need not be proven twice."""
+        ragged = bool((self.batch.target_ids < 0).any())
+        plans = tuple((p.site, p.by, p.window, "" if isinstance(p.intervention, Replace) else p.intervention.name)
+                      for p in self.plans)  # fmt: skip
+        return plans, tuple(metric.name for metric in self.metrics), ragged, self.random
 
 
-def _record(lm: LanguageModel, ids: np.ndarray, keep: int, sites: Sequence[str]) -> Recording:
-    tokens = torch.as_tensor(ids, device=lm.device)
-    return record(lm, tokens.clamp(min=0), tokens >= 0, start=ids.shape[1] - keep, sites=sites)
+def disguised(pairs: Sequence[PromptPair], source: Tensor, target: Tensor, cell: Cell, seed: int) -> Tensor:
+    """For "random" controls: the target, moved as far as the source would move it, in a random direction.
+
+    Args:
+        pairs: one a row, or none at all when they came as token ids.
+        source, target: [row, token, (component,) feature], right-aligned.
+    """
+    random = [i for i, pair in enumerate(pairs) if pair.control == "random"]
+    if not random:
+        return source
+    out = source.clone()
+    for i in random:
+        pair = pairs[i]
+        place = (seed, cell.site, cell.layer, pair.item, pair.source_name, pair.source_paraphrase, pair.target_name)
+        drawn = np.random.default_rng(zlib.crc32("/".join(map(str, place)).encode())).standard_normal(source.shape[1:])
+        noise = torch.from_numpy(drawn[::-1].copy()).to(source)  # from the last token back: the same in any batch
+        distance = (source[i] - target[i]).norm(dim=-1, keepdim=True)
+        out[i] = target[i] + noise / noise.norm(dim=-1, keepdim=True) * distance
+    return out

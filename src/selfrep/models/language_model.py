@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from selfrep.errors import SelfrepError
+from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models import organisms, resolve
 from selfrep.models.sites import Layout, Tap, layout_of
 
@@ -161,15 +161,14 @@ class LanguageModel:
         """Run the model with an attention function of one's own (see `transformers.AttentionInterface`).
 
         Raises:
-            SelfrepError: an architecture that computes attention in code of its own, or has blocks without attention.
+            CannotReplay: an architecture that computes attention in code of its own, or has blocks without attention.
         """
         config = self.hf.config.get_text_config()
         kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
         if kinds or not self.hf.is_backend_compatible():
-            raise SelfrepError(
+            raise CannotReplay(
                 "selfrep's engine hands transformers an attention function, for full or sliding-window attention; "
-                f"{self.layout.architecture} {f'has {sorted(kinds)}' if kinds else 'takes none'}. Use a "
-                "Llama-like decoder."
+                f"{self.layout.architecture} {f'has {sorted(kinds)}' if kinds else 'takes none'}."
             )
         name = f"selfrep_{function.__name__}"
         AttentionInterface.register(name, function)

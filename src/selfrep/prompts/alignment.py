@@ -128,6 +128,25 @@ class AlignedBatch:
     item_index: Int64[np.ndarray, " pair"]
     pairs: tuple[PromptPair, ...]
 
+    def rows(self, which: Sequence[int] | slice) -> AlignedBatch:
+        """Some of the pairs, in that order, without the padding that only the others needed."""
+        index = np.arange(len(self.suffix))[which]
+
+        def trimmed(ids: np.ndarray) -> np.ndarray:
+            return ids[index][:, (ids[index] >= 0).any(0)]
+
+        suffix = self.suffix[index]
+        return replace(
+            self,
+            source_ids=trimmed(self.source_ids),
+            target_ids=trimmed(self.target_ids),
+            suffix=suffix,
+            tokens=self.tokens[index][:, -suffix.max() :],
+            segments=self.segments[index][:, -suffix.max() :],
+            item_index=self.item_index[index],
+            pairs=tuple(self.pairs[i] for i in index) if self.pairs else (),
+        )
+
 
 def align(pairs: Sequence[PromptPair]) -> AlignedBatch:
     """Lay pairs out as arrays.
@@ -150,11 +169,11 @@ def align(pairs: Sequence[PromptPair]) -> AlignedBatch:
     sides = [side for both in answers.values() for side in both]
     shared = [(pair.target, n) for pair, n in zip(pairs, suffixes, strict=True)]
     return AlignedBatch(
-        source_ids=_right([pair.source.ids for pair in pairs], -1, np.int64),
-        target_ids=_right([pair.target.ids for pair in pairs], -1, np.int64),
+        source_ids=right_aligned([pair.source.ids for pair in pairs], -1, np.int64),
+        target_ids=right_aligned([pair.target.ids for pair in pairs], -1, np.int64),
         suffix=np.array(suffixes, dtype=np.int64),
-        tokens=_right([target.texts[-n:] for target, n in shared], "", np.str_),
-        segments=_right([target.segments[-n:] for target, n in shared], "", np.str_),
+        tokens=right_aligned([target.texts[-n:] for target, n in shared], "", np.str_),
+        segments=right_aligned([target.segments[-n:] for target, n in shared], "", np.str_),
         answer_ids=np.array(list(zip_longest(*sides, fillvalue=-1)), dtype=np.int64).T.reshape(len(items), 2, -1),
         items=items,
         item_index=np.array([items.index(pair.item) for pair in pairs], dtype=np.int64),
@@ -169,7 +188,7 @@ def _suffix(pair: PromptPair) -> int:
         raise SelfrepError(f"{pair.source_name} → {pair.target_name}, item {pair.item!r}: {error}") from None
 
 
-def _right(rows: Sequence[Sequence[Any]], fill: Any, dtype: Any) -> Shaped[np.ndarray, "row column"]:
+def right_aligned(rows: Sequence[Sequence[Any]], fill: Any, dtype: Any) -> Shaped[np.ndarray, "row column"]:
     """Rows of different lengths as one array, filled on the left."""
     width = max(map(len, rows))
     return np.array([[fill] * (width - len(row)) + list(row) for row in rows], dtype=dtype)

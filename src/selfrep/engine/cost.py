@@ -1,0 +1,128 @@
+"""What a sweep will take, before it runs: seconds, memory, and the arithmetic behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from selfrep.engine import fast, schedule
+from selfrep.engine.metrics import Metric, logit_difference
+from selfrep.engine.plan import PREFIX, PlanUnion
+from selfrep.engine.sweep import Sweep
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.sites import component
+from selfrep.prompts.alignment import AlignedBatch
+
+BUDGET = {"cpu": 1.0}
+"""Gigabytes that a sweep may take beside the model, unless the caller says otherwise."""
+SHARE = 0.5
+"""On an accelerator: this share of what is free."""
+MOST_ROWS = {"cpu": 32}
+MOST_ROWS_ELSEWHERE = 64
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a sweep should take.
+
+    Attributes:
+        seconds: by the cost model of this device (see `selfrep.engine.schedule`); others who use it make it longer.
+        bytes: beside the weights, at most.
+        cells: patched runs, for all pairs.
+        token_blocks: how many tokens are pushed through how many blocks in them.
+    """
+
+    seconds: float
+    bytes: float
+    cells: int
+    token_blocks: int
+
+
+def budget_bytes(lm: LanguageModel, budget_gb: float | None) -> float:
+    """Bytes that a sweep may take: what the caller says, 1 GB on a CPU, half of what is free on an accelerator."""
+    if budget_gb is not None:
+        return budget_gb * 1e9
+    if lm.device.type == "cuda":
+        import torch
+
+        return SHARE * torch.cuda.mem_get_info(lm.device)[0]
+    return BUDGET.get(lm.device.type, 4.0) * 1e9
+
+
+def row_bytes(lm: LanguageModel, plans: PlanUnion, tokens: int, width: int) -> float:
+    """What recording one pair takes: residual streams and sites of both prompts, keys and values of the target."""
+    config = lm.hf.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", 1)
+    d_head = getattr(config, "head_dim", None) or lm.d_model // getattr(config, "num_attention_heads", 1)
+    sites = 0
+    for site in {plan.site for plan in plans.plans} - {*fast.STREAM, PREFIX}:
+        part = lm.layout.tap(site).part if component(site) else None
+        sites += lm.d_model if part is None else part.n * part.size
+    swaps = any(plan.site == PREFIX for plan in plans.plans)
+    streams = 2 * width * (lm.d_model + sites) + 2 * tokens * lm.d_model / lm.n_layers
+    numbers = lm.n_layers * (streams + (2 if swaps else 1) * 2 * tokens * heads * d_head)
+    return numbers * lm.dtype.itemsize
+
+
+def batch_rows(lm: LanguageModel, plans: PlanUnion, tokens: int, width: int, budget: float) -> int:
+    """How many pairs are run together: as many as half the budget records, and no more than pay off."""
+    most = MOST_ROWS.get(lm.device.type, MOST_ROWS_ELSEWHERE)
+    return int(np.clip(budget / 2 // row_bytes(lm, plans, tokens, width), 1, most))
+
+
+def cost(
+    lm: LanguageModel, plan: PlanUnion, batch: AlignedBatch, *, batch_size: int | None = None, metric: Metric | None = None
+) -> Cost:
+    """Predict what `patch` takes for these pairs.
+
+    The cost model is measured on the first call for a model on a device; a pair is recorded for it.
+
+    Raises:
+        CannotReplay: an architecture whose blocks cannot be replayed: each cell takes a whole forward pass.
+    """
+    plans = bound(lm, plan, batch)
+    tokens, pairs = int(batch.target_ids.shape[1]), len(batch.suffix)
+    first = batch.rows([0])
+    probe = Sweep(first, (replace(plans.plans[0], site="resid_pre", components=None),), (logit_difference(0, 1),),
+                  (np.array([[[0], [1]]]),), first.source_ids, first.suffix)  # fmt: skip
+    recorded = fast.record_sweep(lm, probe)
+    model = schedule.cost_model(lm, lambda n: fast.push_tokens(recorded, n))
+    sweep = Sweep(batch, plans.plans, (), (), batch.source_ids, batch.suffix)
+    budget = budget_bytes(lm, None)
+    rows = min(pairs, batch_size or batch_rows(lm, plans, tokens, sweep.width, budget))
+    at_once = schedule.workers(lm.device)
+    starts = [_start(sweep, p, cell) + tokens for p, cell in sweep.cells]
+    blocks = [p.joins(cell.layer, lm.n_layers) for p, cell in sweep.cells]
+    jobs = schedule.jobs(
+        starts, blocks, rows=rows, width=tokens, n_layers=lm.n_layers, model=model, at_once=at_once
+    )
+    batches = -(-pairs // rows)
+    walking = sum(job.seconds for job in jobs) * batches / at_once
+    recording = float(model.of(np.array([rows * tokens]))[0]) * lm.n_layers * 2 * batches / at_once
+    run = sum(
+        (tokens - job.start) * sum(max(0, lm.n_layers - blocks[k]) for k in job.members) for job in jobs
+    )
+    widest = max(len(job.members) * rows * (tokens - job.start) for job in jobs) * lm.d_model * lm.dtype.itemsize
+    held = rows * row_bytes(lm, plans, tokens, sweep.width) + min(2 * at_once * widest, budget / 2)
+    return Cost(walking + recording, held, pairs * len(sweep.cells), pairs * run)
+
+
+def bound(lm: LanguageModel, plan: PlanUnion, batch: AlignedBatch) -> PlanUnion:
+    """The plans with every layer, position and head spelled out for this model and these pairs."""
+
+    def n_components(site: str) -> int:
+        part = lm.layout.tap(site).part if component(site) else None
+        return 0 if part is None else part.n
+
+    for one in plan.plans:
+        for site in ("k", "v") if one.site == PREFIX else (one.site,):
+            lm.layout.tap(site)
+    return PlanUnion(
+        tuple(one.bound(lm.n_layers, int(batch.suffix.max()), n_components(one.site)) for one in plan.plans)
+    )
+
+
+def _start(sweep: Sweep, plan: object, cell: object) -> int:
+    mask = sweep.mask(plan, cell)  # type: ignore[arg-type]
+    return int(mask.any(0).argmax()) - sweep.width

@@ -1,0 +1,187 @@
+"""What a patch writes, as values: each maps the source's and the target's activation at a site to the one written there.
+
+    Replace()                        the source's value
+    InSubspace(basis)                the source's value inside a subspace, the target's outside
+    InSubspace(basis, complement=True)   the other way round
+    InSubspace(direction)            along one direction
+    Ablate("zero"), Ablate(mean)     nothing, or a mean given by the caller
+    Ablate("resample")               the value of another pair's source, drawn by the seed
+    Steer(vector, coefficient)       the target's own value, and so much of a vector
+
+Anything with a `name` and a method `values` of this signature can be swept; these are the usual ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfrep.errors import SelfrepError
+
+ORTHONORMAL = 1e-3
+"""How far a basis may be from orthonormal, in entries of BᵀB − 1."""
+
+
+class Intervention(Protocol):
+    """What is written at a site."""
+
+    @property
+    def name(self) -> str:
+        """As it appears in results."""
+
+    def values(self, source: Tensor, target: Tensor, layer: int) -> Tensor:
+        """What is written: source, target [row, token, (component,) feature] → the same shape."""
+
+
+@dataclass(frozen=True)
+class Replace:
+    """Write the source's value: activation patching (Vig et al. 2020, Meng et al. 2022)."""
+
+    name: str = "replace"
+
+    def values(self, source: Tensor, target: Tensor, layer: int) -> Tensor:
+        """The source's."""
+        return source
+
+
+@dataclass(frozen=True, eq=False)
+class InSubspace:
+    """Write the source's value inside a subspace, and leave the target's outside it (or the reverse).
+
+    A patched subspace may work through directions that the model does not use (Makelov et al. 2023): put the complement
+    and random subspaces beside it.
+
+    Attributes:
+        basis: [feature, rank] with orthonormal columns (TransformerLens's convention), or [feature] one direction of
+            any length; for every layer the same, or a mapping layer → basis.
+        complement: write outside the subspace instead.
+
+    Raises:
+        SelfrepError: columns that are not orthonormal, a direction of length zero.
+    """
+
+    basis: Any
+    complement: bool = False
+
+    def __post_init__(self) -> None:
+        given = self.basis.items() if isinstance(self.basis, dict) else [(None, self.basis)]
+        checked = {layer: _orthonormal(_tensor(basis)) for layer, basis in given}
+        object.__setattr__(self, "basis", checked if isinstance(self.basis, dict) else checked[None])
+
+    @property
+    def name(self) -> str:
+        """As it appears in results."""
+        return "complement" if self.complement else "subspace"
+
+    def values(self, source: Tensor, target: Tensor, layer: int) -> Tensor:
+        """The source's projection in place of the target's."""
+        basis = _fitting(_at(self.basis, layer), source, "basis")
+        moved = source - target
+        inside = (moved @ basis) @ basis.mT
+        return target + (moved - inside if self.complement else inside)
+
+
+@dataclass(frozen=True, eq=False)
+class Ablate:
+    """Take the target's value away.
+
+    Attributes:
+        to: "zero"; a mean to put in its place ([feature] or [component, feature], for every layer the same, as a
+            mapping layer → value, or an xarray DataArray with a dimension `layer`); or "resample": the value at the
+            same position of another pair's source, which pair being drawn by the seed of the sweep
+            (Chan et al. 2022, causal scrubbing).
+    """
+
+    to: Any = "zero"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.to, str):
+            if self.to not in ("zero", "resample"):
+                raise SelfrepError(f"Ablate to 'zero', to 'resample', or to a mean given as numbers; got {self.to!r}.")
+            return
+        means = self.to
+        if "layer" in getattr(means, "dims", ()):
+            means = {int(layer): means.sel(layer=layer).values for layer in means.layer.values}
+        means = {k: _tensor(v) for k, v in means.items()} if isinstance(means, dict) else _tensor(means)
+        object.__setattr__(self, "to", means)
+
+    @property
+    def name(self) -> str:
+        """As it appears in results."""
+        return f"ablate to {self.to if isinstance(self.to, str) else 'a mean'}"
+
+    def values(self, source: Tensor, target: Tensor, layer: int) -> Tensor:
+        """Zero, the mean, or what the sweep hands in as source."""
+        if isinstance(self.to, str):
+            return torch.zeros_like(target) if self.to == "zero" else source
+        return _fitting(_at(self.to, layer), target, "mean").expand_as(target)
+
+
+@dataclass(frozen=True, eq=False)
+class Steer:
+    """Add a vector to the target's value (Turner et al. 2023, activation addition).
+
+    Attributes:
+        vector: [feature], for every layer the same or a mapping layer → vector; it is not normalised.
+        coefficient: how much of it.
+    """
+
+    vector: Any
+    coefficient: float = 1.0
+
+    def __post_init__(self) -> None:
+        vector = self.vector
+        made = {k: _tensor(v) for k, v in vector.items()} if isinstance(vector, dict) else _tensor(vector)
+        object.__setattr__(self, "vector", made)
+
+    @property
+    def name(self) -> str:
+        """As it appears in results."""
+        return f"steer × {self.coefficient:g}"
+
+    def values(self, source: Tensor, target: Tensor, layer: int) -> Tensor:
+        """The target's own, moved."""
+        return target + self.coefficient * _fitting(_at(self.vector, layer), target, "vector")
+
+
+def _tensor(value: Any) -> Tensor:
+    tensor = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value, dtype=np.float32))
+    if tensor.numel() == 0 or not bool(torch.isfinite(tensor).all()):
+        raise SelfrepError(f"An intervention is made of finite numbers; got {list(tensor.shape)} with NaN or nothing.")
+    return tensor
+
+
+def _orthonormal(basis: Tensor) -> Tensor:
+    if basis.ndim == 1:
+        if not float(basis.norm()) > 0:
+            raise SelfrepError("A direction has a length; got a vector of zeros.")
+        return (basis / basis.norm())[:, None]
+    off = float((basis.mT @ basis - torch.eye(basis.shape[-1]).to(basis)).abs().max()) if basis.ndim == 2 else np.inf
+    if not off <= ORTHONORMAL:
+        raise SelfrepError(
+            f"A basis is [feature, rank] with orthonormal columns; got {list(basis.shape)}, off by {off:.2g}. "
+            "torch.linalg.qr(basis).Q gives one of the same span."
+        )
+    return basis
+
+
+def _at(value: Any, layer: int) -> Tensor:
+    if not isinstance(value, dict):
+        return value
+    if layer not in value:
+        raise SelfrepError(f"The intervention has values for layers {sorted(value)}; the plan asks for layer {layer}.")
+    return value[layer]
+
+
+def _fitting(value: Tensor, like: Tensor, what: str) -> Tensor:
+    feature = value.shape[0] if what == "basis" else value.shape[-1]
+    if feature != like.shape[-1]:
+        raise SelfrepError(
+            f"The {what} has {feature} features; what passes at this site has {like.shape[-1]} (d_model, or those of "
+            "one head)."
+        )
+    return value.to(like)

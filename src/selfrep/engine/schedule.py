@@ -1,0 +1,206 @@
+"""What runs when: how large a chunk suits the device, which positions share a walk, and what it will cost.
+
+The cost of pushing n tokens through a block is measured once for each device and size of block, and kept in the cache
+folder. From it follow the chunk (where a token is cheapest) and the buckets: a walk may take in cells that start later,
+which costs arithmetic and saves calls on small matrices. None of it changes a number beyond rounding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import nn
+
+from selfrep.models.cache import cache_folder, write_json
+from selfrep.models.language_model import LanguageModel
+
+SIZES = {"cpu": (1, 8, 32, 128, 256, 512, 768, 1024)}
+SIZES_ELSEWHERE = (8, 64, 512, 2048, 8192, 16384, 32768)
+MOST_SHARED = 32
+"""At most so many start positions in one walk."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Seconds to push so many tokens through one block, on one worker; linear in between and beyond."""
+
+    tokens: tuple[int, ...]
+    seconds: tuple[float, ...]
+
+    @property
+    def chunk(self) -> int:
+        """The least number of tokens at which a token is as cheap as it gets, to 3 %."""
+        each = [s / n for n, s in zip(self.tokens, self.seconds, strict=True)]
+        return next(n for n, cost in zip(self.tokens, each, strict=True) if cost <= 1.03 * min(each))
+
+    def of(self, tokens: np.ndarray) -> np.ndarray:
+        """Seconds for each number of tokens."""
+        slope = self.seconds[-1] / self.tokens[-1]
+        beyond = np.maximum(tokens - self.tokens[-1], 0) * slope
+        return np.where(tokens > 0, np.interp(tokens, self.tokens, self.seconds) + beyond, 0.0)
+
+    def walk(self, blocks: np.ndarray, tokens_each: int, n_layers: int) -> float:
+        """Seconds of a walk of runs that join at these blocks, each of so many tokens."""
+        active = (blocks[:, None] <= np.arange(n_layers)).sum(0)
+        step = max(1, self.chunk // tokens_each)
+        whole = self.of(np.array([step * tokens_each]))[0]
+        return float((active // step * whole + self.of(active % step * tokens_each)).sum())
+
+
+@dataclass(frozen=True)
+class Job:
+    """One walk: the column it starts from, the cells that take part, and what it should cost in seconds."""
+
+    start: int
+    members: tuple[int, ...]
+    seconds: float
+
+
+def jobs(
+    starts: Sequence[int],
+    blocks: Sequence[int],
+    *,
+    rows: int,
+    width: int,
+    n_layers: int,
+    model: CostModel,
+    at_once: int = 1,
+    most_tokens: int | None = None,
+) -> list[Job]:
+    """Put cells into walks, the dearest first.
+
+    Args:
+        starts: [cell] the first column each changes; blocks: [cell] the block it joins at.
+        rows: prompts in the batch; width: columns.
+        at_once: how many walks run side by side; one that is dearer than its share is split.
+        most_tokens: what the buffer of a walk may hold, in tokens.
+    """
+    start, block = np.asarray(starts), np.asarray(blocks)
+    firsts = np.unique(start)
+    members = [np.flatnonzero(start == first) for first in firsts]
+    # The cheapest way to cut the start positions into runs of neighbours (dynamic programming over the cut points).
+    best, cut = [0.0], [0]
+    for end in range(1, len(firsts) + 1):
+        options = []
+        for begin in range(max(0, end - MOST_SHARED), end):
+            inside = np.concatenate(members[begin:end])
+            cost = model.walk(block[inside], rows * (width - int(firsts[begin])), n_layers)
+            options.append((best[begin] + cost, begin))
+        least = min(options)
+        best.append(least[0])
+        cut.append(least[1])
+    out: list[Job] = []
+    end = len(firsts)
+    while end:
+        begin = cut[end]
+        inside = np.concatenate(members[begin:end])
+        inside = inside[np.argsort(block[inside], kind="stable")]
+        tokens = rows * (width - int(firsts[begin]))
+        seconds = best[end] - best[begin]
+        pieces = max(1, round(seconds * at_once / best[-1])) if best[-1] > 0 else 1
+        if most_tokens is not None:
+            pieces = max(pieces, -(-len(inside) * tokens // max(most_tokens, tokens)))
+        pieces = min(pieces, len(inside))
+        for i in range(pieces):  # every so-manyth: each piece joins early and late blocks alike
+            part = inside[i::pieces]
+            out.append(Job(int(firsts[begin]), tuple(int(k) for k in part), seconds / pieces))
+        end = begin
+    return sorted(out, key=lambda job: -job.seconds)
+
+
+def workers(device: torch.device) -> int:
+    """How many walks run side by side: on a CPU one a thread, since one matrix product on each core is quicker than
+    one product on all of them, and what lies between the products runs on one core anyway."""
+    return torch.get_num_threads() if device.type == "cpu" else 1
+
+
+@contextmanager
+def side_by_side(n: int) -> Iterator[Callable[[Callable[[T], R], Iterable[T]], Iterator[R]]]:
+    """A `map` over n worker threads, each computing on its share of torch's threads; the builtin one when n is 1."""
+    if n == 1:
+        yield map
+        return
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(max(1, before // n),))
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+_models: WeakKeyDictionary[nn.Module, CostModel] = WeakKeyDictionary()
+_limits: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+
+
+def chunk_tokens(lm: LanguageModel, model: CostModel) -> int:
+    """The chunk for this model: what is cheapest, or less if that did not fit the memory once."""
+    return min(model.chunk, _limits.get(lm.hf, model.chunk))
+
+
+def remember_limit(lm: LanguageModel, tokens: int) -> None:
+    """From now on, at most so many tokens a chunk for this model."""
+    _limits[lm.hf] = tokens
+
+
+def cost_model(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
+    """The cost model of this model's blocks on its device: remembered, read from the cache folder, or measured now.
+
+    Args:
+        through: pushes about so many tokens through a block.
+    """
+    if lm.hf not in _models:
+        _models[lm.hf] = _kept(lm, through)
+    return _models[lm.hf]
+
+
+def _kept(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
+    size = sum(p.numel() for p in lm.blocks[0].parameters())
+    chip = torch.cuda.get_device_name(lm.device) if lm.device.type == "cuda" else platform.processor()
+    key = (1, lm.layout.architecture, lm.d_model, size, str(lm.dtype), lm.device.type, chip, platform.node(),
+           torch.get_num_threads(), torch.__version__)  # fmt: skip
+    file = cache_folder() / "costs" / (hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24] + ".json")
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none yet, or not readable: it is measured
+        kept = json.loads(file.read_text("utf-8"))
+        return CostModel(tuple(map(int, kept["tokens"])), tuple(map(float, kept["seconds"])))
+    model = _measured(lm, through)
+    with contextlib.suppress(OSError):  # a memory aid only: on a read-only disk it is measured again next time
+        write_json(file, {"of": list(map(str, key)), "tokens": model.tokens, "seconds": model.seconds})
+    return model
+
+
+def _measured(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
+    sizes, seconds = SIZES.get(lm.device.type, SIZES_ELSEWHERE), []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // workers(lm.device)))
+    try:
+        for n in sizes:
+            times = []
+            for _ in range(4):  # the first warms up; the least of the others is the cost without others' noise
+                begun = time.perf_counter()
+                through(n)
+                if lm.device.type == "cuda":
+                    torch.cuda.synchronize(lm.device)
+                times.append(time.perf_counter() - begun)
+            seconds.append(min(times[1:]))
+    except torch.OutOfMemoryError:
+        if not seconds:
+            raise
+    finally:
+        torch.set_num_threads(threads)
+    return CostModel(tuple(sizes[: len(seconds)]), tuple(np.maximum.accumulate(seconds).tolist()))
