@@ -17,6 +17,7 @@ from selfrep.engine import attention, capture
 from selfrep.engine.capture import observe
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.sites import RESIDUAL_SITES
 from selfrep.prompts.render import SEGMENTS, Prompt, Tokens, chat_format, render
 
 ROBOT, NURSE = (" robot", " machine"), (" nurse", " person")
@@ -49,7 +50,7 @@ def positions(rendered: list[Tokens]) -> range:
 def test_single_tokens_equal_the_plain_model(family: str, talker: Talker) -> None:
     lm = talker(family)
     rendered = read(lm, PROMPTS)
-    sites, layers = list(lm.layout.taps), [0, 2]
+    sites, layers = [site for site in RESIDUAL_SITES if site in lm.layout.taps], [0, 2]
     acts = capture.capture(
         lm, PROMPTS, sites, layers=layers, tokens="position", positions=positions(rendered)
     ).activations

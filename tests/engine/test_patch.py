@@ -17,7 +17,7 @@ from selfrep.engine.metrics import answer_log_odds, logit_difference
 from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.plan import SEGMENT_CELLS, grid
 from selfrep.errors import SelfrepError
-from selfrep.models.sites import SITES
+from selfrep.models.sites import RESIDUAL_SITES
 from selfrep.prompts.alignment import PromptPair, swapped
 
 METRIC = logit_difference(7, 9)
@@ -43,7 +43,7 @@ SOURCE, TARGET = ragged([14, 11, 9], seed=1), ragged([12, 12, 8], seed=2)
 def test_every_cell_equals_a_plain_hooked_pass(family: str) -> None:
     lm = tiny(family)
     flat = ("resid_mid", "mlp_out") if family == "opt" else ()
-    for site in set(lm.layout.taps) - set(flat):
+    for site in set(lm.layout.taps) & set(RESIDUAL_SITES) - set(flat):
         for source, target, positions in ((SOURCE, TARGET, (-10, -6, -1)), (TARGET, SOURCE, (-2,))):
             effects = patch_tokens(lm, source, target, grid(site, positions=positions), METRIC)
             wanted = np.full((3, N_LAYERS, len(positions)), np.nan)
@@ -63,7 +63,7 @@ def test_every_cell_equals_a_plain_hooked_pass(family: str) -> None:
 
 @pytest.mark.parametrize("site", ["resid_mid", "mlp_out"])
 def test_flattened_activations_are_refused(site: str) -> None:
-    with pytest.raises(SelfrepError, match=r"\[row, token, d_model\].*another site"):
+    with pytest.raises(SelfrepError, match=r"\[row, token, feature\].*another site"):
         patch_tokens(tiny("opt"), SOURCE, TARGET, grid(site), METRIC)
 
 
@@ -117,7 +117,7 @@ def test_transformer_lens_agrees(site: str) -> None:
 @given(
     seed=st.integers(0, 10**6),
     family=st.sampled_from(["llama", "gemma2", "gpt2", "mistral", "qwen3"]),
-    site=st.sampled_from(SITES),
+    site=st.sampled_from(RESIDUAL_SITES),
 )
 def test_patching_a_prompt_with_itself_changes_nothing(seed: int, family: str, site: str) -> None:
     pair = token_pair(seed)

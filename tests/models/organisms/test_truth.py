@@ -16,7 +16,7 @@ from selfrep.models import organisms
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.models.organisms.lexicon import QUESTIONS, token_ids, words
 from selfrep.models.organisms.truth import VARIABLES
-from selfrep.models.sites import SITES
+from selfrep.models.sites import RESIDUAL_SITES
 
 EXACT = ["organism:bleed", "organism:separate?w=1&seed=1", "organism:bleed?beta=1&w=0&seed=2"]
 
@@ -291,7 +291,7 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("site", RESIDUAL_SITES)
 def test_every_site_equals_plain_hooks_on_ragged_tokens(site: str) -> None:
     lm = load_model("organism:bleed?noise=1&seed=7")
     source, target = (
