@@ -72,7 +72,12 @@ def batch_rows(lm: LanguageModel, plans: PlanUnion, tokens: int, width: int, bud
 
 
 def cost(
-    lm: LanguageModel, plan: PlanUnion, batch: AlignedBatch, *, batch_size: int | None = None, metric: Metric | None = None
+    lm: LanguageModel,
+    plan: PlanUnion,
+    batch: AlignedBatch,
+    *,
+    batch_size: int | None = None,
+    metric: Metric | None = None,
 ) -> Cost:
     """Predict what `patch` takes for these pairs.
 
@@ -94,15 +99,11 @@ def cost(
     at_once = schedule.workers(lm.device)
     starts = [_start(sweep, p, cell) + tokens for p, cell in sweep.cells]
     blocks = [p.joins(cell.layer, lm.n_layers) for p, cell in sweep.cells]
-    jobs = schedule.jobs(
-        starts, blocks, rows=rows, width=tokens, n_layers=lm.n_layers, model=model, at_once=at_once
-    )
+    jobs = schedule.jobs(starts, blocks, rows=rows, width=tokens, n_layers=lm.n_layers, model=model, at_once=at_once)
     batches = -(-pairs // rows)
     walking = sum(job.seconds for job in jobs) * batches / at_once
     recording = float(model.of(np.array([rows * tokens]))[0]) * lm.n_layers * 2 * batches / at_once
-    run = sum(
-        (tokens - job.start) * sum(max(0, lm.n_layers - blocks[k]) for k in job.members) for job in jobs
-    )
+    run = sum((tokens - job.start) * sum(max(0, lm.n_layers - blocks[k]) for k in job.members) for job in jobs)
     widest = max(len(job.members) * rows * (tokens - job.start) for job in jobs) * lm.d_model * lm.dtype.itemsize
     held = rows * row_bytes(lm, plans, tokens, sweep.width) + min(2 * at_once * widest, budget / 2)
     return Cost(walking + recording, held, pairs * len(sweep.cells), pairs * run)

@@ -266,9 +266,7 @@ def _walked(recorded: Recorded, start: int, entries: Sequence[Entry], chunk: int
     """[entry, pair, metric]. Out of memory, it goes on with half the entries and half the chunk at a time."""
     lm = recorded.lm
     try:
-        ends = walk(
-            lm, recorded.target, start, entries, reads=recorded.reads, chunk_tokens=chunk, donor=recorded.donor
-        )
+        ends = walk(lm, recorded.target, start, entries, reads=recorded.reads, chunk_tokens=chunk, donor=recorded.donor)
         return read_metrics(lm, recorded.readings, ends)
     except torch.OutOfMemoryError as error:
         if len(entries) == 1:

@@ -96,6 +96,7 @@ def patch_tokens(
     plan: Plan,
     metric: Metric | Sequence[Metric],
     *,
+    suffix: int | None = None,
     batch_size: int | None = None,
     budget_gb: float | None = None,
     seed: int = 0,
@@ -107,12 +108,13 @@ def patch_tokens(
 
     Args:
         source, target: [pair, token] ids, right-aligned, −1 on the left of shorter prompts; one pair a row.
+        suffix: how many tokens at the end may be patched, and read the prefix in a prefix swap; by default all that
+            both prompts of a pair have.
 
-    Returns, raises: as `patch`. Positions may be any that both prompts of some pair have. For a prefix swap the
-    "suffix" is the last token alone.
+    Returns, raises: as `patch`.
     """
     options = _Options(batch_size, budget_gb, seed, check, on_mismatch, progress)
-    whole = token_batch(lm, source, target)
+    whole = token_batch(lm, source, target, suffix)
     plans = plan.plans if isinstance(plan, PlanUnion) else (plan,)
     if any(p.by == "segment" and not p.sets and (p.where is None or set(p.where) - {"all", "last", "prefix"})
            for p in plans):  # fmt: skip
@@ -120,8 +122,8 @@ def patch_tokens(
     return _patch(lm, whole, plan, metric, options)
 
 
-def token_batch(lm: LanguageModel, source: Any, target: Any) -> AlignedBatch:
-    """A batch without texts or answers, in which every position that both prompts have is shared.
+def token_batch(lm: LanguageModel, source: Any, target: Any, most: int | None = None) -> AlignedBatch:
+    """A batch without texts or answers, in which positions that both prompts have are shared, `most` of them.
 
     Raises:
         SelfrepError: ids that are not [pair, token], right-aligned, and in the vocabulary.
@@ -137,6 +139,10 @@ def token_batch(lm: LanguageModel, source: Any, target: Any) -> AlignedBatch:
         raise SelfrepError(f"Token ids are 0 … {vocabulary - 1}, right-aligned with −1 on the left; got others.")
     own_source, own_target = rows
     suffix = np.minimum((own_source >= 0).sum(1), (own_target >= 0).sum(1))
+    if most is not None:
+        if not 1 <= most <= suffix.max():
+            raise SelfrepError(f"A suffix has 1 … {suffix.max()} tokens here, all that both prompts have; got {most}.")
+        suffix = np.minimum(suffix, most)
     width = int(suffix.max())
     there = np.arange(-width, 0) >= -suffix[:, None]
     return AlignedBatch(
@@ -276,8 +282,10 @@ def _batches(whole: AlignedBatch, rows: int, equal_suffixes: bool) -> Iterator[l
 
 
 def _resamples(plan: PatchPlan) -> bool:
-    return isinstance(plan.intervention, Ablate) and isinstance(plan.intervention.to, str) and (
-        plan.intervention.to == "resample"
+    return (
+        isinstance(plan.intervention, Ablate)
+        and isinstance(plan.intervention.to, str)
+        and (plan.intervention.to == "resample")
     )
 
 
@@ -303,4 +311,9 @@ def _require_equal_lengths(whole: AlignedBatch) -> None:
             f"A prefix swap needs prompts of the same length; pair {i} has a source of {lengths[0][i]} tokens and a "
             f"target of {lengths[1][i]} ({len(unequal)} of {len(lengths[0])} pairs differ). Choose paraphrases of equal "
             "length: equal_lengths(pairs) keeps those that are."
+        )
+    if (bare := np.flatnonzero(lengths[1] <= whole.suffix)).size:
+        raise SelfrepError(
+            f"A prefix swap needs a prefix; all {lengths[1][bare[0]]} tokens of pair {bare[0]} are its suffix. For token "
+            "ids say how many tokens at the end are the suffix: patch_tokens(..., suffix=n)."
         )

@@ -20,6 +20,7 @@ from selfrep.engine.hooks import listen, replace
 from selfrep.engine.metrics import Reading, Run, compiled, require_finite
 from selfrep.engine.plan import PREFIX, Cell, PatchPlan
 from selfrep.engine.sweep import Sweep, disguised
+from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
@@ -96,31 +97,41 @@ def patched(lm: LanguageModel, writes: Iterable[Write]) -> Iterator[None]:
         yield
 
 
-def needed(plan: PatchPlan, cell: Cell, n_layers: int) -> list[tuple[str, int]]:
-    """The (site, layer) whose activations a cell takes or changes."""
-    if plan.site != PREFIX:
-        return [(cell.site, cell.layer)]
-    return [(site, layer) for layer in plan.swapped(cell.layer, n_layers) for site in ("k", "v")]
+@torch.no_grad()
+def swapped_logits(
+    lm: LanguageModel, donor: np.ndarray, target: np.ndarray, suffix: int, layers: range, positions: Sequence[int]
+) -> Tensor:
+    """[position, d_vocab] of a target whose suffix reads the donor's prefix in some layers, by transformers' own cache.
+
+    Args:
+        donor, target: [token] ids of the same length; suffix: how many tokens at the end read the prefix.
+
+    Raises:
+        SelfrepError: a model that keeps no keys and values.
+    """
+    runs = [torch.as_tensor(ids[ids >= 0], device=lm.device)[None] for ids in (donor, target)]
+    theirs, own = (lm.hf(ids[:, :-suffix], use_cache=True) for ids in runs)
+    mixed = own.past_key_values
+    for layer in layers:
+        swapped, kept = theirs.past_key_values.layers[layer], mixed.layers[layer]
+        if not isinstance(getattr(kept, "keys", None), Tensor):
+            raise SelfrepError(f"A prefix swap needs keys and values; layer {layer} of {lm.name} keeps none.")
+        kept.keys, kept.values = swapped.keys, swapped.values
+    after = lm.hf(runs[1][:, -suffix:], past_key_values=mixed, use_cache=True).logits
+    return torch.cat([own.logits, after], dim=1)[0, list(positions)].float()
 
 
-def writes(
-    sweep: Sweep, plan: PatchPlan, cell: Cell, row: int, donor: Activations, own: Activations, n_layers: int
-) -> list[Write]:
+def write(sweep: Sweep, plan: PatchPlan, cell: Cell, row: int, donor: Activations, own: Activations) -> Write:
     """What a cell writes into the run of a pair's target."""
-    keys = needed(plan, cell, n_layers)
-    if plan.site == PREFIX:
-        before = len(own[keys[0]]) - int(sweep.batch.suffix[row]) if keys else 0
-        at = tuple(range(-len(own[keys[0]]), -int(sweep.batch.suffix[row]))) if keys else ()
-        return [Write(site, layer, at, donor[site, layer][:before]) for site, layer in keys]
     n = int(sweep.reach[row])
-    source, target = donor[keys[0]][-n:], own[keys[0]][-n:]
-    source = disguised(sweep.batch.pairs[row : row + 1], source[None], target[None], cell, sweep.seed)[0]
-    values = plan.intervention.values(source[None], target[None], cell.layer)[0]
-    covered = np.flatnonzero(sweep.mask(plan, cell)[row]) - sweep.width
-    at = tuple(int(p) for p in covered)
-    values = values[[n + p for p in at]]
-    return [Write(cell.site, cell.layer, at, values if cell.component is None else values[:, cell.component],
-                  cell.component)]  # fmt: skip
+    source, target = (acts[cell.site, cell.layer][-n:][None] for acts in (donor, own))
+    source = disguised(sweep.batch.pairs[row : row + 1], source, target, cell, sweep.seed)
+    values = plan.intervention.values(source, target, cell.layer)[0]
+    covered = tuple(int(p) for p in np.flatnonzero(sweep.mask(plan, cell)[row]) - sweep.width)
+    values = values[[n + p for p in covered]]
+    if cell.component is not None:
+        values = values[:, cell.component]
+    return Write(cell.site, cell.layer, covered, values, cell.component)
 
 
 def readings(lm: LanguageModel, sweep: Sweep, row: int) -> list[Reading]:
@@ -136,52 +147,70 @@ def readings(lm: LanguageModel, sweep: Sweep, row: int) -> list[Reading]:
     ]
 
 
-def read(lm: LanguageModel, ids: np.ndarray, readings: Sequence[Reading]) -> np.ndarray:
-    """The metrics [metric] of one prompt's run, as it is patched at the moment."""
+def read(readings: Sequence[Reading], logits_at: Callable[[Sequence[int]], Tensor]) -> np.ndarray:
+    """The metrics [metric] of one prompt's run, of its logits [position, d_vocab] at the positions they ask for."""
     positions = sorted({p for reading in readings for p in reading.positions})
-    all_logits = logits(lm, ids, positions)
+    found = logits_at(positions)
     values = []
     for reading in readings:
-        chosen = all_logits[[positions.index(p) for p in reading.positions]]
+        chosen = found[[positions.index(p) for p in reading.positions]]
         chosen = chosen if reading.tokens is None else chosen[:, reading.tokens.to(chosen.device)]
         values.append(float(reading.value(chosen[None])[0]))
     return np.array(values)
 
 
-def cell(lm: LanguageModel, sweep: Sweep, plan: PatchPlan, where: Cell, row: int) -> np.ndarray:
-    """The metrics [metric] of one pair's target, run with one cell patched."""
-    wanted = needed(plan, where, lm.n_layers)
-    donor, own = (activations(lm, ids[row], wanted) for ids in (sweep.donor_ids, sweep.batch.target_ids))
-    with patched(lm, writes(sweep, plan, where, row, donor, own, lm.n_layers)):
-        return read(lm, sweep.batch.target_ids[row], readings(lm, sweep, row))
+def cell(
+    lm: LanguageModel,
+    sweep: Sweep,
+    plan: PatchPlan,
+    where: Cell,
+    row: int,
+    asked: Sequence[Reading] | None = None,
+    known: tuple[Activations, Activations] | None = None,
+) -> np.ndarray:
+    """The metrics [metric] of one pair's target, run with one cell patched.
+
+    Args:
+        asked, known: the metrics for this pair, and the activations of its donor and target, where they are at hand.
+    """
+    ids, donor_ids = sweep.batch.target_ids[row], sweep.donor_ids[row]
+    asked = readings(lm, sweep, row) if asked is None else asked
+    if plan.site == PREFIX:
+        layers = plan.swapped(where.layer, lm.n_layers)
+        return read(asked, partial(swapped_logits, lm, donor_ids, ids, int(sweep.batch.suffix[row]), layers))
+    if known is None:
+        known = (
+            activations(lm, donor_ids, [(where.site, where.layer)]),
+            activations(lm, ids, [(where.site, where.layer)]),
+        )
+    with patched(lm, [write(sweep, plan, where, row, *known)]):
+        return read(asked, partial(logits, lm, ids))
 
 
 def run(lm: LanguageModel, sweep: Sweep, progress: Callable[[int], None] | None) -> tuple[np.ndarray, Baselines]:
     """All cells of a sweep: [pair, cell, metric], NaN where a pair has no token in the cell; and the baselines."""
     batch, cells = sweep.batch, sweep.cells
-    wanted = {key for plan, where in cells for key in needed(plan, where, lm.n_layers)}
+    wanted = {(where.site, where.layer) for plan, where in cells if plan.site != PREFIX}
     out = np.full((len(batch.suffix), len(cells), len(sweep.metrics)), np.nan)
     baselines = Baselines.empty(len(batch.suffix), len(sweep.metrics), sweep.answered is not None)
     for row in range(len(out)):
         asked = readings(lm, sweep, row)
-        donor, own = (activations(lm, ids[row], wanted) for ids in (sweep.donor_ids, batch.target_ids))
+        known = activations(lm, sweep.donor_ids[row], wanted), activations(lm, batch.target_ids[row], wanted)
         for i, (plan, where) in enumerate(cells):
-            if plan.site != PREFIX and not sweep.mask(plan, where)[row].any():
-                continue
-            with patched(lm, writes(sweep, plan, where, row, donor, own, lm.n_layers)):
-                out[row, i] = read(lm, batch.target_ids[row], asked)
+            if plan.site == PREFIX or sweep.mask(plan, where)[row].any():
+                out[row, i] = cell(lm, sweep, plan, where, row, asked, known)
             if progress is not None:
                 progress(row * len(cells) + i + 1)
-        _baselines(lm, sweep, row, asked, baselines)
+    _baselines(lm, sweep, row, asked, baselines)
     return out, baselines
 
 
 def _baselines(lm: LanguageModel, sweep: Sweep, row: int, asked: Sequence[Reading], into: Baselines) -> None:
     batch = sweep.batch
     ends = {"source": batch.source_ids[row], "target": batch.target_ids[row]}
-    into.source[row], into.target[row] = (read(lm, ids, asked) for ids in ends.values())
+    into.source[row], into.target[row] = (read(asked, partial(logits, lm, ids)) for ids in ends.values())
     reference = batch.pairs[row].reference if batch.pairs else None
-    scale = into.source[row] if reference is None else read(lm, np.array(reference.ids), asked)
+    scale = into.source[row] if reference is None else read(asked, partial(logits, lm, np.array(reference.ids)))
     into.total[row] = scale - into.target[row]
     if sweep.answered is None:
         return

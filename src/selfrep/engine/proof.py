@@ -73,9 +73,7 @@ def _laws(recorded: fast.Recorded, plan: PatchPlan) -> Iterator[tuple[str, float
     for (law, (_, wanted)), values in zip(laws.items(), got, strict=True):
         off = np.abs(values - wanted)
         if not bool((off <= plain.TOLERANCE[lm.dtype] * np.maximum(1.0, np.abs(wanted))).all()):
-            raise Mismatch(
-                f"A replay must obey: {law}. On {lm.name} it is off by {off.max():.3g} at {plan.site}."
-            )
+            raise Mismatch(f"A replay must obey: {law}. On {lm.name} it is off by {off.max():.3g} at {plan.site}.")
         yield law, float(off.max())
 
 

@@ -238,9 +238,7 @@ class _Rewriter:
         return out[0], out[1]
 
 
-def _ends(
-    lm: LanguageModel, base: Recording, layer: int, x: Tensor, start: int, reads: int, tape: Tape
-) -> Tensor:
+def _ends(lm: LanguageModel, base: Recording, layer: int, x: Tensor, start: int, reads: int, tape: Tape) -> Tensor:
     """Block `layer` on [entry, row, token, d_model], computed for the last `reads` tokens only.
 
     Nothing reads the other tokens after the last block but these tokens' attention. So they are taken through it
