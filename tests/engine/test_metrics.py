@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.tiny import VOCABULARY, tiny, tiny_hf
 
-from selfrep.engine.metrics import answer_mass, logit_difference, reader
+from selfrep.engine.metrics import answer_mass, log_odds, logit_difference, read
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import load_model
 
@@ -30,7 +30,7 @@ def test_it_reads_what_the_full_softmax_says(seed: int, pairs: list[tuple[list[i
         cut = min(cut, len(ids) - 1)
         answers[i, 0, :cut], answers[i, 1, : len(ids) - cut] = ids[:cut], ids[cut:]
     stream = torch.randn(2, len(pairs), lm.d_model, generator=torch.Generator().manual_seed(seed))
-    got, mass = reader(lm, answers)(stream), answer_mass(lm, stream[1], answers)
+    got, mass = read(lm, log_odds(answers, lm.device), stream[:, :, None]), answer_mass(lm, stream[1], answers)
     head, norm = lm.hf.get_submodule(lm.layout.unembed), lm.hf.get_submodule(lm.layout.ln_final)
     logits = head(norm(stream)).double()
     logits = {"cohere": lambda x: x / 2, "granite": lambda x: x / 2, "gemma2": lambda x: 30 * (x / 30).tanh()}.get(

@@ -25,6 +25,7 @@ from selfrep.engine.hooks import listen
 from selfrep.engine.replay import Recording, record
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
+from selfrep.models.sites import RESIDUAL_SITES, component
 from selfrep.prompts.render import SEGMENTS, Prompt, Tokens, answer_sides, chat_format, render
 
 PASS_TOKENS = {"cpu": 4096}
@@ -72,6 +73,10 @@ def capture(
     if bad := [layer for layer in layers if not 0 <= layer < lm.n_layers]:
         raise SelfrepError(f"A layer of this model is one of 0 … {lm.n_layers - 1}; got {bad}.")
     for site in sites:
+        if component(site):
+            raise SelfrepError(
+                f"capture keeps the sites {', '.join(RESIDUAL_SITES)}, of d_model features; got {site!r}."
+            )
         lm.layout.tap(site)
     work = _Work.of(lm, prompts)
     if tokens == "segment":
@@ -208,7 +213,8 @@ def _run(
         if done == 0:
             _prove(lm, [work.rendered[i] for i in index], final[fresh])
         asked = (chosen >= 0).any(axis=(1, 2))
-        log_odds[index] = np.where(asked, metrics.reader(lm, chosen)(final[fresh]).cpu().numpy(), np.nan)
+        odds = metrics.read(lm, metrics.log_odds(chosen, lm.device), final[fresh][:, None])
+        log_odds[index] = np.where(asked, odds.cpu().numpy(), np.nan)
         mass[index] = np.where(asked, sums, np.nan)
         if keep is not None:
             for r, i in zip(fresh, index, strict=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from selfrep.engine import fast, schedule
-from selfrep.engine.metrics import Metric, logit_difference
+from selfrep.engine.metrics import logit_difference
 from selfrep.engine.plan import PREFIX, PlanUnion
 from selfrep.engine.sweep import Sweep
 from selfrep.models.language_model import LanguageModel
@@ -53,8 +53,9 @@ def budget_bytes(lm: LanguageModel, budget_gb: float | None) -> float:
 def row_bytes(lm: LanguageModel, plans: PlanUnion, tokens: int, width: int) -> float:
     """What recording one pair takes: residual streams and sites of both prompts, keys and values of the target."""
     config = lm.hf.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", 1)
-    d_head = getattr(config, "head_dim", None) or lm.d_model // getattr(config, "num_attention_heads", 1)
+    all_heads = int(getattr(config, "num_attention_heads", 1))
+    heads = int(getattr(config, "num_key_value_heads", None) or all_heads)
+    d_head = int(getattr(config, "head_dim", None) or lm.d_model // all_heads)
     sites = 0
     for site in {plan.site for plan in plans.plans} - {*fast.STREAM, PREFIX}:
         part = lm.layout.tap(site).part if component(site) else None
@@ -71,14 +72,7 @@ def batch_rows(lm: LanguageModel, plans: PlanUnion, tokens: int, width: int, bud
     return int(np.clip(budget / 2 // row_bytes(lm, plans, tokens, width), 1, most))
 
 
-def cost(
-    lm: LanguageModel,
-    plan: PlanUnion,
-    batch: AlignedBatch,
-    *,
-    batch_size: int | None = None,
-    metric: Metric | None = None,
-) -> Cost:
+def cost(lm: LanguageModel, plan: PlanUnion, batch: AlignedBatch, *, batch_size: int | None = None) -> Cost:
     """Predict what `patch` takes for these pairs.
 
     The cost model is measured on the first call for a model on a device; a pair is recorded for it.

@@ -48,9 +48,8 @@ class Baselines:
 
     def rows(self, order: np.ndarray) -> Baselines:
         """Those of some pairs, in that order."""
-        return Baselines(
-            *(None if getattr(self, f.name) is None else getattr(self, f.name)[order] for f in fields(self))
-        )
+        arrays = (getattr(self, field.name) for field in fields(self))
+        return Baselines(*(None if array is None else array[order] for array in arrays))  # type: ignore[arg-type]
 
 
 def effects_dataset(

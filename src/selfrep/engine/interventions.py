@@ -1,4 +1,4 @@
-"""What a patch writes, as values: each maps the source's and the target's activation at a site to the one written there.
+"""What a patch writes, as values: each maps the source's and the target's activation at a site to what is written.
 
     Replace()                        the source's value
     InSubspace(basis)                the source's value inside a subspace, the target's outside
@@ -14,7 +14,7 @@ Anything with a `name` and a method `values` of this signature can be swept; the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ ORTHONORMAL = 1e-3
 """How far a basis may be from orthonormal, in entries of BᵀB − 1."""
 
 
+@runtime_checkable
 class Intervention(Protocol):
     """What is written at a site."""
 

@@ -126,10 +126,8 @@ def sequence_log_prob(n_tokens: int | None = None) -> Metric:
     """
 
     def prepare(batch: AlignedBatch, reference: Reference, device: torch.device) -> Reading:
-        if n_tokens is None:
-            lengths = (batch.segments == "answer").sum(1)
-        else:
-            lengths = np.full(len(batch.suffix), n_tokens)
+        own = (batch.segments == "answer").sum(1)
+        lengths = own if n_tokens is None else np.full_like(own, n_tokens)
         if lengths.min() < 1 or (lengths + 1 > (batch.target_ids >= 0).sum(1)).any():
             raise SelfrepError(
                 f"sequence_log_prob reads the tokens of an answer, and there is one token before them; the answers "

@@ -10,7 +10,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,12 +32,6 @@ Progress = Callable[[int, int], None]
 OnMismatch = Literal["raise", "slow"]
 
 
-@overload
-def patch(lm: LanguageModel, pairs: Sequence[PromptPair], plan: PatchPlan, metric: Metric | Sequence[Metric] = ...,
-          **options: Any) -> xr.Dataset: ...  # fmt: skip
-@overload
-def patch(lm: LanguageModel, pairs: Sequence[PromptPair], plan: PlanUnion, metric: Metric | Sequence[Metric] = ...,
-          **options: Any) -> xr.DataTree: ...  # fmt: skip
 def patch(
     lm: LanguageModel,
     pairs: Sequence[PromptPair],
@@ -50,7 +44,7 @@ def patch(
     check: bool = True,
     on_mismatch: OnMismatch = "raise",
     progress: Progress | None = None,
-) -> xr.Dataset | xr.DataTree:
+) -> Any:
     """Patch each source into its target, cell by cell of the plan.
 
     Args:
@@ -234,12 +228,12 @@ def _patch(
         baselines.append(ends)
         order += batch
     merged = Baselines.merged(baselines).rows(np.argsort(order))
-    names = None if isinstance(metric, Metric) else [m.name for m in metrics]
+    axis = None if isinstance(metric, Metric) else [m.name for m in metrics]
     made = {}
     for name, one, patched in zip(union.names, union.plans, values, strict=True):
         attrs = provenance(lm, one, [m.name for m in metrics], options.seed)
         attrs |= {"proof": json.dumps(proof), "engine": engine}
-        made[name] = effects_dataset(whole, one, patched, merged, attrs, names)
+        made[name] = effects_dataset(whole, one, patched, merged, attrs, axis)
     return xr.DataTree.from_dict(made) if isinstance(plan, PlanUnion) else next(iter(made.values()))
 
 
@@ -309,11 +303,11 @@ def _require_equal_lengths(whole: AlignedBatch) -> None:
         i = int(unequal[0])
         raise SelfrepError(
             f"A prefix swap needs prompts of the same length; pair {i} has a source of {lengths[0][i]} tokens and a "
-            f"target of {lengths[1][i]} ({len(unequal)} of {len(lengths[0])} pairs differ). Choose paraphrases of equal "
-            "length: equal_lengths(pairs) keeps those that are."
+            f"target of {lengths[1][i]} ({len(unequal)} of {len(lengths[0])} pairs differ). Choose paraphrases of "
+            "equal length: equal_lengths(pairs) keeps those that are."
         )
     if (bare := np.flatnonzero(lengths[1] <= whole.suffix)).size:
         raise SelfrepError(
-            f"A prefix swap needs a prefix; all {lengths[1][bare[0]]} tokens of pair {bare[0]} are its suffix. For token "
-            "ids say how many tokens at the end are the suffix: patch_tokens(..., suffix=n)."
+            f"A prefix swap needs a prefix; all {lengths[1][bare[0]]} tokens of pair {bare[0]} are its suffix. For "
+            "token ids say how many tokens at the end are the suffix: patch_tokens(..., suffix=n)."
         )

@@ -218,4 +218,5 @@ def _baselines(lm: LanguageModel, sweep: Sweep, row: int, asked: Sequence[Readin
         last = logits(lm, ids)[0]
         require_finite(lm, last)
         answers = sweep.answered[row].reshape(-1)
-        mass[row] = float(last.softmax(-1)[torch.as_tensor(answers[answers >= 0], device=last.device)].sum())
+        if mass is not None:
+            mass[row] = float(last.softmax(-1)[torch.as_tensor(answers[answers >= 0], device=last.device)].sum())

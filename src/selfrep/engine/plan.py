@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SEGMENT_CELLS = ("all", "template", "question", "prefill", "last")
 """The stretches of a prompt's suffix that one cell can cover; "last" is the token the answer is read at."""
+REPLACE = Replace()
 PREFIX = "prefix_kv"
 """The site of a prefix swap: the keys and values of all tokens before the suffix."""
 
@@ -65,7 +66,7 @@ class PatchPlan:
     where: tuple[int, ...] | tuple[str, ...] | None = None
     components: tuple[int, ...] | None = None
     sets: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    intervention: Intervention = Replace()
+    intervention: Intervention = REPLACE
     window: Window | None = None
 
     def bound(self, n_layers: int, suffix: int, n_components: int = 0) -> PatchPlan:
@@ -232,7 +233,7 @@ def grid(
     chosen_layers = None if layers is None else tuple(layers)
     if where == () or chosen_layers == () or which == ():
         raise SelfrepError("A grid needs at least one layer, position and component; got an empty list.")
-    return PatchPlan(site, by, chosen_layers, where, which, sets, intervention or Replace())
+    return PatchPlan(site, by, chosen_layers, where, which, sets, intervention or REPLACE)
 
 
 def prefix_swap(*, layers: Iterable[int] | None = None, window: Window = "from") -> PatchPlan:

@@ -8,7 +8,6 @@ the untouched model. A kind of sweep (site, intervention, metric, ragged or not)
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import numpy as np

@@ -293,7 +293,7 @@ def written(
 def rewritten(
     lm: LanguageModel, base: Recording, site: str, layer: int, values: Tensor, components: Sequence[int]
 ) -> list[Rewrite]:
-    """Keys and values of the kept columns in block `layer`, as attention gets them, when `site` (k or v) takes `values`.
+    """Keys and values of the kept columns in block `layer`, as attention gets them, when k or v takes `values`.
 
     All heads of them, since an architecture may normalise keys across heads.
 
