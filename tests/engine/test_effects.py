@@ -11,8 +11,8 @@ import torch
 import xarray as xr
 from tests.tiny import log_odds, logits, patched_logits, ragged, tiny, token_pair, values_at
 
-from selfrep.engine import plain
-from selfrep.engine.metrics import logit_difference
+from selfrep.engine.interventions import Ablate
+from selfrep.engine.metrics import kl_divergence, logit_difference
 from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.plan import grid
 from selfrep.prompts.alignment import PromptPair, swapped
@@ -126,17 +126,27 @@ def test_token_ids_come_with_their_positions() -> None:
     assert each.answer_ids.sel(item_name=each.item.values[1]).values.tolist() == [[5], [2]]
 
 
-@pytest.mark.parametrize("site", ["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"])
-@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
-def test_the_slow_way_is_right_too(family: str, site: str) -> None:
-    """`plain` judges the replay, so it is judged itself, by hooks that are not its own."""
-    lm, pair = tiny(family), token_pair(1)
-    answers = np.array([[7, 8], [9, -1]])
-    source, target = (np.array([-1, *ids]) for ids in (pair.source.ids, pair.target.ids))
-    for positions in ([-1], [-6, -3]):
-        values = values_at(lm.hf, family, site, 1, source[1:])
-        last = patched_logits(lm.hf, family, site, 1, values, target[1:], positions)
-        got = plain.cell(lm, source, target, answers, site, 1, positions)
-        assert got == pytest.approx(log_odds(last, ((7, 8), (9,))), abs=1e-5)
-    unpatched = log_odds(logits(lm.hf, target[1:])[-1], ((7, 8), (9,)))
-    assert plain.metric_of(lm, target, answers) == pytest.approx(unpatched, abs=1e-5)  # and it leaves no hook behind
+def test_several_metrics_are_a_dimension() -> None:
+    ids = ragged([6, 4], seed=1), ragged([5, 5], seed=2)
+    metrics = [logit_difference(1, 2), kl_divergence("source"), kl_divergence("target")]
+    data = patch_tokens(tiny(), *ids, grid("z", heads=[0, 3]), metrics)
+    assert data.patched.dims == ("pair", "layer", "position", "head", "metric")
+    assert list(data.metric.values) == ["logit_difference", "kl_divergence from source", "kl_divergence from target"]
+    assert list(data["head"].values) == [0, 3]
+    for i, metric in enumerate(metrics):
+        alone = patch_tokens(tiny(), *ids, grid("z", heads=[0, 3]), metric)
+        np.testing.assert_allclose(data.patched.isel(metric=i), alone.patched, atol=1e-5)
+        np.testing.assert_allclose(data.total_effect.isel(metric=i), alone.total_effect, atol=1e-5)
+    assert "answer_ids" not in alone
+    assert "answer_mass_source" not in alone
+
+
+def test_a_union_is_a_tree_of_datasets() -> None:
+    ids = ragged([6, 4], seed=1), ragged([5, 5], seed=2)
+    plans = grid("resid_pre") | grid("attn_out", positions=[-1]) | grid("resid_pre", intervention=Ablate())
+    tree = patch_tokens(tiny(), *ids, plans, logit_difference(1, 2))
+    assert list(tree.children) == ["resid_pre", "attn_out", "resid_pre ablate to zero"]
+    for name, plan in zip(tree.children, plans.plans, strict=True):
+        alone = patch_tokens(tiny(), *ids, plan, logit_difference(1, 2))
+        np.testing.assert_allclose(tree[name].patched, alone.patched, atol=1e-5)
+        assert tree[name].attrs["intervention"] == plan.intervention.name

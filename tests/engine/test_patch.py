@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.tiny import FAMILIES, N_LAYERS, log_odds, logits, patched_logits, ragged, tiny, token_pair, values_at
 
-from selfrep.engine import replay
+from selfrep.engine import schedule
 from selfrep.engine.metrics import answer_log_odds, logit_difference
 from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.plan import SEGMENT_CELLS, grid
@@ -169,20 +169,35 @@ def mixed_pairs() -> list[PromptPair]:
     return [*made, *(replace(p, control="random", reference=p.source) for p in made[:2])]
 
 
-@pytest.mark.parametrize("plan", [grid("resid_pre"), grid("attn_out"), grid("mlp_out", by="segment")], ids=str)
+CHUNKS = [
+    schedule.CostModel((1, 2), (1.0, 2.0)),  # a token at a time
+    schedule.CostModel((1, 37), (1.0, 1.1)),  # calls are dear: small chunks, few walks
+    schedule.CostModel((1, 5000), (1.0, 1.0)),  # tokens cost nothing: one walk for all
+]
+PLANS = {
+    "resid_pre": grid("resid_pre"),
+    "attn_out": grid("attn_out"),
+    "mlp_out": grid("mlp_out", by="segment"),
+    "z": grid("z"),
+    "k": grid("k"),
+}
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 def test_neither_batches_nor_chunks_nor_order_nor_company_matter(plan: object, monkeypatch: pytest.MonkeyPatch) -> None:
     lm, pairs = tiny("gemma2"), mixed_pairs()
     reference = patch(lm, pairs, plan).patched.values
     assert np.isnan(reference).any() or plan.by == "segment"
     close(patch(lm, pairs, plan, batch_size=2).patched, reference, 1e-5)
-    for chunk in (1, 37):
-        monkeypatch.setitem(replay.CHUNK_TOKENS, "cpu", chunk)
+    for model in CHUNKS:
+        monkeypatch.setattr(schedule, "cost_model", lambda *_, model=model: model)
         close(patch(lm, pairs, plan).patched, reference, 1e-5)
+        close(patch(lm, pairs, plan, budget_gb=1e-9).patched, reference, 1e-5)
     order = [4, 2, 0, 5, 3, 1]
     close(patch(lm, [pairs[i] for i in order], plan).patched, reference[order], 1e-5)
     for i, pair in enumerate(pairs):  # as after a resume: the rows that were missing, on their own
         alone = patch(lm, [pair], plan).patched.values[0]
-        shared = alone.shape[-1]
+        shared = alone.shape[1]
         close(alone, reference[i, :, -shared:], 1e-5)
 
 

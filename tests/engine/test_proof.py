@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from tests.tiny import tiny, token_pair
 
-from selfrep.engine import attention, patch, replay, sweep
-from selfrep.engine.plan import grid
+from selfrep.engine import attention, fast, patch, proof, replay
+from selfrep.engine.plan import PatchPlan, grid, prefix_swap
 from selfrep.errors import SelfrepError
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -53,7 +53,9 @@ def _values_come_from_a_token_early(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = replay._entering
 
     def broken(base: Any, entry: Any, first: int) -> Any:
-        return sound(base, replace(entry, values=entry.values.roll(1, 1)), first)
+        return sound(
+            base, replace(entry, values=entry.values if entry.values is None else entry.values.roll(1, 1)), first
+        )
 
     monkeypatch.setattr(replay, "_entering", broken)
 
@@ -81,26 +83,54 @@ def _rotary_tables_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 def _prefixes_are_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = replay._prefix_tape
 
-    def broken(base: Any, start: int) -> Any:
-        tape = sound(base, start)
+    def broken(base: Any, start: int, donor: Any = None) -> Any:
+        tape = sound(base, start, donor)
         return replace(tape, prefix={layer: (k.flip(0), v.flip(0)) for layer, (k, v) in tape.prefix.items()})
 
     monkeypatch.setattr(replay, "_prefix_tape", broken)
 
 
 def _source_and_target_are_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = sweep.Sweep.of
+    sound = fast.record_sweep
 
     def broken(*args: Any) -> Any:
         made = sound(*args)
-        return replace(made, source=made.target, target=made.source)
+        return replace(made, donor=made.target, target=replace(made.donor, keys_values=made.target.keys_values))
 
-    monkeypatch.setattr(sweep.Sweep, "of", broken)
+    monkeypatch.setattr(fast, "record_sweep", broken)
 
 
 def _answers_are_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = sweep.reader
-    monkeypatch.setattr(sweep, "reader", lambda lm, answers: sound(lm, answers[:, ::-1].copy()))
+    sound = fast.compiled
+
+    def broken(metric: Any, batch: Any, answers: Any, *rest: Any) -> Any:
+        return sound(metric, batch, answers[:, ::-1].copy(), *rest)
+
+    monkeypatch.setattr(fast, "compiled", broken)
+
+
+def _one_head_too_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = replay._with_written
+
+    def broken(lm: Any, base: Any, site: Any, layer: Any, values: Any, components: Any, tape: Any) -> Any:
+        return sound(lm, base, site, layer, values.roll(1, 2), components, tape)
+
+    monkeypatch.setattr(replay, "_with_written", broken)
+
+
+def _keys_are_rewritten_a_token_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = replay._Rewriter.__call__
+
+    def broken(self: Any, key: Any, value: Any) -> Any:
+        late = [replace(entry, mask=entry.mask.roll(1, 1)) for entry in self.entries]
+        return sound(replace(self, entries=late), key, value)
+
+    monkeypatch.setattr(replay._Rewriter, "__call__", broken)
+
+
+def _the_donor_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = replay._prefix_tape
+    monkeypatch.setattr(replay, "_prefix_tape", lambda base, start, donor=None: sound(base, start))
 
 
 BROKEN: list[tuple[str, Break]] = [
@@ -118,13 +148,51 @@ BROKEN: list[tuple[str, Break]] = [
 PAIRS = [token_pair(k, systems=(3 + 2 * k, 9 - 2 * k), suffix=(2, 3 + k, 2)) for k in range(3)]
 
 
-@pytest.mark.parametrize("site", ["resid_pre", "attn_out"])
+STREAM_PLANS = {site: grid(site) for site in ("resid_pre", "attn_out")}
+HEADS = {f"{wreck.__name__} {site}": (wreck, grid(site)) for wreck, site in (
+    (_one_head_too_far, "z"), (_one_head_too_far, "k"), (_keys_are_rewritten_a_token_late, "k"),
+    (_keys_are_rewritten_a_token_late, "v"),
+)} | {"the donor is not read": (_the_donor_is_not_read, prefix_swap())}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_proven() -> None:
+    proof._proven.clear()
+
+
+@pytest.mark.parametrize("plan", STREAM_PLANS.values(), ids=STREAM_PLANS)
 @pytest.mark.parametrize(("family", "wreck"), BROKEN, ids=[wreck.__name__.strip("_") for _, wreck in BROKEN])
-def test_a_broken_replay_is_caught(family: str, wreck: Break, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    lm, plan = tiny(family), grid(site)
+def test_a_broken_replay_is_caught(family: str, wreck: Break, plan: PatchPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny(family)
     sound = patch.patch(lm, PAIRS, plan).patched.values
+    proof._proven.clear()
     wreck(monkeypatch)
     with pytest.raises(SelfrepError, match=r"replay must (obey|agree)"):
         patch.patch(lm, PAIRS, plan)
     unchecked = patch.patch(lm, PAIRS, plan, check=False).patched.values
     assert np.nanmax(np.abs(unchecked - sound)) > 1e-2  # it really was broken, and nothing but the check had noticed
+
+
+@pytest.mark.parametrize(("wreck", "plan"), HEADS.values(), ids=HEADS)
+def test_a_broken_rewriting_of_heads_or_prefixes_is_caught(
+    wreck: Break, plan: PatchPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof, "CELLS", 12)
+    pairs = [token_pair(k, systems=(6, 6), suffix=(2, 3, 2)) for k in range(3)]
+    patch.patch(tiny(), pairs, plan)
+    proof._proven.clear()
+    wreck(monkeypatch)
+    with pytest.raises(proof.Mismatch, match=r"replay must (obey|agree)"):
+        patch.patch(tiny(), pairs, plan)
+
+
+def test_a_kind_of_sweep_is_proven_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, runs = tiny(), []
+    sound = fast.run
+    monkeypatch.setattr(fast, "run", lambda *args, **how: runs.append(how.get("only")) or sound(*args, **how))
+    first = patch.patch(lm, PAIRS, grid("resid_pre"))
+    again = patch.patch(lm, PAIRS[:2], grid("resid_pre", layers=[1]))
+    assert [only is None for only in runs] == [False, True, True]  # the proof's cells, then the sweeps
+    assert again.attrs["proof"] == first.attrs["proof"] != "{}"
+    patch.patch(lm, PAIRS, grid("attn_out"))
+    assert runs[-2] is not None

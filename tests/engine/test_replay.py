@@ -62,10 +62,13 @@ def test_the_whole_stream_of_another_prompt_makes_it_that_prompt(seed: int, fami
     kept, other = (record(lm, ids.clamp(min=0), ids >= 0) for ids in (target, source))
     everything = torch.ones(2, 8 - start, dtype=torch.bool)
     entries = [Entry(block, everything, other.residuals[block][:, start:]) for block in (N_LAYERS, 0, 2, 1)]
-    ends = walk(lm, kept, start, entries, lambda x: lm.logits(x)[..., 7])
-    wanted = torch.stack([logits(lm.hf, row[row >= 0])[-1, 7] for row in source])
-    torch.testing.assert_close(ends, wanted.expand(4, 2), rtol=1e-4, atol=1e-4)
-    assert (wanted - torch.stack([logits(lm.hf, row[row >= 0])[-1, 7] for row in target])).abs().max() > 1e-3
+    for reads in (1, 3, 8):  # also tokens before the walk's start, at which nothing has changed
+        ends = lm.logits(walk(lm, kept, start, entries, reads=reads))[..., 7]
+        for b, (row, own) in enumerate(zip(source, target, strict=True)):
+            n = min(reads, int((row >= 0).sum()))
+            wanted = logits(lm.hf, row[row >= 0])[-n:, 7]
+            torch.testing.assert_close(ends[:, b, -n:], wanted.expand(4, n), rtol=1e-4, atol=1e-4)
+            assert reads > 1 or (wanted - logits(lm.hf, own[own >= 0])[-1, 7]).abs() > 1e-4
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -163,8 +163,6 @@ def joining(
     if components is not None:
         yield from (Joining(block, one) for one in leaving)
         return
-    if plan.site == "resid_mid":  # what goes past the MLP is the stream as well
-        leaving = leaving + (new - own)
     yield Joining(block, leaving)
 
 

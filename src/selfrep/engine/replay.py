@@ -325,6 +325,8 @@ def _with_written(
     x = base.residuals[layer][None].expand(len(components or (0,)), -1, -1, -1)
 
     def change(passing: Tensor) -> Tensor:
+        if site == "resid_mid":  # in place, since what enters the norm also goes past it
+            return passing.copy_(values)
         if tap.part is None or components is None:
             return values.to(passing)
         split = rearrange(tap.part.read(passing), "(c b) t n f -> c b t n f", c=len(components)).clone()

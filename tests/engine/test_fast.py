@@ -1,0 +1,232 @@
+"""Heads, keys, neurons, prefixes and interventions by replay, against hooks on the plain model written out by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.tiny import FAMILIES, N_LAYERS, component_at, hooked, logits, ragged, tiny, token_pair, values_at
+from torch import Tensor
+
+from selfrep.engine import fast
+from selfrep.engine.interventions import Ablate, InSubspace, Steer
+from selfrep.engine.metrics import logit_difference, logit_metric
+from selfrep.engine.patch import patch, patch_tokens
+from selfrep.engine.plan import grid, prefix_swap
+from selfrep.errors import SelfrepError
+from selfrep.models.sites import HEAD_SITES, NEURON_SITES, component
+
+METRIC = logit_difference(7, 9)
+SOURCE, TARGET = ragged([14, 11, 9], seed=1), ragged([12, 12, 8], seed=2)
+LAYERS = (0, N_LAYERS - 1)
+EVERY = [(f, site) for f in FAMILIES for site in (*HEAD_SITES, *NEURON_SITES) if site in tiny(f).layout.taps]
+
+
+def rows() -> list[tuple[Tensor, Tensor]]:
+    return [(s[s >= 0], t[t >= 0]) for s, t in zip(SOURCE, TARGET, strict=True)]
+
+
+def heads_at(family: str, site: str, layer: int, ids: Tensor) -> Tensor:
+    """[token, component, feature]."""
+    hf = tiny(family).hf
+    module, end, read, _ = component_at(hf, family, site, layer)
+    heard: list[Tensor] = []
+
+    def hear(x: Tensor) -> Tensor:
+        heard.append(read(x))
+        return x
+
+    with hooked(module, end, hear):
+        logits(hf, ids)
+    return heard[0][0].clone()
+
+
+def with_heads(family: str, site: str, layer: int, new: Tensor, c: int, ids: Tensor, at: list[int]) -> float:
+    """Logit difference of a run in which component c takes new [token, component, feature] at positions from the end."""
+    hf = tiny(family).hf
+    module, end, read, write = component_at(hf, family, site, layer)
+
+    def change(x: Tensor) -> Tensor:
+        values = read(x).clone()
+        for p in at:
+            values[0, p, c] = new[p, c]
+        return write(x, values)
+
+    with hooked(module, end, change):
+        last = logits(hf, ids)[-1]
+    return float(last[7] - last[9])
+
+
+@pytest.mark.parametrize(("family", "site"), EVERY, ids=[f"{f} {s}" for f, s in EVERY])
+def test_every_head_and_neuron_equals_a_plain_hooked_pass(family: str, site: str) -> None:
+    if family == "opt" and site == "mlp_post":
+        pytest.skip("flattened rows: refused, see test_patch")
+    lm = tiny(family)
+    chosen = {"neurons": [0, 5]} if component(site) == "neuron" else {}
+    plan = grid(site, layers=LAYERS, segments={"two": [-4, -2], "end": [-1]}, **chosen)
+    effects = patch_tokens(lm, SOURCE, TARGET, plan, METRIC)
+    axis = component(site)
+    moved = 0.0
+    for b, (source, target) in enumerate(rows()):
+        for layer in LAYERS:
+            new = heads_at(family, site, layer, source)
+            for c in effects[axis].values:
+                for name, at in (("two", [-4, -2]), ("end", [-1])):
+                    got = float(effects.patched.isel(pair=b).sel(layer=layer, segment=name, **{axis: c}))
+                    assert got == pytest.approx(with_heads(family, site, layer, new, c, target, at), rel=1e-4, abs=1e-4)
+                    moved = max(moved, abs(got - float(effects.target_metric[b])))
+    assert moved > 0.005  # a patch that changes nothing would prove nothing
+
+
+def test_another_head_is_another_number() -> None:
+    effects = patch_tokens(tiny(), SOURCE, TARGET, grid("z", layers=[1], positions=[-1]), METRIC)
+    values = effects.patched.values[0, 0, 0]
+    assert len(np.unique(values.round(4))) == 4
+    new = heads_at("llama", "z", 1, rows()[0][0])
+    assert abs(values[0] - with_heads("llama", "z", 1, new, 1, rows()[0][1], [-1])) > 1e-3
+
+
+BASIS = torch.linalg.qr(torch.randn(32, 5, generator=torch.Generator().manual_seed(0))).Q
+VECTOR = torch.randn(32, generator=torch.Generator().manual_seed(1))
+
+
+def project(x: Tensor) -> Tensor:
+    return torch.einsum("dr,er,te->td", BASIS, BASIS, x)
+
+
+BY_HAND: dict[str, tuple[Any, Any]] = {
+    "subspace": (InSubspace(BASIS), lambda s, t: t + project(s) - project(t)),
+    "complement": (InSubspace(BASIS, complement=True), lambda s, t: s + project(t) - project(s)),
+    "direction": (
+        InSubspace(VECTOR),
+        lambda s, t: t + ((s - t) @ VECTOR)[:, None] * VECTOR / VECTOR.square().sum(),
+    ),
+    "zero": (Ablate(), lambda s, t: 0 * t),
+    "mean": (Ablate(VECTOR), lambda s, t: VECTOR.expand_as(t)),
+    "steer": (Steer(VECTOR, -1.5), lambda s, t: t - 1.5 * VECTOR),
+}
+
+
+@pytest.mark.parametrize(("intervention", "by_hand"), BY_HAND.values(), ids=BY_HAND)
+@pytest.mark.parametrize("site", ["resid_pre", "resid_mid", "attn_out"])
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
+def test_interventions_equal_plain_hooked_passes(family: str, site: str, intervention: Any, by_hand: Any) -> None:
+    from tests.tiny import patched_logits
+
+    lm = tiny(family)
+    effects = patch_tokens(lm, SOURCE, TARGET, grid(site, positions=[-5, -1], intervention=intervention), METRIC)
+    for b, (source, target) in enumerate(rows()):
+        for layer in LAYERS:
+            n = min(len(source), len(target))
+            s, t = (values_at(lm.hf, family, site, layer, ids)[-n:] for ids in (source, target))
+            for p in (-5, -1):
+                last = patched_logits(lm.hf, family, site, layer, by_hand(s, t), target, [p])
+                got = float(effects.patched[b].sel(layer=layer, position=p))
+                assert got == pytest.approx(float(last[7] - last[9]), rel=1e-4, abs=1e-4)
+
+
+few = settings(max_examples=8, deadline=None)
+
+
+@few
+@given(seed=st.integers(0, 10**6), rank=st.integers(1, 31), family=st.sampled_from(["llama", "gpt2", "olmo2"]))
+def test_a_subspace_and_its_complement_make_the_whole_at_a_linear_read_out(seed: int, rank: int, family: str) -> None:
+    """Of the residual stream after the last block, before the final norm; the metric is linear in it."""
+    lm = tiny(family)
+    basis = torch.linalg.qr(torch.randn(32, rank, generator=torch.Generator().manual_seed(seed))).Q
+    pair = token_pair(seed)
+    ends = {}
+    for name, how in {"in": InSubspace(basis), "out": InSubspace(basis, complement=True), "all": None}.items():
+        plan = grid("resid_post", layers=[N_LAYERS - 1], segments=["all"], intervention=how)
+        seen: list[Tensor] = []
+        sound = fast.read_metrics
+
+        def listen(lm: Any, readings: Any, residual: Tensor, seen: Any = seen, sound: Any = sound) -> np.ndarray:
+            seen.append(residual.clone())
+            return sound(lm, readings, residual)
+
+        with pytest.MonkeyPatch.context() as patching:
+            patching.setattr(fast, "read_metrics", listen)
+            patch(lm, [pair], plan, check=False)
+        ends[name] = seen[-1][0, 0, 0]
+        own = seen[-2][0, 0, -1] if name == "all" else None
+    base = ends["in"] + ends["out"] - ends["all"]  # what is left is the target's own stream
+    plain = values_at(lm.hf, family, "resid_post", N_LAYERS - 1, torch.tensor(pair.target.ids))[-1]
+    torch.testing.assert_close(base, plain, rtol=1e-3, atol=1e-3)
+    assert own is not None
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text", "mistral", "gpt_neox"])
+def test_a_swapped_prefix_equals_a_cache_put_together_by_hand(family: str) -> None:
+    lm = tiny(family)
+    pairs = [token_pair(k, systems=(6, 6), suffix=(2, 3, k)) for k in (1, 2, 1)]
+    for window, layers in (("from", lambda l: range(l, N_LAYERS)), ("before", range), (1, lambda l: range(l, l + 1))):
+        effects = patch(lm, pairs, prefix_swap(window=window))
+        for b, pair in enumerate(pairs):
+            source, target = (torch.tensor([tokens.ids]) for tokens in (pair.source, pair.target))
+            for layer in range(N_LAYERS):
+                theirs, own = (lm.hf(ids[:, :6], use_cache=True).past_key_values for ids in (source, target))
+                for swapped in layers(layer):
+                    own.layers[swapped].keys = theirs.layers[swapped].keys
+                    own.layers[swapped].values = theirs.layers[swapped].values
+                p = lm.hf(target[:, 6:], past_key_values=own).logits[0, -1].double().softmax(-1)
+                first, second = (p[list(side)].sum() for side in pair.answers)
+                got = float(effects.patched.isel(pair=b, layer=layer, segment=0))
+                assert got == pytest.approx(float((first / second).log()), rel=1e-4, abs=1e-4)
+    whole = patch(lm, pairs, prefix_swap(layers=[0]))
+    np.testing.assert_allclose(whole.transfer, 1, atol=1e-4)
+
+
+def test_prefixes_of_different_lengths_are_refused() -> None:
+    with pytest.raises(SelfrepError, match="same length; pair 1 has a source of 12 tokens and a target of 10"):
+        patch(tiny(), [token_pair(0, systems=(4, 4)), token_pair(1)], prefix_swap())
+    with pytest.raises(SelfrepError, match="needs a prefix"):
+        patch_tokens(tiny(), SOURCE[:1, :12], SOURCE[:1, :12], prefix_swap(), METRIC)
+
+
+def test_resampling_takes_another_pair_and_never_its_own() -> None:
+    lm = tiny()
+    ids = ragged([8] * 5, seed=4), ragged([8] * 5, seed=5)
+    plan = grid("resid_pre", layers=[1], positions=[-1, -3], intervention=Ablate("resample"))
+    effects = patch_tokens(lm, *ids, plan, METRIC, seed=3)
+    streams = [values_at(lm.hf, "llama", "resid_pre", 1, row) for row in ids[0]]
+    from tests.tiny import patched_logits
+
+    taken = []
+    for b, target in enumerate(ids[1]):
+        tries = [patched_logits(lm.hf, "llama", "resid_pre", 1, s, target, [-3]) for s in streams]
+        odds = np.array([float(t[7] - t[9]) for t in tries])
+        taken.append(int(np.abs(odds - float(effects.patched[b, 0, 1])).argmin()))
+        assert odds[taken[-1]] == pytest.approx(float(effects.patched[b, 0, 1]), abs=1e-4)
+    assert sorted(taken) == list(range(5))
+    assert all(own != other for own, other in enumerate(taken))
+    in_twos = patch_tokens(lm, *ids, plan, METRIC, seed=3, batch_size=2)
+    np.testing.assert_allclose(in_twos.patched, effects.patched, atol=1e-5)
+    with pytest.raises(SelfrepError, match="another pair"):
+        patch_tokens(lm, ids[0][:1], ids[1][:1], plan, METRIC)
+
+
+def test_a_metric_may_read_several_positions() -> None:
+    lm = tiny()
+    both = logit_metric("sum", lambda x: x[..., 0, 0] + x[..., 1, 1], positions=[-4, -1], tokens=[7, 9])
+    effects = patch_tokens(lm, SOURCE, TARGET, grid("resid_pre", positions=[-6, -2]), both)
+    from tests.tiny import hooked, module_at
+
+    for b, (source, target) in enumerate(rows()):
+        for layer in LAYERS:
+            new = values_at(lm.hf, "llama", "resid_pre", layer, source)
+            for p in (-6, -2):
+
+                def change(x: Tensor, p: int = p, new: Tensor = new) -> Tensor:
+                    x = x.clone()
+                    x[0, p] = new[p]
+                    return x
+
+                with hooked(*module_at(lm.hf, "llama", "resid_pre", layer), change):
+                    out = logits(lm.hf, target)
+                got = float(effects.patched[b].sel(layer=layer, position=p))
+                assert got == pytest.approx(float(out[-4, 7] + out[-1, 9]), rel=1e-4, abs=1e-4)
