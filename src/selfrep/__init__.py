@@ -12,10 +12,17 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what runs
     from selfrep.engine.capture import capture, observe
-    from selfrep.engine.metrics import answer_log_odds, logit_difference
-    from selfrep.engine.pairs import pair
+    from selfrep.engine.interventions import Ablate, InSubspace, Replace, Steer
+    from selfrep.engine.metrics import (
+        answer_log_odds,
+        kl_divergence,
+        logit_difference,
+        logit_metric,
+        sequence_log_prob,
+    )
+    from selfrep.engine.pairs import equal_lengths, pair
     from selfrep.engine.patch import patch, patch_tokens
-    from selfrep.engine.plan import grid
+    from selfrep.engine.plan import grid, prefix_swap
     from selfrep.errors import SelfrepError
     from selfrep.estimands.separation import separation
     from selfrep.estimands.transfer import transfer
@@ -29,14 +36,21 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what
 # Name -> (module, attribute); no attribute: the module itself. A public name must not be that of a module of this
 # package (`prompts`, `run`): importing the module would silently take the name over.
 _PUBLIC: dict[str, tuple[str, str | None]] = {
+    "Ablate": ("selfrep.engine.interventions", "Ablate"),
+    "InSubspace": ("selfrep.engine.interventions", "InSubspace"),
+    "Replace": ("selfrep.engine.interventions", "Replace"),
     "SelfrepError": ("selfrep.errors", "SelfrepError"),
+    "Steer": ("selfrep.engine.interventions", "Steer"),
     "Study": ("selfrep.study", "Study"),
     "answer_log_odds": ("selfrep.engine.metrics", "answer_log_odds"),
     "battery": ("selfrep.prompts.battery", None),
     "capture": ("selfrep.engine.capture", "capture"),
+    "equal_lengths": ("selfrep.engine.pairs", "equal_lengths"),
     "grid": ("selfrep.engine.plan", "grid"),
+    "kl_divergence": ("selfrep.engine.metrics", "kl_divergence"),
     "load_model": ("selfrep.models.language_model", "load_model"),
     "logit_difference": ("selfrep.engine.metrics", "logit_difference"),
+    "logit_metric": ("selfrep.engine.metrics", "logit_metric"),
     "make_prompts": ("selfrep.prompts.render", "prompts"),
     "observe": ("selfrep.engine.capture", "observe"),
     "pair": ("selfrep.engine.pairs", "pair"),
@@ -44,21 +58,30 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "patch_tokens": ("selfrep.engine.patch", "patch_tokens"),
     "personas": ("selfrep.prompts.personas", None),
     "plot": ("selfrep.results.plots", None),
+    "prefix_swap": ("selfrep.engine.plan", "prefix_swap"),
     "run_study": ("selfrep.run", "run"),
     "separation": ("selfrep.estimands.separation", "separation"),
+    "sequence_log_prob": ("selfrep.engine.metrics", "sequence_log_prob"),
     "transfer": ("selfrep.estimands.transfer", "transfer"),
 }
 
 __all__ = [
+    "Ablate",
+    "InSubspace",
+    "Replace",
     "SelfrepError",
+    "Steer",
     "Study",
     "__version__",
     "answer_log_odds",
     "battery",
     "capture",
+    "equal_lengths",
     "grid",
+    "kl_divergence",
     "load_model",
     "logit_difference",
+    "logit_metric",
     "make_prompts",
     "observe",
     "pair",
@@ -66,8 +89,10 @@ __all__ = [
     "patch_tokens",
     "personas",
     "plot",
+    "prefix_swap",
     "run_study",
     "separation",
+    "sequence_log_prob",
     "transfer",
 ]
 

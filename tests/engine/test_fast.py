@@ -46,7 +46,7 @@ def heads_at(family: str, site: str, layer: int, ids: Tensor) -> Tensor:
 
 
 def with_heads(family: str, site: str, layer: int, new: Tensor, c: int, ids: Tensor, at: list[int]) -> float:
-    """Logit difference of a run in which component c takes new [token, component, feature] at positions from the end."""
+    """Logit difference of a run in which component c takes new [token, component, feature] at these positions."""
     hf = tiny(family).hf
     module, end, read, write = component_at(hf, family, site, layer)
 
@@ -164,7 +164,7 @@ def test_a_subspace_and_its_complement_make_the_whole_at_a_linear_read_out(seed:
 def test_a_swapped_prefix_equals_a_cache_put_together_by_hand(family: str) -> None:
     lm = tiny(family)
     pairs = [token_pair(k, systems=(6, 6), suffix=(2, 3, k)) for k in (1, 2, 1)]
-    for window, layers in (("from", lambda l: range(l, N_LAYERS)), ("before", range), (1, lambda l: range(l, l + 1))):
+    for window, layers in (("from", lambda k: range(k, N_LAYERS)), ("before", range), (1, lambda k: range(k, k + 1))):
         effects = patch(lm, pairs, prefix_swap(window=window))
         for b, pair in enumerate(pairs):
             source, target = (torch.tensor([tokens.ids]) for tokens in (pair.source, pair.target))

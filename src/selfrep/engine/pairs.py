@@ -10,7 +10,7 @@ from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import Direction, PromptPair, swapped
 from selfrep.prompts.battery import Battery, Item
 from selfrep.prompts.personas import Persona, PersonaSet
-from selfrep.prompts.render import answer_sides, chat_format, prompt, render
+from selfrep.prompts.render import ChatFormat, Prompt, Tokens, answer_sides, chat_format, prompt, render
 
 
 def pair(
@@ -21,6 +21,7 @@ def pair(
     *,
     paraphrases: Sequence[int] | None = None,
     directions: Sequence[Direction] = ("denoise", "noise"),
+    answer: str | None = None,
 ) -> list[PromptPair]:
     """Pairs of prompts that differ only in their system text.
 
@@ -30,6 +31,8 @@ def pair(
         items: what both are asked.
         paraphrases: which wordings (the same number in both); all that both have when None.
         directions: "denoise", "noise", or both.
+        answer: how both prompts go on after the prefill, for metrics that read a whole answer (`sequence_log_prob`);
+            its tokens form the segment "answer", and positions count from its last one.
 
     Raises:
         SelfrepError: no item, a paraphrase that is not there, answers that are not single tokens.
@@ -46,8 +49,8 @@ def pair(
         answers = answer_sides(chat, item.prefill, item.answer_sets)
         for k in paraphrases:
             real = PromptPair(
-                source=render(prompt(source, item, "you", k), chat),
-                target=render(prompt(target, item, "you", k), chat),
+                source=_answered(prompt(source, item, "you", k), answer, chat),
+                target=_answered(prompt(target, item, "you", k), answer, chat),
                 source_name=source.name,
                 target_name=target.name,
                 item=item.name,
@@ -60,6 +63,25 @@ def pair(
     if not made:
         raise SelfrepError("There is nothing to pair: give at least one item and one paraphrase.")
     return made
+
+
+def equal_lengths(pairs: Iterable[PromptPair]) -> list[PromptPair]:
+    """The pairs whose two prompts have the same number of tokens: those that a prefix swap can use."""
+    return [pair for pair in pairs if len(pair.source) == len(pair.target)]
+
+
+def _answered(asked: Prompt, answer: str | None, chat: ChatFormat) -> Tokens:
+    """The prompt's tokens, and those of the answer in a segment of their own."""
+    bare = render(asked, chat)
+    if not answer:
+        return bare
+    whole = render(replace(asked, prefill=asked.prefill + answer), chat)
+    if whole.ids[: len(bare)] != bare.ids or len(whole) == len(bare):
+        raise SelfrepError(
+            f"An answer begins with a token of its own; after {asked.prefill!r} the tokenizer melts {answer!r} into "
+            "the prefill. Begin it with a space."
+        )
+    return replace(whole, segments=bare.segments + ("answer",) * (len(whole) - len(bare)))
 
 
 def controls(

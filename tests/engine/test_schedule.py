@@ -1,0 +1,98 @@
+"""What runs when: nothing is lost, nothing runs twice, and the cheaper way is taken."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.tiny import tiny_hf
+
+from selfrep.engine import schedule
+from selfrep.engine.schedule import CostModel, jobs, side_by_side
+from selfrep.models.language_model import load_model
+
+LINEAR = CostModel((1, 100), (0.01, 1.0))  # only tokens cost
+DEAR_CALLS = CostModel((1, 1000), (1.0, 1.001))  # only calls do
+
+cells = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4)), min_size=1, max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cells=cells, rows=st.integers(1, 4), at_once=st.integers(1, 4), most=st.none() | st.integers(1, 200),
+    model=st.sampled_from([LINEAR, DEAR_CALLS, CostModel((1, 8, 64), (0.1, 0.2, 1.0))]),
+)  # fmt: skip
+def test_every_cell_runs_once_from_where_it_starts_or_before(
+    cells: list[tuple[int, int]], rows: int, at_once: int, most: int | None, model: CostModel
+) -> None:
+    starts, blocks = zip(*cells, strict=True)
+    made = jobs(starts, blocks, rows=rows, width=10, n_layers=4, model=model, at_once=at_once, most_tokens=most)
+    assert sorted(i for job in made for i in job.members) == list(range(len(cells)))
+    assert all(job.start <= starts[i] for job in made for i in job.members)
+    assert [job.seconds for job in made] == sorted((job.seconds for job in made), reverse=True)
+    if most is not None:
+        for job in made:
+            assert len(job.members) == 1 or len(job.members) * rows * (10 - job.start) <= most
+
+
+def test_walks_are_shared_where_calls_are_dear_and_not_where_tokens_are() -> None:
+    starts, blocks = [0, 3, 6, 9], [0, 0, 0, 0]
+    asked = {"rows": 2, "width": 10, "n_layers": 4}
+    assert len(jobs(starts, blocks, model=LINEAR, **asked)) == 4
+    (one,) = jobs(starts, blocks, model=DEAR_CALLS, **asked)
+    assert one.start == 0
+    split = jobs(starts, blocks, model=DEAR_CALLS, at_once=2, **asked)
+    assert [len(job.members) for job in split] == [2, 2]
+
+
+def test_the_cost_of_tokens_is_read_between_and_beyond_what_was_measured() -> None:
+    model = CostModel((10, 20, 40), (1.0, 1.5, 4.0))
+    np.testing.assert_allclose(model.of(np.array([0, 10, 15, 20, 80])), [0, 1.0, 1.25, 1.5, 8.0])
+    assert model.chunk == 20  # .075 a token; .1 before and after
+    assert CostModel((1, 2, 4), (1.0, 2.02, 3.98)).chunk == 1  # no cheaper by more than 3 %: the smaller one
+
+
+def test_what_a_block_costs_is_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFREP_CACHE", str(tmp_path))
+    pushed: list[int] = []
+    first, again = load_model(tiny_hf()), load_model(tiny_hf(seed=1))
+    model = schedule.cost_model(first, pushed.append)
+    assert set(pushed) == set(schedule.SIZES["cpu"])
+    assert list(model.seconds) == sorted(model.seconds)
+    n = len(pushed)
+    assert schedule.cost_model(first, pushed.append) is model
+    assert schedule.cost_model(again, pushed.append) == model  # another model of this size, from the file
+    assert len(pushed) == n
+    (file,) = (tmp_path / "costs").iterdir()
+    file.write_text("{ this is no JSON")
+    schedule.cost_model(load_model(tiny_hf()), pushed.append)
+    assert len(pushed) == 2 * n
+    assert json.loads(file.read_text())["tokens"] == list(schedule.SIZES["cpu"])
+
+
+def test_workers_share_the_threads_and_give_them_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with side_by_side(2) as each:
+            meet = threading.Barrier(2, timeout=30)  # passes only if two are at work at once
+
+            def work(i: int) -> tuple[int, int]:
+                meet.wait()
+                return i, torch.get_num_threads()
+
+            assert list(each(work, [5, 6])) == [(5, 1), (6, 1)]
+        assert torch.get_num_threads() == 2
+        with side_by_side(1) as each:
+            assert each is map
+        with pytest.raises(ZeroDivisionError), side_by_side(2) as each:
+            list(each(lambda i: 1 / i, [1, 0]))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
