@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from transformers import PreTrainedModel
 from selfrep.engine.metrics import logit_difference
 from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid
+from selfrep.models.language_model import LanguageModel
 
 FIRST, SECOND = 198, 271
 """The two tokens whose logits are compared; any two would do."""
@@ -51,21 +52,31 @@ def difference(logits: Tensor) -> Tensor:
 
 
 def selfrep(work: Work) -> Loop:
-    """The staged replay, from token ids to the labelled Dataset, its proofs included. It runs the cells' whole grid."""
+    """The staged replay, from token ids to the labelled Dataset; it runs the whole grid that the cells span.
 
-    def run(_: object, cells: Sequence[Cell]) -> Tensor:
-        layers, positions = (sorted({cell[axis] for cell in cells}) for axis in (0, 1))
-        heads = {"heads": sorted({cell.head for cell in cells})} if work.site == "z" else {}
-        plan = grid(work.site, layers=layers, positions=positions, **heads)
-        metric = logit_difference(FIRST, SECOND)
-        effects = patch_tokens(work.lm, work.source.ids, work.target.ids, plan, metric, batch_size=len(work.target.ids))
-        axes = ["layer", "position", "head"][: 3 if heads else 2]
-        picked = effects.patched.sel(
-            {axis: xr.DataArray([getattr(c, axis) for c in cells], dims="cell") for axis in axes}
-        )
-        return torch.tensor(picked.transpose("cell", "pair").values)
+    A sweep proves itself the first time that it meets a model. Here it meets a new one every turn, so that each turn
+    holds what that costs.
+    """
+    axes = ["layer", "position", "head"][: 3 if work.site == "z" else 2]
+    metric = logit_difference(FIRST, SECOND)
+    weights_hash = work.lm.weights_hash
 
-    return Loop(lambda: None, run)
+    def unproven() -> LanguageModel:
+        return replace(work.lm, hf=twin(work.lm.hf), _hash=weights_hash)
+
+    def run(lm: LanguageModel, cells: Sequence[Cell]) -> Tensor:
+        layers, positions, heads = (sorted({cell[axis] for cell in cells}) for axis in range(3))
+        plan = grid(work.site, layers=layers, positions=positions, heads=heads if work.site == "z" else None)
+        effects = patch_tokens(lm, work.source.ids, work.target.ids, plan, metric)
+        index = {axis: xr.DataArray([getattr(cell, axis) for cell in cells], dims="cell") for axis in axes}
+        return torch.tensor(effects.patched.sel(index).transpose("cell", "pair").values)
+
+    return Loop(unproven, run)
+
+
+def selfrep_proven(work: Work) -> Loop:
+    """The same on a model that has been proven: every sweep of a kind after the first."""
+    return Loop(lambda: work.lm, selfrep(work).run)
 
 
 def transformer_lens(work: Work) -> Loop:
@@ -183,11 +194,16 @@ def plain_hooks(work: Work) -> Loop:
 
 TOOLS: dict[str, Tool] = {
     "selfrep": selfrep,
+    "selfrep_proven": selfrep_proven,
     "transformer_lens": transformer_lens,
     "nnsight": nnsight,
     "pyvene": pyvene,
     "plain_hooks": plain_hooks,
 }
+
+
+WHOLE_GRID = ("selfrep", "selfrep_proven")
+"""Those that compute all cells: what one cell costs depends on the others."""
 
 
 def recorded(work: Work) -> Kept:

@@ -13,7 +13,8 @@
     f   the shape of Llama-3.2-1B in bfloat16, 32 prompts of 256 tokens, resid_pre at the last 24 positions
     g   f, with the shape of Qwen2.5-7B
 
-selfrep computes all cells, from token ids to the labelled Dataset, its proofs included. The others cost the same for
+selfrep computes all cells, from token ids to the labelled Dataset, its proofs included ("selfrep_proven" is a later
+sweep of the kind on the same model, which needs none; name it in --tools to see it). The others cost the same for
 every cell (each is one full forward pass), so they are timed on a random sample and multiplied; the pass over the
 source, which they make once, is timed apart and counted once. The tools take turns, so that a machine that slows down
 slows down all of them, and medians are reported. Processor seconds, of all threads, stand beside those of the clock:
@@ -38,7 +39,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 import numpy as np
 import torch
-from bench_competitors import TOOLS, Loop, row_by_row, unpatched
+from bench_competitors import TOOLS, WHOLE_GRID, Loop, row_by_row, unpatched
 from bench_machine import machine, peak_memory, settle, speed
 from bench_workloads import WORKLOADS, Cell, Work, Workload, load, multiply_adds, work_of
 from torch import Tensor
@@ -48,6 +49,7 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
 and tools that cut the same sum differently round it differently: with random weights and 28 blocks, each was .03 away
 from the others and from float32, and the unpatched metric .5 away."""
 ROW_BY_ROW_CELLS = 3
+DEFAULT_TOOLS = "selfrep,transformer_lens,nnsight,pyvene,plain_hooks"
 
 
 @dataclass
@@ -178,7 +180,7 @@ def arguments() -> tuple[argparse.Namespace, Workload]:
     """The command line, and the workload with what it changes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", choices=WORKLOADS, default="a", help="see above")
-    parser.add_argument("--tools", default=",".join(TOOLS), help="comma-separated, the first being compared to")
+    parser.add_argument("--tools", default=DEFAULT_TOOLS, help=f"the first being compared to; of {','.join(TOOLS)}")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cells", type=int, default=12, help="how many cells to sample for the slow ones")
     parser.add_argument("--all", action="store_true", help="no sample: every cell for everyone")
@@ -219,7 +221,9 @@ def main() -> None:
     rng = np.random.default_rng(args.seed)
     if args.memory_of:
         work = work_of(workload, load(workload, args.depth, args.seed), rng)
-        cells = work.cells if args.memory_of == "selfrep" else work.cells[-2:]  # the others need the same for each cell
+        cells = (
+            work.cells if args.memory_of in WHOLE_GRID else work.cells[-2:]
+        )  # the others need the same for each cell
         print(json.dumps({"bytes": measure_memory(args.memory_of, work, cells)}))
         return
 
@@ -232,7 +236,7 @@ def main() -> None:
     sample = [work.cells[i] for i in chosen]
 
     loops = prepare(args.tools, work)
-    timers = [Timer(name, loop, work.cells if name == "selfrep" else sample) for name, loop in loops.items()]
+    timers = [Timer(name, loop, work.cells if name in WHOLE_GRID else sample) for name, loop in loops.items()]
     for name in loops.keys() & memory.keys():
         if memory[name][1]:
             print(f"{name}: peak memory not measured: {memory[name][1]}")
@@ -255,8 +259,8 @@ def main() -> None:
     rate = f"{best / 1e9:.1f} G a second (best seen)"
     print(f"\nfloor: {needed / 1e12:.2f} T multiply-adds at {rate} = {needed / best:.1f} s")
     for timer in timers:
-        if timer.name == "selfrep":
-            print(f"which is {needed / best / statistics.median(timer.seconds(total)):.0%} of selfrep's time")
+        if timer.name in WHOLE_GRID:
+            print(f"which is {needed / best / statistics.median(timer.seconds(total)):.0%} of {timer.name}'s time")
     print(f"matrix products before and after turns, G a second: {', '.join(f'{s / 1e9:.1f}' for s in speeds)}")
 
 
