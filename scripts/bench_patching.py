@@ -1,211 +1,266 @@
-"""How much faster is the replay? selfrep, TransformerLens and a plain hooked loop on the same cells, in one run.
+"""How much faster is the replay? selfrep, TransformerLens, nnsight, pyvene and a plain hooked loop on the same cells.
 
-    python scripts/bench_patching.py                    # workload a: batch 8, 64 tokens, last 24 positions, all layers
-    python scripts/bench_patching.py --workload b       # the same with 128 tokens
-    python scripts/bench_patching.py --all              # TransformerLens on every cell too (10 to 20 minutes a repeat)
+    python scripts/bench_patching.py                       # workload a, in one run: times, agreement, memory, floor
+    python scripts/bench_patching.py --workload e          # a to e need no GPU; f and g want one
+    python scripts/bench_patching.py --all                 # the others on every cell too: hours
+    python scripts/bench_patching.py --positions 2 --cells 3 --repeats 1 --tokens 16    # a trial
 
-selfrep computes all cells, from token ids to the labelled Dataset, its proofs included. The others cost the same for
-every cell (each is one full forward pass), so they are timed on a random sample and multiplied; the numbers of that
-sample must agree with selfrep's. The three take turns, so that a machine that slows down slows down all of them, and
-medians are reported. Processor seconds, of all threads, stand beside those of the clock: when others use the machine,
-trust those more.
+    a   SmolLM2-135M, 8 prompts of 64 tokens, resid_pre at the last 24 positions of all layers
+    b   the same with 128 tokens
+    c   a, at all 64 positions
+    d   a, the outputs z of all heads of all layers, at the last position
+    e   a, with 32 prompts of 60 to 140 tokens
+    f   the shape of Llama-3.2-1B in bfloat16, 32 prompts of 256 tokens, resid_pre at the last 24 positions
+    g   f, with the shape of Qwen2.5-7B
+
+selfrep computes all cells, from token ids to the labelled Dataset, its proofs included ("selfrep_proven" is a later
+sweep of the kind on the same model, which needs none; name it in --tools to see it). The others cost the same for
+every cell (each is one full forward pass), so they are timed on a random sample and multiplied; the pass over the
+source, which they make once, is timed apart and counted once. The tools take turns, so that a machine that slows down
+slows down all of them, and medians are reported. Processor seconds, of all threads, stand beside those of the clock:
+when others use the machine, trust those more. All must agree on the sample, or no time is printed. Peak memory is what
+a tool needs above the loaded model, each in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")
 
 import numpy as np
-import pandas as pd
 import torch
+from bench_competitors import TOOLS, WHOLE_GRID, Loop, row_by_row, unpatched
+from bench_machine import machine, peak_memory, settle, speed
+from bench_workloads import WORKLOADS, Cell, Work, Workload, load, multiply_adds, work_of
 from torch import Tensor
-from transformer_lens import patching
 
-from selfrep.engine.metrics import logit_difference
-from selfrep.engine.patch import patch_tokens
-from selfrep.engine.plan import grid
-from selfrep.engine.replay import CHUNK_TOKENS
-from selfrep.models.language_model import LanguageModel, load_model
-
-WORKLOADS = {"a": 64, "b": 128}
-BATCH, SUFFIX = 8, 24
-FIRST, SECOND = 198, 271
-"""The two tokens whose logits are compared; any two would do."""
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
+"""How far two tools may be apart (see `distance`). In bfloat16, with 8 bits, each block rounds the residual stream,
+and tools that cut the same sum differently round it differently: with random weights and 28 blocks, each was .03 away
+from the others and from float32, and the unpatched metric .5 away."""
+ROW_BY_ROW_CELLS = 3
+DEFAULT_TOOLS = "selfrep,transformer_lens,nnsight,pyvene,plain_hooks"
 
 
 @dataclass
 class Timer:
-    """Seconds of each turn, by the clock and of the processor, and the metric [cell, row] that came out."""
+    """Seconds of each turn, by the clock and of the processor: (what is done once, what is done for the cells)."""
 
     name: str
-    cells: int
-    seconds: list[float] = field(default_factory=list)
-    processor: list[float] = field(default_factory=list)
+    loop: Loop
+    cells: Sequence[Cell]
+    clock: list[tuple[float, float]] = field(default_factory=list)
+    processor: list[tuple[float, float]] = field(default_factory=list)
     values: Tensor = field(default_factory=lambda: torch.empty(0))
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Time what runs within."""
-        clock, processor = time.perf_counter(), time.process_time()
-        yield
-        self.seconds.append(time.perf_counter() - clock)
-        self.processor.append(time.process_time() - processor)
+    def turn(self, device: torch.device) -> None:
+        """Run once, timed."""
+        times = [_now(device)]
+        kept = self.loop.record()
+        times.append(_now(device))
+        self.values = self.loop.run(kept, self.cells).double().cpu()
+        times.append(_now(device))
+        (c0, p0), (c1, p1), (c2, p2) = times
+        self.clock.append((c1 - c0, c2 - c1))
+        self.processor.append((p1 - p0, p2 - p1))
 
-    @property
-    def per_cell(self) -> float:
-        """Median seconds a cell."""
-        return statistics.median(self.seconds) / self.cells
+    def seconds(self, total: int) -> list[float]:
+        """By the clock, for `total` cells; one number a turn."""
+        return [once + cells * total / len(self.cells) for once, cells in self.clock]
 
-    @property
-    def processor_per_cell(self) -> float:
-        """Median processor seconds a cell."""
-        return statistics.median(self.processor) / self.cells
-
-
-def with_selfrep(lm: LanguageModel, source: Tensor, target: Tensor) -> np.ndarray:
-    """All cells: [row, layer, position]."""
-    plan = grid("resid_pre", positions=range(-SUFFIX, 0))
-    return patch_tokens(lm, source, target, plan, logit_difference(FIRST, SECOND), batch_size=BATCH).patched.values
+    def processor_seconds(self, total: int) -> list[float]:
+        """Of the processor."""
+        return [once + cells * total / len(self.cells) for once, cells in self.processor]
 
 
-def with_transformer_lens(lm: LanguageModel, source: Tensor, target: Tensor, cells: list[tuple[int, int]]) -> Tensor:
-    """[cell, row], by `generic_activation_patch` on the bridge; positions from the end."""
-    rows: list[Tensor] = []
-
-    def metric(logits: Tensor) -> Tensor:
-        rows.append(logits[:, -1, FIRST] - logits[:, -1, SECOND])
-        return rows[-1].mean()
-
-    _, cache = lm.bridge.run_with_cache(source, names_filter=lambda name: name.endswith("hook_resid_pre"))
-    index = pd.DataFrame([(layer, target.shape[1] + p) for layer, p in cells], columns=["layer", "pos"])
-    patching.generic_activation_patch(
-        lm.bridge, target, cache, metric, patching.layer_pos_patch_setter, "resid_pre", index_df=index
-    )
-    return torch.stack(rows)
+def _now(device: torch.device) -> tuple[float, float]:
+    settle(device)
+    return time.perf_counter(), time.process_time()
 
 
-def with_plain_hooks(lm: LanguageModel, source: Tensor, target: Tensor, cells: list[tuple[int, int]]) -> Tensor:
-    """[cell, row], by one hooked forward pass of the Hugging Face model a cell, reading the last logits only."""
-    clean = lm.hf(source, output_hidden_states=True, use_cache=False, logits_to_keep=1).hidden_states
-    out = []
-    for layer, p in cells:
-
-        def change(_: object, args: tuple[Tensor, ...], layer: int = layer, p: int = p) -> tuple[Tensor, ...]:
-            x = args[0].clone()
-            x[:, p] = clean[layer][:, p]
-            return (x, *args[1:])
-
-        handle = lm.blocks[layer].register_forward_pre_hook(change)
-        logits = lm.hf(target, use_cache=False, logits_to_keep=1).logits[:, -1]
-        handle.remove()
-        out.append(logits[:, FIRST] - logits[:, SECOND])
-    return torch.stack(out)
+def prepare(names: Sequence[str], work: Work) -> dict[str, Loop]:
+    """The tools that can run the work, each after a first cell; a line for each that cannot."""
+    ready: dict[str, Loop] = {}
+    for name in names:
+        try:
+            loop = TOOLS[name](work)
+            loop.run(loop.record(), work.cells[-1:])
+        except ImportError as error:
+            print(f"{name}: skipped, not installed ({error}); try: pip install 'selfrep[bench]'")
+        except Exception as error:  # noqa: BLE001 - whatever another library raises, the rest of the benchmark goes on
+            print(f"{name}: skipped, cannot run this workload: {type(error).__name__}: {_first_line(error)}")
+        else:
+            ready[name] = loop
+    return ready
 
 
-def multiply_adds(lm: LanguageModel, tokens: int) -> float:
-    """What must be multiplied: each cell runs the blocks from its layer on, over the tokens from its position on.
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0]
 
-    In the last block only the last token counts, and of the others their keys and values.
+
+def measure_memory(name: str, work: Work, cells: Sequence[Cell]) -> float:
+    """In a fresh process: load, let every weight be touched and the tool be made ready, then watch it work."""
+    work.lm.hf(input_ids=work.target.padded[:1, :1], use_cache=False)
+    loop = TOOLS[name](work)
+    return peak_memory(work.lm.device, lambda: loop.run(loop.record(), cells))
+
+
+def memory_of(name: str) -> tuple[float, str]:
+    """Bytes, by this script itself in a process of its own; NaN and why, if it failed there."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", name]
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    if child.returncode == 0:
+        return float(json.loads(child.stdout.splitlines()[-1])["bytes"]), ""
+    return float("nan"), (child.stderr.strip().splitlines() or ["no reason given"])[-1]
+
+
+def distance(one: Tensor, other: Tensor, dtype: str) -> float:
+    """How far two tools' metrics [cell, row] are apart.
+
+    In float32 the largest difference, relative to the metric or to 1, whichever is larger; in bfloat16, where a single
+    value says little, the root mean square of the differences relative to that of the metric.
     """
-    config = lm.hf.config
-    kv = 2 * config.hidden_size * config.num_key_value_heads * config.head_dim
-    block = sum(w.numel() for w in lm.blocks[0].parameters() if w.ndim == 2)
-    per_key = 2 * config.num_attention_heads * config.head_dim  # scores, and the sum of values
-    total = 0.0
-    for start in range(tokens - SUFFIX, tokens):
-        keys = sum(range(start + 1, tokens + 1))
-        blocks = sum(range(1, lm.n_layers + 1))  # layer L runs n_layers - L of them
-        total += blocks * BATCH * ((tokens - start) * block + per_key * keys)
-        total -= lm.n_layers * BATCH * ((tokens - start - 1) * (block - kv) + per_key * (keys - tokens))
-    both = 2 * lm.n_layers * BATCH * (tokens * block + per_key * tokens * (tokens + 1) / 2)
-    return total + both
+    if dtype == "float32":
+        return float(((one - other).abs() / one.abs().clamp(min=1)).max())
+    return float((one - other).square().mean().sqrt() / one.square().mean().sqrt())
 
 
-def speed(lm: LanguageModel) -> float:
-    """Multiply-adds a second of one block's matrix products over one chunk of tokens; best of several."""
-    x = {w.shape[1]: torch.randn(CHUNK_TOKENS["cpu"], w.shape[1]) for w in lm.blocks[0].parameters() if w.ndim == 2}
-    weights = [w for w in lm.blocks[0].parameters() if w.ndim == 2]
-    best = float("inf")
-    for _ in range(20):
-        start = time.perf_counter()
-        for w in weights:
-            torch.nn.functional.linear(x[w.shape[1]], w)
-        best = min(best, time.perf_counter() - start)
-    return CHUNK_TOKENS["cpu"] * sum(w.numel() for w in weights) / best
+def check(timers: Sequence[Timer], work: Work, sample: Sequence[Cell], dtype: str) -> None:
+    """Print how far the tools are apart on the sample, and how far patching moves the metric at all.
+
+    Raises:
+        SystemExit: two of them are farther apart than the tolerance, or the unpatched metric is not.
+    """
+    values = {t.name: t.values[[t.cells.index(c) for c in sample]] for t in timers}
+    if work.target.mask is not None:
+        values["each row alone, unpadded"] = row_by_row(work, sample[:ROW_BY_ROW_CELLS]).double().cpu()
+    first, *others = values
+    apart = {name: distance(values[first][: len(values[name])], values[name], dtype) for name in others}
+    for name, off in apart.items():
+        n, rows = values[name].shape
+        print(f"{first} and {name} agree on {off:.1e} relative, {n} cells × {rows} rows")
+    moved = distance(values[first], unpatched(work).double().cpu().expand_as(values[first]), dtype)
+    print(f"patching moves the metric by {moved:.1e}, so measured")
+    tolerance = TOLERANCE[dtype]
+    if wrong := [name for name, off in apart.items() if not off <= tolerance]:
+        raise SystemExit(f"They must agree to {tolerance:.0e}; do not trust the times. Off: {', '.join(wrong)}.")
+    if not moved > tolerance:
+        raise SystemExit("Patching moves the metric by less than the tolerance: this agreement would prove nothing.")
+
+
+def table(timers: Sequence[Timer], total: int, memory: dict[str, float]) -> Iterator[str]:
+    """Medians over the turns, and ratios to the first tool."""
+    heads = ("seconds", "cells/s", "ratio", "CPU s", "ratio", "peak MB")
+    yield f"{'':18}" + "".join(f"{head:>10}" for head in heads) + "   turns (seconds, as measured)"
+    ours = timers[0]
+    for timer in timers:
+        seconds, processor = (
+            [statistics.median(getattr(t, kind)(total)) for t in (timer, ours)]
+            for kind in ("seconds", "processor_seconds")
+        )
+        peak = memory.get(timer.name, float("nan")) / 1e6
+        yield (
+            f"{timer.name:18}{seconds[0]:10.1f}{total / seconds[0]:10.2f}{seconds[0] / seconds[1]:9.1f}×"
+            f"{processor[0]:10.1f}{processor[0] / processor[1]:9.1f}×{peak:10.0f}   "
+            + ", ".join(f"{sum(turn):.1f}" for turn in timer.clock)
+        )
+
+
+def arguments() -> tuple[argparse.Namespace, Workload]:
+    """The command line, and the workload with what it changes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workload", choices=WORKLOADS, default="a", help="see above")
+    parser.add_argument("--tools", default=DEFAULT_TOOLS, help=f"the first being compared to; of {','.join(TOOLS)}")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--cells", type=int, default=12, help="how many cells to sample for the slow ones")
+    parser.add_argument("--all", action="store_true", help="no sample: every cell for everyone")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", help="in place of the workload's own")
+    parser.add_argument(
+        "--model", help="in place of the workload's own: a name that selfrep.load_model takes, or a shape"
+    )
+    parser.add_argument("--batch", type=int, help="prompts, in place of the workload's own number")
+    parser.add_argument("--tokens", type=int, help="of a prompt (of the longest)")
+    parser.add_argument("--positions", type=int, help="how many, from the last back")
+    parser.add_argument("--depth", type=int, help="of a shape with random weights: how many blocks, for a trial")
+    parser.add_argument(
+        "--no-memory", action="store_true", help="do not measure memory (a process and a turn for each)"
+    )
+    parser.add_argument("--memory-of", metavar="TOOL", choices=TOOLS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.tools = args.tools.split(",")
+    if unknown := sorted(set(args.tools) - set(TOOLS)):
+        parser.error(f"--tools takes {', '.join(TOOLS)}; got {', '.join(unknown)}")
+    if args.repeats < 1 or args.cells < 1:
+        parser.error("--repeats and --cells are 1 or more")
+    changed = {name: getattr(args, name) for name in ("device", "model", "batch", "tokens", "positions")}
+    workload = replace(WORKLOADS[args.workload], **{k: v for k, v in changed.items() if v is not None})
+    if workload.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error(
+            "this workload wants CUDA, and torch sees none; for a trial: --device cpu --depth 2 --batch 2 --tokens 32"
+        )
+    return args, workload
 
 
 @torch.no_grad()
 def main() -> None:
     """Run one workload and print what it took."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workload", choices=WORKLOADS, default="a", help="a: 64 tokens; b: 128 tokens")
-    parser.add_argument("--model", default="embedded", help="a name that selfrep.load_model takes")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--cells", type=int, default=24, help="how many cells to sample for the slow ones")
-    parser.add_argument("--all", action="store_true", help="no sample: every cell for everyone")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args, workload = arguments()
     torch.set_num_threads(args.threads)
-    lm, tokens = load_model(args.model, device="cpu"), WORKLOADS[args.workload]
     rng = np.random.default_rng(args.seed)
-    source, target = (torch.tensor(rng.integers(1000, 40000, (BATCH, tokens))) for _ in range(2))
-    grid_cells = [(layer, p) for layer in range(lm.n_layers) for p in range(-SUFFIX, 0)]
-    chosen = rng.permutation(len(grid_cells))[: len(grid_cells) if args.all else args.cells]
-    cells = [grid_cells[i] for i in chosen]
+    if args.memory_of:
+        work = work_of(workload, load(workload, args.depth, args.seed), rng)
+        cells = (
+            work.cells if args.memory_of in WHOLE_GRID else work.cells[-2:]
+        )  # the others need the same for each cell
+        print(json.dumps({"bytes": measure_memory(args.memory_of, work, cells)}))
+        return
 
-    ours, theirs, plain = (
-        Timer("selfrep", len(grid_cells)),
-        Timer("TransformerLens", len(cells)),
-        Timer("plain hooks", len(cells)),
-    )
-    with_transformer_lens(lm, source, target, cells[:1])  # boots the bridge
-    speeds = [speed(lm)]
+    print("\n".join(machine(torch.device(workload.device), args.threads)))
+    memory = {} if args.no_memory else {name: memory_of(name) for name in args.tools}  # before this process fills up
+    work = work_of(workload, load(workload, args.depth, args.seed), rng)
+    total = len(work.cells)
+    print(f"\nworkload {args.workload}: {workload} of all {work.lm.n_layers} layers = {total} cells")
+    chosen = rng.permutation(total)[: total if args.all else args.cells]
+    sample = [work.cells[i] for i in chosen]
+
+    loops = prepare(args.tools, work)
+    timers = [Timer(name, loop, work.cells if name in WHOLE_GRID else sample) for name, loop in loops.items()]
+    for name in loops.keys() & memory.keys():
+        if memory[name][1]:
+            print(f"{name}: peak memory not measured: {memory[name][1]}")
+    if not timers:
+        raise SystemExit("No tool is left to run.")
+    speeds = [speed(work.lm)]
     for turn in range(args.repeats):
-        with ours.turn():
-            patched = with_selfrep(lm, source, target)
-        for timer, run in ((theirs, with_transformer_lens), (plain, with_plain_hooks)):
-            with timer.turn():
-                timer.values = run(lm, source, target, cells)
-        speeds.append(speed(lm))
-        spent = ", ".join(f"{timer.name} {timer.seconds[-1]:.1f} s" for timer in (ours, theirs, plain))
+        for timer in timers:
+            timer.turn(work.lm.device)
+        speeds.append(speed(work.lm))
+        spent = ", ".join(f"{timer.name} {sum(timer.clock[-1]):.1f} s" for timer in timers)
         print(f"turn {turn + 1} of {args.repeats}: {spent}", file=sys.stderr, flush=True)
-    ours.values = torch.stack([torch.tensor(patched[:, layer, p + SUFFIX]) for layer, p in cells])
 
-    print(f"workload {args.workload}: {lm.name}, batch {BATCH} × {tokens} tokens, resid_pre,")
-    print(f"{lm.n_layers} layers × the last {SUFFIX} positions = {len(grid_cells)} cells")
-    print(f"torch {torch.__version__}, {args.threads} threads, float32; medians of {args.repeats} interleaved turns")
     if not args.all:
-        sample = f"{len(cells)} random cells; seconds = seconds a cell × {len(grid_cells)}"
-        print(f"TransformerLens and plain hooks: timed on {sample}")
-    for timer in (theirs, plain):
-        off = float(((ours.values - timer.values).abs() / timer.values.abs().clamp(min=1)).max())
-        print(f"selfrep and {timer.name} agree on {off:.1e} relative, {len(cells)} cells × {BATCH} rows")
-        if not off <= 1e-4:
-            raise SystemExit("They must agree to 1e-4; do not trust the times.")
-    heads = ("seconds", "cells/s", "s/cell", "ratio", "CPU s", "ratio")
-    print(f"\n{'':16}" + "".join(f"{head:>10}" for head in heads) + "   turns (seconds)")
-    for timer in (ours, theirs, plain):
-        ratios = timer.per_cell / ours.per_cell, timer.processor_per_cell / ours.processor_per_cell
-        print(
-            f"{timer.name:16}{timer.per_cell * len(grid_cells):10.1f}{1 / timer.per_cell:10.2f}{timer.per_cell:10.4f}"
-            f"{ratios[0]:9.1f}×{timer.processor_per_cell * len(grid_cells):10.1f}{ratios[1]:9.1f}×   "
-            + ", ".join(f"{s:.1f}" for s in timer.seconds)
-        )
-    work, best = multiply_adds(lm, tokens), max(speeds)
-    floor = work / best
-    share = floor / (ours.per_cell * len(grid_cells))
-    print(f"\nfloor: {work / 1e12:.2f} T multiply-adds at {best / 1e9:.1f} G a second (best seen) = {floor:.1f} s,")
-    print(f"which is {share:.0%} of selfrep's time")
+        print(f"all but selfrep: timed on {len(sample)} random cells; seconds = source pass + seconds a cell × {total}")
+    check(timers, work, sample, workload.dtype)
+    print(f"\nmedians of {args.repeats} interleaved turns")
+    print("\n".join(table(timers, total, {name: peak for name, (peak, _) in memory.items()})))
+    needed, best = multiply_adds(work), max(speeds)
+    rate = f"{best / 1e9:.1f} G a second (best seen)"
+    print(f"\nfloor: {needed / 1e12:.2f} T multiply-adds at {rate} = {needed / best:.1f} s")
+    for timer in timers:
+        if timer.name in WHOLE_GRID:
+            print(f"which is {needed / best / statistics.median(timer.seconds(total)):.0%} of {timer.name}'s time")
     print(f"matrix products before and after turns, G a second: {', '.join(f'{s / 1e9:.1f}' for s in speeds)}")
 
 
