@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfrep.engine.plan import SEGMENT_CELLS, Cell, grid
+from selfrep.engine.interventions import Steer
+from selfrep.engine.plan import SEGMENT_CELLS, Cell, grid, prefix_swap
 from selfrep.errors import SelfrepError
+from selfrep.models.sites import SITES
 
 
 @given(n_layers=st.integers(1, 6), suffix=st.integers(1, 9))
@@ -52,3 +54,64 @@ def test_binding_refuses_cells_that_are_not_there(asked: dict[str, list[int]]) -
     with pytest.raises(SelfrepError, match="plan asks for"):
         grid("resid_pre", **asked).bound(3, 5)
     assert grid("resid_pre", layers=[2], positions=[-5]).bound(3, 5).cells
+
+
+def test_components_are_cells_of_their_own() -> None:
+    plan = grid("z", layers=[1], positions=[-1]).bound(3, 4, 2)
+    assert plan.cells == (Cell("z", 1, -1, 0), Cell("z", 1, -1, 1))
+    assert plan.axes == {"layer": (1,), "position": (-1,), "head": (0, 1)}
+    assert plan.shape == (1, 1, 2)
+    neurons = grid("mlp_post", neurons=[5], segments=["all"]).bound(1, 4, 8)
+    assert neurons.axes == {"layer": (0,), "segment": ("all",), "neuron": (5,)}
+    assert grid("resid_pre").bound(1, 1).components is None
+
+
+def test_plans_are_joined_in_order_and_keep_names_of_their_own() -> None:
+    plans = grid("resid_pre") | grid("z") | (grid("resid_pre", by="segment") | grid("resid_pre"))
+    assert [plan.site for plan in plans.plans] == ["resid_pre", "z", "resid_pre", "resid_pre"]
+    assert plans.names == ("resid_pre", "z", "resid_pre segment", "resid_pre (2)")
+    steered = grid("z", intervention=Steer([1.0], 2.0)) | prefix_swap()
+    assert steered.names == ("z steer × 2", "prefix_kv")
+
+
+@pytest.mark.parametrize(
+    ("window", "layer", "swapped"),
+    [("from", 1, [1, 2, 3]), ("before", 1, [0]), ("before", 0, []), (2, 1, [1, 2]), (2, 3, [3])],
+)
+def test_a_window_says_which_layers_read_the_other_prefix(window: str | int, layer: int, swapped: list[int]) -> None:
+    plan = prefix_swap(window=window)
+    assert list(plan.swapped(layer, 4)) == swapped
+    assert plan.joins(layer, 4) == (swapped[0] if swapped else 4)
+
+
+def test_runs_join_where_they_first_differ() -> None:
+    joins = {site: grid(site, **({"neurons": [0]} if site == "mlp_post" else {})).joins(2, 9) for site in SITES}
+    assert {site for site, block in joins.items() if block == 2} == {"resid_pre", "k", "v"}
+    assert set(joins.values()) == {2, 3}
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"site": "resid_pre", "heads": [0]}, "resid_pre has none"),
+        ({"site": "z", "neurons": [0]}, "z has none"),
+        ({"site": "mlp_post"}, "Say which neurons"),
+        ({"site": "z", "heads": []}, "empty"),
+        ({"site": "z", "segments": {"all": [-1]}}, "name of its own"),
+        ({"site": "z", "segments": {"mine": []}}, "name of its own"),
+    ],
+)
+def test_components_and_sets_that_mean_nothing_are_refused(asked: dict[str, object], message: str) -> None:
+    with pytest.raises(SelfrepError, match=message):
+        grid(**asked)
+
+
+def test_binding_refuses_components_and_sets_that_are_not_there() -> None:
+    with pytest.raises(SelfrepError, match=r"A head at q is one of 0 … 3 in this model; the plan asks for \[4\]"):
+        grid("q", heads=[0, 4]).bound(1, 1, 4)
+    with pytest.raises(SelfrepError, match=r"The plan asks for \[-3\]"):
+        grid("q", segments={"far": [-1, -3]}).bound(1, 2, 4)
+    with pytest.raises(SelfrepError, match="A window is"):
+        prefix_swap(window=0)
+    with pytest.raises(SelfrepError, match="at least one layer"):
+        prefix_swap(layers=[])

@@ -114,7 +114,7 @@ def jobs(
         seconds = best[end] - best[begin]
         pieces = max(1, round(seconds * at_once / best[-1])) if best[-1] > 0 else 1
         if most_tokens is not None:
-            pieces = max(pieces, -(-len(inside) * tokens // max(most_tokens, tokens)))
+            pieces = max(pieces, -(-len(inside) // max(1, most_tokens // tokens)))
         pieces = min(pieces, len(inside))
         for i in range(pieces):  # every so-manyth: each piece joins early and late blocks alike
             part = inside[i::pieces]
