@@ -20,7 +20,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from selfrep.engine.plan import SEGMENT_CELLS, PatchPlan, grid
 from selfrep.errors import SelfrepError
-from selfrep.models.sites import Site
+from selfrep.models.sites import ResidualSite
 from selfrep.prompts import battery, personas, yaml_errors
 from selfrep.prompts.battery import Battery, Item
 from selfrep.prompts.catalogue import Catalogue, completed
@@ -83,7 +83,7 @@ class SeparationPart(Entry):
     """
 
     item: str
-    site: Site = "resid_post"
+    site: ResidualSite = "resid_post"
     layers: tuple[int, ...] | None = None
     tokens: Literal["position", "segment"] = "position"
 
@@ -91,7 +91,7 @@ class SeparationPart(Entry):
 class Sweep(Entry):
     """One patching sweep: a site over layers × positions, or × segments."""
 
-    site: Site
+    site: ResidualSite
     by: Literal["position", "segment"] = "position"
     layers: tuple[int, ...] | None = None
     positions: tuple[int, ...] | None = None

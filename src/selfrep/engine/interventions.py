@@ -14,13 +14,14 @@ Anything with a `name` and a method `values` of this signature can be swept; the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from selfrep.errors import SelfrepError
+
+if TYPE_CHECKING:  # a plan, and so a study, is read without torch
+    from torch import Tensor
 
 ORTHONORMAL = 1e-3
 """How far a basis may be from orthonormal, in entries of BᵀB − 1."""
@@ -118,7 +119,7 @@ class Ablate:
     def values(self, source: Tensor, target: Tensor, layer: int) -> Tensor:
         """Zero, the mean, or what the sweep hands in as source."""
         if isinstance(self.to, str):
-            return torch.zeros_like(target) if self.to == "zero" else source
+            return target.new_zeros(target.shape) if self.to == "zero" else source
         return _fitting(_at(self.to, layer), target, "mean").expand_as(target)
 
 
@@ -150,6 +151,9 @@ class Steer:
 
 
 def _tensor(value: Any) -> Tensor:
+    import torch
+    from torch import Tensor
+
     tensor = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value, dtype=np.float32))
     if tensor.numel() == 0 or not bool(torch.isfinite(tensor).all()):
         raise SelfrepError(f"An intervention is made of finite numbers; got {list(tensor.shape)} with NaN or nothing.")
@@ -161,7 +165,8 @@ def _orthonormal(basis: Tensor) -> Tensor:
         if not float(basis.norm()) > 0:
             raise SelfrepError("A direction has a length; got a vector of zeros.")
         return (basis / basis.norm())[:, None]
-    off = float((basis.mT @ basis - torch.eye(basis.shape[-1]).to(basis)).abs().max()) if basis.ndim == 2 else np.inf
+    gram = (basis.mT @ basis).cpu().numpy() if basis.ndim == 2 else np.full((1, 1), np.inf)
+    off = float(np.abs(gram - np.eye(len(gram))).max())
     if not off <= ORTHONORMAL:
         raise SelfrepError(
             f"A basis is [feature, rank] with orthonormal columns; got {list(basis.shape)}, off by {off:.2g}. "

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
-Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "q", "k", "v", "mlp_post"]
+ResidualSite = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"]
+Site = Literal[ResidualSite, "z", "q", "k", "v", "mlp_post"]
 SITES: tuple[Site, ...] = get_args(Site)
-RESIDUAL_SITES: tuple[Site, ...] = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
+RESIDUAL_SITES: tuple[ResidualSite, ...] = get_args(ResidualSite)
 HEAD_SITES: tuple[Site, ...] = ("z", "q", "k", "v")
 NEURON_SITES: tuple[Site, ...] = ("mlp_post",)
 _QKV: tuple[Site, ...] = ("q", "k", "v")
@@ -138,7 +139,9 @@ def layout_of(hf: PreTrainedModel) -> Layout:
         raise SelfrepError(f"selfrep reads decoders of stacked blocks; {architecture} is {sorted(components)}.")
     stack, ln_final, unembed = (str(components[part].name) for part in ("blocks", "ln_final", "unembed"))
     described, blocks = components["blocks"], list(hf.get_submodule(stack).children())
-    found = {site: _tap(described, described.hook_aliases.get(f"hook_{site}")) for site in RESIDUAL_SITES}
+    found: dict[Site, Tap | None] = {
+        site: _tap(described, described.hook_aliases.get(f"hook_{site}")) for site in RESIDUAL_SITES
+    }
     found |= _heads(described, blocks, config) | {"mlp_post": _neurons(described, blocks)}
     taps = {site: tap for site, tap in found.items() if tap is not None}
     return Layout(architecture, stack, ln_final, unembed, taps)
