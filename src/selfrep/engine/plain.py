@@ -64,7 +64,7 @@ def activations(lm: LanguageModel, ids: np.ndarray, wanted: Iterable[tuple[str, 
         for site, layer in set(wanted):
             module, tap = lm.tap(site, layer)
             stack.callback(listen(module, tap.end, partial(hear, (site, layer))))
-        lm.hf(torch.as_tensor(ids[ids >= 0], device=lm.device)[None], use_cache=False)
+        lm.hf.base_model(torch.as_tensor(ids[ids >= 0], device=lm.device)[None], use_cache=False)
     return heard
 
 
