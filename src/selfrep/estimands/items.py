@@ -15,14 +15,10 @@ from jaxtyping import Bool, Float
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands import ratios, stats
+from selfrep.estimands.gates import GATE, LEAST_MASS, signed
 from selfrep.estimands.tables import Table, two_sides
 
 Array = np.ndarray
-
-GATE = 3.0
-"""A shift counts when it is this many times the paraphrase noise (SCIENCE: |effect| ≥ 3 × paraphrase SD)."""
-LEAST_MASS = 0.01
-"""Below this probability of any answer, log odds compare words that the model would hardly say."""
 
 
 def items(
@@ -99,9 +95,9 @@ def items(
         if not mass >= LEAST_MASS:
             reason = f"the answers have a probability of only {mass:.2g}; the model would say something else"
         elif abs(shift) < GATE * sd:
-            reason = f"the shift of {_signed(shift)} nats is under three times the paraphrase noise ({sd:.2f})"
+            reason = f"the shift of {signed(shift)} nats is under three times the paraphrase noise ({sd:.2f})"
         elif share is None:
-            reason = f"the personas of a side differ too much: the shift of {_signed(shift)} nats may as well be 0"
+            reason = f"the personas of a side differ too much: the shift of {signed(shift)} nats may as well be 0"
         kept = (control_shift / shift, *share) if share and not reason else (np.nan,) * 3
         values = {
             "shift": shift, "low": low, "high": high, "p": test.p[0],
@@ -140,7 +136,3 @@ def _covariance(
     """That of the two shifts, from how personas of a side differ."""
     both = np.stack([part, whole])
     return sum((np.cov(both[:, side]) / side.sum() for side in (first, ~first)), np.zeros((2, 2)))
-
-
-def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands import stats
@@ -67,11 +67,11 @@ def separation(
     axis = "position" if "position" in acts.dims else "segment"
     rows = {name: Rows.of(acts, name, between) for name in (voice, control_voice)}
     own, control = rows[voice], rows[control_voice]
-    for here in (own, control):
-        if len(here.sides) != 2:
+    for spoken in rows.values():
+        if len(spoken.sides) != 2:
             raise SelfrepError(
-                f"Separation tells two groups apart; the coordinate {between!r} has {len(here.sides)}: "
-                f"{here.sides.tolist()}."
+                f"Separation tells two groups apart; the coordinate {between!r} has {len(spoken.sides)}: "
+                f"{spoken.sides.tolist()}."
             )
     designs: list[tuple[str, list[Any], list[Any]]] = [
         ("personas and paraphrases", own.keys, control.keys),

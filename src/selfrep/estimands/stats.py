@@ -59,8 +59,8 @@ def require_flips(n_units: int, *, unit: str = "persona") -> None:
     smallest = 0.5 ** (n_units - 1) if n_units else 1.0
     if smallest > ALPHA:
         raise SelfrepError(
-            f"Too few {unit}s to test: the signs of at least six {unit}s are flipped to reach p = {ALPHA}; got {n_units}. "
-            f"The smallest p these could give is {smallest:.3g}. Add {unit}s."
+            f"Too few {unit}s to test: the signs of at least six {unit}s are flipped to reach p = {ALPHA}; got "
+            f"{n_units}. The smallest p these could give is {smallest:.3g}. Add {unit}s."
         )
 
 

@@ -1,7 +1,8 @@
 """What was observed as tables: one row a persona in one wording, so that statistics cannot forget the unit.
 
-Prompts come out of `observe` and `capture` as a flat list with labels. Every estimand wants them by persona and wording,
-complete, and in the same order in every voice; what is missing is refused here, by name, before anything is computed.
+Prompts come out of `observe` and `capture` as a flat list with labels. Every estimand wants them by persona and
+wording, complete, and in the same order in every voice; what is missing is refused here, by name, before anything is
+computed.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands import ratios, stats
-from selfrep.estimands.items import GATE, LEAST_MASS
+from selfrep.estimands.gates import GATE, LEAST_MASS
 
 Array = np.ndarray
 
