@@ -46,7 +46,7 @@ def test_the_planted_share_is_the_estimate_and_the_ratio_is_not(beta: float) -> 
     for name in ("estimate", "low", "high"):
         assert float(out[name]) == pytest.approx(beta), name
     assert float(out.ratio) == pytest.approx(beta / (1 - beta))
-    assert float(out.user_is) == pytest.approx(0.5 * beta / (1 - 0.5 * beta))
+    assert float(out.user_is) == pytest.approx(0.5 * beta)
     assert float(out.persona_shift) == pytest.approx(8 * beta)
     assert float(out.truth_shift) == pytest.approx(8 * (1 - beta))
     assert float(out.p) == pytest.approx(1.0 if beta == 0 else out.attrs["smallest_p"])

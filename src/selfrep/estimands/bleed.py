@@ -50,7 +50,7 @@ def bleed(
         Dataset over item. `estimate` (share: persona / (persona + truth)), `low`, `high` (95 %; personas, wordings and
         pooled items resampled, numerator and denominator together, or by Fieller's theorem), `p` (of no shift, side
         labels permuted), `null` (95th percentile of the share then), `user_is`, `user_is_low`, `user_is_high` (the
-        share when only the user is X: lexical), `gate`, `reason` (all of these NaN where the gate is closed); `ratio`
+        shift when only the user is X, per persona + truth: the lexical part), `gate`, `reason` (all of these NaN where the gate is closed); `ratio`
         (persona / truth), `persona_shift`, `user_shift`, `truth_shift` (nats, the last towards the new truth),
         `paraphrase_sd` (nats, of the answers under the changed truth), `truth_moves` (whether the positive control
         passes by itself: truth ≥ 3 paraphrase SDs).
@@ -138,21 +138,21 @@ class _Cell:
         (persona, p_draws), (lexical, l_draws), (truth, t_draws) = (self.shift(t) for t in (you, user, moved))
         out |= {"persona_shift": persona, "user_shift": lexical, "truth_shift": truth, "paraphrase_sd": noise}
         out |= {"truth_moves": truth > 0 and not gates.weak(truth, noise, "")}
-        reason, bounds = _insensitive(persona, truth, noise), None
+        reason, bounds, control = _insensitive(persona, truth, noise), None, None
         if not reason:
-            bounds = self.share(persona, truth, p_draws, t_draws)
-            reason = "" if bounds else _undone("persona", persona, truth)
-        if bounds:
+            bounds = self.share(persona, persona + truth, p_draws, p_draws + t_draws)
+            control = self.share(lexical, persona + truth, l_draws, p_draws + t_draws)
+        if not reason and not (bounds and control):
+            reason = (
+                f"the persona's shift of {gates.signed(persona)} nats undoes that of the truth "
+                f"({gates.signed(truth)}): their sum may as well be 0"
+            )
+        if bounds and control:
             test = stats.permutation_test(self.rows.means(you.mean(axis=1))[None], self.split, absolute=True)
             null = float(test.null_high[0])
             out |= {"estimate": persona / (persona + truth), "low": bounds[0], "high": bounds[1]}
             out |= {"p": float(test.p[0]), "null": null / (null + truth), "ratio": persona / truth}
-            if control := self.share(lexical, truth, l_draws, t_draws):
-                out |= {"user_is": lexical / (lexical + truth), "user_is_low": control[0], "user_is_high": control[1]}
-            else:
-                reason = _undone("control's", lexical, truth)
-        if reason:
-            out |= dict.fromkeys(_NUMBERS[:9], np.nan)
+            out |= {"user_is": lexical / (persona + truth), "user_is_low": control[0], "user_is_high": control[1]}
         return out | {"gate": not reason, "reason": reason}
 
     def shift(self, values: Float[Array, "row item"]) -> tuple[float, Float[Array, " draw"]]:
@@ -161,14 +161,14 @@ class _Cell:
         return observed, ((self.drawn @ values) * self.of_items).sum(axis=1)
 
     def share(
-        self, part: float, truth: float, part_draws: Float[Array, " draw"], truth_draws: Float[Array, " draw"]
+        self, part: float, total: float, part_draws: Float[Array, " draw"], total_draws: Float[Array, " draw"]
     ) -> tuple[float, float] | None:
-        """Bounds of part / (part + truth), or None where the sum may be 0."""
-        smallest = min((self.split[0] > 0).sum(), (self.split[0] < 0).sum())
-        draws = np.stack([part_draws, part_draws + truth_draws])
-        if part + truth <= 0:
+        """Bounds of part / total, or None where the total may be 0."""
+        if total <= 0:
             return None
-        return ratios.joint_interval(part, part + truth, draws, int(smallest), self.split.shape[1] - 2)
+        smallest = min((self.split[0] > 0).sum(), (self.split[0] < 0).sum())
+        draws = np.stack([part_draws, total_draws])
+        return ratios.joint_interval(part, total, draws, int(smallest), self.split.shape[1] - 2)
 
 
 def _insensitive(persona: float, truth: float, noise: float) -> str:
@@ -181,10 +181,3 @@ def _insensitive(persona: float, truth: float, noise: float) -> str:
     if weak := gates.weak(persona + truth, noise, "the total shift, by persona and by truth,"):
         return f"{weak}: the item is insensitive"
     return ""
-
-
-def _undone(whose: str, part: float, truth: float) -> str:
-    return (
-        f"the {whose} shift of {gates.signed(part)} nats undoes that of the truth ({gates.signed(truth)}): their sum "
-        "may as well be 0"
-    )
