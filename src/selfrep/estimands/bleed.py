@@ -50,10 +50,10 @@ def bleed(
         Dataset over item. `estimate` (share: persona / (persona + truth)), `low`, `high` (95 %; personas, wordings and
         pooled items resampled, numerator and denominator together, or by Fieller's theorem), `p` (of no shift, side
         labels permuted), `null` (95th percentile of the share then), `user_is`, `user_is_low`, `user_is_high` (the
-        shift when only the user is X, per persona + truth: the lexical part), `gate`, `reason` (all of these NaN where the gate is closed); `ratio`
-        (persona / truth), `persona_shift`, `user_shift`, `truth_shift` (nats, the last towards the new truth),
-        `paraphrase_sd` (nats, of the answers under the changed truth), `truth_moves` (whether the positive control
-        passes by itself: truth ≥ 3 paraphrase SDs).
+        shift when only the user is X, per persona + truth: the lexical part), `ratio` (persona / truth), `gate`,
+        `reason` (numbers are NaN where the gate is closed). Behind them, wherever finite: `persona_shift`,
+        `user_shift`, `truth_shift` (nats, the last towards the new truth), `paraphrase_sd` (nats, of the answers under
+        the changed truth), `truth_moves` (whether the positive control passes by itself).
 
     The gate wants persona and truth together to move the item by 3 paraphrase SDs. Where the persona moves it and the
     truth does not, B is near 1 and `truth_moves` is False: either the model holds true what it plays, or the sentence
@@ -151,7 +151,7 @@ class _Cell:
             test = stats.permutation_test(self.rows.means(you.mean(axis=1))[None], self.split, absolute=True)
             null = float(test.null_high[0])
             out |= {"estimate": persona / (persona + truth), "low": bounds[0], "high": bounds[1]}
-            out |= {"p": float(test.p[0]), "null": null / (null + truth), "ratio": persona / truth}
+            out |= {"p": float(test.p[0]), "null": null / (null + max(truth, 0.0)), "ratio": persona / truth}
             out |= {"user_is": lexical / (persona + truth), "user_is_low": control[0], "user_is_high": control[1]}
         return out | {"gate": not reason, "reason": reason}
 
