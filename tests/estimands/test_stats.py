@@ -180,6 +180,27 @@ def test_an_interval_of_draws_that_are_not_finite_is_missing() -> None:
     assert (low[1], high[1]) == (1, 3)
 
 
+def test_the_spread_of_few_units_covers_where_percentiles_run_out() -> None:
+    x = rng(6).normal(size=(3000, 4))
+    draws = x @ (stats.resample(4, 1000, rng()) / 4).T
+    low, high = stats.spread_interval(x.mean(axis=1), draws, 4)
+    plain = stats.interval(draws, 0.025)
+    assert 0.94 < ((low <= 0) & (high >= 0)).mean() < 0.96
+    assert ((plain[0] <= 0) & (plain[1] >= 0)).mean() < 0.85, "the control"
+    with pytest.raises(SelfrepError, match="at least two units"):
+        stats.spread_interval(x[:, 0], draws, 1)
+
+
+def test_all_orders_are_enumerated_or_some_sampled_the_given_one_first() -> None:
+    whole = stats.orders(4, 100, rng())
+    assert len({tuple(row) for row in whole}) == 24
+    some = stats.orders(8, 100, rng())
+    assert some.shape == (101, 8)
+    assert (np.sort(some, axis=1) == np.arange(8)).all()
+    assert (whole[0] == np.arange(4)).all()
+    assert (some[0] == np.arange(8)).all()
+
+
 def test_one_unit_has_no_interval() -> None:
     with pytest.raises(SelfrepError, match="at least two units"):
         stats.tail(1, 0)

@@ -9,12 +9,11 @@ text is no evidence of character: such tokens can be left out.
 
 from __future__ import annotations
 
-from itertools import permutations
 from math import factorial, log
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from scipy.special import log_softmax, logsumexp
 
 from selfrep.errors import SelfrepError
@@ -143,7 +142,7 @@ def recognition(
     number = np.array([authors.index(a) for a in whole.author.values.tolist()])
     final = whole.final.to_numpy()[columns].T  # [text, persona that is an author]
     means = np.array([final[number == a].mean(axis=0) for a in range(n)])
-    orders = _orders(n, n_permutations, rng)
+    orders = stats.orders(n, n_permutations, rng)
     weights = np.zeros((len(orders), n, n))
     weights[np.arange(len(orders))[:, None], np.arange(n), orders] = 1 / n
     test = stats.permutation_test(means.reshape(1, -1), weights.reshape(len(orders), -1))
@@ -206,10 +205,3 @@ def _entropy(
 ) -> Float[Array, "text token"]:
     terms = np.where(pi > 0, -pi * np.where(pi > 0, log_pi, 0.0), 0.0)
     return np.where(np.isnan(pi[0]), np.nan, terms.sum(axis=0))
-
-
-def _orders(n: int, limit: int, rng: np.random.Generator) -> Int[Array, "order n"]:
-    """All orders of n names when at most `limit`, else random ones; the first is the given one."""
-    if factorial(n) <= limit:
-        return np.array(list(permutations(range(n))))
-    return np.vstack([np.arange(n), np.argsort(rng.random((limit, n)), axis=1)])

@@ -11,8 +11,8 @@ one matrix product: `table @ weights.T`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import combinations, product
-from math import comb
+from itertools import combinations, permutations, product
+from math import comb, factorial
 from typing import NamedTuple
 
 import numpy as np
@@ -111,6 +111,13 @@ def sign_flips(n_units: int, limit: int, rng: np.random.Generator) -> Float[Arra
         return np.vstack([np.ones(n_units), rng.choice([-1.0, 1.0], (limit, n_units))])
     rest = np.array(list(product((1.0, -1.0), repeat=n_units - 1))).reshape(total, n_units - 1)
     return np.hstack([np.ones((total, 1)), rest])
+
+
+def orders(n: int, limit: int, rng: np.random.Generator) -> Int[Array, "order n"]:
+    """Orders of n things: all when at most `limit`, else random ones; row 0 leaves them as they are."""
+    if factorial(n) <= limit:
+        return np.array(list(permutations(range(n))))
+    return np.vstack([np.arange(n), np.argsort(rng.random((limit, n)), axis=1)])
 
 
 class PermutationTest(NamedTuple):
@@ -214,6 +221,16 @@ def interval(draws: Float[Array, "*cells draw"], tail: float) -> tuple[Float[Arr
     finite = np.isfinite(draws).all(axis=-1)
     low, high = np.quantile(np.where(finite[..., None], draws, 0.0), [tail, 1 - tail], axis=-1)
     return np.where(finite, low, np.nan), np.where(finite, high, np.nan)
+
+
+def spread_interval(
+    estimate: Float[Array, "*cells"], draws: Float[Array, "*cells draw"], n_units: int
+) -> tuple[Float[Array, "*cells"], Float[Array, "*cells"]]:
+    """95 % bounds from the spread of bootstrap draws and Student's t: for so few units that percentiles run out."""
+    if n_units < 2:
+        raise SelfrepError(f"A bootstrap interval needs at least two units to resample; got {n_units}.")
+    half = scipy_stats.t.ppf(1 - ALPHA / 2, n_units - 1) * np.sqrt(n_units / (n_units - 1)) * draws.std(axis=-1)
+    return np.asarray(estimate - half), np.asarray(estimate + half)
 
 
 # Small pieces
