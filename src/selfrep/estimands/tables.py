@@ -188,12 +188,13 @@ def crossed(observed: xr.Dataset, variable: str, by: Sequence[str]) -> xr.DataAr
         raise SelfrepError(
             f"Each prompt is told apart by its coordinates {', '.join(by)}; these are missing: {', '.join(absent)}."
         )
-    levels = {name: list(dict.fromkeys(observed[name].to_numpy().tolist())) for name in by}
+    columns = [observed[name].to_numpy().tolist() for name in by]
+    levels = {name: list(dict.fromkeys(column)) for name, column in zip(by, columns, strict=True)}
     out = np.full([len(values) for values in levels.values()], np.nan)
     seen = np.zeros(out.shape, dtype=int)
-    place = {name: {value: i for i, value in enumerate(values)} for name, values in levels.items()}
-    for i, value in enumerate(observed[variable].to_numpy()):
-        at = tuple(place[name][observed[name].values[i].item()] for name in by)
+    place = [{value: i for i, value in enumerate(values)} for values in levels.values()]
+    for value, *labels in zip(observed[variable].to_numpy(), *columns, strict=True):
+        at = tuple(where[label] for where, label in zip(place, labels, strict=True))
         out[at] = value
         seen[at] += 1
     if (seen != 1).any():
