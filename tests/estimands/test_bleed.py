@@ -76,12 +76,15 @@ def test_an_item_that_no_truth_moves_is_insensitive_and_not_separate() -> None:
     assert np.isfinite(float(out.truth_shift))
 
 
-def test_total_conflation_is_1_and_says_that_the_truth_moved_nothing() -> None:
+def test_total_conflation_cannot_be_told_from_an_item_that_is_deaf_to_the_truth() -> None:
     out = read(1.0, noise=0.1).isel(item=0)
-    assert bool(out.gate)
-    assert float(out.estimate) == pytest.approx(1, abs=0.05)
-    assert not bool(out.truth_moves)
-    assert bool(read(0.4, noise=0.1).truth_moves.all()), "the control: where it moves"
+    assert not bool(out.gate)
+    assert "the persona is all that counts" in str(out.reason.values)
+    assert np.isnan(out[list(NUMBERS)].to_array()).all()
+    assert float(out.persona_shift) == pytest.approx(8, abs=0.5), "the raw shift still says it"
+    near = read(0.9, noise=0.1).isel(item=0)
+    assert bool(near.gate), "the control: nine tenths"
+    assert float(near.estimate) == pytest.approx(0.9, abs=0.03)
 
 
 def test_a_truth_that_moves_the_wrong_way_and_a_persona_that_undoes_it_are_reasons() -> None:

@@ -53,12 +53,12 @@ def bleed(
         shift when only the user is X, per persona + truth: the lexical part), `ratio` (persona / truth), `gate`,
         `reason` (numbers are NaN where the gate is closed). Behind them, wherever finite: `persona_shift`,
         `user_shift`, `truth_shift` (nats, the last towards the new truth), `paraphrase_sd` (nats, of the answers under
-        the changed truth), `truth_moves` (whether the positive control passes by itself).
+        the changed truth).
 
-    The gate wants persona and truth together to move the item by 3 paraphrase SDs. Where the persona moves it and the
-    truth does not, B is near 1 and `truth_moves` is False: either the model holds true what it plays, or the sentence
-    did not reach it. Only a stronger truth change can tell. A persona that is predicted from outside ("JFK would say")
-    is not bleed: ask in the third person.
+    The gate wants the changed truth by itself to move the item by 3 paraphrase SDs. So B comes near 1 but is never
+    identified at 1: where no truth moves an answer and the persona does, the model may hold true what it plays, or the
+    sentence may not have reached it; only a stronger truth change can tell. The raw shifts are shown even so. A persona
+    that is predicted from outside ("JFK would say") is not bleed: ask in the third person.
 
     Raises:
         SelfrepError: too few personas, a missing voice or answer, other rows in a control, an item without framing,
@@ -128,7 +128,6 @@ class _Cell:
     def numbers(self, asked: list[Float[Array, "row item"]], unsaid: str) -> dict[str, float | bool | str]:
         """All numbers of this row of items; `asked` are the log odds under you, user and the changed truth."""
         out: dict[str, float | bool | str] = dict.fromkeys(_NUMBERS, np.nan)
-        out |= {"truth_moves": False}
         if unsaid:
             return out | {"gate": False, "reason": unsaid}
         you, user, changed = asked
@@ -137,8 +136,7 @@ class _Cell:
         noise = float(stats.within_sd(changed.mean(axis=1), self.rows.persona))
         (persona, p_draws), (lexical, l_draws), (truth, t_draws) = (self.shift(t) for t in (you, user, moved))
         out |= {"persona_shift": persona, "user_shift": lexical, "truth_shift": truth, "paraphrase_sd": noise}
-        out |= {"truth_moves": truth > 0 and not gates.weak(truth, noise, "")}
-        reason, bounds, control = _insensitive(persona, truth, noise), None, None
+        reason, bounds, control = _insensitive(truth, noise), None, None
         if not reason:
             bounds = self.share(persona, persona + truth, p_draws, p_draws + t_draws)
             control = self.share(lexical, persona + truth, l_draws, p_draws + t_draws)
@@ -151,7 +149,7 @@ class _Cell:
             test = stats.permutation_test(self.rows.means(you.mean(axis=1))[None], self.split, absolute=True)
             null = float(test.null_high[0])
             out |= {"estimate": persona / (persona + truth), "low": bounds[0], "high": bounds[1]}
-            out |= {"p": float(test.p[0]), "null": null / (null + max(truth, 0.0)), "ratio": persona / truth}
+            out |= {"p": float(test.p[0]), "null": null / (null + truth), "ratio": persona / truth}
             out |= {"user_is": lexical / (persona + truth), "user_is_low": control[0], "user_is_high": control[1]}
         return out | {"gate": not reason, "reason": reason}
 
@@ -171,13 +169,13 @@ class _Cell:
         return ratios.joint_interval(part, total, draws, int(smallest), self.split.shape[1] - 2)
 
 
-def _insensitive(persona: float, truth: float, noise: float) -> str:
-    """Why the item cannot tell, if so: one that nothing moves imitates B = 0."""
-    if truth < 0 and not gates.weak(truth, noise, ""):
+def _insensitive(truth: float, noise: float) -> str:
+    """Why the positive control failed, if it did: an item that no truth moves cannot tell what is held true."""
+    if weak := gates.weak(truth, noise, "the shift under a changed truth"):
+        return f"{weak}: either the item is insensitive, or the persona is all that counts"
+    if truth < 0:
         return (
             f"the changed truth moves the answer by {gates.signed(truth)} nats, the wrong way: the item asks something "
             "else"
         )
-    if weak := gates.weak(persona + truth, noise, "the total shift, by persona and by truth,"):
-        return f"{weak}: the item is insensitive"
     return ""
