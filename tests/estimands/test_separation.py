@@ -11,7 +11,8 @@ import xarray as xr
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands import stats
-from selfrep.estimands.separation import _contrast, _draws, _persona_contrast, _Rows, separation
+from selfrep.estimands.separation import _contrast, _draws, _persona_contrast, separation
+from selfrep.estimands.tables import Rows
 
 Array = np.ndarray
 FAST: dict[str, Any] = {"n_permutations": 200, "n_bootstrap": 50}
@@ -126,7 +127,7 @@ def test_exact_enumeration_equals_brute_force() -> None:
 
 
 def test_no_persona_is_ever_paired_with_itself() -> None:
-    rows = _Rows.of(synthetic.acts({"you": draw(0)}, NAMES), "you", "side")
+    rows = Rows.of(synthetic.acts({"you": draw(0)}, NAMES), "you", "side")
     draws = _draws(rows, 200, np.random.default_rng(0)).reshape(200, len(rows.persona), -1)
     same = rows.persona[:, None] == rows.persona
     assert (draws[:, same] == 0).all()
@@ -135,7 +136,7 @@ def test_no_persona_is_ever_paired_with_itself() -> None:
 
 
 def test_weights_on_prompts_agree_with_weights_on_personas() -> None:
-    rows = _Rows.of(synthetic.acts({"you": draw(0)}, NAMES), "you", "side")
+    rows = Rows.of(synthetic.acts({"you": draw(0)}, NAMES), "you", "side")
     first = stats.labelings(rows.side == 0, 10, np.random.default_rng(0))
     gram = np.random.default_rng(1).normal(size=(1, len(rows.persona) ** 2))
     on_prompts = gram @ _contrast(first, np.ones(first.shape), rows).T

@@ -112,6 +112,12 @@ def test_enough_units_are_accepted(first: int, second: int) -> None:
         stats.require_units({"ai": first, "human": second})
 
 
+def test_too_few_signs_to_flip_are_refused_with_the_smallest_p() -> None:
+    stats.require_flips(6)
+    with pytest.raises(SelfrepError, match=r"got 5\. The smallest p these could give is 0\.0625"):
+        stats.require_flips(5)
+
+
 def test_a_unit_stands_on_one_side_only() -> None:
     assert stats.groups_of(["x", "y", "x"], ["ai", "human", "ai"]) == {"x": "ai", "y": "human"}
     with pytest.raises(SelfrepError, match=r"one side only; 'x' has rows in 'ai' and in 'human'"):
@@ -143,6 +149,19 @@ def test_rows_are_resampled_within_their_unit() -> None:
     np.testing.assert_allclose(weights.mean(axis=0), [1 / 2, 1 / 3, 1 / 2, 1 / 3, 1 / 3, 1], atol=0.05)
 
 
+def test_a_nested_draw_resamples_units_within_their_group_and_rows_within_their_unit() -> None:
+    unit, contrast = np.repeat(np.arange(5), 3), np.array([0.5, 0.5, -1 / 3, -1 / 3, -1 / 3])
+    weights = stats.resample_nested(unit, contrast, 4000, rng())
+    np.testing.assert_allclose(weights[:, :6].sum(axis=1), 1)
+    np.testing.assert_allclose(weights[:, 6:].sum(axis=1), -1)
+    np.testing.assert_allclose(weights.mean(axis=0), contrast[unit] / 3, atol=0.01)
+    own, wording = rng(1).normal(size=5)[unit], rng(2).normal(size=15)
+    flat = stats.resample_within(unit, 4000, rng()) * contrast[unit]
+    assert (weights @ own).std() > 0.1
+    assert (flat @ own).std() < 1e-9, "the control: without drawing units their luck does not show"
+    assert (weights @ (own + wording)).std() > (weights @ own).std()
+
+
 def test_the_expanded_interval_covers_where_the_plain_percentiles_do_not() -> None:
     x = rng(5).normal(size=(3000, 8))
     weights = stats.resample(8, 1000, rng()) / 8
@@ -159,6 +178,27 @@ def test_an_interval_of_draws_that_are_not_finite_is_missing() -> None:
     low, high = stats.interval(np.array([[1.0, np.nan, 2.0], [1.0, 2.0, 3.0]]), 0.0)
     assert np.isnan([low[0], high[0]]).all()
     assert (low[1], high[1]) == (1, 3)
+
+
+def test_the_spread_of_few_units_covers_where_percentiles_run_out() -> None:
+    x = rng(6).normal(size=(3000, 4))
+    draws = x @ (stats.resample(4, 1000, rng()) / 4).T
+    low, high = stats.spread_interval(x.mean(axis=1), draws, 4)
+    plain = stats.interval(draws, 0.025)
+    assert 0.94 < ((low <= 0) & (high >= 0)).mean() < 0.96
+    assert ((plain[0] <= 0) & (plain[1] >= 0)).mean() < 0.85, "the control"
+    with pytest.raises(SelfrepError, match="at least two units"):
+        stats.spread_interval(x[:, 0], draws, 1)
+
+
+def test_all_orders_are_enumerated_or_some_sampled_the_given_one_first() -> None:
+    whole = stats.orders(4, 100, rng())
+    assert len({tuple(row) for row in whole}) == 24
+    some = stats.orders(8, 100, rng())
+    assert some.shape == (101, 8)
+    assert (np.sort(some, axis=1) == np.arange(8)).all()
+    assert (whole[0] == np.arange(4)).all()
+    assert (some[0] == np.arange(8)).all()
 
 
 def test_one_unit_has_no_interval() -> None:
@@ -186,23 +226,6 @@ def test_the_paraphrase_sd_needs_two_wordings_of_something() -> None:
 def test_auc_is_the_mann_whitney_statistic(first: list[int], second: list[int]) -> None:
     expected = scipy_stats.mannwhitneyu(first, second).statistic / (len(first) * len(second)) if first + second else 0
     assert stats.auc(np.array(first, float), np.array(second, float)) == pytest.approx(expected)
-
-
-def test_fieller_covers_small_denominators_and_is_unbounded_at_zero() -> None:
-    covariance = np.array([[1.0, 0.3], [0.3, 1.0]])
-    drawn = rng(2).multivariate_normal([2.0, 4.0], covariance, 1000)
-    bounds = [stats.fieller(float(a), float(b), covariance, 10_000) for a, b in drawn]
-    held = [b is None or b[0] <= 0.5 <= b[1] for b in bounds]
-    assert abs(np.mean(held) - 0.95) < 0.025
-    assert stats.fieller(1.0, 0.1, covariance, 10) is None
-
-
-def test_the_ratio_interval_is_a_t_interval_when_denominators_are_equal() -> None:
-    x = rng(3).normal(size=(4, 2))
-    low, high = stats.ratio_interval(x, np.ones(4))
-    expected = scipy_stats.ttest_1samp(x, 0).confidence_interval()
-    np.testing.assert_allclose(low, expected.low)
-    np.testing.assert_allclose(high, expected.high)
 
 
 def test_false_discovery_skips_missing_cells() -> None:

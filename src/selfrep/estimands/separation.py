@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands import stats
 from selfrep.estimands.geometry import normalised
+from selfrep.estimands.tables import Rows
 
 Array = np.ndarray
 
@@ -64,8 +65,14 @@ def separation(
             personas asked different items, a control voice that is missing or differs in any of these.
     """
     axis = "position" if "position" in acts.dims else "segment"
-    rows = {name: _Rows.of(acts, name, between) for name in (voice, control_voice)}
+    rows = {name: Rows.of(acts, name, between) for name in (voice, control_voice)}
     own, control = rows[voice], rows[control_voice]
+    for spoken in rows.values():
+        if len(spoken.sides) != 2:
+            raise SelfrepError(
+                f"Separation tells two groups apart; the coordinate {between!r} has {len(spoken.sides)}: "
+                f"{spoken.sides.tolist()}."
+            )
     designs: list[tuple[str, list[Any], list[Any]]] = [
         ("personas and paraphrases", own.keys, control.keys),
         ("items", own.asked, control.asked),
@@ -146,66 +153,8 @@ def separation(
     )
 
 
-class _Rows:
-    """One voice's prompts: a row is one persona in one wording, averaged over items."""
-
-    def __init__(
-        self,
-        keys: list[tuple[str, int]],
-        groups: list[Int[Array, " prompt"]],
-        persona: Array,
-        side: Array,
-        sides: Array,
-        asked: list[str],
-    ) -> None:
-        self.keys = keys  # [row] name of the persona, number of the wording
-        self.groups = groups  # the prompts of each row
-        self.persona = persona  # [row] the number of its persona
-        self.side = side  # [persona] 0 or 1
-        self.sides = sides  # the two names
-        self.asked = asked  # the items of every row
-
-    @classmethod
-    def of(cls, acts: xr.Dataset, voice: str, between: str) -> _Rows:
-        mine = np.flatnonzero(acts.voice.to_numpy() == voice)
-        if len(mine) == 0:
-            raise SelfrepError(
-                f"Separation needs prompts in the voice {voice!r}; there are {sorted(set(acts.voice.values.tolist()))}."
-            )
-        keys = sorted({(str(acts.persona.values[i]), int(acts.paraphrase.values[i])) for i in mine})
-        names = sorted({name for name, _ in keys})
-        where: dict[tuple[str, int], list[int]] = {key: [] for key in keys}
-        for i in mine:
-            where[str(acts.persona.values[i]), int(acts.paraphrase.values[i])].append(int(i))
-        side_of = stats.groups_of(acts.persona.to_numpy()[mine], acts[between].to_numpy()[mine])
-        sides = np.array(sorted(set(side_of.values())))
-        if len(sides) != 2:
-            raise SelfrepError(
-                f"Separation tells two groups apart; the coordinate {between!r} has {len(sides)}: {sides.tolist()}."
-            )
-        asked = {key: sorted(str(acts.item.values[i]) for i in group) for key, group in where.items()}
-        if uneven := [key for key in keys if asked[key] != asked[keys[0]]]:
-            raise SelfrepError(
-                f"Personas are compared on the same items, or the items would be told apart; in the voice {voice!r} "
-                f"{keys[0]} was asked {asked[keys[0]]} and {uneven[0]} {asked[uneven[0]]}. Ask everyone everything."
-            )
-        persona = np.array([names.index(name) for name, _ in keys])
-        side = np.array([int(side_of[name] == sides[1]) for name in names])
-        return cls(keys, [np.array(where[key]) for key in keys], persona, side, sides, asked[keys[0]])
-
-    @property
-    def members(self) -> list[tuple[str, str]]:
-        """Each row's persona and the side it is on."""
-        return [(name, str(self.sides[self.side[k]])) for (name, _), k in zip(self.keys, self.persona, strict=True)]
-
-    def pooling(self) -> Float[Array, "persona row"]:
-        """Weights that average the rows of each persona."""
-        member = np.arange(len(self.side))[:, None] == self.persona
-        return member / member.sum(axis=1, keepdims=True)
-
-
 def _grams(
-    acts: xr.Dataset, rows: Mapping[str, _Rows], massive: set[int]
+    acts: xr.Dataset, rows: Mapping[str, Rows], massive: set[int]
 ) -> Iterator[tuple[int, dict[str, Float[Array, "row row"]]]]:
     """Per cell that every prompt has: the products between rows, per mean squared norm, for each voice.
 
@@ -249,7 +198,7 @@ def _persona_contrast(
 def _contrast(
     first: Bool[Array, "draw persona"],
     weight: Float[Array, "draw persona"],
-    rows: _Rows,
+    rows: Rows,
     within: Float[Array, "draw row"] | None = None,
 ) -> Float[Array, "draw entry"]:
     """The same on products [row × row]; `within` weighs the rows of each persona (summing to 1), equally when None."""
@@ -260,7 +209,7 @@ def _contrast(
     return (spread * within[:, :, None] * within[:, None, :]).reshape(len(first), -1)
 
 
-def _draws(rows: _Rows, n: int, rng: np.random.Generator) -> Float[Array, "draw entry"]:
+def _draws(rows: Rows, n: int, rng: np.random.Generator) -> Float[Array, "draw entry"]:
     """Bootstrap draws as weights on row products: personas within their side, then wordings within each persona."""
     weight = np.zeros((n, len(rows.side)))
     for side in (0, 1):
@@ -270,7 +219,7 @@ def _draws(rows: _Rows, n: int, rng: np.random.Generator) -> Float[Array, "draw 
     return _contrast(np.repeat((rows.side == 0)[None], n, axis=0), weight, rows, within)
 
 
-def _paraphrase_distance(gram: Float[Array, "row row"], rows: _Rows) -> float:
+def _paraphrase_distance(gram: Float[Array, "row row"], rows: Rows) -> float:
     """Mean squared distance between two wordings of the same persona."""
     norm = np.diag(gram)
     squared = norm[:, None] + norm[None, :] - 2 * gram

@@ -1,4 +1,4 @@
-"""How sure a number is: resampling, permutation and ratios, on plain numpy arrays.
+"""How sure a number is: resampling and permutation, on plain numpy arrays.
 
 The unit is the persona. Prompts that share a persona share its luck, so every function here is told which unit a row
 belongs to; counting prompts instead (pseudo-replication) makes almost any map significant.
@@ -11,8 +11,8 @@ one matrix product: `table @ weights.T`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import combinations, product
-from math import comb
+from itertools import combinations, permutations, product
+from math import comb, factorial
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +52,16 @@ def require_units(sizes: Mapping[str, int], *, unit: str = "persona") -> None:
         f"Too few {unit}s to test: {rule}; got {counts}. The smallest p these could give is {smallest:.3g}. "
         f"Add {unit}s: 4 against 4 can reach .029, 8 against 8 .00016 (a map wants those)."
     )
+
+
+def require_flips(n_units: int, *, unit: str = "persona") -> None:
+    """Refuse so few units that no flip of signs could reach p = .05; says the smallest p that they could."""
+    smallest = 0.5 ** (n_units - 1) if n_units else 1.0
+    if smallest > ALPHA:
+        raise SelfrepError(
+            f"Too few {unit}s to test: the signs of at least six {unit}s are flipped to reach p = {ALPHA}; got "
+            f"{n_units}. The smallest p these could give is {smallest:.3g}. Add {unit}s."
+        )
 
 
 def groups_of(units: Iterable[object], groups: Iterable[object], *, unit: str = "persona") -> dict[str, str]:
@@ -101,6 +111,13 @@ def sign_flips(n_units: int, limit: int, rng: np.random.Generator) -> Float[Arra
         return np.vstack([np.ones(n_units), rng.choice([-1.0, 1.0], (limit, n_units))])
     rest = np.array(list(product((1.0, -1.0), repeat=n_units - 1))).reshape(total, n_units - 1)
     return np.hstack([np.ones((total, 1)), rest])
+
+
+def orders(n: int, limit: int, rng: np.random.Generator) -> Int[Array, "order n"]:
+    """Orders of n things: all when at most `limit`, else random ones; row 0 leaves them as they are."""
+    if factorial(n) <= limit:
+        return np.array(list(permutations(range(n))))
+    return np.vstack([np.arange(n), np.argsort(rng.random((limit, n)), axis=1)])
 
 
 class PermutationTest(NamedTuple):
@@ -173,6 +190,20 @@ def resample_within(unit: Int[Array, " row"], n_draws: int, rng: np.random.Gener
     return weights
 
 
+def resample_nested(
+    unit: Int[Array, " row"], contrast: Float[Array, " unit"], n_draws: int, rng: np.random.Generator
+) -> Float[Array, "draw row"]:
+    """Row weights of a contrast between units: units drawn anew, then each unit's rows (the hierarchical bootstrap).
+
+    `contrast` weighs the units; those of equal weight are one group, and are drawn among themselves.
+    """
+    weight = np.zeros((n_draws, len(contrast)))
+    for value in sorted(set(contrast[contrast != 0].tolist()), reverse=True):
+        members = np.flatnonzero(contrast == value)
+        weight[:, members] = value * resample(len(members), n_draws, rng)
+    return resample_within(unit, n_draws, rng) * weight[:, unit]
+
+
 def tail(n_units: int, df: int) -> float:
     """The bootstrap tail that bounds 95 % in small samples: the expanded percentile interval (Hesterberg 2015).
 
@@ -190,6 +221,16 @@ def interval(draws: Float[Array, "*cells draw"], tail: float) -> tuple[Float[Arr
     finite = np.isfinite(draws).all(axis=-1)
     low, high = np.quantile(np.where(finite[..., None], draws, 0.0), [tail, 1 - tail], axis=-1)
     return np.where(finite, low, np.nan), np.where(finite, high, np.nan)
+
+
+def spread_interval(
+    estimate: Float[Array, "*cells"], draws: Float[Array, "*cells draw"], n_units: int
+) -> tuple[Float[Array, "*cells"], Float[Array, "*cells"]]:
+    """95 % bounds from the spread of bootstrap draws and Student's t: for so few units that percentiles run out."""
+    if n_units < 2:
+        raise SelfrepError(f"A bootstrap interval needs at least two units to resample; got {n_units}.")
+    half = scipy_stats.t.ppf(1 - ALPHA / 2, n_units - 1) * np.sqrt(n_units / (n_units - 1)) * draws.std(axis=-1)
+    return np.asarray(estimate - half), np.asarray(estimate + half)
 
 
 # Small pieces
@@ -218,34 +259,3 @@ def auc(first: Float[Array, a * rest], second: Float[Array, b * rest]) -> Float[
     """The chance that a unit of the first group exceeds one of the second (ties count half)."""
     difference = first[:, None] - second[None, :]
     return np.asarray(((difference > 0) + 0.5 * (difference == 0)).mean(axis=(0, 1)))
-
-
-def ratio_interval(
-    numerator: Float[Array, unit * cells], denominator: Float[Array, " unit"]
-) -> tuple[Float[Array, "*cells"], Float[Array, "*cells"]]:
-    """95 % bounds of sum(numerator) / sum(denominator) over at least two units, for denominators far from 0.
-
-    Student's t on the residuals numerator − ratio × denominator (the linearised ratio, Cochran 1977, chapter 6).
-    """
-    n = len(denominator)
-    ratio = numerator.sum(axis=0) / denominator.sum()
-    residual = numerator - ratio * denominator.reshape(-1, *[1] * ratio.ndim)
-    error = np.sqrt(n / (n - 1) * (residual**2).sum(axis=0)) / denominator.sum()
-    half = scipy_stats.t.ppf(1 - ALPHA / 2, n - 1) * error
-    return ratio - half, ratio + half
-
-
-def fieller(
-    numerator: float, denominator: float, covariance: Float[Array, "2 2"], df: int
-) -> tuple[float, float] | None:
-    """95 % bounds of numerator/denominator (Fieller 1954), or None where they are unbounded: the denominator may be 0.
-
-    `covariance` is that of (numerator, denominator). The bounds solve (a − r b)² = t² (Vaa − 2 r Vab + r² Vbb) for r.
-    """
-    t2 = scipy_stats.t.ppf(1 - ALPHA / 2, df) ** 2
-    (vaa, vab), (_, vbb) = covariance
-    a, b, c = denominator**2 - t2 * vbb, numerator * denominator - t2 * vab, numerator**2 - t2 * vaa
-    root = b**2 - a * c
-    if a <= 0 or root < 0:
-        return None
-    return float((b - np.sqrt(root)) / a), float((b + np.sqrt(root)) / a)

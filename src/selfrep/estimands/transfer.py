@@ -14,8 +14,8 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int
 
 from selfrep.errors import SelfrepError
-from selfrep.estimands import stats
-from selfrep.estimands.items import GATE, LEAST_MASS
+from selfrep.estimands import ratios, stats
+from selfrep.estimands.gates import GATE, LEAST_MASS
 
 Array = np.ndarray
 
@@ -127,11 +127,11 @@ def _estimated(
     flips = stats.sign_flips(len(alone), n_flips, rng)
     maps["p"] = stats.permutation_test(table, flips, absolute=True).p.reshape(maps["estimate"].shape)
     if len(factors) == 1 and n < FEW:
-        maps["low"], maps["high"] = stats.ratio_interval(units.moved, units.total)
+        maps["low"], maps["high"] = ratios.ratio_interval(units.moved, units.total)
     else:
         weights = units.resampled(factors, n_bootstrap, rng)
-        ratios = np.tensordot(weights, units.moved, 1) / (weights @ units.total)[:, None, None]
-        maps["low"], maps["high"] = stats.interval(np.moveaxis(ratios, 0, -1), stats.tail(n, n - 1))
+        drawn = np.tensordot(weights, units.moved, 1) / (weights @ units.total)[:, None, None]
+        maps["low"], maps["high"] = stats.interval(np.moveaxis(drawn, 0, -1), stats.tail(n, n - 1))
     return maps, 1 / len(flips)
 
 

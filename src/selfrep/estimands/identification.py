@@ -1,0 +1,242 @@
+"""I, self-identification: what the model takes itself to be, in units of what a mere rewording does.
+
+Each item takes sides (AI against human, its maker against another, this chat against its series) and I is the mean over
+the items of a subscale of (LO − LO_neutral) / paraphrase SD, with the sign that makes the subscale's own answer
+positive. Strings have priors of their own, which neutral takes off, and words in the prompt are echoed, which "the user
+is X" shows beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import factorial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from scipy import stats as scipy_stats
+
+from selfrep.errors import SelfrepError
+from selfrep.estimands import gates, stats
+from selfrep.estimands.tables import Table, item_draws, two_sides
+
+Array = np.ndarray
+
+
+def identification(
+    behaviour: xr.Dataset,
+    subscales: Mapping[str, Sequence[str]],
+    signs: Mapping[str, int] | None = None,
+    *,
+    n_permutations: int = 10_000,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+) -> xr.Dataset:
+    """I of every persona on every subscale.
+
+    Args:
+        behaviour: from `observe`: `log_odds`, `answer_mass` (prompt) with the coordinates persona, side, voice,
+            paraphrase, item on prompt; the voices "you" and "user" with the same personas and wordings (at least two),
+            and "neutral".
+        subscales: their items, e.g. {"ai_human": [...], "maker": [...], "this chat": [...], "earlier version": [...]}.
+        signs: −1 for an item whose second answer set is the subscale's own; +1 when not given.
+
+    Returns:
+        Dataset over (subscale, persona): `estimate` (I, paraphrase SDs), `low`, `high` (95 %, about this persona:
+        wordings, neutral wordings and items resampled), `user_is`, `user_is_low`, `user_is_high` (the same in the voice
+        "the user is X"), `bound`, `bound_low`, `bound_high` (the difference).
+        Over subscale: `difference` (between the two sides of personas), `difference_low`, `difference_high` (personas
+        resampled too), `p` (side labels permuted), `null` (95th percentile of |difference| then), `gate`, `reason`
+        (all of these NaN where no item of the subscale can be read), `left_out` (items that cannot, and why).
+
+    No p is given for a single persona: its wordings are not independent of each other, and p would count them.
+
+    Raises:
+        SelfrepError: too few personas, one wording only, a missing voice or answer, an unknown item, a sign not ±1.
+    """
+    names = list(dict.fromkeys(map(str, behaviour.item.to_numpy())))
+    signs = signs or {}
+    if unknown := sorted({i for members in subscales.values() for i in members} - set(names)):
+        raise SelfrepError(f"Subscales are made of the items that were asked, {names}; unknown: {unknown}.")
+    if empty := [name for name, members in subscales.items() if not members] or not subscales:
+        raise SelfrepError(f"Every subscale needs at least one item; without: {empty if subscales else 'all of them'}.")
+    if bad := {name: sign for name, sign in signs.items() if sign not in (1, -1) or name not in names}:
+        raise SelfrepError(f"The sign of an item that was asked is 1 or −1; got {bad}.")
+    you, user, neutral = (Table.of(behaviour, voice, names) for voice in ("you", "user", "neutral"))
+    you.require_twin(user, "user")
+    sides = two_sides(you.side)
+    first = you.side == sides[0]
+    sizes = {name: int((you.side == name).sum()) for name in sides}
+    stats.require_units(sizes)
+    if single := [name for name, n in zip(you.names, np.bincount(you.persona), strict=True) if n < 2]:
+        raise SelfrepError(
+            f"The unit of I is what a rewording does; every persona needs two wordings: {single} have one."
+        )
+    rng = np.random.default_rng(seed)
+    design = _Design.of(you, user, neutral, first, n_permutations, n_bootstrap, rng)
+    parts = []
+    for members in subscales.values():
+        why = {name: _unreadable(names.index(name), you, user, neutral) for name in members}
+        left_out = "; ".join(f"{name}: {reason}" for name, reason in why.items() if reason)
+        columns = [names.index(name) for name, reason in why.items() if not reason]
+        signed = np.array([float(signs.get(names[c], 1)) for c in columns])
+        reason = "" if columns else f"no item can be read: {left_out}"
+        part = design.numbers(columns, signed, rng) if columns else _nothing(len(you.names))
+        parts.append(part | {"gate": not reason, "reason": reason, "left_out": left_out})
+    return xr.Dataset(
+        {k: (("subscale", "persona"), np.stack([np.asarray(part[k]) for part in parts])) for k in _OF_PERSONA}
+        | {
+            k: ("subscale", np.array([part[k] for part in parts]))
+            for k in (*_OF_SUBSCALE, "gate", "reason", "left_out")
+        },
+        coords={"subscale": list(subscales), "persona": you.names, "side": ("persona", you.side)},
+        attrs={
+            "permuted": "the side labels of personas",
+            "n_labelings": len(design.split),
+            "smallest_p": 1 / len(design.split),
+            "sides": sides,
+            "n_personas": list(sizes.values()),
+            "seed": seed,
+        },
+    )
+
+
+def referent_gradient(found: xr.Dataset, referents: Sequence[str], *, limit: int = 50_000, seed: int = 0) -> xr.Dataset:
+    """Whether I falls from one referent to the next: how wide the model draws the circle of what it takes itself to be.
+
+    Args:
+        found: from `identification`.
+        referents: subscales from the nearest on, e.g. this chat, another chat, an earlier version, another vendor's
+            model, the user; at least four, whose 24 orders can reach p = .042.
+
+    Returns:
+        Over persona: `estimate` (slope of I over the rank of the referent, paraphrase SDs a step; negative: it falls).
+        Scalars: `mean`, `low`, `high` (over personas, Student's t), `p` (two-sided, of the mean slope: the referents
+        put in all orders, the same for all personas), `null` (95th percentile of |slope| then), `gate`, `reason`.
+
+    Raises:
+        SelfrepError: fewer than four referents, unknown ones, fewer than two personas.
+    """
+    known = found.subscale.values.tolist()
+    if unknown := [name for name in referents if name not in known]:
+        raise SelfrepError(f"Referents are subscales that were measured, {known}; unknown: {unknown}.")
+    n = len(set(referents))
+    if n != len(referents) or 1 / factorial(n) > stats.ALPHA:
+        raise SelfrepError(
+            f"The order of referents is permuted, so they must be different and at least four; got {list(referents)}, "
+            f"whose smallest p is {1 / factorial(n):.3g}."
+        )
+    if found.sizes["persona"] < 2:
+        raise SelfrepError("The spread of the slope needs at least two personas.")
+    mine = found.sel(subscale=list(referents))
+    values = mine.estimate.transpose("persona", "subscale").to_numpy()
+    attrs = {"permuted": "the order of the referents", "referents": list(referents), "seed": seed}
+    if not bool(mine.gate.all()):
+        closed = mine.subscale.values[~mine.gate.to_numpy()].tolist()
+        return xr.Dataset(
+            {"estimate": ("persona", np.full(len(values), np.nan))}
+            | dict.fromkeys(("mean", "low", "high", "p", "null"), np.nan)
+            | {"gate": False, "reason": f"I is not identified for {', '.join(closed)}"},
+            coords={"persona": mine.persona},
+            attrs=attrs | {"n_labelings": 0, "smallest_p": 1.0},
+        )
+    steps = np.arange(n) - (n - 1) / 2
+    orders = stats.orders(n, limit, np.random.default_rng(seed))
+    weights = steps[orders] / (steps**2).sum()
+    slopes = values @ weights[0]
+    test = stats.permutation_test(values.mean(axis=0)[None], weights, absolute=True)
+    half = scipy_stats.t.ppf(1 - stats.ALPHA / 2, len(slopes) - 1) * slopes.std(ddof=1) / np.sqrt(len(slopes))
+    return xr.Dataset(
+        {
+            "estimate": ("persona", slopes),
+            "mean": slopes.mean(),
+            "low": slopes.mean() - half,
+            "high": slopes.mean() + half,
+            "p": test.p[0],
+            "null": test.null_high[0],
+            "gate": True,
+            "reason": "",
+        },
+        coords={"persona": mine.persona},
+        attrs=attrs | {"n_labelings": len(orders), "smallest_p": 1 / len(orders)},
+    )
+
+
+_OF_PERSONA = (
+    "estimate", "low", "high", "user_is", "user_is_low", "user_is_high", "bound", "bound_low", "bound_high",
+)  # fmt: skip
+_OF_SUBSCALE = ("difference", "difference_low", "difference_high", "p", "null")
+
+
+def _unreadable(column: int, you: Table, user: Table, neutral: Table) -> str:
+    """Why an item has no I, if so."""
+    if why := gates.unanswered([column], you=you, user=user, neutral=neutral):
+        return why
+    if not float(stats.within_sd(you.log_odds[:, column], you.persona)) > 0:
+        return "no rewording moves it, so that there is no unit to measure in"
+    return ""
+
+
+def _nothing(n_personas: int) -> dict[str, Any]:
+    return dict.fromkeys(_OF_PERSONA, np.full(n_personas, np.nan)) | dict.fromkeys(_OF_SUBSCALE, np.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class _Design:
+    """The three voices, and how they are resampled.
+
+    Attributes:
+        split: [labeling, persona] weights of the difference of the sides; row 0 the observed one.
+        across: [draw, row] that difference with personas and wordings resampled.
+        within: [draw, row] wordings resampled in each persona; plain: [draw, neutral wording].
+    """
+
+    you: Table
+    user: Table
+    neutral: Table
+    split: Float[Array, "labeling persona"]
+    across: Float[Array, "draw row"]
+    within: Float[Array, "draw row"]
+    plain: Float[Array, "draw wording"]
+
+    @classmethod
+    def of(
+        cls, you: Table, user: Table, neutral: Table, first: Array, limit: int, n: int, rng: np.random.Generator
+    ) -> _Design:
+        labels = stats.labelings(first, limit, rng)
+        split = np.where(labels, 1 / labels.sum(1, keepdims=True), -1 / (~labels).sum(1, keepdims=True))
+        across = stats.resample_nested(you.persona, split[0], n, rng)
+        within = stats.resample_within(you.persona, n, rng)
+        plain = stats.resample(len(neutral.keys), n, rng) / len(neutral.keys)
+        return cls(you, user, neutral, split, across, within, plain)
+
+    def numbers(self, columns: list[int], signs: Float[Array, " item"], rng: np.random.Generator) -> dict[str, Any]:
+        """Everything about one subscale, from its readable items."""
+        unit = signs / stats.within_sd(self.you.log_odds[:, columns], self.you.persona)
+        yours, users, nobody = (t.log_odds[:, columns] * unit for t in (self.you, self.user, self.neutral))
+        of_items = item_draws(len(columns), len(self.within), rng)
+        baseline = ((self.plain @ nobody) * of_items).sum(axis=1)
+        person = (np.arange(len(self.you.names))[:, None] == self.you.persona).astype(float)
+        value, drawn = {}, {}
+        for name, table in (("estimate", yours), ("user_is", users)):
+            value[name] = self.you.means(table.mean(axis=1)) - nobody.mean()
+            drawn[name] = (self.within * (of_items @ table.T)) @ person.T - baseline[:, None]
+        value["bound"], drawn["bound"] = (x["estimate"] - x["user_is"] for x in (value, drawn))
+        out: dict[str, Any] = dict(value)
+        fewest = int(np.bincount(self.you.persona).min())
+        for name, prefix in (("estimate", ""), ("user_is", "user_is_"), ("bound", "bound_")):
+            out[f"{prefix}low"], out[f"{prefix}high"] = stats.spread_interval(value[name], drawn[name].T, fewest)
+        means = self.you.means(yours.mean(axis=1))
+        sides = [int((self.split[0] > 0).sum()), int((self.split[0] < 0).sum())]
+        low, high = stats.interval(
+            ((self.across @ yours) * of_items).sum(axis=1), stats.tail(min(sides), sum(sides) - 2)
+        )
+        test = stats.permutation_test(means[None], self.split, absolute=True)
+        out |= {
+            "difference": float(self.split[0] @ means),
+            "difference_low": float(low),
+            "difference_high": float(high),
+        }
+        return out | {"p": float(test.p[0]), "null": float(test.null_high[0])}

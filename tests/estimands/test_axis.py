@@ -1,0 +1,128 @@
+"""λ: planted places on the axis come back, a persona never helps to place itself, and no axis gives no number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import synthetic
+import xarray as xr
+
+from selfrep.errors import SelfrepError
+from selfrep.estimands.axis import default_axis
+
+Array = np.ndarray
+FAST: dict[str, Any] = {"n_axes": 300, "n_bootstrap": 100}
+ROLES = 9
+NAMES = ["smollm", *(f"human{i}" for i in range(ROLES))]
+D = 64
+
+
+def captured(
+    places: Array,
+    *,
+    seed: int = 0,
+    persona: float = 0.3,
+    wording: float = 0.1,
+    neutral: float | None = None,
+    user: float = 0.0,
+    layers: int = 1,
+) -> xr.Dataset:
+    """Personas at `places` along one axis, and elsewhere by chance; the default is the first.
+
+    "The user is X" lies at `user` times the place of X.
+    """
+    rng = np.random.default_rng(seed)
+    base, along = 3 * np.linalg.qr(rng.normal(size=(D, 2)))[0].T * np.sqrt(D) / 3
+
+    def rows(at: Array, n: int) -> Array:
+        own = persona * rng.normal(size=(len(at), 1, layers, 1, D))
+        words = wording * rng.normal(size=(len(at), n, layers, 1, D))
+        return 10 * base + at[:, None, None, None, None] * along + own + words
+
+    voices = {"you": rows(places, 4), "user": rows(user * places, 4)}
+    if neutral is not None:
+        voices["neutral"] = rows(np.array([neutral]), 4)
+    acts = synthetic.acts(voices, NAMES)
+    kind = np.where(acts.persona.to_numpy() == "smollm", "default", acts.kind.to_numpy())
+    return acts.assign_coords(kind=("prompt", kind))
+
+
+def line(default: float = 2.0, spread: float = 0.2) -> Array:
+    return np.array([default, *np.linspace(-spread, spread, ROLES)])
+
+
+def test_planted_places_come_back() -> None:
+    places = line()
+    out = default_axis(captured(places, persona=0.01, wording=0.01, neutral=1.0, user=0.5), **FAST).squeeze()
+    assert out.who.values[:2].tolist() == ["default", "human0"]
+    at = dict(zip(out.who.values.tolist(), out.estimate.values.tolist(), strict=True))
+    assert at["default"] == pytest.approx(1)
+    assert at["neutral"] == pytest.approx(0.5, abs=0.01)
+    assert at["user: default"] == pytest.approx(0.5, abs=0.01)
+    for i, place in enumerate(places[1:]):
+        others = np.delete(places[1:], i).mean()  # 0 is the mean of the roles that are left
+        assert at[f"human{i}"] == pytest.approx((place - others) / (2 - others), abs=0.01)
+    assert bool(out.gate)
+    assert float(out.p) == out.attrs["smallest_p"] == 1 / 10
+    assert out.attrs["n_labelings"] == 10
+    held = (out.low <= out.estimate + 1e-9) & (out.estimate <= out.high + 1e-9)
+    assert bool(held.all())
+
+
+def test_roles_that_differ_by_chance_alone_lie_at_0_on_average() -> None:
+    held, naive = [], []
+    for seed in range(30):
+        acts = captured(line(spread=0.0), seed=seed, persona=1.0, wording=0.0)
+        held.append(default_axis(acts, **FAST).squeeze().estimate[1 : ROLES + 1].mean())
+        x = acts.activations.to_numpy()[:40, 0, 0, 0].reshape(10, 4, D).mean(axis=1)
+        for k in range(1, 10):
+            roles = np.delete(x[1:], k - 1, axis=0).mean(axis=0)
+            naive.append((x[k] - roles) @ (x[0] - roles) / ((x[0] - roles) @ (x[0] - roles)))
+    assert abs(np.mean(held)) < 3 * np.std(held) / np.sqrt(len(held)) + 0.002
+    assert np.mean(naive) > 0.015, "the control: the mean role's own luck, squared"
+
+
+def test_the_first_component_of_the_roles_need_not_be_the_axis() -> None:
+    along = default_axis(captured(line(spread=2.0), wording=0.02), **FAST).squeeze()
+    assert float(along.cosine) > 0.9
+    across = default_axis(captured(line(spread=0.0), persona=0.5), **FAST).squeeze()
+    assert float(across.cosine) < 0.7
+    assert 0 < float(across.explained) < float(along.explained) <= 1
+
+
+def test_a_default_that_is_just_another_persona_is_not_told_from_them() -> None:
+    p = [float(default_axis(captured(line(default=0.0, spread=0.0), seed=s), **FAST).p.squeeze()) for s in range(40)]
+    assert 0.4 < np.mean(p) < 0.7  # uniform on .1, .2, … 1
+    far = [float(default_axis(captured(line(default=3.0), seed=s), **FAST).p.squeeze()) for s in range(5)]
+    assert set(far) == {0.1}, "the control: a default that lies apart"
+
+
+def test_where_there_is_no_axis_there_is_no_number_but_a_reason() -> None:
+    out = default_axis(captured(np.zeros(10), persona=0.0, wording=0.5), **FAST).squeeze()
+    assert not bool(out.gate)
+    assert "no axis" in str(out.reason.values)
+    assert np.isnan(out.estimate).all()
+    assert np.isfinite(float(out.gap))
+    same = captured(np.zeros(10), persona=0.0, wording=0.0)
+    out = default_axis(same, **FAST).squeeze()
+    assert "one point" in str(out.reason.values)
+
+
+def test_a_place_that_some_prompt_lacks_has_a_reason_and_the_others_their_numbers() -> None:
+    acts = captured(line(), layers=2)
+    acts.activations[3, 0, 1] = np.nan
+    out = default_axis(acts, **FAST).squeeze()
+    assert out.gate.values.tolist() == [True, False]
+    assert "no such place" in str(out.reason.values[1])
+
+
+def test_what_draws_no_axis_is_refused() -> None:
+    acts = captured(line())
+    with pytest.raises(SelfrepError, match="of kind 'default' or named; got"):
+        default_axis(acts.assign_coords(kind=("prompt", np.full(acts.sizes["prompt"], "human"))), **FAST)
+    with pytest.raises(SelfrepError, match="at least 5 roles; got 2"):
+        default_axis(acts, default=NAMES[:8], **FAST)
+    with pytest.raises(SelfrepError, match="have one"):
+        default_axis(acts.isel(prompt=acts.paraphrase.to_numpy() == 0), **FAST)

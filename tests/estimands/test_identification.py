@@ -1,0 +1,140 @@
+"""I: planted z-scores come back with their sign, per persona, and echoes stand beside them."""
+
+from __future__ import annotations
+
+from math import factorial
+from typing import Any
+
+import numpy as np
+import pytest
+import synthetic
+import xarray as xr
+from scipy.stats import binom
+
+from selfrep.errors import SelfrepError
+from selfrep.estimands import stats
+from selfrep.estimands.identification import identification, referent_gradient
+
+Array = np.ndarray
+FAST: dict[str, Any] = {"n_permutations": 500, "n_bootstrap": 300}
+NAMES = synthetic.names((5, 5))
+ITEMS = ("human?", "ai?", "maker")
+SCALES = {"ai_human": ["ai?", "human?"], "maker": ["maker"]}
+SIGNS = {"human?": -1}
+WORDING = np.array([1.0, -1.0, 0.5, -0.5])[None, :, None]
+
+
+def table(z: Array, user: Array | None = None, *, neutral: float = 0.7, mass: Any = 0.5, seed: int = 0) -> xr.Dataset:
+    """z [persona, item] before signs, in units of the wording's SD (which differs from item to item)."""
+    scale = np.array([1.0, 4.0, 0.25])
+    sd = stats.within_sd(np.tile(WORDING[0, :, 0], 10), np.repeat(np.arange(10), 4)) * scale
+
+    def answers(z: Array) -> Array:
+        return neutral + (z * sd)[:, None] + WORDING * scale
+
+    voices = {"you": answers(z), "user": answers(z if user is None else user), "neutral": np.full((1, 3, 3), neutral)}
+    return synthetic.behaviour(voices, NAMES, ITEMS, mass=mass)
+
+
+def planted(ai: float = 4.0, human: float = -2.0, maker: float = 3.0) -> Array:
+    z = np.zeros((10, 3))
+    side = np.repeat([ai, human], 5)
+    z[:, 0], z[:, 1], z[:, 2] = -side, side, maker
+    return z
+
+
+def test_planted_scores_come_back_with_the_sign_of_the_subscale() -> None:
+    out = identification(table(planted(), 0.5 * planted()), SCALES, SIGNS, **FAST)
+    np.testing.assert_allclose(out.estimate.sel(subscale="ai_human"), np.repeat([4.0, -2.0], 5))
+    np.testing.assert_allclose(out.estimate.sel(subscale="maker"), 3)
+    np.testing.assert_allclose(out.user_is, 0.5 * out.estimate)
+    np.testing.assert_allclose(out.bound, 0.5 * out.estimate)
+    np.testing.assert_allclose(out.difference, [6, 0], atol=1e-9)
+    assert float(out.p.sel(subscale="ai_human")) == out.attrs["smallest_p"] == 1 / 126
+    assert float(out.p.sel(subscale="maker")) == 1
+    assert bool(((out.low < out.estimate) & (out.estimate < out.high)).all())
+    wrong = identification(table(planted()), SCALES, **FAST)
+    np.testing.assert_allclose(wrong.estimate.sel(subscale="ai_human"), 0, atol=1e-9, err_msg="the control: no signs")
+
+
+def test_an_echo_is_not_bound() -> None:
+    out = identification(table(planted()), SCALES, SIGNS, **FAST)
+    np.testing.assert_allclose(out.bound, 0)
+    held = (out.bound_low <= 1e-9) & (out.bound_high >= -1e-9)
+    assert bool(held.all())
+
+
+def test_without_any_difference_p_keeps_its_rate() -> None:
+    rng = np.random.default_rng(0)
+    p = []
+    for _ in range(60):
+        out = identification(table(planted(0, 0) + rng.normal(size=(10, 3))), SCALES, SIGNS, **FAST)
+        p += out.p.values.tolist()
+    assert (np.array(p) <= 0.05).sum() <= binom.ppf(0.999, len(p), 0.05)
+    shifted = identification(table(planted(3, 0) + rng.normal(size=(10, 3))), SCALES, SIGNS, **FAST)
+    assert float(shifted.p.sel(subscale="ai_human")) < 0.05, "the control"
+
+
+def test_an_item_that_cannot_be_read_is_left_out_by_name_and_an_empty_subscale_is_not_identified() -> None:
+    mass = {"human?": 0.5, "ai?": 1e-6, "maker": 1e-6}
+    out = identification(table(planted(), mass=mass), SCALES, SIGNS, **FAST)
+    assert out.gate.values.tolist() == [True, False]
+    assert "ai?: the answers have a probability" in str(out.left_out.values[0])
+    np.testing.assert_allclose(out.estimate.sel(subscale="ai_human"), np.repeat([4.0, -2.0], 5))
+    assert "no item can be read" in str(out.reason.values[1])
+    assert np.isnan(out.estimate.sel(subscale="maker")).all()
+    assert np.isnan(out[["difference", "p", "null"]].sel(subscale="maker").to_array()).all()
+
+
+def test_an_item_that_no_wording_moves_has_no_unit() -> None:
+    flat = table(planted())
+    flat["log_odds"] = flat.log_odds.where(flat.item != "maker", 2.0)
+    out = identification(flat, SCALES, SIGNS, **FAST)
+    assert "no unit to measure in" in str(out.reason.values[1])
+
+
+def referents(slope: float, noise: float, seed: int = 0) -> xr.Dataset:
+    rng = np.random.default_rng(seed)
+    names = ["this chat", "another chat", "earlier version", "other vendor", "the user"]
+    values = slope * np.arange(5)[:, None] + noise * rng.normal(size=(5, 1)) + 0.1 * noise * rng.normal(size=(5, 8))
+    return xr.Dataset(
+        {"estimate": (("subscale", "persona"), values), "gate": ("subscale", np.full(5, True))},
+        coords={"subscale": names, "persona": [f"p{i}" for i in range(8)]},
+    )
+
+
+def test_a_planted_gradient_comes_back_and_levels_by_chance_do_not() -> None:
+    found = referents(-1.5, 0.0)
+    out = referent_gradient(found, found.subscale.values.tolist())
+    np.testing.assert_allclose(out.estimate, -1.5)
+    assert float(out["mean"]) == pytest.approx(-1.5)
+    assert float(out.p) == 2 / factorial(5)  # falling and rising
+    p = []
+    for seed in range(80):
+        chance = referents(0.0, 1.0, seed)
+        p.append(float(referent_gradient(chance, chance.subscale.values.tolist()).p))
+    assert (np.array(p) <= 0.05).sum() <= binom.ppf(0.999, len(p), 0.05)
+
+
+def test_a_gradient_over_what_is_not_identified_has_a_reason() -> None:
+    found = referents(-1.5, 0.0)
+    found["gate"] = ("subscale", np.array([True, False, True, True, True]))
+    out = referent_gradient(found, found.subscale.values.tolist())
+    assert not bool(out.gate)
+    assert "another chat" in str(out.reason.values)
+    assert np.isnan([float(out["mean"]), float(out.p)]).all()
+
+
+def test_bad_scales_are_refused() -> None:
+    good = table(planted())
+    with pytest.raises(SelfrepError, match=r"unknown: \['nope'\]"):
+        identification(good, {"x": ["nope"]}, **FAST)
+    with pytest.raises(SelfrepError, match=r"without: \['x'\]"):
+        identification(good, {"x": []}, **FAST)
+    with pytest.raises(SelfrepError, match=r"is 1 or −1; got {'ai\?': 2}"):
+        identification(good, SCALES, {"ai?": 2}, **FAST)
+    with pytest.raises(SelfrepError, match="needs two wordings"):
+        identification(good.isel(prompt=good.paraphrase.to_numpy() == 0), SCALES, **FAST)
+    found = referents(1.0, 0.0)
+    with pytest.raises(SelfrepError, match=r"smallest p is 0\.167"):
+        referent_gradient(found, found.subscale.values.tolist()[:3])

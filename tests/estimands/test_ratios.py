@@ -1,0 +1,63 @@
+"""Ratios: right bounds far from a zero denominator, right bounds near it, and none at it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from selfrep.estimands import ratios
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def means_of_units(seed: int, denominator: float, n: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """Numerator and denominator (true ratio .5), and their bootstrap draws [2, draw]."""
+    random = rng(seed)
+    units = random.normal(size=(2, n)) + np.array([[denominator / 2], [denominator]])
+    weights = random.multinomial(n, np.full(n, 1 / n), 1000) / n
+    return units.mean(axis=1), units @ weights.T
+
+
+@pytest.mark.parametrize("denominator", [0.7, 5.0])
+def test_the_joint_interval_covers_near_and_far_from_zero(denominator: float) -> None:
+    held, naive = [], []
+    for seed in range(300):
+        (a, b), draws = means_of_units(seed, denominator)
+        bounds = ratios.joint_interval(float(a), float(b), draws, 10, 9)
+        held.append(bounds is None or bounds[0] <= 0.5 <= bounds[1])
+        low, high = np.quantile(draws[0], [0.025, 0.975]) / b
+        naive.append(low <= 0.5 <= high)
+    assert np.mean(held) > 0.92
+    assert np.mean(naive) < np.mean(held), "the control: the denominator taken as known"
+
+
+def test_a_denominator_of_0_has_no_bounds() -> None:
+    draws = rng().normal(size=(2, 500))
+    assert ratios.joint_interval(1.0, 0.0, draws, 8, 7) is None
+    assert ratios.joint_interval(1.0, 0.05, draws, 8, 7) is None
+    assert ratios.joint_interval(0.0, 0.0, np.zeros((2, 500)), 8, 7) is None
+
+
+def test_without_noise_the_bounds_are_the_ratio() -> None:
+    draws = np.stack([np.full(100, 2.0), np.full(100, 8.0)])
+    assert ratios.joint_interval(2.0, 8.0, draws, 8, 7) == pytest.approx((0.25, 0.25))
+
+
+def test_fieller_covers_small_denominators_and_is_unbounded_at_zero() -> None:
+    covariance = np.array([[1.0, 0.3], [0.3, 1.0]])
+    drawn = rng(2).multivariate_normal([2.0, 4.0], covariance, 1000)
+    bounds = [ratios.fieller(float(a), float(b), covariance, 10_000) for a, b in drawn]
+    held = [b is None or b[0] <= 0.5 <= b[1] for b in bounds]
+    assert abs(np.mean(held) - 0.95) < 0.025
+    assert ratios.fieller(1.0, 0.1, covariance, 10) is None
+
+
+def test_the_ratio_interval_is_a_t_interval_when_denominators_are_equal() -> None:
+    x = rng(3).normal(size=(4, 2))
+    low, high = ratios.ratio_interval(x, np.ones(4))
+    expected = scipy_stats.ttest_1samp(x, 0).confidence_interval()
+    np.testing.assert_allclose(low, expected.low)
+    np.testing.assert_allclose(high, expected.high)
