@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from selfrep.engine import schedule
 from selfrep.engine.attention import shared_prefix_attention
 from selfrep.engine.effects import Baselines
-from selfrep.engine.metrics import Reading, Run, answer_mass, compiled, read
+from selfrep.engine.metrics import Reading, Run, answer_mass, compiled
 from selfrep.engine.plan import PREFIX, Cell, PatchPlan
 from selfrep.engine.replay import Entry, Recording, Rewrite, push, record, rewritten, walk, written
 from selfrep.engine.sweep import Sweep, disguised
@@ -285,13 +286,18 @@ MOST_LOGITS = 2**26
 
 def read_metrics(lm: LanguageModel, readings: Sequence[Reading], ends: Tensor) -> np.ndarray:
     """[entry, pair, token, d_model], the last tokens → [entry, pair, metric]."""
-    out = []
-    for reading in readings:
-        wide = lm.d_vocab if reading.tokens is None else len(reading.tokens)
-        step = max(1, MOST_LOGITS // (ends.shape[1] * len(reading.positions) * wide))
-        at = list(reading.positions)
-        out.append(torch.cat([read(lm, reading, ends[k : k + step][:, :, at]) for k in range(0, len(ends), step)]))
-    return torch.stack(out, dim=-1).float().cpu().numpy()
+    out: list[Tensor] = []
+    for (positions, _), alike in groupby(readings, lambda reading: (reading.positions, id(reading.tokens))):
+        members = list(alike)  # they read the same logits, which are computed once
+        tokens = members[0].tokens
+        wide = lm.d_vocab if tokens is None else len(tokens)
+        step = max(1, MOST_LOGITS // (ends.shape[1] * len(positions) * wide))
+        values = []
+        for k in range(0, len(ends), step):
+            logits = lm.logits(ends[k : k + step][:, :, list(positions)], tokens)
+            values.append(torch.stack([reading.value(logits) for reading in members], dim=-1))
+        out.append(torch.cat(values))
+    return torch.cat(out, dim=-1).float().cpu().numpy()
 
 
 def _there(recorded: Recorded, part: Sequence[int]) -> np.ndarray:

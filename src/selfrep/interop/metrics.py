@@ -1,0 +1,138 @@
+"""A TransformerLens metric, as the engine can ask it: what it is handed, what it may return, what it says it reads.
+
+TransformerLens hands a metric all logits of a run, [batch, pos, d_vocab]. Computing them is half the work of a small
+model, and most metrics look at one position. A metric that says so gets the same shape with NaN everywhere else: one
+that reads more than it says gives NaN, and is found out before the sweep begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfrep.engine.metrics import Reading
+from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel
+
+MetricFn = Callable[[Tensor], Any]
+"""Logits [batch, pos, d_vocab] → a scalar, or [batch]."""
+Rule = Callable[[Tensor], Tensor]
+"""The same, checked: always → [batch]."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Which logits are read, and what a metric sees of them.
+
+    Attributes:
+        n_tokens: how long the prompts are; positions: what is read, counted from the end.
+    """
+
+    n_tokens: int
+    positions: tuple[int, ...]
+    _kept: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all positions are read."""
+        return len(self.positions) == self.n_tokens
+
+    def __call__(self, read: Tensor) -> Tensor:
+        """[batch, position that is read, d_vocab] → [batch, pos, d_vocab]; valid until the next call.
+
+        The NaN are written once, and again only after a metric has written to what it was handed.
+        """
+        if self.whole:
+            return read
+        canvas = self._kept.get("canvas")
+        if canvas is None or _written(canvas) != self._kept["written"]:
+            canvas = self._kept["canvas"] = read.new_full((len(read), self.n_tokens, read.shape[-1]), torch.nan)
+        canvas[:, list(self.positions)] = read
+        self._kept["written"] = _written(canvas)
+        return canvas
+
+
+def _written(x: Tensor) -> int:
+    """How many times a tensor has been written to; under `torch.inference_mode` nobody counts."""
+    return -1 if x.is_inference() else x._version
+
+
+def view(reads: Sequence[int] | None, n_tokens: int) -> View:
+    """The view of a metric that reads at these positions, from the end or from the start; None means all of them.
+
+    Raises:
+        SelfrepError: no position, or one that the prompts do not have.
+    """
+    if reads is None:
+        return View(n_tokens, tuple(range(-n_tokens, 0)))
+    if not len(reads) or any(not -n_tokens <= p < n_tokens for p in reads):
+        raise SelfrepError(
+            f"A metric reads at one position or more of −{n_tokens} … {n_tokens - 1}; got reads={tuple(reads)}."
+        )
+    return View(n_tokens, tuple(sorted({p - n_tokens if p >= 0 else p for p in reads})))
+
+
+def rule(metric: MetricFn, name: str, n_rows: int, reduce: str) -> Rule:
+    """A metric that is held to what it must return under `reduce`; a scalar stands in every place of the batch."""
+    return partial(_value, metric, name, n_rows, reduce)
+
+
+def _value(metric: MetricFn, name: str, n_rows: int, reduce: str, logits: Tensor) -> Tensor:
+    out = torch.as_tensor(metric(logits)).detach().float()
+    if reduce == "scalar":
+        if out.ndim != 0:
+            raise SelfrepError(
+                f"A metric returns a scalar under reduce='scalar'; {name!r} returned {list(out.shape)}. With [batch] "
+                "use reduce='mean' or 'none'."
+            )
+        return out.expand(n_rows)
+    if out.shape != (n_rows,):
+        raise SelfrepError(
+            f"A metric returns [batch], here [{n_rows}], under reduce={reduce!r}; {name!r} returned {list(out.shape)}."
+        )
+    return out
+
+
+def readings(rules: Sequence[Rule], seen: View) -> tuple[Reading, ...]:
+    """The rules as the engine asks them. Walks run side by side, but a metric is the caller's own function, made for
+    one caller at a time."""
+    lock = Lock()
+
+    def value(rule: Rule, logits: Tensor) -> Tensor:
+        with lock:
+            said = [rule(seen(one)) for one in logits.reshape(-1, *logits.shape[-3:])]
+        return torch.stack(said).reshape(logits.shape[:-2]).to(logits.device)
+
+    return tuple(Reading(seen.positions, None, partial(value, rule)) for rule in rules)
+
+
+def baseline(lm: LanguageModel, final: Tensor, rules: Sequence[Rule], seen: View) -> Tensor:
+    """What the rules say of the unpatched run: [metric, batch].
+
+    Args:
+        final: [batch, pos, d_model] what leaves the last block.
+
+    Raises:
+        SelfrepError: a metric that says something else where it does not see the logits it claims not to read.
+    """
+    logits = lm.logits(final)
+    values = torch.stack([rule(logits) for rule in rules]).cpu()
+    if seen.whole:
+        return values
+    partly = torch.stack([rule(seen(logits[:, list(seen.positions)])) for rule in rules]).cpu()
+    same = torch.isclose(partly, values, rtol=1e-5, atol=1e-6, equal_nan=True)
+    if not bool(same.all()):
+        worst = int((~same).flatten().int().argmax())
+        raise SelfrepError(
+            f"A metric reads no logits but those at reads={seen.positions}; this one gives "
+            f"{values.flatten()[worst]:.6g} where it sees all logits of the corrupted prompts, and "
+            f"{partly.flatten()[worst]:.6g} where the others are NaN. Name every position that it reads, or leave "
+            "reads out."
+        )
+    return values
