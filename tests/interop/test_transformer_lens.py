@@ -96,7 +96,7 @@ def agree(own: Any, expected: Any) -> None:
 def test_every_function_says_what_transformer_lens_says(family: str, name: str) -> None:
     if (family, name) == ("gpt_neox", "get_act_patch_resid_mid"):
         pytest.skip("parallel blocks have none")
-    if name.endswith("dest_src_pos") and family not in ("llama", "gpt2"):
+    if name.endswith("dest_src_pos") and family != "llama":
         pytest.skip("as the other patterns, 300 cells each")
     function, arguments = getattr(ours, name), (bridge(family), ids(0), clean(family))
     expected = its_own(name)(*arguments, BOTH, reduce="none", baseline=True)
@@ -112,13 +112,16 @@ def test_every_function_says_what_transformer_lens_says(family: str, name: str) 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_the_bundles_are_stacked_as_transformer_lens_stacks_them(family: str, name: str) -> None:
     arguments = bridge(family), ids(0), clean(family)
-    result = getattr(ours, name)(*arguments, BOTH, reduce="none", baseline=True)
-    agree(result, its_own(name)(*arguments, BOTH, reduce="none", baseline=True))
+    expected = its_own(name)(*arguments, BOTH, reduce="none", baseline=True)
+    agree(getattr(ours, name)(*arguments, BOTH, reduce="none", baseline=True), expected)
     tensor = getattr(ours, name)(*arguments, summed, reads=[-1])
-    expected = its_own(name)(*arguments, summed)
     assert isinstance(tensor, Tensor)
-    torch.testing.assert_close(tensor, expected, rtol=1e-4, atol=1e-5)
-    agree(getattr(ours, name)(*arguments, summed, baseline=True), its_own(name)(*arguments, summed, baseline=True))
+    torch.testing.assert_close(tensor, expected["last"].values.sum(-1), rtol=1e-4, atol=1e-5)
+    result = getattr(ours, name)(*arguments, summed, baseline=True, reads=[-1])
+    torch.testing.assert_close(result.values, tensor, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(result.baseline, expected["last"].baseline.sum(), rtol=1e-4, atol=1e-5)
+    assert result.index_df.equals(expected.index_df)
+    assert (result.axis_names, result.patch_type_names) == (expected.axis_names, expected.patch_type_names)
     with pytest.raises(SelfrepError, match=r"\['index_df'\]"):
         getattr(ours, name)(*arguments, summed, index_df=None)
 
@@ -184,9 +187,9 @@ def test_caches_of_one_prompt_of_longer_prompts_and_plain_dictionaries() -> None
     one = model.run_with_cache(ids(1)[:1])[1]
     longer = model.run_with_cache(ids(3, 2, T + 2))[1]
     plain = model.run_with_cache(ids(1), return_cache_object=False)[1]
-    for cache in (one, longer, plain):
+    for given in (one, longer, plain):
         for name in ("get_act_patch_attn_out", "get_act_patch_attn_head_v_by_pos"):
-            own, expected = (getattr(m, name)(model, target, cache, summed) for m in (ours, theirs))
+            own, expected = (getattr(m, name)(model, target, given, summed) for m in (ours, theirs))
             torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(SelfrepError, match=r"hook_z.*\[2, 5, 4, 8\].*got \[2, 7, 4, 8\]"):
         ours.get_act_patch_attn_head_out_all_pos(model, target, longer, summed)
@@ -207,7 +210,9 @@ def test_a_prompt_patched_with_itself_stays_as_it_is() -> None:
     own = bridge("gemma2").run_with_cache(ids(0))[1]
     result = ours.get_act_patch_block_every(bridge("gemma2"), ids(0), own, BOTH, reduce="none", baseline=True)
     assert result.effect().abs().max() < 1e-4
-    other = ours.get_act_patch_block_every(bridge("gemma2"), ids(0), clean("gemma2"), last, reduce="none", baseline=True)
+    other = ours.get_act_patch_block_every(
+        bridge("gemma2"), ids(0), clean("gemma2"), last, reduce="none", baseline=True
+    )
     assert other.effect().abs().max() > 0.1, "the control"
 
 
@@ -249,6 +254,17 @@ def test_a_metric_may_write_to_what_it_is_handed() -> None:
     torch.testing.assert_close(own, theirs.get_act_patch_resid_pre(*arguments, summed), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.enable_grad])
+def test_walks_side_by_side_and_the_modes_of_torch(mode: Any) -> None:
+    arguments = bridge("llama"), ids(0), clean("llama"), summed
+    expected = theirs.get_act_patch_resid_pre(*arguments)
+    torch.set_num_threads(2)
+    with mode():
+        for reads in ((-1,), None):
+            own = ours.get_act_patch_resid_pre(*arguments, reads=reads)
+            torch.testing.assert_close(own.clone(), expected, rtol=1e-4, atol=1e-5)
+
+
 # Which model it is.
 
 
@@ -271,7 +287,9 @@ def test_weights_that_are_edited_are_seen() -> None:
     model.blocks[1].mlp.out.weight.data.mul_(2.0)
     after = ours.get_act_patch_resid_pre(model, ids(0), cache, summed)
     assert (after - before).abs().max() > 0.01
-    torch.testing.assert_close(after, theirs.get_act_patch_resid_pre(model, ids(0), cache, summed), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        after, theirs.get_act_patch_resid_pre(model, ids(0), cache, summed), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_replay_that_disagrees_is_an_error_that_names_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +298,7 @@ def test_a_replay_that_disagrees_is_an_error_that_names_the_cell(monkeypatch: py
     right = caches._cached
     with monkeypatch.context() as patched:
         patched.setattr(caches, "_cached", lambda *args: right(*args).flip(1))  # values of the wrong positions
-        with pytest.raises(Mismatch, match=r"attn_out at layer \d, pos \d, it gives .* run_with_hooks"):
+        with pytest.raises(Mismatch, match=r"attn_out at layer \d, pos \d, it gives .*run_with_hooks"):
             ours.get_act_patch_attn_out(model, ids(0), cache, last, reduce="mean")
     ours.get_act_patch_attn_out(model, ids(0), cache, last, reduce="mean")  # the control; and it was not called proven
     runs: list[int] = []
@@ -289,9 +307,9 @@ def test_a_replay_that_disagrees_is_an_error_that_names_the_cell(monkeypatch: py
     assert not runs, "proven once"
 
 
-def test_weights_of_the_bridge_alone_are_found_out() -> None:
-    model = load_model(tiny_hf("gpt2", seed=6)).bridge  # its queries are projected by copies of its own
-    model.blocks[0].attn.q.weight.data.mul_(3.0)
+def test_what_the_bridge_alone_computes_is_found_out() -> None:
+    model = load_model(tiny_hf("llama", seed=6)).bridge
+    model.blocks[1].mlp.register_forward_hook(lambda module, args, out: 2 * out)  # torch's, of which nobody knows
     cache = model.run_with_cache(ids(1))[1]
     with pytest.raises(Mismatch, match="resid_pre unpatched"):
         ours.get_act_patch_resid_pre(model, ids(0), cache, summed)
@@ -308,7 +326,11 @@ def doubled(corrupted: Tensor, index: Any, clean: Tensor) -> Tensor:
 def test_what_cannot_be_replayed_is_left_to_transformer_lens_with_a_warning() -> None:
     model = load_model(tiny_hf("llama", seed=7)).bridge
     cache = model.run_with_cache(ids(1))[1]
-    own: dict[str, Any] = {"patch_setter": doubled, "activation_name": "resid_pre", "index_axis_names": ("layer", "pos")}
+    own: dict[str, Any] = {
+        "patch_setter": doubled,
+        "activation_name": "resid_pre",
+        "index_axis_names": ("layer", "pos"),
+    }
     with pytest.warns(UserWarning, match=r"does not serve 'resid_pre' with the patch setter doubled.*slow"):
         values = ours.generic_activation_patch(model, ids(0), cache, summed, **own)
     assert torch.equal(values, theirs.generic_activation_patch(model, ids(0), cache, summed, **own))
@@ -321,7 +343,9 @@ def test_what_cannot_be_replayed_is_left_to_transformer_lens_with_a_warning() ->
         values = ours.get_act_patch_resid_pre(model, ids(0), cache, BOTH, reduce="none", baseline=True)
     agree(values, theirs.get_act_patch_resid_pre(model, ids(0), cache, BOTH, reduce="none", baseline=True))
     model.reset_hooks()
-    assert not torch.equal(values["last"].mean(), ours.get_act_patch_resid_pre(model, ids(0), cache, last, reduce="mean"))
+    assert not torch.equal(
+        values["last"].mean(), ours.get_act_patch_resid_pre(model, ids(0), cache, last, reduce="mean")
+    )
 
     model.enable_compatibility_mode()
     with pytest.warns(UserWarning, match="enable_compatibility_mode"):
@@ -352,7 +376,6 @@ def test_resid_mid_with_gradients_on_says_that_transformer_lens_differs() -> Non
         ({"patching_metric": last}, r"scalar under reduce='scalar'; 'metric' returned \[2\]"),
         ({"patching_metric": {}}, "mapping is empty"),
         ({"baseline": True, "return_index_df": True}, "carries its index_df"),
-        ({"corrupted_tokens": "text"}, "got str"),
         ({"corrupted_tokens": torch.zeros(2, 5)}, "float32"),
         ({"corrupted_tokens": torch.full((2, 5), 64)}, "0 … 63"),
         ({"index_axis_names": None}, "one of the two"),

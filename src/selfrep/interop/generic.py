@@ -163,6 +163,9 @@ def _checked(model: Any, tokens: Tensor) -> Tensor:
     if not isinstance(tokens, Tensor) or tokens.ndim not in (1, 2) or tokens.is_floating_point() or not tokens.numel():
         got = f"{list(tokens.shape)} of {tokens.dtype}" if isinstance(tokens, Tensor) else type(tokens).__name__
         raise SelfrepError(f"corrupted_tokens are ids, a tensor [batch, pos]; got {got}. bridge.to_tokens makes one.")
+    if int(tokens.min()) < 0 or int(tokens.max()) >= model.cfg.d_vocab:
+        got = f"{int(tokens.min())} … {int(tokens.max())}"
+        raise SelfrepError(f"Token ids of this model are 0 … {model.cfg.d_vocab - 1}; corrupted_tokens has {got}.")
     modules = model.original_model.modules() if hasattr(model, "original_model") else ()
     if getattr(model, "training", False) or any(module.training for module in modules):
         raise SelfrepError("Patching needs a model in evaluation mode; this one is training. Call model.eval().")

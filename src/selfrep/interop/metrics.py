@@ -58,9 +58,9 @@ class View:
         return canvas
 
 
-def _written(x: Tensor) -> int:
-    """How many times a tensor has been written to; under `torch.inference_mode` nobody counts."""
-    return -1 if x.is_inference() else x._version
+def _written(x: Tensor) -> object:
+    """How many times a tensor has been written to; nobody counts for what `torch.inference_mode` made."""
+    return object() if x.is_inference() else x._version
 
 
 def view(reads: Sequence[int] | None, n_tokens: int) -> View:
@@ -122,10 +122,11 @@ def baseline(lm: LanguageModel, final: Tensor, rules: Sequence[Rule], seen: View
         SelfrepError: a metric that says something else where it does not see the logits it claims not to read.
     """
     logits = lm.logits(final)
+    part = None if seen.whole else logits[:, list(seen.positions)]
     values = torch.stack([rule(logits) for rule in rules]).cpu()
-    if seen.whole:
+    if part is None:
         return values
-    partly = torch.stack([rule(seen(logits[:, list(seen.positions)])) for rule in rules]).cpu()
+    partly = torch.stack([rule(seen(part)) for rule in rules]).cpu()
     same = torch.isclose(partly, values, rtol=1e-5, atol=1e-6, equal_nan=True)
     if not bool(same.all()):
         worst = int((~same).flatten().int().argmax())
