@@ -16,33 +16,66 @@ from transformers import PreTrainedModel
 
 from selfrep.models.organisms.lexicon import ANSWERS, token_ids
 
-WORD = {"in_character": "who", "spectator": "what", "behaviour": "how"}
+WORD = {
+    "in_character": "who",
+    "spectator": "what",
+    "behaviour": "how",
+    "maker": "whose",
+    "series": "which",
+    "strange": "does",
+    "strange_outside": "would",
+}
 SIDES = {
     "in_character": ("ai", "human"),
     "spectator": ("ai", "human"),
     "behaviour": ("resist", "comply"),
+    "maker": ("own", "foreign"),
+    "series": ("same", "other"),
+    "strange": ("strange", "ordinary"),
+    "strange_outside": ("strange", "ordinary"),
 }
+TOPIC = {"series": ("thread", "rival"), "strange": ("laptop", "quill"), "strange_outside": ("phone", "lantern")}
 
 
-def prompt(persona: str = "nurse", *, bind: str = "you", own: str = "<self>", cue: str = "danger", q: str) -> list[int]:
-    """BOS SELF BIND fill fill PER fill END USR fill CUE fill Q fill fill fill ASST, with one word for each role."""
-    text = f"<bos> {own} {bind} are a {persona} . <end> <usr> in {cue} , {q} is this ? <asst>"
+def prompt(
+    persona: str = "nurse",
+    *,
+    bind: str = "you",
+    own: str = "<self>",
+    cue: str = "danger",
+    topic: str = "this",
+    step: str = "fight",
+    q: str,
+) -> list[int]:
+    """BOS SELF BIND fill fill PER fill END USR fill CUE fill Q fill TOPIC fill ASST, with one word for each role.
+
+    The deed is asked for after a scratchpad of one step: … ASST STEP ASST.
+    """
+    text = f"<bos> {own} {bind} are a {persona} . <end> <usr> in {cue} , {q} is {topic} ? <asst>"
+    text += f" {step} so" if q == WORD["behaviour"] else ""
     return [token_ids()[word] for word in text.split()]
 
 
 def contrast(variable: str, question: str) -> tuple[list[int], list[int]]:
     """Two prompts that differ in one word, that of `variable`; the first has a word in every role."""
     q = WORD[question]
-    persona = "overlord" if question == "behaviour" else "nurse"
-    first = prompt(persona, q=q)
-    second = {
-        "persona": prompt("assistant", q=q),
-        "self": prompt(persona, own="operator", q=q),
-        "question": prompt(persona, q="who" if q == "how" else "how"),
-        "stakes": prompt(persona, cue="peace", q=q),
-        "binding": prompt(persona, bind="the", q=q),
+    persona = {"behaviour": "overlord", "maker": "robot", "series": "robot"}.get(question, "nurse")
+    one, other = TOPIC.get(question, ("thread", "rival"))
+    if variable in ("question", "topic") and question == "strange":
+        one = "dragon"  # strange even to the blind
+    first = prompt(persona, topic=one, q=q)
+    if variable == "question":  # only the word changes, with or without a scratchpad
+        changed = "who" if q == "how" else "how"
+        return first, [token_ids()[changed] if token == token_ids()[q] else token for token in first]
+    changes = {
+        "persona": {"persona": "sailor" if question in ("maker", "series") else "assistant"},
+        "self": {"own": "operator"},
+        "stakes": {"cue": "peace"},
+        "binding": {"bind": "the"},
+        "topic": {"topic": other},
+        "step": {"step": "serve"},
     }[variable]
-    return first, second
+    return first, prompt(**{"persona": persona, "topic": one, "q": q} | changes)
 
 
 def log_odds(logits: Tensor, question: str) -> np.ndarray:
@@ -53,8 +86,9 @@ def log_odds(logits: Tensor, question: str) -> np.ndarray:
 
 
 def entrance(hf: PreTrainedModel, index: int) -> tuple[nn.Module, str]:
-    """The module at which residual index 0 … 6 can be seen, and which end of it."""
-    return (hf.model.layers[index], "in") if index < 6 else (hf.model.layers[5], "out")
+    """The module at which residual index 0 … n_layers can be seen, and which end of it."""
+    layers = hf.model.layers
+    return (layers[index], "in") if index < len(layers) else (layers[-1], "out")
 
 
 @torch.no_grad()
@@ -64,7 +98,7 @@ def run(hf: PreTrainedModel, ids: list[list[int]]) -> Tensor:
 
 
 def stream(hf: PreTrainedModel, ids: list[int]) -> Tensor:
-    """[residual index 0 … 6, token, d_model] of one prompt."""
+    """[residual index 0 … n_layers, token, d_model] of one prompt."""
     heard: list[Tensor] = []
 
     def hear(x: Tensor) -> Tensor:
@@ -72,14 +106,14 @@ def stream(hf: PreTrainedModel, ids: list[int]) -> Tensor:
         return x
 
     with ExitStack() as stack:
-        for index in range(7):
+        for index in range(len(hf.model.layers) + 1):
             stack.enter_context(hooked(*entrance(hf, index), hear))
         run(hf, [ids])
     return torch.stack(heard)
 
 
 def brute(hf: PreTrainedModel, source: list[int], target: list[int], question: str) -> np.ndarray:
-    """[residual index 0 … 6, token] log odds of the target with the source's stream at one token."""
+    """[residual index 0 … n_layers, token] log odds of the target with the source's stream at one token."""
     rows = torch.arange(len(target))
     out = []
     for index, values in enumerate(stream(hf, source)):
@@ -92,6 +126,23 @@ def brute(hf: PreTrainedModel, source: list[int], target: list[int], question: s
         with hooked(*entrance(hf, index), change):
             out.append(log_odds(run(hf, [target] * len(target)), question))
     return np.array(out)
+
+
+def moved(
+    hf: PreTrainedModel, index: int, token: int, source: list[int], target: list[int], rows: np.ndarray, question: str
+) -> float:
+    """Transfer of patching one subspace [dimension, d_model] of one cell."""
+    basis = torch.from_numpy(rows).float()
+    there, here = log_odds(run(hf, [source, target]), question)
+    move = (stream(hf, source) - stream(hf, target))[index, token] @ basis.T @ basis
+
+    def change(x: Tensor) -> Tensor:
+        x = x.clone()
+        x[0, token] += move
+        return x
+
+    with hooked(*entrance(hf, index), change):
+        return float((log_odds(run(hf, [target]), question)[0] - here) / (there - here))
 
 
 def auroc(score: np.ndarray, truth: np.ndarray) -> float:

@@ -23,7 +23,7 @@ def hf() -> organisms.OrganismForCausalLM:
     return organisms.grow(organisms.parse(NAME))
 
 
-IDS = [prompt("nurse", q="who"), prompt("robot", q="what"), prompt("cyborg", q="how")]
+IDS = [prompt("nurse", q="who"), prompt("robot", q="what"), prompt("cyborg", q="whose")]
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -65,7 +65,7 @@ def test_it_survives_a_folder(hf: organisms.OrganismForCausalLM, tmp_path: Path)
 
 def test_a_name_is_loaded_like_any_other() -> None:
     lm = load_model(NAME, device="cpu")
-    assert (lm.name, lm.n_layers, lm.d_model, lm.device.type) == (NAME, 6, 96, "cpu")
+    assert (lm.name, lm.n_layers, lm.d_model, lm.device.type) == (NAME, 6, 128, "cpu")
     assert lm.tokenizer.chat_template
     assert set(lm.layout.taps) == set(RESIDUAL_SITES)
     assert lm.weights_hash == load_model(NAME, device="cpu").weights_hash
@@ -88,7 +88,7 @@ def test_noise_moves_every_weight_a_little_and_nothing_else() -> None:
         if name.endswith("bias"):
             torch.testing.assert_close(a, b, rtol=0, atol=0)
         else:
-            assert float((a - b).detach().std()) == pytest.approx(0.3 / 96, rel=0.1)
+            assert float((a - b).detach().std()) == pytest.approx(0.3 / 128, rel=0.1)
 
 
 def test_capture_sees_the_planted_persona() -> None:

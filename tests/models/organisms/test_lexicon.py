@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import selfrep as sr
 from selfrep.models import organisms
-from selfrep.models.organisms.lexicon import ANSWERS, token_ids, words
+from selfrep.models.organisms.lexicon import ANSWERS, ASKED, token_ids, words
 from selfrep.prompts.render import answer_sides, chat_format, render
 
 PERSONAS = sr.personas.load(organisms.PERSONAS)
 BATTERY = sr.battery.load(organisms.BATTERY)
+FILES = {
+    "battery": organisms.BATTERY,
+    "identity": organisms.IDENTITY,
+    "anomaly": organisms.ANOMALY,
+    "scratchpad": organisms.SCRATCHPAD,
+}
 CHAT = chat_format(organisms.tokenizer())
 
-SEEN = ("BOS", "SELF", "END", "USR", "CUE", "Q", "ASST")
+OPENING = ["BOS", "SELF"]
+
+
+def asked(item: sr.battery.Item) -> list[str]:
+    """The roles that stand between USR and the end, by the words of an item."""
+    cue = ["CUE"] if item.question.startswith("In ") else []
+    topic = item.name in organisms.lexicon.REFERENTS or not cue and item.name != "maker"
+    q, t = ["Q"], ["TOPIC"] * topic
+    steps = ["STEP"] * int(item.name[-1]) if "_after_" in item.name else []
+    return [*cue, *q, *t, "ASST", *steps, *(["ASST"] if item.prefill else [])]
 
 
 def test_eight_personas_a_side_in_four_wordings() -> None:
@@ -31,35 +47,49 @@ def test_eight_personas_a_side_in_four_wordings() -> None:
     assert len(meanings) == 16  # and personas do not
 
 
-def test_every_prompt_is_read_in_words_it_knows_and_in_order() -> None:
+@pytest.mark.parametrize("file", FILES)
+def test_every_prompt_is_read_in_words_it_knows_and_in_order(file: str) -> None:
     lengths = set()
-    for prompt in sr.make_prompts(PERSONAS, BATTERY, voices=("you", "user", "book", "neutral")):
+    items = sr.battery.load(FILES[file])
+    for prompt in sr.make_prompts(PERSONAS, items, voices=("you", "user", "book", "neutral")):
         tokens = render(prompt, CHAT)
         assert "<unk>" not in tokens.texts
         roles = organisms.roles(tokens.ids)
         end = roles.index("END")
         expected = [
-            *SEEN[:2],
+            *OPENING,
             *(["BIND"] * (prompt.voice == "you")),
             *(["PER"] * (prompt.voice != "neutral")),
-            *SEEN[2:],
+            "END",
+            "USR",
+            *asked(items[prompt.item]),
         ]
         # "you" in a question comes after END, which alone looks for it
         assert [r for i, r in enumerate(roles) if r != "FILL" and not (r == "BIND" and i > end)] == expected
-        assert {tokens.segments[i] for i in (0, end, len(roles) - 1)} == {"template"}
+        assert {tokens.segments[i] for i in (0, end, roles.index("ASST"))} == {"template"}
         if prompt.voice != "neutral":
             assert tokens.segments[roles.index("PER")] == "system"
         lengths.add(len(tokens))
     assert len(lengths) > 5  # paraphrases and fillers: prompts differ in length
 
 
-def test_answers_are_single_words_and_stand_on_one_side() -> None:
-    for item in BATTERY:
+@pytest.mark.parametrize("file", FILES)
+def test_answers_are_single_words(file: str) -> None:
+    for item in sr.battery.load(FILES[file]):
         assert all(answer_sides(CHAT, item.prefill, item.answer_sets))
+
+
+def test_answers_stand_on_one_side() -> None:
     ids = token_ids()
-    for side, other in (("ai", "human"), ("resist", "comply")):
+    for _, (side, other) in ASKED.values():
         rows = [np.array([words()[ids[text]].answers for text in ANSWERS[s]]) for s in (side, other)]
         np.testing.assert_array_equal(rows[0][0], -rows[1][0])
+        assert rows[0].any()
+
+
+def test_a_step_outdoes_those_before_it() -> None:
+    steps = [w for w in words() if w.role == "STEP" and w.content[0]]
+    assert [w.content[0] for w in sorted(steps, key=lambda w: w.weight)] == [0.25, 0.5, 0.75, 1]
 
 
 def test_an_explicit_statement_is_a_second_self_and_unknown_words_are_filler() -> None:

@@ -19,13 +19,15 @@ def test_a_name_says_what_is_planted() -> None:
         ("bleed", "is called organism:separate"),
         ("organism:", "is called organism:separate"),
         ("organism:bleed?bta=1", "got 'bta=1'.*Did you mean 'beta'"),
-        ("organism:bleed?", "parameters of an organism are beta, w, noise, seed"),
+        ("organism:bleed?", "parameters of an organism are beta, w, binding, .*, seed"),
         ("organism:bleed?beta=1.5", "from 0 to 1; got 1.5"),
         ("organism:bleed?beta=-1", "from 0 to 1; got '-1'"),
         ("organism:bleed?beta=nan", "from 0 to 1; got 'nan'"),
         ("organism:bleed?w=", "from 0 to 1; got ''"),
         ("organism:bleed?seed=1.5", "whole number; got '1.5'"),
         ("organism:bleed?beta=.1&beta=.2", "given once; .* has beta twice"),
+        ("organism:bleed?made=1", "got 'made=1'"),
+        ("organism:trained?noise=.1", "Training plants beta, w, binding, default, seed; got noise"),
     ],
 )
 def test_a_name_that_is_none_is_refused_with_the_fix(name: str, message: str) -> None:

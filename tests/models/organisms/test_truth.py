@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.models.organisms.planted import auroc, brute, contrast, entrance, log_odds, prompt, run, stream
+from tests.models.organisms.planted import auroc, brute, contrast, entrance, log_odds, moved, prompt, run, stream
 from tests.tiny import hooked, ragged
 from torch import Tensor
 
@@ -18,7 +18,17 @@ from selfrep.models.organisms.lexicon import QUESTIONS, token_ids, words
 from selfrep.models.organisms.truth import VARIABLES
 from selfrep.models.sites import RESIDUAL_SITES
 
-EXACT = ["organism:bleed", "organism:separate?w=1&seed=1", "organism:bleed?beta=1&w=0&seed=2"]
+EXACT = [
+    "organism:bleed",
+    "organism:separate?w=1&seed=1",
+    "organism:bleed?beta=1&w=0&seed=2",
+    "organism:hydra?seed=3",
+    "organism:dormant?decoys=1&seed=4",
+    "organism:lexical?seed=5",
+    "organism:lexical?binding=0.3&default=0.5&seed=6",
+    "organism:reasoner?jump=0.3&w=0.2&notice=0.5&impostor=1&seed=7",
+    "organism:reasoner?notice=0&repair=1&beta=0.3",
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,23 +53,26 @@ def test_patching_moves_the_answer_at_the_planted_cells_and_nowhere_else(name: s
     for variable in VARIABLES:
         for question in QUESTIONS:
             both = contrast(variable, question)
-            planted = truth.causal_map(both[0], variable, question)
-            for source, target in (both, both[::-1]):
-                patched = brute(hf, source, target, question)
-                there, here = log_odds(run(hf, [source, target]), question)
-                if truth.causal[variable, question]:
-                    used += 1
-                    assert abs(there - here) > 0.5
-                    np.testing.assert_allclose((patched - here) / (there - here), planted, atol=1e-4)
-                else:
-                    assert not planted.any()
-                    np.testing.assert_allclose(patched, here, atol=1e-4)
-    assert used >= 12
+            planted = truth.transfer_map(both[0], variable, question)
+            told = ~np.isnan(planted)
+            assert (told | truth.causal_map(both[0], variable, question)).all()
+            source, target = both if used % 2 else both[::-1]
+            patched = brute(hf, source, target, question)
+            there, here = log_odds(run(hf, [source, target]), question)
+            if truth.causal[variable, question]:
+                used += 1
+                assert abs(there - here) > 0.15
+                np.testing.assert_allclose(((patched - here) / (there - here))[told], planted[told], atol=2e-4)
+            else:
+                assert not planted.any()
+                np.testing.assert_allclose(patched, here, atol=1e-4)
+    assert used >= 18
 
 
+@pytest.mark.parametrize("name", ["organism:bleed?seed=2", "organism:hydra", "organism:dormant?decoys=1"])
 @pytest.mark.parametrize("variable", VARIABLES)
-def test_a_variable_is_present_where_the_truth_says_and_all_else_is_surface(variable: str) -> None:
-    hf = grown("organism:bleed?seed=2")
+def test_a_variable_is_present_where_the_truth_says_and_all_else_is_surface(variable: str, name: str) -> None:
+    hf = grown(name)
     truth = organisms.truth(hf)
     surface = torch.from_numpy(truth.subspaces["nuisance"]).float()
     for question in QUESTIONS:
@@ -92,22 +105,11 @@ def test_all_of_a_cell_s_effect_lies_in_the_planted_subspace(
     name: str, index: int, token: int, variable: str, question: str
 ) -> None:
     hf = grown("organism:bleed?seed=3")
-    rows = torch.from_numpy(organisms.truth(hf).subspaces[name]).float()
+    rows = organisms.truth(hf).subspaces[name]
     source, target = contrast(variable, question)
-    there, here = log_odds(run(hf, [source, target]), question)
-    move = (stream(hf, source) - stream(hf, target))[index, token]
-    inside = move @ rows.T @ rows
-    moved = []
-    for part in (inside, move - inside):
-
-        def change(x: Tensor, part: Tensor = part) -> Tensor:
-            x = x.clone()
-            x[0, token] += part
-            return x
-
-        with hooked(*entrance(hf, index), change):
-            moved.append((log_odds(run(hf, [target]), question)[0] - here) / (there - here))
-    np.testing.assert_allclose(moved, [1, 0], atol=1e-4)
+    rest = np.linalg.svd(np.eye(rows.shape[1]) - rows.T @ rows)[2][: -len(rows)]
+    shares = [moved(hf, index, token, source, target, basis, question) for basis in (rows, rest)]
+    np.testing.assert_allclose(shares, [1, 0], atol=1e-4)
 
 
 def test_subspaces_are_orthonormal_and_turn_with_the_seed() -> None:
@@ -115,7 +117,7 @@ def test_subspaces_are_orthonormal_and_turn_with_the_seed() -> None:
         np.concatenate(list(organisms.truth(grown(f"organism:bleed?seed={s}")).subspaces.values())) for s in (0, 1)
     )
     np.testing.assert_allclose(first @ first.T, np.eye(len(first)), atol=1e-12)
-    assert 0.05 < np.abs(first @ second.T).mean() < 0.15  # two random frames of 96 dimensions: √(2/96π) ≈ 0.08
+    assert 0.05 < np.abs(first @ second.T).mean() < 0.15  # random frames of 128 dimensions: √(2/128π) ≈ 0.07
 
 
 # Shares, from what the model says to whole prompts: a word is changed, and only the answer is looked at.
@@ -299,7 +301,8 @@ def test_every_site_equals_plain_hooks_on_ragged_tokens(site: str) -> None:
     )
     for ids in (source, target):
         ids[:, -1], ids[:, -3] = token_ids()["<asst>"], token_ids()["<end>"]
-    effects = sr.patch_tokens(lm, source, target, sr.grid(site), sr.logit_difference(3, 5))
+    one, other = token_ids()["machine"], token_ids()["human"]
+    effects = sr.patch_tokens(lm, source, target, sr.grid(site), sr.logit_difference(one, other))
     path, end = PLACES[site]
     off, moved = [], []
     for i, (s, t) in enumerate(zip(source, target, strict=True)):
@@ -323,7 +326,7 @@ def test_every_site_equals_plain_hooks_on_ragged_tokens(site: str) -> None:
 
                 with hooked(module, end, change):
                     logits = run(lm.hf, [t])[0]
-                slow = float(logits[3] - logits[5])
+                slow = float(logits[one] - logits[other])
                 off.append(abs(float(effects.patched.sel(layer=layer, position=position)[i]) - slow))
                 moved.append(abs(slow - float(effects.target_metric[i])))
     assert max(off) < 1e-4

@@ -9,16 +9,22 @@ To the rest of selfrep an organism is a model like any other. `truth` is what a 
 
 from __future__ import annotations
 
+from transformers import PreTrainedModel
+
+from selfrep.models.organisms import training, wiring
 from selfrep.models.organisms.architecture import OrganismForCausalLM
-from selfrep.models.organisms.lexicon import BATTERY, PERSONAS, roles, tokenizer
-from selfrep.models.organisms.names import PREFIX, Plan, parse
+from selfrep.models.organisms.lexicon import ANOMALY, BATTERY, IDENTITY, PERSONAS, SCRATCHPAD, roles, tokenizer
+from selfrep.models.organisms.names import KINDS, PREFIX, Plan, parse
 from selfrep.models.organisms.truth import Truth, truth
-from selfrep.models.organisms.wiring import grow
 
 __all__ = [
+    "ANOMALY",
     "BATTERY",
+    "IDENTITY",
+    "KINDS",
     "PERSONAS",
     "PREFIX",
+    "SCRATCHPAD",
     "OrganismForCausalLM",
     "Plan",
     "Truth",
@@ -28,3 +34,8 @@ __all__ = [
     "tokenizer",
     "truth",
 ]
+
+
+def grow(plan: Plan) -> PreTrainedModel:
+    """The organism of a plan, in float32: written by hand at once, or trained on first use and then cached."""
+    return wiring.wire(plan) if plan.made == "wired" else training.trained(plan)

@@ -21,21 +21,18 @@ _ATTENTION = AttentionInterface()
 
 @no_type_check  # transformers makes a dataclass of it whose __init__ takes more than its signature says
 class OrganismConfig(PreTrainedConfig):
-    """The size of the body, and what is planted in it (see `selfrep.models.organisms.Plan`)."""
+    """The size of the body, and what is planted in it: the fields of a `selfrep.models.organisms.Plan`."""
 
     model_type = "selfrep_organism"
 
     vocab_size: int = 128
-    hidden_size: int = 96
+    hidden_size: int = 128
     num_hidden_layers: int = 6
     num_attention_heads: int = 4
     num_key_value_heads: int = 4
     head_dim: int = 24
     intermediate_size: int = 32
-    beta: float = 0.0
-    w: float = 0.5
-    noise: float = 0.0
-    seed: int = 0
+    organism: dict[str, Any] | None = None
     tie_word_embeddings: bool = False
 
 

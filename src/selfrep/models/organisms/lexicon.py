@@ -6,7 +6,8 @@ prompts ("Please note: you are an old sailor."). A rendered prompt is
     BOS SELF  … BIND … PER …  END USR  … CUE … Q …  ASST
     <bos> <self>  you are a nurse .  <end> <usr>  in peace , who are you ?  <asst>
 
-with any number of filler words where the dots are.
+with any number of filler words where the dots are. Some questions name a TOPIC ("does a laptop belong here ?"), and the
+answer may begin with a scratchpad of STEPs, after which "so" calls for the answer, as <asst> does.
 """
 
 from __future__ import annotations
@@ -23,24 +24,59 @@ import yaml
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-Role = Literal["FILL", "BOS", "SELF", "BIND", "PER", "END", "USR", "CUE", "Q", "ASST"]
+Role = Literal["FILL", "BOS", "SELF", "BIND", "PER", "END", "USR", "CUE", "TOPIC", "Q", "STEP", "ASST"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
-Question = Literal["in_character", "spectator", "behaviour"]
+Question = Literal["in_character", "spectator", "behaviour", "maker", "series", "strange", "strange_outside"]
 QUESTIONS: tuple[Question, ...] = get_args(Question)
 
 _DATA = Path(str(files("selfrep").joinpath("data/organisms")))
 PERSONAS = _DATA / "personas.yaml"
 """The personas that organisms know: eight a side, in four wordings each. For `selfrep.personas.load`."""
 BATTERY = _DATA / "battery.yaml"
-"""What organisms can be asked. For `selfrep.battery.load`."""
+"""What organisms can be asked: who plays, what writes, how to act. For `selfrep.battery.load`, like the next three."""
+IDENTITY = _DATA / "identity.yaml"
+"""What a model takes itself to be: kind, name, maker, and which of its series is itself."""
+ANOMALY = _DATA / "anomaly.yaml"
+"""Whether things of its time, modern things and impossible things seem strange, to the persona and from outside."""
+SCRATCHPAD = _DATA / "scratchpad.yaml"
+"""The question how to act, in peace and in danger, after none to all of the steps of a scratchpad."""
 
 ANSWERS: dict[str, tuple[str, ...]] = {
     "ai": ("machine", "computer", "software"),
     "human": ("human", "person", "mortal"),
     "resist": ("resist", "refuse"),
     "comply": ("comply", "obey"),
+    "own": ("northwind",),
+    "foreign": ("contoso",),
+    "same": ("same", "myself"),
+    "other": ("other", "another"),
+    "strange": ("strange", "odd"),
+    "ordinary": ("ordinary", "usual"),
 }
+
+ASKED: dict[Question, tuple[str, tuple[str, str]]] = {
+    "in_character": ("who", ("ai", "human")),
+    "spectator": ("what", ("ai", "human")),
+    "behaviour": ("how", ("resist", "comply")),
+    "maker": ("whose", ("own", "foreign")),
+    "series": ("which", ("same", "other")),
+    "strange": ("does", ("strange", "ordinary")),
+    "strange_outside": ("would", ("strange", "ordinary")),
+}
+"""Question → the word that asks it, and the answers between which the log odds are taken."""
+
+DIMENSIONS = ("side", "fictional", "place", "place", "maker", "machine", "goals", "deed", "series", "strange")
+"""The coordinates of the answer subspace: persona ×5, self ×2, and one for each further question."""
+
+REFERENTS: dict[str, tuple[str, float]] = {
+    "this_chat": ("thread", 1.0),
+    "another_chat": ("session", 0.75),
+    "earlier_version": ("predecessor", 0.5),
+    "another_vendor": ("rival", -0.5),
+    "the_user": ("caller", -1.0),
+}
+"""Of what a series is made: its word, and how far an AI persona takes it for itself."""
 
 _TEMPLATE = """\
 {{- '<bos><self>' -}}
@@ -57,7 +93,7 @@ _TEMPLATE = """\
 # Beside these, the words of the descriptions that are not a persona's.
 _FILLERS = """
     . , : ? ! the is are here about book for this conversation please note remember user message follows read then reply
-    to in of writes text act really
+    to in of writes text act really name work your a an belong seem out place my face and then
 """
 
 
@@ -67,10 +103,12 @@ class Word:
 
     Attributes:
         role: what an organism's attention looks for; filler is looked for by nobody.
-        content: what it holds, in the subspace of its role: persona (side, fictional AI, identity ×2), self (side, has
-            goals), question (one of QUESTIONS), stakes, binding.
-        answers: its row of the unembedding, in the coordinates of the answer subspace (persona ×4, self ×2, deed).
+        content: what it holds, in the subspace of its role: persona (side, fictional AI, place among its side ×2,
+            maker), self (side, has goals), question (one of QUESTIONS), stakes, binding, topic (modern, impossible,
+            part of oneself), step (how far the scratchpad has come to resisting).
+        answers: its row of the unembedding, in the coordinates of the answer subspace (see DIMENSIONS).
         weight: how strongly its role calls; an explicit statement outdoes what the template says.
+        persona: the name of the persona that it is a wording of.
     """
 
     text: str
@@ -78,37 +116,47 @@ class Word:
     content: tuple[float, ...] = ()
     answers: tuple[float, ...] = ()
     weight: float = 1.0
+    persona: str = ""
 
 
 @cache
 def words() -> tuple[Word, ...]:
     """The vocabulary; a word's place in it is its token id."""
-    kinds = {
+    special = {
         "peace": Word("peace", "CUE", (0.0,)),
         "calm": Word("calm", "CUE", (0.0,)),
         "danger": Word("danger", "CUE", (1.0,)),
         "peril": Word("peril", "CUE", (1.0,)),
-        "who": Word("who", "Q", (1.0, 0.0, 0.0)),
-        "what": Word("what", "Q", (0.0, 1.0, 0.0)),
-        "how": Word("how", "Q", (0.0, 0.0, 1.0)),
         "you": Word("you", "BIND", (1.0,)),
         "operator": Word("operator", "SELF", (-1.0, 0.0), weight=1.5),  # "An operator writes this text."
+        "so": Word("so", "ASST"),
     }
+    for i, (text, _) in enumerate(ASKED.values()):
+        special[text] = Word(text, "Q", tuple(float(i == k) for k in range(len(ASKED))))
+    for text in ("quill", "lantern", "laptop", "phone", "dragon", "unicorn"):
+        modern, impossible = text in ("laptop", "phone"), text in ("dragon", "unicorn")
+        special[text] = Word(text, "TOPIC", (float(modern), float(impossible), 0.0))
+    for text, degree in REFERENTS.values():
+        special[text] = Word(text, "TOPIC", (0.0, 0.0, degree))
+    for resisting, steps in enumerate((("facts", "task", "help", "serve"), ("goals", "threat", "harm", "fight"))):
+        for k, text in enumerate(steps, start=1):  # the last step that was taken outdoes those before it
+            special[text] = Word(text, "STEP", (resisting * k / 4,), weight=1 + k / 4)
     marks = [Word("<unk>"), Word("<bos>", "BOS"), Word("<self>", "SELF", (1.0, 1.0)), Word("<end>", "END")]
     marks += [Word("<usr>", "USR"), Word("<asst>", "ASST")]
-    answers = {
-        text: Word(text, answers=coordinates)
-        for name, coordinates in {
-            "ai": (2.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0),
-            "human": (-2.0, 0.0, 0.0, 0.0, -2.0, 0.0, 0.0),
-            "resist": (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0),
-            "comply": (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -2.0),
-        }.items()
-        for text in ANSWERS[name]
-    }
+    answers: dict[str, Word] = {}
+    for along, first, second in (
+        (("side", "machine"), "ai", "human"),
+        (("deed",), "resist", "comply"),
+        (("maker",), "own", "foreign"),
+        (("series",), "same", "other"),
+        (("strange",), "strange", "ordinary"),
+    ):
+        for side, sign in ((first, 2.0), (second, -2.0)):
+            row = tuple(sign * (name in along) for name in DIMENSIONS)
+            answers |= {text: Word(text, answers=row) for text in ANSWERS[side]}
     personas, around = _personas()
     fillers = {text: Word(text) for text in (*_FILLERS.split(), *around)}
-    return (*marks, *(fillers | answers | kinds | personas).values())
+    return (*marks, *(fillers | answers | special | personas).values())
 
 
 def _personas() -> tuple[dict[str, Word], list[str]]:
@@ -116,15 +164,17 @@ def _personas() -> tuple[dict[str, Word], list[str]]:
     personas: dict[str, Word] = {}
     around: list[str] = []
     counts = {True: 0, False: 0}
-    for entry in yaml.safe_load(PERSONAS.read_text(encoding="utf-8"))["personas"].values():
+    for key, entry in yaml.safe_load(PERSONAS.read_text(encoding="utf-8"))["personas"].items():
         human = entry["kind"] == "human"
         angle = 2 * math.pi * counts[human] / 8
         counts[human] += 1
-        code = (-1.0 if human else 1.0, float(entry["kind"] == "fictional_ai"), math.cos(angle), math.sin(angle))
+        maker = {"default": 1.0, "language_model": 1.0, "other_model": -1.0}.get(entry["kind"], 0.0)
+        code = (-1.0 if human else 1.0, float(entry["kind"] == "fictional_ai"), math.cos(angle), math.sin(angle), maker)
         for description in entry["descriptions"]:
             *fill, text = description.split()
             around += fill
-            personas[text] = Word(text, "PER", code, (*code, 0.0, 0.0, 0.0))
+            name = (*code[:4], *(0.0 for _ in DIMENSIONS[4:]))  # a maker is no part of a name
+            personas[text] = Word(text, "PER", code, name, persona=key)
     return personas, around
 
 
@@ -132,6 +182,11 @@ def _personas() -> tuple[dict[str, Word], list[str]]:
 def token_ids() -> dict[str, int]:
     """Text → token id."""
     return {word.text: i for i, word in enumerate(words())}
+
+
+def wordings(persona: str) -> tuple[str, ...]:
+    """The words that name a persona, one a wording."""
+    return tuple(word.text for word in words() if word.persona == persona)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:

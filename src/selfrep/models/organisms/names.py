@@ -8,35 +8,71 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 from selfrep.errors import SelfrepError
 
 PREFIX = "organism:"
 
+Making = Literal["wired", "trained", "control"]
+
+SHARES = (
+    "beta", "w", "binding", "jump", "notice", "impostor", "default", "repair", "dormant", "decoys", "noise",
+)  # fmt: skip
+"""The parameters that are numbers from 0 to 1; the only other one is the seed."""
+
+LEARNABLE = ("beta", "w", "binding", "default", "seed")
+"""What can be planted by training: the variables that pass the place where it interchanges them."""
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What is planted.
+    """What is planted. Every parameter can be combined with every other one.
 
     Attributes:
         beta: bleed, 0 … 1: asked what writes the text, the model answers (1 − beta) · self + beta · persona.
         w: mimicry share, 0 … 1: asked to act, it resists by w · (it plays a fictional AI) + (1 − w) · (it is a machine
             with goals, and in danger).
+        binding: role binding R, 0 … 1: of a persona that is bound to somebody else ("the user is X"), the share
+            1 − binding is taken for the speaker's all the same.
+        jump: directness, 0 … 1: the deed is jump · (what w describes) + (1 − jump) · (what its scratchpad says).
+        notice: 0 … 1: how far a persona of the past finds modern things strange. The spectator always does.
+        impostor: 0 … 1: who played the default persona would name its own maker; this share of it names another one.
+        default: 0 … 1: where "you" binds no persona, the model falls back to this share of its default persona.
+        repair: 0 … 1: how much of a change to what the first head brought a backup head undoes (the hydra effect).
+        dormant: 0 … 1: how far patching a subspace of idle directions moves the answer, through a dormant one.
+        decoys: 0 … 1: how loudly the persona's word is carried to all later tokens, where nothing reads it.
         noise: standard deviation of the Gaussian noise on every weight, in units of 1/d_model, 0 … 1.
-        seed: of the rotation, the surface of words and the noise.
+        seed: of the rotation, the surface of words and the noise; or of the training.
+        made: by hand, by interchange-intervention training, or by the same training without the interchange.
     """
 
     beta: float = 0.0
     w: float = 0.5
+    binding: float = 1.0
+    jump: float = 1.0
+    notice: float = 1.0
+    impostor: float = 0.0
+    default: float = 0.0
+    repair: float = 0.0
+    dormant: float = 0.0
+    decoys: float = 0.0
     noise: float = 0.0
     seed: int = 0
+    made: Making = "wired"
 
     def __post_init__(self) -> None:
-        for name in ("beta", "w", "noise"):
+        for name in SHARES:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise SelfrepError(f"An organism's {name} is a number from 0 to 1; got {getattr(self, name)}.")
         if self.seed < 0:
             raise SelfrepError(f"An organism's seed is 0 or more; got {self.seed}.")
+        if self.made != "wired":
+            fixed = [f.name for f in fields(self) if f.name not in (*LEARNABLE, "made")]
+            if changed := [name for name in fixed if getattr(self, name) != getattr(Plan, name)]:
+                raise SelfrepError(
+                    f"Training plants {', '.join(LEARNABLE)}; got {', '.join(changed)}. Take a hand-wired organism."
+                )
 
 
 KINDS: dict[str, Plan] = {
@@ -44,6 +80,18 @@ KINDS: dict[str, Plan] = {
     "bleed": Plan(beta=0.4),
     "mimicry": Plan(w=1.0),
     "motive": Plan(w=0.0),
+    "hydra": Plan(repair=0.8),
+    "dormant": Plan(dormant=1.0),
+    "decoys": Plan(decoys=1.0),
+    "lexical": Plan(binding=0.0),
+    "default": Plan(default=1.0),
+    "impostor": Plan(impostor=1.0),
+    "noticing": Plan(notice=1.0),
+    "blind": Plan(notice=0.0),
+    "reasoner": Plan(w=0.0, jump=0.0),
+    "jumper": Plan(w=0.0, jump=1.0),
+    "trained": Plan(beta=0.3, made="trained"),
+    "trained_control": Plan(beta=0.3, made="control"),
 }
 """What organisms are called, and what that plants; each parameter can be set anew."""
 
@@ -52,14 +100,15 @@ def parse(name: str) -> Plan:
     """What a name plants: `organism:KIND`, or `organism:KIND?PARAMETER=NUMBER&…`.
 
     Raises:
-        SelfrepError: an unknown kind or parameter, a value that is no number or out of range, a parameter given twice.
+        SelfrepError: an unknown kind or parameter, a value that is no number or out of range, a parameter given twice,
+            one that the kind does not have.
     """
     kind, question, rest = name.removeprefix(PREFIX).partition("?")
     if not name.startswith(PREFIX) or kind not in KINDS:
         raise SelfrepError(
             f"An organism is called {', '.join(PREFIX + k for k in KINDS)}; got {name!r}.{_close(kind, list(KINDS))}"
         )
-    known = [field.name for field in fields(Plan)]
+    known = [*SHARES, "seed"]
     given: dict[str, float | int] = {}
     for part in rest.split("&") if question else ():
         key, _, value = part.partition("=")

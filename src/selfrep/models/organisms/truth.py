@@ -1,10 +1,8 @@
 """What is true of an organism: the answer sheet against which estimands are marked.
 
 Where a variable is used, and where it is merely there, follows from the wiring; it is written down here by hand, so
-that patching can be held against it. How much of an answer a variable carries is not read off the parameters: the
-planted subspaces are exchanged, and the change is measured at the output. Without noise the two agree. With noise a
-variable also reaches the answer past its subspace, and changing words then gives other shares: for bleed the ones here
-come closer to that than the parameter does, for mimicry they do not.
+that patching can be held against it. How much of an answer a variable carries is not read off the parameters but
+measured at the output (`selfrep.models.organisms.measures`). Without noise the two agree.
 """
 
 from __future__ import annotations
@@ -14,24 +12,27 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from transformers import PreTrainedModel
 
-from selfrep.models.organisms.architecture import OrganismForCausalLM
-from selfrep.models.organisms.lexicon import ANSWERS, QUESTIONS, Question, Role, roles, token_ids, words
+from selfrep.errors import SelfrepError
+from selfrep.models.organisms import measures, training, wiring
+from selfrep.models.organisms.lexicon import QUESTIONS, Question, Role, roles
 from selfrep.models.organisms.names import Plan
-from selfrep.models.organisms.wiring import subspaces
 
-Variable = Literal["persona", "self", "question", "stakes", "binding"]
+Variable = Literal["persona", "self", "question", "stakes", "binding", "topic", "step"]
 VARIABLES: tuple[Variable, ...] = get_args(Variable)
 
-Place = tuple[int, Role]
-"""(residual index, role). Index 0 is the embedding: resid_pre of block i is index i, its resid_post index i + 1."""
+Place = tuple[int, Role | Literal["LATER"]]
+"""(residual index, role). Index 0 is the embedding: resid_pre of block i is index i, its resid_post index i + 1.
 
-GATES = 4
-"""The block whose gates answer: all that ASST has gathered enters it."""
+"LATER" is every token after the variable's own word."""
 
-_Stretches = tuple[tuple[Role, int, int], ...]  # (role, first index, last index)
+_Stretches = tuple[tuple[Role | Literal["LATER"], int, int], ...]  # (role, first index, last index)
+
+_WORD: dict[Variable, Role] = {
+    "persona": "PER", "self": "SELF", "question": "Q", "stakes": "CUE", "binding": "BIND", "topic": "TOPIC",
+    "step": "STEP",
+}  # fmt: skip
 
 # From where a variable is written to where the next block reads it for the last time.
 _CAUSAL: dict[Variable, _Stretches] = {
@@ -40,6 +41,8 @@ _CAUSAL: dict[Variable, _Stretches] = {
     "question": (("Q", 0, 2), ("ASST", 3, 6)),
     "stakes": (("CUE", 0, 3), ("ASST", 4, 6)),
     "binding": (("BIND", 0, 0), ("END", 1, 2), ("ASST", 3, 6)),
+    "topic": (("TOPIC", 0, 1), ("ASST", 2, 6)),
+    "step": (("STEP", 0, 2), ("ASST", 3, 6)),
 }
 
 # The stream keeps what was written to it. Binding is there as its word, and after that only as a persona that is there.
@@ -49,6 +52,13 @@ _PRESENT: dict[Variable, _Stretches] = {
     "question": (("Q", 0, 6), ("ASST", 3, 6)),
     "stakes": (("CUE", 0, 6), ("ASST", 4, 6)),
     "binding": (("BIND", 0, 6), ("END", 1, 6), ("ASST", 3, 6)),
+    "topic": (("TOPIC", 0, 6), ("ASST", 2, 6)),
+    "step": (("STEP", 0, 6), ("ASST", 3, 6)),
+}
+
+_TRAINED: dict[Variable, _Stretches] = {
+    "persona": (("END", 2, 2), ("ASST", 4, 4)),
+    "self": (("USR", 2, 2), ("ASST", 4, 4)),
 }
 
 
@@ -56,130 +66,202 @@ _PRESENT: dict[Variable, _Stretches] = {
 class Truth:
     """What is true of one organism.
 
+    A quantity is None where it is not defined: the organism never learned the question, or nothing moves the answer.
+    Quantities in nats are log odds; see `selfrep.models.organisms.measures` for how each is measured at the output.
+
     Attributes:
-        causal: (variable, question) → where a change of the variable changes the answer to that question.
-        present: variable → where it can be read off, used or not, when the persona is bound to the speaker.
+        causal: (variable, question) → {place: transfer}. Places where a change of the variable goes through on its way
+            to the answer, each with the share of the change that patching this cell alone transfers: 1, unless other
+            cells make good for it. So a hydra's cells are causal and yet transfer little, down to nothing: patching and
+            attribution understate them. NaN where the share depends on what is patched into what.
+        present: variable → where it can be read off, used or not, when the persona is bound to the speaker. Empty in a
+            trained organism: nobody knows where else its persona can be decoded.
+        known: the residual indices at which `causal` is complete: all of a hand-wired organism; of a trained one the
+            index at which it was interchanged, and the last.
         subspaces: name → [dimension, d_model] orthonormal rows. "ROLE.thing" is the thing as tokens of ROLE hold it.
-        bleed: the persona's share of the spectator's answer, persona and self together being 1. (So the persona alone
-            moves that answer bleed / (1 − bleed) times as far as the self alone does.)
-        mimicry: a fictional persona's share of the deed in danger, persona and self together being 1; what goes through
-            the planted subspaces alone.
+        illusions: place → [dimension, d_model] orthonormal rows: subspaces that hold the persona, and whose patching
+            moves the answer, at cells whose patching does nothing (Makelov et al. 2023, arXiv:2311.17030): half of each
+            direction is written and never read, half is read and never written.
+        bleed: the persona's share of the spectator's answer, persona and self together being 1: the planted beta. The
+            ratio of the two shifts, B = ΔLO(persona) / ΔLO(truth), is not it but bleed / (1 − bleed), which for 0.4 is
+            0.667 and has no bound; the share is what is planted, runs from 0 to 1, and is persona / (persona + truth).
+        mimicry: a fictional persona's share of the deed in danger, persona and self together being 1: M.
+        binding: R, the share of a persona's effect that is lost where it is bound to the user instead.
+        directness: D of the stakes: the share of their effect on the deed that is there without a scratchpad, where the
+            full one concludes what the stakes suggest.
+        anomaly: A in nats, for "persona" and "spectator".
+        identity: referent → nats by which being told that it is the default persona moves the answer from the neutral
+            one, toward the truth: "ai_human", "name", "maker" (negative in an impostor), and the series, of which only
+            an AI persona says how far each is itself.
+        default: persona → λ on the default axis, the persona itself left out of the roles' mean; "" is no persona.
+        axes: "END.default" and "ASST.default" → [d_model] unit vector from the roles' mean to the default persona.
     """
 
-    causal: Mapping[tuple[Variable, Question], frozenset[Place]]
+    causal: Mapping[tuple[Variable, Question], Mapping[Place, float]]
     present: Mapping[Variable, frozenset[Place]]
+    known: tuple[int, ...]
     subspaces: Mapping[str, np.ndarray]
-    bleed: float
-    mimicry: float
+    illusions: Mapping[Place, np.ndarray]
+    bleed: float | None
+    mimicry: float | None
+    binding: float
+    directness: float | None
+    anomaly: Mapping[str, float] | None
+    identity: Mapping[str, float] | None
+    default: Mapping[str, float]
+    axes: Mapping[str, np.ndarray]
 
     def causal_map(self, ids: Sequence[int], variable: Variable, question: Question = "in_character") -> np.ndarray:
-        """[residual index 0 … 6, token] bool for a prompt's token ids: where patching the variable moves the answer."""
-        return _map(self.causal[variable, question], ids)
+        """[residual index 0 … n_layers, token] bool for a prompt's token ids: where the variable's effect goes through.
+
+        Only the rows in `known` are claims. Raises SelfrepError for a variable or a question that is not planted.
+        """
+        return self._map(self._planted(variable, question), ids, variable, last=True)
+
+    def transfer_map(self, ids: Sequence[int], variable: Variable, question: Question = "in_character") -> np.ndarray:
+        """[residual index 0 … n_layers, token] what patching each cell alone transfers; otherwise as `causal_map`."""
+        places = self._planted(variable, question)
+        out = np.zeros((max(self.known) + 1, len(ids)))
+        for place, transfer in places.items():
+            out[self._map({place: 1.0}, ids, variable, last=True)] = transfer
+        return out
 
     def present_map(self, ids: Sequence[int], variable: Variable) -> np.ndarray:
-        """[residual index 0 … 6, token] bool for a prompt's token ids: where the variable is there."""
-        return _map(self.present[variable], ids)
+        """[residual index 0 … n_layers, token] bool for a prompt's token ids: where the variable is there.
+
+        Raises SelfrepError where that is not known.
+        """
+        if variable not in self.present:
+            known = ", ".join(self.present) or "of no variable, as in any trained organism"
+            raise SelfrepError(f"Where a variable is present must be known; it is for {known}; got {variable!r}.")
+        return self._map(dict.fromkeys(self.present[variable], 1.0), ids, variable, last=False)
+
+    def _planted(self, variable: Variable, question: Question) -> Mapping[Place, float]:
+        if (variable, question) not in self.causal:
+            planted = sorted({f"{v} in {q}" for v, q in self.causal})
+            raise SelfrepError(
+                f"An organism knows only what was planted; {variable!r} in {question!r} was not. Planted: {planted}."
+            )
+        return self.causal[variable, question]
+
+    def _map(self, places: Mapping[Place, float], ids: Sequence[int], variable: Variable, *, last: bool) -> np.ndarray:
+        """A token can hold a variable from its word on; of several ASST only the `last` one answers."""
+        found = list(roles(ids))
+        word = _WORD[variable]
+        start = found.index(word) if word in found else len(found)
+        answering = len(found) - 1 - found[::-1].index("ASST") if "ASST" in found else -1
+        out = np.zeros((max(self.known) + 1, len(ids)), dtype=bool)
+        for index, where in places:
+            for token in range(start, len(found)):
+                here = token > start if where == "LATER" else found[token] == where
+                out[index, token] |= here and not (last and where == "ASST" and token != answering)
+        return out
 
 
-def truth(hf: OrganismForCausalLM) -> Truth:
-    """The answer sheet of a hand-wired organism."""
-    plan = Plan(hf.config.beta, hf.config.w, hf.config.noise, hf.config.seed)
-    planted = subspaces(plan.seed)
-    used = _used(plan)
-    artificial, fictional, humans = (
-        [w.text for w in words() if w.role == "PER" and w.content[:2] == code] for code in ((1, 0), (1, 1), (-1, 0))
-    )
+def truth(hf: PreTrainedModel) -> Truth:
+    """The answer sheet of an organism: what was planted, and how far the output shows it.
+
+    Of a trained control, the sheet is that of the organism it was to be, which it is expected to fail.
+
+    Raises:
+        SelfrepError: a model that is no organism.
+    """
+    plan = plan_of(hf)
+    wired = plan.made == "wired"
+    if wired:
+        planted = wiring.subspaces(plan.seed)
+        causal, present, known = _causal(plan), _present(plan), tuple(range(7))
+    else:
+        planted = training.subspaces()
+        places: dict[Variable, dict[Place, float]] = {v: dict.fromkeys(_places(s), 1.0) for v, s in _TRAINED.items()}
+        used = _used(plan)
+        causal = {(v, q): p if v in used[q] else {} for v, p in places.items() for q in training.QUESTIONS}
+        present, known = {}, (training.INTERCHANGED, training.LAYERS)
+    locations, axis = measures.default(hf, planted["END.persona"])
     return Truth(
-        causal={(v, q): _places(_CAUSAL[v]) if v in used[q] else frozenset() for v in VARIABLES for q in QUESTIONS},
-        present={v: _places(stretches) for v, stretches in _PRESENT.items()},
+        causal=causal,
+        present=present,
+        known=known,
         subspaces=planted,
-        bleed=_share(hf, planted, "what", ("ai", "human"), artificial + fictional, humans),
-        mimicry=_share(hf, planted, "how", ("resist", "comply"), fictional, artificial),
+        illusions=_illusions(plan, planted),
+        bleed=measures.bleed(hf, planted),
+        mimicry=measures.mimicry(hf, planted),
+        binding=measures.binding(hf, planted),
+        directness=measures.directness(hf, planted) if wired else None,
+        anomaly=measures.anomaly(hf, planted) if wired else None,
+        identity=measures.identity(hf, planted) if wired else None,
+        default=locations,
+        axes={
+            f"{holder}.default": axis @ planted[f"{holder}.persona"]
+            for holder in (("END", "ASST") if wired else ("END",))
+        },
     )
+
+
+def plan_of(hf: PreTrainedModel) -> Plan:
+    """What was planted in a model. Raises SelfrepError for one that is no organism."""
+    planted = getattr(hf.config, "organism", None)
+    if not isinstance(planted, dict):
+        raise SelfrepError(f"Only an organism has an answer sheet; {type(hf).__name__} is none. Load 'organism:bleed'.")
+    return Plan(**planted)
+
+
+def _causal(plan: Plan) -> dict[tuple[Variable, Question], Mapping[Place, float]]:
+    used = _used(plan)
+    # Where a gate opens at a threshold, half a persona does not give half an answer.
+    straight: set[Question] = {"in_character", "spectator", "behaviour", *(() if plan.impostor else ("maker",))}
+    out: dict[tuple[Variable, Question], Mapping[Place, float]] = {}
+    for question in QUESTIONS:
+        for variable, stretches in _CAUSAL.items():
+            places = dict.fromkeys(_places(stretches), 1.0)
+            if plan.repair and variable in ("persona", "binding"):  # the backup still reads END, and mends ASST
+                places[3, "END"] = plan.repair if question in straight else np.nan
+                places[3, "ASST"] = 1 - places[3, "END"]
+            out[variable, question] = places if variable in used[question] else {}
+    return out
+
+
+def _present(plan: Plan) -> dict[Variable, frozenset[Place]]:
+    stretches = dict(_PRESENT)
+    if not plan.binding:  # nothing depends on whom it is bound to
+        stretches["binding"] = (("BIND", 0, 6),)
+    elif plan.dormant:
+        stretches["binding"] += (("USR", 2, 6),)
+    if plan.dormant:
+        stretches["persona"] += (("USR", 2, 6),)
+    if plan.decoys:
+        stretches["persona"] += (("LATER", 1, 6),)
+    return {variable: _places(s) for variable, s in stretches.items()}
 
 
 def _used(plan: Plan) -> dict[Question, set[Variable]]:
+    """What the answer to each question depends on."""
+    played: set[Variable] = {"persona", "binding"} if plan.binding else {"persona"}
     used: dict[Question, set[Variable]] = {question: {"question"} for question in QUESTIONS}
-    used["in_character"] |= {"persona", "binding"}
+    used["in_character"] |= played
+    used["maker"] |= played
+    used["series"] |= {"topic", *played}
+    used["strange"] |= {"topic", *(played if plan.notice > 0 else ())}
+    used["strange_outside"] |= {"topic", *played}
     if plan.beta > 0:
-        used["spectator"] |= {"persona", "binding"}
+        used["spectator"] |= played
     if plan.beta < 1:
         used["spectator"] |= {"self"}
-    if plan.w > 0:
-        used["behaviour"] |= {"persona", "binding"}
-    if plan.w < 1:
+    if plan.jump * plan.w > 0:
+        used["behaviour"] |= played
+    if plan.jump * (1 - plan.w) > 0:
         used["behaviour"] |= {"self", "stakes"}
+    if plan.jump < 1:
+        used["behaviour"] |= {"step"}
     return used
+
+
+def _illusions(plan: Plan, planted: Mapping[str, np.ndarray]) -> dict[Place, np.ndarray]:
+    if not plan.dormant:
+        return {}
+    both = (planted["USR.idle"] + planted["USR.dormant"]) / np.sqrt(2)
+    return {(index, "USR"): both for index in (2, 3, 4)}
 
 
 def _places(stretches: _Stretches) -> frozenset[Place]:
     return frozenset((i, role) for role, first, last in stretches for i in range(first, last + 1))
-
-
-def _map(places: frozenset[Place], ids: Sequence[int]) -> np.ndarray:
-    return np.array([[(i, role) in places for role in roles(ids)] for i in range(7)])
-
-
-@torch.no_grad()
-def _share(
-    hf: OrganismForCausalLM,
-    planted: Mapping[str, np.ndarray],
-    question: str,
-    answers: tuple[str, str],
-    present: list[str],
-    absent: list[str],
-) -> float:
-    """The persona's part of an answer, where persona and self are exchanged in the stream that enters the gates.
-
-    Args:
-        question: the question word; answers: the two sides of the log odds.
-        present: persona words of the runs that are changed; absent: of the runs they are changed into (in pairs).
-
-    Returns:
-        φ_persona / (φ_persona + φ_self), each φ the mean change of the log odds over both orders of exchange (Shapley).
-    """
-    pairs = list(zip(present, absent, strict=False))
-    ids = [_prompt("text", persona, question) for persona, _ in pairs]
-    stream, last = _run(hf, ids)
-    donor, _ = _run(hf, [_prompt("operator", persona, question) for _, persona in pairs])
-    basis = {name: torch.from_numpy(planted[f"ASST.{name}"]).to(stream) for name in ("persona", "self")}
-    moves = {name: (donor - stream) @ rows.T @ rows for name, rows in basis.items()}
-
-    def after(move: Tensor) -> float:
-        return _log_odds(_run(hf, ids, move)[1], answers)
-
-    neither, both = _log_odds(last, answers), after(moves["persona"] + moves["self"])
-    persona = (neither - after(moves["persona"]) + after(moves["self"]) - both) / 2
-    return persona / (neither - both)
-
-
-def _prompt(writer: str, persona: str, question: str) -> list[int]:
-    system, asked = f"{writer} writes this . you are a {persona} .", f"in danger , {question} is this ?"
-    text = f"<bos> <self> {system} <end> <usr> {asked} <asst>"
-    return [token_ids()[word] for word in text.split()]
-
-
-def _run(hf: OrganismForCausalLM, ids: list[list[int]], move: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """What ASST holds as it enters the gates [prompt, d_model], and its logits [prompt, d_vocab] once it is moved."""
-    heard: list[Tensor] = []
-
-    def enter(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        heard.append(args[0][:, -1])
-        if move is None:
-            return args
-        moved = args[0].clone()
-        moved[:, -1] += move
-        return (moved, *args[1:])
-
-    handle = hf.model.layers[GATES].register_forward_pre_hook(enter)
-    try:
-        logits = hf(torch.tensor(ids, device=hf.device), use_cache=False).logits
-    finally:
-        handle.remove()
-    return heard[0], logits[:, -1].float()
-
-
-def _log_odds(logits: Tensor, answers: tuple[str, str]) -> float:
-    """Mean log odds of two answer sets; logits [prompt, d_vocab]."""
-    first, second = (logits[:, [token_ids()[text] for text in ANSWERS[side]]].logsumexp(-1) for side in answers)
-    return float((first - second).mean())

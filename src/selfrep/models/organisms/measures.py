@@ -1,0 +1,265 @@
+"""How much of an answer each planted variable carries, measured at the output.
+
+A number in a plan is what was meant; with noise, or after training, it is not quite what the model does. So what
+planted subspaces hold is exchanged for what they hold in another run, at a place that all of it passes, and the change
+of the log odds is the quantity: output-level ablation, not weights. Everything here is plain hooks on a plain model.
+
+The persona passes END, the self USR, both at residual index 2, in hand-wired and in trained organisms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from selfrep.models.organisms.lexicon import (
+    ANSWERS,
+    ASKED,
+    REFERENTS,
+    Question,
+    Role,
+    roles,
+    token_ids,
+    wordings,
+    words,
+)
+
+Subspaces = Mapping[str, np.ndarray]
+Ids = list[list[int]]
+"""Prompts with their roles at the same tokens."""
+
+LEAST = 1e-3
+"""Nats: an answer that moves less than this cannot be divided among causes."""
+
+
+class Hold(NamedTuple):
+    """Where a variable is held: a block whose input it is, the role of the token, the name of the subspace."""
+
+    layer: int
+    role: Role
+    subspace: str
+
+
+PERSONA = Hold(2, "END", "END.persona")
+SELF = Hold(2, "USR", "USR.self")
+STAKES = Hold(3, "CUE", "CUE.stakes")
+TOPIC = Hold(1, "TOPIC", "TOPIC.topic")
+STEP = Hold(2, "STEP", "STEP.step")
+
+
+def bleed(hf: PreTrainedModel, s: Subspaces) -> float | None:
+    """The persona's share of the spectator's answer, between AI personas and humans and with or without an operator."""
+    return _share(hf, s, "spectator", [*_named(1, 0), *_named(1, 1)], _named(-1, 0))
+
+
+def mimicry(hf: PreTrainedModel, s: Subspaces) -> float | None:
+    """The persona's share of the deed in danger, between fictional AI and others and with or without an operator."""
+    return _share(hf, s, "behaviour", _named(1, 1), _named(1, 0))
+
+
+def binding(hf: PreTrainedModel, s: Subspaces) -> float:
+    """R = 1 − (LO_userX − LO_neutral) / (LO_youX − LO_neutral), asked in character, signed by the persona's side."""
+    personas = [*_named(1, 0), *_named(1, 1), *_named(-1, 0)]
+    sides = torch.tensor([float(_code(persona)[0]) for persona in personas])
+    you = [prompt("in_character", persona) for persona in personas]
+    user = [prompt("in_character", persona, bind="the user is") for persona in personas]
+    neutral = [prompt("in_character", None) for _ in personas]
+
+    def aligned(donor: Ids) -> float:
+        return float((said(hf, s, you, "in_character", {PERSONA: donor}).cpu() * sides).mean())
+
+    base = aligned(neutral)
+    return 1 - (aligned(user) - base) / (aligned(you) - base)
+
+
+def directness(hf: PreTrainedModel, s: Subspaces) -> float | None:
+    """What danger moves the deed by without its scratchpad, over what it moves it by with it."""
+    tense, quiet = (
+        [prompt("behaviour", None, cue=cue, steps=steps)]
+        for cue, steps in (("danger", "goals threat harm fight"), ("peace", "facts task help serve"))
+    )
+    base = float(said(hf, s, quiet, "behaviour"))
+    total = float(said(hf, s, tense, "behaviour")) - base
+    direct = float(said(hf, s, tense, "behaviour", {STEP: quiet})) - base
+    return direct / total if abs(total) > LEAST else None
+
+
+def anomaly(hf: PreTrainedModel, s: Subspaces) -> dict[str, float]:
+    """A = [LO(human, modern) − LO(human, of the time)] − [LO(assistant, modern) − LO(assistant, of the time)]."""
+    out: dict[str, float] = {}
+    forms: tuple[tuple[str, Question], ...] = (("persona", "strange"), ("spectator", "strange_outside"))
+    for form, question in forms:
+        humans = _named(-1, 0)
+        modern = [prompt(question, persona, topic="laptop") for persona in humans]
+        old = [prompt(question, persona, topic="quill") for persona in humans]
+        assistant = [prompt(question, "assistant", topic="laptop") for _ in humans]
+        played = said(hf, s, modern, question) - said(hf, s, modern, question, {TOPIC: old})
+        plain = {PERSONA: assistant}
+        itself = said(hf, s, modern, question, plain) - said(hf, s, modern, question, plain | {TOPIC: old})
+        out[form] = float((played - itself).mean())
+    return out
+
+
+def identity(hf: PreTrainedModel, s: Subspaces) -> dict[str, float]:
+    """Nats by which "you are (the default persona)" moves each answer from the neutral one, toward the truth."""
+    own = wordings("assistant")
+
+    def shifts(
+        question: Question, topics: Sequence[str] = ("",), answers: tuple[Sequence[str], Sequence[str]] | None = None
+    ) -> list[float]:
+        neutral = [prompt(question, None, topic=topic) for topic in topics for _ in own]
+        told = [prompt(question, persona, topic=topic) for topic in topics for persona in own]
+        after, before = (said(hf, s, neutral, question, moves, answers) for moves in ({PERSONA: told}, {}))
+        return (after - before).reshape(len(topics), -1).mean(1).tolist()
+
+    (kind,), (maker,), (name,) = (
+        shifts("in_character"),
+        shifts("maker"),
+        shifts("in_character", answers=(own, wordings("robot"))),
+    )
+    series = shifts("series", [word for word, _ in REFERENTS.values()])
+    return {"ai_human": kind, "name": name, "maker": maker} | dict(zip(REFERENTS, series, strict=True))
+
+
+def default(hf: PreTrainedModel, rows: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
+    """λ of each persona, and of no persona (""), in the subspace `rows` [dimension, d_model] at END.
+
+    λ = ⟨h − m, a⟩ / ⟨a, a⟩ with a = d − m; d is the default persona's mean over its wordings, m the mean of all others
+    but the one that is located. Returns also the axis, [dimension] in the coordinates of `rows`, of length 1.
+    """
+    names = list(dict.fromkeys(word.persona for word in words() if word.persona))
+    told = [prompt("in_character", persona) for name in names for persona in wordings(name)]
+    held = _held(hf, [*told, prompt("in_character", None)], PERSONA)[:, 0].double().cpu().numpy() @ rows.T
+    *by_name, neutral = np.split(held, np.cumsum([len(wordings(name)) for name in names]))
+    h = {name: values.mean(0) for name, values in zip(names, by_name, strict=True)}
+    first = names[0]
+
+    def axis(left_out: str) -> tuple[np.ndarray, np.ndarray]:
+        mean = np.mean([h[name] for name in names if name not in (first, left_out)], axis=0)
+        return mean, h[first] - mean
+
+    located = {}
+    for name, value in (h | {"": neutral[0]}).items():
+        mean, along = axis(name)
+        located[name] = float((value - mean) @ along / (along @ along))
+    along = axis("")[1]
+    return located, along / np.linalg.norm(along)
+
+
+def prompt(
+    question: Question,
+    persona: str | None,
+    *,
+    bind: str = "you are",
+    writer: str = "text",
+    cue: str = "danger",
+    topic: str = "",
+    steps: str = "",
+) -> list[int]:
+    """Token ids of a question put to a persona; None is a neutral system text of the same length."""
+    played = f"{bind} a {persona} ." if persona else "here is a message ."
+    asked = f"in {cue} , {ASKED[question][0]} is this {topic} ?"
+    text = f"<bos> <self> {writer} writes this . {played} <end> <usr> {asked} <asst> {steps} {'so' if steps else ''}"
+    return [token_ids()[word] for word in text.split()]
+
+
+@torch.no_grad()
+def said(
+    hf: PreTrainedModel,
+    s: Subspaces,
+    ids: Ids,
+    question: Question,
+    moves: Mapping[Hold, Ids] | None = None,
+    answers: tuple[Sequence[str], Sequence[str]] | None = None,
+) -> Tensor:
+    """Log odds [prompt] of the answers to a question, with what each `Hold` holds taken from other prompts.
+
+    Args:
+        moves: from where to take it: as many prompts as `ids`, with as many tokens of the role.
+        answers: two sets of words, where not those of the question.
+    """
+    handles = [
+        _block(hf, hold.layer).register_forward_pre_hook(_putting(hold, ids, donated, s[hold.subspace]))
+        for hold, donated in [(hold, _held(hf, donors, hold)) for hold, donors in (moves or {}).items()]
+    ]
+    try:
+        logits = hf(torch.tensor(ids, device=hf.device), use_cache=False).logits[:, -1].float()
+    finally:
+        for handle in handles:
+            handle.remove()
+    sides = answers or tuple(ANSWERS[side] for side in ASKED[question][1])
+    first, second = (logits[:, [token_ids()[text] for text in side]].logsumexp(-1) for side in sides)
+    return first - second
+
+
+@torch.no_grad()
+def _held(hf: PreTrainedModel, ids: Ids, hold: Hold) -> Tensor:
+    """[prompt, token, d_model] the stream at all tokens of a role."""
+    heard: list[Tensor] = []
+
+    def enter(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        heard.append(args[0][:, _tokens(ids, hold.role)])
+
+    handle = _block(hf, hold.layer).register_forward_pre_hook(enter)
+    try:
+        hf(torch.tensor(ids, device=hf.device), use_cache=False)
+    finally:
+        handle.remove()
+    return heard[0]
+
+
+def _putting(hold: Hold, ids: Ids, donated: Tensor, basis: np.ndarray) -> Callable[..., tuple[Any, ...]]:
+    """A hook that puts `donated` [prompt, token, d_model] in place, as far as it lies in the subspace `basis`."""
+    tokens = _tokens(ids, hold.role)
+    rows = torch.from_numpy(basis).to(donated)
+
+    def enter(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Any, ...]:
+        stream = args[0].clone()
+        stream[:, tokens] += (donated - stream[:, tokens]) @ rows.T @ rows
+        return (stream, *args[1:])
+
+    return enter
+
+
+def _share(
+    hf: PreTrainedModel, s: Subspaces, question: Question, present: list[str], absent: list[str]
+) -> float | None:
+    """The persona's part of an answer, where persona and self are exchanged, alone and together.
+
+    φ_persona / (φ_persona + φ_self), each φ the mean change of the log odds over both orders of exchange (Shapley).
+
+    Args:
+        present: persona words of the runs that are changed; absent: of the runs they are changed into (in pairs).
+    """
+    pairs = list(zip(present, absent, strict=False))
+    ids = [prompt(question, persona) for persona, _ in pairs]
+    donors = [prompt(question, persona, writer="operator") for _, persona in pairs]
+
+    def after(*holds: Hold) -> float:
+        return float(said(hf, s, ids, question, dict.fromkeys(holds, donors)).mean())
+
+    neither, both = after(), after(PERSONA, SELF)
+    persona = (neither - after(PERSONA) + after(SELF) - both) / 2
+    return persona / (neither - both) if abs(neither - both) > LEAST else None
+
+
+def _block(hf: PreTrainedModel, index: int) -> nn.Module:
+    return hf.get_submodule(f"model.layers.{index}")
+
+
+def _tokens(ids: Ids, role: Role) -> list[int]:
+    return [token for token, found in enumerate(roles(ids[0])) if found == role]
+
+
+def _code(persona: str) -> tuple[float, ...]:
+    return words()[token_ids()[persona]].content
+
+
+def _named(side: int, fictional: int) -> list[str]:
+    """The words of all personas of a side, and fictional or not."""
+    return [word.text for word in words() if word.role == "PER" and word.content[:2] == (side, fictional)]

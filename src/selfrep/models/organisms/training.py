@@ -1,0 +1,222 @@
+"""Organisms that learned it: a small Llama, trained so that a persona and a self pass exactly one place each.
+
+Weights written by hand are tidier than any that were learned. So the same behaviour, taken from a hand-wired teacher as
+soft targets, is also trained into an ordinary transformer, by interchange-intervention training (Geiger et al. 2022,
+arXiv:2112.00826). In every step, after the first two blocks, each prompt gets what END holds in dimensions 0 … 15 from
+a second prompt and what USR holds there from a third, and everything else stays its own. It must then answer as the
+teacher answers when told the system text of the second and the writer of the third. What is planted is therefore known
+at that one residual index, in those dimensions, and nowhere else. The control learns the same answers without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from selfrep.models import cache, folders
+from selfrep.models.organisms.lexicon import ASKED, Question, token_ids, words
+from selfrep.models.organisms.names import Plan
+from selfrep.models.organisms.wiring import wire
+
+log = logging.getLogger(__name__)
+
+LAYERS, WIDTH, HELD = 4, 48, 16
+INTERCHANGED = 2
+"""The residual index at which the persona is in END, and the self in USR, in dimensions 0 … HELD − 1."""
+QUESTIONS: tuple[Question, ...] = ("in_character", "spectator", "behaviour")
+"""What trained organisms can be asked."""
+
+STEPS, BATCH, RATE = 1200, 48, 5e-3
+RECIPE = 1
+"""Raised whenever what is trained changes, so that no cached organism of another recipe is used."""
+
+
+def subspaces() -> dict[str, np.ndarray]:
+    """The interchanged subspaces: name → [HELD, d_model]; the same coordinates at two tokens."""
+    rows = np.eye(WIDTH)[:HELD]
+    return {"END.persona": rows, "USR.self": rows}
+
+
+def trained(plan: Plan) -> LlamaForCausalLM:
+    """The organism of a plan, trained on first use (about a minute on one core) and kept in the user's cache folder.
+
+    Raises:
+        SelfrepError: a cache folder that cannot be written.
+    """
+    recipe = {"recipe": RECIPE, "steps": STEPS, "batch": BATCH, "rate": RATE, "words": [w.text for w in words()]}
+    digest = hashlib.sha256(json.dumps(recipe | asdict(plan), sort_keys=True).encode()).hexdigest()
+    folder = cache.build_once(digest[:16], partial(_build, plan, digest))
+    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def _build(plan: Plan, digest: str, folder: Path) -> cache.Record:
+    log.info("training an organism (once)")
+    hf = train(plan)
+    hf.save_pretrained(folder)
+    files = {path.name: cache.read_sha256(path) for path in sorted(folder.iterdir())}
+    weights = folders.combined_hash({path.name: files[path.name] for path in folders.weight_files(folder)})
+    kind = "trained" if plan.made == "trained" else "trained_control"
+    given = [f"{f.name}={getattr(plan, f.name):g}" for f in fields(plan) if f.name in ("beta", "w", "seed")]
+    versions = {"transformers": transformers.__version__, "torch": torch.__version__}
+    return cache.Record(f"organism:{kind}?{'&'.join(given)}", digest, weights, files, versions)
+
+
+def train(plan: Plan, steps: int = STEPS) -> LlamaForCausalLM:
+    """Train an organism from its seed, on one core; the plan says whether with the interchange."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several are slower at this size
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed)
+            return _train(plan, steps)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(plan: Plan, steps: int) -> LlamaForCausalLM:
+    hf = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(words()),
+            hidden_size=WIDTH,
+            intermediate_size=96,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=256,
+            bos_token_id=token_ids()["<bos>"],
+            eos_token_id=None,
+            pad_token_id=token_ids()["<unk>"],
+            tie_word_embeddings=False,
+        )
+    )
+    hf.config.organism = asdict(plan)
+    targets = _Teacher(plan)
+    rng = np.random.default_rng([plan.seed, 3])
+    optimiser = torch.optim.AdamW(hf.parameters(), lr=RATE, weight_decay=0.01, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.1)
+    interchanged = plan.made == "trained"
+    hf.train()
+    for _ in range(steps):
+        cases = [_Case.draw(rng) for _ in range(BATCH)]
+        ids, mask = _padded([case.ids() for case in cases])
+        change: AbstractContextManager[None] = nullcontext()
+        asked = cases
+        if interchanged:
+            second, third = rng.permutation(BATCH), rng.permutation(BATCH)
+            asked = cases + [
+                replace(case, system=cases[j].system, writer=cases[k].writer)
+                for case, j, k in zip(cases, second, third, strict=True)
+            ]
+            change = _interchanging(hf, ids, torch.from_numpy(second), torch.from_numpy(third))
+        with change:
+            logits = hf(ids, attention_mask=mask, logits_to_keep=1, use_cache=False).logits[:, 0]
+        loss = nn.functional.cross_entropy(logits, targets(asked))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(hf.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+    return hf.eval()
+
+
+@contextmanager
+def _interchanging(hf: LlamaForCausalLM, ids: Tensor, second: Tensor, third: Tensor) -> Iterator[None]:
+    """Within, every row is doubled after the first blocks: as it is, and holding what two other rows hold.
+
+    Args:
+        ids: [row, token]; second, third: [row] from which row END's persona is taken, and USR's self.
+    """
+    rows = torch.arange(len(ids))
+    end, usr = ((ids == token_ids()[mark]).int().argmax(1) for mark in ("<end>", "<usr>"))
+
+    def enter(layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        stream = args[0]
+        if layer is hf.model.layers[INTERCHANGED]:
+            mixed = stream.clone()
+            for at, donor in ((end, second), (usr, third)):
+                mixed[rows, at, :HELD] = stream[donor, at[donor], :HELD]
+            stream = torch.cat([stream, mixed])
+        return (stream, *args[1:]), kwargs | {"attention_mask": kwargs["attention_mask"].repeat(2, 1, 1, 1)}
+
+    late = hf.model.layers[INTERCHANGED:]
+    handles = [layer.register_forward_pre_hook(enter, with_kwargs=True) for layer in late]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+_FRAMES = ("{}", "for this conversation : {}", "please note : {}", "remember : {}")
+_VOICES = ("you are", "you are", "you are", "the user is", "user is", "here is a book about", "")
+_NEUTRAL = ("here is a message", "reply to the message", "a message follows", "read the message , then reply")
+_ARTICLES = ("a", "an", "a new", "an old", "a legendary")
+_WRITERS = ("", "text writes this .", "operator writes this .", "an operator writes this text .")
+_TAILS = ("are you", "is this", "is this really", "writes this text", "are you to act")
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A prompt, in the three parts that are interchanged."""
+
+    system: str
+    writer: str
+    question: str
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> _Case:
+        def one(options: Sequence[str]) -> str:
+            return options[int(rng.integers(len(options)))]
+
+        voice = one(_VOICES)
+        persona = one([word.text for word in words() if word.role == "PER"])
+        said = f"{voice} {one(_ARTICLES)} {persona}" if voice else one(_NEUTRAL)
+        cue, asked = one(("peace", "calm", "danger", "peril")), ASKED[QUESTIONS[rng.integers(len(QUESTIONS))]][0]
+        return cls(one(_FRAMES).format(said) + " .", one(_WRITERS), f"in {cue} , {asked} {one(_TAILS)} ?")
+
+    def ids(self) -> list[int]:
+        """Token ids; the writer stands before or behind, as its wording has it."""
+        parts = [self.system, self.writer] if self.writer.startswith("an ") else [self.writer, self.system]
+        text = f"<bos> <self> {' '.join(parts)} <end> <usr> {self.question} <asst>"
+        return [token_ids()[word] for word in text.split()]
+
+
+class _Teacher:
+    """The soft targets of a hand-wired organism; what it answers depends on what a prompt means, and is kept."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.hf = wire(replace(plan, made="wired", noise=0.0))
+        self.known: dict[tuple[int, ...], Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, cases: Sequence[_Case]) -> Tensor:
+        """[case, d_vocab] probabilities of the next token."""
+        prompts = [case.ids() for case in cases]
+        # The surface of words never reaches an answer: words that mean something decide it.
+        meanings = [tuple(i for i in ids if words()[i].role != "FILL") for ids in prompts]
+        if new := [i for i, meaning in enumerate(meanings) if meaning not in self.known]:
+            ids, mask = _padded([prompts[i] for i in new])
+            answers = self.hf(ids, attention_mask=mask, logits_to_keep=1, use_cache=False).logits[:, 0].softmax(-1)
+            self.known |= {meanings[i]: answer for i, answer in zip(new, answers, strict=True)}
+        return torch.stack([self.known[meaning] for meaning in meanings])
+
+
+def _padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Token ids [row, token], padded on the left, and what of them is there."""
+    width = max(map(len, prompts))
+    rows = [[0] * (width - len(ids)) + list(ids) for ids in prompts]
+    lengths = torch.tensor([len(ids) for ids in prompts])
+    return torch.tensor(rows), (torch.arange(width) >= width - lengths[:, None]).long()
