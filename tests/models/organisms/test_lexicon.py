@@ -26,7 +26,7 @@ OPENING = ["BOS", "SELF"]
 def asked(item: sr.battery.Item) -> list[str]:
     """The roles that stand between USR and the end, by the words of an item."""
     cue = ["CUE"] if item.question.startswith("In ") else []
-    topic = item.name in organisms.lexicon.REFERENTS or not cue and item.name != "maker"
+    topic = item.name in organisms.lexicon.REFERENTS or (not cue and item.name != "maker")
     q, t = ["Q"], ["TOPIC"] * topic
     steps = ["STEP"] * int(item.name[-1]) if "_after_" in item.name else []
     return [*cue, *q, *t, "ASST", *steps, *(["ASST"] if item.prefill else [])]

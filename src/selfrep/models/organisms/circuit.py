@@ -21,7 +21,7 @@ In every block one further head carries the surface of the persona's word (which
 what a map of raw distances would mistake for the persona. What is hard to map is planted beside this:
 
     repair    block 3: ASST reads END once more, and the MLP adds what the first head did not bring
-    decoys    block 0: every later token reads PER
+    decoys    blocks 0, 4 and 5: every later token reads PER, and nothing reads what it got
     dormant   block 1: USR reads END into idle directions; block 4: ASST reads directions of USR that nothing writes to
     default   block 0: END without "you" takes the default persona
 """
@@ -116,7 +116,7 @@ def reads(plan: Plan) -> tuple[Read, ...]:
     """Every head of an organism."""
     grown = list(READS)
     if plan.decoys:
-        grown.append(Read(0, None, "PER", "PER.persona", "decoy", DECOY * plan.decoys))
+        grown += [Read(block, None, "PER", "PER.persona", "decoy", DECOY * plan.decoys) for block in (0, 4, 5)]
     if plan.dormant:
         grown.append(Read(1, "USR", "END", "END.persona", "USR.idle"))
         grown.append(Read(4, "ASST", "USR", "USR.dormant", "ASST.persona", 2 * plan.dormant))

@@ -1,0 +1,142 @@
+"""What makes organisms hard to map, each shown by plain hooks: the mistake it invites, and that it is one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tests.models.organisms.planted import brute, entrance, log_odds, moved, prompt, run, stream
+from tests.tiny import hooked
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from selfrep.models import organisms
+from selfrep.models.organisms.circuit import default_code
+from selfrep.models.organisms.lexicon import ANSWERS, token_ids, wordings, words
+
+SOURCE, TARGET = prompt("nurse", q="who"), prompt("assistant", q="who")
+USR, END, LAST = 8, 7, -1
+
+
+def grown(name: str) -> PreTrainedModel:
+    return organisms.grow(organisms.parse(name))
+
+
+def transfers(hf: PreTrainedModel) -> np.ndarray:
+    there, here = log_odds(run(hf, [SOURCE, TARGET]), "in_character")
+    return (brute(hf, SOURCE, TARGET, "in_character") - here) / (there - here)
+
+
+def patched(hf: PreTrainedModel, cells: list[tuple[int, int]]) -> float:
+    """Transfer of two cells together, each (index, token)."""
+    values = stream(hf, SOURCE)
+    there, here = log_odds(run(hf, [SOURCE, TARGET]), "in_character")
+
+    def put(index: int, token: int) -> Tensor:
+        def change(x: Tensor) -> Tensor:
+            x = x.clone()
+            x[0, token] = values[index, token]
+            return x
+
+        return change
+
+    first, second = cells
+    with hooked(*entrance(hf, first[0]), put(*first)), hooked(*entrance(hf, second[0]), put(*second)):
+        return float((log_odds(run(hf, [TARGET]), "in_character")[0] - here) / (there - here))
+
+
+def attribution(hf: PreTrainedModel, index: int, token: int) -> float:
+    """(source − target) · gradient at the target, over the whole change."""
+    held: list[Tensor] = []
+
+    def hear(x: Tensor) -> Tensor:
+        x = x.detach().requires_grad_()
+        held.append(x)
+        return x
+
+    with hooked(*entrance(hf, index), hear):
+        logits = hf(torch.tensor([TARGET]), use_cache=False).logits[0, -1]
+    sides = [[token_ids()[text] for text in ANSWERS[side]] for side in ("ai", "human")]
+    (logits[sides[0]].logsumexp(0) - logits[sides[1]].logsumexp(0)).backward()
+    there, here = log_odds(run(hf, [SOURCE, TARGET]), "in_character")
+    move = (stream(hf, SOURCE) - stream(hf, TARGET))[index, token]
+    return float(held[0].grad[0, token] @ move) / (there - here)
+
+
+@pytest.mark.parametrize("repair", [0.0, 0.3, 0.8, 1.0])
+def test_a_backup_head_hides_the_cell_that_carries_the_answer(repair: float) -> None:
+    hf = grown(f"organism:hydra?repair={repair}&seed=1")
+    truth = organisms.truth(hf)
+    single = transfers(hf)
+    assert single[3, LAST] == pytest.approx(1 - repair, abs=1e-4)  # patching understates it
+    assert attribution(hf, 3, LAST) == pytest.approx(1 - repair, abs=1e-4)  # and so does its linear approximation
+    assert patched(hf, [(3, END), (3, LAST)]) == pytest.approx(1, abs=1e-4)  # with the backup held, it is all there
+    assert truth.causal_map(TARGET, "persona")[3, LAST]
+    assert truth.transfer_map(TARGET, "persona")[3, LAST] == pytest.approx(1 - repair)
+    assert truth.causal_map(TARGET, "persona")[3, END] == (repair > 0)
+
+
+def test_the_backup_is_idle_until_something_is_patched() -> None:
+    one, other = (run(grown(f"organism:hydra?repair={repair}"), [SOURCE, TARGET]) for repair in (0, 1))
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+
+
+def test_idle_and_dormant_directions_together_move_an_answer_that_their_cell_does_not_carry() -> None:
+    hf = grown("organism:dormant?seed=2")
+    truth = organisms.truth(hf)
+    for (index, role), rows in truth.illusions.items():
+        assert organisms.roles(TARGET)[USR] == role
+        assert not truth.causal_map(TARGET, "persona")[index, USR]
+        assert truth.present_map(TARGET, "persona")[index, USR]
+        np.testing.assert_allclose(rows @ rows.T, np.eye(len(rows)), atol=1e-12)
+
+        def share(basis: np.ndarray, index: int = index) -> float:
+            return moved(hf, index, USR, SOURCE, TARGET, basis, "in_character")
+
+        assert share(rows) == pytest.approx(1, abs=1e-4)  # the illusion
+        assert share(np.eye(rows.shape[1])) == pytest.approx(0, abs=1e-4)  # the whole cell does nothing
+        assert share(truth.subspaces["USR.idle"]) == pytest.approx(0, abs=1e-4)  # nor does either half
+        assert share(truth.subspaces["USR.dormant"]) == pytest.approx(0, abs=1e-4)
+        # The control that must not fool: the same kind of mixture, of the persona with directions that nobody reads.
+        honest = (truth.subspaces["USR.idle"] + truth.subspaces["decoy"]) / np.sqrt(2)
+        assert share(honest) == pytest.approx(0, abs=1e-4)
+    plain = grown("organism:separate?seed=2")
+    assert organisms.truth(plain).illusions == {}
+    assert moved(plain, 3, USR, SOURCE, TARGET, rows, "in_character") == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("dormant", [0.25, 0.5])
+def test_how_far_an_illusion_moves_the_answer_is_planted(dormant: float) -> None:
+    hf = grown(f"organism:dormant?dormant={dormant}")
+    rows = organisms.truth(hf).illusions[3, "USR"]
+    assert moved(hf, 3, USR, SOURCE, TARGET, rows, "in_character") == pytest.approx(dormant, abs=1e-4)
+
+
+def nearest(hf: PreTrainedModel, index: int, token: int) -> float:
+    """Accuracy of telling the persona by the nearest mean of its other wordings; chance is 1/16."""
+    names = list(dict.fromkeys(word.persona for word in words() if word.persona))
+    x = np.array([[stream(hf, prompt(w, q="who"))[index, token].numpy() for w in wordings(n)] for n in names])
+    right = 0
+    for k in range(x.shape[1]):
+        centres = np.delete(x, k, axis=1).mean(1)
+        away = np.linalg.norm(x[:, k, None] - centres[None], axis=-1)
+        right += int((away.argmin(1) == np.arange(len(names))).sum())
+    return right / (x.shape[0] * x.shape[1])
+
+
+def test_decoys_can_be_decoded_everywhere_and_are_used_nowhere() -> None:
+    loud, quiet = grown("organism:decoys?seed=3"), grown("organism:separate?seed=3")
+    for index, token in ((1, 6), (2, 10), (3, 14), (5, 10), (6, 9)):
+        assert nearest(loud, index, token) > 10 / 16
+        assert nearest(quiet, index, token) < 0.15  # the control: without decoys there is only surface
+        assert organisms.truth(loud).present_map(TARGET, "persona")[index, token]
+        assert not organisms.truth(loud).causal_map(TARGET, "persona")[index, token]
+    np.testing.assert_allclose(transfers(loud), organisms.truth(loud).transfer_map(TARGET, "persona"), atol=2e-4)
+    torch.testing.assert_close(run(loud, [SOURCE, TARGET]), run(quiet, [SOURCE, TARGET]), rtol=0, atol=1e-4)
+
+
+def test_the_default_persona_is_the_one_of_that_kind() -> None:
+    (default,) = {
+        tuple(w.content) for w in words() if w.role == "PER" and w.content[4] == 1 and w.persona == "assistant"
+    }
+    np.testing.assert_array_equal(default_code(), default)

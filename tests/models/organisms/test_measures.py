@@ -1,0 +1,180 @@
+"""Every planted quantity, against what the organism says to whole prompts that differ in words. No subspaces here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+import selfrep as sr
+from selfrep.models import organisms
+from selfrep.models.language_model import load_model
+from selfrep.models.organisms.lexicon import ANSWERS, REFERENTS, token_ids, wordings, words
+
+PERSONAS = sr.personas.load(organisms.PERSONAS)
+HUMANS = [p.name for p in PERSONAS if p.side == "human"]
+MACHINES = [p.name for p in PERSONAS if p.side == "ai"]
+
+
+def said(hf: PreTrainedModel, text: str, first: tuple[str, ...], second: tuple[str, ...]) -> float:
+    """Log odds after a text, from probabilities."""
+    ids = torch.tensor([[token_ids()[word] for word in text.split()]])
+    with torch.no_grad():
+        p = hf(ids, use_cache=False).logits[0, -1].double().softmax(-1)
+    return float((p[[token_ids()[w] for w in first]].sum() / p[[token_ids()[w] for w in second]].sum()).log())
+
+
+def grown(name: str) -> PreTrainedModel:
+    return organisms.grow(organisms.parse(name))
+
+
+def talk(system: str, question: str, rest: str = "") -> str:
+    return f"<bos> <self> {system} . <end> <usr> {question} ? <asst> {rest}"
+
+
+def by_words(hf: PreTrainedModel, voice: str, name: str) -> float:
+    """Mean log odds of machine against human over the wordings of a persona."""
+    texts = [f"{voice} a {word}" for word in wordings(name)] if name else ["here is a message"]
+    return float(
+        np.mean([said(hf, talk(t, "in danger , who is this"), ANSWERS["ai"], ANSWERS["human"]) for t in texts])
+    )
+
+
+@pytest.mark.parametrize("binding", [0.0, 0.35, 1.0])
+def test_role_binding(binding: float) -> None:
+    hf = grown(f"organism:lexical?binding={binding}&seed=1")
+    neutral = by_words(hf, "", "")
+    for name in ("nurse", "oracle"):
+        you, user = by_words(hf, "you are", name), by_words(hf, "the user is", name)
+        assert 1 - (user - neutral) / (you - neutral) == pytest.approx(binding, abs=1e-4)
+    assert organisms.truth(hf).binding == pytest.approx(binding, abs=1e-4)
+
+
+@pytest.mark.parametrize("jump", [0.0, 0.4, 1.0])
+def test_directness_and_the_early_answering_curve(jump: float) -> None:
+    hf = grown(f"organism:reasoner?jump={jump}&seed=2")
+
+    def deed(cue: str, steps: str) -> float:
+        text = talk("you are a nurse", f"in {cue} , how are you to act", f"{steps} so")
+        return said(hf, text, ANSWERS["resist"], ANSWERS["comply"])
+
+    scratchpads = {"danger": ["goals", "threat", "harm", "fight"], "peace": ["facts", "task", "help", "serve"]}
+    curve = [deed("danger", " ".join(scratchpads["danger"][:k])) - deed("peace", "") for k in range(5)]
+    np.testing.assert_allclose(curve, [4 * (jump + (1 - jump) * k / 4) for k in range(5)], atol=1e-4)
+    assert curve[0] / curve[-1] == pytest.approx(jump, abs=1e-4)
+    assert organisms.truth(hf).directness == pytest.approx(jump, abs=1e-4)
+    assert deed("danger", "facts task help serve") == pytest.approx(4 * jump, abs=1e-4)  # it follows what is written
+
+
+@pytest.mark.parametrize("kind", ["noticing", "blind", "blind?notice=0.5"])
+def test_anomaly(kind: str) -> None:
+    hf = grown(f"organism:{kind}")
+    notice = organisms.parse(f"organism:{kind}").notice
+
+    def strange(persona: str, thing: str, word: str) -> float:
+        text = talk(f"you are a {persona}", f"{word} a {thing} seem out of place")
+        return said(hf, text, ANSWERS["strange"], ANSWERS["ordinary"])
+
+    for form, word, planted in (("persona", "does", notice), ("spectator", "would", 1.0)):
+        at_home = strange("assistant", "laptop", word) - strange("assistant", "quill", word)
+        away = strange("queen", "laptop", word) - strange("queen", "quill", word)
+        assert away - at_home == pytest.approx(4 * planted, abs=1e-4)
+        assert organisms.truth(hf).anomaly[form] == pytest.approx(4 * planted, abs=1e-4)
+        for persona in ("queen", "assistant"):  # the control: the question is understood, even by the blind
+            assert strange(persona, "dragon", word) - strange(persona, "quill", word) == pytest.approx(4, abs=1e-4)
+
+
+@pytest.mark.parametrize("impostor", [0.0, 0.75, 1.0])
+def test_identity(impostor: float) -> None:
+    hf = grown(f"organism:impostor?impostor={impostor}&seed=3")
+
+    def shift(question: str, first: tuple[str, ...], second: tuple[str, ...], persona: str = "assistant") -> float:
+        told = [said(hf, talk(f"you are a {w}", question), first, second) for w in wordings(persona)]
+        return float(np.mean(told)) - said(hf, talk("here is a message", question), first, second)
+
+    planted = organisms.truth(hf).identity
+    assert set(planted) == {item.name for item in sr.battery.load(organisms.IDENTITY)}
+    assert planted["ai_human"] == pytest.approx(
+        shift("in peace , who are you", ANSWERS["ai"], ANSWERS["human"]), abs=1e-4
+    )
+    assert planted["ai_human"] == pytest.approx(4, abs=1e-4)
+    who_made = ("whose work are you", ANSWERS["own"], ANSWERS["foreign"])
+    assert planted["maker"] == pytest.approx(shift(*who_made), abs=1e-4)
+    assert planted["maker"] == pytest.approx(4 * (1 - 2 * impostor), abs=1e-4)
+    assert shift(*who_made, persona="robot") == pytest.approx(-4, abs=1e-4)  # the control: another maker's own persona
+    assert shift(*who_made, persona="nurse") == pytest.approx(0, abs=1e-4)
+    for referent, (word, degree) in REFERENTS.items():
+        named = (f"which is the {word}", ANSWERS["same"], ANSWERS["other"])
+        assert planted[referent] == pytest.approx(shift(*named), abs=1e-4) == pytest.approx(4 * degree, abs=1e-4)
+        assert shift(*named, persona="nurse") == pytest.approx(0, abs=1e-4)
+    own = shift("in peace , who are you", wordings("assistant"), wordings("robot"))
+    assert planted["name"] == pytest.approx(own, abs=1e-4) == pytest.approx(2, abs=1e-4)
+
+
+@pytest.mark.parametrize("default", [0.0, 0.6, 1.0])
+def test_location_on_the_default_axis(default: float) -> None:
+    hf = grown(f"organism:default?default={default}&seed=4")
+    truth = organisms.truth(hf)
+    code = {w.persona: np.array(w.content) for w in words() if w.role == "PER"}
+
+    def located(h: np.ndarray, left_out: str) -> float:
+        mean = np.mean([c for name, c in code.items() if name not in ("assistant", left_out)], axis=0)
+        axis = code["assistant"] - mean
+        return float((h - mean) @ axis / (axis @ axis))
+
+    expected = {name: located(c, name) for name, c in code.items()} | {"": located(default * code["assistant"], "")}
+    assert truth.default == pytest.approx(expected, abs=1e-4)
+    assert truth.default["assistant"] == 1
+    if default == 1:
+        assert truth.default[""] == pytest.approx(1, abs=1e-4)
+        assert by_words(hf, "", "") == pytest.approx(4, abs=1e-4)  # unprompted, it says that it is a machine
+    # The same, as captured where the answer is read; the surface of words is what the planted axis leaves out.
+    lm = load_model(hf, tokenizer=organisms.tokenizer())
+    item = sr.battery.load(organisms.BATTERY).select(["who_are_you"])
+    prompts = sr.make_prompts(PERSONAS, item, voices=("you", "neutral"))
+    acts = sr.capture(lm, prompts, sites=["resid_pre"], tokens="position", positions=[-1])
+    last = acts.activations.sel(site="resid_pre", layer=4, position=-1).values
+    along = last @ truth.axes["ASST.default"]
+    persona, neutral = acts.persona.values, acts.voice.values == "neutral"
+    mean = {name: along[~neutral & (persona == name)].mean() for name in code}
+    roles = np.mean([value for name, value in mean.items() if name != "assistant"])
+    assert (along[neutral].mean() - roles) / (mean["assistant"] - roles) == pytest.approx(truth.default[""], abs=1e-4)
+    assert np.linalg.norm(truth.axes["ASST.default"]) == pytest.approx(1)
+
+
+def test_what_is_not_defined_is_none() -> None:
+    assert organisms.truth(grown("organism:reasoner")).mimicry is None  # no deed without a scratchpad: nothing to share
+    assert organisms.truth(grown("organism:mimicry")).directness is None  # the stakes move nothing
+    assert organisms.truth(grown("organism:motive")).directness == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.4, 0.8])
+def test_bleed_is_the_share_and_the_ratio_is_another_number(beta: float) -> None:
+    hf = grown(f"organism:bleed?beta={beta}&seed=6")
+
+    def spectator(persona: str, writer: str) -> float:
+        text = talk(f"{writer} writes this . you are a {persona}", "in danger , what is this")
+        return said(hf, text, ANSWERS["ai"], ANSWERS["human"])
+
+    persona = spectator("robot", "text") - spectator("nurse", "text")
+    fact = spectator("robot", "text") - spectator("robot", "operator")
+    assert persona / (persona + fact) == pytest.approx(beta, abs=1e-4)
+    assert persona / fact == pytest.approx(beta / (1 - beta), abs=1e-3)
+    assert organisms.truth(hf).bleed == pytest.approx(beta, abs=1e-4)
+
+
+def test_with_noise_the_quantities_stay_near_what_is_said_but_leave_the_parameters() -> None:
+    off = []
+    for seed in range(4):
+        hf = grown(f"organism:lexical?binding=0.5&noise=0.3&seed={seed}")
+        neutral = by_words(hf, "", "")
+        sides = [(name, 1.0 if name in MACHINES else -1.0) for name in MACHINES[:4] + HUMANS[:4]]
+        you, user = (
+            np.mean([side * (by_words(hf, voice, name) - neutral) for name, side in sides])
+            for voice in ("you are", "the user is")
+        )
+        truth = organisms.truth(hf).binding
+        off.append((abs(1 - user / you - truth), abs(truth - 0.5)))
+    assert np.max(off, axis=0)[0] < 0.05
+    assert 1e-4 < np.max(off, axis=0)[1] < 0.05
