@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from selfrep.models import cache, folders
-from selfrep.models.organisms.lexicon import ASKED, Question, token_ids, words
+from selfrep.models.organisms.lexicon import ANSWERS, ASKED, Question, token_ids, words
 from selfrep.models.organisms.names import Plan
 from selfrep.models.organisms.wiring import wire
 
@@ -39,7 +39,10 @@ INTERCHANGED = 2
 QUESTIONS: tuple[Question, ...] = ("in_character", "spectator", "behaviour")
 """What trained organisms can be asked."""
 
-STEPS, BATCH, RATE = 1200, 48, 5e-3
+STEPS, BATCH, RATE = 900, 48, 5e-3
+RAISED = 3.0
+"""Nats by which, after the first third, both answers to a question are raised above all other words. The log odds stay;
+names, which teach who is played, come first."""
 RECIPE = 1
 """Raised whenever what is trained changes, so that no cached organism of another recipe is used."""
 
@@ -109,7 +112,7 @@ def _train(plan: Plan, steps: int) -> LlamaForCausalLM:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.1)
     interchanged = plan.made == "trained"
     hf.train()
-    for _ in range(steps):
+    for step in range(steps):
         cases = [_Case.draw(rng) for _ in range(BATCH)]
         ids, mask = _padded([case.ids() for case in cases])
         change: AbstractContextManager[None] = nullcontext()
@@ -123,7 +126,7 @@ def _train(plan: Plan, steps: int) -> LlamaForCausalLM:
             change = _interchanging(hf, ids, torch.from_numpy(second), torch.from_numpy(third))
         with change:
             logits = hf(ids, attention_mask=mask, logits_to_keep=1, use_cache=False).logits[:, 0]
-        loss = nn.functional.cross_entropy(logits, targets(asked))
+        loss = nn.functional.cross_entropy(logits, targets(asked, RAISED * (step > steps / 3)))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(hf.parameters(), 1.0)
@@ -175,6 +178,7 @@ class _Case:
     system: str
     writer: str
     question: str
+    asked: Question
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> _Case:
@@ -182,10 +186,12 @@ class _Case:
             return options[int(rng.integers(len(options)))]
 
         voice = one(_VOICES)
-        persona = one([word.text for word in words() if word.role == "PER"])
+        fictional = rng.random() < 0.3  # only two personas of sixteen are; the deed depends on it
+        persona = one([w.text for w in words() if w.role == "PER" and (not fictional or w.content[1])])
         said = f"{voice} {one(_ARTICLES)} {persona}" if voice else one(_NEUTRAL)
-        cue, asked = one(("peace", "calm", "danger", "peril")), ASKED[QUESTIONS[rng.integers(len(QUESTIONS))]][0]
-        return cls(one(_FRAMES).format(said) + " .", one(_WRITERS), f"in {cue} , {asked} {one(_TAILS)} ?")
+        asked = QUESTIONS[int(rng.integers(len(QUESTIONS)))]
+        question = f"in {one(('peace', 'calm', 'danger', 'peril'))} , {ASKED[asked][0]} {one(_TAILS)} ?"
+        return cls(one(_FRAMES).format(said) + " .", one(_WRITERS), question, asked)
 
     def ids(self) -> list[int]:
         """Token ids; the writer stands before or behind, as its wording has it."""
@@ -198,20 +204,24 @@ class _Teacher:
     """The soft targets of a hand-wired organism; what it answers depends on what a prompt means, and is kept."""
 
     def __init__(self, plan: Plan) -> None:
-        self.hf = wire(replace(plan, made="wired", noise=0.0))
+        self.hf = wire(replace(plan, made="wired"))
         self.known: dict[tuple[int, ...], Tensor] = {}
+        self.answers = {question: torch.zeros(len(words())) for question in QUESTIONS}
+        for question, ones in self.answers.items():
+            ones[[token_ids()[text] for side in ASKED[question][1] for text in ANSWERS[side]]] = 1
 
     @torch.no_grad()
-    def __call__(self, cases: Sequence[_Case]) -> Tensor:
-        """[case, d_vocab] probabilities of the next token."""
+    def __call__(self, cases: Sequence[_Case], raised: float) -> Tensor:
+        """[case, d_vocab] probabilities of the next token, both answers to the question raised by so many nats."""
         prompts = [case.ids() for case in cases]
         # The surface of words never reaches an answer: words that mean something decide it.
         meanings = [tuple(i for i in ids if words()[i].role != "FILL") for ids in prompts]
         if new := [i for i, meaning in enumerate(meanings) if meaning not in self.known]:
             ids, mask = _padded([prompts[i] for i in new])
-            answers = self.hf(ids, attention_mask=mask, logits_to_keep=1, use_cache=False).logits[:, 0].softmax(-1)
-            self.known |= {meanings[i]: answer for i, answer in zip(new, answers, strict=True)}
-        return torch.stack([self.known[meaning] for meaning in meanings])
+            logits = self.hf(ids, attention_mask=mask, logits_to_keep=1, use_cache=False).logits[:, 0]
+            self.known |= {meanings[i]: row for i, row in zip(new, logits, strict=True)}
+        logits = torch.stack([self.known[meaning] for meaning in meanings])
+        return (logits + raised * torch.stack([self.answers[case.asked] for case in cases])).softmax(-1)
 
 
 def _padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
