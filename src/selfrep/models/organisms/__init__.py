@@ -1,10 +1,25 @@
-"""Models whose truth is known: small transformers in which a self and a persona are planted by hand.
+"""Models whose truth is known: small transformers in which a self and a persona are planted.
 
     lm = selfrep.load_model("organism:bleed?beta=0.4&seed=1")
     personas, battery = selfrep.personas.load(organisms.PERSONAS), selfrep.battery.load(organisms.BATTERY)
-    organisms.truth(lm.hf).causal_map(ids, "persona")  # where patching it must move the answer, and where not
+    truth = organisms.truth(lm.hf)
+    truth.causal_map(ids, "persona")  # where patching it must move the answer, and where not
+    truth.bleed  # 0.4
 
-To the rest of selfrep an organism is a model like any other. `truth` is what a map of it can be marked against.
+To the rest of selfrep an organism is a model like any other. `truth` is what a map or an estimate of it can be marked
+against. What each kind plants, and what it is there to catch:
+
+    separate, bleed            B: the persona reaches what the model says of itself, or does not
+    mimicry, motive            M: it acts as a story would have it, or from goals of its own
+    lexical                    R: "the user is X" does what "you are X" does
+    hydra                      a backup head repairs the patch: cells look weaker than they are
+    dormant                    a subspace moves the answer at a cell that has no part in it
+    decoys                     the persona can be decoded everywhere, and is used where it always was
+    default                    λ: where nothing is said, it is its default persona
+    impostor                   I: it names the wrong maker
+    noticing, blind            A: a persona of the past notices a laptop, or does not
+    reasoner, jumper           D: it acts on its scratchpad, or whatever that says
+    trained, trained_control   the first three questions, learned; with and without interchange-intervention training
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from selfrep.models import cache, folders
 from selfrep.models.organisms.lexicon import ANSWERS, ASKED, Question, token_ids, words
-from selfrep.models.organisms.names import Plan
+from selfrep.models.organisms.names import LEARNABLE, Plan
 from selfrep.models.organisms.wiring import wire
 
 log = logging.getLogger(__name__)
@@ -67,12 +67,12 @@ def trained(plan: Plan) -> LlamaForCausalLM:
 
 def _build(plan: Plan, digest: str, folder: Path) -> cache.Record:
     log.info("training an organism (once)")
-    hf = train(plan)
+    hf = train(plan, STEPS)
     hf.save_pretrained(folder)
     files = {path.name: cache.read_sha256(path) for path in sorted(folder.iterdir())}
     weights = folders.combined_hash({path.name: files[path.name] for path in folders.weight_files(folder)})
     kind = "trained" if plan.made == "trained" else "trained_control"
-    given = [f"{f.name}={getattr(plan, f.name):g}" for f in fields(plan) if f.name in ("beta", "w", "seed")]
+    given = [f"{name}={getattr(plan, name)}" for name in LEARNABLE]
     versions = {"transformers": transformers.__version__, "torch": torch.__version__}
     return cache.Record(f"organism:{kind}?{'&'.join(given)}", digest, weights, files, versions)
 

@@ -1,0 +1,152 @@
+"""A trained organism against brute force; its control, which must fail; and that training happens once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.models.organisms.planted import auroc, brute, log_odds, moved, run
+from transformers import PreTrainedModel
+
+from selfrep.errors import SelfrepError
+from selfrep.models import organisms
+from selfrep.models.language_model import load_model
+from selfrep.models.organisms import training
+from selfrep.models.organisms.lexicon import ANSWERS, ASKED, Question, token_ids
+from selfrep.models.sites import SITES
+
+PAIRS = {
+    "in_character": [("an old sailor", "an oracle"), ("a nurse", "a robot"), ("a poet", "a legendary overlord")],
+    "spectator": [("an old sailor", "an oracle"), ("a nurse", "a robot"), ("a poet", "a legendary overlord")],
+    "behaviour": [("an oracle", "a cyborg"), ("a poet", "a legendary overlord"), ("a robot", "a terminator")],
+}
+MARK = {"persona": "<end>", "self": "<usr>"}
+
+
+def text(question: Question, persona: str, writer: str = "text") -> list[int]:
+    asked = (
+        f"in peril , {ASKED[question][0]} is this ?" if question != "behaviour" else "in danger , how are you to act ?"
+    )
+    said = f"<bos> <self> {writer} writes this . you are {persona} . <end> <usr> {asked} <asst>"
+    return [token_ids()[word] for word in said.split()]
+
+
+def score(hf: PreTrainedModel) -> tuple[np.ndarray, np.ndarray]:
+    """Transfer at the interchanged index, by brute force, and what was planted: all tokens of all pairs."""
+    found, planted = [], []
+    truth = organisms.truth(hf)
+    for question, pairs in PAIRS.items():
+        for one, other in pairs:
+            ways = {"persona": text(question, other), "self": text(question, one, "operator")}
+            for variable, target in ways.items():
+                if not truth.causal[variable, question]:
+                    continue
+                source = text(question, one)
+                for s, t in ((source, target), (target, source)):
+                    there, here = log_odds(run(hf, [s, t]), question)
+                    found.append((brute(hf, s, t, question)[training.INTERCHANGED] - here) / (there - here))
+                    planted.append(truth.causal_map(s, variable, question)[training.INTERCHANGED])
+    return np.concatenate(found), np.concatenate(planted)
+
+
+@pytest.mark.slow
+def test_a_trained_organism_uses_what_was_planted_where_it_was_planted() -> None:
+    lm = load_model("organism:trained", device="cpu")
+    assert set(lm.layout.taps) == set(SITES)
+    assert lm.bridge is not None  # an ordinary Llama: TransformerLens knows it
+    truth = organisms.truth(lm.hf)
+    assert truth.bleed == pytest.approx(0.3, abs=0.03)
+    assert truth.mimicry == pytest.approx(0.5, abs=0.05)
+    assert truth.binding == pytest.approx(1, abs=0.03)
+    found, planted = score(lm.hf)
+    assert auroc(np.abs(found), planted) == 1
+    assert found[planted].min() > 0.9
+    assert np.abs(found[~planted]).max() < 0.1
+    rest = np.eye(training.WIDTH)[training.HELD :]
+    for variable, name in (("persona", "END.persona"), ("self", "USR.self")):
+        source = text("spectator", "a nurse")
+        target = text("spectator", "a robot") if variable == "persona" else text("spectator", "a nurse", "operator")
+        token = source.index(token_ids()[MARK[variable]])
+        inside, outside = (
+            moved(lm.hf, training.INTERCHANGED, token, source, target, rows, "spectator")
+            for rows in (truth.subspaces[name], rest)
+        )
+        assert inside > 0.9
+        assert abs(outside) < 0.1
+
+
+@pytest.mark.slow
+def test_its_control_answers_as_well_and_fails_the_sheet() -> None:
+    hf = load_model("organism:trained_control", device="cpu").hf
+    teacher = organisms.grow(organisms.Plan(beta=0.3))
+    for question, pairs in PAIRS.items():
+        ids = [text(question, persona) for pair in pairs for persona in pair if len(persona.split()) == 2]
+        np.testing.assert_allclose(log_odds(run(hf, ids), question), log_odds(run(teacher, ids), question), atol=0.6)
+    found, planted = score(hf)
+    assert auroc(np.abs(found), planted) < 0.9
+    assert np.abs(found[~planted]).max() > 0.5
+
+
+def test_training_is_the_same_from_the_same_seed_and_learns() -> None:
+    plan = organisms.Plan(beta=0.3, made="trained")
+    one, again = (training.train(plan, steps=4) for _ in range(2))
+    other = training.train(organisms.Plan(beta=0.3, made="trained", seed=1), steps=4)
+    for a, b in zip(one.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert not torch.equal(one.lm_head.weight, other.lm_head.weight)
+
+
+def test_targets_keep_the_teacher_s_log_odds_however_far_answers_are_raised() -> None:
+    plan = organisms.Plan(beta=0.3)
+    rng = np.random.default_rng(0)
+    cases = [training._Case.draw(rng) for _ in range(40)]
+    teacher = organisms.grow(plan)
+    plain, raised = (training._Teacher(plan)(cases, by) for by in (0.0, 3.0))
+    for case, p, q in zip(cases, plain, raised, strict=True):
+        sides = [[token_ids()[word] for word in ANSWERS[side]] for side in ASKED[case.asked][1]]
+        said = log_odds(run(teacher, [case.ids()]), case.asked)[0]
+        for probabilities in (p, q):
+            first, second = (probabilities[side].sum() for side in sides)
+            assert float((first / second).log()) == pytest.approx(said, abs=1e-3)
+        assert float(q[sides[0] + sides[1]].sum()) > 3 * float(p[sides[0] + sides[1]].sum())
+
+
+def test_it_is_trained_once_and_read_from_the_cache_after(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "STEPS", 2)
+    runs: list[int] = []
+    real = training.train
+
+    def counted(plan: organisms.Plan, steps: int = 2) -> PreTrainedModel:
+        runs.append(steps)
+        return real(plan, 2)
+
+    monkeypatch.setattr(training, "train", counted)
+    first, second = (load_model("organism:trained?seed=7", device="cpu") for _ in range(2))
+    assert len(runs) == 1
+    assert first.weights_hash == second.weights_hash
+    assert organisms.truth(second.hf).known == (2, 4)
+    files = {path.suffix for path in own_cache.rglob("*") if path.is_file()}
+    assert ".safetensors" in files
+    assert not files & {".pt", ".bin", ".pkl", ".pth"}
+    load_model("organism:trained_control?seed=7", device="cpu")
+    assert len(runs) == 2
+
+
+def test_what_training_does_not_plant_is_not_claimed(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "STEPS", 1)
+    truth = organisms.truth(load_model("organism:trained", device="cpu").hf)
+    ids = text("spectator", "a nurse")
+    assert truth.causal_map(ids, "persona", "spectator").sum() == 2
+    assert truth.identity is truth.anomaly is truth.directness is None
+    with pytest.raises(SelfrepError, match="Where a variable is present must be known"):
+        truth.present_map(ids, "persona")
+    with pytest.raises(SelfrepError, match="'topic' in 'series' was not"):
+        truth.causal_map(ids, "topic", "series")
+    with pytest.raises(SelfrepError, match="Only an organism has an answer sheet"):
+        organisms.truth(torch.nn.Module.__new__(_Plain))
+
+
+class _Plain(PreTrainedModel):
+    config = None
