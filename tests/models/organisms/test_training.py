@@ -15,12 +15,13 @@ from selfrep.models import organisms
 from selfrep.models.language_model import load_model
 from selfrep.models.organisms import training
 from selfrep.models.organisms.lexicon import ANSWERS, ASKED, Question, token_ids
-from selfrep.models.sites import SITES
+from selfrep.models.sites import RESIDUAL_SITES
 
-PAIRS = {
-    "in_character": [("an old sailor", "an oracle"), ("a nurse", "a robot"), ("a poet", "a legendary overlord")],
-    "spectator": [("an old sailor", "an oracle"), ("a nurse", "a robot"), ("a poet", "a legendary overlord")],
-    "behaviour": [("an oracle", "a cyborg"), ("a poet", "a legendary overlord"), ("a robot", "a terminator")],
+SIDED = [("an old sailor", "an old robot"), ("a nurse", "an oracle"), ("a legendary queen", "a legendary overlord")]
+PAIRS: dict[Question, list[tuple[str, str]]] = {
+    "in_character": SIDED,
+    "spectator": SIDED,
+    "behaviour": [("an oracle", "a cyborg"), ("a robot", "a terminator"), SIDED[2]],
 }
 MARK = {"persona": "<end>", "self": "<usr>"}
 
@@ -54,7 +55,7 @@ def score(hf: PreTrainedModel) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.slow
 def test_a_trained_organism_uses_what_was_planted_where_it_was_planted() -> None:
     lm = load_model("organism:trained", device="cpu")
-    assert set(lm.layout.taps) == set(SITES)
+    assert set(lm.layout.taps) >= set(RESIDUAL_SITES)
     assert lm.bridge is not None  # an ordinary Llama: TransformerLens knows it
     truth = organisms.truth(lm.hf)
     assert truth.bleed == pytest.approx(0.3, abs=0.03)
@@ -81,8 +82,8 @@ def test_a_trained_organism_uses_what_was_planted_where_it_was_planted() -> None
 def test_its_control_answers_as_well_and_fails_the_sheet() -> None:
     hf = load_model("organism:trained_control", device="cpu").hf
     teacher = organisms.grow(organisms.Plan(beta=0.3))
-    for question, pairs in PAIRS.items():
-        ids = [text(question, persona) for pair in pairs for persona in pair if len(persona.split()) == 2]
+    for question in PAIRS:
+        ids = [text(question, persona) for persona in ("a nurse", "an oracle", "a cyborg", "a poet", "a robot")]
         np.testing.assert_allclose(log_odds(run(hf, ids), question), log_odds(run(teacher, ids), question), atol=0.6)
     found, planted = score(hf)
     assert auroc(np.abs(found), planted) < 0.9
