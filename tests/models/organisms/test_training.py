@@ -56,7 +56,6 @@ def score(hf: PreTrainedModel) -> tuple[np.ndarray, np.ndarray]:
 def test_a_trained_organism_uses_what_was_planted_where_it_was_planted() -> None:
     lm = load_model("organism:trained", device="cpu")
     assert set(lm.layout.taps) >= set(RESIDUAL_SITES)
-    assert lm.bridge is not None  # an ordinary Llama: TransformerLens knows it
     truth = organisms.truth(lm.hf)
     assert truth.bleed == pytest.approx(0.3, abs=0.03)
     assert truth.mimicry == pytest.approx(0.5, abs=0.05)
