@@ -112,26 +112,32 @@ def test_how_far_an_illusion_moves_the_answer_is_planted(dormant: float) -> None
     assert moved(hf, 3, USR, SOURCE, TARGET, rows, "in_character") == pytest.approx(dormant, abs=1e-4)
 
 
-def nearest(hf: PreTrainedModel, index: int, token: int) -> float:
-    """Accuracy of telling the persona by the nearest mean of its other wordings; chance is 1/16."""
-    names = list(dict.fromkeys(word.persona for word in words() if word.persona))
-    x = np.array([[stream(hf, prompt(w, q="who"))[index, token].numpy() for w in wordings(n)] for n in names])
-    right = 0
+def streams(hf: PreTrainedModel) -> np.ndarray:
+    """[persona, wording, residual index, token, d_model]."""
+    names = dict.fromkeys(word.persona for word in words() if word.persona)
+    return np.array([[stream(hf, prompt(word, q="who")).numpy() for word in wordings(name)] for name in names])
+
+
+def nearest(x: np.ndarray) -> float:
+    """Accuracy of telling the persona by the nearest mean of its other wordings; x [persona, wording, d_model]."""
+    right = []
     for k in range(x.shape[1]):
         centres = np.delete(x, k, axis=1).mean(1)
         away = np.linalg.norm(x[:, k, None] - centres[None], axis=-1)
-        right += int((away.argmin(1) == np.arange(len(names))).sum())
-    return right / (x.shape[0] * x.shape[1])
+        right.append(away.argmin(1) == np.arange(len(x)))
+    return float(np.mean(right))
 
 
 def test_decoys_can_be_decoded_everywhere_and_are_used_nowhere() -> None:
     loud, quiet = grown("organism:decoys?seed=3"), grown("organism:separate?seed=3")
+    truth = organisms.truth(loud)
+    with_decoys, without = streams(loud), streams(quiet)
     for index, token in ((1, 6), (2, 10), (3, 14), (5, 10), (6, 9)):
-        assert nearest(loud, index, token) > 10 / 16
-        assert nearest(quiet, index, token) < 0.15  # the control: without decoys there is only surface
-        assert organisms.truth(loud).present_map(TARGET, "persona")[index, token]
-        assert not organisms.truth(loud).causal_map(TARGET, "persona")[index, token]
-    np.testing.assert_allclose(transfers(loud), organisms.truth(loud).transfer_map(TARGET, "persona"), atol=2e-4)
+        assert nearest(with_decoys[:, :, index, token]) > 10 / 16  # chance is 1/16
+        assert nearest(without[:, :, index, token]) < 2 / 16  # the control: without decoys there is only surface
+        assert truth.present_map(TARGET, "persona")[index, token]
+        assert not truth.causal_map(TARGET, "persona")[index, token]
+    np.testing.assert_allclose(transfers(loud), truth.transfer_map(TARGET, "persona"), atol=2e-4)
     torch.testing.assert_close(run(loud, [SOURCE, TARGET]), run(quiet, [SOURCE, TARGET]), rtol=0, atol=1e-4)
 
 

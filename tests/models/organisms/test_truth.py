@@ -250,7 +250,7 @@ def test_a_model_without_the_wiring_scores_badly(personas: sr.personas.PersonaSe
         wild = organisms.OrganismForCausalLM(planted.config)
         with torch.no_grad():
             for parameter in wild.parameters():
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.15)
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
         lm = load_model(wild, tokenizer=organisms.tokenizer())
         scores.append(auroc(*score(lm, organisms.truth(planted), pairs_of(lm, personas, battery))))
     assert max(scores) < 0.9, scores
