@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.engine.conftest import Talker
 from tests.tiny import log_odds, logits, tiny, tiny_hf, values_at
 
-from selfrep.engine import attention, capture
+from selfrep.engine import attention, capture, together
 from selfrep.engine.capture import observe
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
@@ -133,7 +133,7 @@ def test_neither_company_nor_order_nor_batches_matter(chosen: list[int], room: i
     prompts = [PROMPTS[i] for i in chosen]  # the same one may come twice
     whole = capture.capture(lm, PROMPTS, ["resid_post"], layers=[1], tokens="position", positions=[-4, -1])
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setitem(capture.PASS_TOKENS, "cpu", room)
+        monkeypatch.setitem(together.PASS_TOKENS, "cpu", room)
         part = capture.capture(lm, prompts, ["resid_post"], layers=[1], tokens="position", positions=[-4, -1])
     np.testing.assert_allclose(part.activations, whole.activations[chosen], atol=1e-4)
     if "log_odds" in part:
@@ -174,7 +174,7 @@ def test_a_result_beyond_the_budget_is_refused_before_anything_runs(talker: Talk
 
 
 def test_progress_ends_with_all_prompts(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(capture.PASS_TOKENS, "cpu", 60)
+    monkeypatch.setitem(together.PASS_TOKENS, "cpu", 60)
     told: list[tuple[int, int]] = []
     observe(talker(), PROMPTS[:-1], progress=lambda *at: told.append(at))
     assert len(told) > 2
@@ -234,13 +234,13 @@ def test_a_model_that_says_nan_is_refused(talker: Talker) -> None:
 def test_a_prefix_that_is_shared_wrongly_is_caught(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
     lm = talker()
     observe(lm, PROMPTS[:-1])
-    sound = capture._prefixes
+    sound = together._prefixes
 
     def forgets(*args: Any) -> Any:
         recording = sound(*args)
         return recording and replace(recording, visible=torch.zeros(recording.rows, recording.width, dtype=torch.bool))
 
-    monkeypatch.setattr(capture, "_prefixes", forgets)
+    monkeypatch.setattr(together, "_prefixes", forgets)
     with pytest.raises(SelfrepError, match="plain forward pass"):
         observe(lm, PROMPTS[:-1])
 
@@ -252,6 +252,6 @@ def test_a_window_that_is_ignored_is_caught(talker: Talker, monkeypatch: pytest.
     def shared_prefix_attention(*args: Any, **kwargs: Any) -> Any:
         return sound(*args, **kwargs | {"sliding_window": None})
 
-    monkeypatch.setattr(capture, "shared_prefix_attention", shared_prefix_attention)
+    monkeypatch.setattr(together, "shared_prefix_attention", shared_prefix_attention)
     with pytest.raises(SelfrepError, match="plain forward pass"):
         observe(lm, PROMPTS[:-1])
