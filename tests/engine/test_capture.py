@@ -182,6 +182,48 @@ def test_progress_ends_with_all_prompts(talker: Talker, monkeypatch: pytest.Monk
     assert told == sorted(set(told))
 
 
+# Architectures whose attention cannot be replaced.
+
+
+@pytest.mark.parametrize("family", ["gpt_neo", "bloom", "mamba"])
+def test_prompts_that_cannot_share_are_run_alone(family: str, talker: Talker) -> None:
+    lm, prompts = talker(family), PROMPTS[:-1]
+    rendered = read(lm, prompts)
+    sites = ["resid_pre", "resid_post"]
+    told: list[tuple[int, int]] = []
+    with pytest.warns(UserWarning, match=rf"{lm.layout.architecture}.*run on its own.*slow") as warned:
+        data = capture.capture(
+            lm, prompts, sites, layers=[0, 2], tokens="position", positions=positions(rendered),
+            progress=lambda *at: told.append(at),
+        )  # fmt: skip
+    assert len(warned) == 1
+    assert told == [(i + 1, len(prompts)) for i in range(len(prompts))]
+    for i, tokens in enumerate(rendered):
+        for site in sites:
+            for layer in (0, 2):
+                got = data.activations.sel(prompt=i, site=site, layer=layer).values
+                wanted = values_at(lm.hf, family, site, layer, tokens.ids).numpy()
+                assert np.isnan(got[: -len(tokens)]).all()
+                np.testing.assert_allclose(got[-len(tokens) :], wanted, rtol=1e-5, atol=1e-5)
+        last = logits(lm.hf, tokens.ids)[-1]
+        first, second = (tuple(answer(lm, text) for text in side) for side in prompts[i].answers or ())
+        assert data.log_odds[i].item() == pytest.approx(log_odds(last, (first, second)), abs=1e-4)
+        mass = float(last.softmax(-1)[list(first + second)].sum())
+        assert data.answer_mass[i].item() == pytest.approx(mass, abs=1e-5)
+
+
+def test_run_alone_or_together_the_schema_is_the_same(talker: Talker) -> None:
+    shared = capture.capture(talker("llama"), PROMPTS)
+    with pytest.warns(UserWarning, match="slow"):
+        alone = capture.capture(talker("gpt_neo"), PROMPTS)
+    assert alone.sizes == shared.sizes
+    assert {name: (v.dims, v.dtype) for name, v in alone.variables.items()} == {
+        name: (v.dims, v.dtype) for name, v in shared.variables.items()
+    }
+    np.testing.assert_array_equal(np.isnan(alone.activations), np.isnan(shared.activations))
+    np.testing.assert_array_equal(np.isnan(alone.log_odds), np.isnan(shared.log_odds))
+
+
 # What is refused.
 
 
