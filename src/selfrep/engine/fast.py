@@ -244,7 +244,7 @@ def _run(
             covered = np.stack([masks[i][:, first:] for i in part])
             on_device = torch.as_tensor(covered, device=lm.device)  # all at once: each copy to a device waits for it
             entries = [_entry(recorded, i, joins[place_of[i]], m, first) for i, m in zip(part, on_device, strict=True)]
-            return part, _walked(recorded, job.start, entries, schedule.chunk_tokens(lm, model))
+            return part, walked(recorded, job.start, entries, schedule.chunk_tokens(lm, model))
 
         yield from each(work, todo)
 
@@ -262,7 +262,7 @@ def _entry(recorded: Recorded, i: int, joined: Joining, covered: Tensor, first: 
 
 
 @torch.no_grad()
-def _walked(recorded: Recorded, start: int, entries: Sequence[Entry], chunk: int) -> np.ndarray:
+def walked(recorded: Recorded, start: int, entries: Sequence[Entry], chunk: int) -> np.ndarray:
     """[entry, pair, metric]. Out of memory, it goes on with half the entries and half the chunk at a time."""
     lm = recorded.lm
     try:
@@ -280,7 +280,7 @@ def _walked(recorded: Recorded, start: int, entries: Sequence[Entry], chunk: int
     if lm.device.type == "cuda":
         torch.cuda.empty_cache()
     half = len(entries) // 2
-    return np.concatenate([_walked(recorded, start, some, chunk) for some in (entries[:half], entries[half:])])
+    return np.concatenate([walked(recorded, start, some, chunk) for some in (entries[:half], entries[half:])])
 
 
 MOST_LOGITS = 2**26
