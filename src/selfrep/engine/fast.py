@@ -79,7 +79,7 @@ def record_sweep(lm: LanguageModel, sweep: Sweep) -> Recorded:
     finals = {"source": source.final, "target": target.final}
 
     def reference(run: Run, positions: Sequence[int]) -> Tensor:
-        return lm.logits(finals[run][:, list(positions)])
+        return lm.logits(_at(finals[run], positions))
 
     readings = tuple(
         compiled(metric, batch, answers, reference, lm.device)
@@ -297,10 +297,15 @@ def read_metrics(lm: LanguageModel, readings: Sequence[Reading], ends: Tensor) -
         step = max(1, MOST_LOGITS // (ends.shape[1] * len(positions) * wide))
         values = []
         for k in range(0, len(ends), step):
-            logits = lm.logits(ends[k : k + step][:, :, list(positions)], tokens)
+            logits = lm.logits(_at(ends[k : k + step], positions), tokens)
             values.append(torch.stack([reading.value(logits) for reading in members], dim=-1))
         out.append(torch.cat(values))
     return torch.cat(out, dim=-1).float().cpu().numpy()
+
+
+def _at(x: Tensor, positions: Sequence[int]) -> Tensor:
+    """[..., token, feature] → [..., position, feature]; a list would be an index that is copied to the device first."""
+    return torch.stack([x[..., p, :] for p in positions], dim=-2)
 
 
 def _there(recorded: Recorded, part: Sequence[int]) -> np.ndarray:

@@ -200,9 +200,7 @@ def walk(
     if (missing := reads - ends.shape[2]) > 0:  # read before the walk's start: nothing has changed there
         before = base.final[:, -reads : -(reads - missing)]
         ends = torch.cat([before.expand(len(ends), *before.shape), ends], dim=2)
-    result = torch.empty_like(ends)
-    result[order] = ends
-    return result
+    return ends if order == sorted(order) else ends[torch.tensor(order).argsort().to(ends.device)]
 
 
 def _pieces(

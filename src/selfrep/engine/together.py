@@ -100,7 +100,7 @@ def run_together(
         rows = [g[min(c, len(g) - 1)] for c in range(most) for g in batch]  # short groups repeat their last prompt
         final, kept = _continue(lm, prefix, [work.rendered[i].ids[work.cut[i] :] for i in rows], sites, layers)
         fresh = {i: r for r, i in reversed(list(enumerate(rows)))}
-        logits = lm.logits(final[list(fresh.values())])
+        logits = lm.logits(final[torch.tensor(list(fresh.values())).to(lm.device)])
         metrics.require_finite(lm, logits)
         if not proven:
             _prove(lm, [work.rendered[i] for i in fresh], logits)
