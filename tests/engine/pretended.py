@@ -1,7 +1,7 @@
 """Two accelerators where there is none: CPU tensors that say they are elsewhere, and are held to it.
 
-Run as a program, it spreads a tiny model over the two, patches it, and prints as JSON how far the numbers are from those
-of the same model in one place, and how often the CPU had to wait for a device. torch keeps a device type that is
+Run as a program, it spreads a tiny model over the two, patches it, and prints as JSON how far the numbers are from
+those of the same model in one place, and how often the CPU had to wait for a device. torch keeps a device type that is
 registered for the rest of the process, so tests run this in one of its own.
 """
 
@@ -105,38 +105,45 @@ def places(hf: Any) -> dict[str, str]:
     return {name: f"far:{i}" for name, i in (named | blocks).items()}
 
 
-def main(family: str, site: str) -> None:
-    """Print how a model in two places compares with the same in one."""
-    _setup_privateuseone_for_python_backend("far")
+def compared(family: str, site: str, positions: list[int], costs: schedule.CostModel) -> dict[str, Any]:
+    """A model in two places beside the same in one."""
+    if site == "prefix":
+        plan, pair, how = prefix_swap(layers=[1] if positions is FEW else None), EVEN, {"suffix": 5}
+    else:
+        plan, pair, how = grid(site, positions=positions), (SOURCE, TARGET), {}
+    wanted = patch_tokens(tiny(family), *pair, plan, METRICS, **how)
+    hf, mode = tiny_hf(family), Pretended()
+    with mode:
+        accelerate.dispatch_model(hf, places(hf))
+        lm = load_model(hf)
+        schedule._models[lm.hf] = costs
+        mode.waits = 0
+        effects = patch_tokens(lm, *pair, plan, METRICS, check=False, **how)
+    return {
+        "off": float(np.nanmax(np.abs(effects.patched - wanted.patched))),
+        "moved": float(np.nanmax(np.abs(wanted.patched - wanted.target_metric))),
+        "waits": mode.waits,
+        "devices": sorted({str(p.device) for p in lm.hf.parameters()} | {str(lm.device)}),
+    }
+
+
+def refused() -> bool:
+    """Whether tensors on different devices are kept apart."""
     with Pretended():
-        apart = [torch.zeros(2).to(f"far:{i}") for i in (0, 1)]
+        here, there = (torch.zeros(2).to(f"far:{i}") for i in (0, 1))
         try:
-            apart[0] + apart[1]
+            here + there
         except RuntimeError:
-            found: dict[str, Any] = {"devices are told apart": True}
-    for name, positions, costs in (
-        ("few cells", FEW, ONE_WALK), ("many cells", MANY, ONE_WALK), ("many walks", MANY, MANY_WALKS)
-    ):  # fmt: skip
-        if site == "prefix":
-            plan, how = prefix_swap(layers=[1] if positions is FEW else None), {"suffix": 5}
-        else:
-            plan, how = grid(site, positions=positions, neurons=[3] if site == "mlp_post" else None), {}
-        pair = EVEN if site == "prefix" else (SOURCE, TARGET)
-        wanted = patch_tokens(tiny(family), *pair, plan, METRICS, **how)
-        hf, mode = tiny_hf(family), Pretended()
-        with mode:
-            accelerate.dispatch_model(hf, places(hf))
-            lm = load_model(hf)
-            schedule._models[lm.hf] = costs
-            mode.waits = 0
-            effects = patch_tokens(lm, *pair, plan, METRICS, check=False, **how)
-        found[name] = {
-            "off": float(np.nanmax(np.abs(effects.patched - wanted.patched))),
-            "moved": float(np.nanmax(np.abs(wanted.patched - wanted.target_metric))),
-            "waits": mode.waits,
-            "devices": sorted({str(p.device) for p in lm.hf.parameters()} | {str(lm.device)}),
-        }
-    print(json.dumps(found))
+            return True
+    return False
+
+
+def main(family: str, *sites: str) -> None:
+    """Print all comparisons of a model as JSON."""
+    _setup_privateuseone_for_python_backend("far")
+    runs = {"few cells": (FEW, ONE_WALK), "many cells": (MANY, ONE_WALK), "many walks": (MANY, MANY_WALKS)}
+    found = {site: {name: compared(family, site, *run) for name, run in runs.items()} for site in sites}
+    sys.stdout.write(json.dumps({"refused": refused(), "sites": found}))
 
 
 if __name__ == "__main__":

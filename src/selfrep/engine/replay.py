@@ -200,7 +200,9 @@ def walk(
     if (missing := reads - ends.shape[2]) > 0:  # read before the walk's start: nothing has changed there
         before = base.final[:, -reads : -(reads - missing)]
         ends = torch.cat([before.expand(len(ends), *before.shape), ends], dim=2)
-    return ends if order == sorted(order) else ends[torch.tensor(order).argsort().to(ends.device)]
+    if order == sorted(order):
+        return ends.clone()  # and let go of the rest of the buffer
+    return ends[torch.tensor(order).argsort().to(ends.device)]
 
 
 def _pieces(
