@@ -297,6 +297,7 @@ def test_a_single_run_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPat
     not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
     reason="needs a torch in which Python can pretend a device",
 )
+@pytest.mark.slow
 def test_two_devices_give_the_numbers_of_one_and_are_not_waited_for() -> None:
     """By accelerate's own hooks, on pretended devices that refuse each other's tensors."""
     command = [sys.executable, "-m", "tests.engine.pretended", "llama", "resid_mid", "z", "k", "prefix"]
