@@ -96,7 +96,12 @@ def test_every_imported_library_is_a_declared_dependency() -> None:
     declared = {
         normal.sub("-", re.match(r"[\w.-]+", line).group()).lower() for line in requirements if "extra ==" not in line
     }
-    optional = {"kaleido", "ray", "choreographer"}  # imported where they are used, with an error that names the extra
+    optional = {
+        "accelerate",
+        "kaleido",
+        "ray",
+        "choreographer",
+    }  # imported where they are used, with an error that names the extra
     homes = metadata.packages_distributions()
     missing = {}
     for path in SOURCE.rglob("*.py"):

@@ -80,11 +80,20 @@ JOINT: dict[str, dict[str, Any]] = {
 }
 """Architectures that compute q, k and v in one projection, each with an arrangement of its own."""
 
+PLAIN: dict[str, dict[str, Any]] = {
+    "gpt_neo": {"hidden_size": D_MODEL, "num_layers": N_LAYERS, "num_heads": 4, "window_size": 5, "pad_token_id": 0,
+                "bos_token_id": 1, "eos_token_id": 2, "max_position_embeddings": 128,
+                "attention_types": [[["global", "local", "global"], 1]]},
+    "bloom": JOINT["bloom"] | {"n_layer": N_LAYERS},
+    "mamba": {"hidden_size": D_MODEL, "num_hidden_layers": N_LAYERS, "state_size": 4, "pad_token_id": 0},
+}  # fmt: skip
+"""Architectures whose attention is code of their own, or that have none: nothing of them can be replayed."""
+
 
 def tiny_hf(family: str = "llama", *, seed: int = 0, vocabulary: int = VOCABULARY, **changes: Any) -> PreTrainedModel:
     """A random decoder of three blocks."""
     config = AutoConfig.for_model(
-        family.partition(",")[0], **(FAMILIES | JOINT)[family] | {"vocab_size": vocabulary} | changes
+        family.partition(",")[0], **(FAMILIES | JOINT | PLAIN)[family] | {"vocab_size": vocabulary} | changes
     )
     hf = AutoModelForCausalLM.from_config(config).eval()
     generator = torch.Generator().manual_seed(seed)
@@ -106,6 +115,9 @@ _BLOCKS = {
     "gpt2": "transformer.h",
     "gpt_neox": "gpt_neox.layers",
     "opt": "model.decoder.layers",
+    "gpt_neo": "transformer.h",
+    "bloom": "transformer.h",
+    "mamba": "backbone.layers",
 }
 _ATTENTION = {
     "gemma2": "post_attention_layernorm",
@@ -113,6 +125,7 @@ _ATTENTION = {
     "olmo2": "post_attention_layernorm",
     "gpt2": "attn",
     "gpt_neox": "attention",
+    "gpt_neo": "attn",
 }
 _MLP = {
     "gemma2": "post_feedforward_layernorm",
@@ -125,6 +138,7 @@ _BEFORE_MLP = {
     "gemma3_text": "pre_feedforward_layernorm",
     "olmo2": "mlp",
     "gpt2": "ln_2",
+    "gpt_neo": "ln_2",
     "opt": "final_layer_norm",
 }
 _BEFORE_O = {
@@ -234,7 +248,7 @@ def hooked(module: nn.Module, end: str, change: Callable[[Tensor], Tensor]) -> I
 @torch.no_grad()
 def logits(hf: PreTrainedModel, ids: Any) -> Tensor:
     """[token, d_vocab] of one prompt, alone and without padding."""
-    return hf(torch.as_tensor(ids)[None], use_cache=False).logits[0].float()
+    return hf(torch.as_tensor(ids, device=hf.device)[None], use_cache=False).logits[0].float()
 
 
 def values_at(hf: PreTrainedModel, family: str, site: str, layer: int, ids: Any) -> Tensor:

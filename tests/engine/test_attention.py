@@ -109,6 +109,27 @@ def test_large_scores_neither_overflow_nor_drown_the_other_part() -> None:
         assert out.item() == pytest.approx(torch.tensor(own - past).sigmoid().item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_merged_in_float32(dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(0)
+    q, k, v, before_k, before_v = (torch.randn(1, 1, n, 8, generator=draw).to(dtype) for n in (1, 1, 1, 500, 500))
+
+    def attend(*tensors: Tensor) -> Tensor:
+        own_q, own_k, own_v, *prefix = tensors
+        with playing(Tape(prefix={0: tuple(prefix)})):
+            return shared_prefix_attention(layer(0), own_q, own_k, own_v)[0]
+
+    half = attend(q, k, v, before_k, before_v)
+    wanted = attend(*(x.float() for x in (q, k, v, before_k, before_v)))
+    assert half.dtype == dtype
+    assert (half - wanted).abs().max() < 2 * torch.finfo(dtype).eps * wanted.abs().max()
+    # Weights of one each, as they are before they are divided, would sum to more than float16 can hold.
+    alike = [torch.zeros_like(x) for x in (q, k)], [torch.full_like(x, 200.0) for x in (v, before_v)]
+    out = attend(*alike[0], alike[1][0], torch.zeros_like(before_k), alike[1][1])
+    assert torch.full((501,), 200.0).sum() > torch.finfo(torch.float16).max
+    torch.testing.assert_close(out, torch.full_like(out, 200.0), rtol=torch.finfo(dtype).eps, atol=0)
+
+
 def test_without_a_tape_there_is_no_silent_default() -> None:
     x = torch.zeros(1, 1, 1, 1)
     with pytest.raises(LookupError):

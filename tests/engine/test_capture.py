@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.engine.conftest import Talker
 from tests.tiny import log_odds, logits, tiny, tiny_hf, values_at
 
-from selfrep.engine import attention, capture
+from selfrep.engine import attention, capture, together
 from selfrep.engine.capture import observe
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
@@ -133,7 +133,7 @@ def test_neither_company_nor_order_nor_batches_matter(chosen: list[int], room: i
     prompts = [PROMPTS[i] for i in chosen]  # the same one may come twice
     whole = capture.capture(lm, PROMPTS, ["resid_post"], layers=[1], tokens="position", positions=[-4, -1])
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setitem(capture.PASS_TOKENS, "cpu", room)
+        monkeypatch.setitem(together.PASS_TOKENS, "cpu", room)
         part = capture.capture(lm, prompts, ["resid_post"], layers=[1], tokens="position", positions=[-4, -1])
     np.testing.assert_allclose(part.activations, whole.activations[chosen], atol=1e-4)
     if "log_odds" in part:
@@ -174,12 +174,54 @@ def test_a_result_beyond_the_budget_is_refused_before_anything_runs(talker: Talk
 
 
 def test_progress_ends_with_all_prompts(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(capture.PASS_TOKENS, "cpu", 60)
+    monkeypatch.setitem(together.PASS_TOKENS, "cpu", 60)
     told: list[tuple[int, int]] = []
     observe(talker(), PROMPTS[:-1], progress=lambda *at: told.append(at))
     assert len(told) > 2
     assert told[-1] == (len(PROMPTS) - 1, len(PROMPTS) - 1)
     assert told == sorted(set(told))
+
+
+# Architectures whose attention cannot be replaced.
+
+
+@pytest.mark.parametrize("family", ["gpt_neo", "bloom", "mamba"])
+def test_prompts_that_cannot_share_are_run_alone(family: str, talker: Talker) -> None:
+    lm, prompts = talker(family), PROMPTS[:-1]
+    rendered = read(lm, prompts)
+    sites = ["resid_pre", "resid_post"]
+    told: list[tuple[int, int]] = []
+    with pytest.warns(UserWarning, match=rf"{lm.layout.architecture}.*run on its own.*slow") as warned:
+        data = capture.capture(
+            lm, prompts, sites, layers=[0, 2], tokens="position", positions=positions(rendered),
+            progress=lambda *at: told.append(at),
+        )  # fmt: skip
+    assert len(warned) == 1
+    assert told == [(i + 1, len(prompts)) for i in range(len(prompts))]
+    for i, tokens in enumerate(rendered):
+        for site in sites:
+            for layer in (0, 2):
+                got = data.activations.sel(prompt=i, site=site, layer=layer).values
+                wanted = values_at(lm.hf, family, site, layer, tokens.ids).numpy()
+                assert np.isnan(got[: -len(tokens)]).all()
+                np.testing.assert_allclose(got[-len(tokens) :], wanted, rtol=1e-5, atol=1e-5)
+        last = logits(lm.hf, tokens.ids)[-1]
+        first, second = (tuple(answer(lm, text) for text in side) for side in prompts[i].answers or ())
+        assert data.log_odds[i].item() == pytest.approx(log_odds(last, (first, second)), abs=1e-4)
+        mass = float(last.softmax(-1)[list(first + second)].sum())
+        assert data.answer_mass[i].item() == pytest.approx(mass, abs=1e-5)
+
+
+def test_run_alone_or_together_the_schema_is_the_same(talker: Talker) -> None:
+    shared = capture.capture(talker("llama"), PROMPTS)
+    with pytest.warns(UserWarning, match="slow"):
+        alone = capture.capture(talker("gpt_neo"), PROMPTS)
+    assert alone.sizes == shared.sizes
+    assert {name: (v.dims, v.dtype) for name, v in alone.variables.items()} == {
+        name: (v.dims, v.dtype) for name, v in shared.variables.items()
+    }
+    np.testing.assert_array_equal(np.isnan(alone.activations), np.isnan(shared.activations))
+    np.testing.assert_array_equal(np.isnan(alone.log_odds), np.isnan(shared.log_odds))
 
 
 # What is refused.
@@ -234,13 +276,13 @@ def test_a_model_that_says_nan_is_refused(talker: Talker) -> None:
 def test_a_prefix_that_is_shared_wrongly_is_caught(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
     lm = talker()
     observe(lm, PROMPTS[:-1])
-    sound = capture._prefixes
+    sound = together._prefixes
 
     def forgets(*args: Any) -> Any:
         recording = sound(*args)
         return recording and replace(recording, visible=torch.zeros(recording.rows, recording.width, dtype=torch.bool))
 
-    monkeypatch.setattr(capture, "_prefixes", forgets)
+    monkeypatch.setattr(together, "_prefixes", forgets)
     with pytest.raises(SelfrepError, match="plain forward pass"):
         observe(lm, PROMPTS[:-1])
 
@@ -252,6 +294,6 @@ def test_a_window_that_is_ignored_is_caught(talker: Talker, monkeypatch: pytest.
     def shared_prefix_attention(*args: Any, **kwargs: Any) -> Any:
         return sound(*args, **kwargs | {"sliding_window": None})
 
-    monkeypatch.setattr(capture, "shared_prefix_attention", shared_prefix_attention)
+    monkeypatch.setattr(together, "shared_prefix_attention", shared_prefix_attention)
     with pytest.raises(SelfrepError, match="plain forward pass"):
         observe(lm, PROMPTS[:-1])

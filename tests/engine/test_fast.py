@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,15 +13,29 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.tiny import FAMILIES, N_LAYERS, component_at, hooked, logits, ragged, tiny, token_pair, values_at
+from tests.tiny import (
+    FAMILIES,
+    N_LAYERS,
+    component_at,
+    hooked,
+    logits,
+    module_at,
+    patched_logits,
+    ragged,
+    tiny,
+    tiny_hf,
+    token_pair,
+    values_at,
+)
 from torch import Tensor
 
-from selfrep.engine import fast
+from selfrep.engine import fast, plain, replay, schedule
 from selfrep.engine.interventions import Ablate, InSubspace, Steer
 from selfrep.engine.metrics import logit_difference, logit_metric
 from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.plan import grid, prefix_swap
 from selfrep.errors import SelfrepError
+from selfrep.models.language_model import load_model
 from selfrep.models.sites import HEAD_SITES, NEURON_SITES, component
 
 METRIC = logit_difference(7, 9)
@@ -214,8 +232,6 @@ def test_a_metric_may_read_several_positions() -> None:
     lm = tiny()
     both = logit_metric("sum", lambda x: x[..., 0, 0] + x[..., 1, 1], positions=[-4, -1], tokens=[7, 9])
     effects = patch_tokens(lm, SOURCE, TARGET, grid("resid_pre", positions=[-6, -2]), both)
-    from tests.tiny import hooked, module_at
-
     for b, (source, target) in enumerate(rows()):
         for layer in LAYERS:
             new = values_at(lm.hf, "llama", "resid_pre", layer, source)
@@ -230,3 +246,107 @@ def test_a_metric_may_read_several_positions() -> None:
                     out = logits(lm.hf, target)
                 got = float(effects.patched[b].sel(layer=layer, position=p))
                 assert got == pytest.approx(float(out[-4, 7] + out[-1, 9]), rel=1e-4, abs=1e-4)
+
+
+# Memory that runs out.
+
+
+def _memory_for(tokens: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A device that can push only so many tokens through a block; returns those that were too many, as they come."""
+    failed: list[int] = []
+    sound = replay._through
+
+    def through(block: Any, call: Any, x: Tensor, *where: Any, **how: Any) -> Tensor:
+        if (n := x.shape[:3].numel()) > tokens:
+            failed.append(n)
+            raise torch.OutOfMemoryError("out of memory")
+        return sound(block, call, x, *where, **how)
+
+    monkeypatch.setattr(replay, "_through", through)
+    return failed
+
+
+def test_out_of_memory_halves_the_chunk_and_it_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, plan = load_model(tiny_hf()), grid("resid_pre")
+    wanted = patch_tokens(tiny(), SOURCE, TARGET, plan, METRIC)
+    costs = schedule.CostModel((1, 1024), (1.0, 1.001))  # calls are dear: all in one walk, in the largest chunk
+    monkeypatch.setitem(schedule._models, lm.hf, costs)
+    failed = _memory_for(100, monkeypatch)
+    effects = patch_tokens(lm, SOURCE, TARGET, plan, METRIC)
+    assert max(failed) > 200  # twice, at the least
+    np.testing.assert_allclose(effects.patched, wanted.patched, atol=1e-5)
+    assert schedule.chunk_tokens(lm, costs) <= 100 < schedule.chunk_tokens(tiny(), costs)
+    failed.clear()
+    again = patch_tokens(lm, SOURCE, TARGET, plan, METRIC)
+    assert not failed
+    np.testing.assert_allclose(again.patched, wanted.patched, atol=1e-5)
+
+
+def test_a_single_run_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = load_model(tiny_hf())
+    monkeypatch.setitem(schedule._models, lm.hf, schedule.CostModel((1, 1024), (1.0, 1.001)))
+    _memory_for(5, monkeypatch)
+    with pytest.raises(SelfrepError, match=r"single patched run of 3 pairs.*memory of cpu.*smaller batch_size"):
+        patch_tokens(lm, SOURCE, TARGET, grid("resid_pre"), METRIC)
+
+
+# Other devices and precisions.
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="needs a torch in which Python can pretend a device",
+)
+@pytest.mark.slow
+def test_two_devices_give_the_numbers_of_one_and_are_not_waited_for() -> None:
+    """By accelerate's own hooks, on pretended devices that refuse each other's tensors."""
+    command = [sys.executable, "-m", "tests.engine.pretended", "llama", "resid_mid", "z", "k", "prefix"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["refused"]
+    for site, runs in found["sites"].items():
+        for run in runs.values():
+            assert run["devices"] == ["far:0", "far:1"]
+            assert run["off"] < 1e-5 < 1e-2 < run["moved"]
+        # The CPU waits for a device twice a walk (masks go there, numbers come back), and not for cells or blocks.
+        assert runs["many cells"]["waits"] == runs["few cells"]["waits"]
+        if site != "prefix":  # whose cells all start at one token, in one walk
+            assert runs["many walks"]["waits"] == runs["many cells"]["waits"] + 2 * 7
+
+
+HALF = (torch.bfloat16, torch.float16)
+DEVICES = [pytest.param("cpu", dtype, id=f"cpu-{dtype}") for dtype in HALF] + [
+    pytest.param("cuda", dtype, id=f"cuda-{dtype}", marks=pytest.mark.gpu) for dtype in (torch.float32, *HALF)
+]
+
+
+@pytest.mark.parametrize(("device", "dtype"), DEVICES)
+@pytest.mark.parametrize("site", ["resid_pre", "attn_out"])
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
+def test_every_precision_equals_plain_hooks_in_that_precision(
+    family: str, site: str, device: str, dtype: torch.dtype
+) -> None:
+    lm = load_model(tiny_hf(family).to(dtype), device=device)
+    assert (lm.dtype, lm.device.type) == (dtype, device)
+    effects = patch_tokens(lm, SOURCE, TARGET, grid(site, positions=[-6, -1]), METRIC)
+    assert effects.attrs["engine"] == "replay"
+    assert effects.patched.dtype == np.float32
+    for b, (source, target) in enumerate(rows()):
+        for layer in range(N_LAYERS):
+            values = values_at(lm.hf, family, site, layer, source)
+            for p in (-6, -1):
+                last = patched_logits(lm.hf, family, site, layer, values, target, [p])
+                wanted, got = float(last[7] - last[9]), float(effects.patched[b].sel(layer=layer, position=p))
+                assert abs(got - wanted) <= plain.TOLERANCE[dtype] * max(1.0, abs(wanted))
+    moved = effects.patched - effects.target_metric
+    assert np.abs(moved).max() > 4 * plain.TOLERANCE[dtype]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("site", ["z", "k", "mlp_post", "resid_mid"])
+def test_the_gpu_gives_the_numbers_of_the_cpu(site: str) -> None:
+    plan = grid(site, positions=[-6, -1], neurons=[3, 40] if site == "mlp_post" else None)
+    near, far = (patch_tokens(load_model(tiny_hf(), device=d), SOURCE, TARGET, plan, METRIC) for d in ("cpu", "cuda"))
+    assert far.attrs["device"].startswith("cuda")
+    np.testing.assert_allclose(far.patched, near.patched, rtol=1e-4, atol=1e-4)

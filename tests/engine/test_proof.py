@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -196,3 +197,43 @@ def test_a_kind_of_sweep_is_proven_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert again.attrs["proof"] == first.attrs["proof"] != "{}"
     patch.patch(lm, PAIRS, grid("attn_out"))
     assert runs[-2] is not None
+
+
+def test_a_mismatch_names_the_cell_and_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny()
+    sound = patch.patch(lm, PAIRS, grid("resid_pre", layers=[1], positions=[-3])).patched.values[:, 0, 0]
+    _patches_land_a_token_late(monkeypatch)
+    monkeypatch.setattr(proof, "_laws", lambda *_: ())
+    proof._proven.clear()
+    cell = r"LlamaForCausalLM at resid_pre, layer 1, position -3, it gives (\S+) and the plain pass (\S+)\."
+    with pytest.raises(proof.Mismatch, match=cell) as refused:
+        patch.patch(lm, PAIRS, grid("resid_pre", layers=[1], positions=[-3]))
+    replayed, plain = map(float, re.search(cell, str(refused.value)).groups())  # type: ignore[union-attr]
+    assert np.abs(sound - plain).min() < 1e-4
+    assert abs(replayed - plain) > 1e-3
+
+
+def test_a_law_that_fails_names_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny()
+    target = patch.patch(lm, PAIRS, grid("resid_pre")).target_metric.values
+    proof._proven.clear()
+    _future_is_seen(monkeypatch)
+    law = r"leaves the target\. On LlamaForCausalLM at resid_pre, pair (\d), it gives (\S+) where .* gives (\S+)\."
+    with pytest.raises(proof.Mismatch, match=law) as refused:
+        patch.patch(lm, PAIRS, grid("resid_pre"))
+    pair, got, expected = re.search(law, str(refused.value)).groups()  # type: ignore[union-attr]
+    assert abs(float(got) - float(expected)) > 1e-3
+    assert int(pair) < len(target)
+
+
+def test_where_asked_a_mismatch_falls_back_to_plain_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, plan = tiny(), grid("resid_pre", layers=[0, 2], positions=[-2, -1])
+    sound = patch.patch(lm, PAIRS, plan)
+    proof._proven.clear()
+    _future_is_seen(monkeypatch)
+    with pytest.warns(UserWarning, match=r"replay must (obey|agree).*whole forward passes.*slow") as told:
+        slow = patch.patch(lm, PAIRS, plan, on_mismatch="slow", batch_size=1)
+    assert len(told) == 1
+    assert (slow.attrs["engine"], sound.attrs["engine"]) == ("plain", "replay")
+    np.testing.assert_allclose(slow.patched, sound.patched, atol=1e-4)
+    np.testing.assert_allclose(slow.transfer, sound.transfer, atol=1e-3)

@@ -131,13 +131,19 @@ def shared_prefix_attention(
         shared.sub_(rearrange(top, "(c b) h (g t) 1 -> b h (c g t) 1", **shape)).exp_()
     own.sub_(top).exp_()
     total = own.sum(-1, keepdim=True)
-    out = own.to(value.dtype) @ value
     if before is not None:
         total = total + rearrange(shared.sum(-1, keepdim=True), "b h (c g t) 1 -> (c b) h (g t) 1", **shape)
-        out = out + rearrange(shared.to(values.dtype) @ values, "b h (c g t) d -> (c b) h (g t) d", **shape)
     if s_aux is not None:
         total = total + (sinks - top).exp()
-    out = out / total.to(out.dtype)
+    # In half precision weights are divided before they meet the values, since sums of undivided ones overflow; in
+    # float32 what comes out is divided, since it is smaller. Both parts are put together in float32.
+    half = value.dtype != torch.float32
+    out = ((own / total if half else own).to(value.dtype) @ value).float()
+    if before is not None:
+        if half:
+            shared.div_(rearrange(total, "(c b) h (g t) 1 -> b h (c g t) 1", **shape))
+        out = out + rearrange((shared.to(values.dtype) @ values).float(), "b h (c g t) d -> (c b) h (g t) d", **shape)
+    out = out.to(value.dtype) if half else out / total
     return rearrange(out, "r h (g t) d -> r t (h g) d", g=groups), None
 
 

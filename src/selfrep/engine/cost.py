@@ -90,7 +90,7 @@ def cost(lm: LanguageModel, plan: PlanUnion, batch: AlignedBatch, *, batch_size:
     sweep = Sweep(batch, plans.plans, (), (), batch.source_ids, batch.suffix)
     budget = budget_bytes(lm, None)
     rows = min(pairs, batch_size or batch_rows(lm, plans, tokens, sweep.width, budget))
-    at_once = schedule.workers(lm.device)
+    at_once = schedule.workers(lm)
     starts = [_start(sweep, p, cell) + tokens for p, cell in sweep.cells]
     blocks = [p.joins(cell.layer, lm.n_layers) for p, cell in sweep.cells]
     jobs = schedule.jobs(starts, blocks, rows=rows, width=tokens, n_layers=lm.n_layers, model=model, at_once=at_once)

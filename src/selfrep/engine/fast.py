@@ -79,7 +79,7 @@ def record_sweep(lm: LanguageModel, sweep: Sweep) -> Recorded:
     finals = {"source": source.final, "target": target.final}
 
     def reference(run: Run, positions: Sequence[int]) -> Tensor:
-        return lm.logits(finals[run][:, list(positions)])
+        return lm.logits(_at(finals[run], positions))
 
     readings = tuple(
         compiled(metric, batch, answers, reference, lm.device)
@@ -96,7 +96,7 @@ def record_sweep(lm: LanguageModel, sweep: Sweep) -> Recorded:
         scale[list(references)] = read_metrics(lm, readings, ends[None])[0, list(references)]
     masses: list[np.ndarray | None] = [None, None]
     if sweep.answered is not None:
-        masses = [answer_mass(lm, final[:, -1], sweep.answered).cpu().numpy() for final in finals.values()]
+        masses = [answer_mass(lm, lm.logits(final[:, -1]), sweep.answered).cpu().numpy() for final in finals.values()]
     baselines = Baselines(values["source"], values["target"], scale - values["target"], *masses)
     return Recorded(lm, sweep, donor, target, readings, baselines)
 
@@ -193,7 +193,7 @@ def _run(
 ) -> Iterator[tuple[list[int], np.ndarray]]:
     """The cells of a portion, walk by walk: their numbers, and values [cell, pair, metric]."""
     lm, sweep, target = recorded.lm, recorded.sweep, recorded.target
-    at_once = schedule.workers(lm.device)
+    at_once = schedule.workers(lm)
     by_layer: dict[int, list[Place]] = defaultdict(list)
     for place in portion:
         by_layer[place[1]].append(place)
@@ -240,17 +240,18 @@ def _run(
 
         def work(job: schedule.Job) -> tuple[list[int], np.ndarray]:
             part = [alive[k] for k in job.members]
-            entries = [_entry(recorded, i, joins[place_of[i]], masks[i], job.start) for i in part]
-            return part, _walked(recorded, job.start, entries, schedule.chunk_tokens(lm, model))
+            first = job.start - target.start
+            covered = np.stack([masks[i][:, first:] for i in part])
+            on_device = torch.as_tensor(covered, device=lm.device)  # all at once: each copy to a device waits for it
+            entries = [_entry(recorded, i, joins[place_of[i]], m, first) for i, m in zip(part, on_device, strict=True)]
+            return part, walked(recorded, job.start, entries, schedule.chunk_tokens(lm, model))
 
         yield from each(work, todo)
 
 
-def _entry(recorded: Recorded, i: int, joined: Joining, mask: np.ndarray, start: int) -> Entry:
+def _entry(recorded: Recorded, i: int, joined: Joining, covered: Tensor, first: int) -> Entry:
+    """Cell i in a walk from the recorded column `first` on; `covered` [row, token] are the tokens it patches."""
     plan, cell = recorded.sweep.cells[i]
-    first = start - recorded.target.start
-    device = recorded.target.residuals[0].device
-    covered = torch.as_tensor(mask[:, first:], device=device)
     if plan.site == PREFIX:
         swapped = plan.swapped(cell.layer, recorded.lm.n_layers)
         return Entry(joined.block, torch.zeros_like(covered), None, swapped=swapped)
@@ -261,7 +262,7 @@ def _entry(recorded: Recorded, i: int, joined: Joining, mask: np.ndarray, start:
 
 
 @torch.no_grad()
-def _walked(recorded: Recorded, start: int, entries: Sequence[Entry], chunk: int) -> np.ndarray:
+def walked(recorded: Recorded, start: int, entries: Sequence[Entry], chunk: int) -> np.ndarray:
     """[entry, pair, metric]. Out of memory, it goes on with half the entries and half the chunk at a time."""
     lm = recorded.lm
     try:
@@ -273,11 +274,13 @@ def _walked(recorded: Recorded, start: int, entries: Sequence[Entry], chunk: int
                 f"A single patched run of {recorded.target.rows} pairs does not fit the memory of {lm.device}. "
                 "Use a smaller batch_size."
             ) from error
-    schedule.remember_limit(lm, chunk // 2)
+    pushed = min(chunk, len(entries) * recorded.target.rows * (recorded.target.width - start))
+    chunk = max(1, pushed // 2)
+    schedule.remember_limit(lm, chunk)
     if lm.device.type == "cuda":
         torch.cuda.empty_cache()
     half = len(entries) // 2
-    return np.concatenate([_walked(recorded, start, some, chunk // 2) for some in (entries[:half], entries[half:])])
+    return np.concatenate([walked(recorded, start, some, chunk) for some in (entries[:half], entries[half:])])
 
 
 MOST_LOGITS = 2**26
@@ -294,10 +297,15 @@ def read_metrics(lm: LanguageModel, readings: Sequence[Reading], ends: Tensor) -
         step = max(1, MOST_LOGITS // (ends.shape[1] * len(positions) * wide))
         values = []
         for k in range(0, len(ends), step):
-            logits = lm.logits(ends[k : k + step][:, :, list(positions)], tokens)
+            logits = lm.logits(_at(ends[k : k + step], positions), tokens)
             values.append(torch.stack([reading.value(logits) for reading in members], dim=-1))
         out.append(torch.cat(values))
     return torch.cat(out, dim=-1).float().cpu().numpy()
+
+
+def _at(x: Tensor, positions: Sequence[int]) -> Tensor:
+    """[..., token, feature] → [..., position, feature]; a list would be an index that is copied to the device first."""
+    return torch.stack([x[..., p, :] for p in positions], dim=-2)
 
 
 def _there(recorded: Recorded, part: Sequence[int]) -> np.ndarray:

@@ -48,24 +48,36 @@ class Write:
 def logits(lm: LanguageModel, ids: np.ndarray, positions: Sequence[int] = (-1,)) -> Tensor:
     """[position, d_vocab] at positions counted from the end, float32; ids [token] may hold −1 as padding."""
     tokens = torch.as_tensor(ids[ids >= 0], device=lm.device)[None]
-    return lm.hf(tokens, use_cache=False).logits[0, list(positions)].float()
+    return lm.hf(tokens, use_cache=False).logits[0, list(positions)].to(lm.device).float()
 
 
 @torch.no_grad()
 def activations(lm: LanguageModel, ids: np.ndarray, wanted: Iterable[tuple[str, int]]) -> Activations:
     """What passes at (site, layer) in an unpatched run of one prompt."""
+    with _listening(lm, wanted) as heard:
+        lm.hf.base_model(torch.as_tensor(ids[ids >= 0], device=lm.device)[None], use_cache=False)
+    return heard
+
+
+def observed(lm: LanguageModel, ids: np.ndarray, wanted: Iterable[tuple[str, int]]) -> tuple[Tensor, Activations]:
+    """The last logits [d_vocab] of an unpatched run of one prompt, in float32, and what passes at (site, layer)."""
+    with _listening(lm, wanted) as heard:
+        return logits(lm, ids)[0], heard
+
+
+@contextmanager
+def _listening(lm: LanguageModel, wanted: Iterable[tuple[str, int]]) -> Iterator[Activations]:
     heard: Activations = {}
 
     def hear(key: tuple[str, int], x: Tensor) -> None:
         part = lm.layout.tap(key[0]).part
-        heard[key] = (x if part is None else part.read(x))[0].clone()
+        heard[key] = (x if part is None else part.read(x))[0].to(lm.device, copy=True)
 
     with ExitStack() as stack:
         for site, layer in set(wanted):
             module, tap = lm.tap(site, layer)
             stack.callback(listen(module, tap.end, partial(hear, (site, layer))))
-        lm.hf.base_model(torch.as_tensor(ids[ids >= 0], device=lm.device)[None], use_cache=False)
-    return heard
+        yield heard
 
 
 @contextmanager

@@ -17,13 +17,15 @@ from torch import nn
 from selfrep.engine import fast, plain
 from selfrep.engine.interventions import InSubspace, Replace
 from selfrep.engine.plan import PREFIX, Cell, PatchPlan
-from selfrep.engine.replay import Entry, walk
+from selfrep.engine.replay import Entry
 from selfrep.errors import SelfrepError
 
 CELLS = 3
 """How many cells of each plan are computed again."""
 BUDGET = 1e9
 """Bytes for them."""
+CHUNK = 768
+"""Tokens pushed through a block at once, to try the laws."""
 
 _proven: WeakKeyDictionary[nn.Module, dict[object, dict[str, float]]] = WeakKeyDictionary()
 
@@ -67,12 +69,15 @@ def _laws(recorded: fast.Recorded, plan: PatchPlan) -> Iterator[tuple[str, float
     if sweep.longest >= recorded.reads and recorded.donor.final.shape[1] >= recorded.reads and _own_source(recorded):
         whole = Entry(lm.n_layers, shared, recorded.donor.residuals[-1])
         laws["patching the whole last residual stream gives the source"] = (whole, expected.source)
-    ends = walk(lm, target, target.start, [entry for entry, _ in laws.values()], reads=recorded.reads)
-    got = fast.read_metrics(lm, recorded.readings, ends)
+    got = fast.walked(recorded, target.start, [entry for entry, _ in laws.values()], CHUNK)
     for (law, (_, wanted)), values in zip(laws.items(), got, strict=True):
         off = np.abs(values - wanted)
         if not bool((off <= plain.TOLERANCE[lm.dtype] * np.maximum(1.0, np.abs(wanted))).all()):
-            raise Mismatch(f"A replay must obey: {law}. On {lm.name} it is off by {off.max():.3g} at {plan.site}.")
+            pair, metric = np.unravel_index(int(np.where(np.isnan(off), np.inf, off).argmax()), off.shape)
+            raise Mismatch(
+                f"A replay must obey: {law}. On {lm.name} at {plan.site}, pair {pair}, it gives "
+                f"{values[pair, metric]:.6g} where the unpatched run gives {wanted[pair, metric]:.6g}."
+            )
         yield law, float(off.max())
 
 

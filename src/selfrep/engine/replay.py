@@ -35,6 +35,8 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 class Recording:
     """One unpatched pass over a batch of right-aligned prompts.
 
+    What lies between blocks is on the model's own device, keys and values are where their block computes.
+
     Attributes:
         start: the first column whose residual stream was kept; residuals[l][:, j] belongs to column start + j.
         residuals: n_layers + 1 tensors [row, token, d_model]: what enters each block, and what leaves the last.
@@ -43,6 +45,7 @@ class Recording:
         final: [row, column, d_model] what leaves the last block, at all columns.
         keys_values: per layer, all columns; empty when they were not asked for.
         visible: [row, column], False at left padding; None when there is none.
+        padded: how many columns on the left hold padding in some row.
         calls: per block, the arguments (positional, by name) it was called with beside the residual stream.
         width: how many columns were run.
     """
@@ -53,6 +56,7 @@ class Recording:
     final: Tensor
     keys_values: dict[int, KeysValues]
     visible: Tensor | None
+    padded: int
     calls: list[Call]
     width: int
 
@@ -114,7 +118,8 @@ def record(
         CannotReplay: an architecture whose blocks do not attend through a function that can be replaced.
     """
     positions = (real.cumsum(1) - 1).clamp(min=0)
-    visible = None if bool(real.all()) else real
+    padded = int((~real).sum(1).max())  # asked once: a walk must not wait for the device
+    visible = real if padded else None
     tape = Tape(own_visible=visible, keep=True)
     residuals: list[Tensor] = []
     kept: dict[str, list[Tensor]] = {site: [] for site in sites}
@@ -123,12 +128,12 @@ def record(
 
     def enter(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         named = {k: v for k, v in kwargs.items() if k != "hidden_states"}
-        residuals.append(_tail(args[0] if args else kwargs["hidden_states"], start))
+        residuals.append(_tail(args[0] if args else kwargs["hidden_states"], start).to(ids.device))
         calls.append((args[1:], named))
 
     def keep(site: str, x: Tensor) -> None:
         part = lm.layout.tap(site).part
-        kept[site].append(_tail(x if part is None else part.read(x), start))
+        kept[site].append(_tail(x if part is None else part.read(x), start).to(ids.device))
 
     with ExitStack() as stack:
         for layer, block in enumerate(lm.blocks):
@@ -142,10 +147,10 @@ def record(
         lm.hf.base_model(input_ids=ids, position_ids=positions, use_cache=False)
     if silent := sorted(set(range(lm.n_layers)) - set(tape.recorded)):
         raise CannotReplay(f"selfrep replays blocks by their attention; these of {lm.name} have none: {silent}.")
-    residuals.append(final[0][:, start:])
-    return Recording(
-        start, residuals, kept, final[0], tape.recorded if keys_values else {}, visible, calls, ids.shape[1]
-    )
+    last = final[0].to(ids.device)
+    residuals.append(last[:, start:])
+    keys = tape.recorded if keys_values else {}
+    return Recording(start, residuals, kept, last, keys, visible, padded, calls, ids.shape[1])
 
 
 def _tail(x: Tensor, start: int) -> Tensor:
@@ -195,9 +200,9 @@ def walk(
     if (missing := reads - ends.shape[2]) > 0:  # read before the walk's start: nothing has changed there
         before = base.final[:, -reads : -(reads - missing)]
         ends = torch.cat([before.expand(len(ends), *before.shape), ends], dim=2)
-    result = torch.empty_like(ends)
-    result[order] = ends
-    return result
+    if order == sorted(order):
+        return ends.clone()  # and let go of the rest of the buffer
+    return ends[torch.tensor(order).argsort().to(ends.device)]
 
 
 def _pieces(
@@ -354,9 +359,8 @@ def _entering(base: Recording, entry: Entry, first: int) -> Tensor:
 
 
 def _prefix_tape(base: Recording, start: int, donor: Recording | None = None) -> Tape:
-    before, own = (None, None) if base.visible is None else (base.visible[:, :start], base.visible[:, start:])
-    if own is not None and bool(own.all()):
-        own = None
+    before = None if base.visible is None else base.visible[:, :start]
+    own = None if base.visible is None or start >= base.padded else base.visible[:, start:]
     if start == 0:
         return Tape(own_visible=own)
     shared = (donor or base).keys_values
@@ -365,7 +369,10 @@ def _prefix_tape(base: Recording, start: int, donor: Recording | None = None) ->
 
 
 def _through(block: Any, call: Call, x: Tensor, start: int, width: int, tokens: int | None = None) -> Tensor:
-    """Call a block on [entry, row, token, d_model], with the recorded arguments cut to these columns and rows."""
+    """Call a block on [entry, row, token, d_model], with the recorded arguments cut to these columns and rows.
+
+    A block on another device moves what it is given itself (see `selfrep.models.devices`); what it gives is moved back.
+    """
     n_entries, n_rows = x.shape[:2]
     stop = width if tokens is None else start + tokens
 
@@ -385,4 +392,4 @@ def _through(block: Any, call: Call, x: Tensor, start: int, width: int, tokens: 
     args, kwargs = call
     out = block(rearrange(x, "c b t d -> (c b) t d"), *map(cut, args), **{k: cut(v) for k, v in kwargs.items()})
     out = out[0] if isinstance(out, tuple) else out
-    return rearrange(out, "(c b) t d -> c b t d", b=n_rows)
+    return rearrange(out.to(x.device), "(c b) t d -> c b t d", b=n_rows)

@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from selfrep.models.cache import cache_folder, write_json
+from selfrep.models.devices import is_spread
 from selfrep.models.language_model import LanguageModel
 
 SIZES = {"cpu": (1, 8, 32, 128, 256, 512, 768, 1024)}
@@ -123,10 +124,11 @@ def jobs(
     return sorted(out, key=lambda job: -job.seconds)
 
 
-def workers(device: torch.device) -> int:
+def workers(lm: LanguageModel) -> int:
     """How many walks run side by side: on a CPU one a thread, since one matrix product on each core is quicker than
-    one product on all of them, and what lies between the products runs on one core anyway."""
-    return torch.get_num_threads() if device.type == "cpu" else 1
+    one product on all of them, and what lies between the products runs on one core anyway. One, where a block's weights
+    are fetched for a walk and dropped after it."""
+    return torch.get_num_threads() if lm.device.type == "cpu" and not is_spread(lm.hf) else 1
 
 
 @contextmanager
@@ -155,7 +157,7 @@ def chunk_tokens(lm: LanguageModel, model: CostModel) -> int:
 
 def remember_limit(lm: LanguageModel, tokens: int) -> None:
     """From now on, at most so many tokens a chunk for this model."""
-    _limits[lm.hf] = tokens
+    _limits[lm.hf] = max(1, min(tokens, _limits.get(lm.hf, tokens)))
 
 
 def cost_model(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
@@ -172,7 +174,8 @@ def cost_model(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
 def _kept(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
     size = sum(p.numel() for p in lm.blocks[0].parameters())
     chip = torch.cuda.get_device_name(lm.device) if lm.device.type == "cuda" else platform.processor()
-    key = (1, lm.layout.architecture, lm.d_model, size, str(lm.dtype), lm.device.type, chip, platform.node(),
+    kept = "spread" if is_spread(lm.hf) else lm.device.type
+    key = (1, lm.layout.architecture, lm.d_model, size, str(lm.dtype), kept, chip, platform.node(),
            torch.get_num_threads(), torch.__version__)  # fmt: skip
     file = cache_folder() / "costs" / (hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24] + ".json")
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none yet, or not readable: it is measured
@@ -187,7 +190,7 @@ def _kept(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
 def _measured(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
     sizes, seconds = SIZES.get(lm.device.type, SIZES_ELSEWHERE), []
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // workers(lm.device)))
+    torch.set_num_threads(max(1, threads // workers(lm)))
     try:
         for n in sizes:
             times = []

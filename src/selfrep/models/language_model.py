@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from selfrep.errors import CannotReplay, SelfrepError
-from selfrep.models import organisms, resolve
+from selfrep.models import devices, organisms, resolve
 from selfrep.models.sites import Layout, Tap, layout_of
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.hf.device
+        """Where the weights are; where token ids go in, for a model spread over several devices."""
+        return devices.entrance(self.hf)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -100,16 +100,19 @@ class LanguageModel:
             tokens: [k] vocabulary rows to compute, or None for all of them.
 
         Returns:
-            [..., k] or [..., d_vocab] in float32, with the architecture's own logit scale and soft cap.
+            [..., k] or [..., d_vocab] in float32, with the architecture's own logit scale and soft cap; on the
+            residual stream's device.
         """
         h = self.hf.get_submodule(self.layout.ln_final)(residual)
         head = self.hf.get_submodule(self.layout.unembed)
         if tokens is None:
             out = head(h)
         else:
-            bias = getattr(head, "bias", None)
-            out = nn.functional.linear(h, cast(Tensor, head.weight)[tokens], None if bias is None else bias[tokens])
-        out = out.float()
+            with devices.fetched(head):
+                weight, bias = cast(Tensor, head.weight), cast(Tensor | None, getattr(head, "bias", None))
+                rows = tokens.to(weight.device)
+                out = nn.functional.linear(h.to(weight.device), weight[rows], None if bias is None else bias[rows])
+        out = out.to(residual.device).float()
         config = self.hf.config.get_text_config()
         if scale := getattr(config, "logit_scale", None):  # Cohere
             out = out * scale
@@ -124,8 +127,14 @@ class LanguageModel:
         """All of TransformerLens, on these very weights.
 
         Raises:
-            SelfrepError: an architecture that TransformerLens does not know, such as an organism's.
+            SelfrepError: an architecture that TransformerLens does not know, such as an organism's; a model that is
+                spread over devices.
         """
+        if devices.is_spread(self.hf):
+            raise SelfrepError(
+                f"A TransformerBridge shares weights that are all on one device; {self.name} is spread over several. "
+                "selfrep itself reads and patches it; for hooks of your own use lm.hf, or load without device_map."
+            )
         from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
         shared = {id(t): t for t in [*self.hf.parameters(), *self.hf.buffers()]}
@@ -152,8 +161,12 @@ class LanguageModel:
             return self._hash
         digest = hashlib.sha256()
         for name, tensor in sorted(self.hf.state_dict().items()):
+            path, _, own = name.rpartition(".")
+            module = self.hf.get_submodule(path)
+            with devices.fetched(module):
+                numbers = (getattr(module, own) if tensor.is_meta else tensor).detach().cpu()
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+            digest.update(numbers.reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     @contextmanager
@@ -187,6 +200,9 @@ def load_model(
     device: str = "auto",
     dtype: str = "float32",
     chat_template: str | None = None,
+    tf32: bool = False,
+    device_map: devices.DeviceMap | None = None,
+    offload_folder: str | Path | None = None,
 ) -> LanguageModel:
     """Load a model, by name or from what you already hold.
 
@@ -199,57 +215,63 @@ def load_model(
         dtype: "float32", "bfloat16" or "float16"; metrics are read out in float32 in any case. A model brought in
             memory keeps its own.
         chat_template: a Jinja chat template to use in place of the tokenizer's.
+        tf32: let CUDA multiply float32 matrices in TF32, which is faster and keeps ten bits of the mantissa instead of
+            23. torch knows this for the whole process only: each call sets it, on or off.
+        device_map: for a model too large for one device, read from files: "auto", or which part goes where, e.g.
+            {"model.layers.0": 0, "model.layers.1": "cpu", "lm_head": "disk", …}; see accelerate, which it needs. A
+            model brought in memory may have been dispatched by accelerate already.
+        offload_folder: where accelerate writes what it keeps on disk and cannot read from the model's own files.
 
     Raises:
-        SelfrepError: unknown name, unreachable hub, corrupt weights, a device that is not there.
+        SelfrepError: unknown name, unreachable hub, corrupt weights, a device that is not there; a device_map together
+            with a device, without accelerate, or for a model that is not read from files.
     """
     if dtype not in DTYPES:
         raise SelfrepError(f"dtype is one of {', '.join(DTYPES)}; got {dtype!r}.")
+    if device_map is not None:
+        if device != "auto":
+            raise SelfrepError(f"A model goes to one device or by a device_map, not both; got device={device!r} too.")
+        if not isinstance(model, (str, Path)) or str(model).startswith(organisms.PREFIX):
+            raise SelfrepError(
+                "A device_map is for models read from files; got "
+                f"{model if isinstance(model, str) else type(model).__name__}. Use accelerate.dispatch_model on the "
+                "model before it is loaded, or leave device_map out."
+            )
+        device_map = devices.checked(device_map)
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32  # on by default, for the convolutions of state-space models
     if isinstance(model, str) and model.startswith(organisms.PREFIX):
-        hf: PreTrainedModel = nn.Module.to(organisms.grow(organisms.parse(model)), _device(device), DTYPES[dtype])
+        hf: PreTrainedModel = nn.Module.to(organisms.grow(organisms.parse(model)), devices.named(device), DTYPES[dtype])
         tokenizer, name, weights = tokenizer or organisms.tokenizer(), model, None
     elif isinstance(model, (str, Path)):
         where = resolve.resolve(str(model))
-        target = _device(device)
-        hf, tokenizer = _from_files(where, dtype, tokenizer)
-        hf = cast(Any, hf).to(target)  # torch's stubs lose the type of `to`
+        target = devices.named(device)
+        hf, tokenizer = _from_files(where, dtype, tokenizer, device_map, offload_folder)
+        if device_map is None:
+            hf = cast(Any, hf).to(target)  # torch's stubs lose the type of `to`
         name, weights = str(model), resolve.weights_hash(where)
     else:
         hf, tokenizer = _in_memory(model, tokenizer)
         if device != "auto":
-            hf = cast(Any, hf).to(_device(device))
+            if devices.is_spread(hf):
+                raise SelfrepError(f"A model that accelerate has dispatched stays where it is; got device={device!r}.")
+            hf = cast(Any, hf).to(devices.named(device))
         name, weights = str(hf.config._name_or_path or type(hf).__name__), None
     hf.eval()
     hf.requires_grad_(False)
     return LanguageModel(hf, tokenizer, name, layout_of(hf), chat_template, weights)
 
 
-def _from_files(where: str | Path, dtype: str, tokenizer: Any) -> tuple[PreTrainedModel, Any]:
+def _from_files(
+    where: str | Path, dtype: str, tokenizer: Any, device_map: devices.DeviceMap | None, folder: str | Path | None
+) -> tuple[PreTrainedModel, Any]:
+    spreading = {} if device_map is None else {"device_map": device_map, "offload_folder": folder}
     try:
-        hf = AutoModelForCausalLM.from_pretrained(where, dtype=DTYPES[dtype])
+        hf = AutoModelForCausalLM.from_pretrained(where, dtype=DTYPES[dtype], **spreading)
         tokenizer = tokenizer or AutoTokenizer.from_pretrained(where)
     except (OSError, ValueError, KeyError) as error:
         raise SelfrepError(f"The model at {where} cannot be read: {error}") from error
     return hf, tokenizer
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device: torch.device | None = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps"):
-        raise SelfrepError(f"A device is auto, cpu, cuda, cuda:N or mps; got {name!r}.")
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise SelfrepError(
-            f"The device {name!r} is not there: this torch ({torch.__version__}) sees {torch.cuda.device_count()} CUDA "
-            "devices. Use --device cpu, or install a torch built for your GPU."
-        )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise SelfrepError("The device 'mps' is not there on this machine. Use --device cpu.")
-    return device
 
 
 def _in_memory(model: Any, tokenizer: Any) -> tuple[PreTrainedModel, Any]:

@@ -1,0 +1,197 @@
+"""Runs prompts: many at once where they share prefixes, one by one where an architecture does not allow it.
+
+Prompts that share a system text share its keys and values: the prefix is run once, and the questions put to it follow
+as continuations. Prefixes are padded on the left and continuations on the right, so that a token and what it sees lie
+at their true distance, and each row counts positions from its own first token.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfrep.engine import metrics, plain
+from selfrep.engine.attention import Tape, playing, shared_prefix_attention
+from selfrep.engine.hooks import listen
+from selfrep.engine.replay import Recording, record
+from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel
+from selfrep.prompts.render import Prompt, Tokens, answer_sides, chat_format, render
+
+PASS_TOKENS = {"cpu": 4096}
+PASS_TOKENS_ELSEWHERE = 65536
+
+
+@dataclass(frozen=True)
+class Work:
+    """Prompts as tokens, grouped by the prefix they share."""
+
+    prompts: Sequence[Prompt]
+    rendered: list[Tokens]
+    cut: list[int]  # where each prompt's own continuation begins: after its system text
+    answers: np.ndarray  # [prompt, side, k], −1 padded; all −1 for a prompt without
+    groups: list[list[int]]  # prompts with the same prefix
+
+    @classmethod
+    def of(cls, lm: LanguageModel, prompts: Sequence[Prompt]) -> Work:
+        """Read the prompts with the model's tokenizer.
+
+        Raises:
+            SelfrepError: no prompts, no tokenizer, answers that are not single tokens.
+        """
+        if not prompts:
+            raise SelfrepError("There is nothing to run: the list of prompts is empty.")
+        if lm.tokenizer is None:
+            raise SelfrepError("Prompts are text: pass the model's tokenizer to load_model(model, tokenizer=...).")
+        chat = chat_format(lm.tokenizer, lm.chat_template)
+        rendered = [render(prompt, chat) for prompt in prompts]
+        asked = {(p.prefill, p.answers) for p in prompts}
+        ids = {(prefill, sets): answer_sides(chat, prefill, sets) for prefill, sets in asked if sets is not None}
+        widest = max((len(side) for sides in ids.values() for side in sides), default=1)
+        answers = np.full((len(prompts), 2, widest), -1)
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        cut = []
+        for i, (prompt, tokens) in enumerate(zip(prompts, rendered, strict=True)):
+            known_sides = () if prompt.answers is None else ids[prompt.prefill, prompt.answers]
+            for side, known in enumerate(known_sides):
+                answers[i, side, : len(known)] = known
+            after = max((t + 1 for t, segment in enumerate(tokens.segments) if segment == "system"), default=0)
+            cut.append(min(after, len(tokens) - 1))
+            groups[tokens.ids[: cut[-1]]].append(i)
+        return cls(prompts, rendered, cut, answers, list(groups.values()))
+
+    def batches(self, tokens: int) -> Iterator[list[list[int]]]:
+        """Batches of equally many continuations of several prefixes, within a number of tokens a pass."""
+        longest = max(len(r) - c for r, c in zip(self.rendered, self.cut, strict=True))
+        room = max(1, tokens // longest)
+        pieces = [g[i : i + room] for g in self.groups for i in range(0, len(g), room)]
+        pieces.sort(key=lambda g: (-len(g), -self.cut[g[0]]))  # alike beside alike: little padding
+        while pieces:
+            n = max(1, room // len(pieces[0]))
+            yield pieces[:n]
+            pieces = pieces[n:]
+
+
+@torch.no_grad()
+def run_together(
+    lm: LanguageModel, work: Work, sites: list[str], layers: list[int]
+) -> Iterator[tuple[list[int], Tensor, Iterable[Tensor]]]:
+    """Run prompts by batches that share prefixes.
+
+    Yields:
+        Numbers of prompts, their last logits [prompt, d_vocab], and the activations of each [site, layer, token,
+        d_model], tokens from its first.
+
+    Raises:
+        CannotReplay: an architecture whose attention cannot be replaced.
+        SelfrepError: logits that are not finite, or not those of plain forward passes.
+    """
+    proven = False
+    for batch in work.batches(PASS_TOKENS.get(lm.device.type, PASS_TOKENS_ELSEWHERE)):
+        prefix = _prefixes(lm, [work.rendered[g[0]].ids[: work.cut[g[0]]] for g in batch], sites)
+        most = max(map(len, batch))
+        rows = [g[min(c, len(g) - 1)] for c in range(most) for g in batch]  # short groups repeat their last prompt
+        final, kept = _continue(lm, prefix, [work.rendered[i].ids[work.cut[i] :] for i in rows], sites, layers)
+        fresh = {i: r for r, i in reversed(list(enumerate(rows)))}
+        logits = lm.logits(final[torch.tensor(list(fresh.values())).to(lm.device)])
+        metrics.require_finite(lm, logits)
+        if not proven:
+            _prove(lm, [work.rendered[i] for i in fresh], logits)
+            proven = True
+        yield list(fresh), logits, _each(prefix, kept, work, fresh, sites, layers) if sites else ()
+
+
+@torch.no_grad()
+def run_alone(lm: LanguageModel, tokens: Tokens, sites: list[str], layers: list[int]) -> tuple[Tensor, list[Tensor]]:
+    """One prompt by a plain forward pass: its last logits [1, d_vocab], and its activations as above."""
+    logits, heard = plain.observed(lm, np.array(tokens.ids), [(site, layer) for site in sites for layer in layers])
+    if not sites:
+        return logits[None], []
+    return logits[None], [torch.stack([torch.stack([heard[site, layer] for layer in layers]) for site in sites])]
+
+
+def _prove(lm: LanguageModel, rendered: list[Tokens], logits: Tensor) -> None:
+    """The longest of these prompts, run alone by the untouched model, must end as it ended here [prompt, d_vocab]."""
+    r = max(range(len(rendered)), key=lambda i: len(rendered[i]))
+    slow, fast = plain.logits(lm, np.array(rendered[r].ids)), logits[r]
+    off, scale = float((slow - fast).abs().max()), max(1.0, float(slow.abs().max()))
+    if not off <= plain.TOLERANCE[lm.dtype] * scale:
+        raise SelfrepError(
+            f"Prompts that share a prefix must end as they do in a plain forward pass. On {lm.name} the logits of a "
+            f"prompt are off by up to {off:.3g}, where they reach {scale:.3g}."
+        )
+
+
+def _prefixes(lm: LanguageModel, ids: list[tuple[int, ...]], sites: list[str]) -> Recording | None:
+    width = max(map(len, ids))
+    if width == 0:
+        return None
+    padded = torch.tensor([[0] * (width - len(row)) + list(row) for row in ids], device=lm.device)
+    real = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in ids], device=lm.device)
+    return record(lm, padded, real, start=0 if sites else width, sites=sites)
+
+
+def _continue(
+    lm: LanguageModel, prefix: Recording | None, ids: list[tuple[int, ...]], sites: list[str], layers: list[int]
+) -> tuple[Tensor, Tensor]:
+    """Run continuations [row] of the prefixes.
+
+    Returns:
+        The last token's residual stream [row, d_model], and the sites [site, layer, row, token, d_model].
+    """
+    width = max(map(len, ids))
+    padded = torch.tensor([list(row) + [0] * (width - len(row)) for row in ids], device=lm.device)
+    offset, tape = torch.zeros(len(ids), dtype=torch.long, device=lm.device), Tape()
+    if prefix is not None:
+        tape = Tape(prefix=prefix.keys_values, prefix_visible=prefix.visible)
+        lengths = (
+            torch.full((prefix.rows,), prefix.width, device=lm.device)
+            if prefix.visible is None
+            else prefix.visible.sum(1)
+        )
+        offset = lengths.repeat(len(ids) // prefix.rows)
+    heard: dict[tuple[str, int], Tensor] = {}
+    final: list[Tensor] = []
+
+    def hear(key: tuple[str, int], x: Tensor) -> None:
+        heard[key] = x.to(lm.device)
+
+    with ExitStack() as stack:
+        for site in sites:
+            for layer in layers:
+                module, tap = lm.tap(site, layer)
+                stack.callback(listen(module, tap.end, partial(hear, (site, layer))))
+        stack.callback(listen(lm.blocks[-1], "out", final.append))
+        stack.enter_context(lm.attention(shared_prefix_attention))
+        stack.enter_context(playing(tape))
+        positions = offset[:, None] + torch.arange(width, device=lm.device)
+        lm.hf.base_model(input_ids=padded, position_ids=positions, use_cache=False)
+    last = torch.tensor([len(row) - 1 for row in ids], device=lm.device)
+    stacked = (
+        torch.stack([torch.stack([heard[site, layer] for layer in layers]) for site in sites])
+        if sites
+        else final[0][:0]
+    )
+    return final[0].to(lm.device)[torch.arange(len(ids), device=lm.device), last], stacked
+
+
+def _each(
+    prefix: Recording | None, kept: Tensor, work: Work, rows: dict[int, int], sites: list[str], layers: list[int]
+) -> Iterator[Tensor]:
+    """The activations of each prompt [site, layer, token, d_model], those of its prefix before those of its row."""
+    for i, row in rows.items():
+        cut = work.cut[i]
+        own = kept[:, :, row, : len(work.rendered[i]) - cut]
+        if prefix is None or cut == 0:
+            yield own
+            continue
+        b = row % prefix.rows
+        before = [torch.stack([prefix.sites[site][layer][b, -cut:] for layer in layers]) for site in sites]
+        yield torch.cat([torch.stack(before), own], dim=2)
