@@ -141,18 +141,32 @@ class Approximate:
             grounds = [replayed(self.lm, sweep)]
         except CannotReplay:
             grounds = [whole(self.lm, sweep, row) for row in range(len(sweep.reach))]
-        found = []
-        for ground in grounds:
-            self.off = max(self.off, ground.check())
-            found.append(self.effects(ground))
-        baselines = Baselines.merged([ground.baselines for ground in grounds])
+        found = [self.on(ground) for ground in grounds]
         if progress is not None:
             progress(len(sweep.reach) * len(sweep.cells))
-        signed = np.concatenate([effects[..., 0, :] for effects in found])
-        values = {"patched": baselines.target[:, None] + signed}
+        values = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+        return values, Baselines.merged([ground.baselines for ground in grounds])
+
+    def on(self, ground: Ground) -> dict[str, np.ndarray]:
+        """The approximate metrics "patched", and "grad_drop" with AtP*, each [pair, cell, metric]."""
+        self.off = max(self.off, ground.check())
+        effects = self.effects(ground)
+        values = {"patched": ground.baselines.target[:, None] + effects[:, :, 0]}
         if self.star:
-            values["grad_drop"] = np.concatenate([self._mean_drop(sweep, effects) for effects in found])
-        return values, baselines
+            between = np.array([cell.site in fast.STREAM for _, cell in ground.sweep.cells])
+            n = np.where(between, self.lm.n_layers, max(1, self.lm.n_layers - 1))
+            values["grad_drop"] = np.abs(effects[:, :, 1:]).sum(2) / n[:, None]
+        return values
+
+    def token_blocks(self, sweep: Sweep) -> float:
+        """What it takes, as tokens pushed through blocks, forward or backward."""
+        n, tokens = self.lm.n_layers, sweep.width * len(sweep.reach)
+        passes = 1 + len(sweep.metrics) * (1 + n if self.star else 1)
+        if self.ig_steps > 1:
+            blocks = sum(n - layer for plan in sweep.plans for layer in plan.layers or ())
+            return float(tokens * passes * self.ig_steps * blocks)
+        written = sum(cell.site in ("q", "k") for _, cell in sweep.cells) if self.star else 0
+        return float(tokens * (passes * n + written))
 
     def effects(self, ground: Ground) -> np.ndarray:
         """[pair, cell, way, metric] in the metric's unit, NaN where a pair has no token in the cell; way 0 is the
@@ -181,12 +195,6 @@ class Approximate:
                     effect = _through_attention(ground, plan, layer, move, slope, masks)
                 parts.append(torch.where(masks.any(-1).T[:, :, None, None, None], effect, torch.nan).flatten(1, 2))
         return torch.cat(parts, dim=1).float().cpu().numpy()
-
-    def _mean_drop(self, sweep: Sweep, effects: np.ndarray) -> np.ndarray:
-        """[pair, cell, metric] the mean of |effect| over the dropped blocks, but for the cell's own."""
-        between = np.array([cell.site in fast.STREAM for _, cell in sweep.cells])
-        n = np.where(between, self.lm.n_layers, max(1, self.lm.n_layers - 1))
-        return np.abs(effects[:, :, 1:]).sum(2) / n[:, None]
 
 
 def _masks(sweep: Sweep, plan: PatchPlan, layer: int) -> Tensor:
