@@ -78,7 +78,7 @@ def main() -> None:
             plan = sr.grid(site, positions=[-1]) if site in ("z", "q", "k", "v") else sr.grid(site)
             sr.patch(lm, pairs[:1], sr.grid(site, layers=[0], positions=[-1]))  # proves, and measures what blocks cost
             clock = [time.process_time()]
-            exact = sr.patch(lm, pairs, plan, check=False, batch_size=1)
+            exact = sr.patch(lm, pairs, plan, check=False)
             clock.append(time.process_time())
             screened = sr.screen(lm, pairs, plan, budget=args.budget, sample=args.sample, method=args.method,
                                  ig_steps=args.ig_steps, check=False)  # fmt: skip

@@ -59,14 +59,10 @@ class Ground:
         """Each metric, [copy, row], of what `rerun` gives."""
         return [read(self.lm, reading, final[:, :, list(reading.positions)]) for reading in self.readings]
 
-    @torch.no_grad()
-    def check(self) -> float:
-        """How far the runs that gradients are taken of are from the target's own, in the metric's unit.
-
-        Raises:
-            SelfrepError: too far.
-        """
-        got = torch.stack(self.values(self.rerun(0, 1)), dim=-1)[0].cpu().numpy()
+    def check(self, values: Sequence[Tensor]) -> None:
+        """Raise SelfrepError when these metrics, [copy, row] of runs with nothing added, are not those of the targets:
+        then gradients would be taken of something else than the model."""
+        got = torch.stack([value.detach() for value in values], dim=-1).cpu().numpy()
         wanted = self.baselines.target
         off = np.abs(got - wanted)
         if not bool((off <= plain.TOLERANCE[self.lm.dtype] * np.maximum(1.0, np.abs(wanted))).all()):
@@ -74,7 +70,6 @@ class Ground:
                 f"The run that gradients are taken of must say what the model says. On {self.lm.name} it is off by "
                 f"{off.max():.3g}: use patch, which checks itself against plain forward passes."
             )
-        return float(off.max())
 
 
 def replayed(lm: LanguageModel, sweep: Sweep) -> Ground:
@@ -83,8 +78,7 @@ def replayed(lm: LanguageModel, sweep: Sweep) -> Ground:
     Raises:
         CannotReplay: an architecture whose blocks cannot be.
     """
-    recorded = fast.record_sweep(lm, sweep)
-    return upon(recorded)
+    return upon(fast.record_sweep(lm, sweep))
 
 
 def upon(recorded: fast.Recorded) -> Ground:
@@ -184,7 +178,8 @@ def slopes(
         the gradient itself, way 1 + l the one without block l.
 
     Raises:
-        SelfrepError: a metric that is no differentiable function of the logits.
+        SelfrepError: a metric that is no differentiable function of the logits; a run that, with nothing added, is not
+            the target's own.
     """
     lm, width = ground.lm, ground.sweep.width
     kept: dict[Place, Tensor] = {}
@@ -196,7 +191,10 @@ def slopes(
                 stack.callback(remove)
         for place in places:
             stack.callback(visit(ground, place, kept, (add or {}).get(place)))
-        totals = [value.sum() for value in ground.values(ground.rerun(block, copies))]
+        values = ground.values(ground.rerun(block, copies))
+        totals = [value.sum() for value in values]
+    if not add:
+        ground.check(values)
     for metric, total in zip(ground.sweep.metrics, totals, strict=True):
         if not total.requires_grad:
             raise SelfrepError(

@@ -10,7 +10,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -172,6 +172,7 @@ class Options:
             raise SelfrepError(f"A batch holds at least one pair; got batch_size={self.batch_size}.")
 
 
+@runtime_checkable
 class Runner(Protocol):
     """A way to run sweeps: exact or approximate."""
 
@@ -180,7 +181,6 @@ class Runner(Protocol):
     ) -> tuple[Mapping[str, np.ndarray], Baselines]:
         """The numbers of one batch, "patched" and whatever else there is, each [pair, cell, metric]; and baselines."""
 
-    @property
     def attrs(self) -> dict[str, object]:
         """What to say of the numbers, after all batches."""
 
@@ -250,7 +250,7 @@ def sweep_pairs(
     axis = None if isinstance(metric, Metric) else [m.name for m in metrics]
     made = {}
     for name, one, named in zip(union.names, union.plans, values, strict=True):
-        attrs = provenance(lm, one, [m.name for m in metrics], options.seed) | run.attrs
+        attrs = provenance(lm, one, [m.name for m in metrics], options.seed) | run.attrs()
         made[name] = effects_dataset(whole, one, named.pop("patched"), merged, attrs, axis, named)
     return xr.DataTree.from_dict(made) if isinstance(plan, PlanUnion) else next(iter(made.values()))
 
@@ -264,7 +264,6 @@ class _Exact:
         self.lm, self.check, self.on_mismatch = lm, check, on_mismatch
         self.engine, self.proof = "replay", dict[str, float]()
 
-    @property
     def attrs(self) -> dict[str, object]:
         return {"proof": json.dumps(self.proof), "engine": self.engine}
 

@@ -91,9 +91,8 @@ class _Screening:
         self.rng = np.random.default_rng(seed)
         self.spent = self.whole = 0.0
 
-    @property
     def attrs(self) -> dict[str, object]:
-        approximate = self.approximate.attrs
+        approximate = self.approximate.attrs()
         return {**approximate, "engine": f"screen, {approximate['engine']}", "cost_share": self.spent / self.whole}
 
     def __call__(
@@ -113,7 +112,7 @@ class _Screening:
         left = self.budget * whole - begun - float(costs[sampled].sum())
         promise = _promise(sweep, values["approximate"] - recorded.baselines.target[:, None])
         promise[sampled] = 0.0
-        order = np.argsort(-promise / costs, kind="stable")
+        order = np.argsort(-(promise**2) / costs, kind="stable")  # squared: the larger effects are worth more than many
         affordable = order[(np.cumsum(costs[order]) <= left) & (promise[order] > 0)]
         chosen = np.union1d(sampled, affordable).astype(int)
         exact = fast.run(recorded, budget=budget, progress=progress, only=chosen.tolist())
