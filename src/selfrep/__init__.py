@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what runs
+    from selfrep.engine.attribution import attribute, attribute_tokens
     from selfrep.engine.capture import capture, observe
     from selfrep.engine.interventions import Ablate, InSubspace, Replace, Steer
     from selfrep.engine.metrics import (
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what
     from selfrep.engine.pairs import equal_lengths, pair
     from selfrep.engine.patch import patch, patch_tokens
     from selfrep.engine.plan import grid, prefix_swap
+    from selfrep.engine.screen import screen
     from selfrep.errors import SelfrepError
     from selfrep.estimands.separation import separation
     from selfrep.estimands.transfer import transfer
@@ -43,6 +45,8 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "Steer": ("selfrep.engine.interventions", "Steer"),
     "Study": ("selfrep.study", "Study"),
     "answer_log_odds": ("selfrep.engine.metrics", "answer_log_odds"),
+    "attribute": ("selfrep.engine.attribution", "attribute"),
+    "attribute_tokens": ("selfrep.engine.attribution", "attribute_tokens"),
     "battery": ("selfrep.prompts.battery", None),
     "capture": ("selfrep.engine.capture", "capture"),
     "equal_lengths": ("selfrep.engine.pairs", "equal_lengths"),
@@ -60,6 +64,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "plot": ("selfrep.results.plots", None),
     "prefix_swap": ("selfrep.engine.plan", "prefix_swap"),
     "run_study": ("selfrep.run", "run"),
+    "screen": ("selfrep.engine.screen", "screen"),
     "separation": ("selfrep.estimands.separation", "separation"),
     "sequence_log_prob": ("selfrep.engine.metrics", "sequence_log_prob"),
     "transfer": ("selfrep.estimands.transfer", "transfer"),
@@ -74,6 +79,8 @@ __all__ = [
     "Study",
     "__version__",
     "answer_log_odds",
+    "attribute",
+    "attribute_tokens",
     "battery",
     "capture",
     "equal_lengths",
@@ -91,6 +98,7 @@ __all__ = [
     "plot",
     "prefix_swap",
     "run_study",
+    "screen",
     "separation",
     "sequence_log_prob",
     "transfer",

@@ -113,7 +113,7 @@ def shared_prefix_attention(
     q = rearrange(query, "r (h g) t d -> r h (g t) d", g=groups)
     mask = _own_mask(tokens, tape.own_visible, sliding_window, query.device)
     own = scored(q @ key.mT, mask.repeat(len(query) // len(mask) if len(mask) > 1 else 1, 1, groups, 1))
-    top = own.amax(-1, keepdim=True)
+    top = own.detach().amax(-1, keepdim=True)  # it cancels out, so no gradient goes through it
     if s_aux is not None:
         sinks = rearrange(s_aux.float(), "(h g) -> 1 h g 1", g=groups).repeat_interleave(tokens, dim=2)
         top = torch.maximum(top, sinks)
@@ -127,7 +127,9 @@ def shared_prefix_attention(
         shared = rearrange(q, "(c b) h (g t) d -> b h (c g t) d", **shape) @ keys.mT
         seen = _prefix_mask(keys.shape[2], tokens, tape.prefix_visible, sliding_window, query.device)
         shared = scored(shared, None if seen is None else seen.repeat(1, 1, shared.shape[2] // tokens, 1))
-        top = torch.maximum(top, rearrange(shared.amax(-1, keepdim=True), "b h (c g t) 1 -> (c b) h (g t) 1", **shape))
+        top = torch.maximum(
+            top, rearrange(shared.detach().amax(-1, keepdim=True), "b h (c g t) 1 -> (c b) h (g t) 1", **shape)
+        )
         shared.sub_(rearrange(top, "(c b) h (g t) 1 -> b h (c g t) 1", **shape)).exp_()
     own.sub_(top).exp_()
     total = own.sum(-1, keepdim=True)

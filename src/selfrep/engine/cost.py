@@ -66,10 +66,13 @@ def row_bytes(lm: LanguageModel, plans: PlanUnion, tokens: int, width: int) -> f
     return numbers * lm.dtype.itemsize
 
 
-def batch_rows(lm: LanguageModel, plans: PlanUnion, tokens: int, width: int, budget: float) -> int:
-    """How many pairs are run together: as many as half the budget records, and no more than pay off."""
+def batch_rows(lm: LanguageModel, plans: PlanUnion, tokens: int, width: int, budget: float, beside: float = 0.0) -> int:
+    """How many pairs are run together: as many as half the budget holds, and no more than pay off.
+
+    `beside` is what a pair takes in bytes beside its recordings.
+    """
     most = MOST_ROWS.get(lm.device.type, MOST_ROWS_ELSEWHERE)
-    return int(np.clip(budget / 2 // row_bytes(lm, plans, tokens, width), 1, most))
+    return int(np.clip(budget / 2 // (row_bytes(lm, plans, tokens, width) + beside), 1, most))
 
 
 def cost(lm: LanguageModel, plan: PlanUnion, batch: AlignedBatch, *, batch_size: int | None = None) -> Cost:

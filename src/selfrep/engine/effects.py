@@ -59,6 +59,7 @@ def effects_dataset(
     baselines: Baselines,
     attrs: Mapping[str, object],
     metrics: Sequence[str] | None = None,
+    beside: Mapping[str, np.ndarray] | None = None,
 ) -> xr.Dataset:
     """Label the results of a sweep.
 
@@ -66,6 +67,7 @@ def effects_dataset(
         plan: bound.
         patched: [pair, *plan.shape, metric] the metrics of each patched run; NaN where a pair has no such position.
         metrics: names for a dimension `metric`; None when there is one metric, and no such dimension.
+        beside: further numbers of the same shape, by name.
 
     Returns:
         Dataset over (pair, layer, position | segment), and head or neuron where they are swept. `transfer` =
@@ -78,6 +80,9 @@ def effects_dataset(
 
     def of_pairs(values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
         return ("pair", *last), (values[:, 0] if metrics is None else values).astype(np.float32)
+
+    def of_cells(values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+        return cell, (values[..., 0] if metrics is None else values).astype(np.float32)
 
     wide = (slice(None), *[None] * len(plan.axes), slice(None))
     moved = patched - baselines.target[wide]
@@ -103,8 +108,9 @@ def effects_dataset(
         present = [set(column) - {""} for column in texts["segment_of"].T]
         coords["segment"] = ("position", np.array([next(iter(s)) if len(s) == 1 else "mixed" for s in present]))
     data: dict[str, object] = {
-        "patched": (cell, (patched[..., 0] if metrics is None else patched).astype(np.float32)),
-        "transfer": (cell, (transfer[..., 0] if metrics is None else transfer).astype(np.float32)),
+        "patched": of_cells(patched),
+        "transfer": of_cells(transfer),
+        **{name: of_cells(values) for name, values in (beside or {}).items()},
         "source_metric": of_pairs(baselines.source),
         "target_metric": of_pairs(baselines.target),
         "total_effect": of_pairs(baselines.total),

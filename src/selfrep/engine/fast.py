@@ -318,6 +318,7 @@ def _there(recorded: Recorded, part: Sequence[int]) -> np.ndarray:
     return np.stack(found, axis=1)
 
 
+@torch.no_grad()
 def push_tokens(recorded: Recorded, tokens: int) -> None:
     """Push about so many tokens through a block in the middle, as walks do, to see what it takes."""
     lm, target = recorded.lm, recorded.target

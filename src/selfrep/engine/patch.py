@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -68,8 +68,8 @@ def patch(
         SelfrepError: a layer, position or head out of range, a replay that does not agree with the plain model, a
             prefix swap between prompts of different lengths.
     """
-    options = _Options(batch_size, budget_gb, seed, check, on_mismatch, progress)
-    return _patch(lm, align(pairs), plan, metric, options)
+    exact = _Exact(lm, check, on_mismatch)
+    return sweep_pairs(lm, align(pairs), plan, metric, exact, Options(batch_size, budget_gb, seed, progress))
 
 
 def template(
@@ -107,21 +107,23 @@ def patch_tokens(
 
     Returns, raises: as `patch`.
     """
-    options = _Options(batch_size, budget_gb, seed, check, on_mismatch, progress)
-    whole = token_batch(lm, source, target, suffix)
-    plans = plan.plans if isinstance(plan, PlanUnion) else (plan,)
-    if any(p.by == "segment" and not p.sets and (p.where is None or set(p.where) - {"all", "last", "prefix"})
-           for p in plans):  # fmt: skip
-        raise SelfrepError("Token ids have no segments but 'all' and 'last': give grid(...) positions.")
-    return _patch(lm, whole, plan, metric, options)
+    exact = _Exact(lm, check, on_mismatch)
+    whole = token_batch(lm, source, target, suffix, plan)
+    return sweep_pairs(lm, whole, plan, metric, exact, Options(batch_size, budget_gb, seed, progress))
 
 
-def token_batch(lm: LanguageModel, source: Any, target: Any, most: int | None = None) -> AlignedBatch:
+def token_batch(
+    lm: LanguageModel, source: Any, target: Any, most: int | None = None, plan: Plan | None = None
+) -> AlignedBatch:
     """A batch without texts or answers, in which positions that both prompts have are shared, `most` of them.
 
     Raises:
-        SelfrepError: ids that are not [pair, token], right-aligned, and in the vocabulary.
+        SelfrepError: ids that are not [pair, token], right-aligned, and in the vocabulary; a plan with segments.
     """
+    plans = plan.plans if isinstance(plan, PlanUnion) else () if plan is None else (plan,)
+    if any(p.by == "segment" and not p.sets and (p.where is None or set(p.where) - {"all", "last", "prefix"})
+           for p in plans):  # fmt: skip
+        raise SelfrepError("Token ids have no segments but 'all' and 'last': give grid(...) positions.")
     rows = [np.asarray(torch.as_tensor(ids).cpu(), dtype=np.int64) for ids in (source, target)]
     if any(ids.ndim != 2 or ids.size == 0 for ids in rows) or len(rows[0]) != len(rows[1]):
         raise SelfrepError(
@@ -152,29 +154,46 @@ def token_batch(lm: LanguageModel, source: Any, target: Any, most: int | None = 
     )
 
 
-class _Options:
-    """The options that `patch` and `patch_tokens` share."""
+@dataclass(frozen=True)
+class Options:
+    """What every way of running a sweep shares: pairs at once, what memory it may take, seed, who hears of progress.
 
-    def __init__(
-        self,
-        batch_size: int | None,
-        budget_gb: float | None,
-        seed: int,
-        check: bool,
-        on_mismatch: OnMismatch,
-        progress: Progress | None,
-    ) -> None:
-        if on_mismatch not in ("raise", "slow"):
-            raise SelfrepError(f"on_mismatch is 'raise' or 'slow'; got {on_mismatch!r}.")
-        if batch_size is not None and batch_size < 1:
-            raise SelfrepError(f"A batch holds at least one pair; got batch_size={batch_size}.")
-        self.batch_size, self.budget_gb, self.seed = batch_size, budget_gb, seed
-        self.check, self.on_mismatch, self.progress = check, on_mismatch, progress
+    `row_bytes` is what a pair takes beside its recordings.
+    """
+
+    batch_size: int | None = None
+    budget_gb: float | None = None
+    seed: int = 0
+    progress: Progress | None = None
+    row_bytes: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None and self.batch_size < 1:
+            raise SelfrepError(f"A batch holds at least one pair; got batch_size={self.batch_size}.")
 
 
-def _patch(
-    lm: LanguageModel, whole: AlignedBatch, plan: Plan, metric: Metric | Sequence[Metric], options: _Options
+@runtime_checkable
+class Runner(Protocol):
+    """A way to run sweeps: exact or approximate."""
+
+    def __call__(
+        self, sweep: Sweep, budget: float, progress: Callable[[int], None] | None
+    ) -> tuple[Mapping[str, np.ndarray], Baselines]:
+        """The numbers of one batch, "patched" and whatever else there is, each [pair, cell, metric]; and baselines."""
+
+    def attrs(self) -> dict[str, object]:
+        """What to say of the numbers, after all batches."""
+
+
+def sweep_pairs(
+    lm: LanguageModel,
+    whole: AlignedBatch,
+    plan: Plan,
+    metric: Metric | Sequence[Metric],
+    run: Runner,
+    options: Options,
 ) -> xr.Dataset | xr.DataTree:
+    """Settle what a plan leaves open, run it batch by batch, and label what comes out."""
     union = cost.bound(lm, plan if isinstance(plan, PlanUnion) else PlanUnion((plan,)), whole)
     metrics = (metric,) if isinstance(metric, Metric) else tuple(metric)
     if not metrics or len({m.name for m in metrics}) < len(metrics):
@@ -192,12 +211,12 @@ def _patch(
     n, cells = len(whole.suffix), n_cells(union)
     budget = cost.budget_bytes(lm, options.budget_gb)
     probe = Sweep(whole, union.plans, metrics, answers, whole.source_ids, whole.suffix)
-    rows = options.batch_size or cost.batch_rows(lm, union, whole.target_ids.shape[1], probe.width, budget)
-    values = [np.full((n, *p.shape, len(metrics)), np.nan) for p in union.plans]
+    rows = options.batch_size or cost.batch_rows(
+        lm, union, whole.target_ids.shape[1], probe.width, budget, options.row_bytes
+    )
+    values: list[dict[str, np.ndarray]] = [{} for _ in union.plans]
     baselines: list[Baselines] = []
     order: list[int] = []
-    proof: dict[str, float] = {}
-    engine = "replay"
     for batch in _batches(whole, rows, swapping):
         part = whole.rows(batch)
         for resampled in (False, True):
@@ -217,48 +236,55 @@ def _patch(
             told = None
             if options.progress is not None:
                 told = _counted(options.progress, len(order) * cells, n * cells)
-            out, ends, missed, engine = _swept(lm, sweep, budget, options, told, engine)
-            for law, off in missed.items():
-                proof[law] = max(off, proof.get(law, 0.0))
+            out, ends = run(sweep, budget, told)
             at = 0
             for i in chosen:
-                size = int(np.prod(union.plans[i].shape))
-                values[i][batch] = out[:, at : at + size].reshape(len(batch), *union.plans[i].shape, -1)
-                at += size
+                shape = union.plans[i].shape
+                for name, found in out.items():
+                    into = values[i].setdefault(name, np.full((n, *shape, len(metrics)), np.nan))
+                    into[batch] = found[:, at : at + int(np.prod(shape))].reshape(len(batch), *shape, -1)
+                at += int(np.prod(shape))
         baselines.append(ends)
         order += batch
     merged = Baselines.merged(baselines).rows(np.argsort(order))
     axis = None if isinstance(metric, Metric) else [m.name for m in metrics]
     made = {}
-    for name, one, patched in zip(union.names, union.plans, values, strict=True):
-        attrs = provenance(lm, one, [m.name for m in metrics], options.seed)
-        attrs |= {"proof": json.dumps(proof), "engine": engine}
-        made[name] = effects_dataset(whole, one, patched, merged, attrs, axis)
+    for name, one, named in zip(union.names, union.plans, values, strict=True):
+        attrs = provenance(lm, one, [m.name for m in metrics], options.seed) | run.attrs()
+        made[name] = effects_dataset(whole, one, named.pop("patched"), merged, attrs, axis, named)
     return xr.DataTree.from_dict(made) if isinstance(plan, PlanUnion) else next(iter(made.values()))
 
 
-def _swept(
-    lm: LanguageModel,
-    sweep: Sweep,
-    budget: float,
-    options: _Options,
-    progress: Callable[[int], None] | None,
-    engine: str,
-) -> tuple[np.ndarray, Baselines, dict[str, float], str]:
-    """The numbers of one batch, how far its laws were missed, and by which engine."""
-    if engine == "replay":
-        try:
-            recorded = fast.record_sweep(lm, sweep)
-            missed = prove(recorded) if options.check else {}
-            return fast.run(recorded, budget=budget, progress=progress), recorded.baselines, missed, "replay"
-        except CannotReplay as reason:
-            warnings.warn(f"{reason} Each cell takes a whole forward pass: this is slow.", UserWarning, stacklevel=4)
-        except Mismatch as reason:
-            if options.on_mismatch == "raise":
-                raise
-            warnings.warn(f"{reason} Going on with whole forward passes: this is slow.", UserWarning, stacklevel=4)
-    out, baselines = plain.run(lm, sweep, progress)
-    return out, baselines, {}, "plain"
+class _Exact:
+    """Runs sweeps by replay, proven first; or, from the first that cannot be on, by whole forward passes."""
+
+    def __init__(self, lm: LanguageModel, check: bool, on_mismatch: OnMismatch) -> None:
+        if on_mismatch not in ("raise", "slow"):
+            raise SelfrepError(f"on_mismatch is 'raise' or 'slow'; got {on_mismatch!r}.")
+        self.lm, self.check, self.on_mismatch = lm, check, on_mismatch
+        self.engine, self.proof = "replay", dict[str, float]()
+
+    def attrs(self) -> dict[str, object]:
+        return {"proof": json.dumps(self.proof), "engine": self.engine}
+
+    def __call__(
+        self, sweep: Sweep, budget: float, progress: Callable[[int], None] | None
+    ) -> tuple[Mapping[str, np.ndarray], Baselines]:
+        if self.engine == "replay":
+            try:
+                recorded = fast.record_sweep(self.lm, sweep)
+                for law, off in (prove(recorded) if self.check else {}).items():
+                    self.proof[law] = max(off, self.proof.get(law, 0.0))
+                return {"patched": fast.run(recorded, budget=budget, progress=progress)}, recorded.baselines
+            except CannotReplay as reason:
+                warnings.warn(f"{reason} Each cell takes a whole forward pass: this is slow.", stacklevel=4)
+            except Mismatch as reason:
+                if self.on_mismatch == "raise":
+                    raise
+                warnings.warn(f"{reason} Going on with whole forward passes: this is slow.", stacklevel=4)
+            self.engine = "plain"
+        values, baselines = plain.run(self.lm, sweep, progress)
+        return {"patched": values}, baselines
 
 
 def _counted(progress: Progress, before: int, total: int) -> Callable[[int], None]:

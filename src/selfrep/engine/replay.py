@@ -346,9 +346,8 @@ def _with_written(
         return _through(lm.blocks[layer], base.calls[layer], x, base.start, base.width)
 
 
-@torch.no_grad()
 def push(lm: LanguageModel, base: Recording, layer: int, x: Tensor, start: int) -> Tensor:
-    """Block `layer` on [entry, row, token, d_model], tokens from column `start` on."""
+    """Block `layer` on [entry, row, token, d_model], tokens from column `start` on; gradients go through it."""
     with lm.attention(shared_prefix_attention), playing(_prefix_tape(base, start)):
         return _through(lm.blocks[layer], base.calls[layer], x, start, base.width, tokens=x.shape[2])
 

@@ -1,0 +1,273 @@
+"""The target's runs of a batch, ready to be run again with hooks and with gradients: what approximations stand on.
+
+As in exact patching, the tokens before the suffix are recorded once and read as keys and values; only the suffix is run
+again, from whichever block is asked for. A model whose blocks cannot be replayed is run as a whole, a prompt at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfrep.engine import fast, hooks, plain
+from selfrep.engine.effects import Baselines
+from selfrep.engine.metrics import Reading, read
+from selfrep.engine.plan import Cell, PatchPlan
+from selfrep.engine.replay import Recording, push
+from selfrep.engine.sweep import Sweep, disguised
+from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel
+
+Place = tuple[str, int]
+"""(site, layer)."""
+Rerun = Callable[[int, int], Tensor]
+"""(first block, copies) → the residual stream after the last block at the tokens that are read, [copy, row, token,
+d_model]. Hooks on the modules of the blocks are felt."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The target's runs of a batch of pairs.
+
+    Attributes:
+        readings: the metrics, compiled for the batch.
+        rerun: runs the targets again, so many copies side by side.
+        passing: what passes at a place in the donors' and in the targets' runs, [row, token, (component,) feature] at
+            the last `sweep.width` tokens.
+    """
+
+    lm: LanguageModel
+    sweep: Sweep
+    readings: tuple[Reading, ...]
+    baselines: Baselines
+    rerun: Rerun
+    passing: Callable[[Place], tuple[Tensor, Tensor]]
+
+    @torch.no_grad()
+    def move(self, plan: PatchPlan, layer: int) -> Tensor:
+        """The value that a plan writes at a layer, minus the target's own: [row, token, (component,) feature]."""
+        theirs, own = self.passing((plan.site, layer))
+        theirs = disguised(self.sweep.batch.pairs, theirs.to(own), own, Cell(plan.site, layer, -1), self.sweep.seed)
+        return plan.intervention.values(theirs, own, layer) - own
+
+    def values(self, final: Tensor) -> list[Tensor]:
+        """Each metric, [copy, row], of what `rerun` gives."""
+        return [read(self.lm, reading, final[:, :, list(reading.positions)]) for reading in self.readings]
+
+    def check(self, values: Sequence[Tensor]) -> None:
+        """Raise SelfrepError when these metrics, [copy, row] of runs with nothing added, are not those of the targets:
+        then gradients would be taken of something else than the model."""
+        got = torch.stack([value.detach() for value in values], dim=-1).cpu().numpy()
+        wanted = self.baselines.target
+        off = np.abs(got - wanted)
+        if not bool((off <= plain.TOLERANCE[self.lm.dtype] * np.maximum(1.0, np.abs(wanted))).all()):
+            raise SelfrepError(
+                f"The run that gradients are taken of must say what the model says. On {self.lm.name} it is off by "
+                f"{off.max():.3g}: use patch, which checks itself against plain forward passes."
+            )
+
+
+def replayed(lm: LanguageModel, sweep: Sweep) -> Ground:
+    """The ground of a batch whose suffixes are replayed.
+
+    Raises:
+        CannotReplay: an architecture whose blocks cannot be.
+    """
+    return upon(fast.record_sweep(lm, sweep))
+
+
+def upon(recorded: fast.Recorded) -> Ground:
+    """The ground of a batch that is recorded."""
+    lm, target, donor, reads = recorded.lm, recorded.target, recorded.donor, recorded.reads
+
+    def rerun(block: int, copies: int) -> Tensor:
+        x = target.residuals[block].expand(copies, -1, -1, -1)
+        for layer in range(block, lm.n_layers):
+            x = push(lm, target, layer, x, target.start)
+        ends = x[:, :, -reads:]
+        before = target.final[:, -reads : target.width - ends.shape[2]]  # read before what is run again
+        return ends if ends.shape[2] == reads else torch.cat([before.expand(copies, -1, -1, -1), ends], dim=2)
+
+    def passing(place: Place) -> tuple[Tensor, Tensor]:
+        return _recorded(donor, place), _recorded(target, place)
+
+    return Ground(lm, recorded.sweep, recorded.readings, recorded.baselines, rerun, passing)
+
+
+def _recorded(recording: Recording, place: Place) -> Tensor:
+    site, layer = place
+    if site in fast.STREAM:
+        return recording.residuals[layer + (site == "resid_post")]
+    return recording.sites[site][layer]
+
+
+def whole(lm: LanguageModel, sweep: Sweep, row: int) -> Ground:
+    """The ground of one pair of a batch, whose target is run as a whole by the untouched model."""
+    batch, answers = sweep.batch.rows([row]), tuple(None if a is None else a[[row]] for a in sweep.answers)
+    one = replace(sweep, batch=batch, answers=answers, donor_ids=sweep.donor_ids[[row]], reach=sweep.reach[[row]])
+    ids = torch.as_tensor(batch.target_ids, device=lm.device)
+    readings = tuple(plain.readings(lm, one, 0))
+    reads = max(-p for reading in readings for p in reading.positions)
+    places = {(cell.site, cell.layer) for _, cell in one.cells}
+    donor, target = (plain.activations(lm, prompt[0], places) for prompt in (one.donor_ids, batch.target_ids))
+    reach = int(one.reach[0])
+
+    def rerun(block: int, copies: int) -> Tensor:
+        final: list[Tensor] = []
+        with ExitStack() as stack:
+            stack.callback(hooks.listen(lm.blocks[-1], "out", final.append))
+            lm.hf.base_model(input_ids=ids.expand(copies, -1), use_cache=False)
+        return final[0][:, None, -reads:]
+
+    def passing(place: Place) -> tuple[Tensor, Tensor]:
+        own = target[place][-one.width :]
+        theirs = own.clone()
+        theirs[-reach:] = donor[place][-reach:]
+        return theirs[None], own[None]
+
+    _, baselines = plain.run(lm, replace(one, plans=()), None)
+    return Ground(lm, one, readings, baselines, rerun, passing)
+
+
+def visit(ground: Ground, place: Place, kept: dict[Place, Tensor], add: Tensor | None = None) -> Callable[[], None]:
+    """Hook a place so that what passes there is kept, after something is added to it; returns the remover.
+
+    What enters a norm also goes past it: to `resid_mid` it is added in place, as patches there are written.
+
+    Args:
+        kept: gets what passes, with all features of the module.
+        add: [copy × row, token, (component,) feature], for the last tokens.
+    """
+    module, tap = ground.lm.tap(*place)
+
+    def change(x: Tensor) -> Tensor:
+        if add is not None:
+            spread = torch.zeros_like(x)
+            part = spread[:, -add.shape[1] :]
+            part.copy_(add if tap.part is None else tap.part.write(part, add.to(x)))
+            x = x.add_(spread) if place[0] == "resid_mid" else x + spread
+        kept[place] = x
+        return x
+
+    return hooks.replace(module, tap.end, change)
+
+
+def slopes(
+    ground: Ground,
+    places: Sequence[Place],
+    *,
+    block: int = 0,
+    copies: int = 1,
+    add: Mapping[Place, Tensor] | None = None,
+    drop: bool = False,
+) -> dict[Place, Tensor]:
+    """∂metric/∂activation at places, from one pass forward and one backward for each metric (and dropped block).
+
+    Args:
+        block: where the runs start; no place is before it.
+        add: what is added to the activations at a place, see `visit`.
+        drop: also with each block in turn dropped from the gradient: it goes past the block, not through it.
+
+    Returns:
+        For each place [way, metric, copy, row, token, (component,) feature] at the last `sweep.width` tokens: way 0 is
+        the gradient itself, way 1 + l the one without block l.
+
+    Raises:
+        SelfrepError: a metric that is no differentiable function of the logits; a run that, with nothing added, is not
+            the target's own.
+    """
+    lm, width = ground.lm, ground.sweep.width
+    kept: dict[Place, Tensor] = {}
+    dropped: list[int | None] = [None]
+    with torch.enable_grad(), ExitStack() as stack:
+        stack.callback(hooks.replace(lm.blocks[block], "in", lambda x: x.detach().requires_grad_()))
+        for layer in range(lm.n_layers) if drop else ():
+            for remove in _droppable(lm, layer, dropped):
+                stack.callback(remove)
+        for place in places:
+            stack.callback(visit(ground, place, kept, (add or {}).get(place)))
+        values = ground.values(ground.rerun(block, copies))
+        totals = [value.sum() for value in values]
+    if not add:
+        ground.check(values)
+    for metric, total in zip(ground.sweep.metrics, totals, strict=True):
+        if not total.requires_grad:
+            raise SelfrepError(
+                f"A gradient needs a metric that is a differentiable function of the logits; {metric.name!r} is none. "
+                "Use patch, or write the metric in torch operations on what it is given."
+            )
+    found: dict[Place, list[Tensor]] = {place: [] for place in places}
+    for way in (None, *range(lm.n_layers)) if drop else (None,):
+        dropped[0] = way
+        for total in totals:
+            grads = torch.autograd.grad(
+                total, [kept[place] for place in places], retain_graph=True, materialize_grads=True
+            )
+            for place, grad in zip(places, grads, strict=True):
+                part = lm.layout.tap(place[0]).part
+                found[place].append((grad if part is None else part.read(grad))[:, -width:].clone())
+    ways = lm.n_layers + 1 if drop else 1
+    return {
+        place: torch.stack(grads).unflatten(1, (copies, -1)).unflatten(0, (ways, len(totals)))
+        for place, grads in found.items()
+    }
+
+
+class _Gate(torch.autograd.Function):
+    """Passes on what leaves a block; its gradient goes to what entered the block when the block is dropped."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, entered: Tensor, left: Tensor, layer: int,
+                dropped: list[int | None]) -> Tensor:  # fmt: skip
+        ctx.is_dropped = lambda: dropped[0] == layer  # type: ignore[attr-defined]
+        return left.view_as(left)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        return (grad, None, None, None) if ctx.is_dropped() else (None, grad, None, None)  # type: ignore[attr-defined]
+
+
+def _droppable(lm: LanguageModel, layer: int, dropped: list[int | None]) -> list[Callable[[], None]]:
+    """Hook a block so that gradients go past it while `dropped` names it; returns the removers."""
+    entered: list[Tensor] = []
+
+    def leave(x: Tensor) -> Tensor:
+        return _Gate.apply(entered.pop(), x, layer, dropped)
+
+    block = lm.blocks[layer]
+    return [hooks.listen(block, "in", entered.append), hooks.replace(block, "out", leave)]
+
+
+class _Enough(Exception):
+    """Raised once what was wanted has been heard."""
+
+
+@torch.no_grad()
+def heard(ground: Ground, place: Place, at: Place, add: Tensor) -> Tensor:
+    """What passes at one place when something is added at another, earlier in the same block.
+
+    Args:
+        add: [copy, row, token, (component,) feature] at the last tokens.
+
+    Returns:
+        [copy, row, token, (component,) feature] at the last `sweep.width` tokens.
+    """
+    out: list[Tensor] = []
+    module, tap = ground.lm.tap(*place)
+
+    def hear(x: Tensor) -> None:
+        out.append((x if tap.part is None else tap.part.read(x))[:, -ground.sweep.width :].clone())
+        raise _Enough
+
+    with ExitStack() as stack:
+        stack.callback(visit(ground, at, {}, add.flatten(0, 1)))
+        stack.callback(hooks.listen(module, tap.end, hear))
+        with suppress(_Enough):
+            ground.rerun(at[1], len(add))
+    return out[0].unflatten(0, (len(add), -1))
