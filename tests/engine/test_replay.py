@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.tiny import N_LAYERS, hooked, logits, module_at, ragged, tiny, values_at
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from selfrep.engine.replay import Entry, record, walk, written
+from selfrep.engine.recording import record
+from selfrep.engine.replay import Entry, walk, written
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import load_model
 from selfrep.models.sites import RESIDUAL_SITES

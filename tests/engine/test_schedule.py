@@ -55,7 +55,7 @@ def test_the_cost_of_tokens_is_read_between_and_beyond_what_was_measured() -> No
     model = CostModel((10, 20, 40), (1.0, 1.5, 4.0))
     np.testing.assert_allclose(model.of(np.array([0, 10, 15, 20, 80])), [0, 1.0, 1.25, 1.5, 8.0])
     assert model.chunk == 20  # .075 a token; .1 before and after
-    assert CostModel((1, 2, 4), (1.0, 2.02, 3.98)).chunk == 1  # no cheaper by more than 3 %: the smaller one
+    assert CostModel((1, 2, 4), (1.0, 1.98, 4.02)).chunk == 4  # no dearer by more than 3 %: the larger one
 
 
 def test_what_a_block_costs_is_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from selfrep.engine import fast
+from selfrep.engine.batches import Options, Progress, sweep_pairs, token_batch
 from selfrep.engine.effects import Baselines
 from selfrep.engine.ground import Ground, Place, heard, replayed, slopes, whole
 from selfrep.engine.metrics import Metric, answer_log_odds
-from selfrep.engine.patch import Options, Progress, sweep_pairs, token_batch
 from selfrep.engine.plan import PREFIX, Cell, PatchPlan, Plan, PlanUnion
 from selfrep.engine.sweep import Sweep
 from selfrep.errors import CannotReplay, SelfrepError

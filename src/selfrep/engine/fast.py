@@ -17,7 +17,8 @@ from selfrep.engine.attention import shared_prefix_attention
 from selfrep.engine.effects import Baselines
 from selfrep.engine.metrics import Reading, Run, answer_mass, compiled
 from selfrep.engine.plan import PREFIX, Cell, PatchPlan
-from selfrep.engine.replay import Entry, Recording, Rewrite, push, record, rewritten, walk, written
+from selfrep.engine.recording import Recording, record
+from selfrep.engine.replay import Entry, Rewrite, push, rewritten, walk, written
 from selfrep.engine.sweep import Sweep, disguised
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel

@@ -18,7 +18,8 @@ from selfrep.engine import fast, hooks, plain
 from selfrep.engine.effects import Baselines
 from selfrep.engine.metrics import Reading, read
 from selfrep.engine.plan import Cell, PatchPlan
-from selfrep.engine.replay import Recording, push
+from selfrep.engine.recording import Recording
+from selfrep.engine.replay import push
 from selfrep.engine.sweep import Sweep, disguised
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel

@@ -7,7 +7,7 @@ architectures whose blocks cannot be replayed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,6 +28,10 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
 
 Activations = dict[tuple[str, int], Tensor]
 """(site, layer) → what passes there, [token, feature] or [token, component, feature]."""
+
+
+class _Heard(Exception):
+    """Ends a pass of which all has been heard that was wanted."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,20 @@ def logits(lm: LanguageModel, ids: np.ndarray, positions: Sequence[int] = (-1,))
 
 @torch.no_grad()
 def activations(lm: LanguageModel, ids: np.ndarray, wanted: Iterable[tuple[str, int]]) -> Activations:
-    """What passes at (site, layer) in an unpatched run of one prompt."""
-    with _listening(lm, wanted) as heard:
-        lm.hf.base_model(torch.as_tensor(ids[ids >= 0], device=lm.device)[None], use_cache=False)
+    """What passes at (site, layer) in an unpatched run of one prompt, which ends behind the last of these layers."""
+    keys = list(wanted)
+    if not keys:
+        return {}
+
+    def stop(*_: object) -> None:
+        raise _Heard
+
+    with _listening(lm, keys) as heard, suppress(_Heard):
+        handle = lm.blocks[max(layer for _, layer in keys)].register_forward_hook(stop)
+        try:
+            lm.hf.base_model(torch.as_tensor(ids[ids >= 0], device=lm.device)[None], use_cache=False)
+        finally:
+            handle.remove()
     return heard
 
 

@@ -15,10 +15,10 @@ from scipy.stats import spearmanr
 
 from selfrep.engine import fast
 from selfrep.engine.attribution import Approximate, Method
+from selfrep.engine.batches import Options, Progress, sweep_pairs
 from selfrep.engine.effects import Baselines
 from selfrep.engine.ground import upon
 from selfrep.engine.metrics import Metric, answer_log_odds
-from selfrep.engine.patch import Options, Progress, sweep_pairs
 from selfrep.engine.plan import Plan
 from selfrep.engine.proof import prove
 from selfrep.engine.sweep import Sweep

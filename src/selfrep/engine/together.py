@@ -20,7 +20,7 @@ from torch import Tensor
 from selfrep.engine import metrics, plain
 from selfrep.engine.attention import Tape, playing, shared_prefix_attention
 from selfrep.engine.hooks import listen
-from selfrep.engine.replay import Recording, record
+from selfrep.engine.recording import Recording, record
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.render import Prompt, Tokens, answer_sides, chat_format, render

@@ -18,12 +18,12 @@ from einops import rearrange
 from torch import Tensor
 
 from selfrep.engine import cost, fast
+from selfrep.engine.batches import token_batch
 from selfrep.engine.effects import Baselines
 from selfrep.engine.fast import STREAM
 from selfrep.engine.metrics import Metric, Reading
-from selfrep.engine.patch import token_batch
 from selfrep.engine.plan import PatchPlan
-from selfrep.engine.replay import Recording, record
+from selfrep.engine.recording import Recording, record
 from selfrep.engine.sweep import Sweep
 from selfrep.errors import SelfrepError
 from selfrep.interop.bridges import held

@@ -1,0 +1,121 @@
+"""One pass over a batch of prompts, and all of it that a replay needs again.
+
+Kept are the residual stream that enters each block, the arguments that the block was called with beside it, and the
+keys and values of every token; they stand in for the tokens and blocks that a patch cannot change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfrep.engine import hooks
+from selfrep.engine.attention import KeysValues, Tape, playing, shared_prefix_attention
+from selfrep.errors import CannotReplay
+from selfrep.models.language_model import LanguageModel
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One unpatched pass over a batch of right-aligned prompts.
+
+    What lies between blocks is on the model's own device, keys and values are where their block computes.
+
+    Attributes:
+        start: the first column whose residual stream was kept; residuals[l][:, j] belongs to column start + j.
+        residuals: n_layers + 1 tensors [row, token, d_model]: what enters each block, and what leaves the last.
+        sites: activations of the sites asked for, site → per layer [row, token, d_model], or [row, token, component,
+            feature] for heads and neurons.
+        final: [row, column, d_model] what leaves the last block, at all columns.
+        keys_values: per layer, all columns; empty when they were not asked for.
+        visible: [row, column], False at left padding; None when there is none.
+        padded: how many columns on the left hold padding in some row.
+        calls: per block, the arguments (positional, by name) it was called with beside the residual stream.
+        width: how many columns were run.
+    """
+
+    start: int
+    residuals: list[Tensor]
+    sites: dict[str, list[Tensor]]
+    final: Tensor
+    keys_values: dict[int, KeysValues]
+    visible: Tensor | None
+    padded: int
+    calls: list[Call]
+    width: int
+
+    @property
+    def rows(self) -> int:
+        """How many prompts were recorded."""
+        return len(self.residuals[0])
+
+
+@torch.no_grad()
+def record(
+    lm: LanguageModel,
+    ids: Tensor,
+    real: Tensor,
+    start: int = 0,
+    sites: Sequence[str] = (),
+    *,
+    keys_values: bool = True,
+) -> Recording:
+    """Run prompts once and keep what replays need.
+
+    Args:
+        ids: [row, column] token ids, right-aligned; anything at padding.
+        real: [row, column] bool, False at left padding.
+        start: the first column whose residual stream is kept.
+        sites: further sites to keep.
+        keys_values: whether to keep keys and values, which only prompts that are continued or patched need.
+
+    Raises:
+        CannotReplay: an architecture whose blocks do not attend through a function that can be replaced.
+    """
+    positions = (real.cumsum(1) - 1).clamp(min=0)
+    padded = int((~real).sum(1).max())  # asked once: a walk must not wait for the device
+    visible = real if padded else None
+    tape = Tape(own_visible=visible, keep=True)
+    residuals: list[Tensor] = []
+    kept: dict[str, list[Tensor]] = {site: [] for site in sites}
+    calls: list[Call] = []
+    final: list[Tensor] = []
+
+    def enter(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        named = {k: v for k, v in kwargs.items() if k != "hidden_states"}
+        residuals.append(_tail(args[0] if args else kwargs["hidden_states"], start).to(ids.device))
+        calls.append((args[1:], named))
+
+    def keep(site: str, x: Tensor) -> None:
+        part = lm.layout.tap(site).part
+        kept[site].append(_tail(x if part is None else part.read(x), start).to(ids.device))
+
+    with ExitStack() as stack:
+        for layer, block in enumerate(lm.blocks):
+            stack.callback(block.register_forward_pre_hook(enter, with_kwargs=True).remove)
+            for site in sites:
+                module, tap = lm.tap(site, layer)
+                stack.callback(hooks.listen(module, tap.end, partial(keep, site)))
+        stack.callback(hooks.listen(lm.blocks[-1], "out", final.append))
+        stack.enter_context(lm.attention(shared_prefix_attention))
+        stack.enter_context(playing(tape))
+        lm.hf.base_model(input_ids=ids, position_ids=positions, use_cache=False)
+    if silent := sorted(set(range(lm.n_layers)) - set(tape.recorded)):
+        raise CannotReplay(f"selfrep replays blocks by their attention; these of {lm.name} have none: {silent}.")
+    last = final[0].to(ids.device)
+    residuals.append(last[:, start:])
+    keys = tape.recorded if keys_values else {}
+    return Recording(start, residuals, kept, last, keys, visible, padded, calls, ids.shape[1])
+
+
+def _tail(x: Tensor, start: int) -> Tensor:
+    """The columns from `start` on, without holding on to the others."""
+    return x if start == 0 else x[:, start:].clone()
