@@ -168,7 +168,7 @@ def _run(
     def settle(index: list[int], logits: Tensor, activations: Iterable[Tensor]) -> None:
         chosen = work.answers[index]
         asked = (chosen >= 0).any(axis=(1, 2))
-        sums = metrics.answer_mass(lm, logits, chosen)
+        sums = metrics.probability_of(lm, logits, chosen)
         reading = metrics.log_odds(chosen, logits.device)
         odds = reading.value(logits[:, None, reading.tokens])
         log_odds[index], mass[index] = np.where(asked, torch.stack([odds, sums]).cpu().numpy(), np.nan)

@@ -97,7 +97,7 @@ def record_sweep(lm: LanguageModel, sweep: Sweep) -> Recorded:
         scale[list(references)] = read_metrics(lm, readings, ends[None])[0, list(references)]
     masses: list[np.ndarray | None] = [None, None]
     if sweep.answered is not None:
-        masses = [answer_mass(lm, lm.logits(final[:, -1]), sweep.answered).cpu().numpy() for final in finals.values()]
+        masses = [answer_mass(lm, final[:, -1], sweep.answered).cpu().numpy() for final in finals.values()]
     baselines = Baselines(values["source"], values["target"], scale - values["target"], *masses)
     return Recorded(lm, sweep, donor, target, readings, baselines)
 

@@ -195,12 +195,17 @@ def logit_metric(
     return Metric(name, prepare=prepare)
 
 
-def answer_mass(lm: LanguageModel, logits: Tensor, answers: np.ndarray) -> Tensor:
-    """The probability that the next token is any of the answers: [pair, d_vocab], [pair, side, k] → [pair], 0 … 1.
+def answer_mass(lm: LanguageModel, residual: Tensor, answers: np.ndarray) -> Tensor:
+    """The probability that the next token is any of the answers: [pair, d_model], [pair, side, k] → [pair], 0 … 1.
 
     Raises:
         SelfrepError: the model's logits are not finite.
     """
+    return probability_of(lm, lm.logits(residual), answers)
+
+
+def probability_of(lm: LanguageModel, logits: Tensor, answers: np.ndarray) -> Tensor:
+    """As `answer_mass`, where the logits [pair, d_vocab] are at hand."""
     require_finite(lm, logits)
     ids = torch.as_tensor(answers, device=logits.device).flatten(1)
     chosen = logits.log_softmax(-1).gather(1, ids.clamp(min=0)).exp()
