@@ -102,7 +102,7 @@ def cost(lm: LanguageModel, plan: PlanUnion, batch: AlignedBatch, *, batch_size:
     recording = float(model.of(np.array([rows * tokens]))[0]) * lm.n_layers * 2 * batches / at_once
     run = sum((tokens - job.start) * sum(max(0, lm.n_layers - blocks[k]) for k in job.members) for job in jobs)
     widest = max(len(job.members) * rows * (tokens - job.start) for job in jobs) * lm.d_model * lm.dtype.itemsize
-    held = rows * row_bytes(lm, plans, tokens, sweep.width) + min(2 * at_once * widest, budget / 2)
+    held = rows * row_bytes(lm, plans, tokens, sweep.width) + min(2 * at_once * widest, budget / 4)
     return Cost(walking + recording, held, pairs * len(sweep.cells), pairs * run)
 
 

@@ -127,7 +127,7 @@ def run(
     with lm.attention(shared_prefix_attention):
         model = schedule.cost_model(lm, partial(push_tokens, recorded))
         done = 0
-        for portion in _portions(recorded, list(places), budget / 4):
+        for portion in _portions(recorded, list(places), budget / 8):
             members = [i for place in portion for i in places[place]]
             for part, values in _run(recorded, portion, members, index, model, budget):
                 out[:, part] = np.where(_there(recorded, part)[:, :, None], values.transpose(1, 0, 2), np.nan)
@@ -227,7 +227,7 @@ def _run(
             else target.start + int(masks[i].any(0).argmax())
             for i in alive
         ]
-        buffer = budget / 2 / at_once / (target.residuals[0].shape[-1] * target.residuals[0].element_size())
+        buffer = budget / 4 / at_once / (target.residuals[0].shape[-1] * target.residuals[0].element_size())
         todo = schedule.jobs(
             starts,
             [joins[place_of[i]].block for i in alive],
