@@ -226,6 +226,10 @@ def test_resampling_takes_another_pair_and_never_its_own() -> None:
     np.testing.assert_allclose(in_twos.patched, effects.patched, atol=1e-5)
     with pytest.raises(SelfrepError, match="another pair"):
         patch_tokens(lm, ids[0][:1], ids[1][:1], plan, METRIC)
+    short = patch_tokens(lm, ragged([9, 4], seed=6), ragged([9, 9], seed=7), grid("resid_pre", layers=[1],
+                         intervention=Ablate("resample")), METRIC, batch_size=1)  # fmt: skip
+    shared = ~np.isnan(short.patched.values[:, 0])
+    assert shared.sum(1).tolist() == [4, 4]  # neither has more in common with the other's source
 
 
 def test_a_metric_may_read_several_positions() -> None:

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from tests.tiny import N_LAYERS, PLAIN, patched_logits, ragged, tiny, values_at
+from tests.tiny import N_LAYERS, PLAIN, logits, patched_logits, ragged, tiny, values_at
 
 from selfrep.engine.metrics import logit_difference
 from selfrep.engine.patch import patch_tokens
@@ -41,6 +41,9 @@ def test_what_cannot_be_replayed_is_run_in_full_and_says_so(family: str, site: s
     np.testing.assert_allclose(effects.patched, wanted, rtol=1e-5, atol=1e-5)
     assert np.isnan(wanted).sum() == N_LAYERS  # the shorter source has no eighth token
     assert np.nanmax(np.abs(wanted - effects.target_metric.values[:, None, None])) > 0.005
+    for name, ids in (("source", SOURCE), ("target", TARGET)):  # of every pair, not of the last alone
+        own = [logits(lm.hf, row[row >= 0])[-1] for row in ids]
+        np.testing.assert_allclose(effects[f"{name}_metric"], [float(x[7] - x[9]) for x in own], rtol=1e-5, atol=1e-5)
 
 
 def test_what_can_be_replayed_says_nothing() -> None:

@@ -18,7 +18,7 @@ BUDGET = {"cpu": 1.0}
 """Gigabytes that a sweep may take beside the model, unless the caller says otherwise."""
 SHARE = 0.5
 """On an accelerator: this share of what is free."""
-MOST_ROWS = {"cpu": 32}
+MOST_ROWS = {"cpu": 16}
 MOST_ROWS_ELSEWHERE = 64
 
 

@@ -333,6 +333,8 @@ def push_tokens(recorded: Recorded, tokens: int) -> None:
 def _record(
     lm: LanguageModel, ids: np.ndarray, keep: int, sites: Sequence[str], *, keys_values: bool = True
 ) -> Recording:
+    if (lacking := keep - ids.shape[1]) > 0:  # a resampled donor may be shorter than what is patched elsewhere
+        ids = np.pad(ids, ((0, 0), (lacking, 0)), constant_values=-1)
     tokens = torch.as_tensor(ids, device=lm.device)
-    start = max(0, ids.shape[1] - keep)
+    start = ids.shape[1] - keep
     return record(lm, tokens.clamp(min=0), tokens >= 0, start=start, sites=sites, keys_values=keys_values)

@@ -228,7 +228,7 @@ def run(lm: LanguageModel, sweep: Sweep, progress: Callable[[int], None] | None)
                 out[row, i] = cell(lm, sweep, plan, where, row, asked, known)
             if progress is not None:
                 progress(row * len(cells) + i + 1)
-    _baselines(lm, sweep, row, asked, baselines)
+        _baselines(lm, sweep, row, asked, baselines)
     return out, baselines
 
 

@@ -1,0 +1,62 @@
+"""How the cost of a sweep grows with what is asked: positions, batch, length of the prompts, layers.
+
+    python scripts/bench_growth.py
+
+Each line changes one thing about the same small sweep (`resid_pre`, 8 prompts of 64 tokens, the last 6 positions of all
+layers) and prints its seconds, the least of several runs, and how many times those of the sweep itself that is; beside
+it, the same ratio as `plan.cost` predicts it in tokens pushed through blocks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import torch
+
+import selfrep as sr
+from selfrep.engine.batches import token_batch
+
+SWEEP = {"batch": 8, "tokens": 64, "positions": 6, "layers": 30}
+CHANGES = [
+    {}, {"positions": 3}, {"positions": 12}, {"batch": 4}, {"batch": 16}, {"tokens": 32}, {"tokens": 128},
+    {"layers": 15},  # the last 15
+]  # fmt: skip
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="embedded", help="a name that selfrep.load_model takes")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    lm, rng = sr.load_model(args.model, device="cpu"), np.random.default_rng(0)
+    metric = sr.logit_difference(198, 271)
+    first: tuple[float, int] | None = None
+    print(f"{'sweep':32}{'seconds':>10}{'ratio':>8}{'token-blocks':>14}{'ratio':>8}")
+    for change in CHANGES:
+        asked = SWEEP | change
+        source, target = (torch.tensor(rng.integers(1000, 40000, (asked["batch"], asked["tokens"]))) for _ in range(2))
+        layers = range(lm.n_layers - min(asked["layers"], lm.n_layers), lm.n_layers)
+        plan = sr.grid("resid_pre", positions=range(-asked["positions"], 0), layers=layers)
+        blocks = plan.cost(lm, token_batch(lm, source, target)).token_blocks
+        times = []
+        for _ in range(args.repeats):
+            begun = time.perf_counter()
+            sr.patch_tokens(lm, source, target, plan, metric, check=False)
+            times.append(time.perf_counter() - begun)
+        first = first or (min(times), blocks)
+        name = ", ".join(f"{key} {value}" for key, value in change.items()) or "the sweep itself"
+        print(
+            f"{name:32}{min(times):10.2f}{min(times) / first[0]:8.2f}{blocks:14d}{blocks / first[1]:8.2f}", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()
