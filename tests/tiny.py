@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
@@ -280,6 +281,23 @@ def patched_logits(
 
     with hooked(*module_at(hf, family, site, layer), change):
         return logits(hf, target)[-1]
+
+
+def patched_differences(
+    hf: PreTrainedModel, family: str, site: str, sources: Tensor, targets: Tensor, positions: tuple[int, ...]
+) -> np.ndarray:
+    """[pair, layer, position] logit 7 minus logit 9 of each target with the source's values at one position, each in a
+    run of its own; NaN where a prompt has no such position. sources, targets: [pair, token], −1 padded."""
+    wanted = np.full((len(sources), N_LAYERS, len(positions)), np.nan)
+    for b, (s, t) in enumerate(zip(sources, targets, strict=True)):
+        s, t = s[s >= 0], t[t >= 0]
+        for layer in range(N_LAYERS):
+            values = values_at(hf, family, site, layer, s)
+            for j, p in enumerate(positions):
+                if -p <= min(len(s), len(t)):
+                    last = patched_logits(hf, family, site, layer, values, t, [p])
+                    wanted[b, layer, j] = last[7] - last[9]
+    return wanted
 
 
 def token_pair(

@@ -10,7 +10,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.tiny import FAMILIES, N_LAYERS, log_odds, logits, patched_logits, ragged, tiny, token_pair, values_at
+from tests.tiny import (
+    FAMILIES,
+    N_LAYERS,
+    log_odds,
+    logits,
+    patched_differences,
+    patched_logits,
+    ragged,
+    tiny,
+    token_pair,
+    values_at,
+)
 
 from selfrep.engine import schedule
 from selfrep.engine.metrics import answer_log_odds, logit_difference
@@ -46,15 +57,7 @@ def test_every_cell_equals_a_plain_hooked_pass(family: str) -> None:
     for site in set(lm.layout.taps) & set(RESIDUAL_SITES) - set(flat):
         for source, target, positions in ((SOURCE, TARGET, (-10, -6, -1)), (TARGET, SOURCE, (-2,))):
             effects = patch_tokens(lm, source, target, grid(site, positions=positions), METRIC)
-            wanted = np.full((3, N_LAYERS, len(positions)), np.nan)
-            for b, (s, t) in enumerate(zip(source, target, strict=True)):
-                s, t = s[s >= 0], t[t >= 0]
-                for layer in range(N_LAYERS):
-                    values = values_at(lm.hf, family, site, layer, s)
-                    for j, p in enumerate(positions):
-                        if -p <= min(len(s), len(t)):
-                            last = patched_logits(lm.hf, family, site, layer, values, t, [p])
-                            wanted[b, layer, j] = last[7] - last[9]
+            wanted = patched_differences(lm.hf, family, site, source, target, positions)
             assert np.isnan(wanted).any() == (-10 in positions)
             close(effects.patched, wanted)
             moved = np.abs(wanted - effects.target_metric.values[:, None, None])

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from tests.tiny import N_LAYERS, PLAIN, logits, patched_logits, ragged, tiny, values_at
+from tests.tiny import N_LAYERS, PLAIN, logits, patched_differences, ragged, tiny
 
 from selfrep.engine.metrics import logit_difference
 from selfrep.engine.patch import patch_tokens
@@ -29,19 +29,14 @@ def test_what_cannot_be_replayed_is_run_in_full_and_says_so(family: str, site: s
         effects = patch_tokens(lm, SOURCE, TARGET, grid(site, positions=positions), METRIC, batch_size=1)
     assert len(told) == 1  # not once a batch
     assert effects.attrs["engine"] == "plain"
-    wanted = np.full((2, N_LAYERS, 2), np.nan)
-    for b, (s, t) in enumerate(zip(SOURCE, TARGET, strict=True)):
-        s, t = s[s >= 0], t[t >= 0]
-        for layer in range(N_LAYERS):
-            values = values_at(lm.hf, family, site, layer, s)
-            for j, p in enumerate(positions):
-                if -p <= min(len(s), len(t)):
-                    last = patched_logits(lm.hf, family, site, layer, values, t, [p])
-                    wanted[b, layer, j] = last[7] - last[9]
+    wanted = patched_differences(lm.hf, family, site, SOURCE, TARGET, positions)
     np.testing.assert_allclose(effects.patched, wanted, rtol=1e-5, atol=1e-5)
     assert np.isnan(wanted).sum() == N_LAYERS  # the shorter source has no eighth token
     assert np.nanmax(np.abs(wanted - effects.target_metric.values[:, None, None])) > 0.005
-    for name, ids in (("source", SOURCE), ("target", TARGET)):  # of every pair, not of the last alone
+    with pytest.warns(UserWarning, match="slow"):
+        effects = patch_tokens(lm, SOURCE, TARGET, grid(site, positions=positions), METRIC)
+    np.testing.assert_allclose(effects.patched, wanted, rtol=1e-5, atol=1e-5)
+    for name, ids in (("source", SOURCE), ("target", TARGET)):  # of every pair of a batch, not of its last alone
         own = [logits(lm.hf, row[row >= 0])[-1] for row in ids]
         np.testing.assert_allclose(effects[f"{name}_metric"], [float(x[7] - x[9]) for x in own], rtol=1e-5, atol=1e-5)
 

@@ -216,7 +216,7 @@ def _run(
         joins: dict[Place, Joining] = {}
         for made in each(joinings, list(by_layer)):  # layer by layer: hooks on one layer are not felt in another
             joins |= made
-        masks = {i: sweep.mask(*sweep.cells[i]) for i in members}
+        masks = sweep.masks
         place_of = {
             i: (index[id(sweep.cells[i][0])], sweep.cells[i][1].layer, sweep.cells[i][1].component) for i in members
         }
@@ -313,8 +313,7 @@ def _there(recorded: Recorded, part: Sequence[int]) -> np.ndarray:
     """[pair, cell] whether a pair has the cell at all."""
     sweep = recorded.sweep
     found = [
-        np.ones(len(sweep.reach), bool) if sweep.cells[i][0].site == PREFIX else sweep.mask(*sweep.cells[i]).any(1)
-        for i in part
+        np.ones(len(sweep.reach), bool) if sweep.cells[i][0].site == PREFIX else sweep.masks[i].any(1) for i in part
     ]
     return np.stack(found, axis=1)
 

@@ -44,6 +44,11 @@ class Sweep:
         return [(plan, cell) for plan in self.plans for cell in plan.cells]
 
     @cached_property
+    def masks(self) -> list[np.ndarray]:
+        """The mask of every cell, each [pair, token]."""
+        return [self.mask(plan, cell) for plan, cell in self.cells]
+
+    @cached_property
     def width(self) -> int:
         """How many tokens at the end a cell may cover."""
         asked = [w if isinstance(w, int) else -self.longest for plan in self.plans for w in plan.where or ()]
