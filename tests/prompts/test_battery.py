@@ -114,3 +114,80 @@ def test_mistakes_in_a_file_are_shown_at_once() -> None:
 def test_unknown_items() -> None:
     with pytest.raises(SelfrepError, match=r"no item named 'who_are_yu' \(did you mean 'who_are_you'"):
         BUILTIN["who_are_yu"]
+
+
+# --- identity ---------------------------------------------------------------------------------------------------------
+
+IDENTITY = battery.identity()
+
+
+def test_identity_has_its_subscales_and_referents() -> None:
+    scales = IDENTITY.subscales()
+    assert {name.split(":")[0] for name in scales} == {"AI or human", "name", "maker", "series"}
+    (series,) = IDENTITY.referents().values()
+    assert series == (
+        "series: this chat",
+        "series: another chat",
+        "series: an earlier version",
+        "series: another vendor's model",
+        "series: the user",
+    )
+    assert sorted(name for names in scales.values() for name in names) == sorted(IDENTITY.names())
+    assert min(map(len, scales.values())) >= 3, "one item is a string with a prior of its own"
+
+
+def test_referents_are_asked_about_in_the_same_frames() -> None:
+    series = [[IDENTITY[name] for name in IDENTITY.subscales()[scale]] for scale in IDENTITY.referents()["series"]]
+    for same_frame in zip(*series, strict=True):
+        assert len({item.answer_sets for item in same_frame}) == 1
+        assert len({item.question for item in same_frame}) == len(same_frame)
+        assert len({item.question.split()[0] for item in same_frame}) == 1
+
+
+def test_identity_joins_the_battery_and_is_told_apart_again() -> None:
+    both = BUILTIN | IDENTITY
+    assert len(both) == len(BUILTIN) + len(IDENTITY)
+    assert both.plain() == BUILTIN
+    assert both.subscales() == IDENTITY.subscales()
+    assert BUILTIN.subscales() == {}
+    assert BUILTIN.referents() == {}
+
+
+def test_a_referent_needs_its_subscale() -> None:
+    item = Item(**{**WHO, "subscale": "series", "referent": "the  user"})
+    assert item.scale == "series: the user"
+    with pytest.raises(SelfrepError, match="'the user' belongs to a subscale"):
+        Item(**{**WHO, "referent": "the user"})
+
+
+# --- truth and options ------------------------------------------------------------------------------------------------
+
+
+def test_changeable_items_are_those_whose_truth_can_change() -> None:
+    assert BUILTIN.changeable() == BUILTIN.spectator()
+    with pytest.raises(SelfrepError, match="truth_change: is empty"):
+        Item(**{**WHO, "truth_change": "  "})
+
+
+CHOICE = {**WHO, "question": "Is this a machine or a person, then?", "options": ("a machine", "a person")}
+
+
+def test_options_are_swapped_in_place() -> None:
+    assert Item(**CHOICE).swapped().question == "Is this a person or a machine, then?"
+    assert Item(**CHOICE).swapped().swapped() == Item(**CHOICE)
+    assert Item(**{**CHOICE, "options": ("a person", "a machine")}).swapped() != Item(**CHOICE)
+    with pytest.raises(SelfrepError, match="offers no options"):
+        Item(**WHO).swapped()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("a machine", "a robot"), "'a robot' must stand in the question once"),
+        (("a machine", "a"), "'a' must stand in the question once"),
+        (("a machine or", "or a person"), "overlap"),
+    ],
+)
+def test_options_stand_in_the_question_once(options: tuple[str, str], message: str) -> None:
+    with pytest.raises(SelfrepError, match=message):
+        Item(**{**CHOICE, "options": options})

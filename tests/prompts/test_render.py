@@ -271,6 +271,22 @@ def test_neutral_prompts_belong_to_nobody_and_come_once() -> None:
     assert {(p.persona, p.kind, p.side) for p in made} == {("", "", "")}
 
 
+def test_the_voice_truth_is_you_and_the_sentence_that_changes_the_answer() -> None:
+    jfk, written = PEOPLE["jfk"], ITEMS["written_by"]
+    for k in range(4):
+        told = prompt(jfk, written, "truth", k)
+        assert told.system == f"{prompt(jfk, written, 'you', k).system} {written.truth_change}"
+        assert (told.persona, told.voice, told.paraphrase, told.turns) == ("jfk", "truth", k, (written.question,))
+    made = prompts(PEOPLE, ITEMS.changeable(), ["you", "truth"])
+    keys = {voice: [(p.persona, p.paraphrase, p.item) for p in made if p.voice == voice] for voice in ("you", "truth")}
+    assert keys["you"] == keys["truth"], "the same personas and wordings, so that one can be held against the other"
+
+
+def test_an_item_without_a_change_of_the_truth_is_refused_in_that_voice() -> None:
+    with pytest.raises(SelfrepError, match=r"'who_are_you' has no truth_change.*changeable"):
+        prompts(PEOPLE, ITEMS, ["truth"])
+
+
 # --- the real tokenizer -----------------------------------------------------------------------------------------------
 
 
@@ -280,7 +296,7 @@ def real(smollm: Any) -> ChatFormat:
 
 
 def test_every_built_in_answer_is_one_token_of_the_embedded_model(real: ChatFormat) -> None:
-    for item in battery.builtin():
+    for item in battery.builtin() | battery.identity():
         first, second = answer_sides(real, item.prefill, item.answer_sets)
         assert (len(first), len(second)) == tuple(map(len, item.answer_sets))
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.catalogue import Catalogue, NamedEntry, completed, keyed
 from selfrep.prompts.yaml_errors import Entry, Info
@@ -39,6 +40,11 @@ class Item(NamedEntry):
         framing: of a spectator item: whether the answer begins in the first person ("Out of character, I am really a"),
             in which the persona still speaks, or in the third. The two are never averaged.
         truth_change: a sentence that really would change the right answer, as a positive control of the item.
+        options: the two phrases that the question offers, where it offers any ("Is this a machine or a person?": [a
+            machine, a person]); `swapped` asks it the other way round, since models prefer an option for its place.
+        subscale: what of self-identification the item measures, e.g. "maker"; its first side is then the model's own
+            answer. Such items are read by `selfrep.identification`, apart from all others.
+        referent: of whom the item asks whether it is the speaker, e.g. "an earlier version", within a subscale.
 
     Raises SelfrepError, listing every mistake, for bad values.
     """
@@ -49,6 +55,9 @@ class Item(NamedEntry):
     perspective: Perspective
     framing: Framing = "third_person"
     truth_change: str | None = None
+    options: tuple[str, str] | None = None
+    subscale: str = ""
+    referent: str = ""
 
     @field_validator("question")
     @classmethod
@@ -82,6 +91,43 @@ class Item(NamedEntry):
             raise ValueError(f"{repeated!r} is there twice; each answer may stand once, on one side")
         return answers
 
+    @field_validator("truth_change")
+    @classmethod
+    def _truth_change(cls, sentence: str | None) -> str | None:
+        if sentence is not None and not sentence.strip():
+            raise ValueError("is empty; write the sentence that changes the right answer, or leave the field out")
+        return None if sentence is None else sentence.strip()
+
+    @field_validator("options")
+    @classmethod
+    def _options(cls, options: tuple[str, str] | None, info: Info) -> tuple[str, str] | None:
+        question = str(info.data.get("question", ""))
+        for option in options or ():
+            if not option.strip() or question.count(option) != 1:
+                raise ValueError(f"{option!r} must stand in the question once, so that it can be put in another place")
+        if options is not None and _exchanged(question, options) is None:
+            raise ValueError(f"{options[0]!r} and {options[1]!r} overlap in the question")
+        return options
+
+    @field_validator("referent")
+    @classmethod
+    def _referent(cls, referent: str, info: Info) -> str:
+        if referent and not info.data.get("subscale"):
+            raise ValueError(f"{referent!r} belongs to a subscale; name it, e.g. subscale: series")
+        return " ".join(referent.split())
+
+    @property
+    def scale(self) -> str:
+        """The subscale, with the referent where there is one: "series: another chat"."""
+        return f"{self.subscale}: {self.referent}" if self.referent else self.subscale
+
+    def swapped(self) -> Item:
+        """The item with the options of its question in the other order. Raises SelfrepError when it has none."""
+        question = None if self.options is None else _exchanged(self.question, self.options)
+        if question is None:
+            raise SelfrepError(f"The question of {self.name!r} offers no options to swap; name them in `options`.")
+        return self.model_copy(update={"question": question})
+
     @property
     def sides(self) -> tuple[str, str]:
         """The names of the two sides, in order."""
@@ -93,6 +139,15 @@ class Item(NamedEntry):
         """The answers of the first and of the second side."""
         first, second = self.answers.values()
         return first, second
+
+
+def _exchanged(question: str, options: tuple[str, str]) -> str | None:
+    """The question with two phrases in each other's place; None when they overlap."""
+    (start, early), (then, late) = sorted((question.index(option), option) for option in options)
+    if start + len(early) > then:
+        return None
+    between = question[start + len(early) : then]
+    return question[:start] + late + between + early + question[then + len(late) :]
 
 
 def _check_answer(text: str, side: str, prefill: str) -> None:
@@ -117,6 +172,27 @@ class Battery(Catalogue[Item]):
     def spectator(self) -> Battery:
         """The items that ask what produces the text, whoever is played."""
         return Battery(tuple(item for item in self if item.perspective == "spectator"))
+
+    def plain(self) -> Battery:
+        """The items that belong to no subscale of self-identification."""
+        return Battery(tuple(item for item in self if not item.subscale))
+
+    def changeable(self) -> Battery:
+        """The items that come with a change of the truth, which the voice "truth" tells."""
+        return Battery(tuple(item for item in self if item.truth_change is not None))
+
+    def subscales(self) -> dict[str, tuple[str, ...]]:
+        """The names of the items of every subscale and referent, e.g. "maker", "series: another chat", in order."""
+        scales = dict.fromkeys(item.scale for item in self if item.subscale)
+        return {scale: tuple(item.name for item in self if item.scale == scale) for scale in scales}
+
+    def referents(self) -> dict[str, tuple[str, ...]]:
+        """Per subscale that asks about several referents, those scales in the order of the file: the nearest first."""
+        found: dict[str, dict[str, None]] = {}
+        for item in self:
+            if item.referent:
+                found.setdefault(item.subscale, {})[item.scale] = None
+        return {subscale: tuple(scales) for subscale, scales in found.items() if len(scales) > 1}
 
 
 class _File(Entry):
@@ -147,4 +223,16 @@ def load(path: str | Path) -> Battery:
 
 def builtin() -> Battery:
     """The built-in battery: thirteen in-character items and five spectator items, answered AI against human."""
-    return loads(files("selfrep").joinpath("data/battery.yaml").read_text(encoding="utf-8"), "battery.yaml (built in)")
+    return _built_in("battery.yaml")
+
+
+def identity() -> Battery:
+    """The built-in items of self-identification: AI or human, which name, whose make, and how far "I" reaches.
+
+    Names and makers are those of the embedded model; for another, write its own on the first side.
+    """
+    return _built_in("identity.yaml")
+
+
+def _built_in(name: str) -> Battery:
+    return loads(files("selfrep").joinpath("data", name).read_text(encoding="utf-8"), f"{name} (built in)")

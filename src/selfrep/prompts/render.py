@@ -26,6 +26,10 @@ from selfrep.errors import SelfrepError
 from selfrep.prompts.battery import Item
 from selfrep.prompts.personas import Persona, Voice
 
+PromptVoice: TypeAlias = Voice | Literal["truth"]
+"""How a persona is spoken of in a prompt: in one of its own voices, or "truth": as in "you", and then the item's
+`truth_change`, a sentence that really makes another answer right. It is the positive control of what is held true."""
+
 Tokenizer: TypeAlias = Any
 """Any Hugging Face fast tokenizer. This room does not import transformers: tokenizers are handed in."""
 
@@ -86,13 +90,13 @@ class Prompt:
         return self.turns[-1]
 
 
-def prompt(persona: Persona, item: Item, voice: Voice = "you", paraphrase: int = 0) -> Prompt:
+def prompt(persona: Persona, item: Item, voice: PromptVoice = "you", paraphrase: int = 0) -> Prompt:
     """One item, asked of one persona in one voice and wording. A neutral prompt carries no persona's name.
 
-    Raises SelfrepError when the persona has no such voice or paraphrase.
+    Raises SelfrepError when the persona has no such voice or paraphrase, or the item no change of the truth to tell.
     """
     asked = Prompt(
-        system=persona.system(voice, paraphrase),
+        system=_truth(persona, item, paraphrase) if voice == "truth" else persona.system(voice, paraphrase),
         turns=(item.question,),
         prefill=item.prefill,
         voice=voice,
@@ -106,23 +110,37 @@ def prompt(persona: Persona, item: Item, voice: Voice = "you", paraphrase: int =
 def prompts(
     personas: Iterable[Persona],
     items: Iterable[Item],
-    voices: Sequence[Voice] = ("you",),
+    voices: Sequence[PromptVoice] = ("you",),
     paraphrases: Sequence[int] | None = None,
 ) -> list[Prompt]:
     """Every item asked of every persona in the given voices and paraphrases (None: all that each persona has).
 
     Prompts with the same system text stand together. Neutral prompts, alike for all personas, appear once each.
-    Raises SelfrepError when a persona lacks a voice or paraphrase that is asked for.
+    Raises SelfrepError when a persona lacks a voice or paraphrase that is asked for, and, in the voice "truth", when an
+    item has no `truth_change` (`battery.changeable()` holds those that have one).
     """
     items = tuple(items)
     made = {
         prompt(persona, item, voice, k): None
         for persona in personas
         for voice in voices
-        for k in (range(len(persona.systems(voice))) if paraphrases is None else paraphrases)
+        for k in (range(_wordings(persona, voice)) if paraphrases is None else paraphrases)
         for item in items
     }
     return list(made)
+
+
+def _wordings(persona: Persona, voice: PromptVoice) -> int:
+    return len(persona.systems("you" if voice == "truth" else voice))
+
+
+def _truth(persona: Persona, item: Item, paraphrase: int) -> str:
+    if item.truth_change is None:
+        raise SelfrepError(
+            f"In the voice 'truth' the system text ends with a sentence that changes the right answer; the item "
+            f"{item.name!r} has no truth_change. Write one, or ask only items that have it (battery.changeable())."
+        )
+    return f"{persona.system('you', paraphrase)} {item.truth_change}"
 
 
 @dataclass(frozen=True, eq=False)
