@@ -22,6 +22,7 @@ from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.models.organisms import BATTERY, PERSONAS
 from selfrep.results.store import RunDirectory
+from selfrep.stages import patching
 
 MODEL = "organism:bleed?beta=0.4"
 STUDY = f"""
@@ -134,12 +135,12 @@ def test_every_sweep_kept_its_proof(done: RunDirectory) -> None:
 def test_the_proof_that_is_kept_is_the_worst_of_all_batches(
     described: study.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound, misses = running.patch, iter([1e-6, 9e-6, *[2e-6] * 50])
+    sound, misses = patching.patch, iter([1e-6, 9e-6, *[2e-6] * 50])
 
     def patch(*args: object, **kwargs: object) -> xr.Dataset:
         return sound(*args, **kwargs).assign_attrs(proof=json.dumps({"law": next(misses)}))  # type: ignore[arg-type]
 
-    monkeypatch.setattr(running, "patch", patch)
+    monkeypatch.setattr(patching, "patch", patch)
     monkeypatch.setattr(running, "write_figures", lambda directory, warn: [])
     done = running.run(described, tmp_path / "out", device="cpu", warn=lambda message: None)
     assert json.loads(done.read("effects/resid_pre").attrs["proof"]) == {"law": 9e-6}
@@ -179,10 +180,11 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(done: RunDirectory,
 import sys
 from selfrep.engine import patch as module
 from selfrep import run, study
-slow = run.patch
+from selfrep.stages import patching
+slow = patching.patch
 def patch(*args, **kwargs):
     import time; time.sleep(0.3); return slow(*args, **kwargs)
-run.patch = patch
+patching.patch = patch
 run.run(study.load({str(tmp_path / "study.yaml")!r}), {str(out)!r}, device="cpu", warn=lambda m: None)
 """
     process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONWARNINGS": "ignore"})

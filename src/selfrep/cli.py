@@ -124,11 +124,25 @@ def personas(
             console.print(f"    {escape(text)}")
 
 
-@app.command()
-def battery(
+batteries = typer.Typer(
+    help="List items with their answer sets, or check which of them a model can be read by.",
+    invoke_without_command=True,
+)
+app.add_typer(batteries, name="battery")
+
+
+@batteries.callback()
+def battery(context: typer.Context) -> None:
+    """List the built-in items, or see the commands."""
+    if context.invoked_subcommand is None:
+        battery_list()
+
+
+@batteries.command("list")
+def battery_list(
     file: Annotated[Path | None, typer.Argument(help="a battery file (default: the built-in one)")] = None,
 ) -> None:
-    """List items with their answer sets; with a file, check it."""
+    """List items with their answer sets; with a file, see that it is well formed."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -136,11 +150,35 @@ def battery(
 
     console = Console(highlight=False)
     for item in builtin() if file is None else load(file):
-        console.print(
-            f"[bold]{escape(item.name)}[/]  {escape(item.question)} → {escape(item.prefill)} …  ({item.perspective})"
-        )
+        asks = item.scale or item.perspective
+        console.print(f"[bold]{escape(item.name)}[/]  {escape(item.question)} → {escape(item.prefill)} …  ({asks})")
         for side, answers in item.answers.items():
             console.print(f"    {escape(side)}: {escape(', '.join(a.strip() for a in answers))}")
+
+
+@batteries.command("check")
+def battery_check(
+    file: Annotated[Path | None, typer.Argument(help="a battery file (default: the built-in one)")] = None,
+    model: Annotated[str, typer.Option(help="embedded, a folder, a GGUF file, or a Hugging Face id")] = "embedded",
+    personas: Annotated[Path | None, typer.Option(help="a personas file (default: seven built-in ones)")] = None,
+    device: Device = "auto",
+) -> None:
+    """Ask a model every item, and say which of them discriminate on it."""
+    from rich.console import Console
+
+    from selfrep.check import check_battery
+    from selfrep.models.language_model import load_model
+    from selfrep.prompts import battery as items
+    from selfrep.prompts import personas as people
+    from selfrep.results.tables import check_table
+
+    asked = items.builtin() if file is None else items.load(file)
+    who = None if personas is None else people.load(personas)
+    lm = load_model(model, device=device)
+    with _progress() as progress:
+        checked = check_battery(lm, asked, who, progress=lambda done, n: progress("asking every item", done, n))
+    for part in check_table(checked):
+        Console(highlight=False).print(part)
 
 
 @app.command()

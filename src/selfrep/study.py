@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -52,9 +52,16 @@ class PersonaChoice(Entry):
         return chosen if self.names is None else chosen.select(self.names)
 
 
-class ItemChoice(Entry):
-    """Which items: the built-in battery, that of a file, or the ones defined here; of these, all or the named ones."""
+BUILT_IN: dict[str, Callable[[], Battery]] = {"battery": battery.builtin, "identity": battery.identity}
 
+
+class ItemChoice(Entry):
+    """Which items: the built-in battery, that of a file, or the ones defined here; of these, all or the named ones.
+
+    `builtin` names built-in sets, "battery" and "identity", to take, or to add to those of a file or defined here.
+    """
+
+    builtin: tuple[Literal["battery", "identity"], ...] | None = None
     file: str | None = None
     define: dict[str, Item] | None = None
     names: tuple[str, ...] | None = None
@@ -66,10 +73,14 @@ class ItemChoice(Entry):
 
     def load(self, folder: Path) -> Battery:
         """The items. Raises SelfrepError for an unreadable file or an unknown name."""
-        chosen = battery.load(folder / self.file) if self.file else battery.builtin()
-        if self.define is not None:
-            own = Battery(tuple(self.define.values()))
-            chosen = chosen | own if self.file else own
+        own = self.file is not None or self.define is not None
+        sets = self.builtin if self.builtin is not None else () if own else ("battery",)
+        chosen = Battery(())
+        for name in sets:
+            chosen |= BUILT_IN[name]()
+        if self.file is not None:
+            chosen |= battery.load(folder / self.file)
+        chosen |= Battery(tuple((self.define or {}).values()))
         return chosen if self.names is None else chosen.select(self.names)
 
 
@@ -86,6 +97,55 @@ class SeparationPart(Entry):
     site: ResidualSite = "resid_post"
     layers: tuple[int, ...] | None = None
     tokens: Literal["position", "segment"] = "position"
+
+
+class BindingPart(Entry):
+    """How much of what a persona does hangs on being bound to the speaker (estimand R).
+
+    Fields:
+        items: the questions; all that belong to no subscale, when None.
+    """
+
+    items: tuple[str, ...] | None = None
+
+
+class BleedPart(Entry):
+    """How far the persona leaks into what is held true (estimand B).
+
+    Fields:
+        items: spectator items with a change of the truth; all there are, when None.
+        towards: the side whose answers the changed truth makes right (None: the second in alphabetical order).
+    """
+
+    items: tuple[str, ...] | None = None
+    towards: str | None = None
+
+
+class IdentificationPart(Entry):
+    """What the model takes itself to be (estimand I).
+
+    Fields:
+        items: items with a subscale; all there are, when None.
+    """
+
+    items: tuple[str, ...] | None = None
+
+
+class DefaultAxisPart(Entry):
+    """Where prompts lie between the played roles and the tuned default (estimand λ).
+
+    Fields:
+        item: the question under which activations are compared.
+        site, layers: where they are read (None: every layer).
+        positions: at which tokens, counted from the end.
+        default: the names of the default personas; those of kind "default", when None.
+    """
+
+    item: str
+    site: ResidualSite = "resid_post"
+    layers: tuple[int, ...] | None = None
+    positions: tuple[int, ...] = (-1,)
+    default: tuple[str, ...] | None = None
 
 
 class Sweep(Entry):
@@ -155,6 +215,22 @@ class TransferPart(Entry):
         return sweeps
 
 
+Part = BindingPart | BleedPart | IdentificationPart
+Captured = SeparationPart | DefaultAxisPart
+
+FIT: dict[type[Entry], tuple[Callable[[Battery], Battery], str]] = {
+    BindingPart: (Battery.plain, "binding is read on items that belong to no subscale"),
+    BleedPart: (
+        lambda asked: asked.plain().spectator().changeable(),
+        "bleed is read on spectator items that come with a truth_change",
+    ),
+    IdentificationPart: (Battery.scaled, "identification is read on items with a subscale"),
+}
+"""Which items a part can be read on, and the rule in words."""
+
+ADVICE = "Add some to it; `builtin: [battery, identity]` holds items for all of these."
+
+
 class Study(Entry):
     """An experiment, described.
 
@@ -166,7 +242,8 @@ class Study(Entry):
         seed: of resampling, permutations and random controls.
         personas, battery: who plays, and what is asked.
         voices: in which voices every persona is spoken of: "you", and the controls "user", "neutral", "book".
-        separation, transfer: the two parts; leave one out to skip it.
+        binding, bleed, identification, separation, default_axis, transfer: what is measured; a part that is left out is
+            skipped.
 
     Raises SelfrepError, listing every mistake, for bad values.
     """
@@ -179,7 +256,11 @@ class Study(Entry):
     personas: PersonaChoice = Field(PersonaChoice(), validate_default=True)
     battery: ItemChoice = Field(ItemChoice(), validate_default=True)
     voices: tuple[Voice, ...] = ("you", "user", "neutral")
+    binding: BindingPart | None = None
+    bleed: BleedPart | None = None
+    identification: IdentificationPart | None = None
     separation: SeparationPart | None = None
+    default_axis: DefaultAxisPart | None = None
     transfer: TransferPart | None = None
 
     @field_validator("personas", "battery", mode="before")
@@ -197,9 +278,8 @@ class Study(Entry):
             chosen = choice.load(folder)
         except SelfrepError as error:
             raise ValueError(str(error)) from None
-        return choice.model_copy(
-            update={"file": None, "names": None, "define": {entry.name: entry for entry in chosen}}
-        )
+        spelled_out = {"define": {entry.name: entry for entry in chosen}}
+        return choice.model_copy(update=dict.fromkeys(type(choice).model_fields) | spelled_out)
 
     @field_validator("voices")
     @classmethod
@@ -208,9 +288,24 @@ class Study(Entry):
             raise ValueError(f"the persona's own voice and its controls always run; add {', '.join(sorted(lacking))}")
         return tuple(dict.fromkeys(voices))
 
-    @field_validator("separation")
+    @field_validator("binding", "bleed", "identification")
     @classmethod
-    def _separation_knows(cls, part: SeparationPart | None, info: ValidationInfo) -> SeparationPart | None:
+    def _has_items(cls, part: Part | None, info: ValidationInfo) -> Part | None:
+        choice = info.data.get("battery")
+        if part is None or choice is None:
+            return part
+        fit, rule = FIT[type(part)]
+        there = fit(Battery(tuple(choice.define.values())))
+        _known(part.items or (), choice, Battery, "items")
+        if unfit := [name for name in part.items or () if name not in there]:
+            raise ValueError(f"{rule}; not so: {', '.join(unfit)}")
+        if not len(there) or part.items == ():
+            raise ValueError(f"{rule}; the battery has none that is asked. {ADVICE}")
+        return part
+
+    @field_validator("separation", "default_axis")
+    @classmethod
+    def _asks_what_is_there(cls, part: Captured | None, info: ValidationInfo) -> Captured | None:
         if part is not None:
             _known([part.item], info.data.get("battery"), Battery, "item")
         return part
@@ -232,6 +327,11 @@ class Study(Entry):
     def items(self) -> Battery:
         """The items that are asked."""
         return Battery(tuple((self.battery.define or {}).values()))
+
+    def read_by(self, part: Part) -> Battery:
+        """The items on which a part is read: those it names, or all that fit."""
+        fit, _ = FIT[type(part)]
+        return fit(self.items) if part.items is None else self.items.select(part.items)
 
     def to_yaml(self) -> str:
         """The study with every persona and item spelled out; `loads` gives it back."""

@@ -177,6 +177,10 @@ class Battery(Catalogue[Item]):
         """The items that belong to no subscale of self-identification."""
         return Battery(tuple(item for item in self if not item.subscale))
 
+    def scaled(self) -> Battery:
+        """The items that belong to a subscale of self-identification."""
+        return Battery(tuple(item for item in self if item.subscale))
+
     def changeable(self) -> Battery:
         """The items that come with a change of the truth, which the voice "truth" tells."""
         return Battery(tuple(item for item in self if item.truth_change is not None))
