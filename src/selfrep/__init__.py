@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what runs
+    from selfrep.check import check_battery
     from selfrep.engine.attribution import attribute, attribute_tokens
     from selfrep.engine.capture import capture, observe
     from selfrep.engine.interventions import Ablate, InSubspace, Replace, Steer
@@ -26,6 +27,10 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what
     from selfrep.engine.plan import grid, prefix_swap
     from selfrep.engine.screen import screen
     from selfrep.errors import SelfrepError
+    from selfrep.estimands.axis import default_axis
+    from selfrep.estimands.binding import binding
+    from selfrep.estimands.bleed import bleed
+    from selfrep.estimands.identification import identification, referent_gradient
     from selfrep.estimands.separation import separation
     from selfrep.estimands.transfer import transfer
     from selfrep.models.language_model import load_model
@@ -48,9 +53,14 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "attribute": ("selfrep.engine.attribution", "attribute"),
     "attribute_tokens": ("selfrep.engine.attribution", "attribute_tokens"),
     "battery": ("selfrep.prompts.battery", None),
+    "binding": ("selfrep.estimands.binding", "binding"),
+    "bleed": ("selfrep.estimands.bleed", "bleed"),
     "capture": ("selfrep.engine.capture", "capture"),
+    "check_battery": ("selfrep.check", "check_battery"),
+    "default_axis": ("selfrep.estimands.axis", "default_axis"),
     "equal_lengths": ("selfrep.engine.pairs", "equal_lengths"),
     "grid": ("selfrep.engine.plan", "grid"),
+    "identification": ("selfrep.estimands.identification", "identification"),
     "kl_divergence": ("selfrep.engine.metrics", "kl_divergence"),
     "load_model": ("selfrep.models.language_model", "load_model"),
     "logit_difference": ("selfrep.engine.metrics", "logit_difference"),
@@ -63,6 +73,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "personas": ("selfrep.prompts.personas", None),
     "plot": ("selfrep.results.plots", None),
     "prefix_swap": ("selfrep.engine.plan", "prefix_swap"),
+    "referent_gradient": ("selfrep.estimands.identification", "referent_gradient"),
     "run_study": ("selfrep.run", "run"),
     "screen": ("selfrep.engine.screen", "screen"),
     "separation": ("selfrep.estimands.separation", "separation"),
@@ -82,9 +93,14 @@ __all__ = [
     "attribute",
     "attribute_tokens",
     "battery",
+    "binding",
+    "bleed",
     "capture",
+    "check_battery",
+    "default_axis",
     "equal_lengths",
     "grid",
+    "identification",
     "kl_divergence",
     "load_model",
     "logit_difference",
@@ -97,6 +113,7 @@ __all__ = [
     "personas",
     "plot",
     "prefix_swap",
+    "referent_gradient",
     "run_study",
     "screen",
     "separation",

@@ -12,7 +12,7 @@ import xarray as xr
 from selfrep.errors import SelfrepError
 from selfrep.results import plots
 from selfrep.results.files import write_file
-from selfrep.results.headlines import reported_layer
+from selfrep.results.depth import reported_layer
 from selfrep.results.store import RunDirectory
 
 if TYPE_CHECKING:
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure of a run: its file name without an ending, its title, how to read it, and the numbers it shows."""
+    """A figure of a run: its file name without an ending, its title, how to read it, and the numbers it shows.
+
+    `about` is the chapter of the report it belongs to; empty: the general part.
+    """
 
     name: str
     title: str
     caption: str
     figure: go.Figure
     data: xr.Dataset
+    about: str = ""
 
 
 def drawn(run: RunDirectory) -> Iterator[Drawn]:
@@ -35,6 +39,18 @@ def drawn(run: RunDirectory) -> Iterator[Drawn]:
     if run.has("items"):
         items = run.read("items")
         yield _of("items", plots.item_bars(items), items)
+    if run.has("binding"):
+        bound = run.read("binding")
+        yield _of("binding", plots.binding_shares(bound), bound, "binding")
+    if run.has("bleed"):
+        leak = run.read("bleed")
+        yield _of("bleed", plots.bleed_shares(leak), leak, "bleed")
+    if run.has("identification"):
+        yield from _identity(run)
+    if run.has("default_axis"):
+        axis = run.read("default_axis")
+        strip = plots.default_strip(axis, reported_layer(axis.layer.to_numpy()))
+        yield _of("default_axis", strip, axis, "default_axis")
     if run.has("separation"):
         sep = run.read("separation")
         yield _of("separation", plots.separation_map(sep), sep)
@@ -87,5 +103,13 @@ def _plane(summary: xr.Dataset, layer: int) -> xr.Dataset:
     )
 
 
-def _of(name: str, figure: go.Figure, data: xr.Dataset) -> Drawn:
-    return Drawn(name, figure.layout.meta["title"], figure.layout.meta["caption"], figure, data)
+def _identity(run: RunDirectory) -> Iterator[Drawn]:
+    found = run.read("identification")
+    if not all(": " in str(name) for name in found.subscale.to_numpy()):
+        yield _of("identification", plots.identification_dots(found), found, "identification")
+    if run.has("referents"):
+        yield _of("referents", plots.referent_lines(found, run.read("referents")), found, "identification")
+
+
+def _of(name: str, figure: go.Figure, data: xr.Dataset, about: str = "") -> Drawn:
+    return Drawn(name, figure.layout.meta["title"], figure.layout.meta["caption"], figure, data, about)

@@ -28,6 +28,7 @@ class Finding:
         identified: whether the data can answer at all.
         reason: why not, when not.
         unit: the unit of value and interval, e.g. "nats".
+        about: the chapter of the report it belongs to, e.g. "binding"; empty: the general part.
 
     Raises `SelfrepError` when an identified finding has no finite value, or an unidentified one no reason.
     """
@@ -40,6 +41,7 @@ class Finding:
     identified: bool = True
     reason: str = ""
     unit: str = ""
+    about: str = ""
 
     def __post_init__(self) -> None:
         if not self.identified:

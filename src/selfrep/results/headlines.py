@@ -11,19 +11,13 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
+from selfrep.results.depth import reported_layer
 from selfrep.results.findings import Finding, number
+from selfrep.results.selfhood import selfhood
 from selfrep.results.store import RunDirectory
 
 IN_CHARACTER, SPECTATOR = "all in character", "all spectator, third person"
 """Rows of the group "items" that average several items."""
-
-DEPTH = 0.75
-"""The layer that is reported, as a share of the depth."""
-
-
-def reported_layer(layers: np.ndarray) -> int:
-    """The layer nearest to three quarters of the depth, of those that were computed."""
-    return int(layers[np.abs(layers - DEPTH * layers.max()).argmin()])
 
 
 def headlines(run: RunDirectory) -> list[Finding]:
@@ -31,6 +25,7 @@ def headlines(run: RunDirectory) -> list[Finding]:
     found: list[Finding] = []
     if run.has("items"):
         found += _behaviour(run.read("items"))
+    found += selfhood(run)
     if run.has("separation"):
         found += _separation(run.read("separation"))
     if group := next((g for g in run.groups() if g.startswith("transfer/segments/")), None):

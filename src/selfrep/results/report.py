@@ -11,7 +11,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from selfrep.errors import SelfrepError
+from selfrep.results.chapters import CHAPTERS, Chapter
 from selfrep.results.figures import drawn
 from selfrep.results.files import write_file
 from selfrep.results.findings import Finding, number, with_unit
@@ -28,6 +29,9 @@ from selfrep.results.store import RunDirectory
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+TESTED = ("items", "separation", *(chapter.name for chapter in CHAPTERS))
+"""The groups whose tests are listed, beside those of transfer."""
 
 KINDS = {
     "default": "the model’s own default",
@@ -61,20 +65,35 @@ def write_report(run: RunDirectory) -> Path:
         SelfrepError: study.yaml can no longer be read, the disk is full, or the directory is not writable.
     """
     study, found = _study(run), run.findings()
+    pictures = [Picture.of(one.name, one.title, one.caption, one.figure, one.about) for one in drawn(run)]
     page = _template().render(
         study=study,
         provenance=run.provenance(),
         study_hash=run.study_hash,
         groups=run.groups(),
-        answered=[finding for finding in found if finding.identified],
+        answered=[finding for finding in found if finding.identified and not finding.about],
+        chapters=_chapters(found, pictures),
         unanswered=[finding for finding in found if not finding.identified],
-        figures=[Picture.of(one.name, one.title, one.caption, one.figure) for one in drawn(run)],
+        figures=[picture for picture in pictures if not picture.about],
         checks=list(_checks(run)),
         items=[row for row in _items(run) if row["name"] in study["items"]],  # not the averages
         tests=list(_tests(run)),
         plotlyjs=get_plotlyjs(),
     )
     return write_file(run.report, page)
+
+
+def _chapters(
+    found: Sequence[Finding], pictures: Sequence[Picture]
+) -> list[tuple[Chapter, list[Finding], list[Picture]]]:
+    """Each chapter of which there is something to say, with its findings, identified or not, and its figures."""
+    chapters = []
+    for chapter in CHAPTERS:
+        said = [finding for finding in found if finding.about == chapter.name]
+        shown = [picture for picture in pictures if picture.about == chapter.name]
+        if said or shown:
+            chapters.append((chapter, said, shown))
+    return chapters
 
 
 def _template() -> Any:
@@ -145,9 +164,10 @@ class Picture:
     caption: str
     height: int
     json: str
+    about: str = ""
 
     @staticmethod
-    def of(name: str, title: str, caption: str, figure: go.Figure) -> Picture:
+    def of(name: str, title: str, caption: str, figure: go.Figure, about: str = "") -> Picture:
         """The figure without what the page sets: title, subtitle, and a width of its own."""
         drawing = json.loads(figure.to_json())
         layout = {
@@ -164,6 +184,7 @@ class Picture:
             caption,
             round(height),
             _inert({"data": drawing["data"], "layout": layout}),
+            about,
         )
 
 
@@ -226,7 +247,7 @@ def _items(run: RunDirectory) -> Iterator[dict[str, Any]]:
 def _tests(run: RunDirectory) -> Iterator[dict[str, Any]]:
     """What was permuted in each analysis, in how many ways, and the smallest p that this allows."""
     for group in run.groups():
-        if group in ("items", "separation") or group.startswith("transfer/"):
+        if group in TESTED or group.startswith("transfer/"):
             attrs = run.read(group).attrs
             if "smallest_p" in attrs:
                 yield {"group": group, "permuted": attrs.get("permuted", ""), "smallest_p": float(attrs["smallest_p"])}

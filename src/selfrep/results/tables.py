@@ -21,7 +21,7 @@ LEGEND = (
 
 
 def check_table(checked: xr.Dataset) -> Iterator[RenderableType]:
-    """What `check_battery` found: a table, how to read it, and the items that cannot be read, as renderables of rich."""
+    """What `check_battery` found: a table, how to read it, and the items that cannot be read; for rich."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("item", overflow="fold", min_width=16)
     table.add_column("readable")

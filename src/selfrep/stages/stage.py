@@ -1,4 +1,4 @@
-"""What a step of a run is, and what all steps are given: the study, the run directory, and a model once it is needed."""
+"""What a step of a run is, and what all steps are given: the study, the run directory, and the model when needed."""
 
 from __future__ import annotations
 

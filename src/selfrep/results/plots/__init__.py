@@ -5,15 +5,22 @@ from selfrep.results.plots.export import NO_BROWSER, browser, save
 from selfrep.results.plots.lines import separation_profile
 from selfrep.results.plots.maps import heatmap, separation_map, transfer_maps
 from selfrep.results.plots.points import persona_map
+from selfrep.results.plots.scales import default_strip, identification_dots, referent_lines
+from selfrep.results.plots.shares import binding_shares, bleed_shares
 from selfrep.results.plots.theme import caption
 
 __all__ = [
     "NO_BROWSER",
+    "binding_shares",
+    "bleed_shares",
     "browser",
     "caption",
+    "default_strip",
     "heatmap",
+    "identification_dots",
     "item_bars",
     "persona_map",
+    "referent_lines",
     "save",
     "separation_map",
     "separation_profile",
