@@ -94,13 +94,24 @@ def test_new_writes_a_study_that_loads_and_leaves_files_alone(tmp_path: Path) ->
 def test_lists(tmp_path: Path) -> None:
     assert "John F. Kennedy" in selfrep("personas").stdout
     assert "I am a" in selfrep("battery").stdout
+    assert "I am a" in selfrep("battery", "list").stdout
     empty = selfrep("models", SELFREP_CACHE=str(tmp_path), HF_HOME=str(tmp_path))
     assert "No model is cached yet" in empty.stdout
+
+
+def test_a_battery_is_checked_on_a_model() -> None:
+    arguments = ("battery", "check", BATTERY, "--model", "organism:separate", "--personas", PERSONAS)
+    done = selfrep(*map(str, arguments), "--device", "cpu", COLUMNS="120")
+    assert done.returncode == 0, done.stderr
+    assert "items can be read on this model" in done.stdout
+    assert "act_in_peace:" in done.stdout, "what cannot be read is named, with its reason"
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("battery", "check", "nothing.yaml"), ("nothing.yaml",)),
+        (("battery", "check", "--model", "no/such/folder"), ("model",)),
         (("run", "nothing.yaml"), ("nothing.yaml",)),
         (("report", "."), ("holds no run",)),
         (("personas", "nothing.yaml"), ("nothing.yaml",)),

@@ -11,8 +11,8 @@ import xarray as xr
 
 from selfrep.errors import SelfrepError
 from selfrep.results import plots
-from selfrep.results.files import write_file
 from selfrep.results.depth import reported_layer
+from selfrep.results.files import write_file
 from selfrep.results.store import RunDirectory
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ POOLED = {
 
 
 def selfhood(run: RunDirectory) -> Iterator[Finding]:
-    """The findings of the groups "binding", "bleed", "identification", "referents" and "default_axis" that are there."""
+    """The findings of those of the groups of R, B, I and λ that are there."""
     if run.has("binding"):
         yield from _binding(run.read("binding"))
     if run.has("bleed"):
@@ -68,12 +68,16 @@ def _bleed(found: xr.Dataset) -> Iterator[Finding]:
             title=f"In the answers to {words}, the persona moves what is held true by this share (B)",
             value=float(at.estimate),
             interval=(float(at.low), float(at.high)),
-            control=(
+            control=""
+            if not bool(at.gate)
+            else (
                 f"Said of the user, the same words give {_interval(at, 'user_is', 'user_is_low', 'user_is_high')}. "
                 f"A real change of the facts moves the answers by {number(float(at.truth_shift))} nats, the persona by "
                 f"{number(float(at.persona_shift))}."
             ),
-            how_sure=(
+            how_sure=""
+            if not bool(at.gate)
+            else (
                 f"Bootstrap over {_counts(found)} personas, wordings and {int(at.n_items)} items; p = "
                 f"{float(at.p):.2g} by permuting {found.attrs['permuted']} ({found.attrs['n_labelings']:,} labelings)."
             ),
@@ -129,7 +133,9 @@ def _referents(slopes: xr.Dataset) -> Iterator[Finding]:
                 f"With the referents in any other order the slope stays within ±{number(float(at.null))} in 95 % of "
                 "orders."
             ),
-            how_sure=f"Over {at.sizes['persona']} personas; p = {float(at.p):.2g} by permuting {slopes.attrs['permuted']}.",
+            how_sure=(
+                f"Over {at.sizes['persona']} personas; p = {float(at.p):.2g} by permuting {slopes.attrs['permuted']}."
+            ),
             identified=bool(at.gate),
             reason=str(at.reason.item()),
             unit="paraphrase SDs a step",
@@ -160,12 +166,13 @@ def _default_axis(found: xr.Dataset) -> Iterator[Finding]:
             f"axes in the same space it would be up to {number(float(cell.null))}.{others}"
         ),
         how_sure=(
-            f"Bootstrap over roles, then wordings; the cell was fixed beforehand. p = {float(cell.p):.2g} that the default "
-            f"lies apart more than another persona would (of {found.attrs['n_labelings']} personas, so never under "
+            f"Bootstrap over roles, then wordings; the cell was fixed beforehand. p = {float(cell.p):.2g} that the "
+            "default lies apart more than another persona would "
+            f"(of {found.attrs['n_labelings']} personas, so never under "
             f"{float(found.attrs['smallest_p']):.2g})."
         ),
         identified=bool(cell.gate) and bool(np.isfinite(float(at.estimate))),
-        reason=str(cell.reason.item()) or "a chat without a persona was not placed",
+        reason="" if cell.gate and np.isfinite(float(at.estimate)) else str(cell.reason.item()) or "it was not placed",
         about="default_axis",
     )
 

@@ -198,9 +198,9 @@ def referent_lines(found: xr.Dataset, slopes: xr.Dataset) -> go.Figure:
         height=HEAD + 250 + bottom,
         margin={"l": 52.0, "r": _RIGHT, "t": HEAD, "b": bottom},
         caption="Is the assistant of this chat, of another chat, an earlier version, another company’s model, or the "
-        "user “me”? Each line is a persona; higher means answers that lean towards “me” more than without a persona. If “I” "
-        "ends at this chat the lines fall at once; if it takes in the whole series they fall late. The referents are "
-        "put in the same sentences, so that only their names differ.",
+        "user “me”? Each line is a persona; higher means answers that lean towards “me” more than without a "
+        "persona. If “I” ends at this chat the lines fall at once; if it takes in the whole series they fall "
+        "late. The referents are put in the same sentences, so that only their names differ.",
     )
 
 
@@ -268,9 +268,10 @@ def default_strip(found: xr.Dataset, layer: int) -> go.Figure:
         height=HEAD + 18 + 34.0 * len(rows) + _BOTTOM + 20,
         margin={"l": left, "r": _RIGHT, "t": HEAD + 18, "b": _BOTTOM + 20},
         caption="Each mark is a persona, placed along the line from the mean of the played roles (0) to the persona "
-        "the model was tuned to be (1), on an axis drawn without it and from other wordings. Grey lines: 95 % intervals. "
-        "Diamonds: the same words said of the user. That the default lies apart along an axis drawn towards it means "
-        "nothing by itself; random axes and the axes of other personas are the measure.",
+        "the model was tuned to be (1), on an axis drawn without it and from other wordings. Grey lines: 95 %"
+        " intervals. Diamonds: the same words said of the user. That the default lies apart along an axis "
+        "drawn towards it means nothing by itself; random axes and the axes of other personas are the "
+        "measure.",
     )
 
 

@@ -59,8 +59,9 @@ def binding_shares(found: xr.Dataset) -> go.Figure:
         ends=("the words do it all", "only who speaks counts"),
         axis="R, the share bound to the speaker",
         caption="Each row: the share of the difference between the two sides of personas that vanishes when the same "
-        "words are said of the user, with its 95 % interval. 0: the words do it all. 1: only who speaks counts. An "
-        "item whose answers hardly differ has no share; point at it to read why. Bold: several items pooled.",
+        "words are said of the user, with its 95 % interval. 0: the words do it all. 1: only who speaks "
+        "counts. An item whose answers hardly differ has no share; point at it to read why. Bold: several "
+        "items pooled.",
     )
 
 
@@ -91,9 +92,9 @@ def bleed_shares(found: xr.Dataset) -> go.Figure:
         ends=("separate", "conflated"),
         axis="B, persona / (persona + truth)",
         caption="Each row: how far the persona moves the answer to a question about what produces the text, as a "
-        "share of what the persona and a real change of the facts move together, with its 95 % interval. 0: the "
-        "persona leaves it alone. 1: the persona is taken for the truth. Diamonds: the same words said of the user. An item "
-        "that no change of the facts moves cannot tell; point at it to read why.",
+        "share of what the persona and a real change of the facts move together, with its 95 % interval. 0: "
+        "the persona leaves it alone. 1: the persona is taken for the truth. Diamonds: the same words said of"
+        " the user. An item that no change of the facts moves cannot tell; point at it to read why.",
     )
 
 
