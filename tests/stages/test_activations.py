@@ -48,8 +48,12 @@ def test_prompts_are_captured_once_for_both_and_give_the_same_numbers(
 
 def test_the_default_lies_at_one_and_everybody_has_a_kind(tmp_path: Path) -> None:
     done = run(AXIS, tmp_path)
-    cell = done.read("default_axis").isel(site=0, position=0).sel(layer=4)
+    found = done.read("default_axis").isel(site=0, position=0)
+    cell, before = found.sel(layer=2), found.sel(layer=0)  # the persona is gathered at the last token in block 2
     assert float(cell.estimate.sel(who="default")) == pytest.approx(1)
+    assert not before.gate
+    assert before.estimate.isnull().all()
+    assert "no axis to speak of" in str(before.reason.values)
     assert dict(zip(cell.who.values, cell.kind.values, strict=True))["neutral"] == "neutral"
     page = done.report.read_text("utf-8")
     assert '<section id="default_axis"' in page
