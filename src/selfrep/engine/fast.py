@@ -17,6 +17,7 @@ from selfrep.engine.attention import shared_prefix_attention
 from selfrep.engine.effects import Baselines
 from selfrep.engine.metrics import Reading, Run, answer_mass, compiled
 from selfrep.engine.plan import PREFIX, Cell, PatchPlan
+from selfrep.engine.products import quick_products
 from selfrep.engine.recording import Recording, record
 from selfrep.engine.replay import Entry, Rewrite, push, rewritten, walk, written
 from selfrep.engine.sweep import Sweep, disguised
@@ -298,7 +299,9 @@ def read_metrics(lm: LanguageModel, readings: Sequence[Reading], ends: Tensor) -
         step = max(1, MOST_LOGITS // (ends.shape[1] * len(positions) * wide))
         values = []
         for k in range(0, len(ends), step):
-            logits = lm.logits(_at(ends[k : k + step], positions), tokens)
+            read = _at(ends[k : k + step], positions)
+            with quick_products(read.device, read.shape[:-1].numel()):
+                logits = lm.logits(read, tokens)
             values.append(torch.stack([reading.value(logits) for reading in members], dim=-1))
         out.append(torch.cat(values))
     return torch.cat(out, dim=-1).float().cpu().numpy()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from selfrep.engine import hooks
 from selfrep.engine.attention import KeysValues, Tape, playing, shared_prefix_attention
+from selfrep.engine.products import quick_products
 from selfrep.errors import CannotReplay
 from selfrep.models.language_model import LanguageModel
 
@@ -107,6 +108,7 @@ def record(
         stack.callback(hooks.listen(lm.blocks[-1], "out", final.append))
         stack.enter_context(lm.attention(shared_prefix_attention))
         stack.enter_context(playing(tape))
+        stack.enter_context(quick_products(ids.device, ids.numel()))
         lm.hf.base_model(input_ids=ids, position_ids=positions, use_cache=False)
     if silent := sorted(set(range(lm.n_layers)) - set(tape.recorded)):
         raise CannotReplay(f"selfrep replays blocks by their attention; these of {lm.name} have none: {silent}.")

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from selfrep.engine import hooks
 from selfrep.engine.attention import KeysValues, Recorded, Tape, playing, shared_prefix_attention
+from selfrep.engine.products import quick_products
 from selfrep.engine.recording import Call, Recording
 from selfrep.models.language_model import LanguageModel
 
@@ -288,6 +289,7 @@ def _through(block: Any, call: Call, x: Tensor, start: int, width: int, tokens: 
         return value
 
     args, kwargs = call
-    out = block(rearrange(x, "c b t d -> (c b) t d"), *map(cut, args), **{k: cut(v) for k, v in kwargs.items()})
+    with quick_products(x.device, x.shape[:3].numel()):
+        out = block(rearrange(x, "c b t d -> (c b) t d"), *map(cut, args), **{k: cut(v) for k, v in kwargs.items()})
     out = out[0] if isinstance(out, tuple) else out
     return rearrange(out.to(x.device), "(c b) t d -> c b t d", b=n_rows)

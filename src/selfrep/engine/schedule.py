@@ -175,7 +175,7 @@ def _kept(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
     size = sum(p.numel() for p in lm.blocks[0].parameters())
     chip = torch.cuda.get_device_name(lm.device) if lm.device.type == "cuda" else platform.processor()
     kept = "spread" if is_spread(lm.hf) else lm.device.type
-    key = (1, lm.layout.architecture, lm.d_model, size, str(lm.dtype), kept, chip, platform.node(),
+    key = (2, lm.layout.architecture, lm.d_model, size, str(lm.dtype), kept, chip, platform.node(),
            torch.get_num_threads(), torch.__version__)  # fmt: skip
     file = cache_folder() / "costs" / (hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24] + ".json")
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none yet, or not readable: it is measured

@@ -20,6 +20,7 @@ from torch import Tensor
 from selfrep.engine import metrics, plain
 from selfrep.engine.attention import Tape, playing, shared_prefix_attention
 from selfrep.engine.hooks import listen
+from selfrep.engine.products import quick_products
 from selfrep.engine.recording import Recording, record
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
@@ -171,6 +172,7 @@ def _continue(
         stack.callback(listen(lm.blocks[-1], "out", final.append))
         stack.enter_context(lm.attention(shared_prefix_attention))
         stack.enter_context(playing(tape))
+        stack.enter_context(quick_products(padded.device, padded.numel()))
         positions = offset[:, None] + torch.arange(width, device=lm.device)
         lm.hf.base_model(input_ids=padded, position_ids=positions, use_cache=False)
     last = torch.tensor([len(row) - 1 for row in ids], device=lm.device)
