@@ -1,15 +1,17 @@
-"""How the cost of a sweep grows with what is asked: positions, batch, length of the prompts, layers.
+"""How the cost of a sweep grows with what is asked: positions, batch, length of the prompts, layers, width of the model.
 
     python scripts/bench_growth.py
 
 Each line changes one thing about the same small sweep (`resid_pre`, 8 prompts of 64 tokens, the last 6 positions of all
 layers) and prints its seconds, the least of several runs, and how many times those of the sweep itself that is; beside
-it, the same ratio as `plan.cost` predicts it in tokens pushed through blocks.
+it, the same ratio of multiply-adds: tokens pushed through blocks, as `plan.cost` predicts them, times the weights of one.
+The width is that of a randomly initialised model of the same shape otherwise, which costs the same arithmetic.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import time
 
@@ -21,11 +23,24 @@ import torch
 import selfrep as sr
 from selfrep.engine.batches import token_batch
 
-SWEEP = {"batch": 8, "tokens": 64, "positions": 6, "layers": 30}
+SWEEP = {"batch": 8, "tokens": 64, "positions": 6, "layers": 30, "width": 1.0}
 CHANGES = [
     {}, {"positions": 3}, {"positions": 12}, {"batch": 4}, {"batch": 16}, {"tokens": 32}, {"tokens": 128},
     {"layers": 15},  # the last 15
+    {"width": 0.5}, {"width": 2.0},
 ]  # fmt: skip
+
+
+def widened(lm: sr.LanguageModel, by: float) -> sr.LanguageModel:
+    """A randomly initialised model as deep as this one and so many times as wide."""
+    if by == 1:
+        return lm
+    config = copy.deepcopy(lm.hf.config)
+    for name in ("hidden_size", "intermediate_size"):
+        setattr(config, name, int(getattr(config, name) * by))
+    config.head_dim = config.hidden_size // config.num_attention_heads
+    torch.manual_seed(0)
+    return sr.load_model(type(lm.hf)(config), device="cpu")
 
 
 def main() -> None:
@@ -36,25 +51,29 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    lm, rng = sr.load_model(args.model, device="cpu"), np.random.default_rng(0)
+    whole, rng = sr.load_model(args.model, device="cpu"), np.random.default_rng(0)
     metric = sr.logit_difference(198, 271)
-    first: tuple[float, int] | None = None
-    print(f"{'sweep':32}{'seconds':>10}{'ratio':>8}{'token-blocks':>14}{'ratio':>8}")
+    first: tuple[float, float] | None = None
+    print(f"{'sweep':32}{'seconds':>10}{'ratio':>8}{'G multiply-adds':>17}{'ratio':>8}")
     for change in CHANGES:
         asked = SWEEP | change
-        source, target = (torch.tensor(rng.integers(1000, 40000, (asked["batch"], asked["tokens"]))) for _ in range(2))
-        layers = range(lm.n_layers - min(asked["layers"], lm.n_layers), lm.n_layers)
-        plan = sr.grid("resid_pre", positions=range(-asked["positions"], 0), layers=layers)
-        blocks = plan.cost(lm, token_batch(lm, source, target)).token_blocks
+        lm = widened(whole, asked["width"])
+        source, target = (
+            torch.tensor(rng.integers(1000, 40000, (int(asked["batch"]), int(asked["tokens"])))) for _ in range(2)
+        )
+        layers = range(lm.n_layers - min(int(asked["layers"]), lm.n_layers), lm.n_layers)
+        plan = sr.grid("resid_pre", positions=range(-int(asked["positions"]), 0), layers=layers)
+        weights = sum(w.numel() for w in lm.blocks[0].parameters() if w.ndim == 2)
+        needed = plan.cost(lm, token_batch(lm, source, target)).token_blocks * weights / 1e9
         times = []
         for _ in range(args.repeats):
             begun = time.perf_counter()
             sr.patch_tokens(lm, source, target, plan, metric, check=False)
             times.append(time.perf_counter() - begun)
-        first = first or (min(times), blocks)
+        first = first or (min(times), needed)
         name = ", ".join(f"{key} {value}" for key, value in change.items()) or "the sweep itself"
         print(
-            f"{name:32}{min(times):10.2f}{min(times) / first[0]:8.2f}{blocks:14d}{blocks / first[1]:8.2f}", flush=True
+            f"{name:32}{min(times):10.2f}{min(times) / first[0]:8.2f}{needed:17.0f}{needed / first[1]:8.2f}", flush=True
         )
 
 

@@ -42,8 +42,11 @@ def machine(device: torch.device, threads: int) -> Iterator[str]:
     yield ", ".join(versions)
 
 
-def speed(lm: LanguageModel) -> float:
-    """Multiply-adds a second of one block's matrix products by the quicker library; best of several."""
+def speed(lm: LanguageModel, *, quick: bool = False) -> float:
+    """Multiply-adds a second of one block's matrix products over many tokens; best of several.
+
+    As torch does them, or by the quicker of its libraries (see `selfrep.engine.products`).
+    """
     weights: Sequence[Tensor] = [w for w in lm.blocks[0].parameters() if w.ndim == 2]
     tokens = SPEED_TOKENS.get(lm.device.type, SPEED_TOKENS["cuda"])
     x = {w.shape[1]: torch.randn(tokens, w.shape[1], device=lm.device, dtype=lm.dtype) for w in weights}
@@ -51,7 +54,7 @@ def speed(lm: LanguageModel) -> float:
     for _ in range(20):
         settle(lm.device)
         start = time.perf_counter()
-        with quick_products(lm.device, tokens):
+        with quick_products(lm.device, tokens if quick else 0):
             for w in weights:
                 torch.nn.functional.linear(x[w.shape[1]], w)
         settle(lm.device)

@@ -286,11 +286,41 @@ def test_out_of_memory_halves_the_chunk_and_it_is_remembered(monkeypatch: pytest
     np.testing.assert_allclose(again.patched, wanted.patched, atol=1e-5)
 
 
-def test_a_single_run_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_does_not_fit_by_itself_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, plan = load_model(tiny_hf()), grid("resid_pre")
+    wanted = patch_tokens(tiny(), SOURCE, TARGET, plan, METRIC)
+    monkeypatch.setitem(schedule._models, lm.hf, schedule.CostModel((1, 1024), (1.0, 1.001)))
+    failed = _memory_for(12, monkeypatch)  # one pair, from its first shared token on
+    effects = patch_tokens(lm, SOURCE, TARGET, plan, METRIC)
+    assert max(failed) > 12
+    np.testing.assert_allclose(effects.patched, wanted.patched, atol=1e-5)
+
+
+def test_prompts_that_cannot_be_recorded_together_are_taken_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound, tried = fast.record_sweep, []
+
+    def record_sweep(lm: Any, sweep: Any) -> Any:
+        tried.append(len(sweep.batch.suffix))
+        if tried[-1] > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return sound(lm, sweep)
+
+    wanted = patch_tokens(tiny(), SOURCE, TARGET, grid("resid_pre"), METRIC)
+    monkeypatch.setattr(fast, "record_sweep", record_sweep)
+    heard: list[tuple[int, int]] = []
+    effects = patch_tokens(
+        tiny(), SOURCE, TARGET, grid("resid_pre"), METRIC, progress=lambda done, total: heard.append((done, total))
+    )
+    assert tried == [3, 2, 1, 1, 1]
+    np.testing.assert_allclose(effects.patched, wanted.patched, atol=1e-5)
+    assert heard[-1][0] == heard[-1][1]
+
+
+def test_a_single_pair_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = load_model(tiny_hf())
     monkeypatch.setitem(schedule._models, lm.hf, schedule.CostModel((1, 1024), (1.0, 1.001)))
-    _memory_for(5, monkeypatch)
-    with pytest.raises(SelfrepError, match=r"single patched run of 3 pairs.*memory of cpu.*smaller batch_size"):
+    _memory_for(3, monkeypatch)
+    with pytest.raises(SelfrepError, match=r"single pair of \d+ tokens.*memory of cpu.*shorter prompts"):
         patch_tokens(lm, SOURCE, TARGET, grid("resid_pre"), METRIC)
 
 

@@ -19,6 +19,7 @@ from selfrep.engine.effects import Baselines, effects_dataset, provenance
 from selfrep.engine.interventions import Ablate
 from selfrep.engine.metrics import Metric
 from selfrep.engine.plan import PREFIX, PatchPlan, Plan, PlanUnion, n_cells
+from selfrep.engine.schedule import release
 from selfrep.engine.sweep import Sweep
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
@@ -91,35 +92,30 @@ def sweep_pairs(
     values: list[dict[str, np.ndarray]] = [{} for _ in union.plans]
     baselines: list[Baselines] = []
     order: list[int] = []
-    for batch in _batches(whole, rows, swapping):
-        part = whole.rows(batch)
-        for resampled in (False, True):
-            chosen = [i for i, p in enumerate(union.plans) if _resamples(p) == resampled]
-            if not chosen:
-                continue
-            donor = whole.rows([donors[i] for i in batch]) if resampled else part
-            sweep = Sweep(
-                part,
-                tuple(union.plans[i] for i in chosen),
-                metrics,
-                tuple(None if a is None else a[batch] for a in answers),
-                donor.source_ids,
-                np.minimum(part.suffix, donor.suffix),
-                options.seed,
-            )
-            told = None
-            if options.progress is not None:
-                told = _counted(options.progress, len(order) * cells, n * cells)
-            out, ends = run(sweep, budget, told)
-            at = 0
-            for i in chosen:
-                shape = union.plans[i].shape
-                for name, found in out.items():
-                    into = values[i].setdefault(name, np.full((n, *shape, len(metrics)), np.nan))
-                    into[batch] = found[:, at : at + int(np.prod(shape))].reshape(len(batch), *shape, -1)
-                at += int(np.prod(shape))
+    todo = list(_batches(whole, rows, swapping))
+    while todo:
+        batch = todo.pop(0)
+        told = options.progress and _counted(options.progress, len(order) * cells, n * cells)
+        try:
+            found, ends = _numbers(whole, batch, donors, union, metrics, answers, run, options.seed, budget, told)
+        except torch.OutOfMemoryError as error:
+            if len(batch) == 1:
+                raise SelfrepError(
+                    f"A single pair of {whole.target_ids.shape[1]} tokens does not fit the memory of {lm.device}. Use "
+                    "shorter prompts, a smaller model, or float16 or bfloat16."
+                ) from error
+            found = None
+        if found is None:  # go on with half as many at once; outside of `except`, where its memory is let go of
+            release(lm.device)
+            todo = [half for some in (batch, *todo) for half in _halves(some, len(batch))]
+            continue
+        for into, numbers in zip(values, found, strict=True):
+            for name, part in numbers.items():
+                into.setdefault(name, np.full((n, *part.shape[1:]), np.nan))[batch] = part
         baselines.append(ends)
         order += batch
+        if options.progress is not None:
+            options.progress(len(order) * cells, n * cells)
     merged = Baselines.merged(baselines).rows(np.argsort(order))
     axis = None if isinstance(metric, Metric) else [m.name for m in metrics]
     made = {}
@@ -127,6 +123,46 @@ def sweep_pairs(
         attrs = provenance(lm, one, [m.name for m in metrics], options.seed) | run.attrs()
         made[name] = effects_dataset(whole, one, named.pop("patched"), merged, attrs, axis, named)
     return xr.DataTree.from_dict(made) if isinstance(plan, PlanUnion) else next(iter(made.values()))
+
+
+def _numbers(
+    whole: AlignedBatch,
+    batch: list[int],
+    donors: list[int],
+    union: PlanUnion,
+    metrics: tuple[Metric, ...],
+    answers: tuple[np.ndarray | None, ...],
+    run: Runner,
+    seed: int,
+    budget: float,
+    told: Callable[[int], None] | None,
+) -> tuple[list[dict[str, np.ndarray]], Baselines]:
+    """For each plan the numbers of these pairs by name, each [pair, *the plan's shape, metric]; and baselines."""
+    part = whole.rows(batch)
+    numbers: list[dict[str, np.ndarray]] = [{} for _ in union.plans]
+    for resampled in (False, True):
+        chosen = [i for i, p in enumerate(union.plans) if _resamples(p) == resampled]
+        if not chosen:
+            continue
+        donor = whole.rows([donors[i] for i in batch]) if resampled else part
+        sweep = Sweep(
+            part,
+            tuple(union.plans[i] for i in chosen),
+            metrics,
+            tuple(None if a is None else a[batch] for a in answers),
+            donor.source_ids,
+            np.minimum(part.suffix, donor.suffix),
+            seed,
+        )
+        out, ends = run(sweep, budget, told)
+        at = 0
+        for i in chosen:
+            shape = union.plans[i].shape
+            size = int(np.prod(shape))
+            for name, found in out.items():
+                numbers[i][name] = found[:, at : at + size].reshape(len(batch), *shape, -1)
+            at += size
+    return numbers, ends
 
 
 def token_batch(
@@ -183,6 +219,12 @@ def _batches(whole: AlignedBatch, rows: int, equal_suffixes: bool) -> Iterator[l
     for group in groups:
         for at in range(0, len(group), rows):
             yield group[at : at + rows]
+
+
+def _halves(batch: list[int], too_many: int) -> list[list[int]]:
+    """The batch in two, where it holds as many pairs as did not fit (or nearly)."""
+    half = -(-too_many // 2)
+    return [batch[at : at + half] for at in range(0, len(batch), half)]
 
 
 def _resamples(plan: PatchPlan) -> bool:

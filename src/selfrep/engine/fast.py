@@ -21,7 +21,6 @@ from selfrep.engine.products import quick_products
 from selfrep.engine.recording import Recording, record
 from selfrep.engine.replay import Entry, Rewrite, push, rewritten, walk, written
 from selfrep.engine.sweep import Sweep, disguised
-from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import right_aligned
 
@@ -270,17 +269,13 @@ def walked(recorded: Recorded, start: int, entries: Sequence[Entry], chunk: int)
     try:
         ends = walk(lm, recorded.target, start, entries, reads=recorded.reads, chunk_tokens=chunk, donor=recorded.donor)
         return read_metrics(lm, recorded.readings, ends)
-    except torch.OutOfMemoryError as error:
+    except torch.OutOfMemoryError:
         if len(entries) == 1:
-            raise SelfrepError(
-                f"A single patched run of {recorded.target.rows} pairs does not fit the memory of {lm.device}. "
-                "Use a smaller batch_size."
-            ) from error
+            raise  # fewer pairs at once, then
     pushed = min(chunk, len(entries) * recorded.target.rows * (recorded.target.width - start))
     chunk = max(1, pushed // 2)
     schedule.remember_limit(lm, chunk)
-    if lm.device.type == "cuda":
-        torch.cuda.empty_cache()
+    schedule.release(lm.device)
     half = len(entries) // 2
     return np.concatenate([walked(recorded, start, some, chunk) for some in (entries[:half], entries[half:])])
 

@@ -160,6 +160,12 @@ def remember_limit(lm: LanguageModel, tokens: int) -> None:
     _limits[lm.hf] = max(1, min(tokens, _limits.get(lm.hf, tokens)))
 
 
+def release(device: torch.device) -> None:
+    """Give back what torch holds of a device's memory without using it."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def cost_model(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
     """The cost model of this model's blocks on its device: remembered, read from the cache folder, or measured now.
 
