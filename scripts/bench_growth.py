@@ -1,11 +1,11 @@
-"""How the cost of a sweep grows with what is asked: positions, batch, length of the prompts, layers, width of the model.
+"""How the cost of a sweep grows: with positions, batch, length of the prompts, layers, width of the model.
 
     python scripts/bench_growth.py
 
 Each line changes one thing about the same small sweep (`resid_pre`, 8 prompts of 64 tokens, the last 6 positions of all
 layers) and prints its seconds, the least of several runs, and how many times those of the sweep itself that is; beside
-it, the same ratio of multiply-adds: tokens pushed through blocks, as `plan.cost` predicts them, times the weights of one.
-The width is that of a randomly initialised model of the same shape otherwise, which costs the same arithmetic.
+it, the same ratio of multiply-adds: tokens pushed through blocks, as `plan.cost` predicts them, times the weights of a
+block. The width is that of a randomly initialised model of the same shape otherwise, which costs the same arithmetic.
 """
 
 from __future__ import annotations
