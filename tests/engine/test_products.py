@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -76,6 +77,13 @@ def test_a_module_is_taken_there_and_back(taken: list[tuple[int, ...]]) -> None:
         module(x)
     assert len(taken) == 1
     torch.testing.assert_close(quick, plain)
+
+
+def test_the_sizes_that_are_multiplied_are_few_and_hardly_larger() -> None:
+    asked = np.arange(TOKENS, 4096)
+    sizes = np.array([products._rounded(int(n)) for n in asked])
+    assert len(set(sizes.tolist())) < 50
+    assert ((sizes >= asked) & (sizes - asked < np.maximum(TOKENS / 2, asked / 8))).all()
 
 
 def test_strided_tensors_are_multiplied_as_they_stand() -> None:

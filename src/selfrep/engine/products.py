@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, pad
 from torch.overrides import TorchFunctionMode
 
 FEWEST = 64
@@ -78,7 +78,18 @@ class _Linear(torch.autograd.Function):
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], ""))
+    rows = x.reshape(-1, x.shape[-1])
+    if extra := _rounded(len(rows)) - len(rows):
+        rows = pad(rows, (0, 0, 0, extra))
+    out = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+    return cast(Tensor, out[: len(rows) - extra].view(*x.shape[:-1], -1))
+
+
+def _rounded(rows: int) -> int:
+    """The next of eight sizes between powers of two. oneDNN compiles a program for each size, which takes milliseconds
+    and half a megabyte that it keeps; walks come in hundreds of sizes."""
+    step = max(FEWEST // 2, 1 << max(0, rows.bit_length() - 4))
+    return -(-rows // step) * step
 
 
 def _dense(x: Any) -> bool:
