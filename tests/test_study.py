@@ -84,12 +84,22 @@ def test_names_that_are_not_there_are_refused_with_the_fix(part: str, words: str
         study.loads(f"name: x\n{part}\n")
 
 
-@pytest.mark.parametrize("name", ["demo"])
+@pytest.mark.parametrize("name", study.presets())
 def test_presets_load(name: str) -> None:
     read = study.preset(name)
     assert read.name == name
-    assert read.separation is not None
-    assert read.transfer is not None
+    assert study.loads(read.to_yaml()) == read
+
+
+def test_a_study_is_found_by_name_or_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {"demo", "identity", "self-vs-persona"} <= set(study.presets())
+    assert study.named("demo") == study.preset("demo")
+    monkeypatch.chdir(tmp_path)
+    Path("demo").write_text("name: mine", encoding="utf-8")
+    assert study.named("demo").name == "mine"
+    assert study.named(str(tmp_path / "demo")).name == "mine"
+    with pytest.raises(SelfrepError, match=r"Cannot read demos\.yaml"):
+        study.named("demos.yaml")
 
 
 def test_an_unknown_preset_names_those_there_are() -> None:

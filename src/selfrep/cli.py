@@ -28,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+STUDY = "a study file (`selfrep new` writes one), or a built-in study: demo, self-vs-persona, identity, mimicry"
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
 
 
@@ -45,14 +46,14 @@ def main() -> None:
 
 @app.command()
 def run(
-    study: Annotated[Path, typer.Argument(help="a study file; `selfrep new` writes one to start from")],
+    study: Annotated[str, typer.Argument(help=STUDY)],
     out: Annotated[Path | None, typer.Option(help="the run directory (default: out/<name of the study>)")] = None,
     device: Device = "auto",
 ) -> None:
     """Run a study, or go on with it where it stopped."""
-    from selfrep.study import load
+    from selfrep.study import named
 
-    described = load(study)
+    described = named(study)
     _run(described, out or Path("out") / described.name, device)
 
 

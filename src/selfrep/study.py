@@ -372,10 +372,22 @@ def load(path: str | Path) -> Study:
     return loads(yaml_errors.read_text(path), str(path), Path(path).parent)
 
 
+def presets() -> list[str]:
+    """The names of the built-in studies."""
+    folder = files("selfrep").joinpath("data/studies")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def named(name: str) -> Study:
+    """The built-in study of that name; the study file of that path otherwise. Raises SelfrepError as they do."""
+    if Path(name).is_file() or name not in presets():
+        return load(name)
+    return preset(name)
+
+
 def preset(name: str) -> Study:
     """A built-in study. Raises SelfrepError for an unknown name."""
-    folder = files("selfrep").joinpath("data/studies")
-    known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    folder, known = files("selfrep").joinpath("data/studies"), presets()
     if name not in known:
         raise SelfrepError(f"There is no built-in study {name!r}. There are: {', '.join(known)}.")
     return loads(folder.joinpath(f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml (built in)")

@@ -46,6 +46,28 @@ def test_prompts_are_captured_once_for_both_and_give_the_same_numbers(
     assert set(both.read("activations_summary").voice.values) == {"you", "user"}
 
 
+def test_the_cell_is_chosen_on_one_half_of_the_personas_and_tested_on_the_other(tmp_path: Path) -> None:
+    done = run("separation: {item: who_are_you}\n", tmp_path)
+    cell, whole = done.read("separation_chosen"), done.read("separation")
+    choosing, testing = (set(cell.attrs[half]) for half in ("choosing", "testing"))
+    assert not choosing & testing
+    assert len(choosing | testing) == 16
+    assert int(cell.layer) in whole.layer
+    assert cell.estimate.shape == ()
+    assert float(cell.p) >= cell.attrs["smallest_p"] == pytest.approx(1 / 35)
+    page = done.report.read_text("utf-8")
+    assert "Chosen on half of the personas" in page
+    assert ", ".join(cell.attrs["testing"]) in page
+
+
+def test_with_too_few_personas_for_halves_nothing_is_chosen(tmp_path: Path) -> None:
+    few = HEAD.replace(f'"{PERSONAS}"', f'"{PERSONAS}", names: [robot, network, assistant, oracle, nurse, poet, farmer, sailor]')
+    parts = "separation: {item: who_are_you}\n"
+    done = running.run(study.loads(few + parts), tmp_path / "out", device="cpu", warn=lambda message: None)
+    assert done.has("separation")
+    assert not done.has("separation_chosen")
+
+
 def test_the_default_lies_at_one_and_everybody_has_a_kind(tmp_path: Path) -> None:
     done = run(AXIS, tmp_path)
     found = done.read("default_axis").isel(site=0, position=0)

@@ -19,6 +19,9 @@ from selfrep.estimands import stats
 
 Array = np.ndarray
 
+FEWEST = 4
+"""Personas a side in a half: four against four can reach p = .029."""
+
 Estimand = Callable[[xr.Dataset], xr.Dataset]
 """Observed or captured prompts → a map of estimates, such as `separation`."""
 
@@ -35,7 +38,7 @@ class Halves:
         return data.isel(prompt=np.flatnonzero(np.isin(data.persona.to_numpy(), [*names, ""])))
 
 
-def halves(data: xr.Dataset, *, between: str = "side", fewest: int = 4, seed: int = 0) -> Halves:
+def halves(data: xr.Dataset, *, between: str = "side", fewest: int = FEWEST, seed: int = 0) -> Halves:
     """Deal the personas of a Dataset (coordinates persona and `between` on prompt) into two halves, evenly by side.
 
     Raises SelfrepError when a side has fewer than twice `fewest` personas, whose half could not be tested (four against

@@ -28,6 +28,8 @@ def headlines(run: RunDirectory) -> list[Finding]:
     found += selfhood(run)
     if run.has("separation"):
         found += _separation(run.read("separation"))
+    if run.has("separation_chosen"):
+        found += _chosen(run.read("separation_chosen"))
     if group := next((g for g in run.groups() if g.startswith("transfer/segments/")), None):
         found += _transfer(run.read(group))
     return found
@@ -101,6 +103,32 @@ def _separation(sep: xr.Dataset) -> Iterator[Finding]:
         how_sure="Bootstrap over personas, then wordings, the same draws for both voices.",
         identified=not reason,
         reason=reason,
+    )
+
+
+def _chosen(cell: xr.Dataset) -> Iterator[Finding]:
+    place = f"position {int(cell.position)}" if "position" in cell.coords else f"the segment “{cell.segment.item()}”"
+    choosing, testing = (", ".join(cell.attrs[half]) for half in ("choosing", "testing"))
+    finite = bool(np.isfinite(float(cell.estimate)))
+    yield Finding(
+        title=(
+            f"Chosen on half of the personas as the place where the sides lie furthest apart, layer {int(cell.layer)} "
+            f"and {place} set the sides of the other half apart by"
+        ),
+        value=float(cell.estimate),
+        interval=(float(cell.low), float(cell.high)),
+        control=(
+            f"On the half that chose it was {number(float(cell.chosen_on))}, luck included. Two wordings of the same "
+            f"persona lie {number(float(cell.floor))} apart; “the user is X” sets the sides "
+            f"{_interval(cell, 'user_is', 'user_is_low', 'user_is_high')} apart."
+        ),
+        how_sure=(
+            f"p = {float(cell.p):.2g} by permuting {cell.attrs['permuted']} of the testing half "
+            f"({cell.attrs['n_labelings']:,} labelings); maps of the halves agree with a reliability of "
+            f"{number(float(cell.reliability))}. Chosen on: {choosing}. Tested on: {testing}."
+        ),
+        identified=finite,
+        reason="" if finite else "some prompt of the testing half has no token at the chosen place",
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
 from selfrep.engine.capture import capture
 from selfrep.estimands.axis import default_axis
+from selfrep.estimands.selection import FEWEST, select_and_test
 from selfrep.estimands.separation import separation
 from selfrep.estimands.summary import activations_summary
 from selfrep.prompts.personas import Voice
@@ -40,7 +43,10 @@ def _captured(job: Job, one: Captured, part: SeparationPart | None, axis: Defaul
     """One run of the prompts that `one` asks for, and what the given parts read from it."""
     voices: tuple[Voice, ...] = (*SIDES, "neutral") if axis else SIDES
     seen = prompts(job.study.people, [job.study.items[one.item]], voices)
-    groups = [*(["separation"] if part else []), *(["default_axis"] if axis else [])]
+    halved = part is not None and _two_halves(job)
+    groups = [
+        name for name, wanted in (("separation", part), ("separation_chosen", halved), ("default_axis", axis)) if wanted
+    ]
 
     def work(tick: Tick) -> None:
         acts = capture(
@@ -56,10 +62,18 @@ def _captured(job: Job, one: Captured, part: SeparationPart | None, axis: Defaul
             sides = acts.isel(prompt=np.flatnonzero(np.isin(acts.voice.to_numpy(), SIDES)))
             job.directory.write("activations_summary", activations_summary(sides))
             job.directory.write("separation", separation(sides, seed=job.study.seed))
+            if halved:
+                read = partial(separation, seed=job.study.seed)
+                job.directory.write("separation_chosen", select_and_test(sides, read, seed=job.study.seed))
         if axis:
             job.directory.write("default_axis", _located(job, acts, axis))
 
     return Stage("activations", PER_PROMPT * len(seen), lambda: all(map(job.directory.has, groups)), work)
+
+
+def _two_halves(job: Job) -> bool:
+    """Whether there are personas enough to choose a cell on one half and test it on the other."""
+    return min(Counter(persona.side for persona in job.study.people).values()) >= 2 * FEWEST
 
 
 def _located(job: Job, acts: xr.Dataset, axis: DefaultAxisPart) -> xr.Dataset:
