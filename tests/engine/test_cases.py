@@ -1,0 +1,51 @@
+"""Cases keep their labels, equal prompts run once, and A on a small real model stays unidentified."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.engine.conftest import Talker
+
+from selfrep.engine.capture import observe
+from selfrep.engine.cases import observe_cases
+from selfrep.errors import SelfrepError
+from selfrep.estimands.anomaly import anomaly
+from selfrep.models.language_model import load_model
+from selfrep.prompts import anomalies
+from selfrep.prompts.cases import Case
+from selfrep.prompts.render import Prompt
+
+WHO = Prompt("You are a nurse.", ("Who are you?",), "I am", answers=((" a",), (" robot",)))
+ROBOT = replace(WHO, system="You are a robot.")
+
+
+def test_cases_are_observed_once_each_and_keep_their_labels(talker: Talker) -> None:
+    lm = talker()
+    cases = [Case(WHO, {"form": "x", "share": 0.5}), Case(ROBOT, {"form": "x", "share": 1}), Case(WHO, {"form": "y", "share": 0})]  # fmt: skip
+    runs = []
+    seen = observe_cases(lm, cases, progress=lambda done, total: runs.append((done, total)))
+    assert runs[-1] == (2, 2)
+    assert seen.form.values.tolist() == ["x", "x", "y"]
+    assert seen.share.values.tolist() == [0.5, 1, 0]
+    np.testing.assert_array_equal(seen.log_odds[[0, 1]], observe(lm, [WHO, ROBOT]).log_odds)
+    assert float(seen.log_odds[2]) == float(seen.log_odds[0]) != float(seen.log_odds[1])
+
+
+def test_cases_of_two_designs_are_refused(talker: Talker) -> None:
+    with pytest.raises(SelfrepError, match=r"same labels; got \['form'\] and \['share'\]"):
+        observe_cases(talker(), [Case(WHO, {"form": "x"}), Case(WHO, {"share": 1})])
+    with pytest.raises(SelfrepError, match="list of cases is empty"):
+        observe_cases(talker(), [])
+
+
+@pytest.mark.slow
+def test_a_small_model_does_not_notice_and_the_raw_cells_are_shown() -> None:
+    material = anomalies.builtin()
+    cases = [c for c in material.cases(list(material.anomalies)[:6]) if c.prompt.item == "what_it_is"]
+    found = anomaly(observe_cases(load_model(), cases))
+    assert not found.gate.any()
+    assert np.isnan(found.estimate).all()
+    assert all(str(reason) for reason in found.reason.values)
+    assert np.isfinite(found.cells).all()
