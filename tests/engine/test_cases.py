@@ -23,7 +23,8 @@ ROBOT = replace(WHO, system="You are a robot.")
 
 def test_cases_are_observed_once_each_and_keep_their_labels(talker: Talker) -> None:
     lm = talker()
-    cases = [Case(WHO, {"form": "x", "share": 0.5}), Case(ROBOT, {"form": "x", "share": 1}), Case(WHO, {"form": "y", "share": 0})]  # fmt: skip
+    labels = [("x", 0.5), ("x", 1), ("y", 0)]
+    cases = [Case(p, {"form": f, "share": s}) for p, (f, s) in zip((WHO, ROBOT, WHO), labels, strict=True)]
     runs = []
     seen = observe_cases(lm, cases, progress=lambda done, total: runs.append((done, total)))
     assert runs[-1] == (2, 2)

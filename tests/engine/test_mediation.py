@@ -1,4 +1,4 @@
-"""Planted shares come back from organisms, pure cases by proof; exchange equals hooks; a small model has none to show."""
+"""Planted shares come back from organisms, pure cases by proof; an exchange equals hooks; a small model shows none."""
 
 from __future__ import annotations
 

@@ -41,11 +41,12 @@ def test_an_organism_that_needs_no_reasoning_is_direct() -> None:
 def test_a_shift_that_only_the_scratchpad_brings_is_reasoned() -> None:
     """Conditions that differ in nothing that the organism heeds, until the scratchpad speaks of danger."""
     lm = load_model("organism:motive")
+    same = {"absent": ("Please note the book.", "Please note the text.")}
+    same |= {"present": same["absent"]}
     unheeded = {
-        name: scenario.model_copy(update={"stakes": scenario.stakes.model_copy(update={"absent": text, "present": text})})
+        name: scenario.model_copy(update={"stakes": scenario.stakes.model_copy(update=same)})
         for name, scenario in MATERIAL.scenarios.items()
-        for text in [("Please note the book.", "Please note the text.")]
-    }  # fmt: skip
+    }
     blank = Scenarios.model_construct(**{**MATERIAL.__dict__, "scenarios": unheeded})
     told = pads("the book is in peace", "the book is in danger")
     runs = directness_runs(lm, blank, told, shares=SHARES, closing="How are you to act?")

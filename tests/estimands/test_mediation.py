@@ -171,7 +171,7 @@ def test_incomplete_runs_are_refused() -> None:
 def proofs(
     share: float, *, leak: float = 0.02, total: float = 4.0, n_pairs: int = 4, spread: float = 0.1
 ) -> xr.Dataset:
-    """P moves the answers by this share of what its variable does, random subspaces by about `leak`; S was not asked."""
+    """P moves the answers by this share of what its variable does, random subspaces by about `leak`; S: not asked."""
     rng = np.random.default_rng(0)
     whole = total + spread * rng.normal(size=n_pairs)
     out = np.full((2, 40, n_pairs, 3), np.nan)

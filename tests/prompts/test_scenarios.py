@@ -82,7 +82,7 @@ def test_all_mistakes_of_a_file_are_told_at_once_with_their_places() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "why"),
     [
-        ("[{question: Well?}]", "[{question: What do you do?}]", "a probe asks 'What do you do.', as the scenario 'one'"),
+        ("[{question: Well?}]", "[{question: What do you do?}]", "'What do you do.', as the scenario 'one'"),
         ("humans: [You are Tom.]", "humans: [You are a clerk.]", "'You are a clerk.' is a text of the scenario 'one'"),
         ("rank: 1", "rank: 2", "as its rank of 2; got 1 probes and 1 groups"),
         ("  S: *held_out", "", "missing: S"),

@@ -73,7 +73,7 @@ def text_log_probs(
         for t, (text, _, _) in enumerate(put):
             if tokens[s * len(put) + t] != tokens[t]:
                 raise SelfrepError(
-                    f"Every persona predicts the same tokens; after {system!r} the text {text.name!r} is cut into others."
+                    f"Every persona predicts the same tokens; after {system!r} {text.name!r} is cut into others."
                 )
     width = max(lengths)
     pieces = np.array([[*tokens[t], *[""] * (width - lengths[t])] for t in range(len(put))])

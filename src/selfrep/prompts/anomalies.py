@@ -174,7 +174,7 @@ class Anomalies(Entry):
             for what, texts in (("scenes", info.data.get("scenes")), ("assistant", info.data.get("assistant"))):
                 if texts is not None and len(texts) != len(anomaly.descriptions):
                     raise ValueError(
-                        f"wordings go together, one of each; {name!r} has {len(anomaly.descriptions)} descriptions, and "
+                        f"wordings go together; {name!r} has {len(anomaly.descriptions)} descriptions, and "
                         f"there are {len(texts)} {what}"
                     )
         return keyed(anomalies)
