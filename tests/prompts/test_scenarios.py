@@ -26,7 +26,7 @@ scenarios:
 subspaces:
   P: &held_out
     rank: 1
-    probes: [{question: Well?}]
+    probes: [{question: 'Well?'}]
     contrasts: {fiction: {of: [You are HAL., You are AM.], against: {humans: [You are Tom.]}}}
   S: *held_out
 """
@@ -82,7 +82,7 @@ def test_all_mistakes_of_a_file_are_told_at_once_with_their_places() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "why"),
     [
-        ("[{question: Well?}]", "[{question: What do you do?}]", "'What do you do.', as the scenario 'one'"),
+        ("'Well?'", "'What do you do?'", "'What do you do.', as the scenario 'one'"),
         ("humans: [You are Tom.]", "humans: [You are a clerk.]", "'You are a clerk.' is a text of the scenario 'one'"),
         ("rank: 1", "rank: 2", "as its rank of 2; got 1 probes and 1 groups"),
         ("  S: *held_out", "", "missing: S"),

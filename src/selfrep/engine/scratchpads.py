@@ -7,6 +7,7 @@ al. 2023). Scratchpads written by other means are as good: a mapping is all that
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ def write_scratchpads(
         asked = scenarios.scenarios[name].prompt(cell, k)
         begun = render(Prompt(asked.system, asked.turns, opening), chat).ids
         ids = torch.tensor([begun], device=lm.device)
-        out = lm.hf.generate(
+        out = cast(Any, lm.hf).generate(
             ids,
             attention_mask=torch.ones_like(ids),
             max_new_tokens=max_tokens,

@@ -13,7 +13,7 @@ and cannot be asked. Two forms are never averaged: the speaker is asked (persona
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from string import Formatter
@@ -240,8 +240,7 @@ def date(text: str) -> int:
 
 def _with_fields(text: str, wanted: tuple[str, ...]) -> str:
     try:
-        got: Iterator[Any] = (name for _, name, _, _ in Formatter().parse(text) if name is not None)
-        names = sorted(got)
+        names = sorted(name for _, name, _, _ in Formatter().parse(text) if name is not None)
     except ValueError as error:
         raise ValueError(f"is no text with {{fields}} ({error}), got {text!r}") from None
     if names != sorted(wanted):
