@@ -41,7 +41,7 @@ def test_naming_takes_names_and_leaves_common_words() -> None:
 
 def test_a_file_is_read_and_all_its_mistakes_are_told(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("texts: {a: {author: ann, question: Well?, text: one two three four five}}", encoding="utf-8")
+    path.write_text("texts: {a: {author: ann, question: 'Well?', text: one two three four five}}", encoding="utf-8")
     assert texts.load(path)["a"].text == "one two three four five"
     with pytest.raises(SelfrepError, match=r"2 mistakes[\s\S]*a › question: is empty[\s\S]*a › text: .*got 2"):
         texts.loads("texts: {a: {author: ann, question: ' ', text: one two}}")
