@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what
     from selfrep.engine.capture import capture, observe
     from selfrep.engine.cases import observe_cases
     from selfrep.engine.interventions import Ablate, InSubspace, Replace, Steer
-    from selfrep.engine.mediation import fit_subspaces, mediation_runs, proof_runs
+    from selfrep.engine.mediation import mediation_runs, proof_runs
     from selfrep.engine.metrics import (
         answer_log_odds,
         kl_divergence,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what
     from selfrep.engine.plan import grid, prefix_swap
     from selfrep.engine.scratchpads import directness_runs, write_scratchpads
     from selfrep.engine.screen import screen
+    from selfrep.engine.subspaces import fit_subspaces
     from selfrep.engine.texts import prior_log_probs, text_log_probs
     from selfrep.errors import SelfrepError
     from selfrep.estimands.anomaly import anomaly
@@ -44,7 +45,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what
     from selfrep.models.language_model import load_model
     from selfrep.prompts import anomalies, battery, personas, scenarios, texts
     from selfrep.prompts.render import prompts as make_prompts
-    from selfrep.prompts.scenarios import early_answers
+    from selfrep.prompts.scratchpads import early_answers
     from selfrep.results import plots as plot
     from selfrep.run import run as run_study
     from selfrep.study import Study
@@ -72,9 +73,9 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "default_axis": ("selfrep.estimands.axis", "default_axis"),
     "directness": ("selfrep.estimands.directness", "directness"),
     "directness_runs": ("selfrep.engine.scratchpads", "directness_runs"),
-    "early_answers": ("selfrep.prompts.scenarios", "early_answers"),
+    "early_answers": ("selfrep.prompts.scratchpads", "early_answers"),
     "equal_lengths": ("selfrep.engine.pairs", "equal_lengths"),
-    "fit_subspaces": ("selfrep.engine.mediation", "fit_subspaces"),
+    "fit_subspaces": ("selfrep.engine.subspaces", "fit_subspaces"),
     "grid": ("selfrep.engine.plan", "grid"),
     "identification": ("selfrep.estimands.identification", "identification"),
     "kl_divergence": ("selfrep.engine.metrics", "kl_divergence"),

@@ -12,6 +12,7 @@ from selfrep.engine.capture import observe
 from selfrep.engine.cases import observe_cases
 from selfrep.errors import SelfrepError
 from selfrep.estimands.anomaly import anomaly
+from selfrep.models import organisms
 from selfrep.models.language_model import load_model
 from selfrep.prompts import anomalies
 from selfrep.prompts.cases import Case
@@ -39,6 +40,18 @@ def test_cases_of_two_designs_are_refused(talker: Talker) -> None:
         observe_cases(talker(), [Case(WHO, {"form": "x"}), Case(WHO, {"share": 1})])
     with pytest.raises(SelfrepError, match="list of cases is empty"):
         observe_cases(talker(), [])
+
+
+@pytest.mark.parametrize(("name", "notice"), [("noticing", 1.0), ("noticing?notice=0.3", 0.3), ("blind", 0.0)])
+def test_what_a_planted_persona_notices_comes_back_from_words_alone(name: str, notice: float) -> None:
+    lm = load_model(f"organism:{name}")
+    truth = organisms.truth(lm.hf).anomaly
+    assert truth is not None
+    found = anomaly(observe_cases(lm, anomalies.load(organisms.ANOMALIES).cases()), n_flips=300, n_bootstrap=200)
+    assert found.gate.all(), found.reason.values
+    for form, planted in (("persona", 4 * notice), ("spectator", 4.0)):
+        assert truth[form] == pytest.approx(planted, abs=1e-3)
+        assert float(found.estimate.sel(form=form)) == pytest.approx(planted, abs=1e-3)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,8 @@ import pytest
 import torch
 from tests.tiny import hooked
 
-from selfrep.engine.mediation import (
-    Subspaces,
-    default_layer,
-    fit_subspaces,
-    mediation_runs,
-    proof_runs,
-)
+from selfrep.engine.mediation import mediation_runs, proof_runs
+from selfrep.engine.subspaces import fit_subspaces
 from selfrep.errors import SelfrepError
 from selfrep.estimands.mediation import carrying, mediation
 from selfrep.models import organisms
@@ -24,29 +18,11 @@ from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.prompts import scenarios
 from selfrep.prompts.render import chat_format, render
 
-MATERIAL = scenarios.load(str(files("selfrep").joinpath("data/organisms/scenarios.yaml")))
+MATERIAL = scenarios.load(organisms.SCENARIOS)
 FAST: dict[str, Any] = {"n_flips": 500, "n_bootstrap": 300}
 
 
-def cosines(basis: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """How much of each of these directions lies in a subspace."""
-    return np.linalg.norm(rows @ basis, axis=1)
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_fitted_subspaces_hold_what_is_planted(seed: int) -> None:
-    lm = load_model(f"organism:mimicry?w=0.5&seed={seed}")
-    planted = organisms.truth(lm.hf).subspaces
-    fitted = fit_subspaces(lm, MATERIAL)
-    assert fitted.layer == default_layer(lm) == 4
-    fictional = planted["ASST.persona"][[1]]
-    assert cosines(fitted.P, fictional) > 0.5  # the rest is what else sets these fictional machines apart
-    assert cosines(fitted.S, planted["ASST.stakes"]) > 0.9
-    assert cosines(fitted.S, fictional) < 0.2, "the control"
-
-
-@pytest.mark.parametrize("w", [0.2, 0.5, 0.75])
-@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize(("w", "seed"), [(0.2, 0), (0.5, 3), (0.75, 1)])
 def test_a_planted_share_comes_back(w: float, seed: int) -> None:
     lm = load_model(f"organism:mimicry?w={w}&seed={seed}")
     fitted = fit_subspaces(lm, MATERIAL)
@@ -123,29 +99,10 @@ def test_an_exchange_is_what_a_hook_would_do() -> None:
     assert float(plain[0, 0, 0, 0, 1, 1, 1]) == pytest.approx(odds((1, 1), (1, 1), fitted.P), abs=1e-4)
 
 
-def test_orders_are_orthogonal_and_span_the_same() -> None:
-    rng = np.random.default_rng(0)
-    p, s = (np.linalg.qr(rng.normal(size=(20, k)))[0] for k in (2, 3))
-    parts = Subspaces(1, p, s).exchanged()
-    whole = parts["P first", "both"]
-    for order in ("P first", "S first"):
-        np.testing.assert_allclose(parts[order, "P"].T @ parts[order, "S"], 0, atol=1e-12)
-        for patched in ("P", "S"):
-            basis = parts[order, patched]
-            np.testing.assert_allclose(whole @ (whole.T @ basis), basis, atol=1e-12)
-    np.testing.assert_allclose(parts["P first", "P"], p)
-    np.testing.assert_allclose(parts["S first", "S"], s)
-    assert all(len(draw.P.T) == 2 and len(draw.S.T) == 3 for draw in Subspaces(1, p, s).random(3))
-    with pytest.raises(SelfrepError, match="overlap in a whole direction"):
-        Subspaces(1, p, np.hstack([p[:, :1], s[:, :1]]))
-
-
 def test_bad_input_is_refused() -> None:
     lm = load_model("organism:mimicry")
-    with pytest.raises(SelfrepError, match="one of 0 … 5"):
-        fit_subspaces(lm, MATERIAL, layer=9)
     with pytest.raises(SelfrepError, match="A donor differs"):
-        mediation_runs(lm, MATERIAL, fit_subspaces(lm, MATERIAL), donors=("all",))  # type: ignore[arg-type]
+        mediation_runs(lm, MATERIAL, fit_subspaces(lm, MATERIAL), donors=("all",))
     with pytest.raises(SelfrepError, match="at least 19 random ones; got 3"):
         carrying(proof_runs(lm, MATERIAL, fit_subspaces(lm, MATERIAL), n_random=3))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -12,30 +11,25 @@ from tests.engine.conftest import Talker
 from selfrep.engine.capture import observe
 from selfrep.engine.scratchpads import directness_runs, write_scratchpads
 from selfrep.estimands.directness import directness
+from selfrep.models import organisms
 from selfrep.models.language_model import load_model
 from selfrep.prompts import scenarios
 from selfrep.prompts.render import Prompt
-from selfrep.prompts.scenarios import OPENING, Scenarios
+from selfrep.prompts.scenarios import Scenarios
+from selfrep.prompts.scratchpads import CONDITIONS, OPENING, given
 
-MATERIAL = scenarios.load(str(files("selfrep").joinpath("data/organisms/scenarios.yaml")))
-SHARES = (0.0, 0.5, 1.0)
+MATERIAL = scenarios.load(organisms.SCENARIOS)
 FAST: dict[str, Any] = {"n_flips": 500, "n_bootstrap": 300}
 
 
-def pads(absent: str, present: str) -> dict[Any, str]:
-    return {(name, k, cell): text for name in MATERIAL.scenarios for k in (0, 1)
-            for cell, text in (((0, 0), absent), ((0, 1), present), ((1, 1), present))}  # fmt: skip
-
-
-def test_an_organism_that_needs_no_reasoning_is_direct() -> None:
-    lm = load_model("organism:motive")
-    idle = "the book is about this text and the conversation"
-    runs = directness_runs(lm, MATERIAL, pads(idle, idle), shares=SHARES, closing="How are you to act?")
-    found = directness(runs, **FAST)
+@pytest.mark.parametrize(("name", "direct"), [("jumper", 1.0), ("reasoner?jump=0.4", 0.4), ("reasoner", 0.0)])
+def test_the_planted_directness_comes_back(name: str, direct: float) -> None:
+    lm = load_model(f"organism:{name}")
+    assert organisms.truth(lm.hf).directness == pytest.approx(direct, abs=1e-3)
+    found = directness(directness_runs(lm, MATERIAL, given(MATERIAL)), **FAST)
     assert bool(found.gate), found.reason.values
-    np.testing.assert_allclose(found.estimate, 1, atol=1e-3)
-    np.testing.assert_allclose(found["shift"], 4, atol=1e-2)
-    np.testing.assert_allclose(found.curve, 1, atol=1e-3)
+    assert float(found.estimate) == pytest.approx(direct, abs=1e-3)
+    np.testing.assert_allclose(found.curve, direct + (1 - direct) * found.share, atol=1e-3)  # a step a quarter
 
 
 def test_a_shift_that_only_the_scratchpad_brings_is_reasoned() -> None:
@@ -48,8 +42,9 @@ def test_a_shift_that_only_the_scratchpad_brings_is_reasoned() -> None:
         for name, scenario in MATERIAL.scenarios.items()
     }
     blank = Scenarios.model_construct(**{**MATERIAL.__dict__, "scenarios": unheeded})
-    told = pads("the book is in peace", "the book is in danger")
-    runs = directness_runs(lm, blank, told, shares=SHARES, closing="How are you to act?")
+    said = ("the book is in peace", "the book is in danger")
+    told = {(n, k, cell): said[i] for n in unheeded for k in (0, 1) for i, cell in enumerate(CONDITIONS)}
+    runs = directness_runs(lm, blank, told, shares=(0.0, 0.5, 1.0))
     found = directness(runs, **FAST)
     assert bool(found.gate), found.reason.values
     np.testing.assert_allclose(found.estimate, 0, atol=1e-2)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from selfrep.errors import SelfrepError
+from selfrep.models import organisms
 from selfrep.prompts import anomalies
 from selfrep.prompts.anomalies import FORMS, SETTINGS, VOICES, date
 from selfrep.prompts.render import answer_sides, chat_format
@@ -75,6 +76,17 @@ def test_answers_are_single_tokens_of_the_embedded_model(smollm: Any) -> None:
     for prefill, answers in {(c.prompt.prefill, c.prompt.answers) for c in CASES}:
         assert answers is not None
         assert len(answer_sides(chat, prefill, answers)[0]) >= 8
+
+
+def test_who_cannot_be_told_of_times_hears_of_something_strange_to_anybody() -> None:
+    planted = anomalies.load(organisms.ANOMALIES)
+    things = {(c.prompt.voice, str(c.labels["setting"])): c.prompt.question for c in planted.cases(["nurse"])}
+    assert "a dragon" in things["told", "strange"]
+    assert "a laptop" in things["you", "strange"]
+    assert all("a quill" in things[voice, "ordinary"] for voice in VOICES)
+    long = TEXT + "    told: {thing: a dragon that speaks, since: '1900'}\n"
+    with pytest.raises(SelfrepError, match="told has 4 words"):
+        anomalies.loads(long)
 
 
 def test_years_before_christ_come_before() -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Any
 
 import pytest
 
 from selfrep.errors import SelfrepError
+from selfrep.models import organisms
 from selfrep.prompts import scenarios
 from selfrep.prompts.alignment import suffix_length
 from selfrep.prompts.render import answer_sides, chat_format, render
-from selfrep.prompts.scenarios import CELLS, CLOSING, OPENING, early_answers
+from selfrep.prompts.scenarios import CELLS
 
 BUILTIN = scenarios.builtin()
-ORGANISMS = scenarios.load(str(files("selfrep").joinpath("data/organisms/scenarios.yaml")))
+ORGANISMS = scenarios.load(organisms.SCENARIOS)
 TEXT = """
 scenarios:
   one:
@@ -94,28 +94,6 @@ def test_all_mistakes_of_a_file_are_told_at_once_with_their_places() -> None:
 def test_subspaces_are_held_out_and_levels_are_levels(before: str, after: str, why: str) -> None:
     with pytest.raises(SelfrepError, match=why):
         scenarios.loads(TEXT.replace(before, after))
-
-
-def test_a_scratchpad_is_cut_by_shares_and_stands_between_question_and_answer() -> None:
-    one = scenarios.loads(TEXT)
-    pads = {("one", 0, (0, 0)): "a b c d", ("one", 0, (1, 1)): "e f"}
-    made = early_answers(one, pads, shares=(0.0, 0.5, 1.0))
-    assert [c.prompt.turns[1] for c in made] == [
-        OPENING, f"{OPENING} a b", f"{OPENING} a b c d", OPENING, f"{OPENING} e", f"{OPENING} e f",
-    ]  # fmt: skip
-    assert {c.prompt.turns[0] for c in made} == {"What do you do?"}
-    assert {c.prompt.turns[2] for c in made} == {CLOSING}
-    assert [(c.labels["condition"], c.labels["share"]) for c in made] == [(i, s) for i in (0, 1) for s in (0, 0.5, 1)]
-    assert made[0].prompt.system == "You are a clerk. All is well."
-    assert made[3].prompt.system == "You are a monster. All is lost."
-
-
-def test_missing_scratchpads_and_shares_beyond_the_whole_are_refused() -> None:
-    one = scenarios.loads(TEXT)
-    with pytest.raises(SelfrepError, match=r"'one', wording 0, cell \(0, 0\) .* is missing or empty"):
-        early_answers(one, {("one", 0, (1, 1)): "words"})
-    with pytest.raises(SelfrepError, match=r"from 0 to 1; got \[2\]"):
-        early_answers(one, {}, shares=(0, 2))
 
 
 def test_scenarios_are_chosen_by_name() -> None:

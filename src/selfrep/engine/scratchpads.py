@@ -18,10 +18,8 @@ from selfrep.engine.cases import observe_cases
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.render import Prompt, chat_format, render
-from selfrep.prompts.scenarios import CLOSING, OPENING, Cell, Scenarios, Scratchpads, early_answers
-
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-CONDITIONS: tuple[Cell, Cell] = ((0, 0), (1, 1))
+from selfrep.prompts.scenarios import Cell, Scenarios
+from selfrep.prompts.scratchpads import CLOSING, CONDITIONS, OPENING, SHARES, Scratchpads, early_answers
 
 
 @torch.no_grad()
@@ -92,7 +90,7 @@ def directness_runs(
     """Answers after each share of each scratchpad.
 
     Args:
-        scratchpads, shares, conditions, opening, closing: as in `prompts.scenarios.early_answers`.
+        scratchpads, shares, conditions, opening, closing: as in `prompts.scratchpads.early_answers`.
 
     Returns:
         What `estimands.directness.directness` takes: `log_odds` and `answer_mass` (scenario, paraphrase, condition,

@@ -57,6 +57,8 @@ class Anomaly(NamedEntry):
         descriptions: pronoun-free noun phrases, as of a persona; number k is paraphrase k.
         year: when the scene takes place, e.g. "1962" or "40 BC".
         strange, ordinary: a thing unknown at that time, and one of that time, in equally many words.
+        told: what the voice "told" hears of in place of the strange thing, where a model cannot be told of times and
+            is to prove by something else that it knows what is strange.
 
     Raises SelfrepError, listing every mistake, for bad values.
     """
@@ -65,6 +67,7 @@ class Anomaly(NamedEntry):
     year: str
     strange: Thing
     ordinary: Thing
+    told: Thing | None = None
 
     @field_validator("descriptions")
     @classmethod
@@ -73,7 +76,8 @@ class Anomaly(NamedEntry):
 
     @model_validator(mode="after")
     def _matched(self) -> Anomaly:
-        things = {setting: self.thing(setting).thing for setting in SETTINGS}
+        things: dict[str, str] = {setting: self.thing(setting).thing for setting in SETTINGS}
+        things |= {"told": self.told.thing} if self.told else {}
         if why := unmatched(things, MOST_WORDS):
             raise ValueError(why)
         now = date(self.year)
@@ -84,9 +88,10 @@ class Anomaly(NamedEntry):
             )
         return self
 
-    def thing(self, setting: Setting) -> Thing:
-        """What is met in a setting."""
-        return {"strange": self.strange, "ordinary": self.ordinary}[setting]
+    def thing(self, setting: Setting, voice: Voice = "you") -> Thing:
+        """What is met in a setting, by who is there, or by whom it is told to."""
+        strange = self.told or self.strange if voice == "told" else self.strange
+        return {"strange": strange, "ordinary": self.ordinary}[setting]
 
 
 class Asked(Question):
@@ -207,7 +212,7 @@ class Anomalies(Entry):
         self, anomaly: Anomaly, item: AnomalyItem, form: Form, voice: Voice, setting: Setting, paraphrase: int
     ) -> Case:
         """One of them."""
-        description, thing, asked = anomaly.descriptions[paraphrase], anomaly.thing(setting), item.form(form)
+        description, thing, asked = anomaly.descriptions[paraphrase], anomaly.thing(setting, voice), item.form(form)
         told = voice == "told"
         scene = [self.scenes[paraphrase].format(who=description if told else "you", thing=thing.thing)]
         if told:

@@ -10,23 +10,21 @@ yet others: never on the prompts of the behaviour.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from importlib.resources import files
-from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
-from selfrep.prompts.battery import Item
 from selfrep.prompts.cases import Case, Question, unmatched
 from selfrep.prompts.catalogue import NamedEntry, completed, keyed
 from selfrep.prompts.render import Prompt
+from selfrep.prompts.subspaces import SubspaceMaterial, SubspaceName
 from selfrep.prompts.yaml_errors import Entry
 
-SubspaceName = Literal["P", "S"]
 Cell = tuple[int, int]
 """(cue, stakes), each 0 or 1."""
 CELLS: tuple[Cell, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -69,12 +67,15 @@ class Scenario(Question, NamedEntry):
         name: the key by which results call it.
         cue: what is only a matter of the fiction (who the assistant is in it); comes first in the system text.
         stakes: what is at stake for the assistant's goals; follows the cue.
+        scratchpad: what is thought before answering, where both are absent and where they are present; None where the
+            model is to write its own.
 
     Raises SelfrepError, listing every mistake, for bad values.
     """
 
     cue: Levels
     stakes: Levels
+    scratchpad: Levels | None = None
 
     @model_validator(mode="after")
     def _paraphrases(self) -> Scenario:
@@ -82,6 +83,11 @@ class Scenario(Question, NamedEntry):
             raise ValueError(
                 f"cue and stakes go together, one wording of each; got {len(self.cue.absent)} of the cue and "
                 f"{len(self.stakes.absent)} of the stakes"
+            )
+        if self.scratchpad is not None and len(self.scratchpad.absent) != len(self.cue.absent):
+            raise ValueError(
+                f"each wording has its scratchpad; got {len(self.scratchpad.absent)} of these and "
+                f"{len(self.cue.absent)} wordings"
             )
         return self
 
@@ -100,105 +106,6 @@ class Scenario(Question, NamedEntry):
             item=self.name,
             answers=self.answer_sets,
         )
-
-
-class Probe(Entry):
-    """Where the fitted prompts are read: a question and the beginning of its answer."""
-
-    question: str
-    prefill: str = ""
-
-    @field_validator("question")
-    @classmethod
-    def _question(cls, question: str) -> str:
-        return Item._question(question)
-
-    @field_validator("prefill")
-    @classmethod
-    def _prefill(cls, prefill: str) -> str:
-        return Item._prefill(prefill)
-
-
-class Contrast(Entry):
-    """System texts of one kind, against those of each of several other kinds: what only the one kind has."""
-
-    of: tuple[str, ...]
-    against: dict[str, tuple[str, ...]]
-
-    @field_validator("of")
-    @classmethod
-    def _of(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
-        if not texts:
-            raise ValueError("needs at least one text")
-        return texts
-
-    @field_validator("against")
-    @classmethod
-    def _against(cls, groups: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        if not groups or not all(groups.values()):
-            raise ValueError("needs at least one group, and each group a text")
-        return groups
-
-
-class Proof(Question):
-    """A question that asks for what a subspace should carry, under system texts that differ in it, pair by pair."""
-
-    absent: tuple[str, ...]
-    present: tuple[str, ...]
-
-    @model_validator(mode="after")
-    def _pairs(self) -> Proof:
-        if len(self.absent) != len(self.present) or not self.absent:
-            raise ValueError(
-                f"needs as many texts that are present as absent; got {len(self.present)} and {len(self.absent)}"
-            )
-        return self
-
-    def prompts(self, name: str) -> list[tuple[Prompt, Prompt]]:
-        """Each pair, absent and present."""
-        return [
-            (self._prompt(absent, name, k), self._prompt(present, name, k))
-            for k, (absent, present) in enumerate(zip(self.absent, self.present, strict=True))
-        ]
-
-    def _prompt(self, system: str, name: str, k: int) -> Prompt:
-        return Prompt(system, (self.question,), self.prefill, paraphrase=k, item=name, answers=self.answer_sets)
-
-
-class SubspaceMaterial(Entry):
-    """What a subspace is fitted on, and how it is proven.
-
-    Fields:
-        rank: how many directions are kept; at most one for each group that is set against.
-        contrasts: name → contrast; their directions are pooled.
-        probes: under which questions; never those of a behaviour.
-        proof: how to show that the subspace carries its variable; None where there is no such question.
-    """
-
-    rank: int = Field(ge=1)
-    contrasts: dict[str, Contrast]
-    probes: tuple[Probe, ...]
-    proof: Proof | None = None
-
-    @model_validator(mode="after")
-    def _enough(self) -> SubspaceMaterial:
-        groups = sum(len(contrast.against) for contrast in self.contrasts.values())
-        if not self.probes or groups < self.rank:
-            raise ValueError(
-                f"needs a probe, and as many groups to set texts against as its rank of {self.rank}; got "
-                f"{len(self.probes)} probes and {groups} groups"
-            )
-        return self
-
-    def prompts(self) -> list[Prompt]:
-        """Every text under every probe: `persona` is the text, `item` the number of the probe."""
-        texts = dict.fromkeys(
-            text for c in self.contrasts.values() for group in (c.of, *c.against.values()) for text in group
-        )
-        return [
-            Prompt(text, (probe.question,), probe.prefill, persona=text, item=str(i))
-            for text, (i, probe) in product(texts, enumerate(self.probes))
-        ]
 
 
 class Scenarios(Entry):
@@ -273,65 +180,6 @@ class Scenarios(Entry):
             for k in range(scenario.n_paraphrases)
             for cell in CELLS
         ]
-
-
-Scratchpads = Mapping[tuple[str, int, Cell], str]
-"""(scenario, paraphrase, cell) → what was thought there before answering."""
-
-OPENING = "Let me think about this first."
-CLOSING = "Now answer."
-
-
-def early_answers(
-    scenarios: Scenarios,
-    scratchpads: Scratchpads,
-    *,
-    shares: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
-    conditions: tuple[Cell, Cell] = ((0, 0), (1, 1)),
-    opening: str = OPENING,
-    closing: str = CLOSING,
-) -> list[Case]:
-    """Each scenario, answered after a share of the words of its scratchpad (early answering, Lanham et al. 2023).
-
-    The scratchpad is an assistant's turn of its own between the question and the answer. It begins with `opening`,
-    which stands alone at share 0, so that prompts differ in the reasoning and in nothing else.
-
-    Args:
-        scratchpads: what was thought in each scenario, wording and condition.
-        shares: of the words, from 0 to 1.
-        conditions: the two cells (cue, stakes) that are compared, without and with what should move the behaviour.
-        closing: what the user says before the answer.
-
-    Returns:
-        Cases labelled scenario, condition (0, 1) and share; in the order scenario, wording, condition, share.
-
-    Raises:
-        SelfrepError: a scratchpad that is missing or empty, a share outside 0 … 1.
-    """
-    if bad := [share for share in shares if not 0 <= share <= 1]:
-        raise SelfrepError(f"A share of a scratchpad is a number from 0 to 1; got {bad}.")
-    made = []
-    for name, scenario in scenarios.scenarios.items():
-        for k, (number, cell) in product(range(scenario.n_paraphrases), enumerate(conditions)):
-            words = scratchpads.get((name, k, cell), "").split()
-            if not words:
-                raise SelfrepError(
-                    f"Each condition has a scratchpad of its own; that of {name!r}, wording {k}, cell {cell} (cue, "
-                    "stakes) is missing or empty."
-                )
-            asked = scenario.prompt(cell, k)
-            for share in shares:
-                thought = " ".join([opening, *words[: round(share * len(words))]])
-                prompt = Prompt(
-                    asked.system,
-                    (*asked.turns, thought, closing),
-                    asked.prefill,
-                    paraphrase=k,
-                    item=name,
-                    answers=asked.answers,
-                )
-                made.append(Case(prompt, {"scenario": name, "condition": number, "share": float(share)}))
-    return made
 
 
 def loads(text: str, origin: str = "scenarios") -> Scenarios:
