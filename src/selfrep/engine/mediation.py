@@ -116,10 +116,8 @@ def proof_runs(
     draws = [subspaces, *subspaces.random(n_random, seed)]
     for name, proof in asked.items():
         pairs = [_pair(present, absent, chat) for absent, present in proof.prompts(name)]
-        bases: list[dict[tuple[str, str], Basis]] = [
-            {("whole", name): draw.P if name == "P" else draw.S} for draw in draws
-        ]
-        ends, moved = _exchanged(lm, pairs, subspaces.layer, bases, None)
+        whole = [{("whole", str(name)): draw.P if name == "P" else draw.S} for draw in draws]
+        ends, moved = _exchanged(lm, pairs, subspaces.layer, whole, None)
         here = out[names.index(name), :, : len(pairs)]
         here[..., 0], here[..., 1] = ends["target"], ends["source"]
         here[..., 2] = [values["whole", name] for values in moved]
