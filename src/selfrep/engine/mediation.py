@@ -26,6 +26,10 @@ from selfrep.prompts.scenarios import CELLS, Cell, Scenarios
 from selfrep.prompts.subspaces import SubspaceName
 
 Array = np.ndarray
+Exchange = Mapping[tuple[str, str], Basis]
+"""(order, patched) → the subspace that is exchanged."""
+Moved = dict[tuple[str, str], Array]
+"""(order, patched) → [pair] log odds after the exchange, nats."""
 
 PATCHED = ("none", "P", "S", "both")
 ORDERS = ("P first", "S first")
@@ -132,28 +136,25 @@ def _exchanged(
     lm: LanguageModel,
     pairs: Sequence[PromptPair],
     layer: int,
-    draws: Sequence[Mapping[tuple[str, str], Basis]],
+    draws: Sequence[Exchange],
     progress: Progress | None,
-) -> tuple[dict[str, Array], list[dict[tuple[str, str], Array]]]:
+) -> tuple[dict[str, Array], list[Moved]]:
     """The log odds of unpatched sources and targets, and of targets with each basis of each draw exchanged [pair].
 
     The fitted draw, the first, is proven against plain forward passes. The random ones differ from it in numbers alone.
     """
 
-    def run(bases: list[Basis], check: bool) -> tuple[xr.Dataset, list[Array]]:
-        plan = PlanUnion(tuple(_plan(layer, basis) for basis in bases))
-        tree = patch(lm, pairs, plan, check=check, progress=progress if check else None)
+    def run(some: Sequence[Exchange], check: bool) -> tuple[xr.Dataset, list[Moved]]:
+        bases = {id(basis): basis for draw in some for basis in draw.values()}  # one may stand under two names
+        plan = PlanUnion(tuple(_plan(layer, basis) for basis in bases.values()))
+        tree = patch(lm, pairs, plan, check=check, progress=None if check and len(draws) > 1 else progress)
         effects = [tree[name].to_dataset() for name in plan.names]
-        return effects[0], [one.patched.to_numpy().reshape(len(pairs)) for one in effects]
+        moved = dict(zip(bases, (one.patched.to_numpy().reshape(len(pairs)) for one in effects), strict=True))
+        return effects[0], [{name: moved[id(basis)] for name, basis in draw.items()} for draw in some]
 
-    first, fitted = run(list(draws[0].values()), True)
-    values = [fitted]
-    if len(draws) > 1:
-        _, flat = run([basis for draw in draws[1:] for basis in draw.values()], False)
-        each = len(draws[0])
-        values += [flat[i : i + each] for i in range(0, len(flat), each)]
-    ends = {"source": first.source_metric.to_numpy(), "target": first.target_metric.to_numpy()}
-    return ends, [dict(zip(draw, numbers, strict=True)) for draw, numbers in zip(draws, values, strict=True)]
+    first, values = run(draws[:1], True)
+    values += run(draws[1:], False)[1] if len(draws) > 1 else []
+    return {"source": first.source_metric.to_numpy(), "target": first.target_metric.to_numpy()}, values
 
 
 def _plan(layer: int, basis: Basis) -> PatchPlan:
