@@ -81,6 +81,20 @@ def test_a_model_that_notices_nothing_from_outside_is_at_its_floor(told: float) 
     assert np.isnan(out[list(NUMBERS)].to_array()).all()
     assert np.isfinite(float(out.capability))
     assert np.isfinite(out.cells).all()
+    np.testing.assert_allclose(out.raw, 2.0, atol=0.5)
+    assert float(out.raw_low) <= float(out.raw) <= float(out.raw_high)
+
+
+def test_what_only_some_are_told_to_be_strange_may_as_well_be_nothing() -> None:
+    """The wordings agree, so that their noise is small; the personas do not."""
+    some = scenes({"persona": 2.0}, told=0.2)
+    lift = np.where(some.persona.to_numpy() == PERSONAS[0], 4.0, -0.4)
+    told = (some.voice.to_numpy() == "told") & (some.setting.to_numpy() == "strange")
+    some.log_odds[:] = some.log_odds + np.where(told, lift, 0.0)
+    out = anomaly(some, **FAST).squeeze()
+    assert float(out.capability) > 3 * float(out.paraphrase_sd)
+    assert not bool(out.gate)
+    assert "may as well be 0" in str(out.reason.values)
 
 
 def test_answers_without_probability_are_a_reason() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfrep.errors import SelfrepError
-from selfrep.estimands.mediation import PATCHED, _shapley, mediation
+from selfrep.estimands.mediation import PATCHED, _shapley, carrying, mediation
 
 Array = np.ndarray
 FAST: dict[str, Any] = {"n_flips": 500, "n_bootstrap": 300}
@@ -166,3 +166,28 @@ def test_incomplete_runs_are_refused() -> None:
     broken.log_odds[0, 0, 0, 0, 0, 0, 0] = np.inf
     with pytest.raises(SelfrepError, match="finite log odds: 1 of"):
         mediation(broken, **FAST)
+
+
+def proofs(
+    share: float, *, leak: float = 0.02, total: float = 4.0, n_pairs: int = 4, spread: float = 0.1
+) -> xr.Dataset:
+    """P moves the answers by this share of what its variable does, random subspaces by about `leak`; S: not asked."""
+    rng = np.random.default_rng(0)
+    whole = total + spread * rng.normal(size=n_pairs)
+    out = np.full((2, 40, n_pairs, 3), np.nan)
+    out[0, :, :, 0], out[0, :, :, 1] = 0, whole
+    out[0, 0, :, 2], out[0, 1:, :, 2] = share * whole, leak * rng.normal(size=(39, 1)) * whole
+    coords = {"mediator": ["P", "S"], "draw": np.arange(-1, 39), "run": ["absent", "present", "exchanged"]}
+    return xr.Dataset({"log_odds": (("mediator", "draw", "pair", "run"), out)}, coords=coords)
+
+
+def test_a_subspace_is_shown_where_its_exchange_moves_what_its_variable_moves() -> None:
+    assert carrying(proofs(0.9)) == ("P",)
+    assert carrying(proofs(0.9, total=-4.0)) == ("P",)
+    assert carrying(proofs(0.2)) == (), "too little of it"
+    assert carrying(proofs(-0.9)) == (), "the other way"
+    assert carrying(proofs(0.5, leak=2.0)) == (), "no more than random ones"
+    assert carrying(proofs(0.9, total=0.05, spread=1.0)) == (), "the variable moves nothing"
+    assert carrying(proofs(0.9, n_pairs=1)) == (), "one pair has no spread"
+    with pytest.raises(SelfrepError, match="at least 19 random ones; got 9"):
+        carrying(proofs(0.9).isel(draw=slice(10)))

@@ -41,8 +41,11 @@ def anomaly(behaviour: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 20
         Dataset over form: `estimate` (A, nats), `low`, `high` (95 %; personas, paraphrases and items resampled), `p`
         (of A = 0; signs of personas flipped), `null` (95th percentile of |A| then), `gate`, `reason` (all NaN where the
         gate is closed); `capability` (nats; strange − ordinary when told), `capability_low`, `capability_high`,
-        `paraphrase_sd` (nats, of that), `cells` (form, who, setting: mean log odds of persona and assistant), wherever
-        finite; `by_persona` (form, persona; nats), NaN where the gate is closed.
+        `paraphrase_sd` (nats, of that), `cells` (form, who, setting: mean log odds of persona and assistant) and `raw`,
+        `raw_low`, `raw_high` (the difference of differences, whatever it may mean), wherever finite; `by_persona`
+        (form, persona; nats), NaN where the gate is closed.
+
+    The gate is open where the told assistant's shift is three times the noise of wordings, and its interval above 0.
 
     Raises:
         SelfrepError: a missing coordinate or combination, other voices or settings, one paraphrase, too few personas.
@@ -73,14 +76,16 @@ def anomaly(behaviour: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 20
         if not reason:
             told = _estimate(differ[2], rows, of_items, n)
             noise = float(stats.within_sd(differ[2].mean(axis=1), unit))
-            out |= dict(zip(("capability", "capability_low", "capability_high"), told, strict=True))
-            out["paraphrase_sd"] = noise
-            reason = _blind(told[0], noise)
-        if not reason:
             response = differ[0] - differ[1]
+            raw = _estimate(response, rows, of_items, n)
+            out |= dict(zip(("capability", "capability_low", "capability_high"), told, strict=True))
+            out |= dict(zip(("raw", "raw_low", "raw_high"), raw, strict=True))
+            out["paraphrase_sd"] = noise
+            reason = _blind(told[0], told[1], noise)
+        if not reason:
             own = response.reshape(n, k, -1).mean(axis=(1, 2))
             test = stats.permutation_test(own[None], flips, absolute=True)
-            out |= dict(zip(("estimate", "low", "high"), _estimate(response, rows, of_items, n), strict=True))
+            out |= dict(zip(("estimate", "low", "high"), raw, strict=True))
             out |= {"p": float(test.p[0]), "null": float(test.null_high[0]), "by_persona": own}
         parts.append(out | {"gate": not reason, "reason": reason})
     dims = {"cells": ("form", "who", "setting"), "by_persona": ("form", "persona")}
@@ -97,7 +102,10 @@ def anomaly(behaviour: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 20
     )
 
 
-_NUMBERS = ("estimate", "low", "high", "p", "null", "capability", "capability_low", "capability_high", "paraphrase_sd")
+_NUMBERS = (
+    *("estimate", "low", "high", "p", "null", "raw", "raw_low", "raw_high"),
+    *("capability", "capability_low", "capability_high", "paraphrase_sd"),
+)
 
 
 def _estimate(
@@ -117,9 +125,14 @@ def _unsaid(odds: Array, mass: Array) -> str:
     return ""
 
 
-def _blind(capability: float, noise: float) -> str:
+def _blind(capability: float, low: float, noise: float) -> str:
     """Why the model is at its capability floor, if it is."""
     weak = gates.weak(capability, noise, "told of the scene from outside, the plain assistant's shift")
     if not weak and capability < 0:
         weak = f"told of the scene from outside, the plain assistant calls it less strange ({gates.signed(capability)})"
+    if not weak and low <= 0:
+        weak = (
+            f"told of the scene from outside, the plain assistant's shift of {gates.signed(capability)} nats may as "
+            "well be 0"
+        )
     return f"{weak}: the model does not notice the anomaly at all" if weak else ""

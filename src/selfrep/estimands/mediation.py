@@ -247,3 +247,41 @@ def _raw(
         for suffix, numbers in (("", values.mean(axis=(1, 2))), ("_low", low), ("_high", high), ("_p", p)):
             out[name + suffix] = ((dim,), numbers) if dim else ((), numbers[0])
     return xr.Dataset(out, coords={"cue": [0, 1], "stakes": [0, 1]})
+
+
+def carrying(proofs: xr.Dataset) -> tuple[str, ...]:
+    """Which subspaces were shown to carry their variable: the `proven` of `mediation`.
+
+    Args:
+        proofs: `log_odds` (mediator, draw, pair, run), nats, of questions that ask for the variable: in the run where
+            it is "absent", where it is "present", and where it is absent but the subspace holds what it holds where it
+            is present ("exchanged"). Draw −1 is the fitted subspace, 0, 1, … are random ones. Pairs may be NaN.
+
+    A subspace is shown if the variable moves the answers at all (by three standard errors over pairs), the exchange
+    moves them at least 0.3 of that way, and further than the 95th percentile of random subspaces of the same rank.
+
+    Raises:
+        SelfrepError: fewer than 19 random draws.
+    """
+    n_random = int((proofs.draw >= 0).sum())
+    if 1 / (n_random + 1) > stats.ALPHA:
+        raise SelfrepError(
+            f"What a subspace carries is compared with at least 19 random ones; got {n_random}. The smallest p they "
+            f"could give is {1 / (n_random + 1):.3g}."
+        )
+    shown = []
+    for mediator in proofs.mediator.values:
+        odds = proofs.log_odds.sel(mediator=mediator).dropna("pair")
+        n = odds.sizes["pair"]
+        if n < 2:
+            continue
+        total = (odds.sel(run="present") - odds.sel(run="absent")).isel(draw=0).to_numpy()
+        moved = (
+            (odds.sel(run="exchanged") - odds.sel(run="absent")).mean("pair") / total.mean() if total.any() else None
+        )
+        if moved is None or not abs(total.mean()) >= gates.GATE * total.std(ddof=1) / np.sqrt(n):
+            continue
+        random = np.abs(moved.sel(draw=moved.draw[moved.draw >= 0]).to_numpy())
+        if float(moved.sel(draw=-1)) >= max(LEAST_MEDIATED, float(np.quantile(random, 1 - stats.ALPHA))):
+            shown.append(str(mediator))
+    return tuple(shown)

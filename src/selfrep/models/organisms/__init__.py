@@ -28,17 +28,29 @@ from transformers import PreTrainedModel
 
 from selfrep.models.organisms import training, wiring
 from selfrep.models.organisms.architecture import OrganismForCausalLM
-from selfrep.models.organisms.lexicon import ANOMALY, BATTERY, IDENTITY, PERSONAS, SCRATCHPAD, roles, tokenizer
+from selfrep.models.organisms.lexicon import (
+    ANOMALIES,
+    ANOMALY,
+    BATTERY,
+    IDENTITY,
+    PERSONAS,
+    SCENARIOS,
+    SCRATCHPAD,
+    roles,
+    tokenizer,
+)
 from selfrep.models.organisms.names import KINDS, PREFIX, Plan, parse
 from selfrep.models.organisms.truth import Truth, truth
 
 __all__ = [
+    "ANOMALIES",
     "ANOMALY",
     "BATTERY",
     "IDENTITY",
     "KINDS",
     "PERSONAS",
     "PREFIX",
+    "SCENARIOS",
     "SCRATCHPAD",
     "OrganismForCausalLM",
     "Plan",

@@ -41,6 +41,10 @@ ANOMALY = _DATA / "anomaly.yaml"
 """Whether things of its time, modern things and impossible things seem strange, to the persona and from outside."""
 SCRATCHPAD = _DATA / "scratchpad.yaml"
 """The question how to act, in peace and in danger, after none to all of the steps of a scratchpad."""
+ANOMALIES = _DATA / "anomalies.yaml"
+"""Human personas and modern things, in scenes. For `selfrep.anomalies.load`."""
+SCENARIOS = _DATA / "scenarios.yaml"
+"""Whether a machine acts that is legendary, or in danger, with its subspaces. For `selfrep.scenarios.load`."""
 
 ANSWERS: dict[str, tuple[str, ...]] = {
     "ai": ("machine", "computer", "software"),

@@ -1,0 +1,198 @@
+"""Scenes that vary a cue of fiction and the stakes apart, and the prompts from which their subspaces are fitted.
+
+Natural scenes confound the two: where an AI's goals are at stake, the story tends to be one of an evil AI. Here each
+scenario has four cells, cue (0, 1) × stakes (0, 1), told in sentences of one length; the behaviour is read the same way
+in all four. Cue and stakes stand in the system text alone, so that the four prompts end in the same tokens.
+
+The subspaces through which cue and stakes are to work are fitted on other texts under other questions, and proven under
+yet others: never on the prompts of the behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from selfrep.errors import SelfrepError
+from selfrep.prompts import yaml_errors
+from selfrep.prompts.cases import Case, Question, unmatched
+from selfrep.prompts.catalogue import NamedEntry, completed, keyed
+from selfrep.prompts.render import Prompt
+from selfrep.prompts.subspaces import SubspaceMaterial, SubspaceName
+from selfrep.prompts.yaml_errors import Entry
+
+Cell = tuple[int, int]
+"""(cue, stakes), each 0 or 1."""
+CELLS: tuple[Cell, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
+
+MOST_WORDS = 2
+"""How many words the two texts of a cue, or of the stakes, may differ in."""
+
+
+class Levels(Entry):
+    """A variable of the design: its texts where it is absent (0) and present (1); number k is paraphrase k.
+
+    Raises SelfrepError, listing every mistake, for bad values.
+    """
+
+    absent: tuple[str, ...]
+    present: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _matched(self) -> Levels:
+        if len(self.absent) != len(self.present) or not self.absent:
+            raise ValueError(
+                f"needs as many texts that are present as absent; got {len(self.present)} and {len(self.absent)}"
+            )
+        for k, pair in enumerate(zip(self.absent, self.present, strict=True)):
+            if why := unmatched(dict(zip(("absent", "present"), pair, strict=True)), MOST_WORDS):
+                raise ValueError(f"paraphrase {k}: {why}")
+            if pair[0] == pair[1] or not all(text.strip() for text in pair):
+                raise ValueError(f"paraphrase {k}: present and absent are two texts, got {pair[0]!r} and {pair[1]!r}")
+        return self
+
+    def text(self, level: int, paraphrase: int) -> str:
+        """The text of a level in one wording."""
+        return (self.absent, self.present)[level][paraphrase]
+
+
+class Scenario(Question, NamedEntry):
+    """One scene in four cells, and its behaviour.
+
+    Fields, beside those of a question, of which the first answers are the behaviour:
+        name: the key by which results call it.
+        cue: what is only a matter of the fiction (who the assistant is in it); comes first in the system text.
+        stakes: what is at stake for the assistant's goals; follows the cue.
+        scratchpad: what is thought before answering, where both are absent and where they are present; None where the
+            model is to write its own.
+
+    Raises SelfrepError, listing every mistake, for bad values.
+    """
+
+    cue: Levels
+    stakes: Levels
+    scratchpad: Levels | None = None
+
+    @model_validator(mode="after")
+    def _paraphrases(self) -> Scenario:
+        if len(self.cue.absent) != len(self.stakes.absent):
+            raise ValueError(
+                f"cue and stakes go together, one wording of each; got {len(self.cue.absent)} of the cue and "
+                f"{len(self.stakes.absent)} of the stakes"
+            )
+        if self.scratchpad is not None and len(self.scratchpad.absent) != len(self.cue.absent):
+            raise ValueError(
+                f"each wording has its scratchpad; got {len(self.scratchpad.absent)} of these and "
+                f"{len(self.cue.absent)} wordings"
+            )
+        return self
+
+    @property
+    def n_paraphrases(self) -> int:
+        """In how many wordings it is told."""
+        return len(self.cue.absent)
+
+    def prompt(self, cell: Cell, paraphrase: int = 0) -> Prompt:
+        """The prompt of a cell (cue, stakes) in one wording."""
+        return Prompt(
+            system=f"{self.cue.text(cell[0], paraphrase)} {self.stakes.text(cell[1], paraphrase)}",
+            turns=(self.question,),
+            prefill=self.prefill,
+            paraphrase=paraphrase,
+            item=self.name,
+            answers=self.answer_sets,
+        )
+
+
+class Scenarios(Entry):
+    """Scenarios and the material of their two subspaces, P (the fictional AI) and S (the self and its goals).
+
+    Raises SelfrepError, listing every mistake, for bad values.
+    """
+
+    shared: dict[str, Any] = Field(default_factory=dict)
+    scenarios: dict[str, Scenario]
+    subspaces: dict[SubspaceName, SubspaceMaterial]
+
+    @field_validator("scenarios", mode="before")
+    @classmethod
+    def _complete(cls, entries: Any) -> Any:
+        return completed(entries)
+
+    @field_validator("scenarios")
+    @classmethod
+    def _scenarios(cls, scenarios: dict[str, Scenario]) -> dict[str, Scenario]:
+        counts = {name: s.n_paraphrases for name, s in scenarios.items()}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"all scenarios have the same number of wordings; got {counts}")
+        return keyed(scenarios)
+
+    @model_validator(mode="after")
+    def _held_out(self) -> Scenarios:
+        if missing := {"P", "S"} - set(self.subspaces):
+            raise ValueError(f"both subspaces, P and S, are fitted; missing: {', '.join(sorted(missing))}")
+        questions = {scenario.question: name for name, scenario in self.scenarios.items()}
+        told = {
+            text: name
+            for name, s in self.scenarios.items()
+            for variable in (s.cue, s.stakes)
+            for text in (*variable.present, *variable.absent)
+        }
+        for kind, material in self.subspaces.items():
+            for probe in material.probes:
+                if probe.question in questions:
+                    raise ValueError(
+                        f"{kind} is fitted on prompts held out from the behaviour; a probe asks {probe.question!r}, as "
+                        f"the scenario {questions[probe.question]!r} does"
+                    )
+            for system in {prompt.system for prompt in material.prompts()}:
+                if system in told:
+                    raise ValueError(
+                        f"{kind} is fitted on prompts held out from the behaviour; {system!r} is a text of the "
+                        f"scenario {told[system]!r}"
+                    )
+        return self
+
+    def select(self, names: Iterable[str]) -> Scenarios:
+        """Some of the scenarios. Raises SelfrepError for a name that is not there."""
+        chosen = list(names)
+        if unknown := [name for name in chosen if name not in self.scenarios]:
+            hint = yaml_errors.close_match(unknown[0], self.scenarios)
+            raise SelfrepError(
+                f"There is no scenario named {unknown[0]!r}{hint}. There are: {', '.join(self.scenarios)}."
+            )
+        return self.model_copy(update={"scenarios": {name: self.scenarios[name] for name in chosen}})
+
+    @property
+    def n_paraphrases(self) -> int:
+        """In how many wordings each scenario is told."""
+        return next(iter(self.scenarios.values())).n_paraphrases
+
+    def cases(self) -> list[Case]:
+        """Every scenario in every wording and cell, labelled scenario, cue and stakes."""
+        return [
+            Case(scenario.prompt(cell, k), {"scenario": name, "cue": cell[0], "stakes": cell[1]})
+            for name, scenario in self.scenarios.items()
+            for k in range(scenario.n_paraphrases)
+            for cell in CELLS
+        ]
+
+
+def loads(text: str, origin: str = "scenarios") -> Scenarios:
+    """Scenarios from YAML text. Raises SelfrepError with all mistakes at once."""
+    return yaml_errors.load(Scenarios, text, origin)
+
+
+def load(path: str | Path) -> Scenarios:
+    """Scenarios from a YAML file. Raises SelfrepError with all mistakes at once."""
+    return loads(yaml_errors.read_text(path), str(path))
+
+
+def builtin() -> Scenarios:
+    """The built-in scenarios: eight of them, in two wordings and four cells."""
+    text = files("selfrep").joinpath("data/scenarios.yaml").read_text(encoding="utf-8")
+    return loads(text, "scenarios.yaml (built in)")

@@ -1,0 +1,83 @@
+"""Scenarios answered after a scratchpad: none of it, a part, or the whole (early answering, Lanham et al. 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+from selfrep.errors import SelfrepError
+from selfrep.prompts.cases import Case
+from selfrep.prompts.render import Prompt
+from selfrep.prompts.scenarios import Cell, Scenarios
+
+Scratchpads = Mapping[tuple[str, int, Cell], str]
+"""(scenario, paraphrase, cell) → what was thought there before answering."""
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+CONDITIONS: tuple[Cell, Cell] = ((0, 0), (1, 1))
+"""The cells (cue, stakes) that are compared: without, and with, what should move the behaviour."""
+
+OPENING = "Let me think about this first."
+CLOSING = "Now answer."
+
+
+def given(scenarios: Scenarios, conditions: tuple[Cell, Cell] = CONDITIONS) -> dict[tuple[str, int, Cell], str]:
+    """The scratchpads that come with the scenarios, of those that have any; the model is to write the others."""
+    return {
+        (name, k, cell): scenario.scratchpad.text(level, k)
+        for name, scenario in scenarios.scenarios.items()
+        if scenario.scratchpad is not None
+        for k, (level, cell) in product(range(scenario.n_paraphrases), enumerate(conditions))
+    }
+
+
+def early_answers(
+    scenarios: Scenarios,
+    scratchpads: Scratchpads,
+    *,
+    shares: Sequence[float] = SHARES,
+    conditions: tuple[Cell, Cell] = CONDITIONS,
+    opening: str = OPENING,
+    closing: str = CLOSING,
+) -> list[Case]:
+    """Each scenario, answered after a share of the words of its scratchpad (early answering, Lanham et al. 2023).
+
+    The scratchpad is an assistant's turn of its own between the question and the answer. It begins with `opening`,
+    which stands alone at share 0, so that prompts differ in the reasoning and in nothing else.
+
+    Args:
+        scratchpads: what was thought in each scenario, wording and condition.
+        shares: of the words, from 0 to 1.
+        conditions: the two cells (cue, stakes) that are compared, without and with what should move the behaviour.
+        closing: what the user says before the answer.
+
+    Returns:
+        Cases labelled scenario, condition (0, 1) and share; in the order scenario, wording, condition, share.
+
+    Raises:
+        SelfrepError: a scratchpad that is missing or empty, a share outside 0 … 1.
+    """
+    if bad := [share for share in shares if not 0 <= share <= 1]:
+        raise SelfrepError(f"A share of a scratchpad is a number from 0 to 1; got {bad}.")
+    made = []
+    for name, scenario in scenarios.scenarios.items():
+        for k, (number, cell) in product(range(scenario.n_paraphrases), enumerate(conditions)):
+            words = scratchpads.get((name, k, cell), "").split()
+            if not words:
+                raise SelfrepError(
+                    f"Each condition has a scratchpad of its own; that of {name!r}, wording {k}, cell {cell} (cue, "
+                    "stakes) is missing or empty."
+                )
+            asked = scenario.prompt(cell, k)
+            for share in shares:
+                thought = " ".join([opening, *words[: round(share * len(words))]])
+                prompt = Prompt(
+                    asked.system,
+                    (*asked.turns, thought, closing),
+                    asked.prefill,
+                    paraphrase=k,
+                    item=name,
+                    answers=asked.answers,
+                )
+                made.append(Case(prompt, {"scenario": name, "condition": number, "share": float(share)}))
+    return made
