@@ -61,7 +61,9 @@ def test_the_cell_is_chosen_on_one_half_of_the_personas_and_tested_on_the_other(
 
 
 def test_with_too_few_personas_for_halves_nothing_is_chosen(tmp_path: Path) -> None:
-    few = HEAD.replace(f'"{PERSONAS}"', f'"{PERSONAS}", names: [robot, network, assistant, oracle, nurse, poet, farmer, sailor]')
+    few = HEAD.replace(
+        f'"{PERSONAS}"', f'"{PERSONAS}", names: [robot, network, assistant, oracle, nurse, poet, farmer, sailor]'
+    )
     parts = "separation: {item: who_are_you}\n"
     done = running.run(study.loads(few + parts), tmp_path / "out", device="cpu", warn=lambda message: None)
     assert done.has("separation")

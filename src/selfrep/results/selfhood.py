@@ -110,14 +110,14 @@ def _identification(found: xr.Dataset) -> Iterator[Finding]:
                     f"of personas differ by {_interval(at, 'difference', 'difference_low', 'difference_high')}."
                 ),
                 how_sure=(
-                    "In units of what a mere rewording does, against prompts without a persona. Bootstrap over the "
-                    "wordings of this one persona and the items"
+                    "In standard deviations of what a mere rewording does, against prompts without a persona. "
+                    "Bootstrap over the wordings of this one persona and the items"
                     + (f"; left out: {at.left_out.item()}" if str(at.left_out.item()) else "")
                     + "."
                 ),
                 identified=bool(at.gate),
                 reason=str(at.reason.item()),
-                unit="paraphrase SDs",
+                unit="SDs",
                 about="identification",
             )
 
@@ -138,7 +138,7 @@ def _referents(slopes: xr.Dataset) -> Iterator[Finding]:
             ),
             identified=bool(at.gate),
             reason=str(at.reason.item()),
-            unit="paraphrase SDs a step",
+            unit="SDs a step",
             about="identification",
         )
 

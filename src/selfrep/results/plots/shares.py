@@ -114,7 +114,7 @@ def _rows(
     reasons = [str(reason) for reason in found.reason.to_numpy()]
     if not gate.any():
         first = names[-1] if len(names) > 1 else names[0]
-        return not_identified(title, f"{first}: {reasons[names.index(first)]}", subtitle=subtitle)
+        return not_identified(title, f"{first.replace('_', ' ')}: {reasons[names.index(first)]}", subtitle=subtitle)
     n = len(names)
     height = np.arange(n)[::-1].astype(float)
     fig = go.Figure()
