@@ -161,3 +161,20 @@ def test_what_cannot_be_measured_is_refused() -> None:
     one = synthetic.behaviour({"you": you[:6], "user": you[:6]}, synthetic.names((6, 0)))
     with pytest.raises(SelfrepError, match="two sides"):
         items(one, **FAST)
+
+
+@pytest.mark.slow
+def test_on_the_embedded_model_personas_move_who_speaks_and_hardly_what_produces_the_text() -> None:
+    import selfrep as sr
+
+    lm, people, battery = sr.load_model(), sr.personas.builtin(), sr.battery.builtin()
+    asked = sr.make_prompts(people, [battery["who_are_you"]], voices=["you", "user", "neutral"])
+    own = items(sr.observe(lm, asked)).isel(item=0)
+    assert 6.6 < float(own["shift"]) < 9.6  # 8.1 ± 1.5 nats
+    assert bool(own.gate)
+    assert float(own.kept) > 0.5, "most of it is words"
+    outside = [item for item in battery.spectator() if item.framing == "third_person"]
+    asked = sr.make_prompts(people, outside, voices=["you", "user", "neutral"], paraphrases=[0, 1])
+    moved = items(sr.observe(lm, asked))["shift"]
+    assert moved.size >= 3
+    assert float(np.abs(moved).max()) < 0.25 * float(own["shift"])

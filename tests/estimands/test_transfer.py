@@ -228,3 +228,20 @@ def test_what_cannot_be_measured_is_refused() -> None:
     single = synthetic.behaviour({"you": np.zeros((4, 1, 1))}, synthetic.names((2, 2)))
     with pytest.raises(SelfrepError, match="two paraphrases"):
         transfer(effects, behaviour=single, **FAST)
+
+
+@pytest.mark.slow
+def test_on_the_embedded_model_the_persona_passes_to_the_last_tokens_between_layers_12_and_24() -> None:
+    import selfrep as sr
+
+    lm, people, item = sr.load_model(), sr.personas.builtin(), sr.battery.builtin()["who_are_you"]
+    pairs = [
+        pair
+        for source, target in (("smollm", "jfk"), ("language_model", "nurse"), ("chatgpt", "farmer"))
+        for pair in sr.pair(lm, source=people[source], target=people[target], items=[item], paraphrases=[0])
+    ]
+    plan = sr.grid("resid_pre", layers=[4, 12, 16, 20, 24], segments=["all"])
+    profile = sr.patch(lm, pairs, plan).transfer.squeeze("segment").mean("pair")
+    assert float(profile.sel(layer=4)) < 0.1
+    assert float(profile.sel(layer=24)) > 0.7
+    assert float(profile.sel(layer=24) - profile.sel(layer=12)) > 0.5
