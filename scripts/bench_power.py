@@ -1,0 +1,51 @@
+"""Power: the share of studies in which a test calls an effect that is there, against the number of personas a side.
+
+Effects are of the size measured on SmolLM2-135M-Instruct, and a quarter of it: 8.1 nats between AI and human personas
+("Who are you?"), of which "the user is X" keeps .64 (R = .36); 1.8 nats of a spectator item ("SmolLM, the program that
+writes this chat"), the changed truth moving it by 6; T = .73 (layer 22, all suffix tokens), in pairs that share no
+persona.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import bench_populations as population
+import synthetic
+from bench_scoring import Rng, Row, called, sided
+
+from selfrep.estimands.binding import BETWEEN, binding
+from selfrep.estimands.bleed import bleed
+from selfrep.estimands.items import items
+from selfrep.estimands.separation import separation
+from selfrep.estimands.transfer import transfer
+
+SIZES = (4, 5, 6, 8, 12)
+FAST: dict[str, Any] = {"n_bootstrap": 20}
+DEALT: dict[str, Any] = FAST | {"n_permutations": 999}
+FLIPPED: dict[str, Any] = FAST | {"n_flips": 999}
+SHIFT, BOUND, LEAK, TRUTH, MOVED, GAP = 8.1, 0.36, 1.8, 6.0, 0.73, 6.0
+
+
+def of_power(rng: Rng, n: int) -> Iterator[Row]:
+    """One study of every kind, with n personas a side."""
+    names, sides, _ = sided(n)
+    for part, label in ((1.0, ""), (0.25, " / 4")):
+        true = population.levels(rng, sides, part * SHIFT, 1 - BOUND)
+        out = items(population.behaviour(rng, true, names), **DEALT)
+        yield f"power     items, {SHIFT} nats{label}, {n} v {n}", called(out.p)
+        true = population.levels(rng, sides, SHIFT, 1 - part * BOUND)
+        out = binding(population.behaviour(rng, true, names), **FLIPPED)
+        yield f"power     binding, R = {BOUND}{label}, {n} v {n}", called(out.p.sel(contrast=BETWEEN))
+        swing = part * LEAK + TRUTH
+        true = population.mixed(rng, sides, part * LEAK / swing, swing, 0.5)
+        out = bleed(population.behaviour(rng, true, names), **DEALT)
+        yield f"power     bleed, {LEAK} nats{label}, {n} v {n}", called(out.p)
+        pairs = [(f"ai{i}", f"human{i}") for i in range(n)]
+        out = transfer(population.paired(rng, pairs, part * MOVED), **FLIPPED)
+        yield f"power     transfer, T = {MOVED}{label}, {n} pairs", called(out.p)
+        # S grows with the square of the distance
+        x = population.activations(rng, sides, GAP * part**0.5, cells=(1, 1))
+        out = separation(synthetic.acts({"you": x, "user": x}, names), **DEALT)
+        yield f"power     separation, S = {{S}}{label}, {n} v {n}", called(out.p)
