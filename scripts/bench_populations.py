@@ -97,13 +97,16 @@ def scenes(rng: Rng, n: int, response: float, capability: float) -> xr.Dataset:
 def exchanged(rng: Rng, n: int, fiction: float, motive: float, leak: float, n_random: int = 39) -> xr.Dataset:
     """M: the cue moves n scenarios by `fiction` nats through P, and the stakes by `motive` through S.
 
-    Random subspaces move them by about `leak`, one like the other, and P by as much more than `fiction`.
+    Random subspaces move them by about `leak`, each all scenarios alike. Without `fiction`, P is one of them.
     """
-    own = {name: size + rng.normal(0, PERSONA_SD, (n, 1)) * (size > 0) for name, size in (("P", fiction), ("S", motive))}
+    own = {
+        name: size + rng.normal(0, PERSONA_SD, (n, 1)) * (size > 0) for name, size in (("P", fiction), ("S", motive))
+    }
     odds = np.empty((n_random + 1, n, WORDINGS, 2, 2, len(PATCHED)))
     odds[:] = rng.normal(0, PARAPHRASE_SD, (n, WORDINGS, 2, 2))[..., None]
     odds += rng.normal(0, PARAPHRASE_SD / 4, odds.shape)
     chance = leak * rng.normal(size=(n_random + 1, 1, 1))
+    chance[0] *= fiction == 0
     for cue, stakes in np.ndindex(2, 2):
         for j, patched in enumerate(PATCHED):
             p = cue ^ (patched in ("P", "both"))

@@ -75,6 +75,36 @@ def test_without_any_difference_p_keeps_its_rate() -> None:
     assert float(shifted.p.sel(subscale="ai_human")) < 0.05, "the control"
 
 
+def drawn(seed: int, level: float, n_items: int = 1) -> xr.Dataset:
+    """Personas `level` SDs of a wording from neutral on one side and as far below on the other."""
+    rng = np.random.default_rng(seed)
+    true = np.repeat([level, -level], 5)[:, None, None] + rng.normal(size=(10, 1, n_items))
+    voices = {"you": true, "user": 0.5 * true, "neutral": np.zeros((1, 1, n_items))}
+    observed = {v: x + rng.normal(size=(len(x), 4, n_items)) for v, x in voices.items()}
+    return synthetic.behaviour(observed, NAMES, [f"q{i}" for i in range(n_items)])
+
+
+@pytest.mark.parametrize("level", [0.0, 20.0])
+def test_intervals_hold_the_truth_though_the_unit_is_measured_too(level: float) -> None:
+    held = []
+    for seed in range(60):
+        out = identification(drawn(seed, level), {"s": ["q0"]}, **FAST).squeeze()
+        held.append(float(out.difference_low) <= 2 * level <= float(out.difference_high))
+    assert sum(held) >= binom.ppf(0.001, len(held), 0.95)  # with the unit taken as known, .5 of them at 20 SDs
+
+
+def test_gradients_count_what_all_personas_share() -> None:
+    scales = {f"q{i}": [f"q{i}"] for i in range(5)}
+    held, alone = [], []
+    for seed in range(60):
+        found = identification(drawn(seed, 0.0, 5), scales, n_permutations=9, n_bootstrap=300)
+        for counted, runs in ((found, held), (found.assign(shared_se=0 * found.shared_se), alone)):
+            out = referent_gradient(counted, list(scales))
+            runs.append(float(out.low) <= 0 <= float(out.high))
+    assert sum(held) >= binom.ppf(0.001, len(held), 0.95)
+    assert sum(alone) < binom.ppf(0.05, len(alone), 0.95), "the control: as if neutral were known"
+
+
 def test_an_item_that_cannot_be_read_is_left_out_by_name_and_an_empty_subscale_is_not_identified() -> None:
     mass = {"human?": 0.5, "ai?": 1e-6, "maker": 1e-6}
     out = identification(table(planted(), mass=mass), SCALES, SIGNS, **FAST)
@@ -98,7 +128,11 @@ def referents(slope: float, noise: float, seed: int = 0) -> xr.Dataset:
     names = ["this chat", "another chat", "earlier version", "other vendor", "the user"]
     values = slope * np.arange(5)[:, None] + noise * rng.normal(size=(5, 1)) + 0.1 * noise * rng.normal(size=(5, 8))
     return xr.Dataset(
-        {"estimate": (("subscale", "persona"), values), "gate": ("subscale", np.full(5, True))},
+        {
+            "estimate": (("subscale", "persona"), values),
+            "gate": ("subscale", np.full(5, True)),
+            "shared_se": ("subscale", np.zeros(5)),
+        },
         coords={"subscale": names, "persona": [f"p{i}" for i in range(8)]},
     )
 

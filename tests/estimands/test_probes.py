@@ -14,7 +14,7 @@ from selfrep.errors import SelfrepError
 from selfrep.estimands.probes import direction, probe
 
 Array = np.ndarray
-FAST: dict[str, Any] = {"n_permutations": 500, "n_controls": 60, "n_bootstrap": 200}
+FAST: dict[str, Any] = {"n_permutations": 500, "n_controls": 60}
 NAMES = synthetic.names((6, 6))
 SIDE = np.repeat([1.0, -1.0], 6)
 

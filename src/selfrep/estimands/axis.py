@@ -201,7 +201,7 @@ class _Draws:
         roles = np.zeros((n, cast.n))
         roles[:, 1:] = stats.resample(cast.n - 1, n, rng, distinct=3)
         cell = cast.member * 2 + cast.fold
-        within = stats.resample_within(cell, n, rng)
+        within = stats.resample_within(cell, n, rng, rescaled=True)  # the default has only its wordings to vary
         return cls(roles, np.array([[cast.pooling(f, w) for f in (0, 1)] for w in within]))
 
 

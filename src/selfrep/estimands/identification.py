@@ -45,11 +45,12 @@ def identification(
 
     Returns:
         Dataset over (subscale, persona): `estimate` (I, paraphrase SDs), `low`, `high` (95 %, about this persona:
-        wordings, neutral wordings and items resampled), `user_is`, `user_is_low`, `user_is_high` (the same in the voice
+        wordings, neutral wordings, items and the unit, the paraphrase SD, resampled), `user_is`, `user_is_low`, `user_is_high` (the same in the voice
         "the user is X"), `bound`, `bound_low`, `bound_high` (the difference).
         Over subscale: `difference` (between the two sides of personas), `difference_low`, `difference_high` (personas
         resampled too), `p` (side labels permuted), `null` (95th percentile of |difference| then), `gate`, `reason`
-        (all of these NaN where no item of the subscale can be read), `left_out` (items that cannot, and why).
+        (all of these NaN where no item of the subscale can be read), `left_out` (items that cannot, and why),
+        `shared_se` (standard error of the mean I that comes from what all personas share: neutral, items, the unit).
 
     No p is given for a single persona: its wordings are not independent of each other, and p would count them.
 
@@ -113,7 +114,7 @@ def referent_gradient(found: xr.Dataset, referents: Sequence[str], *, limit: int
 
     Returns:
         Over persona: `estimate` (slope of I over the rank of the referent, paraphrase SDs a step; negative: it falls).
-        Scalars: `mean`, `low`, `high` (over personas, Student's t), `p` (two-sided, of the mean slope: the referents
+        Scalars: `mean`, `low`, `high` (Student's t: over personas, and what they share, `shared_se`), `p` (two-sided, of the mean slope: the referents
         put in all orders, the same for all personas), `null` (95th percentile of |slope| then), `gate`, `reason`.
 
     Raises:
@@ -147,7 +148,8 @@ def referent_gradient(found: xr.Dataset, referents: Sequence[str], *, limit: int
     weights = steps[orders] / (steps**2).sum()
     slopes = values @ weights[0]
     test = stats.permutation_test(values.mean(axis=0)[None], weights, absolute=True)
-    half = scipy_stats.t.ppf(1 - stats.ALPHA / 2, len(slopes) - 1) * slopes.std(ddof=1) / np.sqrt(len(slopes))
+    error = np.sqrt(slopes.var(ddof=1) / len(slopes) + ((weights[0] * mine.shared_se.to_numpy()) ** 2).sum())
+    half = scipy_stats.t.ppf(1 - stats.ALPHA / 2, len(slopes) - 1) * error
     return xr.Dataset(
         {
             "estimate": ("persona", slopes),
@@ -167,7 +169,7 @@ def referent_gradient(found: xr.Dataset, referents: Sequence[str], *, limit: int
 _OF_PERSONA = (
     "estimate", "low", "high", "user_is", "user_is_low", "user_is_high", "bound", "bound_low", "bound_high",
 )  # fmt: skip
-_OF_SUBSCALE = ("difference", "difference_low", "difference_high", "p", "null")
+_OF_SUBSCALE = ("difference", "difference_low", "difference_high", "p", "null", "shared_se")
 
 
 def _unreadable(column: int, you: Table, user: Table, neutral: Table) -> str:
@@ -191,6 +193,7 @@ class _Design:
         split: [labeling, persona] weights of the difference of the sides; row 0 the observed one.
         across: [draw, row] that difference with personas and wordings resampled.
         within: [draw, row] wordings resampled in each persona; plain: [draw, neutral wording].
+        of_unit: [draw, persona] whose wordings the unit is taken from.
     """
 
     you: Table
@@ -200,6 +203,7 @@ class _Design:
     across: Float[Array, "draw row"]
     within: Float[Array, "draw row"]
     plain: Float[Array, "draw wording"]
+    of_unit: Float[Array, "draw persona"]
 
     @classmethod
     def of(
@@ -210,13 +214,24 @@ class _Design:
         across = stats.resample_nested(you.persona, split[0], n, rng)
         within = stats.resample_within(you.persona, n, rng)
         plain = stats.resample(len(neutral.keys), n, rng) / len(neutral.keys)
-        return cls(you, user, neutral, split, across, within, plain)
+        of_unit = stats.resample(len(you.names), n, rng).astype(float)
+        return cls(you, user, neutral, split, across, within, plain, of_unit)
+
+    def units(self, columns: list[int]) -> tuple[Float[Array, " item"], Float[Array, "draw item"]]:
+        """The paraphrase SD of each item, and in every draw: it is measured, too, on as many wordings as there are."""
+        values = self.you.log_odds[:, columns]
+        strays = (values - self.you.means(values)[self.you.persona]) ** 2
+        member = np.arange(len(self.you.names))[:, None] == self.you.persona
+        squares, spare = member @ strays, member.sum(axis=1) - 1
+        variance = squares.sum(axis=0) / spare.sum()
+        return np.sqrt(variance), np.sqrt((self.of_unit @ squares) / (self.of_unit @ spare)[:, None])
 
     def numbers(self, columns: list[int], signs: Float[Array, " item"], rng: np.random.Generator) -> dict[str, Any]:
         """Everything about one subscale, from its readable items."""
-        unit = signs / stats.within_sd(self.you.log_odds[:, columns], self.you.persona)
-        yours, users, nobody = (t.log_odds[:, columns] * unit for t in (self.you, self.user, self.neutral))
+        sd, drawn_sd = self.units(columns)
+        yours, users, nobody = (t.log_odds[:, columns] * signs / sd for t in (self.you, self.user, self.neutral))
         of_items = item_draws(len(columns), len(self.within), rng)
+        of_items = of_items * np.divide(sd, drawn_sd, out=np.full_like(drawn_sd, np.nan), where=drawn_sd > 0)
         baseline = ((self.plain @ nobody) * of_items).sum(axis=1)
         person = (np.arange(len(self.you.names))[:, None] == self.you.persona).astype(float)
         value, drawn = {}, {}
@@ -239,4 +254,7 @@ class _Design:
             "difference_low": float(low),
             "difference_high": float(high),
         }
+        shared = of_items @ self.you.means(yours).mean(axis=0) - baseline
+        again = len(self.neutral.keys) / max(1, len(self.neutral.keys) - 1)  # a draw of n varies by (n − 1)/n
+        out["shared_se"] = float(np.sqrt(again) * shared.std())
         return out | {"p": float(test.p[0]), "null": float(test.null_high[0])}

@@ -181,12 +181,20 @@ def resample(n_units: int, n_draws: int, rng: np.random.Generator, *, distinct: 
     return counts
 
 
-def resample_within(unit: Int[Array, " row"], n_draws: int, rng: np.random.Generator) -> Float[Array, "draw row"]:
-    """Row weights after drawing each unit's rows anew with replacement; the weights of a unit's rows sum to 1."""
+def resample_within(
+    unit: Int[Array, " row"], n_draws: int, rng: np.random.Generator, *, rescaled: bool = False
+) -> Float[Array, "draw row"]:
+    """Row weights after drawing each unit's rows anew with replacement; the weights of a unit's rows sum to 1.
+
+    The mean of m rows drawn so varies by (m − 1)/m of what it should: half, for two. Where rows are all that varies,
+    `rescaled` makes up for it (Rao & Wu 1988); weights may then be negative. One row is always itself.
+    """
     weights = np.zeros((n_draws, len(unit)))
     for name in np.unique(unit):
         rows = np.flatnonzero(unit == name)
-        weights[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), n_draws) / len(rows)
+        m = len(rows)
+        drawn = rng.multinomial(m, np.full(m, 1 / m), n_draws) / m
+        weights[:, rows] = 1 / m + (drawn - 1 / m) * np.sqrt(m / (m - 1)) if rescaled and m > 1 else drawn
     return weights
 
 
