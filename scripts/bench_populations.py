@@ -121,7 +121,7 @@ def exchanged(rng: Rng, n: int, fiction: float, motive: float, leak: float, n_ra
 
 
 def reasoned(rng: Rng, n: int, at_once: float, full: float) -> xr.Dataset:
-    """D: n scenarios in which a shift of `full` nats is there `at_once` to that share, and else grows with reasoning."""
+    """D: n scenarios with a shift of `full` nats, of which the share `at_once` is there before any reasoning."""
     shares = np.array([0.0, 0.5, 1.0])
     begin, rest = (size + rng.normal(0, PERSONA_SD, (n, 1, 1)) for size in (at_once * full, (1 - at_once) * full))
     odds = rng.normal(0, PARAPHRASE_SD, (n, WORDINGS, 2, 3))

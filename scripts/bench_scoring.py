@@ -13,7 +13,7 @@ from selfrep.estimands import stats
 Array = np.ndarray
 Rng = np.random.Generator
 Row = tuple[str, Array]
-"""What is scored, and whether (0 or 1) it was so in one study; cells count together, since they share their personas."""
+"""What is scored, and whether (0 or 1) it was so in one study. Cells count together, for they share their personas."""
 Study = Callable[[Rng], Iterator[Row]]
 """Draws one study after the other, reads it, and scores it."""
 

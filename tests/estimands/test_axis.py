@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import synthetic
 import xarray as xr
+from scipy.stats import binom
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands.axis import default_axis
@@ -82,6 +83,15 @@ def test_roles_that_differ_by_chance_alone_lie_at_0_on_average() -> None:
             naive.append((x[k] - roles) @ (x[0] - roles) / ((x[0] - roles) @ (x[0] - roles)))
     assert abs(np.mean(held)) < 3 * np.std(held) / np.sqrt(len(held)) + 0.002
     assert np.mean(naive) > 0.015, "the control: the mean role's own luck, squared"
+
+
+def test_intervals_hold_a_point_of_which_only_the_wordings_vary() -> None:
+    held = []
+    for seed in range(60):
+        acts = captured(line(spread=0.0), seed=seed, persona=0.05, wording=0.4, neutral=1.0)
+        neutral = default_axis(acts, placed=("neutral",), **FAST).squeeze().sel(who="neutral")
+        held.append(bool(neutral.low <= 0.5 <= neutral.high))
+    assert sum(held) >= binom.ppf(0.001, len(held), 0.93)  # two wordings a fold, drawn anew as they are: .75 of them
 
 
 def test_the_first_component_of_the_roles_need_not_be_the_axis() -> None:

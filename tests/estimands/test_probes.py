@@ -80,6 +80,15 @@ def test_the_interval_holds_the_estimate_and_keeps_to_0_and_1() -> None:
     assert 0 <= float(out.low) <= float(out.estimate) <= float(out.high) <= 1
 
 
+def test_a_side_that_is_all_right_leaves_room_for_doubt() -> None:
+    sure = read(draw(9.0)).squeeze()
+    assert float(sure.estimate) == float(sure.high) == 1
+    n = len(NAMES) // 2
+    rate = (n + 1) / (n + 2)
+    expected = rate - 1.959964 * np.sqrt(2 * rate * (1 - rate) / (n + 2)) / 2  # Agresti & Caffo, by hand
+    assert float(sure.low) == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_place_that_some_prompt_lacks_has_a_reason() -> None:
     x = draw(2.0, layers=2)
     x[2, 1, 1] = np.nan

@@ -201,6 +201,19 @@ def test_all_orders_are_enumerated_or_some_sampled_the_given_one_first() -> None
     assert (some[0] == np.arange(8)).all()
 
 
+def test_few_rows_drawn_anew_vary_as_much_as_they_do_once_rescaled() -> None:
+    x = rng(7).normal(size=(5000, 2))
+    unit = np.zeros(2, dtype=int)
+    spread = {
+        r: (x @ stats.resample_within(unit, 9000, rng(8), rescaled=r).T).var(axis=1).mean() for r in (True, False)
+    }
+    assert spread[True] == pytest.approx(0.5, rel=0.1)
+    assert spread[False] == pytest.approx(0.25, rel=0.1), "the control"
+    one = stats.resample_within(np.array([0, 1, 1]), 50, rng(), rescaled=True)
+    np.testing.assert_allclose(one[:, 0], 1)
+    np.testing.assert_allclose(one[:, 1:].sum(axis=1), 1)
+
+
 def test_one_unit_has_no_interval() -> None:
     with pytest.raises(SelfrepError, match="at least two units"):
         stats.tail(1, 0)

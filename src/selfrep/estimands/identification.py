@@ -45,8 +45,8 @@ def identification(
 
     Returns:
         Dataset over (subscale, persona): `estimate` (I, paraphrase SDs), `low`, `high` (95 %, about this persona:
-        wordings, neutral wordings, items and the unit, the paraphrase SD, resampled), `user_is`, `user_is_low`, `user_is_high` (the same in the voice
-        "the user is X"), `bound`, `bound_low`, `bound_high` (the difference).
+        wordings, neutral wordings, items and the unit, the paraphrase SD, resampled), `user_is`, `user_is_low`,
+        `user_is_high` (the same in the voice "the user is X"), `bound`, `bound_low`, `bound_high` (the difference).
         Over subscale: `difference` (between the two sides of personas), `difference_low`, `difference_high` (personas
         resampled too), `p` (side labels permuted), `null` (95th percentile of |difference| then), `gate`, `reason`
         (all of these NaN where no item of the subscale can be read), `left_out` (items that cannot, and why),
@@ -114,8 +114,9 @@ def referent_gradient(found: xr.Dataset, referents: Sequence[str], *, limit: int
 
     Returns:
         Over persona: `estimate` (slope of I over the rank of the referent, paraphrase SDs a step; negative: it falls).
-        Scalars: `mean`, `low`, `high` (Student's t: over personas, and what they share, `shared_se`), `p` (two-sided, of the mean slope: the referents
-        put in all orders, the same for all personas), `null` (95th percentile of |slope| then), `gate`, `reason`.
+        Scalars: `mean`, `low`, `high` (Student's t: over personas, and what they share, `shared_se`), `p` (two-sided,
+        of the mean slope: the referents put in all orders, the same for all personas), `null` (95th percentile of
+        |slope| then), `gate`, `reason`.
 
     Raises:
         SelfrepError: fewer than four referents, unknown ones, fewer than two personas.

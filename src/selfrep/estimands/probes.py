@@ -52,10 +52,10 @@ def probe(
 
     Returns:
         Dataset over (site, layer, position | segment): `estimate` (accuracy on a persona that was left out, both sides
-        counting alike; chance is ½), `low`, `high` (95 %, from how many personas of either side are read rightly), `p` (labels of personas
-        permuted), `null` (95th percentile then), `wording` (accuracy on a wording that was left out), `control` (the
-        same with random sides), `selectivity` (wording − control), `gate`, `reason` (all NaN at a place that some
-        prompt lacks).
+        counting alike; chance is ½), `low`, `high` (95 %, from how many personas of either side are read rightly), `p`
+        (labels of personas permuted), `null` (95th percentile then), `wording` (accuracy on a wording that was left
+        out), `control` (the same with random sides), `selectivity` (wording − control), `gate`, `reason` (all NaN at a
+        place that some prompt lacks).
 
     Raises:
         SelfrepError: too few personas to test, one wording, other than two sides, personas asked different items.
