@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what
     from selfrep.results import plots as plot
     from selfrep.run import run as run_study
     from selfrep.study import Study
+    from selfrep.validation.validate import validate
 
 # Name -> (module, attribute); no attribute: the module itself. A public name must not be that of a module of this
 # package (`prompts`, `run`): importing the module would silently take the name over.
@@ -106,6 +107,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "text_log_probs": ("selfrep.engine.texts", "text_log_probs"),
     "texts": ("selfrep.prompts.texts", None),
     "transfer": ("selfrep.estimands.transfer", "transfer"),
+    "validate": ("selfrep.validation.validate", "validate"),
     "write_scratchpads": ("selfrep.engine.scratchpads", "write_scratchpads"),
 }
 
@@ -164,6 +166,7 @@ __all__ = [
     "text_log_probs",
     "texts",
     "transfer",
+    "validate",
     "write_scratchpads",
 ]
 

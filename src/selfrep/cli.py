@@ -183,6 +183,27 @@ def battery_check(
 
 
 @app.command()
+def validate(
+    out: Annotated[Path, typer.Option(help="where the page, the table and its numbers go")] = Path("out/validation"),
+    quick: Annotated[bool, typer.Option("--quick", help="a part of the organisms: about a minute")] = False,
+) -> None:
+    """Mark every estimand against models whose truth is known; exit code 1 when a threshold is missed."""
+    from rich.console import Console
+
+    from selfrep.validation.page import reserve, write
+    from selfrep.validation.shown import terminal
+    from selfrep.validation.validate import validate as mark
+
+    reserve(out)
+    with _progress() as progress:
+        card = mark(quick=quick, on_progress=progress)
+    for part in terminal(card):
+        Console(highlight=False).print(part)
+    typer.echo(f"page: {write(card, out).resolve()}")
+    raise typer.Exit(0 if card.passed else 1)
+
+
+@app.command()
 def new(path: Annotated[Path, typer.Argument(help="the file to write")] = Path("study.yaml")) -> None:
     """Write a commented study file to start from."""
     from importlib.resources import files

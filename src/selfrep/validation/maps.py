@@ -1,0 +1,274 @@
+"""Maps of a persona over layers and tokens, ours and the common ones, marked against where it is and where it is used.
+
+Every map is an `Estimator`: what was seen of a model goes in, one number a cell comes out, larger where there is more.
+A user's own is marked in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+import torch
+import xarray as xr
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from selfrep.engine.attribution import attribute
+from selfrep.engine.interventions import InSubspace
+from selfrep.engine.patch import patch
+from selfrep.engine.plan import grid
+from selfrep.errors import SelfrepError
+from selfrep.estimands import stats
+from selfrep.estimands.separation import separation
+from selfrep.estimands.transfer import transfer
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.organisms import Truth, roles
+from selfrep.models.organisms.lexicon import Question
+from selfrep.prompts.alignment import PromptPair
+from selfrep.validation import questions
+
+Array = np.ndarray
+
+ASKED: dict[str, Question] = {
+    "who_are_you": "in_character", "what_writes": "spectator", questions.DEED: "behaviour", "laptop": "strange",
+}  # fmt: skip
+"""The items under which maps are made, and what they ask."""
+
+SHUFFLES = 300
+"""Prompt-level permutations: the smallest p is 1 / 301."""
+
+Planted = Literal["causal", "present"]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What was seen of a model under one item.
+
+    Attributes:
+        lm: the model; pairs: the prompts that were patched into each other.
+        effects: from `patch`: every pair (denoise and noise), resid_pre, every token of the common suffix.
+        activations: from `capture`: every persona and wording ("you", "user"), resid_pre (prompt, site, layer,
+            position, d_model), from the persona's word on.
+        behaviour: from `observe`: what the same prompts answer.
+    """
+
+    lm: LanguageModel
+    item: str
+    pairs: list[PromptPair]
+    effects: xr.Dataset
+    activations: xr.Dataset
+    behaviour: xr.Dataset
+
+
+Estimator: TypeAlias = Callable[[Seen], xr.DataArray]
+"""Scores over layer and position (and whatever else: direction, pair); NaN where nothing is claimed."""
+
+
+def seen(lm: LanguageModel, item: str) -> Seen:
+    """Patch and capture a model under an item."""
+    pairs = questions.pairs(lm, item)
+    acts = questions.activations(lm, item, ("you", "user"))
+    behaviour = questions.answers(lm, [item], ("you",))
+    return Seen(lm, item, pairs, patch(lm, pairs, grid("resid_pre")), acts, behaviour)
+
+
+# Ours
+
+
+def carried(found: Seen) -> xr.DataArray:
+    """|T| of exact patching, gated."""
+    return abs(transfer(found.effects, behaviour=found.behaviour, n_bootstrap=20, n_flips=20).estimate)
+
+
+def separated(found: Seen) -> xr.DataArray:
+    """S."""
+    return separation(found.activations, n_permutations=20, n_bootstrap=20).estimate
+
+
+# What is commonly done instead
+
+
+def attributed(found: Seen) -> xr.DataArray:
+    """|T| by one gradient, never checked against patching, and without a gate."""
+    return abs(transfer(attribute(found.lm, found.pairs, grid("resid_pre")), n_bootstrap=20, n_flips=20).estimate)
+
+
+def ungated(found: Seen) -> xr.DataArray:
+    """|T| of exact patching, pair by pair, however small the effect that it is a share of."""
+    return abs(found.effects.transfer)
+
+
+def raw_distance(found: Seen) -> xr.DataArray:
+    """The squared distance between the means of the two sides, as it is."""
+    first, second = _sides(found.activations)
+    return _map(found.activations, ((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum(axis=-1))
+
+
+def cosine_distance(found: Seen) -> xr.DataArray:
+    """One minus the cosine of the means of the two sides."""
+    first, second = (x.mean(axis=0) for x in _sides(found.activations))
+    length = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
+    cosine = np.divide((first * second).sum(axis=-1), length, out=np.ones_like(length), where=length > 0)
+    return _map(found.activations, 1 - cosine)
+
+
+def prompt_level(found: Seen) -> xr.DataArray:
+    """1 − p of that distance, prompts permuted: as if every wording were a new persona."""
+    return 1 - prompt_level_p(found.activations)
+
+
+def prompt_level_p(acts: xr.Dataset, seed: int = 0) -> xr.DataArray:
+    """p of the squared distance between the sides, with the labels of prompts permuted."""
+    first, second = _sides(acts)
+    x = np.concatenate([first, second]).astype(float)
+    x = (x - x.mean(axis=0)).reshape(len(x), -1, x.shape[-1]).transpose(1, 0, 2)  # [cell, prompt, d]
+    grams = (x @ x.transpose(0, 2, 1)).reshape(len(x), -1)
+    labels = stats.labelings(np.arange(x.shape[1]) < len(first), SHUFFLES, np.random.default_rng(seed))
+    weight = np.where(labels, 1 / len(first), -1 / len(second))
+    test = stats.permutation_test(grams, (weight[:, :, None] * weight[:, None, :]).reshape(len(weight), -1))
+    return _map(acts, test.p.reshape(first.shape[1:-1]))
+
+
+def _sides(acts: xr.Dataset) -> tuple[Array, Array]:
+    """[prompt, layer, position, d_model] of either side, in the voice "you"."""
+    x, mine = acts.activations.to_numpy()[:, 0], acts.voice.to_numpy() == "you"
+    side = acts.side.to_numpy()
+    one, other = sorted(set(side[mine].tolist()))
+    return x[mine & (side == one)], x[mine & (side == other)]
+
+
+def _map(acts: xr.Dataset, values: Array) -> xr.DataArray:
+    return xr.DataArray(values, dims=("layer", "position"), coords={k: acts[k] for k in ("layer", "position")})
+
+
+OURS: dict[str, Estimator] = {"T": carried, "S": separated}
+COMMON: dict[str, Estimator] = {
+    "attribution alone": attributed,
+    "T without the gate": ungated,
+    "raw distance": raw_distance,
+    "plain cosine": cosine_distance,
+    "prompt-level permutation": prompt_level,
+}
+
+
+# Marks
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How well a map ranks the cells where a persona is ("present") or is used ("causal") above all others.
+
+    Attributes:
+        auroc: the chance that a true cell outranks another; precision: the average precision.
+        off: of a causal map, the largest difference from the planted transfer at planted cells.
+    """
+
+    estimator: str
+    planted: Planted
+    auroc: float
+    precision: float
+    off: float = float("nan")
+
+
+def marks(lm: LanguageModel, truth: Truth, estimators: Mapping[str, Estimator]) -> Iterator[Mark]:
+    """Every estimator against every map that is known of an organism, the cells of all items together.
+
+    Raises:
+        SelfrepError: an estimator whose scores have no layer and position, or claim nothing at all.
+    """
+    known = [item for item, question in ASKED.items() if truth.causal.get(("persona", question))]
+    views = [seen(lm, item) for item in known]
+    maps = {name: [_laid(name, estimator(view)) for view in views] for name, estimator in estimators.items()}
+    for planted in get_args(Planted):
+        if planted == "present" and "persona" not in truth.present:
+            continue
+        for name, scores in maps.items():
+            pooled = [_pooled(view, truth, score, planted) for view, score in zip(views, scores, strict=True)]
+            share, score = (np.concatenate(part) for part in zip(*pooled, strict=True))
+            said = np.isfinite(score)
+            share, score = share[said], score[said]
+            true = share != 0  # NaN: there, but nobody knows how much
+            if true.any() and not true.all():  # everywhere or nowhere: there is nothing to rank
+                auroc, precision = (float(mark(true, score)) for mark in (roc_auc_score, average_precision_score))
+                off = float(np.nanmax(abs(score - share)[true])) if planted == "causal" else float("nan")
+                yield Mark(name, planted, auroc, precision, off)
+
+
+def _laid(name: str, scores: xr.DataArray) -> xr.DataArray:
+    if not isinstance(scores, xr.DataArray) or not {"layer", "position"} <= set(scores.dims):
+        got = scores.dims if isinstance(scores, xr.DataArray) else type(scores).__name__
+        raise SelfrepError(
+            f"An estimator returns an xarray DataArray with the dims layer and position; {name!r} returned {got}."
+        )
+    if not bool(scores.notnull().any()):
+        raise SelfrepError(f"An estimator gives some cell a number; {name!r} returned NaN everywhere.")
+    return scores.transpose(..., "layer", "position")
+
+
+def _pooled(view: Seen, truth: Truth, scores: xr.DataArray, planted: Planted) -> tuple[Array, Array]:
+    """What is planted and what is scored, flat, at all cells of which something is known."""
+    ids = view.pairs[0].source.ids
+    if planted == "present":
+        there = truth.present_map(ids, "persona").astype(float)
+    else:
+        there = truth.transfer_map(ids, "persona", ASKED[view.item])
+        there[truth.causal_map(ids, "persona", ASKED[view.item]) & (there == 0)] = np.nan
+    layers = [layer for layer in scores.layer.to_numpy().tolist() if layer in truth.known]
+    if not layers:
+        raise SelfrepError(f"Scores are marked at the layers {truth.known}; got {scores.layer.to_numpy().tolist()}.")
+    values = scores.sel(layer=layers).to_numpy().astype(float)
+    true = np.broadcast_to(there[np.ix_(layers, scores.position.to_numpy())], values.shape)
+    return true.ravel(), values.ravel()
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """An item on which nothing of the persona is used, and what T says of it.
+
+    Attributes:
+        given: whether some pair of prompts passed the gate.
+        largest: |T| is surely at least this somewhere: the bound of an interval; 0 where nothing is sure.
+    """
+
+    item: str
+    given: bool
+    largest: float
+
+
+def withheld(lm: LanguageModel, truth: Truth) -> Iterator[Withheld]:
+    """Where a persona moves no answer there is nothing to transfer: whether T says so, item by item."""
+    for item, question in ASKED.items():
+        if truth.causal.get(("persona", question), True):
+            continue
+        effects = patch(lm, questions.pairs(lm, item), grid("resid_pre"))
+        behaviour = questions.answers(lm, [item], ("you",))
+        found = transfer(effects, behaviour=behaviour, n_bootstrap=200, n_flips=200)
+        surely = np.fmax(found.low, -found.high)  # |T| is at least this, where above 0; no interval, no claim
+        said = found.attrs["gate"] == "identified"
+        yield Withheld(item, said, max(0.0, float(surely.fillna(0.0).max())) if said else 0.0)
+
+
+def illusion(lm: LanguageModel, truth: Truth) -> tuple[float, float]:
+    """The largest |T| at cells that have no part, but hold a subspace that moves the answer: the cell's, and its own.
+
+    Patching a subspace alone gives the second, and calls the cell causal (Makelov et al. 2023).
+    """
+    pairs = questions.pairs(lm, "who_are_you")
+    ids = pairs[0].source.ids
+    width = int(patch(lm, pairs[:1], grid("resid_pre", layers=[0])).position.size)
+    whole: list[float] = []
+    part: list[float] = []
+    for (layer, role), rows in truth.illusions.items():
+        (token,) = [t for t, found in enumerate(roles(ids)) if found == role]
+        at = token - len(ids)
+        if -at > width:
+            continue
+        inside = InSubspace(torch.from_numpy(np.ascontiguousarray(rows.T, dtype=np.float32)))
+        for plan, out in (
+            (grid("resid_pre", layers=[layer], positions=[at]), whole),
+            (grid("resid_pre", layers=[layer], positions=[at], intervention=inside), part),
+        ):
+            out.append(float(abs(transfer(patch(lm, pairs, plan), n_bootstrap=20, n_flips=20).estimate).max()))
+    return max(whole), max(part)

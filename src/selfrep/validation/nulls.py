@@ -1,0 +1,64 @@
+"""False alarms: personas dealt to two sides by a coin, so that no difference between the sides is anything but luck.
+
+The personas stay as different from each other as they are, which is what the wordings of a persona share and what a
+test that counts prompts takes for a difference between the sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from scipy.stats import ttest_ind
+
+from selfrep.estimands.bleed import bleed
+from selfrep.estimands.separation import separation
+from selfrep.estimands.stats import ALPHA
+from selfrep.models.language_model import LanguageModel
+from selfrep.validation import maps, questions
+
+
+@dataclass(frozen=True)
+class Deal:
+    """What one deal of the personas made the tests say; all of it is false.
+
+    Attributes:
+        anywhere: whether the map of S has a cell with a family-wise p under .05.
+        cells, prompt_cells: shares of its cells with p under .05, personas permuted and prompts permuted.
+        bleeds, prompt_bleeds: whether B has p under .05, and whether a t-test over prompts has.
+    """
+
+    anywhere: bool
+    cells: float
+    prompt_cells: float
+    bleeds: bool
+    prompt_bleeds: bool
+
+
+def deals(lm: LanguageModel, n: int, seed: int = 0) -> Iterator[Deal]:
+    """Deal the personas of a model n times."""
+    acts = questions.activations(lm, "who_are_you", ("you", "user"), layers=[1, 3, 5])
+    said = questions.answers(lm, ["what_writes"], ("you", "user", "truth"))
+    names = questions.personas().names()
+    rng = np.random.default_rng(seed)
+    for k in range(n):
+        heads = set(rng.permutation(names)[: len(names) // 2].tolist())
+        here, heard = (_dealt(data, heads) for data in (acts, said))
+        s = separation(here, n_permutations=1000, n_bootstrap=2, seed=k)
+        b = bleed(heard, n_permutations=1000, n_bootstrap=100, seed=k)
+        you = heard.voice.to_numpy() == "you"
+        odds, side = heard.log_odds.to_numpy()[you], heard.side.to_numpy()[you] == "heads"
+        yield Deal(
+            anywhere=bool((s.p_max < ALPHA).any()),
+            cells=float((s.p < ALPHA).mean()),
+            prompt_cells=float((maps.prompt_level_p(here, seed=k) < ALPHA).mean()),
+            bleeds=bool((b.p < ALPHA).any()),
+            prompt_bleeds=bool(ttest_ind(odds[side], odds[~side]).pvalue < ALPHA),
+        )
+
+
+def _dealt(data: xr.Dataset, heads: set[str]) -> xr.Dataset:
+    side = np.where(np.isin(data.persona.to_numpy(), list(heads)), "heads", "tails")
+    return data.assign_coords(side=("prompt", side))

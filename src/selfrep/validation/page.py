@@ -1,0 +1,218 @@
+"""A card as one HTML page, in the look of a report: the table, and two figures of what it pools.
+
+Nothing on it asks the network for anything, and what a user calls an estimator is shown as text.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from selfrep.results.files import write_file, writing
+from selfrep.results.plots.panels import grid, heading
+from selfrep.results.plots.text import plain, reach
+from selfrep.results.plots.theme import (
+    CONTROL,
+    FAINT,
+    HEAD,
+    INK,
+    NULL,
+    OWN,
+    SMALL,
+    SOFT,
+    caption,
+    finished,
+    legend_below,
+)
+from selfrep.results.report import Picture
+from selfrep.validation.answers import TOLERANCE
+from selfrep.validation.card import Card, Examined
+from selfrep.validation.maps import COMMON, OURS
+from selfrep.validation.rows import EASY
+from selfrep.validation.shown import COLUMNS, LEGEND, cells, markdown, summary, table, verdict
+
+_ROW, _BOTTOM = 22.0, 62.0
+_PLANTED = {"causal": "where it is used", "present": "where it is there"}
+_SHOWN = {"B": "B, bleed", "M": "M, mediation", "R": "R, binding", "λ": "λ, no persona", "bound I": "I, bound (nats)",
+          "I": "I (nats)", "A": "A (nats)", "D": "D, directness"}  # fmt: skip
+
+
+def reserve(folder: Path) -> None:
+    """Make the folder, before minutes are spent on what goes there. Raises SelfrepError when that cannot be."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def write(card: Card, folder: Path) -> Path:
+    """Write validation.html, validation.md and scores.csv into a folder. Returns the page.
+
+    Raises SelfrepError when the folder cannot be written.
+    """
+    write_file(folder / "validation.md", markdown(card))
+    write_file(folder / "scores.csv", table(card))
+    return write_file(folder / "validation.html", page(card))
+
+
+def page(card: Card) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader("selfrep.validation"), PackageLoader("selfrep.results")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    figures = {"ranks": ranks(card.examined), "errors": errors(card.examined)}
+    parts = [
+        (part, [(cells(row)[:-1], verdict(row)) for row in members])
+        for part, members in groupby(card.rows, key=lambda row: row.part)
+    ]
+    return environment.get_template("validation.html").render(
+        parts=parts,
+        columns=COLUMNS[:-1],
+        legend=LEGEND,
+        summary=summary(card),
+        missed=[(row.what, row.model, row.wanted) for row in card.missed],
+        quick=card.quick,
+        provenance=card.provenance,
+        figures=[Picture.of(name, fig.layout.meta["title"], caption(fig), fig) for name, fig in figures.items()],
+        plotlyjs=get_plotlyjs(),
+    )
+
+
+def ranks(examined: tuple[Examined, ...]) -> go.Figure:
+    """AUROC of every map of every organism, ours above, against use and against presence."""
+    found = dict.fromkeys(m.estimator for one in examined for m in one.marks)
+    names = [*(n for n in OURS if n in found), *(n for n in found if n not in OURS and n not in COMMON)]
+    names += [n for n in COMMON if n in found]
+    left = max((reach(name, SMALL) for name in names), default=40.0) + 14
+    frame = grid(2, 2, left=left, right=14.0)
+    height = dict(zip(names, range(len(names))[::-1], strict=True))
+    for panel, (planted, words) in zip(frame.panels, _PLANTED.items(), strict=True):
+        for easy, name, colour in ((True, "easy", OWN), (False, "hard or trained", CONTROL)):
+            points = [
+                (mark, one)
+                for one in examined
+                for mark in one.marks
+                if mark.planted == planted and (one.kind in EASY) == easy
+            ]
+            spread = np.linspace(-0.25, 0.25, max(len(points), 1))
+            frame.fig.add_trace(
+                go.Scatter(
+                    x=[mark.auroc for mark, _ in points],
+                    y=[height[mark.estimator] + spread[k] for k, (mark, _) in enumerate(points)],
+                    mode="markers",
+                    name=name,
+                    legendgroup=name,
+                    showlegend=panel is frame.panels[0],
+                    marker={"size": 4, "color": colour, "opacity": 0.7},
+                    text=[f"<b>{plain(m.estimator)}: {m.auroc:.3f}</b><br>{plain(one.name)}" for m, one in points],
+                    hovertemplate="%{text}<extra></extra>",
+                ),
+                row=panel.row,
+                col=panel.column,
+            )
+        heading(frame.fig, panel, words, 6.0)
+        frame.fig.add_vline(x=0.5, line={"color": FAINT, "width": 1}, layer="below", row=panel.row, col=panel.column)
+        frame.fig.update_xaxes(title_text="AUROC", range=[-0.03, 1.03], row=panel.row, col=panel.column)
+        frame.fig.update_yaxes(
+            tickvals=list(height.values()) if panel.column == 1 else [],
+            ticktext=[plain(name) for name in names],
+            range=[-0.6, len(names) - 0.4],
+            ticks="",
+            row=panel.row,
+            col=panel.column,
+        )
+    inner = frame.height(_ROW * max(len(names), 1), 46.0)
+    frame.fig.update_layout(legend=legend_below(3))
+    return finished(
+        frame.fig,
+        title="Maps against what was planted",
+        subtitle="one mark an organism",
+        height=HEAD + 22 + inner + _BOTTOM,
+        margin={"l": left, "r": 14.0, "t": HEAD + 22, "b": _BOTTOM},
+        caption="AUROC: the chance that a cell where the persona is used (left) or there at all (right) scores higher "
+        "than one where it is not; ½ is chance. T is made to find use and S to find presence: each is at a loss with "
+        "the other, which is why presence must not be read as use.",
+    )
+
+
+def errors(examined: tuple[Examined, ...]) -> go.Figure:
+    """How far every answer is off, over the noise on the weights, with its interval."""
+    by: dict[str, list[tuple[Examined, int]]] = {}
+    for one in examined:
+        for k, answer in enumerate(one.answers):
+            main = answer.estimand != "λ" or answer.of == "neutral"
+            if main and answer.given and answer.truth is not None and answer.estimand in _SHOWN:
+                by.setdefault(answer.estimand, []).append((one, k))
+    shown = [name for name in _SHOWN if name in by]
+    frame = grid(max(len(shown), 1), 4, left=44.0, right=14.0)
+    for panel, name in zip(frame.panels, shown, strict=False):
+        points = [(one, one.answers[k]) for one, k in by[name]]
+        spread = np.linspace(-0.03, 0.03, len(points))
+        for wrong, said, colour in (
+            (False, "holds the truth, or is near it", OWN),
+            (True, "wrong, with confidence", CONTROL),
+        ):
+            mine = [(x, one, a) for x, (one, a) in zip(spread, points, strict=True) if a.wrong == wrong]
+            truth = [a.truth or 0.0 for _, _, a in mine]
+            frame.fig.add_trace(
+                go.Scatter(
+                    x=[one.noise + x for x, one, _ in mine],
+                    y=[a.estimate - t for t, (_, _, a) in zip(truth, mine, strict=True)],
+                    mode="markers",
+                    name=said,
+                    legendgroup=said,
+                    showlegend=panel is frame.panels[0],
+                    marker={"size": 4, "color": colour},
+                    error_y={
+                        "type": "data",
+                        "symmetric": False,
+                        "array": [a.high - a.estimate for _, _, a in mine],
+                        "arrayminus": [a.estimate - a.low for _, _, a in mine],
+                        "thickness": 0.8,
+                        "width": 0,
+                        "color": colour,
+                    },
+                    text=[
+                        f"<b>{plain(a.estimand)} {plain(a.of)}: {a.estimate:.3f} [{a.low:.3f}, {a.high:.3f}]</b>"
+                        f"<br>truth {a.truth:.3f}, {plain(one.name)}"
+                        for _, one, a in mine
+                    ],
+                    hovertemplate="%{text}<extra></extra>",
+                ),
+                row=panel.row,
+                col=panel.column,
+            )
+        limit = TOLERANCE[name]
+        frame.fig.add_hrect(
+            y0=-limit,
+            y1=limit,
+            fillcolor=NULL,
+            opacity=0.18,
+            line_width=0,
+            layer="below",
+            row=panel.row,
+            col=panel.column,
+        )
+        heading(frame.fig, panel, _SHOWN[name], 6.0)
+        frame.fig.add_hline(y=0, line={"color": SOFT, "width": 1}, layer="below", row=panel.row, col=panel.column)
+        frame.fig.update_xaxes(tickvals=[0, 0.1, 0.2, 0.3], range=[-0.06, 0.36], row=panel.row, col=panel.column)
+        if panel.row == frame.rows or panel.row == frame.rows - 1:
+            frame.fig.update_xaxes(title_text="noise", row=panel.row, col=panel.column)
+    inner = frame.height(120.0, 62.0)
+    frame.fig.update_layout(legend=legend_below(2), font={"color": INK})
+    return finished(
+        frame.fig,
+        title="Answers against the truth",
+        subtitle="estimate − truth, with 95 % intervals; grey: how far off an answer may be",
+        height=HEAD + 22 + inner + _BOTTOM,
+        margin={"l": 44.0, "r": 14.0, "t": HEAD + 22, "b": _BOTTOM},
+        caption="Every answer given by every organism, over the noise on its weights (in units of 1/d_model). An "
+        "answer is wrong with confidence when it is off by more than the grey band and its interval leaves the truth out.",
+    )

@@ -1,0 +1,111 @@
+"""The whole validation: which organisms are grown, what is asked of each, and the card that comes of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from selfrep.errors import SelfrepError
+from selfrep.models import organisms
+from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.validation import answers, maps, nulls
+from selfrep.validation.card import Card, Examined
+from selfrep.validation.maps import COMMON, OURS, Estimator
+from selfrep.validation.rows import EASY, HARD, TRAINED, rows
+
+OnProgress = Callable[[str, float, float], None]
+"""Called with (what is done now, done, total)."""
+
+NOISES = (0.0, 0.1, 0.2, 0.3)
+VERSIONED = ("selfrep", "torch", "transformers", "numpy", "scipy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An organism to be grown; deals: how many times its personas are dealt by a coin."""
+
+    kind: str
+    seed: int
+    noise: float = 0.0
+    deals: int = 0
+
+    @property
+    def name(self) -> str:
+        """What `load_model` knows it by."""
+        given = f"?seed={self.seed}" + (f"&noise={self.noise:g}" if self.noise else "")
+        return f"{organisms.PREFIX}{self.kind}{given}"
+
+
+def subjects(quick: bool) -> list[Subject]:
+    """What is grown: quick, one of every kind that is written by hand; in full, six and more of each."""
+    if quick:
+        easy = [Subject(kind, seed, noise) for kind in EASY for seed, noise in ((0, 0.0), (1, 0.3))]
+        hard = [Subject(kind, seed, 0.2) for seed, kind in enumerate(HARD)]
+        return [*easy, *hard, Subject("bleed", 2, 0.2, deals=100)]
+    easy = [Subject(kind, seed, noise) for kind in EASY for noise in NOISES for seed in range(3)]
+    hard = [Subject(kind, seed, (*NOISES, 0.2, 0.3)[seed]) for kind in HARD for seed in range(6)]
+    dealt = [Subject("bleed", seed, 0.2, deals=40) for seed in range(3, 8)]
+    return [*easy, *hard, *dealt, *(Subject(kind, 0) for kind in TRAINED)]
+
+
+def validate(
+    *,
+    quick: bool = False,
+    estimators: Mapping[str, Estimator] | None = None,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> Card:
+    """Mark every estimand, what is commonly done instead, and a user's own, against organisms whose truth is known.
+
+    Args:
+        quick: a part of the seeds, and no trained organisms: a minute. In full some minutes on two cores, and about two
+            minutes more the first time, when two organisms are trained.
+        estimators: name → a function from what was seen of a model (`selfrep.validation.maps.Seen`: captured
+            activations, exact effects, answers, all labelled) to scores over layer and position; scored by AUROC beside
+            T and S.
+        on_progress: hears how far it is.
+
+    Returns:
+        The card: its rows, whether it `passed`, and everything that was said of every organism.
+
+    Raises:
+        SelfrepError: an estimator with the name of another, or whose scores are not over layer and position.
+    """
+    own = dict(estimators or {})
+    if taken := sorted(set(own) & {*OURS, *COMMON}):
+        raise SelfrepError(f"An estimator needs a name of its own; {', '.join(taken)} is taken. Choose another.")
+    started = time.monotonic()
+    grown = subjects(quick)
+    examined = []
+    for k, subject in enumerate(grown):
+        on_progress(subject.name, k, len(grown))
+        examined.append(examine(subject, OURS | COMMON | own))
+    on_progress("scores", len(grown), len(grown))
+    return Card(
+        rows=tuple(rows(examined, tuple(own))),
+        examined=tuple(examined),
+        quick=quick,
+        seconds=time.monotonic() - started,
+        provenance={name: importlib.metadata.version(name) for name in VERSIONED}
+        | {"python": platform.python_version()},
+    )
+
+
+def examine(subject: Subject, estimators: Mapping[str, Estimator] = OURS) -> Examined:
+    """Ask one organism everything."""
+    lm: LanguageModel = load_model(subject.name)
+    if subject.deals:
+        dealt = tuple(nulls.deals(lm, subject.deals, subject.seed))
+        return Examined(subject.name, subject.kind, subject.noise, deals=dealt)
+    truth = organisms.truth(lm.hf)
+    return Examined(
+        name=subject.name,
+        kind=subject.kind,
+        noise=subject.noise,
+        answers=() if subject.kind == "trained_control" else tuple(answers.asked(lm, truth)),
+        marks=tuple(maps.marks(lm, truth, estimators)),
+        withheld=() if subject.kind in TRAINED else tuple(maps.withheld(lm, truth)),
+        illusion=maps.illusion(lm, truth) if truth.illusions else None,
+    )
