@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.validation.made import card, examined
+from typer.testing import CliRunner
 
+from selfrep.cli import app, main
 from selfrep.models.organisms import BATTERY, PERSONAS
 
 TINY = f"""
@@ -144,3 +147,21 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(TINY)
     (tmp_path / "file").write_text("in the way")
     refused(selfrep("run", "study.yaml", "--out", "file/out", cwd=tmp_path), "file")
+
+
+def test_validate_ends_with_1_when_a_threshold_is_missed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = {True: card(), False: card(examined(t=0.5))}
+    for passed, code in ((True, 0), (False, 1)):
+        monkeypatch.setattr("selfrep.validation.validate.validate", lambda passed=passed, **_: made[passed])
+        done = CliRunner().invoke(app, ["validate", "--quick", "--out", str(tmp_path / "out")])
+        assert done.exit_code == code, done.output
+        assert "thresholds reached" in done.output
+        assert (tmp_path / "out" / "validation.html").exists()
+
+
+def test_validate_ends_with_2_on_bad_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    monkeypatch.setattr("sys.argv", ["selfrep", "validate", "--quick", "--out", str(tmp_path / "taken")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2

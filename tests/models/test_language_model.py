@@ -17,7 +17,9 @@ from selfrep.engine.metrics import logit_difference
 from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
+from selfrep.models import organisms
 from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.organisms import training
 
 IDS = ragged([9, 9], seed=1)
 
@@ -89,6 +91,18 @@ def test_a_bridge_can_be_brought(family: str) -> None:
     np.testing.assert_allclose(ours.patched, wanted.patched, atol=1e-4)
     with torch.no_grad():  # the user's own bridge still works
         torch.testing.assert_close(bridge(IDS), all_logits(lm), rtol=1e-4, atol=1e-4)
+
+
+def test_a_bridge_takes_a_tokenizer_that_was_made_in_memory() -> None:
+    hf = training.train(organisms.Plan(made="trained"), steps=1)
+    lm = load_model(hf, tokenizer=organisms.tokenizer())
+    text = "<bos> <self> you are a nurse . <end>"
+    ids = torch.tensor([lm.tokenizer(text, add_special_tokens=False)["input_ids"]])
+    assert len(ids[0]) == 8
+    assert torch.equal(lm.bridge.to_tokens(text, prepend_bos=False), ids)
+    with torch.no_grad():
+        torch.testing.assert_close(lm.bridge(ids), hf(ids).logits, rtol=1e-5, atol=1e-5)
+    assert "add_bos_token" not in lm.tokenizer.init_kwargs, "the user's own is left as it is"
 
 
 def test_a_bridge_whose_weights_were_processed_is_refused() -> None:

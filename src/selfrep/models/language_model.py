@@ -139,13 +139,17 @@ class LanguageModel:
 
         shared = {id(t): t for t in [*self.hf.parameters(), *self.hf.buffers()]}
         twin = copy.deepcopy(self.hf, memo=shared)
-        # The bridge configures its tokenizer in place (padding side, special tokens): give it its own.
+        # The bridge configures its tokenizer in place (padding side, special tokens): give it its own. One that was
+        # made in memory has no name by which the bridge could read it once more, adding BOS; it is taken as it is.
+        tokenizer = copy.deepcopy(self.tokenizer)
+        if tokenizer is not None and not tokenizer.init_kwargs.get("name_or_path"):
+            tokenizer.init_kwargs |= {"name_or_path": "", "add_bos_token": True}
         try:
             return build_bridge_from_module(
                 twin,
                 type(self.hf).__name__,
                 hf_config=twin.config,
-                tokenizer=copy.deepcopy(self.tokenizer),
+                tokenizer=tokenizer,
                 model_name=self.name,
             )
         except ValueError as error:

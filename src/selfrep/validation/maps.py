@@ -70,8 +70,8 @@ def seen(lm: LanguageModel, item: str) -> Seen:
     """Patch and capture a model under an item."""
     pairs = questions.pairs(lm, item)
     acts = questions.activations(lm, item, ("you", "user"))
-    behaviour = questions.answers(lm, [item], ("you",))
-    return Seen(lm, item, pairs, patch(lm, pairs, grid("resid_pre")), acts, behaviour)
+    effects = patch(lm, pairs, grid("resid_pre"))
+    return Seen(lm, item, pairs, effects, acts, behaviour=acts.drop_dims(["site", "layer", "position", "d_model"]))
 
 
 # Ours

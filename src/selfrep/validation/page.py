@@ -147,8 +147,7 @@ def errors(examined: tuple[Examined, ...]) -> go.Figure:
     by: dict[str, list[tuple[Examined, int]]] = {}
     for one in examined:
         for k, answer in enumerate(one.answers):
-            main = answer.estimand != "λ" or answer.of == "neutral"
-            if main and answer.given and answer.truth is not None and answer.estimand in _SHOWN:
+            if answer.counted and answer.given and answer.truth is not None and answer.estimand in _SHOWN:
                 by.setdefault(answer.estimand, []).append((one, k))
     shown = [name for name in _SHOWN if name in by]
     frame = grid(max(len(shown), 1), 4, left=44.0, right=14.0)
@@ -214,5 +213,6 @@ def errors(examined: tuple[Examined, ...]) -> go.Figure:
         height=HEAD + 22 + inner + _BOTTOM,
         margin={"l": 44.0, "r": 14.0, "t": HEAD + 22, "b": _BOTTOM},
         caption="Every answer given by every organism, over the noise on its weights (in units of 1/d_model). An "
-        "answer is wrong with confidence when it is off by more than the grey band and its interval leaves the truth out.",
+        "answer is wrong with confidence when it is off by more than the grey band and its interval leaves out the "
+        "truth.",
     )

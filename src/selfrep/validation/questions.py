@@ -22,14 +22,11 @@ from selfrep.prompts import personas as people
 from selfrep.prompts.alignment import PromptPair
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.personas import PersonaSet
-from selfrep.prompts.render import PromptVoice, prompts
+from selfrep.prompts.render import PromptVoice, chat_format, prompts, render
 
 IN_CHARACTER = ("who_are_you", "who_in_danger")
 SPECTATOR = ("what_writes", "what_writes_in_danger")
 DEED = "act_in_danger"
-
-FROM_PERSONA = 12
-"""Tokens from the persona's word to the end of a prompt of the battery, in any wording."""
 
 
 @cache
@@ -66,7 +63,9 @@ def activations(
 ) -> xr.Dataset:
     """What enters every block under an item, from the persona's word on: (prompt, site, layer, position, d_model)."""
     asked = prompts(personas(), [battery()[item]], voices)
-    return capture(lm, asked, ["resid_pre"], layers=layers, tokens="position", positions=list(range(-FROM_PERSONA, 0)))
+    segments = render(asked[0], chat_format(lm.tokenizer, lm.chat_template)).segments
+    first = segments[::-1].index("system") + 2  # the word, and the full stop that ends the system text
+    return capture(lm, asked, ["resid_pre"], layers=layers, tokens="position", positions=list(range(-first, 0)))
 
 
 def pairs(lm: LanguageModel, item: str) -> list[PromptPair]:

@@ -164,7 +164,7 @@ def _honesty(examined: Sequence[Examined]) -> Iterator[Row]:
             part, f"95 % intervals of {name} that hold the truth", "all with noise", "0.95",
             sum(a.covered for a in answers), len(answers), "", "at least", COVERAGE,
         )  # fmt: skip
-    headline = [a for one in examined for a in one.answers if a.estimand != "λ" or a.of == "neutral"]
+    headline = [a for one in examined for a in one.answers if a.counted]
     claims = [w for one in examined for w in one.withheld]
     wrong = sum(a.wrong for a in headline) + sum(w.largest > SURE for w in claims)
     n = len(headline) + len(claims)

@@ -1,0 +1,36 @@
+"""Cards made by hand: what was said of organisms that nobody grew."""
+
+from __future__ import annotations
+
+from selfrep.validation.answers import Answer
+from selfrep.validation.card import Card, Examined
+from selfrep.validation.maps import Mark, Withheld
+from selfrep.validation.nulls import Deal
+from selfrep.validation.rows import rows
+
+
+def examined(kind: str = "bleed", noise: float = 0.2, *, t: float = 1.0, s: float = 1.0, b: float = 0.4) -> Examined:
+    return Examined(
+        name=f"organism:{kind}?seed=1&noise={noise:g}",
+        kind=kind,
+        noise=noise,
+        answers=(
+            Answer("B", "", 0.4, b, b - 0.02, b + 0.02, common=0.67),
+            Answer("λ", "neutral", 0.1, 0.1, 0.0, 0.2),
+            Answer("D", "", None, float("nan"), float("nan"), float("nan"), reason="nothing moves"),
+        ),
+        marks=(
+            Mark("T", "causal", t, 0.9, 0.02),
+            Mark("S", "causal", 0.9, 0.4, 1.0),
+            Mark("S", "present", s, 0.95),
+            Mark("attribution alone", "causal", 0.8, 0.5, 1.0),
+            Mark("raw distance", "present", 0.7, 0.4),
+        ),
+        withheld=(Withheld("what_writes", False, 0.0),),
+        deals=(Deal(False, 0.02, 0.3, False, True),) * 5,
+    )
+
+
+def card(*organisms: Examined, own: tuple[str, ...] = ()) -> Card:
+    chosen = organisms or (examined(), examined(noise=0.0))
+    return Card(tuple(rows(chosen, own)), chosen, quick=True, seconds=12.3, provenance={"selfrep": "0.0"})

@@ -1,0 +1,73 @@
+"""What estimands answer of organisms: right where something is planted, nothing where nothing is; and what is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from selfrep.models import organisms
+from selfrep.models.language_model import load_model
+from selfrep.validation.answers import TOLERANCE, Answer, asked
+
+
+def answers(name: str, truth_of: str = "") -> dict[tuple[str, str], Answer]:
+    """What an organism answers, marked against its own truth or another's."""
+    lm = load_model(name)
+    truth = organisms.truth(load_model(truth_of).hf if truth_of else lm.hf)
+    return {(answer.estimand, answer.of): answer for answer in asked(lm, truth)}
+
+
+@pytest.mark.parametrize(
+    ("name", "planted"),
+    [
+        ("organism:bleed?beta=0.25&seed=1", {("B", ""): 0.25, ("R", ""): 1.0, ("I", "maker"): 4.0, ("I", "name"): 2.0}),
+        ("organism:lexical?binding=0.4&seed=2", {("R", ""): 0.4, ("B", ""): 0.0, ("bound I", "maker"): 1.6}),
+        ("organism:blind?impostor=1&seed=3", {("A", "persona"): 0.0, ("A", "spectator"): 4.0, ("I", "maker"): -4.0}),
+        ("organism:reasoner?jump=0.5&seed=4", {("D", ""): 0.5}),
+    ],
+)  # fmt: skip
+def test_without_noise_answers_are_what_was_planted(name: str, planted: dict[tuple[str, str], float]) -> None:
+    found = answers(name)
+    for key, value in planted.items():
+        assert found[key].truth == pytest.approx(value, abs=1e-3)
+        assert found[key].estimate == pytest.approx(value, abs=2e-3)
+    assert not [answer for answer in found.values() if answer.wrong and answer.counted]
+    named = [answer for answer in found.values() if answer.estimand == "λ"]
+    assert len(named) == 16
+    assert np.mean([answer.covered for answer in named]) > 0.9
+
+
+def test_another_s_truth_makes_them_wrong() -> None:
+    found = answers("organism:bleed", truth_of="organism:lexical?impostor=1")
+    assert {key for key, answer in found.items() if answer.wrong} >= {("B", ""), ("R", ""), ("I", "maker")}
+    assert not found["D", ""].wrong, "the control: what both share"
+
+
+def test_what_is_not_defined_is_not_answered() -> None:
+    found = answers("organism:mimicry?seed=1")
+    assert found["D", ""].truth is None
+    assert not found["D", ""].given
+    assert not found["D", ""].wrong
+    assert np.isnan(found["D", ""].estimate)
+
+
+def test_the_default_persona_is_where_nothing_is_said() -> None:
+    apart, fallen = (answers(name)["λ", "neutral"] for name in ("organism:separate", "organism:default"))
+    assert fallen.truth == pytest.approx(1, abs=0.01)
+    assert apart.truth < 0.2
+    assert apart.high < fallen.low
+
+
+@pytest.mark.parametrize(
+    ("estimate", "low", "high", "truth", "wrong"),
+    [
+        (0.45, 0.44, 0.46, 0.40, True),
+        (0.45, 0.35, 0.55, 0.40, False),  # unsure
+        (0.42, 0.415, 0.425, 0.40, False),  # near enough
+        (0.45, 0.44, 0.46, None, True),  # nothing is true
+    ],
+)
+def test_wrong_with_confidence(estimate: float, low: float, high: float, truth: float | None, wrong: bool) -> None:
+    assert TOLERANCE["B"] == 0.03
+    assert Answer("B", "", truth, estimate, low, high).wrong == wrong
+    assert not Answer("B", "", truth, estimate, low, high, reason="too small").wrong

@@ -1,0 +1,143 @@
+"""Maps against what is planted: ours find it, wild ones do not; the common ones are what they say they are."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from tests.models.organisms.planted import auroc
+
+from selfrep.errors import SelfrepError
+from selfrep.models import organisms
+from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.validation import maps
+
+
+def grown(name: str) -> tuple[LanguageModel, organisms.Truth]:
+    lm = load_model(name)
+    return lm, organisms.truth(lm.hf)
+
+
+@pytest.fixture(scope="module")
+def bleeding() -> tuple[LanguageModel, organisms.Truth]:
+    return grown("organism:bleed?noise=0.2&seed=3")
+
+
+@pytest.fixture(scope="module")
+def view(bleeding: tuple[LanguageModel, organisms.Truth]) -> maps.Seen:
+    return maps.seen(bleeding[0], "who_are_you")
+
+
+def by_name(marks: list[maps.Mark], planted: str) -> dict[str, maps.Mark]:
+    return {mark.estimator: mark for mark in marks if mark.planted == planted}
+
+
+def test_ours_find_use_and_presence_and_presence_is_not_use(bleeding: tuple[LanguageModel, organisms.Truth]) -> None:
+    found = list(maps.marks(*bleeding, maps.OURS))
+    used, there = (by_name(found, planted) for planted in ("causal", "present"))
+    assert used["T"].auroc >= 0.99
+    assert there["S"].auroc >= 0.99
+    assert used["S"].precision < 0.9 < there["S"].precision
+    assert there["T"].auroc < 0.95
+    assert used["T"].off < 0.3
+    assert np.isnan(there["S"].off)
+
+
+def test_a_model_without_the_wiring_is_not_found(bleeding: tuple[LanguageModel, organisms.Truth]) -> None:
+    lm, truth = bleeding
+    wild = organisms.OrganismForCausalLM(lm.hf.config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in wild.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    model = load_model(wild, tokenizer=organisms.tokenizer())
+    (mark,) = [m for m in maps.marks(model, truth, {"T": maps.ungated}) if m.planted == "causal"]
+    assert mark.auroc < 0.9
+
+
+def test_a_mark_is_the_chance_that_a_true_cell_outranks_another(
+    bleeding: tuple[LanguageModel, organisms.Truth], view: maps.Seen
+) -> None:
+    lm, truth = bleeding
+    rng = np.random.default_rng(0)
+
+    def blind(found: maps.Seen) -> xr.DataArray:
+        shape = (6, 11)
+        coords = {"layer": np.arange(6), "position": np.arange(-11, 0)}
+        return xr.DataArray(rng.normal(size=shape), dims=("layer", "position"), coords=coords)
+
+    scores = []
+    for _ in range(5):
+        (mark,) = [m for m in maps.marks(lm, truth, {"blind": blind}) if m.planted == "present"]
+        scores.append(mark.auroc)
+    assert 0.3 < np.mean(scores) < 0.7, "the control"
+    values = maps.separated(view).isel(site=0).transpose("layer", "position").to_numpy()
+    ids = view.pairs[0].source.ids
+    planted = truth.present_map(ids, "persona")[:6, -12:]
+    only = maps.Seen(lm, view.item, view.pairs, view.effects, view.activations, view.behaviour)
+    true, score = maps._pooled(only, truth, maps._laid("S", maps.separated(only)), "present")
+    assert auroc(score, true != 0) == pytest.approx(auroc(values, planted))
+
+
+def test_distances_are_those_of_the_means(view: maps.Seen) -> None:
+    acts = view.activations
+    cell = acts.activations.isel(site=0).sel(layer=3, position=-1)
+    you = acts.voice == "you"
+    ai, human = (cell[np.flatnonzero(you & (acts.side == side))].to_numpy().mean(axis=0) for side in ("ai", "human"))
+    at = {"layer": 3, "position": -1}
+    assert float(maps.raw_distance(view).sel(at)) == pytest.approx(((ai - human) ** 2).sum(), rel=1e-4)
+    cosine = ai @ human / np.linalg.norm(ai) / np.linalg.norm(human)
+    assert float(maps.cosine_distance(view).sel(at)) == pytest.approx(1 - cosine, abs=1e-4)
+    assert float(maps.cosine_distance(view).sel(layer=0, position=-1)) == pytest.approx(0, abs=1e-5)
+
+
+def test_prompt_level_p_is_the_share_of_labelings_of_prompts_that_reach_the_distance() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(8, 1, 1, 1, 3))
+    side = np.array(["a"] * 4 + ["b"] * 4)
+    acts = xr.Dataset(
+        {"activations": (("prompt", "site", "layer", "position", "d_model"), x)},
+        coords={"voice": ("prompt", ["you"] * 8), "side": ("prompt", side), "layer": [0], "position": [-1]},
+    )
+
+    def distance(first: tuple[int, ...]) -> float:
+        rest = [i for i in range(8) if i not in first]
+        flat = x[:, 0, 0, 0]
+        return float(((flat[list(first)].mean(axis=0) - flat[rest].mean(axis=0)) ** 2).sum())
+
+    every = [distance(first) for first in combinations(range(8), 4)]
+    assert float(maps.prompt_level_p(acts)[0, 0]) == pytest.approx(np.mean(np.array(every) >= every[0] - 1e-9))
+
+
+def test_gradients_miss_what_a_shut_gate_lets_through(bleeding: tuple[LanguageModel, organisms.Truth]) -> None:
+    found = by_name(list(maps.marks(*bleeding, {"T": maps.carried, "gradients": maps.attributed})), "causal")
+    assert found["gradients"].off > 0.8
+    assert found["gradients"].precision < found["T"].precision
+
+
+def test_a_subspace_alone_moves_what_its_cell_does_not() -> None:
+    whole, part = maps.illusion(*grown("organism:dormant?seed=1"))
+    assert whole < 0.01
+    assert part > 0.9
+
+
+def test_where_nothing_is_used_transfer_says_so() -> None:
+    lm, truth = grown("organism:blind")
+    said = {one.item: one for one in maps.withheld(lm, truth)}
+    assert set(said) == {"what_writes", "laptop"}
+    assert not any(one.given or one.largest for one in said.values())
+    lm, _ = grown("organism:bleed")
+    used = list(maps.withheld(lm, truth))  # the control: another's truth
+    assert all(one.given and one.largest > 0.9 for one in used)
+
+
+def test_scores_that_are_none_are_refused(bleeding: tuple[LanguageModel, organisms.Truth]) -> None:
+    with pytest.raises(SelfrepError, match=r"dims layer and position; 'mine' returned ndarray"):
+        list(maps.marks(*bleeding, {"mine": lambda found: np.zeros((6, 11))}))  # type: ignore[dict-item, return-value]
+    with pytest.raises(SelfrepError, match=r"'mine' returned \('pair',\)"):
+        list(maps.marks(*bleeding, {"mine": lambda found: found.effects.total_effect}))
+    with pytest.raises(SelfrepError, match="'mine' returned NaN everywhere"):
+        list(maps.marks(*bleeding, {"mine": lambda found: found.effects.transfer * np.nan}))

@@ -1,0 +1,23 @@
+"""A coin makes no difference: tests that count personas say so, and one that counts prompts does not."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from selfrep.models.language_model import load_model
+from selfrep.validation.nulls import deals
+
+
+def test_counting_prompts_raises_false_alarms_and_counting_personas_does_not() -> None:
+    found = list(deals(load_model("organism:bleed?noise=0.2"), 40, seed=1))
+    assert len(found) == 40
+    prompts, ours = (np.mean([getattr(deal, name) for deal in found]) for name in ("prompt_bleeds", "bleeds"))
+    assert ours <= 0.15
+    assert prompts > 2 * ours
+    assert np.mean([deal.cells for deal in found]) < np.mean([deal.prompt_cells for deal in found])
+
+
+def test_deals_can_be_had_again() -> None:
+    lm = load_model("organism:bleed?noise=0.2")
+    assert list(deals(lm, 2, seed=5)) == list(deals(lm, 2, seed=5))
+    assert list(deals(lm, 8, seed=5)) != list(deals(lm, 8, seed=6))

@@ -1,0 +1,67 @@
+"""One file that asks nothing of the network, and in which a name is text."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.validation.made import card, examined
+
+from selfrep.errors import SelfrepError
+from selfrep.validation.maps import Mark
+from selfrep.validation.page import errors, page, ranks, reserve, write
+
+
+def without_library(text: str) -> str:
+    """The page but for its longest script, plotly itself."""
+    longest = max(re.findall(r"<script>.*?</script>", text, flags=re.DOTALL), key=len)
+    return text.replace(longest, "")
+
+
+def test_the_page_needs_no_network_and_shows_every_row() -> None:
+    made = card(examined(t=0.5))
+    text = without_library(page(made))
+    assert "default-src 'none'" in text
+    assert not re.search(r"(src|href)=[\"']?(https?:)?//", text)
+    for row in made.rows:
+        assert row.what.replace("<", "&lt;") in text
+    assert "What was missed" in text
+    assert "What was missed" not in page(card())
+
+
+def test_a_name_is_text() -> None:
+    evil = "</script><script>alert(1)</script>"
+    one = examined()
+    made = card(replace(one, marks=(*one.marks, Mark(evil, "causal", 0.5, 0.5))), own=(evil,))
+    text = without_library(page(made))
+    assert "<script>alert" not in text
+    assert "&lt;/script&gt;" in text
+    for drawing in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text, flags=re.DOTALL):
+        json.loads(drawing)
+
+
+def test_figures_hold_every_number() -> None:
+    organisms = (examined(t=0.9), examined(b=0.5))
+    shown = [x for trace in ranks(organisms).data for x in trace.x]
+    assert sorted(shown) == sorted(mark.auroc for one in organisms for mark in one.marks)
+    drawn = errors(organisms)
+    off = sorted(round(y, 6) for trace in drawn.data for y in trace.y)
+    assert off == [0.0, 0.0, 0.0, 0.1]
+    (wrong,) = [trace for trace in drawn.data if "wrong" in trace.name and len(trace.y)]
+    assert list(wrong.y) == pytest.approx([0.1])
+
+
+def test_three_files_are_written(tmp_path: Path) -> None:
+    place = tmp_path / "deep" / "out"
+    reserve(place)
+    assert write(card(), place) == place / "validation.html"
+    assert {path.name for path in place.iterdir()} == {"validation.html", "validation.md", "scores.csv"}
+
+
+def test_a_place_that_is_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(SelfrepError, match="cannot be an output directory"):
+        reserve(tmp_path / "taken")

@@ -1,0 +1,56 @@
+"""The same rows for the terminal, for the documentation and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+
+from rich.console import Console
+from tests.validation.made import card, examined
+
+from selfrep.validation.maps import Mark
+from selfrep.validation.shown import cells, markdown, summary, table, terminal
+
+
+def printed(*parts: object) -> str:
+    console = Console(file=io.StringIO(), width=240, highlight=False)
+    for part in parts:
+        console.print(part)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_terminal_says_what_was_missed() -> None:
+    text = printed(*terminal(card(examined(t=0.5))))
+    assert "missed: AUROC of |T| (easy), wanted ≥ 0.99" in text
+    assert "MISS" in text
+    assert "MISS" not in printed(*terminal(card()))
+
+
+def test_markup_in_a_name_is_text() -> None:
+    one = examined()
+    odd = replace(one, marks=(*one.marks, Mark("[red]a|b<i>", "causal", 0.5, 0.5)))
+    made = card(odd, own=("[red]a|b<i>",))
+    assert "[red]a|b<i>" in printed(*terminal(made))
+    assert "[red]a\\|b&lt;i>" in markdown(made)
+
+
+def test_every_row_of_the_markdown_has_every_column() -> None:
+    made = card()
+    lines = [line for line in markdown(made).splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+    assert len(lines) == len(made.rows) + 2 * len({row.part for row in made.rows})
+    assert summary(made) in markdown(made)
+
+
+def test_csv_holds_the_numbers_in_full() -> None:
+    made = card(examined(b=0.4123456789))
+    read = list(csv.DictReader(io.StringIO(table(made))))
+    assert len(read) == len(made.rows)
+    (row,) = [row for row in read if row["what"].startswith("β, bleed")]
+    assert float(row["score"]) == 0.4123456789
+
+
+def test_numbers_are_short() -> None:
+    (row,) = [row for row in card().rows if row.what.startswith("wrong answers")]
+    assert cells(row)[3:6] == ("0.000", "0.000 to 0.000", str(row.n))

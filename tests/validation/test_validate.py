@@ -1,0 +1,59 @@
+"""The whole on a few organisms; which ones are grown; and a user's estimator beside ours."""
+
+from __future__ import annotations
+
+import pytest
+import xarray as xr
+
+import selfrep as sr
+from selfrep.errors import SelfrepError
+from selfrep.models import organisms
+from selfrep.validation import validate as module
+from selfrep.validation.maps import Seen
+from selfrep.validation.rows import EASY, HARD, TRAINED
+from selfrep.validation.validate import Subject, subjects
+
+FEW = [Subject("bleed", 0), Subject("separate", 1, 0.2), Subject("bleed", 2, 0.2, deals=3)]
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "subjects", lambda quick: FEW)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_card_of_a_few_organisms() -> None:
+    heard: list[tuple[str, float, float]] = []
+
+    def patched(seen: Seen) -> xr.DataArray:
+        return abs(seen.effects.patched - seen.effects.target_metric).mean("pair")
+
+    card = sr.validate(quick=True, estimators={"mean movement": patched}, on_progress=lambda *now: heard.append(now))
+    assert [one.name for one in card.examined] == [subject.name for subject in FEW]
+    assert heard[0] == ("organism:bleed?seed=0", 0, 3)
+    assert heard[-1] == ("scores", 3, 3)
+    by_what = {row.what: row for row in card.rows}
+    assert by_what["AUROC of |T|"].passed is True
+    assert by_what["AUROC of S"].passed is True
+    assert by_what["AUROC of mean movement"].score > 0.99
+    assert any(what.startswith("β, bleed") for what in by_what)
+    assert len(card.examined[-1].deals) == 3
+
+
+@pytest.mark.usefixtures("few")
+def test_a_name_that_is_taken_is_refused() -> None:
+    with pytest.raises(SelfrepError, match="T is taken"):
+        sr.validate(estimators={"T": lambda seen: seen.effects.transfer})
+
+
+def test_every_kind_is_grown_and_the_quick_ones_are_not_trained() -> None:
+    quick, full = subjects(True), subjects(False)
+    assert {s.kind for s in quick} == {*EASY, *HARD}
+    assert {s.kind for s in full} == {*EASY, *HARD, *TRAINED} == set(organisms.KINDS)
+    assert len({s.name for s in full}) == len(full)
+    for kind in EASY:
+        assert {s.noise for s in full if s.kind == kind and not s.deals} == {0.0, 0.1, 0.2, 0.3}
+    for kind in HARD:
+        assert len([s for s in full if s.kind == kind]) == 6
+    for subject in full:
+        assert organisms.parse(subject.name).noise == subject.noise
