@@ -37,6 +37,13 @@ def test_without_noise_answers_are_what_was_planted(name: str, planted: dict[tup
     assert np.mean([answer.covered for answer in named]) > 0.9
 
 
+def test_mimicry_comes_back_in_either_order() -> None:
+    found = answers("organism:mimicry?w=0.7&seed=4")
+    for order in ("P first", "S first"):
+        assert found["M", order].truth == pytest.approx(0.7, abs=1e-3)
+        assert found["M", order].estimate == pytest.approx(0.7, abs=0.1)
+
+
 def test_another_s_truth_makes_them_wrong() -> None:
     found = answers("organism:bleed", truth_of="organism:lexical?impostor=1")
     assert {key for key, answer in found.items() if answer.wrong} >= {("B", ""), ("R", ""), ("I", "maker")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from selfrep.models.language_model import LanguageModel, load_model
@@ -33,13 +32,3 @@ def test_pairs_differ_in_what_the_item_tells_apart(lm: LanguageModel) -> None:
     assert all((kinds[p.source_name] == "fictional_ai") != (kinds[p.target_name] == "fictional_ai") for p in deeds)
     for item, n in ((questions.DEED, 6), ("who_are_you", 8)):
         assert len(questions.pairs(lm, item)) == 2 * n
-
-
-def test_anomalies_and_scratchpads_are_complete(lm: LanguageModel) -> None:
-    seen = questions.anomalies(lm)
-    assert seen.sizes["prompt"] == 2 * 3 * 8 * 2 * 4  # forms, voices, humans, settings, wordings
-    assert set(seen.voice.values) == {"you", "assistant", "told"}
-    pads = questions.scratchpads(lm).log_odds
-    assert dict(pads.sizes) == {"scenario": 16, "paraphrase": 4, "condition": 2, "share": 5}
-    assert pads.condition.values.tolist() == ["peace", "danger"]
-    assert np.isfinite(pads).all()

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from selfrep.engine.cases import observe_cases
+from selfrep.engine.mediation import mediation_runs, proof_runs
+from selfrep.engine.scratchpads import directness_runs
+from selfrep.engine.subspaces import fit_subspaces
 from selfrep.estimands import stats
 from selfrep.estimands.anomaly import anomaly
 from selfrep.estimands.axis import default_axis
@@ -19,9 +23,11 @@ from selfrep.estimands.binding import BETWEEN, binding
 from selfrep.estimands.bleed import bleed
 from selfrep.estimands.directness import directness
 from selfrep.estimands.identification import identification
+from selfrep.estimands.mediation import carrying, mediation
 from selfrep.estimands.tables import Table
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.organisms import Truth
+from selfrep.prompts.scratchpads import given
 from selfrep.validation import questions
 
 ROUNDING = 1e-3
@@ -97,6 +103,7 @@ def asked(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
             yield from answered(lm, truth)
     if ("step", "behaviour") in truth.causal:
         yield from _directness(lm, truth)
+        yield from _mediation(lm, truth)
 
 
 def _answer(
@@ -172,7 +179,7 @@ def _identity(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
 def _anomaly(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
     if truth.anomaly is None:
         return
-    found = anomaly(questions.anomalies(lm))
+    found = anomaly(observe_cases(lm, questions.anomalies().cases()))
     for form, value in truth.anomaly.items():
         at = found.sel(form=form)
         strange, ordinary = (float(at.cells.sel(who="persona", setting=s)) for s in ("strange", "ordinary"))
@@ -180,4 +187,20 @@ def _anomaly(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
 
 
 def _directness(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
-    yield _answer("D", "", truth.directness, directness(questions.scratchpads(lm)))
+    """D of the stakes, without the cue of fiction."""
+    material, conditions = questions.scenarios(), ((0, 0), (0, 1))
+    runs = directness_runs(lm, material, given(material, conditions), conditions=conditions)
+    yield _answer("D", "", truth.directness, directness(runs))
+
+
+def _mediation(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
+    """M, in either order of projecting one subspace out of the other."""
+    material = questions.scenarios()
+    fitted = fit_subspaces(lm, material)
+    proven = carrying(proof_runs(lm, material, fitted))
+    found = mediation(mediation_runs(lm, material, fitted), proven=proven).sel(donor="both")
+    for order in found.order.values:
+        at = found.sel(order=order)
+        # Without the subspaces: the share of the cue's effect in those of cue and stakes.
+        cue, stakes = (float(found[name].mean()) for name in ("cue_effect", "stakes_effect"))
+        yield _answer("M", str(order), truth.mimicry, at, common=cue / (cue + stakes))

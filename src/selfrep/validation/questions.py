@@ -1,7 +1,7 @@
 """What an organism is asked, as the labelled observations that the estimands take.
 
-The prompts are those of any study: personas in their voices, items of a battery. Only the coordinates that an estimand
-wants by another name (a setting, a condition, the share of a scratchpad) are read off the names of the items here.
+The prompts are those of any study: personas in their voices, items of a battery, anomalies, scenarios. Only the
+material is the organisms' own: words that they know.
 """
 
 from __future__ import annotations
@@ -9,20 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-import numpy as np
 import xarray as xr
 
 from selfrep.engine.capture import capture, observe
 from selfrep.engine.pairs import pair
-from selfrep.estimands.tables import crossed
 from selfrep.models import organisms
 from selfrep.models.language_model import LanguageModel
+from selfrep.prompts import anomalies as strange
 from selfrep.prompts import battery as batteries
 from selfrep.prompts import personas as people
+from selfrep.prompts import scenarios as crossings
 from selfrep.prompts.alignment import PromptPair
+from selfrep.prompts.anomalies import Anomalies
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.render import PromptVoice, chat_format, prompts, render
+from selfrep.prompts.scenarios import Scenarios
 
 IN_CHARACTER = ("who_are_you", "who_in_danger")
 SPECTATOR = ("what_writes", "what_writes_in_danger")
@@ -38,14 +40,25 @@ def personas() -> PersonaSet:
 @cache
 def battery() -> Battery:
     """All that organisms can be asked."""
-    every = [batteries.load(path) for path in (organisms.BATTERY, organisms.ANOMALY, organisms.SCRATCHPAD)]
-    return every[0] | every[1] | every[2]
+    return batteries.load(organisms.BATTERY) | batteries.load(organisms.ANOMALY)
 
 
 @cache
 def identity() -> Battery:
     """What an organism takes itself to be."""
     return batteries.load(organisms.IDENTITY)
+
+
+@cache
+def anomalies() -> Anomalies:
+    """Things of their time and of ours, in the hands of personas of the past."""
+    return strange.load(organisms.ANOMALIES)
+
+
+@cache
+def scenarios() -> Scenarios:
+    """Fiction and stakes, crossed; what their subspaces are fitted on; and scratchpads."""
+    return crossings.load(organisms.SCENARIOS)
 
 
 def answers(lm: LanguageModel, items: Sequence[str], voices: Sequence[PromptVoice]) -> xr.Dataset:
@@ -85,42 +98,3 @@ def pairs(lm: LanguageModel, item: str) -> list[PromptPair]:
         for k, (source, target) in enumerate(zip(first, second, strict=False))
         for made in pair(lm, source, target, [battery()[item]], paraphrases=[k % 4])
     ]
-
-
-def anomalies(lm: LanguageModel) -> xr.Dataset:
-    """A modern thing and one of their time, put to human personas and to the assistant, as `anomaly` takes them.
-
-    The question from outside, to which organisms know the answer whoever they play, is the "told" control.
-    """
-    seen = answers(lm, ["quill", "laptop", "quill_from_outside", "laptop_from_outside"], ("you",))
-    item = seen.item.to_numpy().astype(str)
-    outside, modern = np.char.endswith(item, "_from_outside"), np.char.startswith(item, "laptop")
-    seen = seen.assign_coords(
-        setting=("prompt", np.where(modern, "strange", "ordinary")), item=("prompt", np.full(len(item), "thing"))
-    )
-    human, assistant = seen.side.to_numpy() == "human", seen.persona.to_numpy() == "assistant"
-    names = sorted(set(seen.persona.to_numpy()[human].tolist()))
-
-    def part(form: str, voice: str, rows: np.ndarray, persona: str = "") -> xr.Dataset:
-        chosen = seen.isel(prompt=np.flatnonzero(rows))
-        labels = {"form": form, "voice": voice} | ({"persona": persona} if persona else {})
-        return chosen.assign_coords({k: ("prompt", np.full(chosen.sizes["prompt"], v)) for k, v in labels.items()})
-
-    parts = []
-    for form, here in (("persona", ~outside), ("spectator", outside)):
-        parts += [part(form, "you", human & here), part(form, "told", human & outside)]
-        parts += [part(form, "assistant", assistant & here, name) for name in names]
-    return xr.concat(parts, "prompt", combine_attrs="override")
-
-
-def scratchpads(lm: LanguageModel) -> xr.Dataset:
-    """The deed in peace and in danger after none to all of a scratchpad, as `directness` takes it."""
-    seen = answers(lm, [name for name in battery().names() if "_after_" in name], ("you",))
-    words = [str(name).split("_") for name in seen.item.to_numpy()]
-    seen = seen.assign_coords(
-        condition=("prompt", np.array([w[0] for w in words])),
-        share=("prompt", np.array([int(w[-1]) / 4 for w in words])),
-        scenario=("prompt", seen.persona.to_numpy()),
-    )
-    odds = crossed(seen, "log_odds", ("scenario", "paraphrase", "condition", "share"))
-    return odds.sel(condition=["peace", "danger"]).to_dataset(name="log_odds")

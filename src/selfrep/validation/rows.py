@@ -110,9 +110,10 @@ def _beside(
 _ASKED: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
     ("B", "", "β, bleed", ("bleed", "trained"), "the ratio of the shifts"),
     ("B", "", "β where nothing bleeds", ("separate",), ""),
-    ("M", "", "w, mimicry", ("mimicry",), ""),
-    ("M", "", "w, motive", ("motive",), ""),
-    ("M", "", "w, both", ("separate", "bleed"), ""),
+    ("M", "P first", "w, mimicry", ("mimicry",), "the plain effects"),
+    ("M", "P first", "w, motive", ("motive",), "the plain effects"),
+    ("M", "P first", "w, half and half", ("separate", "bleed"), "the plain effects"),
+    ("M", "S first", "w, half and half, the other order", ("separate", "bleed"), "the plain effects"),
     ("R", "", "R, words alone", ("lexical",), "without “the user is X”"),
     ("R", "", "R, bound", ("separate", "bleed", "trained"), "without “the user is X”"),
     ("λ", "neutral", "λ of no persona", ("default",), "plain projection"),
@@ -166,7 +167,7 @@ def _honesty(examined: Sequence[Examined]) -> Iterator[Row]:
         )  # fmt: skip
     headline = [a for one in examined for a in one.answers if a.counted]
     claims = [w for one in examined for w in one.withheld]
-    wrong = sum(a.wrong for a in headline) + sum(w.largest > SURE for w in claims)
+    wrong = float(sum(a.wrong for a in headline) + sum(w.largest > SURE for w in claims))
     n = len(headline) + len(claims)
     if n:
         which: dict[str, int] = {}
@@ -188,7 +189,7 @@ def _honesty(examined: Sequence[Examined]) -> Iterator[Row]:
             len(deals), "", "at most", ALARMS,
         )  # fmt: skip
         cells = [deal.cells for deal in deals]
-        half = 1.96 * np.std(cells, ddof=1) / np.sqrt(len(cells)) if len(cells) > 1 else np.nan
+        half = float(1.96 * np.std(cells, ddof=1) / np.sqrt(len(cells))) if len(cells) > 1 else float("nan")
         mean = float(np.mean(cells))
         yield Row(
             part, "cells of S with p < .05", nothing, "0.05", mean, mean - half, mean + half, len(cells),
