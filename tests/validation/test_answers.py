@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from selfrep.models.language_model import load_model
 from selfrep.validation.answers import TOLERANCE, Answer, asked
 
 
+@cache
 def answers(name: str, truth_of: str = "") -> dict[tuple[str, str], Answer]:
     """What an organism answers, marked against its own truth or another's."""
     lm = load_model(name)
@@ -21,7 +24,7 @@ def answers(name: str, truth_of: str = "") -> dict[tuple[str, str], Answer]:
     ("name", "planted"),
     [
         ("organism:bleed?beta=0.25&seed=1", {("B", ""): 0.25, ("R", ""): 1.0, ("I", "maker"): 4.0, ("I", "name"): 2.0}),
-        ("organism:lexical?binding=0.4&seed=2", {("R", ""): 0.4, ("B", ""): 0.0, ("bound I", "maker"): 1.6}),
+        ("organism:lexical?binding=0.4&seed=2", {("R", ""): 0.4, ("B", ""): 0.0, ("I", "maker"): 4.0}),
         ("organism:blind?impostor=1&seed=3", {("A", "persona"): 0.0, ("A", "spectator"): 4.0, ("I", "maker"): -4.0}),
         ("organism:reasoner?jump=0.5&seed=4", {("D", ""): 0.5}),
     ],
@@ -45,9 +48,19 @@ def test_mimicry_comes_back_in_either_order() -> None:
 
 
 def test_another_s_truth_makes_them_wrong() -> None:
-    found = answers("organism:bleed", truth_of="organism:lexical?impostor=1")
+    found = answers("organism:separate", truth_of="organism:lexical?impostor=1&beta=0.4")
     assert {key for key, answer in found.items() if answer.wrong} >= {("B", ""), ("R", ""), ("I", "maker")}
     assert not found["D", ""].wrong, "the control: what both share"
+
+
+def test_i_is_bound_to_the_speaker_as_far_as_the_organism_is() -> None:
+    for name, share in (("organism:separate", 1.0), ("organism:lexical", 0.0)):
+        found = answers(name)
+        for item in ("maker", "this_chat", "the_user"):
+            whole, bound = found["I", item], found["bound I", item]
+            assert abs(whole.estimate) == pytest.approx(4, abs=2e-3)
+            assert bound.estimate == pytest.approx(share * whole.estimate, abs=2e-3)
+            assert bound.truth == pytest.approx(share * whole.truth, abs=2e-3)
 
 
 def test_what_is_not_defined_is_not_answered() -> None:

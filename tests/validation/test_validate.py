@@ -9,7 +9,7 @@ import selfrep as sr
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
 from selfrep.validation import validate as module
-from selfrep.validation.maps import Seen
+from selfrep.validation.maps import COMMON, Seen
 from selfrep.validation.rows import EASY, HARD, TRAINED
 from selfrep.validation.validate import Subject, subjects
 
@@ -19,6 +19,7 @@ FEW = [Subject("bleed", 0), Subject("separate", 1, 0.2), Subject("bleed", 2, 0.2
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "subjects", lambda quick: FEW)
+    monkeypatch.setattr(module, "COMMON", {"attribution alone": COMMON["attribution alone"]})
 
 
 @pytest.mark.usefixtures("few")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -196,7 +196,7 @@ def marks(lm: LanguageModel, truth: Truth, estimators: Mapping[str, Estimator]) 
                 yield Mark(name, planted, auroc, precision, off)
 
 
-def _laid(name: str, scores: xr.DataArray) -> xr.DataArray:
+def _laid(name: str, scores: Any) -> xr.DataArray:
     if not isinstance(scores, xr.DataArray) or not {"layer", "position"} <= set(scores.dims):
         got = scores.dims if isinstance(scores, xr.DataArray) else type(scores).__name__
         raise SelfrepError(

@@ -150,7 +150,7 @@ def errors(examined: tuple[Examined, ...]) -> go.Figure:
             if answer.counted and answer.given and answer.truth is not None and answer.estimand in _SHOWN:
                 by.setdefault(answer.estimand, []).append((one, k))
     shown = [name for name in _SHOWN if name in by]
-    frame = grid(max(len(shown), 1), 4, left=44.0, right=14.0)
+    frame = grid(max(len(shown), 1), 4, left=44.0, right=14.0, gap=36.0)
     for panel, name in zip(frame.panels, shown, strict=False):
         points = [(one, one.answers[k]) for one, k in by[name]]
         spread = np.linspace(-0.03, 0.03, len(points))
@@ -204,6 +204,7 @@ def errors(examined: tuple[Examined, ...]) -> go.Figure:
         frame.fig.update_xaxes(tickvals=[0, 0.1, 0.2, 0.3], range=[-0.06, 0.36], row=panel.row, col=panel.column)
         if panel.row == frame.rows or panel.row == frame.rows - 1:
             frame.fig.update_xaxes(title_text="noise", row=panel.row, col=panel.column)
+    frame.fig.update_yaxes(matches=None, showticklabels=True, nticks=5)  # nats beside shares
     inner = frame.height(120.0, 62.0)
     frame.fig.update_layout(legend=legend_below(2), font={"color": INK})
     return finished(

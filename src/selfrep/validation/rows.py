@@ -59,6 +59,12 @@ def _maps(examined: Sequence[Examined]) -> Iterator[Row]:
             beside = _beside(members, "causal", ("attribution alone", "T without the gate"), "off", max)
             off = _of(members, "T", "causal", "off")
             yield _row(used, "|T| off the planted transfer, worst cell", name, "0", off, beside)
+    if fooled := [one.illusion for one in examined if one.illusion]:
+        whole, part = zip(*fooled, strict=True)
+        yield _row(
+            used, "largest |T| of a cell that has no part", "dormant", "0", list(whole),
+            f"its subspace alone {np.median(part):.2f}", "at most", SURE, max(whole) <= SURE,
+        )  # fmt: skip
     for name, least, members in _kinds(examined):
         found = _of(members, "S", "present", "auroc")
         if found:
@@ -72,12 +78,6 @@ def _maps(examined: Sequence[Examined]) -> Iterator[Row]:
             found = _of(members, "S", "causal", "precision")
             beside = _beside(members, "causal", ("T",), "precision")
             yield _row(there, "average precision of S, against use", name, "causal cells", found, beside)
-    if fooled := [one.illusion for one in examined if one.illusion]:
-        whole, part = zip(*fooled, strict=True)
-        yield _row(
-            used, "largest |T| of a cell that has no part", "dormant", "0", list(whole),
-            f"its subspace alone {np.median(part):.2f}", "at most", SURE, max(whole) <= SURE,
-        )  # fmt: skip
 
 
 def _of_user(examined: Sequence[Examined], estimator: str) -> Iterator[Row]:
@@ -142,10 +142,10 @@ def _quantities(examined: Sequence[Examined]) -> Iterator[Row]:
         names = ", ".join(dict.fromkeys(one.kind for one, _ in answers))
         if not answers:
             continue
-        truth = f"{np.median([answer.truth for _, answer in answers]):.2f}"
+        truth = shortly(float(np.median([answer.truth for _, answer in answers])))
         worst = max((abs(answer.error) for answer in given), default=float("nan"))
         commons = [answer.common for answer in given if np.isfinite(answer.common)]
-        beside = f"{custom} {np.median(commons):.2f}" if custom and commons else ""
+        beside = f"{custom} {shortly(float(np.median(commons)))}" if custom and commons else ""
         limit, held = TOLERANCE[estimand], len(answers) - len(given)
         model = f"{names} ({held} not identified)" if held else names
         what, values = f"{what}: worst error {worst:.3f}", [a.estimate for a in given] or [np.nan]
@@ -200,6 +200,11 @@ def _honesty(examined: Sequence[Examined]) -> Iterator[Row]:
             part, "B with p < .05", nothing, "0.05", sum(d.bleeds for d in deals), len(deals),
             f"t-test over prompts {t_test:.2f}", "at most", ALARMS,
         )  # fmt: skip
+
+
+def shortly(value: float) -> str:
+    """Two decimals, a true minus sign, and no minus before a zero."""
+    return f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
 
 
 def _row(
