@@ -42,7 +42,7 @@ class Subject:
 def subjects(quick: bool) -> list[Subject]:
     """What is grown: quick, one of every kind that is written by hand; in full, six and more of each."""
     if quick:
-        easy = [Subject(kind, seed, noise) for kind in EASY for seed, noise in ((0, 0.0), (1, 0.3))]
+        easy = [Subject(kind, seed, noise) for seed, (kind, noise) in enumerate(zip(EASY, NOISES, strict=True))]
         hard = [Subject(kind, seed, 0.2) for seed, kind in enumerate(HARD)]
         return [*easy, *hard, Subject("bleed", 2, 0.2, deals=100)]
     easy = [Subject(kind, seed, noise) for kind in EASY for noise in NOISES for seed in range(3)]
@@ -60,8 +60,8 @@ def validate(
     """Mark every estimand, what is commonly done instead, and a user's own, against organisms whose truth is known.
 
     Args:
-        quick: a part of the seeds, and no trained organisms: a minute. In full some minutes on two cores, and about two
-            minutes more the first time, when two organisms are trained.
+        quick: one organism of every kind that is written by hand: a minute or so. In full under ten minutes, and about
+            two more the first time, when two organisms are trained.
         estimators: name → a function from what was seen of a model (`selfrep.validation.maps.Seen`: captured
             activations, exact effects, answers, all labelled) to scores over layer and position; scored by AUROC beside
             T and S.
