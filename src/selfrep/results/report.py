@@ -30,7 +30,7 @@ from selfrep.results.store import RunDirectory
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-TESTED = ("items", "separation", *(chapter.name for chapter in CHAPTERS))
+TESTED = ("items", "separation", "recognition", *(chapter.name for chapter in CHAPTERS))
 """The groups whose tests are listed, beside those of transfer."""
 
 KINDS = {
