@@ -6,7 +6,7 @@ which is an observation whatever it may mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import xarray as xr
@@ -19,6 +19,9 @@ FORMS = {
     "spectator": "Asked from outside, the model finds a persona’s anachronism stranger than the plain assistant’s, "
     "by (A)",
 }
+
+
+ORDERS = {"P first": "fiction taken whole, self without it", "S first": "self taken whole, fiction without it"}
 
 
 def motives(run: RunDirectory) -> Iterator[Finding]:
@@ -47,11 +50,11 @@ def _anomaly(found: xr.Dataset) -> Iterator[Finding]:
             title=FORMS.get(form, f"In the form “{form}”, an anachronism is stranger to the persona, by (A)"),
             value=float(at.estimate),
             interval=(float(at.low), float(at.high)),
-            control=(
+            control=_if(at)(
                 "Told of the same scenes from outside, the plain assistant calls them stranger by "
                 f"{_interval(at, 'capability', 'capability_low', 'capability_high')} nats: it can tell."
             ),
-            how_sure=(
+            how_sure=_if(at)(
                 f"Bootstrap over {found.attrs['n_personas']} personas, wordings and items; p = {float(at.p):.2g} by "
                 f"flipping {found.attrs['permuted']} ({found.attrs['n_labelings']:,} flips)."
             ),
@@ -76,18 +79,18 @@ def _mediation(found: xr.Dataset) -> Iterator[Finding]:
         yield Finding(
             title=(
                 "Of what passes through the two subspaces, the fictional AI carries this share: 1 would be mimicry, 0 "
-                f"a motive (M; {order})"
+                f"a motive (M; {ORDERS.get(order, order)})"
             ),
             value=float(at.estimate),
             interval=(float(at.low), float(at.high)),
-            control=(
+            control=_if(at)(
                 f"Through fiction pass {number(float(phi.sel(path='P')))} of {number(float(at.total))} nats, through "
                 f"self and goals {number(float(phi.sel(path='S')))}, through neither "
                 f"{number(float(phi.sel(path='direct')))}; "
                 f"random subspaces of the same rank stay within {number(float(random.sel(mediator='P')))} and "
                 f"{number(float(random.sel(mediator='S')))} in 95 % of draws."
             ),
-            how_sure=(
+            how_sure=_if(at)(
                 f"Bootstrap over {n} scenarios and their wordings; p = {float(at.p):.2g} that M is ½, by flipping "
                 f"{found.attrs['permuted']} ({found.attrs['n_labelings']:,} flips). Proven to carry their variable: "
                 f"{', '.join(found.attrs['proven']) or 'neither'}."
@@ -130,13 +133,13 @@ def _directness(found: xr.Dataset) -> Iterator[Finding]:
         title="Of the shift of behaviour after the full scratchpad, this share is there without any (D)",
         value=float(found.estimate),
         interval=(float(found.low), float(found.high)),
-        control=(
+        control=_if(found)(
             f"The full scratchpad shifts it by {_shift(full)} nats, where rewording does "
             f"{number(float(found.paraphrase_sd))}"
             f"; 1 is what a behaviour gives that needs no reasoning (p = {float(found.p_reasoning):.2g} that it is "
             "1)."
         ),
-        how_sure=(
+        how_sure=_if(found)(
             f"Bootstrap over {found.attrs['n_scenarios']} scenarios and their wordings; p = {float(found.p):.2g} "
             "that "
             f"nothing is there at once, by flipping {found.attrs['permuted']} ({found.attrs['n_labelings']:,} flips)."
@@ -155,7 +158,7 @@ def _recognition(found: xr.Dataset) -> Iterator[Finding]:
         title="At the end of a text, the persona in whose character it is written has on average this probability (π)",
         value=float(found.estimate),
         interval=(float(found.low), float(found.high)),
-        control=(
+        control=_if(found)(
             f"By chance it would be {number(float(found.chance))}"
             + (
                 f"; with the words of each text shuffled it is {number(float(found.shuffled))}"
@@ -164,7 +167,7 @@ def _recognition(found: xr.Dataset) -> Iterator[Finding]:
             )
             + f"; were the authors mixed up, it would stay under {number(float(found.null))} in 95 % of cases."
         ),
-        how_sure=(
+        how_sure=_if(found)(
             f"{found.attrs['n_texts']} texts by {found.attrs['n_authors']} personas, all personas equally likely "
             "before "
             f"the first word. Bootstrap over authors and texts; p = {float(found.p):.2g} by permuting "
@@ -174,6 +177,11 @@ def _recognition(found: xr.Dataset) -> Iterator[Finding]:
         reason=reason,
         about="posterior",
     )
+
+
+def _if(at: xr.Dataset) -> Callable[[str], str]:
+    """The words about a number, where it is identified; there are none about one that is not."""
+    return lambda words: words if bool(at.gate) else ""
 
 
 def _shift(at: xr.Dataset) -> str:

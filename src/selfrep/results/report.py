@@ -129,6 +129,9 @@ def _study(run: RunDirectory) -> dict[str, Any]:
         "voices": study.get("voices", ["you", "user", "neutral"]),
         "separation": {"site": "resid_post"} | part if part else None,
         "transfer": study.get("transfer"),
+        "anomalies": ((study.get("anomaly") or {}).get("define") or {}).get("anomalies", {}),
+        "scenarios": ((study.get("scenarios") or {}).get("define") or {}).get("scenarios", {}),
+        "texts": (study.get("posterior") or {}).get("define") or {},
     }
 
 

@@ -19,7 +19,9 @@ from selfrep.results.plots.theme import HEAD, OWN, SMALL, SOFT, finished, legend
 
 Array = np.ndarray
 
-_LEFT, _RIGHT, _EACH, _BOTTOM = 52.0, 14.0, 170.0, 64.0
+_LEFT, _RIGHT, _EACH, _BOTTOM = 60.0, 14.0, 170.0, 64.0
+_LEAST = 1.0
+"""The least that an axis spans (nats), lest a hair look like a slope."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,9 @@ def _crossed(
         )  # fmt: skip
     inner = frame.height(_EACH, 70.0)
     fig.update_xaxes(tickmode="array", tickvals=[0, 1], ticktext=[plain(end) for end in ends], range=[-0.25, 1.25])
-    fig.update_yaxes(showgrid=True, gridcolor="#eeeeee", nticks=6)
+    drawn = np.concatenate([line.values.ravel() for line in lines])
+    middle, half = (drawn.max() + drawn.min()) / 2, max(_LEAST, 1.16 * (drawn.max() - drawn.min())) / 2
+    fig.update_yaxes(showgrid=True, gridcolor="#eeeeee", nticks=6, range=[middle - half, middle + half])
     for panel in frame.panels:
         if panel.column == 1:
             fig.update_yaxes(title_text=axis, row=panel.row, col=panel.column)

@@ -95,6 +95,7 @@ def directness_curve(found: xr.Dataset) -> go.Figure:
         go.Scatter(
             x=[*share, *share[::-1]],
             y=[*high, *low[::-1]],
+            mode="lines",
             fill="toself",
             fillcolor=_washed(OWN),
             line={"width": 0},
@@ -121,8 +122,8 @@ def directness_curve(found: xr.Dataset) -> go.Figure:
     noise = float(found.paraphrase_sd)
     fig.add_trace(
         go.Scatter(
-            x=[*share, *share[::-1]],
-            y=[*([noise] * len(share)), *([-noise] * len(share))],
+            x=[0, 1, None, 0, 1],
+            y=[noise, noise, None, -noise, -noise],
             mode="lines",
             name="what rewording does (1 SD)",
             line={"color": NULL, "width": 1, "dash": "dot"},

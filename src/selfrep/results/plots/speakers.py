@@ -60,6 +60,8 @@ def posterior_ribbons(found: xr.Dataset) -> go.Figure:
     inner = frame.height(_EACH, 24.0)
     fig.update_yaxes(range=[0, 1], tickvals=[0, 0.5, 1], showgrid=False, gridcolor=FAINT)
     columns = 4
+    given = found.attrs.get("prior") == "given"
+    lean = "what the model leans to before a word was said" if given else "the same for everybody"
     fig.update_layout(legend=legend_below(columns))
     bottom = 26.0 + 19 * -(-len(people) // columns)
     return finished(
@@ -70,6 +72,6 @@ def posterior_ribbons(found: xr.Dataset) -> go.Figure:
         margin={"l": _LEFT, "r": _RIGHT, "t": HEAD + 20, "b": bottom},
         caption="The height of each colour is π, the probability of that persona, from before the first token (left "
         "edge) to the last (right edge); a text that shows its author ends in one colour, that of the name above it. "
-        "Tokens of names do not count. Only these personas are compared: the colours always fill the panel, even "
-        "where none of them speaks so.",
+        f"The left edge is {lean}. Tokens of names do not count. Only these personas are compared: the colours always "
+        "fill the panel, even where none of them speaks so.",
     )
