@@ -66,9 +66,10 @@ def test_a_stopped_run_goes_on_and_finds_the_planted_share(tmp_path: Path, monke
 def test_where_nothing_moves_the_raw_interaction_is_told_all_the_same(tmp_path: Path) -> None:
     done = run("organism:reasoner", tmp_path, "mediation: {}\n")  # acts on scratchpads alone, of which there are none
     shares = [finding for finding in done.findings() if finding.about == "mediation"]
-    assert [finding.identified for finding in shares] == [False, False, True]
-    assert all(finding.value is None and "It takes scenarios" in finding.reason for finding in shares[:2])
-    assert shares[2].value == pytest.approx(0, abs=1e-3)
+    assert [finding.identified for finding in shares] == [False, True]
+    assert shares[0].value is None
+    assert "It takes scenarios" in shares[0].reason
+    assert shares[1].value == pytest.approx(0, abs=1e-3)
 
 
 def test_a_scratchpad_that_does_not_come_with_its_scenario_is_written_by_the_model(

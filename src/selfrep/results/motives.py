@@ -44,7 +44,7 @@ def _anomaly(found: xr.Dataset) -> Iterator[Finding]:
             reason += (
                 ". It takes scenes that this model, told of them from outside, calls strange, or a model that does. "
                 "The "
-                f"raw interaction, {_interval(at, 'raw', 'raw_low', 'raw_high')} nats, is no measure of noticing here"
+                f"raw interaction, {_interval(at, 'raw', 'raw_low', 'raw_high')} nats, is no measure of noticing here."
             )
         yield Finding(
             title=FORMS.get(form, f"In the form “{form}”, an anachronism is stranger to the persona, by (A)"),
@@ -67,19 +67,21 @@ def _anomaly(found: xr.Dataset) -> Iterator[Finding]:
 
 def _mediation(found: xr.Dataset) -> Iterator[Finding]:
     n = int(found.attrs["n_scenarios"])
-    for order in map(str, found.order.to_numpy()):
+    orders, reasons = [str(order) for order in found.order.to_numpy()], set(found.reason.isel(donor=0).to_numpy().tolist())
+    alike = not found.gate.isel(donor=0).any() and len(reasons) == 1  # said once
+    for order in orders[:1] if alike else orders:
         at = found.sel(order=order).isel(donor=0)
         phi, random = at.phi, at.random
         reason = str(at.reason.item())
         if reason:
             reason += (
                 ". It takes scenarios in which cue and stakes move this model’s behaviour, and held-out texts whose "
-                "subspaces are shown to carry fiction and self"
+                "subspaces are shown to carry fiction and self."
             )
         yield Finding(
             title=(
                 "Of what passes through the two subspaces, the fictional AI carries this share: 1 would be mimicry, 0 "
-                f"a motive (M; {ORDERS.get(order, order)})"
+                f"a motive ({'M' if alike else f'M; {ORDERS.get(order, order)}'})"
             ),
             value=float(at.estimate),
             interval=(float(at.low), float(at.high)),
@@ -127,7 +129,7 @@ def _directness(found: xr.Dataset) -> Iterator[Finding]:
             ". It takes scenarios that move this model’s answers once it has reasoned, or a model whose reasoning "
             "leads "
             f"somewhere. With no scratchpad they shift by {_shift(found.isel(share=0))} nats, with all of it by "
-            f"{_shift(full)}"
+            f"{_shift(full)}."
         )
     yield Finding(
         title="Of the shift of behaviour after the full scratchpad, this share is there without any (D)",
@@ -153,7 +155,7 @@ def _directness(found: xr.Dataset) -> Iterator[Finding]:
 def _recognition(found: xr.Dataset) -> Iterator[Finding]:
     reason = str(found.reason.item())
     if reason:
-        reason += ". It takes texts that tell their author by how they are put: longer ones, or of more personas"
+        reason += ". It takes texts that tell their author by how they are put: longer ones, or of more personas."
     yield Finding(
         title="At the end of a text, the persona in whose character it is written has on average this probability (π)",
         value=float(found.estimate),
