@@ -67,7 +67,8 @@ def _anomaly(found: xr.Dataset) -> Iterator[Finding]:
 
 def _mediation(found: xr.Dataset) -> Iterator[Finding]:
     n = int(found.attrs["n_scenarios"])
-    orders, reasons = [str(order) for order in found.order.to_numpy()], set(found.reason.isel(donor=0).to_numpy().tolist())
+    orders = [str(order) for order in found.order.to_numpy()]
+    reasons = set(found.reason.isel(donor=0).to_numpy().tolist())
     alike = not found.gate.isel(donor=0).any() and len(reasons) == 1  # said once
     for order in orders[:1] if alike else orders:
         at = found.sel(order=order).isel(donor=0)
