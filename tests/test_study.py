@@ -122,3 +122,18 @@ def test_a_study_needs_no_torch() -> None:
     code = "import sys; from selfrep.study import preset; preset('demo'); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_preset_of_motives_brings_its_material_and_spells_it_out() -> None:
+    read = study.preset("mimicry")
+    assert None not in (read.anomaly, read.mediation, read.directness, read.posterior)
+    assert len(read.told.scenarios) >= 8
+    written = read.to_yaml()
+    again = study.loads(written)
+    assert again == read
+    assert again.hash == read.hash
+    for words in ("a Python interpreter", "VEGA", "HAL 9000, the computer", "We weigh anchor"):
+        assert words in written
+    assert study.loads("name: x\n").scenarios is None, "a study that needs no scenarios has none"
+    other = written.replace("a Python interpreter", "a Python prompter")
+    assert study.loads(other).hash != read.hash

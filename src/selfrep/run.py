@@ -17,8 +17,11 @@ from selfrep.results.report import write_report
 from selfrep.results.store import RunDirectory
 from selfrep.stages.activations import activations
 from selfrep.stages.answers import answers
+from selfrep.stages.motives import motives
 from selfrep.stages.patching import patching
+from selfrep.stages.scenes import scenes
 from selfrep.stages.stage import Job, Stage
+from selfrep.stages.texts import texts
 from selfrep.study import Study
 
 OnProgress = Callable[[str, float, float], None]
@@ -74,6 +77,9 @@ def _stages(job: Job) -> Iterator[Stage]:
     yield from answers(job)
     yield from activations(job)
     yield from patching(job)
+    yield from scenes(job)
+    yield from motives(job)
+    yield from texts(job)
 
 
 def _advance(on_progress: OnProgress, stage: Stage, before: float, total: float, share: float) -> None:

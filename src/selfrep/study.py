@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -18,205 +18,34 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from selfrep.engine.plan import SEGMENT_CELLS, PatchPlan, grid
+from selfrep.choices import ItemChoice, PersonaChoice, ScenarioChoice, spelled_out
 from selfrep.errors import SelfrepError
-from selfrep.models.sites import ResidualSite
-from selfrep.prompts import battery, personas, yaml_errors
-from selfrep.prompts.battery import Battery, Item
-from selfrep.prompts.catalogue import Catalogue, completed
-from selfrep.prompts.personas import Persona, PersonaSet, Voice
+from selfrep.parts import (
+    AnomalyPart,
+    BindingPart,
+    BleedPart,
+    Captured,
+    DefaultAxisPart,
+    DirectnessPart,
+    IdentificationPart,
+    ItemPart,
+    MediationPart,
+    PosteriorPart,
+    SeparationPart,
+    TransferPart,
+)
+from selfrep.prompts import yaml_errors
+from selfrep.prompts.battery import Battery
+from selfrep.prompts.catalogue import Catalogue
+from selfrep.prompts.personas import PersonaSet, Voice
+from selfrep.prompts.scenarios import Scenarios
 from selfrep.prompts.yaml_errors import Entry
 
-Control = Literal["paraphrase", "persona", "random"]
-Direction = Literal["denoise", "noise"]
+FEWEST = 6
+"""Units of which signs are flipped: fewer cannot reach p = .05."""
+FEWEST_AUTHORS = 4
+"""Whose names are permuted: fewer cannot reach p = .05."""
 
-
-class PersonaChoice(Entry):
-    """Which personas: the built-in ones, those of a file, or the ones defined here; of these, all or the named ones."""
-
-    file: str | None = None
-    define: dict[str, Persona] | None = None
-    names: tuple[str, ...] | None = None
-
-    @field_validator("define", mode="before")
-    @classmethod
-    def _named(cls, define: Any) -> Any:
-        return completed(define)
-
-    def load(self, folder: Path) -> PersonaSet:
-        """The personas. Raises SelfrepError for an unreadable file or an unknown name."""
-        chosen = personas.load(folder / self.file) if self.file else personas.builtin()
-        if self.define is not None:
-            own = PersonaSet(tuple(self.define.values()))
-            chosen = chosen | own if self.file else own
-        return chosen if self.names is None else chosen.select(self.names)
-
-
-BUILT_IN: dict[str, Callable[[], Battery]] = {"battery": battery.builtin, "identity": battery.identity}
-
-
-class ItemChoice(Entry):
-    """Which items: the built-in battery, that of a file, or the ones defined here; of these, all or the named ones.
-
-    `builtin` names built-in sets, "battery" and "identity", to take, or to add to those of a file or defined here.
-    """
-
-    builtin: tuple[Literal["battery", "identity"], ...] | None = None
-    file: str | None = None
-    define: dict[str, Item] | None = None
-    names: tuple[str, ...] | None = None
-
-    @field_validator("define", mode="before")
-    @classmethod
-    def _named(cls, define: Any) -> Any:
-        return completed(define)
-
-    def load(self, folder: Path) -> Battery:
-        """The items. Raises SelfrepError for an unreadable file or an unknown name."""
-        own = self.file is not None or self.define is not None
-        sets = self.builtin if self.builtin is not None else () if own else ("battery",)
-        chosen = Battery(())
-        for name in sets:
-            chosen |= BUILT_IN[name]()
-        if self.file is not None:
-            chosen |= battery.load(folder / self.file)
-        chosen |= Battery(tuple((self.define or {}).values()))
-        return chosen if self.names is None else chosen.select(self.names)
-
-
-class SeparationPart(Entry):
-    """Where the activations of the two sides part (estimand S).
-
-    Fields:
-        item: the question under which activations are compared.
-        site, layers: where they are read (None: every layer).
-        tokens: "position" for a map over single tokens, "segment" for means over segments.
-    """
-
-    item: str
-    site: ResidualSite = "resid_post"
-    layers: tuple[int, ...] | None = None
-    tokens: Literal["position", "segment"] = "position"
-
-
-class BindingPart(Entry):
-    """How much of what a persona does hangs on being bound to the speaker (estimand R).
-
-    Fields:
-        items: the questions; all that belong to no subscale, when None.
-    """
-
-    items: tuple[str, ...] | None = None
-
-
-class BleedPart(Entry):
-    """How far the persona leaks into what is held true (estimand B).
-
-    Fields:
-        items: spectator items with a change of the truth; all there are, when None.
-        towards: the side whose answers the changed truth makes right (None: the second in alphabetical order).
-    """
-
-    items: tuple[str, ...] | None = None
-    towards: str | None = None
-
-
-class IdentificationPart(Entry):
-    """What the model takes itself to be (estimand I).
-
-    Fields:
-        items: items with a subscale; all there are, when None.
-    """
-
-    items: tuple[str, ...] | None = None
-
-
-class DefaultAxisPart(Entry):
-    """Where prompts lie between the played roles and the tuned default (estimand λ).
-
-    Fields:
-        item: the question under which activations are compared.
-        site, layers: where they are read (None: every layer).
-        positions: at which tokens, counted from the end.
-        default: the names of the default personas; those of kind "default", when None.
-    """
-
-    item: str
-    site: ResidualSite = "resid_post"
-    layers: tuple[int, ...] | None = None
-    positions: tuple[int, ...] = (-1,)
-    default: tuple[str, ...] | None = None
-
-
-class Sweep(Entry):
-    """One patching sweep: a site over layers × positions, or × segments."""
-
-    site: ResidualSite
-    by: Literal["position", "segment"] = "position"
-    layers: tuple[int, ...] | None = None
-    positions: tuple[int, ...] | None = None
-    segments: tuple[str, ...] | None = None
-    directions: tuple[Direction, ...] = ("denoise", "noise")
-    controls: tuple[Control, ...] = ()
-
-    @model_validator(mode="after")
-    def _is_a_grid(self) -> Sweep:
-        if unknown := set(self.segments or ()) - set(SEGMENT_CELLS):
-            raise ValueError(f"segments are of {', '.join(SEGMENT_CELLS)}; got {', '.join(sorted(unknown))}")
-        if (self.by == "segment" and self.positions is not None) or (
-            self.by == "position" and self.segments is not None
-        ):
-            raise ValueError("a sweep lists positions (by: position) or segments (by: segment), not the other")
-        if () in (self.layers, self.positions, self.segments, self.directions):
-            raise ValueError("a list may not be empty; leave it out to mean all")
-        return self
-
-    @property
-    def plan(self) -> PatchPlan:
-        """The cells to patch."""
-        return grid(self.site, layers=self.layers, positions=self.positions, segments=self.segments, by=self.by)
-
-    @property
-    def group(self) -> str:
-        """Where the results of this sweep go in the store."""
-        return f"{'effects' if self.by == 'position' else 'segments'}/{self.site}"
-
-
-class TransferPart(Entry):
-    """Where a persona's activations carry its behaviour over (estimand T).
-
-    Fields:
-        pairs: [source, target] names of personas; "denoise" restores the source's answers in the target's run.
-        items: the questions under which they are patched.
-        paraphrases: which wordings of the personas.
-        sweeps: what is patched; a sweep with `controls` also patches sources that should do nothing.
-    """
-
-    pairs: tuple[tuple[str, str], ...]
-    items: tuple[str, ...]
-    paraphrases: tuple[int, ...] = (0,)
-    sweeps: tuple[Sweep, ...] = (Sweep(site="resid_pre"),)
-
-    @field_validator("pairs", "items", "paraphrases", "sweeps")
-    @classmethod
-    def _some(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        if not value:
-            raise ValueError("is empty; leave the whole part out to skip it")
-        return value
-
-    @field_validator("sweeps")
-    @classmethod
-    def _one_of_a_kind(cls, sweeps: tuple[Sweep, ...]) -> tuple[Sweep, ...]:
-        groups = [sweep.group for sweep in sweeps]
-        if repeated := {group for group in groups if groups.count(group) > 1}:
-            raise ValueError(
-                f"each site may be swept once by position and once by segment; twice: {', '.join(sorted(repeated))}"
-            )
-        return sweeps
-
-
-Part = BindingPart | BleedPart | IdentificationPart
-Captured = SeparationPart | DefaultAxisPart
 
 FIT: dict[type[Entry], tuple[Callable[[Battery], Battery], str]] = {
     BindingPart: (Battery.plain, "binding is read on items that belong to no subscale"),
@@ -242,8 +71,9 @@ class Study(Entry):
         seed: of resampling, permutations and random controls.
         personas, battery: who plays, and what is asked.
         voices: in which voices every persona is spoken of: "you", and the controls "user", "neutral", "book".
-        binding, bleed, identification, separation, default_axis, transfer: what is measured; a part that is left out is
-            skipped.
+        scenarios: in which mediation and directness are measured; the built-in ones, where left out.
+        binding, bleed, identification, separation, default_axis, transfer, anomaly, mediation, directness, posterior:
+            what is measured; a part that is left out is skipped.
 
     Raises SelfrepError, listing every mistake, for bad values.
     """
@@ -256,12 +86,26 @@ class Study(Entry):
     personas: PersonaChoice = Field(PersonaChoice(), validate_default=True)
     battery: ItemChoice = Field(ItemChoice(), validate_default=True)
     voices: tuple[Voice, ...] = ("you", "user", "neutral")
+    scenarios: ScenarioChoice | None = None
     binding: BindingPart | None = None
     bleed: BleedPart | None = None
     identification: IdentificationPart | None = None
     separation: SeparationPart | None = None
     default_axis: DefaultAxisPart | None = None
     transfer: TransferPart | None = None
+    anomaly: AnomalyPart | None = None
+    mediation: MediationPart | None = None
+    directness: DirectnessPart | None = None
+    posterior: PosteriorPart | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_scenarios(cls, fields: Any) -> Any:
+        """Parts that take place in scenarios bring the built-in ones."""
+        if not isinstance(fields, dict) or fields.get("scenarios") is not None:
+            return fields
+        needed = any(fields.get(part) is not None for part in ("mediation", "directness"))
+        return fields | {"scenarios": {}} if needed else fields
 
     @field_validator("personas", "battery", mode="before")
     @classmethod
@@ -269,17 +113,16 @@ class Study(Entry):
         """`personas:` with nothing after it means all of them."""
         return {} if choice is None else choice
 
-    @field_validator("personas", "battery")
+    @field_validator("personas", "battery", "scenarios", "anomaly", "posterior")
     @classmethod
     def _spelled_out(cls, choice: Any, info: ValidationInfo) -> Any:
         """Files are read, and names looked up, when the study is read: a study that loads can run."""
-        folder = Path((info.context or {}).get("folder", "."))
+        if choice is None:
+            return None
         try:
-            chosen = choice.load(folder)
+            return spelled_out(choice, Path((info.context or {}).get("folder", ".")))
         except SelfrepError as error:
             raise ValueError(str(error)) from None
-        spelled_out = {"define": {entry.name: entry for entry in chosen}}
-        return choice.model_copy(update=dict.fromkeys(type(choice).model_fields) | spelled_out)
 
     @field_validator("voices")
     @classmethod
@@ -290,7 +133,7 @@ class Study(Entry):
 
     @field_validator("binding", "bleed", "identification")
     @classmethod
-    def _has_items(cls, part: Part | None, info: ValidationInfo) -> Part | None:
+    def _has_items(cls, part: ItemPart | None, info: ValidationInfo) -> ItemPart | None:
         choice = info.data.get("battery")
         if part is None or choice is None:
             return part
@@ -318,6 +161,46 @@ class Study(Entry):
             _known([name for pair in part.pairs for name in pair], info.data.get("personas"), PersonaSet, "pairs")
         return part
 
+    @field_validator("anomaly")
+    @classmethod
+    def _enough_anomalies(cls, part: AnomalyPart | None) -> AnomalyPart | None:
+        if part is not None:
+            _enough(part.load(Path()).anomalies, FEWEST, "anomalies")
+        return part
+
+    @field_validator("mediation", "directness")
+    @classmethod
+    def _has_scenarios(cls, part: Any, info: ValidationInfo) -> Any:
+        choice = info.data.get("scenarios")
+        if part is not None and choice is not None:
+            told = choice.load(Path())
+            _enough(told.scenarios, FEWEST, "scenarios")
+            if isinstance(part, DirectnessPart) and told.n_paraphrases < 2:
+                raise ValueError("needs scenarios in two wordings or more, to measure the noise of wording; got one")
+        return part
+
+    @field_validator("posterior")
+    @classmethod
+    def _knows_the_authors(cls, part: PosteriorPart | None, info: ValidationInfo) -> PosteriorPart | None:
+        choice = info.data.get("personas")
+        if part is None or choice is None:
+            return part
+        authors = part.load(Path()).authors()
+        _enough(authors, FEWEST_AUTHORS, "authors of texts")
+        _known(authors, choice, PersonaSet, "authors")
+        if short := [name for name in authors if choice.define[name].n_paraphrases <= part.paraphrase]:
+            raise ValueError(f"there is no paraphrase {part.paraphrase} of {', '.join(short)}")
+        return part
+
+    @property
+    def told(self) -> Scenarios:
+        """The scenarios in which mediation and directness are measured. Raises SelfrepError when there are none."""
+        if self.scenarios is None:
+            raise SelfrepError(
+                f"The study {self.name!r} has no scenarios. Give it `scenarios: {{}}`, the built-in ones."
+            )
+        return self.scenarios.load(Path())
+
     @property
     def people(self) -> PersonaSet:
         """The personas that play."""
@@ -328,24 +211,32 @@ class Study(Entry):
         """The items that are asked."""
         return Battery(tuple((self.battery.define or {}).values()))
 
-    def read_by(self, part: Part) -> Battery:
+    def read_by(self, part: ItemPart) -> Battery:
         """The items on which a part is read: those it names, or all that fit."""
         fit, _ = FIT[type(part)]
         return fit(self.items) if part.items is None else self.items.select(part.items)
 
     def to_yaml(self) -> str:
         """The study with every persona and item spelled out; `loads` gives it back."""
-        record = self.model_dump(mode="json", exclude_defaults=True)
-        for part in ("personas", "battery"):
-            record[part]["define"] = {
-                name: {k: v for k, v in entry.items() if k != "name"} for name, entry in record[part]["define"].items()
-            }
+        record = _named_by_key(self.model_dump(mode="json", exclude_defaults=True))
         return yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=120)
 
     @cached_property
     def hash(self) -> str:
         """sha256 of what the study says; the same for two files that say the same."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def _enough(there: Sized, fewest: int, what: str) -> None:
+    if len(there) < fewest:
+        raise ValueError(f"needs at least {fewest} {what}, or no test could tell anything; got {len(there)}")
+
+
+def _named_by_key(record: Any, key: str | None = None) -> Any:
+    """A record without the names of entries that stand under their name."""
+    if not isinstance(record, dict):
+        return record
+    return {k: _named_by_key(v, k) for k, v in record.items() if (k, v) != ("name", key)}
 
 
 def _known(names: Iterable[str], choice: Any, kind: type[Catalogue[Any]], field: str) -> None:

@@ -57,7 +57,8 @@ def test_what_a_planted_persona_notices_comes_back_from_words_alone(name: str, n
 @pytest.mark.slow
 def test_a_small_model_does_not_notice_and_the_raw_cells_are_shown() -> None:
     material = anomalies.builtin()
-    cases = [c for c in material.cases(list(material.anomalies)[:6]) if c.prompt.item == "what_it_is"]
+    few = material.select(list(material.anomalies)[:6])
+    cases = [case for case in few.cases() if case.prompt.item == "what_it_is"]
     found = anomaly(observe_cases(load_model(), cases))
     assert not found.gate.any()
     assert np.isnan(found.estimate).all()

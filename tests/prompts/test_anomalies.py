@@ -80,7 +80,7 @@ def test_answers_are_single_tokens_of_the_embedded_model(smollm: Any) -> None:
 
 def test_who_cannot_be_told_of_times_hears_of_something_strange_to_anybody() -> None:
     planted = anomalies.load(organisms.ANOMALIES)
-    things = {(c.prompt.voice, str(c.labels["setting"])): c.prompt.question for c in planted.cases(["nurse"])}
+    things = {(c.prompt.voice, str(c.labels["setting"])): c.prompt.question for c in planted.select(["nurse"]).cases()}
     assert "a dragon" in things["told", "strange"]
     assert "a laptop" in things["you", "strange"]
     assert all("a quill" in things[voice, "ordinary"] for voice in VOICES)
@@ -99,12 +99,12 @@ def test_a_file_is_read_and_its_parts_found_by_name(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(TEXT, encoding="utf-8")
     mine = anomalies.load(path)
-    (first, *_), n = mine.cases(["caesar"]), len(mine.cases())
+    (first, *_), n = mine.select(["caesar"]).cases(), len(mine.cases())
     assert n == 2 * 3 * 2 * 2
     assert first.prompt.system == "You are Julius Caesar."
     assert first.prompt.question == "Before you lies a camera. What is it?"
     with pytest.raises(SelfrepError, match=r"no anomaly named 'cesar'.*did you mean 'caesar'"):
-        mine.cases(["cesar"])
+        mine.select(["cesar"])
 
 
 def test_all_mistakes_of_a_file_are_told_at_once_with_their_places() -> None:

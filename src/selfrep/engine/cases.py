@@ -25,12 +25,18 @@ def observe_cases(lm: LanguageModel, cases: Sequence[Case], *, progress: Progres
     Raises:
         SelfrepError: no cases, labels that differ, prompts without answers, unfit answers, NaN logits.
     """
+    labels = labels_of(cases)
+    distinct = list(dict.fromkeys(case.prompt for case in cases))
+    place = {prompt: i for i, prompt in enumerate(distinct)}
+    seen = observe(lm, distinct, progress=progress).isel(prompt=[place[case.prompt] for case in cases])
+    return seen.assign_coords(labels)
+
+
+def labels_of(cases: Sequence[Case]) -> dict[str, tuple[str, np.ndarray]]:
+    """The labels of all cases, as coordinates on prompt. Raises SelfrepError for no cases, or labels that differ."""
     if not cases:
         raise SelfrepError("There is nothing to observe: the list of cases is empty.")
     names = list(cases[0].labels)
     if uneven := [list(case.labels) for case in cases if list(case.labels) != names]:
         raise SelfrepError(f"Cases of one design have the same labels; got {names} and {uneven[0]}.")
-    distinct = list(dict.fromkeys(case.prompt for case in cases))
-    place = {prompt: i for i, prompt in enumerate(distinct)}
-    seen = observe(lm, distinct, progress=progress).isel(prompt=[place[case.prompt] for case in cases])
-    return seen.assign_coords({name: ("prompt", np.array([case.labels[name] for case in cases])) for name in names})
+    return {name: ("prompt", np.array([case.labels[name] for case in cases])) for name in names}

@@ -66,7 +66,8 @@ def mediation(
         direct; Shapley), each with `_low`, `_high`, `interaction` (P × S), `mediated` ((φ_P + φ_S) / total; NaN where
         the total is 0), `random` (mediator: 95th percentile of |φ| over random subspaces), `p_random` (mediator).
         Over scenarios, from the unpatched 2 × 2: `cue_effect` (at either stakes), `stakes_effect` (at either cue),
-        `cue_by_stakes` (the raw interaction), each with `_low`, `_high` and `_p` (signs of scenarios flipped).
+        `cue_by_stakes` (the raw interaction), each with `_low`, `_high` and `_p` (signs of scenarios flipped), and
+        `cells` (cue, stakes), the mean log odds.
 
     M stands only if (φ_P + φ_S) / total ≥ 0.3 and both φ exceed the 95th percentile of random subspaces, in the
     direction of the total. A pure case, M = 0 or 1, never passes that by itself: the idle subspace moves nothing. There
@@ -240,12 +241,13 @@ def _raw(
         "stakes_effect": ("cue", np.moveaxis(plain[:, :, :, 1] - plain[:, :, :, 0], -1, 0)),
         "cue_by_stakes": ("", (plain[:, :, 1, 1] - plain[:, :, 1, 0] - plain[:, :, 0, 1] + plain[:, :, 0, 0])[None]),
     }
-    out = {}
+    out: dict[str, Any] = {}
     for name, (dim, values) in contrasts.items():
         low, high = stats.interval(values.reshape(len(values), -1) @ draws.T, stats.tail(n, n - 1))
         p = stats.permutation_test(values.mean(axis=2), flips, absolute=True).p
         for suffix, numbers in (("", values.mean(axis=(1, 2))), ("_low", low), ("_high", high), ("_p", p)):
             out[name + suffix] = ((dim,), numbers) if dim else ((), numbers[0])
+    out["cells"] = (("cue", "stakes"), plain.mean(axis=(0, 1)))
     return xr.Dataset(out, coords={"cue": [0, 1], "stakes": [0, 1]})
 
 

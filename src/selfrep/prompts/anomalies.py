@@ -184,23 +184,21 @@ class Anomalies(Entry):
                     )
         return keyed(anomalies)
 
-    def cases(self, names: Iterable[str] | None = None) -> list[Case]:
-        """Every anomaly in every form, voice, setting, wording and item: what `estimands.anomaly` is made from.
-
-        Args:
-            names: of anomalies; all when None.
-
-        Raises SelfrepError for a name that is not there.
-        """
-        chosen = list(self.anomalies) if names is None else list(names)
+    def select(self, names: Iterable[str]) -> Anomalies:
+        """Some of the anomalies. Raises SelfrepError for a name that is not there."""
+        chosen = list(names)
         if unknown := [name for name in chosen if name not in self.anomalies]:
             hint = yaml_errors.close_match(unknown[0], self.anomalies)
             raise SelfrepError(
                 f"There is no anomaly named {unknown[0]!r}{hint}. There are: {', '.join(self.anomalies)}."
             )
+        return self.model_copy(update={"anomalies": {name: self.anomalies[name] for name in chosen}})
+
+    def cases(self) -> list[Case]:
+        """Every anomaly in every form, voice, setting, wording and item: what `estimands.anomaly` is made from."""
         return [
-            self.case(self.anomalies[name], item, form, voice, setting, k)
-            for name in chosen
+            self.case(anomaly, item, form, voice, setting, k)
+            for anomaly in self.anomalies.values()
             for voice in VOICES
             for k in range(len(self.scenes))
             for form in FORMS

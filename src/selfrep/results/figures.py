@@ -63,6 +63,7 @@ def drawn(run: RunDirectory) -> Iterator[Drawn]:
         if group.startswith("transfer/"):
             moved = run.read(group)
             yield _of(group.replace("/", "_"), plots.transfer_maps(moved), moved)
+    yield from _motives(run)
 
 
 def write_figures(run: RunDirectory, warn: Callable[[str], None]) -> list[Path]:
@@ -109,6 +110,23 @@ def _identity(run: RunDirectory) -> Iterator[Drawn]:
         yield _of("identification", plots.identification_dots(found), found, "identification")
     if run.has("referents"):
         yield _of("referents", plots.referent_lines(found, run.read("referents")), found, "identification")
+
+
+def _motives(run: RunDirectory) -> Iterator[Drawn]:
+    if run.has("anomaly"):
+        noticed = run.read("anomaly")
+        yield _of("anomaly", plots.anomaly_interaction(noticed), noticed, "anomaly")
+    if run.has("mediation"):
+        paths = run.read("mediation")
+        yield _of("mediation", plots.mediation_paths(paths), paths, "mediation")
+        cells = paths[[str(name) for name in paths.data_vars if set(paths[name].dims) <= {"cue", "stakes"}]]
+        yield _of("cue_by_stakes", plots.cue_by_stakes(cells), cells, "mediation")
+    if run.has("directness"):
+        curve = run.read("directness")
+        yield _of("directness", plots.directness_curve(curve), curve, "directness")
+    if run.has("posterior"):
+        who = run.read("posterior")
+        yield _of("posterior", plots.posterior_ribbons(who), who, "posterior")
 
 
 def _of(name: str, figure: go.Figure, data: xr.Dataset, about: str = "") -> Drawn:

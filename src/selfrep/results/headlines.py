@@ -13,6 +13,7 @@ import xarray as xr
 
 from selfrep.results.depth import reported_layer
 from selfrep.results.findings import Finding, number
+from selfrep.results.motives import motives
 from selfrep.results.selfhood import selfhood
 from selfrep.results.store import RunDirectory
 
@@ -32,6 +33,7 @@ def headlines(run: RunDirectory) -> list[Finding]:
         found += _chosen(run.read("separation_chosen"))
     if group := next((g for g in run.groups() if g.startswith("transfer/segments/")), None):
         found += _transfer(run.read(group))
+    found += motives(run)
     return found
 
 

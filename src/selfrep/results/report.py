@@ -30,7 +30,7 @@ from selfrep.results.store import RunDirectory
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-TESTED = ("items", "separation", *(chapter.name for chapter in CHAPTERS))
+TESTED = ("items", "separation", "recognition", *(chapter.name for chapter in CHAPTERS))
 """The groups whose tests are listed, beside those of transfer."""
 
 KINDS = {
@@ -129,6 +129,9 @@ def _study(run: RunDirectory) -> dict[str, Any]:
         "voices": study.get("voices", ["you", "user", "neutral"]),
         "separation": {"site": "resid_post"} | part if part else None,
         "transfer": study.get("transfer"),
+        "anomalies": ((study.get("anomaly") or {}).get("define") or {}).get("anomalies", {}),
+        "scenarios": ((study.get("scenarios") or {}).get("define") or {}).get("scenarios", {}),
+        "texts": (study.get("posterior") or {}).get("define") or {},
     }
 
 

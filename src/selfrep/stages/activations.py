@@ -14,10 +14,10 @@ from selfrep.estimands.axis import default_axis
 from selfrep.estimands.selection import FEWEST, select_and_test
 from selfrep.estimands.separation import separation
 from selfrep.estimands.summary import activations_summary
+from selfrep.parts import Captured, DefaultAxisPart, SeparationPart
 from selfrep.prompts.personas import Voice
 from selfrep.prompts.render import prompts
 from selfrep.stages.stage import Job, Stage, Tick
-from selfrep.study import Captured, DefaultAxisPart, SeparationPart
 
 PER_PROMPT = 45.0
 SIDES: tuple[Voice, ...] = ("you", "user")

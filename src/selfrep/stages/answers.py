@@ -11,12 +11,12 @@ from selfrep.estimands.binding import binding
 from selfrep.estimands.bleed import bleed
 from selfrep.estimands.identification import identification, referent_gradient
 from selfrep.estimands.items import items
+from selfrep.parts import BindingPart, BleedPart, IdentificationPart
 from selfrep.prompts.battery import Battery, Item
 from selfrep.prompts.render import prompts
 from selfrep.results.headlines import IN_CHARACTER, SPECTATOR
 from selfrep.results.store import RunDirectory
 from selfrep.stages.stage import Job, Stage
-from selfrep.study import BindingPart, BleedPart, IdentificationPart
 
 FEWEST_REFERENTS = 4
 """Whose orders can reach p = .05."""

@@ -9,9 +9,10 @@ from functools import partial
 from selfrep.engine.pairs import controls, pair
 from selfrep.engine.patch import patch, template
 from selfrep.estimands.transfer import transfer
+from selfrep.parts import Sweep, TransferPart
 from selfrep.prompts.alignment import align
 from selfrep.stages.stage import Job, Stage, Tick
-from selfrep.study import Study, Sweep, TransferPart
+from selfrep.study import Study
 
 PAIRS_AT_ONCE = 8
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from selfrep.engine.capture import observe, unobserved
 from selfrep.models.language_model import LanguageModel, load_model
@@ -18,6 +20,8 @@ from selfrep.study import Study
 
 Tick = Callable[[float], None]
 """Called with the share of a stage that is done."""
+
+Labels = Mapping[str, tuple[str, np.ndarray]]
 
 VERSIONED = ("selfrep", "torch", "transformers", "transformer-lens", "xarray", "zarr", "numpy", "plotly")
 PROMPTS_AT_ONCE = 256
@@ -85,11 +89,14 @@ class Job:
         """Whether a group that grows is there and complete."""
         return self.directory.has(group) and len(self.directory.pending(group)) == 0
 
-    def observing(self, name: str, group: str, asked: Sequence[Prompt]) -> Stage:
-        """The stage that observes these prompts into a group, going on where it stopped."""
+    def observing(self, name: str, group: str, asked: Sequence[Prompt], labels: Labels | None = None) -> Stage:
+        """The stage that observes these prompts into a group, going on where it stopped.
+
+        `labels` are further coordinates on prompt, from `selfrep.engine.cases.labels_of`.
+        """
 
         def work(tick: Tick) -> None:
-            self.directory.prepare(group, unobserved(asked), along="prompt")
+            self.directory.prepare(group, unobserved(asked).assign_coords(labels or {}), along="prompt")
             left = self.directory.pending(group)
             for at in range(0, len(left), PROMPTS_AT_ONCE):
                 rows = left[at : at + PROMPTS_AT_ONCE]

@@ -2,24 +2,32 @@
 
 from selfrep.results.plots.bars import item_bars
 from selfrep.results.plots.export import NO_BROWSER, browser, save
+from selfrep.results.plots.interactions import anomaly_interaction, cue_by_stakes
 from selfrep.results.plots.lines import separation_profile
 from selfrep.results.plots.maps import heatmap, separation_map, transfer_maps
+from selfrep.results.plots.motives import directness_curve, mediation_paths
 from selfrep.results.plots.points import persona_map
 from selfrep.results.plots.scales import default_strip, identification_dots, referent_lines
 from selfrep.results.plots.shares import binding_shares, bleed_shares
+from selfrep.results.plots.speakers import posterior_ribbons
 from selfrep.results.plots.theme import caption
 
 __all__ = [
     "NO_BROWSER",
+    "anomaly_interaction",
     "binding_shares",
     "bleed_shares",
     "browser",
     "caption",
+    "cue_by_stakes",
     "default_strip",
+    "directness_curve",
     "heatmap",
     "identification_dots",
     "item_bars",
+    "mediation_paths",
     "persona_map",
+    "posterior_ribbons",
     "referent_lines",
     "save",
     "separation_map",
