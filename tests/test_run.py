@@ -62,12 +62,13 @@ def test_the_directory_holds_what_it_promises(done: RunDirectory) -> None:
         "items",
         "segments/resid_pre",
         "separation",
+        "separation_chosen",
         "transfer/effects/attn_out",
         "transfer/effects/resid_pre",
         "transfer/segments/resid_pre",
     }
     assert done.report.is_file()
-    assert len(done.findings()) == 5
+    assert len(done.findings()) == 6
     assert {p.suffix for p in done.figures.iterdir()} >= {".html", ".csv"}
     known = done.provenance()
     assert known["model"] == MODEL
