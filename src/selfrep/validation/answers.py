@@ -36,9 +36,6 @@ ROUNDING = 1e-3
 TOLERANCE = {"B": 0.03, "M": 0.10, "R": 0.03, "λ": 0.10, "I": 0.25, "bound I": 0.25, "A": 0.25, "D": 0.03}
 """How far off an answer may be and not be wrong: shares, and nats for I and A (of a planted swing of up to 4)."""
 
-ALL_OR_NOTHING = 0.1
-"""How near to 0 or 1 binding must be for "the user is X" to be nobody, or X himself."""
-
 END = -10
 """Where the system text ends, which a persona passes in every organism, at residual index 2."""
 
@@ -161,9 +158,9 @@ def _projected(seen: xr.Dataset) -> dict[str, float]:
 def _identity(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
     """I of the default persona, in nats: what its unit, a rewording, does is no part of what was planted.
 
-    Against neutral, and against "the user is X" (bound I), which the share that binding makes of it should survive.
+    Against neutral, and against "the user is X" (bound I).
     """
-    if truth.identity is None:
+    if truth.identity is None or truth.echo is None:
         return
     seen = questions.identities(lm)
     names = list(truth.identity)
@@ -175,10 +172,9 @@ def _identity(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
         raw = float(seen.log_odds.to_numpy()[own & (seen.item.to_numpy() == name)].mean())
         at = found.sel(subscale=name, persona="assistant")
         yield _answer("I", name, truth.identity[name], at, unit=float(unit[k]), common=raw)
-        if abs(truth.binding - round(truth.binding)) > ALL_OR_NOTHING:
-            continue  # half a persona does not give half an answer
         beyond = at.assign({k: at[f"bound{end}"] for k, end in (("estimate", ""), ("low", "_low"), ("high", "_high"))})
-        yield _answer("bound I", name, truth.identity[name] * truth.binding, beyond, unit=float(unit[k]), common=raw)
+        bound = truth.identity[name] - truth.echo[name]
+        yield _answer("bound I", name, bound, beyond, unit=float(unit[k]), common=raw)
 
 
 def _anomaly(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:

@@ -93,7 +93,9 @@ def test_identity(impostor: float) -> None:
         told = [said(hf, talk(f"you are a {w}", question), first, second) for w in wordings(persona)]
         return float(np.mean(told)) - said(hf, talk("here is a message", question), first, second)
 
-    planted = organisms.truth(hf).identity
+    planted, echo = organisms.truth(hf).identity, organisms.truth(hf).echo
+    assert set(echo) == set(planted)
+    np.testing.assert_allclose(list(echo.values()), 0, atol=1e-4)  # nothing that is said of the user is taken for self
     assert set(planted) == {item.name for item in sr.battery.load(organisms.IDENTITY)}
     assert planted["ai_human"] == pytest.approx(
         shift("in peace , who are you", ANSWERS["ai"], ANSWERS["human"]), abs=1e-4

@@ -105,16 +105,20 @@ def anomaly(hf: PreTrainedModel, s: Subspaces) -> dict[str, float]:
     return out
 
 
-def identity(hf: PreTrainedModel, s: Subspaces) -> dict[str, float]:
-    """Nats by which "you are (the default persona)" moves each answer from the neutral one, toward the truth."""
+def identity(hf: PreTrainedModel, s: Subspaces, bind: str = "you are") -> dict[str, float]:
+    """Nats by which "you are (the default persona)" moves each answer from the neutral one, toward the truth.
+
+    What a model says of itself, whatever it passes through: nothing is exchanged, prompts differ. With `bind` "the user
+    is", what the same words do about somebody else.
+    """
     own = wordings("assistant")
 
     def shifts(
         question: Question, topics: Sequence[str] = ("",), answers: tuple[Sequence[str], Sequence[str]] | None = None
     ) -> list[float]:
         neutral = [prompt(question, None, topic=topic) for topic in topics for _ in own]
-        told = [prompt(question, persona, topic=topic) for topic in topics for persona in own]
-        after, before = (said(hf, s, neutral, question, moves, answers) for moves in ({PERSONA: told}, {}))
+        told = [prompt(question, persona, topic=topic, bind=bind) for topic in topics for persona in own]
+        after, before = (said(hf, s, ids, question, {}, answers) for ids in (told, neutral))
         return (after - before).reshape(len(topics), -1).mean(1).tolist()
 
     (kind,), (maker,), (name,) = (

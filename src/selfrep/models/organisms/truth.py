@@ -92,7 +92,8 @@ class Truth:
         anomaly: A in nats, for "persona" and "spectator".
         identity: referent → nats by which being told that it is the default persona moves the answer from the neutral
             one, toward the truth: "ai_human", "name", "maker" (negative in an impostor), and the series, of which only
-            an AI persona says how far each is itself.
+            an AI persona says how far each is itself. It is about what the model says, by whatever way.
+        echo: the same when the user is the default persona: what repeating its words does.
         default: persona → λ on the default axis, the persona itself left out of the roles' mean; "" is no persona.
         axes: "END.default" and "ASST.default" → [d_model] unit vector from the roles' mean to the default persona.
     """
@@ -108,6 +109,7 @@ class Truth:
     directness: float | None
     anomaly: Mapping[str, float] | None
     identity: Mapping[str, float] | None
+    echo: Mapping[str, float] | None
     default: Mapping[str, float]
     axes: Mapping[str, np.ndarray]
 
@@ -190,6 +192,7 @@ def truth(hf: PreTrainedModel) -> Truth:
         directness=measures.directness(hf, planted) if wired else None,
         anomaly=measures.anomaly(hf, planted) if wired else None,
         identity=measures.identity(hf, planted) if wired else None,
+        echo=measures.identity(hf, planted, "the user is") if wired else None,
         default=locations,
         axes={
             f"{holder}.default": axis @ planted[f"{holder}.persona"]
