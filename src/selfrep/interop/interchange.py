@@ -1,8 +1,8 @@
 """TransformerLens's interchange interventions as what a sweep writes.
 
 `transformer_lens.tools.analysis` learns subspaces (DAS, difference of means, probes) on `lm.bridge`, and has the
-placebo that belongs beside them. A basis goes into `selfrep.InSubspace` as it is; any other intervention of theirs comes here,
-and is swept over layers and positions at the engine's speed:
+placebo that belongs beside them. A basis goes into `selfrep.InSubspace` as it is; any other intervention of theirs
+comes here, and is swept over layers and positions at the engine's speed:
 
     placebo = NormMatchedPlacebo(SubspaceInterchange(found.basis), random_basis(lm.d_model, rank, seed=0))
     sr.grid("resid_pre", intervention=InSubspace(found.basis)) | sr.grid("resid_pre", intervention=Interchange(placebo))
