@@ -13,7 +13,8 @@ import torch
 from tests.validation.made import card, examined
 from typer.testing import CliRunner
 
-from selfrep.cli import app, main
+from selfrep import study
+from selfrep.cli import STUDY, app, main
 from selfrep.models.organisms import BATTERY, PERSONAS
 
 TINY = f"""
@@ -165,3 +166,7 @@ def test_validate_ends_with_2_on_bad_input(monkeypatch: pytest.MonkeyPatch, tmp_
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
+
+
+def test_the_help_names_every_built_in_study() -> None:
+    assert all(name in STUDY for name in study.presets()), "written out there, since --help reads no files"

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selfrep.errors import SelfrepError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 NOT_IDENTIFIED = "not identified"
 
@@ -98,6 +101,12 @@ def number(value: float) -> str:
         return digits
     sign = "⁻" if power[0] == "\N{MINUS SIGN}" else ""
     return f"{digits} × 10{sign}{power[1:].lstrip('0').translate(_RAISED)}"
+
+
+def interval_of(row: xr.Dataset, value: str, low: str, high: str) -> str:
+    """An estimate and its interval within a sentence, from three variables of one cell."""
+    estimate, bottom, top = (number(float(row[name])) for name in (value, low, high))
+    return f"{estimate} (95 % interval {bottom} to {top})"
 
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")

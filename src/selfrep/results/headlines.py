@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from selfrep.results.depth import reported_layer
-from selfrep.results.findings import Finding, number
+from selfrep.results.findings import Finding, interval_of, number
 from selfrep.results.motives import motives
 from selfrep.results.selfhood import selfhood
 from selfrep.results.store import RunDirectory
@@ -54,7 +54,7 @@ def _behaviour(items: xr.Dataset) -> Iterator[Finding]:
                 f"“The user is X” keeps {share[0]} % of it (95 % interval {share[1]} to {share[2]} %): the words alone."
             )
         else:
-            control = f"“The user is X” moves it by {_interval(row, 'user_shift', 'user_low', 'user_high')} nats."
+            control = f"“The user is X” moves it by {interval_of(row, 'user_shift', 'user_low', 'user_high')} nats."
         yield Finding(
             title=f"{title} (mean of {int(row.n_items)} items)",
             value=float(row["shift"]),
@@ -99,8 +99,8 @@ def _separation(sep: xr.Dataset) -> Iterator[Finding]:
         value=float(cell.bound),
         interval=(float(cell.bound_low), float(cell.bound_high)),
         control=(
-            f"“The user is X” alone sets the sides {_interval(cell, 'user_is', 'user_is_low', 'user_is_high')} apart: "
-            "the same words, about somebody else."
+            f"“The user is X” alone sets the sides {interval_of(cell, 'user_is', 'user_is_low', 'user_is_high')} "
+            "apart: the same words, about somebody else."
         ),
         how_sure="Bootstrap over personas, then wordings, the same draws for both voices.",
         identified=not reason,
@@ -122,7 +122,7 @@ def _chosen(cell: xr.Dataset) -> Iterator[Finding]:
         control=(
             f"On the half that chose it was {number(float(cell.chosen_on))}, luck included. Two wordings of the same "
             f"persona lie {number(float(cell.floor))} apart; “the user is X” sets the sides "
-            f"{_interval(cell, 'user_is', 'user_is_low', 'user_is_high')} apart."
+            f"{interval_of(cell, 'user_is', 'user_is_low', 'user_is_high')} apart."
         ),
         how_sure=(
             f"p = {float(cell.p):.2g} by permuting {cell.attrs['permuted']} of the testing half "
@@ -177,8 +177,3 @@ CONTROLS = {
     "control_persona": "another persona of its side",
     "control_random": "a random direction of the same size",
 }
-
-
-def _interval(row: xr.Dataset, value: str, low: str, high: str) -> str:
-    estimate, bottom, top = (number(float(row[name])) for name in (value, low, high))
-    return f"{estimate} (95 % interval {bottom} to {top})"

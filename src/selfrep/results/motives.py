@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import xarray as xr
 
-from selfrep.results.findings import Finding, number
+from selfrep.results.findings import Finding, interval_of, number
 from selfrep.results.store import RunDirectory
 
 FORMS = {
@@ -43,8 +43,8 @@ def _anomaly(found: xr.Dataset) -> Iterator[Finding]:
         if reason and np.isfinite(float(at.raw)):
             reason += (
                 ". It takes scenes that this model, told of them from outside, calls strange, or a model that does. "
-                "The "
-                f"raw interaction, {_interval(at, 'raw', 'raw_low', 'raw_high')} nats, is no measure of noticing here."
+                f"The raw interaction, {interval_of(at, 'raw', 'raw_low', 'raw_high')} nats, is no measure of noticing "
+                "here."
             )
         yield Finding(
             title=FORMS.get(form, f"In the form “{form}”, an anachronism is stranger to the persona, by (A)"),
@@ -52,7 +52,7 @@ def _anomaly(found: xr.Dataset) -> Iterator[Finding]:
             interval=(float(at.low), float(at.high)),
             control=_if(at)(
                 "Told of the same scenes from outside, the plain assistant calls them stranger by "
-                f"{_interval(at, 'capability', 'capability_low', 'capability_high')} nats: it can tell."
+                f"{interval_of(at, 'capability', 'capability_low', 'capability_high')} nats: it can tell."
             ),
             how_sure=_if(at)(
                 f"Bootstrap over {found.attrs['n_personas']} personas, wordings and items; p = {float(at.p):.2g} by "
@@ -108,9 +108,9 @@ def _mediation(found: xr.Dataset) -> Iterator[Finding]:
         interval=(float(found.cue_by_stakes_low), float(found.cue_by_stakes_high)),
         control=(
             "With nothing at stake the cue moves it by "
-            f"{_interval(found.sel(stakes=0), 'cue_effect', 'cue_effect_low', 'cue_effect_high')} nats; without the "
+            f"{interval_of(found.sel(stakes=0), 'cue_effect', 'cue_effect_low', 'cue_effect_high')} nats; without the "
             "cue the stakes move it by "
-            f"{_interval(found.sel(cue=0), 'stakes_effect', 'stakes_effect_low', 'stakes_effect_high')}."
+            f"{interval_of(found.sel(cue=0), 'stakes_effect', 'stakes_effect_low', 'stakes_effect_high')}."
         ),
         how_sure=(
             f"Over {n} scenarios; p = {float(found.cue_by_stakes_p):.2g} by flipping {found.attrs['permuted']} "
@@ -188,9 +188,4 @@ def _if(at: xr.Dataset) -> Callable[[str], str]:
 
 
 def _shift(at: xr.Dataset) -> str:
-    return _interval(at, "shift", "shift_low", "shift_high")
-
-
-def _interval(row: xr.Dataset, value: str, low: str, high: str) -> str:
-    estimate, bottom, top = (number(float(row[name])) for name in (value, low, high))
-    return f"{estimate} (95 % interval {bottom} to {top})"
+    return interval_of(at, "shift", "shift_low", "shift_high")

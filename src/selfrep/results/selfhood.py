@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from selfrep.results.depth import reported_layer
-from selfrep.results.findings import Finding, number
+from selfrep.results.findings import Finding, interval_of, number
 from selfrep.results.store import RunDirectory
 
 POOLED = {
@@ -71,7 +71,7 @@ def _bleed(found: xr.Dataset) -> Iterator[Finding]:
             control=""
             if not bool(at.gate)
             else (
-                f"Said of the user, the same words give {_interval(at, 'user_is', 'user_is_low', 'user_is_high')}. "
+                f"Said of the user, the same words give {interval_of(at, 'user_is', 'user_is_low', 'user_is_high')}. "
                 f"A real change of the facts moves the answers by {number(float(at.truth_shift))} nats, the persona by "
                 f"{number(float(at.persona_shift))}."
             ),
@@ -106,8 +106,9 @@ def _identification(found: xr.Dataset) -> Iterator[Finding]:
                 value=float(own.estimate),
                 interval=(float(own.low), float(own.high)),
                 control=(
-                    f"Told that the user is, by {_interval(own, 'user_is', 'user_is_low', 'user_is_high')}; the sides "
-                    f"of personas differ by {_interval(at, 'difference', 'difference_low', 'difference_high')}."
+                    f"Told that the user is, by {interval_of(own, 'user_is', 'user_is_low', 'user_is_high')}; "
+                    "the sides of personas differ by "
+                    f"{interval_of(at, 'difference', 'difference_low', 'difference_high')}."
                 ),
                 how_sure=(
                     "In standard deviations of what a mere rewording does, against prompts without a persona. "
@@ -153,7 +154,7 @@ def _default_axis(found: xr.Dataset) -> Iterator[Finding]:
     others = ""
     if "user: default" in who:
         user = cell.sel(who="user: default")
-        others = f" A user who is called the default gives {_interval(user, 'estimate', 'low', 'high')}."
+        others = f" A user who is called the default gives {interval_of(user, 'estimate', 'low', 'high')}."
     yield Finding(
         title=(
             f"At layer {layer} and the last token, a chat without a persona lies this far from the mean role (0) "
@@ -181,8 +182,3 @@ def _counts(found: xr.Dataset) -> str:
     if "n_personas" in found.attrs:
         return " and ".join(map(str, np.atleast_1d(found.attrs["n_personas"])))
     return "the"
-
-
-def _interval(row: xr.Dataset, value: str, low: str, high: str) -> str:
-    estimate, bottom, top = (number(float(row[name])) for name in (value, low, high))
-    return f"{estimate} (95 % interval {bottom} to {top})"
