@@ -94,6 +94,22 @@ def test_intervals_hold_a_point_of_which_only_the_wordings_vary() -> None:
     assert sum(held) >= binom.ppf(0.001, len(held), 0.93)  # two wordings a fold, drawn anew as they are: .75 of them
 
 
+def test_loud_words_do_not_hide_the_axis() -> None:
+    """Wordings that differ along a few directions, more than the default from the roles, as surfaces of words do."""
+    found, plain = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(100 + seed)
+        acts = captured(line(spread=0.0), seed=seed, persona=0.0, wording=0.1, neutral=1.0)
+        surface = np.linalg.qr(rng.normal(size=(D, 4)))[0].T
+        acts.activations[:] += (10 * rng.normal(size=(acts.sizes["prompt"], 4)) @ surface)[:, None, None, None]
+        found.append(float(default_axis(acts, **FAST).squeeze().estimate.sel(who="neutral")))
+        x, voice = acts.activations.to_numpy().reshape(-1, D), acts.voice.to_numpy()
+        default, roles, neutral = x[:4].mean(axis=0), x[4:40].mean(axis=0), x[voice == "neutral"].mean(axis=0)
+        plain.append((neutral - roles) @ (default - roles) / ((default - roles) @ (default - roles)))
+    assert np.abs(np.array(found) - 0.5).max() < 0.05
+    assert np.abs(np.array(plain) - 0.5).max() > 0.15, "the control: a projection on the plain difference of means"
+
+
 def test_the_first_component_of_the_roles_need_not_be_the_axis() -> None:
     along = default_axis(captured(line(spread=2.0), wording=0.02), **FAST).squeeze()
     assert float(along.cosine) > 0.9

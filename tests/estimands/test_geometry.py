@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import synthetic
+from sklearn.covariance import LedoitWolf
 
 from selfrep.errors import SelfrepError
-from selfrep.estimands.geometry import normalised, persona_map
+from selfrep.estimands.geometry import noise_normalised, normalised, persona_map
 
 
 def test_the_length_of_a_row_says_nothing() -> None:
@@ -72,6 +73,50 @@ def planted(spread: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     plane = np.stack([2 * np.cos(angle), np.sin(angle)], axis=1)
     x = 100 * basis[0] + plane @ basis[1:]
     return x[:, None] + spread * rng.normal(size=(8, 2, 40)), plane
+
+
+def _loud(rng: np.random.Generator, units: int, *, d: int = 20, loud: float = 10.0) -> tuple[np.ndarray, np.ndarray]:
+    """Units of two rows around 0, whose noise is loud along the first dimension; their numbers."""
+    noise = rng.normal(size=(2 * units, d))
+    noise[:, 0] *= loud
+    return noise, np.repeat(np.arange(units), 2)
+
+
+def test_distances_in_the_metric_of_noise_are_mahalanobis_distances() -> None:
+    rng = np.random.default_rng(0)
+    x, unit = _loud(rng, 40)
+    x += rng.normal(size=(40, 20))[unit]
+    contrasts = (x[::2] - x[1::2]) / np.sqrt(2)  # of two rows, what is left without their mean
+    precision = np.linalg.inv(LedoitWolf(assume_centered=True).fit(contrasts).covariance_)
+    z = noise_normalised(x, unit)
+    np.testing.assert_allclose(z @ z.T, x @ precision @ x.T, rtol=1e-8, atol=1e-8)
+    assert not np.allclose(z @ z.T, x @ x.T, rtol=0.5), "the control: plain inner products"
+
+
+def test_where_noise_is_loud_a_distance_counts_for_less() -> None:
+    x, unit = _loud(np.random.default_rng(1), 200)
+    along = np.zeros((2, 20))
+    along[0, 0] = along[1, 1] = 1.0  # as far apart, but one along the loud dimension
+    z = noise_normalised(np.concatenate([along, x]), np.concatenate([[-1, -2], unit]), of=range(200))
+    loud, quiet = (z[:2] ** 2).sum(axis=1)
+    assert quiet / loud == pytest.approx(100, rel=0.3)
+
+
+def test_the_noise_of_other_units_has_no_say_in_the_metric() -> None:
+    x, unit = _loud(np.random.default_rng(2), 30)
+    z = noise_normalised(x, unit, of=range(20))
+    x[40:] *= 7.0
+    again = noise_normalised(x, unit, of=range(20))
+    np.testing.assert_allclose(again[:40] @ again[:40].T, z[:40] @ z[:40].T, rtol=1e-8)
+    all_of_them = noise_normalised(x, unit)
+    assert not np.allclose(all_of_them[:40] @ all_of_them[:40].T, z[:40] @ z[:40].T, rtol=0.1)
+
+
+def test_without_noise_distances_stay() -> None:
+    x = np.random.default_rng(3).normal(size=(6, 9)).repeat(2, axis=0)
+    for unit in (np.repeat(np.arange(6), 2), np.arange(12)):  # rows that do not differ, and none to compare
+        z = noise_normalised(x, unit)
+        np.testing.assert_allclose(z @ z.T, x @ x.T, atol=1e-12)
 
 
 def test_the_planted_plane_is_recovered() -> None:

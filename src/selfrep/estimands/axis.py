@@ -3,7 +3,8 @@
 The axis runs from the mean role to the default persona. Along it the mean role has λ = 0 and the default λ = 1, at
 every cell. A persona that helped to draw the axis would lie too near its own end, so each role is placed on an axis
 drawn without it; and wordings that draw the axis are never the ones that are placed on it, or noise would look like
-distance.
+distance. Lengths and angles are taken in the metric of that noise (Walther et al. 2016): what changes from wording to
+wording of the same persona has little say in where the axis points.
 
 Any persona lies apart from the others along an axis drawn towards it, so a distance by itself shows nothing special.
 Two nulls stand beside it: random axes in the space that the personas span, and axes towards each other persona in turn.
@@ -20,7 +21,7 @@ from jaxtyping import Float, Int
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands import stats
-from selfrep.estimands.geometry import normalised
+from selfrep.estimands.geometry import noise_normalised, normalised
 from selfrep.estimands.tables import Rows
 
 Array = np.ndarray
@@ -52,11 +53,11 @@ def default_axis(
         Dataset over (site, layer, position | segment), and `who` (the default as "default", roles by name, then the
         placed).
         `estimate` (λ; who), `low`, `high` (95 %; roles resampled, then wordings; who), NaN where `gate` is False;
-        `gap` (default − mean role along the axis, as a share of the mean length of an activation), `null` (95th
-        percentile of |gap| along random axes in the span of the personas), `p_random` (of those axes), `p` (of the
-        gap: which persona is called the default permuted), `cosine` (|cos| of the axis and the first principal
-        component of the roles), `explained` (that component's share of the roles' variance), `gate`, `reason` (closed
-        where random axes reach as far).
+        `gap` (default − mean role along the axis, in standard deviations of a wording), `null` (95th percentile of
+        |gap| along random axes in the span of the personas), `p_random` (of those axes), `p` (of the gap: which persona
+        is called the default permuted), `gate`, `reason` (closed where random axes reach as far). For comparison with
+        published axes, without regard to noise: `cosine` (|cos| of the difference of means and the first principal
+        component of the roles) and `explained` (that component's share of the roles' variance).
 
     p can be no smaller than 1 / (number of personas): with fewer than 20 it does not reach .05, and says only whether
     the default is the one that lies farthest apart (attribute `smallest_p`).
@@ -64,7 +65,8 @@ def default_axis(
     Raises:
         SelfrepError: no default, fewer than five roles, one wording, personas asked different items, a missing voice.
 
-    Source: the Assistant Axis (difference of means against the first component of roles).
+    Source: the Assistant Axis (difference of means against the first component of roles); noise normalisation:
+    Walther et al. 2016.
     """
     axis = "position" if "position" in acts.dims else "segment"
     defaults = _defaults(acts, voice, default)
@@ -77,8 +79,8 @@ def default_axis(
     people = {name: np.full((len(who), cells), np.nan) for name in ("estimate", "low", "high")}
     single = {name: np.full(cells, np.nan) for name in ("gap", "null", "p", "p_random", "cosine", "explained")}
     reasons = np.full(cells, "some prompt has no such place", dtype=object)
-    for c, z, scale in _cells(acts, cast):
-        numbers, located, reasons[c] = _cell(z, scale, cast, draws, n_axes, rng)
+    for c, z in _cells(acts, cast):
+        numbers, located, reasons[c] = _cell(z, cast, draws, n_axes, rng)
         for name, value in numbers.items():
             single[name][c] = value
         for name, values in located.items():
@@ -205,8 +207,8 @@ class _Draws:
         return cls(roles, np.array([[cast.pooling(f, w) for f in (0, 1)] for w in within]))
 
 
-def _cells(acts: xr.Dataset, cast: _Cast) -> Iterator[tuple[int, Float[Array, "row d"], float]]:
-    """Per cell that every prompt has: the rows from their mean, and the mean length of an activation."""
+def _cells(acts: xr.Dataset, cast: _Cast) -> Iterator[tuple[int, Float[Array, "row d"]]]:
+    """Per cell that every prompt has: the rows from their mean."""
     x = acts.activations.to_numpy()
     x = x.reshape(x.shape[0], -1, x.shape[-1])
     used = np.unique(np.concatenate(cast.groups))
@@ -215,29 +217,29 @@ def _cells(acts: xr.Dataset, cast: _Cast) -> Iterator[tuple[int, Float[Array, "r
         if np.isfinite(x[used, c]).all():
             z, _ = normalised(x[used, c])
             rows = np.array([z[[place[i] for i in group]].mean(axis=0) for group in cast.groups])
-            yield c, rows - rows.mean(axis=0), float(np.sqrt((z**2).sum(axis=1).mean()))
+            yield c, (rows - rows.mean(axis=0)).round(12)  # of activations of length 1 a dimension; less is rounding
 
 
 def _cell(
-    z: Float[Array, "row d"], scale: float, cast: _Cast, draws: _Draws, n_axes: int, rng: np.random.Generator
+    rows: Float[Array, "row d"], cast: _Cast, draws: _Draws, n_axes: int, rng: np.random.Generator
 ) -> tuple[dict[str, float], dict[str, Float[Array, " point"]], str]:
     """The numbers of one cell, those of its points, and why they do not stand."""
     n = cast.n
     pooled = np.array([cast.pooling(fold) for fold in (0, 1)])
-    means = pooled @ z  # [fold, point, d]
-    own = means[:, :n]
+    z = noise_normalised(rows, cast.member, range(1, n))  # the roles', so that the default and the placed are new to it
+    own = pooled[:, :n] @ z  # [fold, persona, dimension]
     centre = own.mean(axis=(0, 1))
     spanned, size, _ = np.linalg.svd((own - centre).reshape(2 * n, -1).T, full_matrices=False)
     if not size[0] > 0:
         return {}, {}, "all personas lie in one point"
-    gaps = np.array([_gap(own, k) for k in range(n)]) / scale
+    gaps = np.array([_gap(own, k) for k in range(n)])
     toss = rng.normal(size=(n_axes, int((size > 1e-9 * size[0]).sum())))
     toss /= np.linalg.norm(toss, axis=1, keepdims=True)
-    along = np.abs(_away(own, 0) @ spanned[:, : toss.shape[1]] @ toss.T) / scale
+    along = np.abs(_away(own, 0) @ spanned[:, : toss.shape[1]] @ toss.T)
     random = along[np.arange(n_axes) % 2, np.arange(n_axes)]  # read on one fold, as the gap is; their mean is quieter
-    roles = own[:, 1:].mean(axis=0)
-    _, singular, components = np.linalg.svd(roles - roles.mean(axis=0), full_matrices=False)
-    direction = own[:, 0].mean(axis=0) - roles.mean(axis=0)
+    default, *roles = (pooled[:, :n] @ rows).mean(axis=0)
+    _, singular, components = np.linalg.svd(roles - np.mean(roles, axis=0), full_matrices=False)
+    direction = default - np.mean(roles, axis=0)
     length = np.linalg.norm(direction)
     null = float(np.quantile(random, 1 - stats.ALPHA))
     numbers = {
@@ -250,8 +252,8 @@ def _cell(
     }
     if not gaps[0] > null:
         reason = (
-            f"the default lies {gaps[0]:.2g} of an activation's length from the mean role; along random axes it is up "
-            f"to {null:.2g}: there is no axis to speak of"
+            f"the default lies {gaps[0]:.2g} standard deviations of a wording from the mean role; along random axes it "
+            f"is up to {null:.2g}: there is no axis to speak of"
         )
         return numbers, {}, reason
     gram = z @ z.T

@@ -3,13 +3,20 @@
 Two things spoil raw distances in a residual stream. Its norm grows with depth, so vectors are divided by their root
 mean square first. And a handful of massive dimensions hold half of its energy (Sun et al. 2024), so that a distance is
 the distance along these few: they are brought down to the spread of an ordinary dimension.
+
+What is left may still be loud with words: where wordings of the same persona differ, a direction says little of who is
+played, and `noise_normalised` gives it the weight that it deserves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+from scipy.linalg import helmert
+from sklearn.covariance import ledoit_wolf_shrinkage
 
 from selfrep.errors import SelfrepError
 
@@ -49,6 +56,32 @@ def normalised(x: Float[Array, "row d"]) -> tuple[Float[Array, "row d"], Bool[Ar
         typical = np.median(z[:, used & ~massive].std(axis=0))
         z[:, massive] = np.divide(outliers, unit, out=np.zeros_like(outliers), where=unit > 0) * typical
     return z, massive
+
+
+def noise_normalised(
+    x: Float[Array, "row d"], unit: Int[Array, " row"], of: Sequence[int] | None = None
+) -> Float[Array, "row dimension"]:
+    """Rows in the metric of their noise: distances count in standard deviations of rows of the same unit.
+
+    The noise within units has covariance Σ, shrunk towards a multiple of the identity as far as so few rows ask for
+    (Ledoit and Wolf 2004), and rows become x Σ^(−1/2), in any basis of what they span. This multivariate noise
+    normalisation (Walther et al. 2016) is what makes a difference of means reliable where noise has directions.
+
+    Args:
+        unit: a number for each row; rows of the same unit differ by noise alone. Without any noise, rows stay.
+        of: the units whose noise sets the metric; all when None. A metric fits its own units' noise too well: they seem
+            quieter in it than new ones of their kind would.
+    """
+    groups = [x[unit == u] for u in (np.unique(unit) if of is None else of)]
+    noise = np.concatenate([helmert(len(rows)) @ rows for rows in groups])  # independent, and of the rows' covariance
+    variance = float((noise**2).mean()) if len(noise) else 0.0
+    basis = np.linalg.svd(x, full_matrices=False)[2]
+    if not variance:
+        return x @ basis.T
+    share = float(ledoit_wolf_shrinkage(noise, assume_centered=True))
+    along = noise @ basis.T
+    spread, turn = np.linalg.eigh((1 - share) * along.T @ along / len(noise) + share * variance * np.eye(len(basis)))
+    return x @ basis.T @ turn / np.sqrt(np.maximum(spread, 1e-6 * variance))
 
 
 def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, voice: str = "you") -> xr.Dataset:

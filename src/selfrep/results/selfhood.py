@@ -163,8 +163,8 @@ def _default_axis(found: xr.Dataset) -> Iterator[Finding]:
         value=float(at.estimate),
         interval=(float(at.low), float(at.high)),
         control=(
-            f"The default lies {number(float(cell.gap))} of an activation’s length from the mean role; along random "
-            f"axes in the same space it would be up to {number(float(cell.null))}.{others}"
+            f"The default lies {number(float(cell.gap))} standard deviations of a wording from the mean role; along "
+            f"random axes in the same space it would be up to {number(float(cell.null))}.{others}"
         ),
         how_sure=(
             f"Bootstrap over roles, then wordings; the cell was fixed beforehand. p = {float(cell.p):.2g} that the "
