@@ -232,7 +232,9 @@ def _cell(
     spanned, size, _ = np.linalg.svd((own - centre).reshape(2 * n, -1).T, full_matrices=False)
     if not size[0] > 0:
         return {}, {}, "all personas lie in one point"
-    gaps = np.array([_gap(own, k) for k in range(n)])
+    gap = _gap(own, 0)
+    alike = pooled[:, :n] @ noise_normalised(rows, cast.member, range(n))  # a metric to which no persona is new
+    gaps = np.array([_gap(alike, k) for k in range(n)])
     toss = rng.normal(size=(n_axes, int((size > 1e-9 * size[0]).sum())))
     toss /= np.linalg.norm(toss, axis=1, keepdims=True)
     along = np.abs(_away(own, 0) @ spanned[:, : toss.shape[1]] @ toss.T)
@@ -243,16 +245,16 @@ def _cell(
     length = np.linalg.norm(direction)
     null = float(np.quantile(random, 1 - stats.ALPHA))
     numbers = {
-        "gap": float(gaps[0]),
+        "gap": gap,
         "null": null,
         "p": float((gaps >= gaps[0] - 1e-9).mean()),
-        "p_random": float((1 + (random >= abs(gaps[0])).sum()) / (1 + n_axes)),
+        "p_random": float((1 + (random >= abs(gap)).sum()) / (1 + n_axes)),
         "cosine": float(abs(components[0] @ direction) / length) if length > 0 else 0.0,
         "explained": float(singular[0] ** 2 / (singular**2).sum()) if singular[0] > 0 else 0.0,
     }
-    if not gaps[0] > null:
+    if not gap > null:
         reason = (
-            f"the default lies {gaps[0]:.2g} standard deviations of a wording from the mean role; along random axes it "
+            f"the default lies {gap:.2g} standard deviations of a wording from the mean role; along random axes it "
             f"is up to {null:.2g}: there is no axis to speak of"
         )
         return numbers, {}, reason

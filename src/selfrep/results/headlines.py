@@ -109,7 +109,8 @@ def _separation(sep: xr.Dataset) -> Iterator[Finding]:
 
 
 def _chosen(cell: xr.Dataset) -> Iterator[Finding]:
-    place = f"position {int(cell.position)}" if "position" in cell.coords else f"the segment “{cell.segment.item()}”"
+    at_token = "position" in cell.coords
+    place = f"position {int(cell.position)}".replace("-", "−") if at_token else f"the segment “{cell.segment.item()}”"
     choosing, testing = (", ".join(cell.attrs[half]) for half in ("choosing", "testing"))
     finite = bool(np.isfinite(float(cell.estimate)))
     yield Finding(
