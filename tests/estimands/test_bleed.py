@@ -17,7 +17,10 @@ Array = np.ndarray
 FAST: dict[str, Any] = {"n_permutations": 500, "n_bootstrap": 300}
 NAMES = synthetic.names((6, 6))
 PLAYED = np.repeat([1.0, -1.0], 6)[:, None, None]
-NUMBERS = ("estimate", "low", "high", "p", "null", "ratio", "user_is", "user_is_low", "user_is_high")
+NUMBERS = (
+    "estimate", "low", "high", "p", "null", "ratio", "user_is", "user_is_low", "user_is_high", "bound", "bound_low",
+    "bound_high",
+)  # fmt: skip
 
 
 def voices(
@@ -47,6 +50,8 @@ def test_the_planted_share_is_the_estimate_and_the_ratio_is_not(beta: float) -> 
         assert float(out[name]) == pytest.approx(beta), name
     assert float(out.ratio) == pytest.approx(beta / (1 - beta))
     assert float(out.user_is) == pytest.approx(0.5 * beta)
+    for name in ("bound", "bound_low", "bound_high"):
+        assert float(out[name]) == pytest.approx(0.5 * beta), name
     assert float(out.persona_shift) == pytest.approx(8 * beta)
     assert float(out.truth_shift) == pytest.approx(8 * (1 - beta))
     assert float(out.p) == pytest.approx(1.0 if beta == 0 else out.attrs["smallest_p"])
@@ -66,6 +71,19 @@ def test_without_bleed_false_alarms_keep_their_rate() -> None:
     assert (p <= 0.05).sum() <= binom.ppf(0.999, len(p), 0.05)
     loud = np.array([float(read(0.4, noise=0.5, seed=s).p.squeeze()) for s in range(10)])
     assert (loud <= 0.05).all(), "the control: bleed is found"
+
+
+def test_words_that_move_the_answer_whoever_they_are_about_are_no_bleed() -> None:
+    words = read(0.3, lexical=1.0, noise=0.3).isel(item=0)
+    assert not bool(words.gate)
+    assert "the words may do it all" in str(words.reason.values)
+    assert np.isnan(words[list(NUMBERS)].to_array()).all()
+    assert float(words.persona_shift) == pytest.approx(0.3 * 8, abs=0.5), "shown even so"
+    half = read(0.3, lexical=0.5, noise=0.3).isel(item=0)
+    assert bool(half.gate), "the control: words that do half of it"
+    assert float(half.bound_low) < 0.15 < float(half.bound_high)
+    none = read(0.0, lexical=1.0, noise=0.3).isel(item=0)
+    assert bool(none.gate), "where nothing surely moves the answer there is no shift to explain"
 
 
 def test_an_item_that_no_truth_moves_is_insensitive_and_not_separate() -> None:

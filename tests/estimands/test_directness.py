@@ -74,6 +74,13 @@ def test_a_weak_total_gives_no_number_but_the_raw_shift(full: float) -> None:
     assert np.isfinite(out["shift"]).all()
 
 
+def test_a_shift_of_hundredths_of_a_nat_has_no_directness_however_quiet_wordings_are() -> None:
+    out = directness(runs(0.5, full=0.05), **FAST)
+    assert not bool(out.gate)
+    assert "under 0.1" in str(out.reason.values)
+    assert bool(directness(runs(0.5, full=0.15), **FAST).gate), "the control"
+
+
 def test_scenarios_that_disagree_about_the_total_have_no_ratio() -> None:
     torn = runs(0.5)
     torn["log_odds"] = torn.log_odds * xr.DataArray([5, -4, 3, -2, 5, -4, 3, -2], dims="scenario")

@@ -13,15 +13,19 @@ NAMES = synthetic.names((2, 2))
 
 
 @pytest.mark.parametrize(
-    ("effect", "noise", "closed"), [(3.0, 1.0, False), (-3.0, 1.0, False), (2.9, 1.0, True), (0.0, 0.0, True)]
+    ("effect", "noise", "closed"),
+    [(3.0, 1.0, False), (-3.0, 1.0, False), (2.9, 1.0, True), (0.0, 0.0, True), (0.09, 0.0, True), (-0.1, 0.0, False)],
 )
-def test_an_effect_is_weak_under_three_paraphrase_sds_and_at_0(effect: float, noise: float, closed: bool) -> None:
+def test_an_effect_is_weak_under_three_sds_and_a_tenth_of_a_nat(effect: float, noise: float, closed: bool) -> None:
     assert bool(gates.weak(effect, noise, "the shift")) == closed
 
 
 def test_reasons_carry_their_numbers() -> None:
     assert gates.weak(-0.07, 0.5, "the shift") == (
         "the shift of −0.07 nats is under three times the paraphrase noise (0.50)"
+    )
+    assert gates.weak(0.07, 0.01, "the shift") == (
+        "the shift of 0.07 nats is under 0.1: it changes the odds by less than a tenth"
     )
 
 

@@ -114,6 +114,22 @@ def test_a_tiny_total_effect_is_not_identified() -> None:
     assert float(fine.estimate.squeeze()) == pytest.approx((2.74 - 1.81) / 2)
 
 
+def test_a_few_lucky_pairs_of_an_item_that_does_not_move_are_no_transfer() -> None:
+    totals = np.array([3.5, *np.linspace(0.1, 2.9, 7)])  # of wordings that differ by 1 nat
+    dull = planted(apart(8), np.array([[1.0]]), totals)
+    out = transfer(dull, paraphrase_sd=1.0, **FAST)
+    assert out.attrs["gate"] == "not identified"
+    assert "only 1 of 8 runs of 'q'" in out.attrs["reason"]
+    assert np.isnan(out.estimate).all()
+    half = transfer(planted(apart(8), np.array([[1.0]]), np.r_[totals[:4], [4.0] * 4]), paraphrase_sd=1.0, **FAST)
+    assert half.attrs["gate"] == "identified", "the control: most pairs move"
+    assert float(half.estimate.squeeze()) == pytest.approx(1.0)
+    lively = planted(apart(8), np.array([[0.5]]), np.full(8, 9.0)).assign_coords(item=("pair", ["q1"] * 8))
+    both = transfer(xr.concat([dull, lively], "pair"), paraphrase_sd=1.0, **FAST)
+    assert float(both.estimate.squeeze()) == pytest.approx(0.5), "the dull item leaves the other its number"
+    assert int(both.n_gated.squeeze()) == 8
+
+
 def test_no_effect_and_answers_without_probability_are_reasons_not_nans_in_silence() -> None:
     out = transfer(synthetic.effects(apart(3), np.ones((3, 1, 1)), [0.0, 0.0, 0.0]), **FAST)
     assert out.attrs["gate"] == "not identified"

@@ -50,14 +50,15 @@ def bleed(
         Dataset over item. `estimate` (share: persona / (persona + truth)), `low`, `high` (95 %; personas, wordings and
         pooled items resampled, numerator and denominator together, or by Fieller's theorem), `p` (of no shift, side
         labels permuted), `null` (95th percentile of the share then), `user_is`, `user_is_low`, `user_is_high` (the
-        shift when only the user is X, per persona + truth: the lexical part), `ratio` (persona / truth), `gate`,
-        `reason` (numbers are NaN where the gate is closed). Behind them, wherever finite: `persona_shift`,
-        `user_shift`, `truth_shift` (nats, the last towards the new truth), `paraphrase_sd` (nats, of the answers under
-        the changed truth).
+        shift when only the user is X, per persona + truth: the lexical part), `bound`, `bound_low`, `bound_high` (what
+        the persona does beyond that), `ratio` (persona / truth), `gate`, `reason` (numbers are NaN where the gate is
+        closed). Behind them, wherever finite: `persona_shift`, `user_shift`, `truth_shift` (nats, the last towards the
+        new truth), `paraphrase_sd` (nats, of the answers under the changed truth).
 
     The gate wants the changed truth by itself to move the item by 3 paraphrase SDs. So B comes near 1 but is never
     identified at 1: where no truth moves an answer and the persona does, the model may hold true what it plays, or the
-    sentence may not have reached it; only a stronger truth change can tell. The raw shifts are shown even so. A persona
+    sentence may not have reached it; only a stronger truth change can tell. And where the answer is surely moved, but
+    as far by the same words about the user, no persona leaks: the words do. The raw shifts are shown even so. A persona
     that is predicted from outside ("JFK would say") is not bleed: ask in the third person.
 
     Raises:
@@ -105,7 +106,7 @@ def bleed(
 
 _NUMBERS = (
     "estimate", "low", "high", "p", "null", "ratio", "user_is", "user_is_low", "user_is_high",
-    "persona_shift", "user_shift", "truth_shift", "paraphrase_sd",
+    "bound", "bound_low", "bound_high", "persona_shift", "user_shift", "truth_shift", "paraphrase_sd",
 )  # fmt: skip
 
 
@@ -136,21 +137,27 @@ class _Cell:
         noise = float(stats.within_sd(changed.mean(axis=1), self.rows.persona))
         (persona, p_draws), (lexical, l_draws), (truth, t_draws) = (self.shift(t) for t in (you, user, moved))
         out |= {"persona_shift": persona, "user_shift": lexical, "truth_shift": truth, "paraphrase_sd": noise}
-        reason, bounds, control = _insensitive(truth, noise), None, None
+        reason, bounds, control, bound = _insensitive(truth, noise), None, None, None
         if not reason:
-            bounds = self.share(persona, persona + truth, p_draws, p_draws + t_draws)
-            control = self.share(lexical, persona + truth, l_draws, p_draws + t_draws)
-        if not reason and not (bounds and control):
-            reason = (
-                f"the persona's shift of {gates.signed(persona)} nats undoes that of the truth "
-                f"({gates.signed(truth)}): their sum may as well be 0"
+            whole = persona + truth, p_draws + t_draws
+            bounds, control, bound = (
+                self.share(part, whole[0], draws, whole[1])
+                for part, draws in ((persona, p_draws), (lexical, l_draws), (persona - lexical, p_draws - l_draws))
             )
-        if bounds and control:
+            if bounds and control and bound:
+                reason = _lexical(persona, lexical, bounds, bound)
+            else:
+                reason = (
+                    f"the persona's shift of {gates.signed(persona)} nats undoes that of the truth "
+                    f"({gates.signed(truth)}): their sum may as well be 0"
+                )
+        if bounds and control and bound and not reason:
             test = stats.permutation_test(self.rows.means(you.mean(axis=1))[None], self.split, absolute=True)
             null = float(test.null_high[0])
             out |= {"estimate": persona / (persona + truth), "low": bounds[0], "high": bounds[1]}
             out |= {"p": float(test.p[0]), "null": null / (null + truth), "ratio": persona / truth}
             out |= {"user_is": lexical / (persona + truth), "user_is_low": control[0], "user_is_high": control[1]}
+            out |= {"bound": (persona - lexical) / (persona + truth), "bound_low": bound[0], "bound_high": bound[1]}
         return out | {"gate": not reason, "reason": reason}
 
     def shift(self, values: Float[Array, "row item"]) -> tuple[float, Float[Array, " draw"]]:
@@ -179,3 +186,17 @@ def _insensitive(truth: float, noise: float) -> str:
             "else"
         )
     return ""
+
+
+def _lexical(persona: float, lexical: float, bounds: tuple[float, float], bound: tuple[float, float]) -> str:
+    """Why a shift that is surely there says nothing of the persona, if so: the words do it, whoever they are about."""
+    if not (_apart_from_0(bounds) and not _apart_from_0(bound)):
+        return ""
+    return (
+        f"the persona's shift of {gates.signed(persona)} nats is not told from that of the same words about the user "
+        f"({gates.signed(lexical)}): the words may do it all, whoever is meant"
+    )
+
+
+def _apart_from_0(bounds: tuple[float, float]) -> bool:
+    return bounds[0] > 0 or bounds[1] < 0

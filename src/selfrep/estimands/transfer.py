@@ -2,9 +2,9 @@
 
 T = (patched − target) / (source − target): 0, the patch did nothing; 1, it brought the source's answers with it.
 Denoising (into the run that lacks the behaviour) and noising are kept apart: where backups exist they disagree. A ratio
-over a small total effect explodes, so pairs whose total effect is under three paraphrase SDs are left out, and when
-none is left T is not identified. The same is computed for sources that should do nothing, on the scale of the real
-pairs.
+over a small total effect explodes, so pairs whose total effect is under three paraphrase SDs are left out. Where most
+pairs of an item are, the others are no better: among many that do not move, some seem to. Without any pair left T is
+not identified. The same is computed for sources that should do nothing, on the scale of the real pairs.
 """
 
 from __future__ import annotations
@@ -229,9 +229,22 @@ def _gates(effects: xr.Dataset, noise: dict[str, float]) -> Array:
     least = GATE * np.array([noise[str(item)] for item in effects.item.to_numpy()])
     total = np.abs(effects.total_effect.to_numpy())
     why = np.full(len(total), "", dtype=object)
-    why[~((total >= least) & (total > 0))] = (
-        "the total effect of every pair is under three times the paraphrase noise: there is nothing to carry over"
-    )
+    moved = (total >= least) & (total > 0)
+    for item in noise:
+        mine = effects.item.to_numpy() == item
+        lucky, runs = int(moved[mine].sum()), int(mine.sum())
+        if lucky == 0:
+            why[mine] = (
+                "the total effect of every pair is under three times the paraphrase noise: there is nothing to carry "
+                "over"
+            )
+        elif 2 * lucky < runs:
+            why[mine] = (
+                f"only {lucky} of {runs} runs of {item!r} have a total effect of three times the paraphrase noise: to "
+                "read T from them would be to choose the lucky ones"
+            )
+        else:
+            why[mine & ~moved] = "the total effect is under three times the paraphrase noise"
     if "answer_mass_source" in effects:
         mass = np.minimum(effects.answer_mass_source.to_numpy(), effects.answer_mass_target.to_numpy())
         why[~(mass >= LEAST_MASS)] = "the answers have next to no probability: the model would say something else"
