@@ -21,11 +21,8 @@ def shares() -> xr.Dataset:
 
     share = rng.uniform(0.1, 0.6, 4)
     values = {"estimate": shown(share), "low": shown(share - 0.1), "high": shown(share + 0.2), "p": shown(share / 10)}
-    values |= {
-        "user_is": shown(share / 2),
-        "user_is_low": shown(share / 2 - 0.1),
-        "user_is_high": shown(share / 2 + 0.1),
-    }
+    for name, part in (("user_is", share / 3), ("bound", 2 * share / 3)):
+        values |= {name: shown(part), f"{name}_low": shown(part - 0.1), f"{name}_high": shown(part + 0.1)}
     values |= dict.fromkeys(("you_shift", "user_shift", "persona_shift", "truth_shift"), share * 4)
     return xr.Dataset(
         {name: ("item", v) for name, v in values.items()}

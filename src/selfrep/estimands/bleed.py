@@ -137,7 +137,7 @@ class _Cell:
         noise = float(stats.within_sd(changed.mean(axis=1), self.rows.persona))
         (persona, p_draws), (lexical, l_draws), (truth, t_draws) = (self.shift(t) for t in (you, user, moved))
         out |= {"persona_shift": persona, "user_shift": lexical, "truth_shift": truth, "paraphrase_sd": noise}
-        reason, bounds, control, bound = _insensitive(truth, noise), None, None, None
+        reason, bounds, control, bound = _insensitive(truth, noise, persona), None, None, None
         if not reason:
             whole = persona + truth, p_draws + t_draws
             bounds, control, bound = (
@@ -176,10 +176,13 @@ class _Cell:
         return ratios.joint_interval(part, total, draws, int(smallest), self.split.shape[1] - 2)
 
 
-def _insensitive(truth: float, noise: float) -> str:
+def _insensitive(truth: float, noise: float, persona: float) -> str:
     """Why the positive control failed, if it did: an item that no truth moves cannot tell what is held true."""
     if weak := gates.weak(truth, noise, "the shift under a changed truth"):
-        return f"{weak}: either the item is insensitive, or the persona is all that counts"
+        return (
+            f"{weak}: either the item is insensitive, or the persona is all that counts (it moves the answers by "
+            f"{gates.signed(persona)} nats)"
+        )
     if truth < 0:
         return (
             f"the changed truth moves the answer by {gates.signed(truth)} nats, the wrong way: the item asks something "

@@ -71,8 +71,9 @@ def _bleed(found: xr.Dataset) -> Iterator[Finding]:
             control=""
             if not bool(at.gate)
             else (
-                f"Said of the user, the same words give {interval_of(at, 'user_is', 'user_is_low', 'user_is_high')}. "
-                f"A real change of the facts moves the answers by {number(float(at.truth_shift))} nats, the persona by "
+                f"Said of the user, the same words give {interval_of(at, 'user_is', 'user_is_low', 'user_is_high')}; "
+                f"beyond that, the persona gives {interval_of(at, 'bound', 'bound_low', 'bound_high')}. A real "
+                f"change of the facts moves the answers by {number(float(at.truth_shift))} nats, the persona by "
                 f"{number(float(at.persona_shift))}."
             ),
             how_sure=""
@@ -82,15 +83,9 @@ def _bleed(found: xr.Dataset) -> Iterator[Finding]:
                 f"{float(at.p):.2g} by permuting {found.attrs['permuted']} ({found.attrs['n_labelings']:,} labelings)."
             ),
             identified=bool(at.gate),
-            reason=_with_shifts(at),
+            reason=str(at.reason.item()),
             about="bleed",
         )
-
-
-def _with_shifts(at: xr.Dataset) -> str:
-    """The reason, and the raw shifts where they are known: insensitive and separate look alike, but for these."""
-    reason, persona = str(at.reason.item()), float(at.persona_shift)
-    return f"{reason}. The persona moves the answers by {number(persona)} nats" if np.isfinite(persona) else reason
 
 
 def _identification(found: xr.Dataset) -> Iterator[Finding]:
