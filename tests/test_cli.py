@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -57,6 +58,9 @@ def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = selfrep("run", "study.yaml", "--out", "out", "--device", "cpu", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "report:" in done.stdout
+    shares = [int(share) for share in re.findall(r"^ *\d+:\d\d +(\d+)% \w", done.stderr, re.MULTILINE)]
+    assert shares == sorted(shares), "a log has a line for each stage"
+    assert (shares[0], shares[-1]) == (0, 100)
     assert "95 % interval" in done.stdout.replace("\N{NO-BREAK SPACE}", " ")
     return folder / "out"
 

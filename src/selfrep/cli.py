@@ -7,6 +7,7 @@ Everything heavy is imported inside the command that needs it, so that `selfrep 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -246,7 +247,7 @@ def _warn(message: str) -> None:
 
 @contextmanager
 def _progress() -> Iterator[OnProgress]:
-    """One bar for the whole study, naming the stage, with an estimate of what is left."""
+    """One bar for the whole study, naming the stage, with an estimate of what is left; in a log, a line a stage."""
     from rich.progress import (
         BarColumn,
         Progress,
@@ -260,13 +261,31 @@ def _progress() -> Iterator[OnProgress]:
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("left:"),
         TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=_stderr()) as bar:
+    console = _stderr()
+    if not console.is_terminal:
+        yield _line_by_line()
+        return
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task("starting", total=None)
 
         def update(stage: str, done: float, total: float) -> None:
             bar.update(task, description=stage, completed=done, total=total)
 
         yield update
+
+
+def _line_by_line() -> OnProgress:
+    """What a batch script's log shall hold: when each stage began, and how much was done by then."""
+    started, said = time.monotonic(), [""]
+
+    def update(stage: str, done: float, total: float) -> None:
+        if stage != said[0]:
+            said[0] = stage
+            minutes, seconds = divmod(round(time.monotonic() - started), 60)
+            share = done / total if total else 1.0
+            print(f"{minutes:3d}:{seconds:02d} {share:4.0%} {stage}", file=sys.stderr, flush=True)  # noqa: T201
+
+    return update
 
 
 def _stderr():  # type: ignore[no-untyped-def]
