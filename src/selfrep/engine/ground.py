@@ -109,13 +109,12 @@ def _recorded(recording: Recording, place: Place) -> Tensor:
 
 def whole(lm: LanguageModel, sweep: Sweep, row: int) -> Ground:
     """The ground of one pair of a batch, whose target is run as a whole by the untouched model."""
-    batch, answers = sweep.batch.rows([row]), tuple(None if a is None else a[[row]] for a in sweep.answers)
-    one = replace(sweep, batch=batch, answers=answers, donor_ids=sweep.donor_ids[[row]], reach=sweep.reach[[row]])
-    ids = torch.as_tensor(batch.target_ids, device=lm.device)
+    one = sweep.rows([row])
+    ids = torch.as_tensor(one.batch.target_ids, device=lm.device)
     readings = tuple(plain.readings(lm, one, 0))
     reads = max(-p for reading in readings for p in reading.positions)
     places = {(cell.site, cell.layer) for _, cell in one.cells}
-    donor, target = (plain.activations(lm, prompt[0], places) for prompt in (one.donor_ids, batch.target_ids))
+    donor, target = (plain.activations(lm, prompt[0], places) for prompt in (one.donor_ids, one.batch.target_ids))
     reach = int(one.reach[0])
 
     def rerun(block: int, copies: int) -> Tensor:
