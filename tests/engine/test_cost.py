@@ -54,9 +54,9 @@ def test_a_budget_makes_batches_small() -> None:
     lm, batch = tiny(), align(PAIRS)
     plans = cost.bound(lm, PlanUnion((grid("resid_pre"),)), batch)
     one = cost.row_bytes(lm, plans, 12, 7)
-    assert cost.batch_rows(lm, plans, 12, 7, budget=2 * 5.5 * one) == 5
-    assert cost.batch_rows(lm, plans, 12, 7, budget=1.0) == 1
-    assert cost.batch_rows(lm, plans, 12, 7, budget=1e12) == cost.MOST_ROWS["cpu"]
+    assert cost.batch_rows(lm, one, budget=2 * 5.5 * one) == 5
+    assert cost.batch_rows(lm, one, budget=1.0) == 1
+    assert cost.batch_rows(lm, one, budget=1e12) == cost.MOST_ROWS["cpu"]
     assert cost.budget_bytes(lm, 0.25) == 0.25e9
     assert cost.budget_bytes(lm, None) == 1e9
     with pytest.raises(SelfrepError, match="at least one pair"):

@@ -86,9 +86,8 @@ def sweep_pairs(
     parts = _by_donor(asked)
     n, cells = len(whole.suffix), n_cells(union)
     budget = cost.budget_bytes(lm, options.budget_gb)
-    rows = options.batch_size or cost.batch_rows(
-        lm, union, whole.target_ids.shape[1], asked.width, budget, options.row_bytes
-    )
+    each = cost.row_bytes(lm, union, whole.target_ids.shape[1], asked.width) + options.row_bytes
+    rows = cost.batch_rows(lm, each, budget, options.batch_size)
     values: list[dict[str, np.ndarray]] = [{} for _ in union.plans]
     baselines: list[Baselines] = []
     order: list[int] = []
@@ -105,9 +104,11 @@ def sweep_pairs(
                     "shorter prompts, a smaller model, or float16 or bfloat16."
                 ) from error
             found = None
-        if found is None:  # go on with half as many at once; outside of `except`, where its memory is let go of
+        if found is None:  # from now on half as many at once; outside of `except`, where its memory is let go of
             release(lm.device)
-            todo = [half for some in (batch, *todo) for half in _halves(some, len(batch))]
+            half = -(-len(batch) // 2)
+            cost.remember_room(lm, half * each)
+            todo = [some[at : at + half] for some in (batch, *todo) for at in range(0, len(some), half)]
             continue
         for into, numbers in zip(values, found, strict=True):
             for name, part in numbers.items():
@@ -222,12 +223,6 @@ def _batches(whole: AlignedBatch, rows: int, equal_suffixes: bool) -> Iterator[l
     for group in groups:
         for at in range(0, len(group), rows):
             yield group[at : at + rows]
-
-
-def _halves(batch: list[int], too_many: int) -> list[list[int]]:
-    """The batch in two, where it holds as many pairs as did not fit (or nearly)."""
-    half = -(-too_many // 2)
-    return [batch[at : at + half] for at in range(0, len(batch), half)]
 
 
 def _resamples(plan: PatchPlan) -> bool:

@@ -47,7 +47,8 @@ def patch(
         pairs: from `pair`; prompts may differ in length.
         plan: from `grid` or `prefix_swap`, or several of them joined by `|`.
         metric: what each run is asked for; a list of metrics costs one sweep.
-        batch_size: pairs replayed together; by default as many as the budget allows.
+        batch_size: pairs replayed together; by default as many as the budget allows. Where they do not fit the memory,
+            half as many go on, in this sweep and in later ones of the model.
         budget_gb: what a sweep may take beside the model; 1 GB on a CPU, half of what is free on an accelerator.
         seed: of the random directions of "random" control pairs, and of resampling.
         check: prove the replay (see above) before the first sweep of its kind.
