@@ -29,7 +29,7 @@ from tests.tiny import (
 )
 from torch import Tensor
 
-from selfrep.engine import fast, plain, replay, schedule
+from selfrep.engine import plain, replay, schedule, unpatched
 from selfrep.engine.interventions import Ablate, InSubspace, Steer
 from selfrep.engine.metrics import logit_difference, logit_metric
 from selfrep.engine.patch import patch, patch_tokens
@@ -161,14 +161,14 @@ def test_a_subspace_and_its_complement_make_the_whole_at_a_linear_read_out(seed:
     for name, how in {"in": InSubspace(basis), "out": InSubspace(basis, complement=True), "all": None}.items():
         plan = grid("resid_post", layers=[N_LAYERS - 1], segments=["all"], intervention=how)
         seen: list[Tensor] = []
-        sound = fast.read_metrics
+        sound = unpatched.read_metrics
 
         def listen(lm: Any, readings: Any, residual: Tensor, seen: Any = seen, sound: Any = sound) -> np.ndarray:
             seen.append(residual.clone())
             return sound(lm, readings, residual)
 
         with pytest.MonkeyPatch.context() as patching:
-            patching.setattr(fast, "read_metrics", listen)
+            patching.setattr(unpatched, "read_metrics", listen)
             patch(lm, [pair], plan, check=False)
         ends[name] = seen[-1][0, 0, 0]
         own = seen[-2][0, 0, -1] if name == "all" else None
@@ -298,7 +298,7 @@ def test_a_run_that_does_not_fit_by_itself_halves_the_batch(monkeypatch: pytest.
 
 def _records_at_most(pairs: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A device on which only so many pairs can be recorded together; returns how many each try had."""
-    sound, tried = fast.record_sweep, list[int]()
+    sound, tried = unpatched.record_sweep, list[int]()
 
     def record_sweep(lm: Any, sweep: Any) -> Any:
         tried.append(len(sweep.batch.suffix))
@@ -306,7 +306,7 @@ def _records_at_most(pairs: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise torch.OutOfMemoryError("out of memory")
         return sound(lm, sweep)
 
-    monkeypatch.setattr(fast, "record_sweep", record_sweep)
+    monkeypatch.setattr(unpatched, "record_sweep", record_sweep)
     return tried
 
 

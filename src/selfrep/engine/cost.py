@@ -8,9 +8,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from torch import nn
 
-from selfrep.engine import fast, schedule
+from selfrep.engine import fast, schedule, unpatched
 from selfrep.engine.metrics import logit_difference
 from selfrep.engine.plan import PREFIX, PlanUnion
+from selfrep.engine.recording import STREAM
 from selfrep.engine.sweep import Sweep
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.sites import component
@@ -59,7 +60,7 @@ def row_bytes(lm: LanguageModel, plans: PlanUnion, tokens: int, width: int) -> f
     heads = int(getattr(config, "num_key_value_heads", None) or all_heads)
     d_head = int(getattr(config, "head_dim", None) or lm.d_model // all_heads)
     sites = 0
-    for site in {plan.site for plan in plans.plans} - {*fast.STREAM, PREFIX}:
+    for site in {plan.site for plan in plans.plans} - {*STREAM, PREFIX}:
         part = lm.layout.tap(site).part if component(site) else None
         sites += lm.d_model if part is None else part.n * part.size
     swaps = any(plan.site == PREFIX for plan in plans.plans)
@@ -97,7 +98,7 @@ def cost(lm: LanguageModel, plan: PlanUnion, batch: AlignedBatch, *, batch_size:
     first = batch.rows([0])
     probe = Sweep(first, (replace(plans.plans[0], site="resid_pre", components=None),), (logit_difference(0, 1),),
                   (np.array([[[0], [1]]]),), first.source_ids, first.suffix)  # fmt: skip
-    recorded = fast.record_sweep(lm, probe)
+    recorded = unpatched.record_sweep(lm, probe)
     model = schedule.cost_model(lm, lambda n: fast.push_tokens(recorded, n))
     sweep = Sweep(batch, plans.plans, (), (), batch.source_ids, batch.suffix)
     budget = budget_bytes(lm, None)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from selfrep.engine import cost, fast, plain
+from selfrep.engine import cost, fast, plain, unpatched
 from selfrep.engine.batches import Options, Progress, sweep_pairs, token_batch
 from selfrep.engine.effects import Baselines, effects_dataset, provenance
 from selfrep.engine.metrics import Metric, answer_log_odds
@@ -126,7 +126,7 @@ class _Exact:
     ) -> tuple[Mapping[str, np.ndarray], Baselines]:
         if self.engine == "replay":
             try:
-                recorded = fast.record_sweep(self.lm, sweep)
+                recorded = unpatched.record_sweep(self.lm, sweep)
                 for law, off in (prove(recorded) if self.check else {}).items():
                     self.proof[law] = max(off, self.proof.get(law, 0.0))
                 return {"patched": fast.run(recorded, budget=budget, progress=progress)}, recorded.baselines
