@@ -74,6 +74,15 @@ def test_help_answers_at_once_without_torch() -> None:
         assert command in done.stdout
 
 
+def test_the_package_runs_as_the_command() -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "selfrep", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert run("personas").stdout == selfrep("personas").stdout != ""
+    refused(run("run", "nothing.yaml"), "nothing.yaml")
+
+
 def test_a_run_can_be_drawn_and_reported_again(run_once: Path) -> None:
     (run_once / "report.html").unlink()
     assert selfrep("report", str(run_once)).returncode == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.tiny import N_LAYERS, tiny, token_pair
 
-from selfrep.engine import cost, fast, schedule
+from selfrep.engine import cost, schedule, unpatched
 from selfrep.engine.metrics import logit_difference
 from selfrep.engine.patch import patch
 from selfrep.engine.plan import PlanUnion, grid, prefix_swap
@@ -40,7 +40,7 @@ def test_recordings_take_what_was_said() -> None:
         plans = cost.bound(lm, PlanUnion((plan,)), batch)
         sweep = Sweep(batch, plans.plans, (logit_difference(1, 2),), (np.array([[[1], [2]]] * 3),), batch.source_ids,
                       batch.suffix)  # fmt: skip
-        recorded = fast.record_sweep(lm, sweep)
+        recorded = unpatched.record_sweep(lm, sweep)
         held = 0
         for recording in (recorded.donor, recorded.target):
             held += sum(x.nbytes for x in recording.residuals) + recording.final.nbytes
@@ -54,9 +54,9 @@ def test_a_budget_makes_batches_small() -> None:
     lm, batch = tiny(), align(PAIRS)
     plans = cost.bound(lm, PlanUnion((grid("resid_pre"),)), batch)
     one = cost.row_bytes(lm, plans, 12, 7)
-    assert cost.batch_rows(lm, plans, 12, 7, budget=2 * 5.5 * one) == 5
-    assert cost.batch_rows(lm, plans, 12, 7, budget=1.0) == 1
-    assert cost.batch_rows(lm, plans, 12, 7, budget=1e12) == cost.MOST_ROWS["cpu"]
+    assert cost.batch_rows(lm, one, budget=2 * 5.5 * one) == 5
+    assert cost.batch_rows(lm, one, budget=1.0) == 1
+    assert cost.batch_rows(lm, one, budget=1e12) == cost.MOST_ROWS["cpu"]
     assert cost.budget_bytes(lm, 0.25) == 0.25e9
     assert cost.budget_bytes(lm, None) == 1e9
     with pytest.raises(SelfrepError, match="at least one pair"):

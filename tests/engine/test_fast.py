@@ -29,7 +29,7 @@ from tests.tiny import (
 )
 from torch import Tensor
 
-from selfrep.engine import fast, plain, replay, schedule
+from selfrep.engine import plain, replay, schedule, unpatched
 from selfrep.engine.interventions import Ablate, InSubspace, Steer
 from selfrep.engine.metrics import logit_difference, logit_metric
 from selfrep.engine.patch import patch, patch_tokens
@@ -161,14 +161,14 @@ def test_a_subspace_and_its_complement_make_the_whole_at_a_linear_read_out(seed:
     for name, how in {"in": InSubspace(basis), "out": InSubspace(basis, complement=True), "all": None}.items():
         plan = grid("resid_post", layers=[N_LAYERS - 1], segments=["all"], intervention=how)
         seen: list[Tensor] = []
-        sound = fast.read_metrics
+        sound = unpatched.read_metrics
 
         def listen(lm: Any, readings: Any, residual: Tensor, seen: Any = seen, sound: Any = sound) -> np.ndarray:
             seen.append(residual.clone())
             return sound(lm, readings, residual)
 
         with pytest.MonkeyPatch.context() as patching:
-            patching.setattr(fast, "read_metrics", listen)
+            patching.setattr(unpatched, "read_metrics", listen)
             patch(lm, [pair], plan, check=False)
         ends[name] = seen[-1][0, 0, 0]
         own = seen[-2][0, 0, -1] if name == "all" else None
@@ -296,24 +296,53 @@ def test_a_run_that_does_not_fit_by_itself_halves_the_batch(monkeypatch: pytest.
     np.testing.assert_allclose(effects.patched, wanted.patched, atol=1e-5)
 
 
-def test_prompts_that_cannot_be_recorded_together_are_taken_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound, tried = fast.record_sweep, []
+def _records_at_most(pairs: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A device on which only so many pairs can be recorded together; returns how many each try had."""
+    sound, tried = unpatched.record_sweep, list[int]()
 
     def record_sweep(lm: Any, sweep: Any) -> Any:
         tried.append(len(sweep.batch.suffix))
-        if tried[-1] > 1:
+        if tried[-1] > pairs:
             raise torch.OutOfMemoryError("out of memory")
         return sound(lm, sweep)
 
-    wanted = patch_tokens(tiny(), SOURCE, TARGET, grid("resid_pre"), METRIC)
-    monkeypatch.setattr(fast, "record_sweep", record_sweep)
+    monkeypatch.setattr(unpatched, "record_sweep", record_sweep)
+    return tried
+
+
+def test_prompts_that_cannot_be_recorded_together_are_taken_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, plan = load_model(tiny_hf()), grid("resid_pre")
+    wanted = patch_tokens(tiny(), SOURCE, TARGET, plan, METRIC)
+    tried = _records_at_most(1, monkeypatch)
     heard: list[tuple[int, int]] = []
-    effects = patch_tokens(
-        tiny(), SOURCE, TARGET, grid("resid_pre"), METRIC, progress=lambda done, total: heard.append((done, total))
-    )
+    effects = patch_tokens(lm, SOURCE, TARGET, plan, METRIC, progress=lambda done, total: heard.append((done, total)))
     assert tried == [3, 2, 1, 1, 1]
     np.testing.assert_allclose(effects.patched, wanted.patched, atol=1e-5)
     assert heard[-1][0] == heard[-1][1]
+
+
+def test_how_many_pairs_fitted_is_remembered_for_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, plan = load_model(tiny_hf()), grid("resid_pre")
+    source, target = ragged([12] * 8, seed=1), ragged([12] * 8, seed=2)
+    wanted = patch_tokens(tiny(), source, target, plan, METRIC, batch_size=8)
+    tried = _records_at_most(5, monkeypatch)
+    patch_tokens(lm, source, target, plan, METRIC, batch_size=8)
+    assert tried == [8, 4, 4]
+    tried.clear()
+    effects = patch_tokens(lm, source, target, plan, METRIC, batch_size=8)
+    patch_tokens(lm, source, target, plan, METRIC)
+    patch_tokens(lm, source, target, plan, METRIC, batch_size=3)
+    assert tried == [4, 4, 4, 4, 3, 3, 2], "a later sweep begins with what fitted, or with less if less is asked for"
+    np.testing.assert_allclose(effects.patched, wanted.patched, atol=1e-5)
+    tried.clear()
+    patch_tokens(lm, source, target, plan | grid("resid_post"), METRIC)
+    patch_tokens(lm, source, target, plan | grid("mlp_out"), METRIC)
+    assert tried == [4, 4, 2, 2, 2, 2], (
+        "bytes are remembered, not pairs: with a site kept, each takes 1.5 times as many"
+    )
+    tried.clear()
+    patch_tokens(load_model(tiny_hf()), source, target, plan, METRIC)
+    assert tried[0] == 8, "another model knows nothing of it"
 
 
 def test_a_single_pair_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

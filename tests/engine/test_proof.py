@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tests.tiny import tiny, token_pair
 
-from selfrep.engine import attention, fast, patch, proof, replay
+from selfrep.engine import attention, fast, patch, proof, replay, unpatched
 from selfrep.engine.plan import PatchPlan, grid, prefix_swap
 from selfrep.errors import SelfrepError
 
@@ -92,22 +92,22 @@ def _prefixes_are_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _source_and_target_are_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = fast.record_sweep
+    sound = unpatched.record_sweep
 
     def broken(*args: Any) -> Any:
         made = sound(*args)
         return replace(made, donor=made.target, target=replace(made.donor, keys_values=made.target.keys_values))
 
-    monkeypatch.setattr(fast, "record_sweep", broken)
+    monkeypatch.setattr(unpatched, "record_sweep", broken)
 
 
 def _answers_are_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = fast.compiled
+    sound = unpatched.compiled
 
     def broken(metric: Any, batch: Any, answers: Any, *rest: Any) -> Any:
         return sound(metric, batch, answers[:, ::-1].copy(), *rest)
 
-    monkeypatch.setattr(fast, "compiled", broken)
+    monkeypatch.setattr(unpatched, "compiled", broken)
 
 
 def _one_head_too_far(monkeypatch: pytest.MonkeyPatch) -> None:

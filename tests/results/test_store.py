@@ -72,6 +72,15 @@ def test_texts_survive_whatever_their_order_in_memory(run: RunDirectory, order: 
     assert run.read("group").token.values.tolist() == [["a", "b", ""], ["d", "", "f"]]
 
 
+def test_variables_come_by_name_in_whatever_order_the_store_lists_them(run: RunDirectory) -> None:
+    made = template()
+    run.write("group", made)
+    back = run.read("group")
+    assert list(back.data_vars) == sorted(made.data_vars) != list(made.data_vars)
+    assert list(back.coords) == sorted(made.coords) != list(made.coords)
+    xr.testing.assert_identical(back, made)
+
+
 def test_a_group_comes_back_as_it_was(run: RunDirectory) -> None:
     dataset = template().assign(
         gate=("pair", [True, False] * 3), patched=template().patched.where(template().layer > 0), nothing=("none", [])

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfrep.engine import fast
 from selfrep.engine.batches import Options, Progress, sweep_pairs, token_batch
 from selfrep.engine.effects import Baselines
 from selfrep.engine.ground import Ground, Place, heard, replayed, slopes, whole
 from selfrep.engine.metrics import Metric, answer_log_odds
 from selfrep.engine.plan import PREFIX, Cell, PatchPlan, Plan, PlanUnion
+from selfrep.engine.recording import STREAM
 from selfrep.engine.sweep import Sweep
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models.language_model import LanguageModel
@@ -148,7 +148,7 @@ class Approximate:
         effects = self.effects(ground)
         values = {"patched": ground.baselines.target[:, None] + effects[:, :, 0]}
         if self.star:
-            between = np.array([cell.site in fast.STREAM for _, cell in ground.sweep.cells])
+            between = np.array([cell.site in STREAM for _, cell in ground.sweep.cells])
             n = np.where(between, self.lm.n_layers, max(1, self.lm.n_layers - 1))
             values["grad_drop"] = np.abs(effects[:, :, 1:]).sum(2) / n[:, None]
         return values

@@ -82,13 +82,12 @@ def sweep_pairs(
     swapping = any(p.site == PREFIX for p in union.plans)
     if swapping:
         _require_equal_lengths(whole)
-    donors = _donors(whole, options.seed, any(_resamples(p) for p in union.plans))
+    asked = Sweep(whole, union.plans, metrics, answers, whole.source_ids, whole.suffix, options.seed)
+    parts = _by_donor(asked)
     n, cells = len(whole.suffix), n_cells(union)
     budget = cost.budget_bytes(lm, options.budget_gb)
-    probe = Sweep(whole, union.plans, metrics, answers, whole.source_ids, whole.suffix)
-    rows = options.batch_size or cost.batch_rows(
-        lm, union, whole.target_ids.shape[1], probe.width, budget, options.row_bytes
-    )
+    each = cost.row_bytes(lm, union, whole.target_ids.shape[1], asked.width) + options.row_bytes
+    rows = cost.batch_rows(lm, each, budget, options.batch_size)
     values: list[dict[str, np.ndarray]] = [{} for _ in union.plans]
     baselines: list[Baselines] = []
     order: list[int] = []
@@ -97,7 +96,7 @@ def sweep_pairs(
         batch = todo.pop(0)
         told = options.progress and _counted(options.progress, len(order) * cells, n * cells)
         try:
-            found, ends = _numbers(whole, batch, donors, union, metrics, answers, run, options.seed, budget, told)
+            found, ends = _numbers(parts, batch, run, budget, told)
         except torch.OutOfMemoryError as error:
             if len(batch) == 1:
                 raise SelfrepError(
@@ -105,9 +104,11 @@ def sweep_pairs(
                     "shorter prompts, a smaller model, or float16 or bfloat16."
                 ) from error
             found = None
-        if found is None:  # go on with half as many at once; outside of `except`, where its memory is let go of
+        if found is None:  # from now on half as many at once; outside of `except`, where its memory is let go of
             release(lm.device)
-            todo = [half for some in (batch, *todo) for half in _halves(some, len(batch))]
+            half = -(-len(batch) // 2)
+            cost.remember_room(lm, half * each)
+            todo = [some[at : at + half] for some in (batch, *todo) for at in range(0, len(some), half)]
             continue
         for into, numbers in zip(values, found, strict=True):
             for name, part in numbers.items():
@@ -126,43 +127,46 @@ def sweep_pairs(
 
 
 def _numbers(
-    whole: AlignedBatch,
+    parts: Mapping[tuple[int, ...], Sweep],
     batch: list[int],
-    donors: list[int],
-    union: PlanUnion,
-    metrics: tuple[Metric, ...],
-    answers: tuple[np.ndarray | None, ...],
     run: Runner,
-    seed: int,
     budget: float,
     told: Callable[[int], None] | None,
 ) -> tuple[list[dict[str, np.ndarray]], Baselines]:
     """For each plan the numbers of these pairs by name, each [pair, *the plan's shape, metric]; and baselines."""
-    part = whole.rows(batch)
-    numbers: list[dict[str, np.ndarray]] = [{} for _ in union.plans]
-    for resampled in (False, True):
-        chosen = [i for i, p in enumerate(union.plans) if _resamples(p) == resampled]
-        if not chosen:
-            continue
-        donor = whole.rows([donors[i] for i in batch]) if resampled else part
-        sweep = Sweep(
-            part,
-            tuple(union.plans[i] for i in chosen),
-            metrics,
-            tuple(None if a is None else a[batch] for a in answers),
-            donor.source_ids,
-            np.minimum(part.suffix, donor.suffix),
-            seed,
-        )
-        out, ends = run(sweep, budget, told)
+    numbers: dict[int, dict[str, np.ndarray]] = {}
+    for chosen, sweep in parts.items():
+        out, ends = run(sweep.rows(batch), budget, told)
         at = 0
-        for i in chosen:
-            shape = union.plans[i].shape
-            size = int(np.prod(shape))
-            for name, found in out.items():
-                numbers[i][name] = found[:, at : at + size].reshape(len(batch), *shape, -1)
+        for i, plan in zip(chosen, sweep.plans, strict=True):
+            size = int(np.prod(plan.shape))
+            numbers[i] = {
+                name: found[:, at : at + size].reshape(len(batch), *plan.shape, -1) for name, found in out.items()
+            }
             at += size
-    return numbers, ends
+    return [numbers[i] for i in sorted(numbers)], ends
+
+
+def _by_donor(asked: Sweep) -> dict[tuple[int, ...], Sweep]:
+    """The sweep in two: the plans that take from the source of each pair, and those that resample; by their numbers."""
+    parts = {}
+    for resampled in (False, True):
+        chosen = tuple(i for i, plan in enumerate(asked.plans) if _resamples(plan) == resampled)
+        if chosen:
+            part = replace(asked, plans=tuple(asked.plans[i] for i in chosen))
+            parts[chosen] = _resampled(part) if resampled else part
+    return parts
+
+
+def _resampled(sweep: Sweep) -> Sweep:
+    """The sweep with the source of another pair for each: a random cycle, so that nobody gets their own."""
+    n = len(sweep.reach)
+    if n < 2:
+        raise SelfrepError("To resample, there must be another pair to take from; got one pair. Give at least two.")
+    order = np.random.default_rng(sweep.seed).permutation(n)
+    donors = np.empty(n, dtype=int)
+    donors[order] = np.roll(order, 1)
+    return replace(sweep, donor_ids=sweep.donor_ids[donors], reach=np.minimum(sweep.reach, sweep.reach[donors]))
 
 
 def token_batch(
@@ -221,31 +225,12 @@ def _batches(whole: AlignedBatch, rows: int, equal_suffixes: bool) -> Iterator[l
             yield group[at : at + rows]
 
 
-def _halves(batch: list[int], too_many: int) -> list[list[int]]:
-    """The batch in two, where it holds as many pairs as did not fit (or nearly)."""
-    half = -(-too_many // 2)
-    return [batch[at : at + half] for at in range(0, len(batch), half)]
-
-
 def _resamples(plan: PatchPlan) -> bool:
     return (
         isinstance(plan.intervention, Ablate)
         and isinstance(plan.intervention.to, str)
         and (plan.intervention.to == "resample")
     )
-
-
-def _donors(whole: AlignedBatch, seed: int, needed: bool) -> list[int]:
-    """For each pair, another whose source is its resample: a random cycle, so that nobody gets their own."""
-    n = len(whole.suffix)
-    if not needed:
-        return list(range(n))
-    if n < 2:
-        raise SelfrepError("To resample, there must be another pair to take from; got one pair. Give at least two.")
-    order = np.random.default_rng(seed).permutation(n)
-    donors = np.empty(n, dtype=int)
-    donors[order] = np.roll(order, 1)
-    return donors.tolist()
 
 
 def _require_equal_lengths(whole: AlignedBatch) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
+from torch import nn
 
-from selfrep.engine import fast, schedule
+from selfrep.engine import fast, schedule, unpatched
 from selfrep.engine.metrics import logit_difference
 from selfrep.engine.plan import PREFIX, PlanUnion
+from selfrep.engine.recording import STREAM
 from selfrep.engine.sweep import Sweep
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.sites import component
@@ -57,7 +60,7 @@ def row_bytes(lm: LanguageModel, plans: PlanUnion, tokens: int, width: int) -> f
     heads = int(getattr(config, "num_key_value_heads", None) or all_heads)
     d_head = int(getattr(config, "head_dim", None) or lm.d_model // all_heads)
     sites = 0
-    for site in {plan.site for plan in plans.plans} - {*fast.STREAM, PREFIX}:
+    for site in {plan.site for plan in plans.plans} - {*STREAM, PREFIX}:
         part = lm.layout.tap(site).part if component(site) else None
         sites += lm.d_model if part is None else part.n * part.size
     swaps = any(plan.site == PREFIX for plan in plans.plans)
@@ -66,13 +69,20 @@ def row_bytes(lm: LanguageModel, plans: PlanUnion, tokens: int, width: int) -> f
     return numbers * lm.dtype.itemsize
 
 
-def batch_rows(lm: LanguageModel, plans: PlanUnion, tokens: int, width: int, budget: float, beside: float = 0.0) -> int:
-    """How many pairs are run together: as many as half the budget holds, and no more than pay off.
+_rooms: WeakKeyDictionary[nn.Module, float] = WeakKeyDictionary()
 
-    `beside` is what a pair takes in bytes beside its recordings.
-    """
+
+def batch_rows(lm: LanguageModel, each: float, budget: float, asked: int | None = None) -> int:
+    """How many pairs are run together: as many as are asked for, or as half the budget holds and no more than pay off;
+    fewer where memory ran out on this model before. `each` is what a pair takes, in bytes."""
     most = MOST_ROWS.get(lm.device.type, MOST_ROWS_ELSEWHERE)
-    return int(np.clip(budget / 2 // (row_bytes(lm, plans, tokens, width) + beside), 1, most))
+    rows = asked or int(np.clip(budget / 2 // each, 1, most))
+    return rows if lm.hf not in _rooms else int(np.clip(_rooms[lm.hf] / each + 1e-6, 1, rows))
+
+
+def remember_room(lm: LanguageModel, size: float) -> None:
+    """From now on, at most so many bytes of pairs together on this model: more did not fit the memory."""
+    _rooms[lm.hf] = min(size, _rooms.get(lm.hf, size))
 
 
 def cost(lm: LanguageModel, plan: PlanUnion, batch: AlignedBatch, *, batch_size: int | None = None) -> Cost:
@@ -88,11 +98,12 @@ def cost(lm: LanguageModel, plan: PlanUnion, batch: AlignedBatch, *, batch_size:
     first = batch.rows([0])
     probe = Sweep(first, (replace(plans.plans[0], site="resid_pre", components=None),), (logit_difference(0, 1),),
                   (np.array([[[0], [1]]]),), first.source_ids, first.suffix)  # fmt: skip
-    recorded = fast.record_sweep(lm, probe)
+    recorded = unpatched.record_sweep(lm, probe)
     model = schedule.cost_model(lm, lambda n: fast.push_tokens(recorded, n))
     sweep = Sweep(batch, plans.plans, (), (), batch.source_ids, batch.suffix)
     budget = budget_bytes(lm, None)
-    rows = min(pairs, batch_size or batch_rows(lm, plans, tokens, sweep.width, budget))
+    each = row_bytes(lm, plans, tokens, sweep.width)
+    rows = min(pairs, batch_rows(lm, each, budget, batch_size))
     at_once = schedule.workers(lm)
     starts = [_start(sweep, p, cell) + tokens for p, cell in sweep.cells]
     blocks = [p.joins(cell.layer, lm.n_layers) for p, cell in sweep.cells]
@@ -102,7 +113,7 @@ def cost(lm: LanguageModel, plan: PlanUnion, batch: AlignedBatch, *, batch_size:
     recording = float(model.of(np.array([rows * tokens]))[0]) * lm.n_layers * 2 * batches / at_once
     run = sum((tokens - job.start) * sum(max(0, lm.n_layers - blocks[k]) for k in job.members) for job in jobs)
     widest = max(len(job.members) * rows * (tokens - job.start) for job in jobs) * lm.d_model * lm.dtype.itemsize
-    held = rows * row_bytes(lm, plans, tokens, sweep.width) + min(2 * at_once * widest, budget / 4)
+    held = rows * each + min(2 * at_once * widest, budget / 4)
     return Cost(walking + recording, held, pairs * len(sweep.cells), pairs * run)
 
 

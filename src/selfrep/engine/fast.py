@@ -1,30 +1,23 @@
-"""Runs a sweep by replay: record the prompts, bring each cell to the residual stream it enters by, walk, read out."""
+"""Runs a sweep by replay: bring what each cell writes to the residual stream it enters by, walk on, and read out."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from selfrep.engine import schedule
+from selfrep.engine import schedule, unpatched
 from selfrep.engine.attention import shared_prefix_attention
-from selfrep.engine.effects import Baselines
-from selfrep.engine.metrics import Reading, Run, answer_mass, compiled
 from selfrep.engine.plan import PREFIX, Cell, PatchPlan
-from selfrep.engine.products import quick_products
-from selfrep.engine.recording import Recording, record
+from selfrep.engine.recording import STREAM, Recording
 from selfrep.engine.replay import Entry, Rewrite, push, rewritten, walk, written
 from selfrep.engine.sweep import Sweep, disguised
-from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.alignment import right_aligned
-
-STREAM = ("resid_pre", "resid_post")
+from selfrep.engine.unpatched import Recorded
 
 Place = tuple[int, int, int | None]
 """(index of the plan, layer, component): where in a block something is written, for all tokens."""
@@ -42,66 +35,6 @@ class Joining:
     rewrite: Rewrite | None = None
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """A sweep whose prompts have been run, ready to be patched.
-
-    Attributes:
-        donor: the runs whose activations are written; target: the runs they are written into.
-        readings: the metrics, compiled for the batch.
-    """
-
-    lm: LanguageModel
-    sweep: Sweep
-    donor: Recording
-    target: Recording
-    readings: tuple[Reading, ...]
-    baselines: Baselines
-
-    @property
-    def reads(self) -> int:
-        """How many tokens at the end are read."""
-        return max(-p for reading in self.readings for p in reading.positions)
-
-
-def record_sweep(lm: LanguageModel, sweep: Sweep) -> Recorded:
-    """Run the prompts of a sweep once, and read their own answers.
-
-    Raises:
-        CannotReplay: an architecture whose blocks cannot be replayed.
-        SelfrepError: a prefix swap between prompts of different lengths.
-    """
-    batch = sweep.batch
-    sites = sorted({plan.site for plan in sweep.plans} - {*STREAM, PREFIX})
-    swap = any(plan.site == PREFIX for plan in sweep.plans)
-    target = _record(lm, batch.target_ids, sweep.width, sites)
-    donor = _record(lm, sweep.donor_ids, sweep.width, sites, keys_values=swap)
-    source = donor if sweep.donor_ids is batch.source_ids else _record(lm, batch.source_ids, 1, (), keys_values=False)
-    finals = {"source": source.final, "target": target.final}
-
-    def reference(run: Run, positions: Sequence[int]) -> Tensor:
-        return lm.logits(_at(finals[run], positions))
-
-    readings = tuple(
-        compiled(metric, batch, answers, reference, lm.device)
-        for metric, answers in zip(sweep.metrics, sweep.answers, strict=True)
-    )
-    values = {run: read_metrics(lm, readings, final[None])[0] for run, final in finals.items()}
-    scale = values["source"].copy()
-    references = {i: pair.reference.ids for i, pair in enumerate(batch.pairs) if pair.reference is not None}
-    if references:
-        final = _record(lm, right_aligned(list(references.values()), -1, np.int64), 1, (), keys_values=False).final
-        wide = min(final.shape[1], target.final.shape[1])
-        ends = target.final[:, -wide:].clone()
-        ends[list(references)] = final[:, -wide:]
-        scale[list(references)] = read_metrics(lm, readings, ends[None])[0, list(references)]
-    masses: list[np.ndarray | None] = [None, None]
-    if sweep.answered is not None:
-        masses = [answer_mass(lm, final[:, -1], sweep.answered).cpu().numpy() for final in finals.values()]
-    baselines = Baselines(values["source"], values["target"], scale - values["target"], *masses)
-    return Recorded(lm, sweep, donor, target, readings, baselines)
-
-
 @torch.no_grad()
 def run(
     recorded: Recorded,
@@ -117,20 +50,14 @@ def run(
         progress: hears how many patched runs are done.
         only: the numbers of the cells to run; the others stay NaN.
     """
-    lm, sweep, cells = recorded.lm, recorded.sweep, recorded.sweep.cells
-    out = np.full((len(sweep.batch.suffix), len(cells), len(sweep.metrics)), np.nan)
-    index = {id(plan): i for i, plan in enumerate(sweep.plans)}
-    places: dict[Place, list[int]] = defaultdict(list)
-    for i in range(len(cells)) if only is None else only:
-        plan, cell = cells[i]
-        places[index[id(plan)], cell.layer, cell.component].append(i)
+    lm, sweep = recorded.lm, recorded.sweep
+    out = np.full((len(sweep.batch.suffix), len(sweep.cells), len(sweep.metrics)), np.nan)
     with lm.attention(shared_prefix_attention):
         model = schedule.cost_model(lm, partial(push_tokens, recorded))
         done = 0
-        for portion in _portions(recorded, list(places), budget / 8):
-            members = [i for place in portion for i in places[place]]
-            for part, values in _run(recorded, portion, members, index, model, budget):
-                out[:, part] = np.where(_there(recorded, part)[:, :, None], values.transpose(1, 0, 2), np.nan)
+        for portion in _portions(recorded, _places(sweep, only), budget / 8):
+            for part, values in _run(recorded, portion, model, budget):
+                out[:, part] = np.where(_there(sweep, part)[:, :, None], values.transpose(1, 0, 2), np.nan)
                 done += len(part) * len(out)
                 if progress is not None:
                     progress(done)
@@ -168,86 +95,99 @@ def joining(
     yield Joining(block, leaving)
 
 
-def _portions(recorded: Recorded, places: list[Place], most_bytes: float) -> Iterator[list[Place]]:
-    """Places whose residual streams together stay below a number of bytes; those of one layer together."""
-    plans, target = recorded.sweep.plans, recorded.target
-    one = target.residuals[0].nbytes
-    portion: list[Place] = []
+def _places(sweep: Sweep, only: Sequence[int] | None) -> dict[Place, list[int]]:
+    """Where something is written, and the numbers of the cells that write it there; those of one layer together."""
+    index = {id(plan): i for i, plan in enumerate(sweep.plans)}
+    places: dict[Place, list[int]] = defaultdict(list)
+    for i in range(len(sweep.cells)) if only is None else only:
+        plan, cell = sweep.cells[i]
+        places[index[id(plan)], cell.layer, cell.component].append(i)
+    return dict(sorted(places.items(), key=lambda item: (item[0][1], item[0][0], item[0][2] or 0)))
+
+
+def _portions(
+    recorded: Recorded, places: Mapping[Place, list[int]], most_bytes: float
+) -> Iterator[dict[Place, list[int]]]:
+    """The places, so many at once that their residual streams together stay below a number of bytes."""
+    plans, one = recorded.sweep.plans, recorded.target.residuals[0].nbytes
+    portion: dict[Place, list[int]] = {}
     held = 0.0
-    for place in sorted(places, key=lambda place: (place[1], place[0], place[2] or 0)):
+    for place, members in places.items():
         size = 0 if plans[place[0]].site in (*STREAM, PREFIX) else one
         if portion and held + size > most_bytes:
             yield portion
-            portion, held = [], 0.0
-        portion.append(place)
+            portion, held = {}, 0.0
+        portion[place] = members
         held += size
     yield portion
 
 
 def _run(
-    recorded: Recorded,
-    portion: list[Place],
-    members: list[int],
-    index: dict[int, int],
-    model: schedule.CostModel,
-    budget: float,
+    recorded: Recorded, portion: Mapping[Place, list[int]], model: schedule.CostModel, budget: float
 ) -> Iterator[tuple[list[int], np.ndarray]]:
     """The cells of a portion, walk by walk: their numbers, and values [cell, pair, metric]."""
-    lm, sweep, target = recorded.lm, recorded.sweep, recorded.target
+    lm, sweep, target, masks = recorded.lm, recorded.sweep, recorded.target, recorded.sweep.masks
     at_once = schedule.workers(lm)
-    by_layer: dict[int, list[Place]] = defaultdict(list)
-    for place in portion:
-        by_layer[place[1]].append(place)
-
-    def joinings(layer: int) -> dict[Place, Joining]:
-        made: dict[Place, Joining] = {}
-        for p in sorted({place[0] for place in by_layer[layer]}):
-            components = [c for plan, _, c in by_layer[layer] if plan == p]
-            step = max(1, 2 * model.chunk // max(1, target.rows * sweep.width))
-            for at in range(0, len(components), step):
-                some = components[at : at + step]
-                chosen = None if some[0] is None else [c for c in some if c is not None]
-                with torch.no_grad():
-                    found = joining(recorded, sweep.plans[p], layer, chosen)
-                    made |= {(p, layer, c): joined for c, joined in zip(some, found, strict=True)}
-        return made
-
+    step = max(1, 2 * model.chunk // max(1, target.rows * sweep.width))
     with schedule.side_by_side(at_once) as each:
-        joins: dict[Place, Joining] = {}
-        for made in each(joinings, list(by_layer)):  # layer by layer: hooks on one layer are not felt in another
-            joins |= made
-        masks = sweep.masks
-        place_of = {
-            i: (index[id(sweep.cells[i][0])], sweep.cells[i][1].layer, sweep.cells[i][1].component) for i in members
-        }
-        alive = [i for i in members if masks[i].any() or sweep.cells[i][0].site == PREFIX]
-        starts = [
-            target.start + sweep.width - sweep.longest
-            if sweep.cells[i][0].site == PREFIX
-            else target.start + int(masks[i].any(0).argmax())
-            for i in alive
-        ]
-        buffer = budget / 4 / at_once / (target.residuals[0].shape[-1] * target.residuals[0].element_size())
+        joined = _joined(recorded, portion, step, each)
+        alive = [i for i in joined if _swaps(sweep, i) or masks[i].any()]
         todo = schedule.jobs(
-            starts,
-            [joins[place_of[i]].block for i in alive],
+            [_start(recorded, i) for i in alive],
+            [joined[i].block for i in alive],
             rows=target.rows,
             width=target.width,
             n_layers=lm.n_layers,
             model=model,
             at_once=at_once,
-            most_tokens=int(buffer),
+            most_tokens=int(budget / 4 / at_once / (lm.d_model * target.residuals[0].element_size())),
         )
 
         def work(job: schedule.Job) -> tuple[list[int], np.ndarray]:
-            part = [alive[k] for k in job.members]
-            first = job.start - target.start
+            part, first = [alive[k] for k in job.members], job.start - target.start
             covered = np.stack([masks[i][:, first:] for i in part])
             on_device = torch.as_tensor(covered, device=lm.device)  # all at once: each copy to a device waits for it
-            entries = [_entry(recorded, i, joins[place_of[i]], m, first) for i, m in zip(part, on_device, strict=True)]
+            entries = [_entry(recorded, i, joined[i], m, first) for i, m in zip(part, on_device, strict=True)]
             return part, walked(recorded, job.start, entries, schedule.chunk_tokens(lm, model))
 
         yield from each(work, todo)
+
+
+def _joined(
+    recorded: Recorded, portion: Mapping[Place, list[int]], step: int, each: schedule.Each
+) -> dict[int, Joining]:
+    """How each cell of a portion joins its walk. Components are written so many at a `step`."""
+    by_layer: dict[int, dict[int, list[int | None]]] = defaultdict(lambda: defaultdict(list))
+    for p, layer, component in portion:
+        by_layer[layer][p].append(component)
+
+    @torch.no_grad()
+    def of_layer(layer: int) -> dict[Place, Joining]:
+        made: dict[Place, Joining] = {}
+        for p, components in sorted(by_layer[layer].items()):
+            for at in range(0, len(components), step):
+                some = components[at : at + step]
+                chosen = None if some[0] is None else [c for c in some if c is not None]
+                found = joining(recorded, recorded.sweep.plans[p], layer, chosen)
+                made |= {(p, layer, c): one for c, one in zip(some, found, strict=True)}
+        return made
+
+    joins: dict[Place, Joining] = {}
+    for made in each(of_layer, list(by_layer)):  # layer by layer: hooks on one layer are not felt in another
+        joins |= made
+    return {i: joins[place] for place, members in portion.items() for i in members}
+
+
+def _swaps(sweep: Sweep, i: int) -> bool:
+    """Whether cell i swaps the prefix, and so covers no token of its own."""
+    return sweep.cells[i][0].site == PREFIX
+
+
+def _start(recorded: Recorded, i: int) -> int:
+    """The first column that cell i changes."""
+    sweep = recorded.sweep
+    first = sweep.width - sweep.longest if _swaps(sweep, i) else int(sweep.masks[i].any(0).argmax())
+    return recorded.target.start + first
 
 
 def _entry(recorded: Recorded, i: int, joined: Joining, covered: Tensor, first: int) -> Entry:
@@ -268,7 +208,7 @@ def walked(recorded: Recorded, start: int, entries: Sequence[Entry], chunk: int)
     lm = recorded.lm
     try:
         ends = walk(lm, recorded.target, start, entries, reads=recorded.reads, chunk_tokens=chunk, donor=recorded.donor)
-        return read_metrics(lm, recorded.readings, ends)
+        return unpatched.read_metrics(lm, recorded.readings, ends)
     except torch.OutOfMemoryError:
         if len(entries) == 1:
             raise  # fewer pairs at once, then
@@ -280,39 +220,9 @@ def walked(recorded: Recorded, start: int, entries: Sequence[Entry], chunk: int)
     return np.concatenate([walked(recorded, start, some, chunk) for some in (entries[:half], entries[half:])])
 
 
-MOST_LOGITS = 2**26
-"""How many logits are held at once: 256 MB of float32."""
-
-
-def read_metrics(lm: LanguageModel, readings: Sequence[Reading], ends: Tensor) -> np.ndarray:
-    """[entry, pair, token, d_model], the last tokens → [entry, pair, metric]."""
-    out: list[Tensor] = []
-    for (positions, _), alike in groupby(readings, lambda reading: (reading.positions, id(reading.tokens))):
-        members = list(alike)  # they read the same logits, which are computed once
-        tokens = members[0].tokens
-        wide = lm.d_vocab if tokens is None else len(tokens)
-        step = max(1, MOST_LOGITS // (ends.shape[1] * len(positions) * wide))
-        values = []
-        for k in range(0, len(ends), step):
-            read = _at(ends[k : k + step], positions)
-            with quick_products(read.device, read.shape[:-1].numel()):
-                logits = lm.logits(read, tokens)
-            values.append(torch.stack([reading.value(logits) for reading in members], dim=-1))
-        out.append(torch.cat(values))
-    return torch.cat(out, dim=-1).float().cpu().numpy()
-
-
-def _at(x: Tensor, positions: Sequence[int]) -> Tensor:
-    """[..., token, feature] → [..., position, feature]; a list would be an index that is copied to the device first."""
-    return torch.stack([x[..., p, :] for p in positions], dim=-2)
-
-
-def _there(recorded: Recorded, part: Sequence[int]) -> np.ndarray:
+def _there(sweep: Sweep, part: Sequence[int]) -> np.ndarray:
     """[pair, cell] whether a pair has the cell at all."""
-    sweep = recorded.sweep
-    found = [
-        np.ones(len(sweep.reach), bool) if sweep.cells[i][0].site == PREFIX else sweep.masks[i].any(1) for i in part
-    ]
+    found = [np.ones(len(sweep.reach), bool) if _swaps(sweep, i) else sweep.masks[i].any(1) for i in part]
     return np.stack(found, axis=1)
 
 
@@ -325,13 +235,3 @@ def push_tokens(recorded: Recorded, tokens: int) -> None:
     runs = max(1, tokens // (target.rows * wide))
     x = target.residuals[layer][:, -1:].expand(runs, -1, wide, -1).contiguous()
     push(lm, target, layer, x, target.width - wide)
-
-
-def _record(
-    lm: LanguageModel, ids: np.ndarray, keep: int, sites: Sequence[str], *, keys_values: bool = True
-) -> Recording:
-    if (lacking := keep - ids.shape[1]) > 0:  # a resampled donor may be shorter than what is patched elsewhere
-        ids = np.pad(ids, ((0, 0), (lacking, 0)), constant_values=-1)
-    tokens = torch.as_tensor(ids, device=lm.device)
-    start = ids.shape[1] - keep
-    return record(lm, tokens.clamp(min=0), tokens >= 0, start=start, sites=sites, keys_values=keys_values)

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfrep.engine import fast, hooks, plain
+from selfrep.engine import hooks, plain, unpatched
 from selfrep.engine.effects import Baselines
 from selfrep.engine.metrics import Reading, read
 from selfrep.engine.plan import Cell, PatchPlan
-from selfrep.engine.recording import Recording
+from selfrep.engine.recording import STREAM, Recording
 from selfrep.engine.replay import push
 from selfrep.engine.sweep import Sweep, disguised
 from selfrep.errors import SelfrepError
@@ -79,10 +79,10 @@ def replayed(lm: LanguageModel, sweep: Sweep) -> Ground:
     Raises:
         CannotReplay: an architecture whose blocks cannot be.
     """
-    return upon(fast.record_sweep(lm, sweep))
+    return upon(unpatched.record_sweep(lm, sweep))
 
 
-def upon(recorded: fast.Recorded) -> Ground:
+def upon(recorded: unpatched.Recorded) -> Ground:
     """The ground of a batch that is recorded."""
     lm, target, donor, reads = recorded.lm, recorded.target, recorded.donor, recorded.reads
 
@@ -102,20 +102,19 @@ def upon(recorded: fast.Recorded) -> Ground:
 
 def _recorded(recording: Recording, place: Place) -> Tensor:
     site, layer = place
-    if site in fast.STREAM:
+    if site in STREAM:
         return recording.residuals[layer + (site == "resid_post")]
     return recording.sites[site][layer]
 
 
 def whole(lm: LanguageModel, sweep: Sweep, row: int) -> Ground:
     """The ground of one pair of a batch, whose target is run as a whole by the untouched model."""
-    batch, answers = sweep.batch.rows([row]), tuple(None if a is None else a[[row]] for a in sweep.answers)
-    one = replace(sweep, batch=batch, answers=answers, donor_ids=sweep.donor_ids[[row]], reach=sweep.reach[[row]])
-    ids = torch.as_tensor(batch.target_ids, device=lm.device)
+    one = sweep.rows([row])
+    ids = torch.as_tensor(one.batch.target_ids, device=lm.device)
     readings = tuple(plain.readings(lm, one, 0))
     reads = max(-p for reading in readings for p in reading.positions)
     places = {(cell.site, cell.layer) for _, cell in one.cells}
-    donor, target = (plain.activations(lm, prompt[0], places) for prompt in (one.donor_ids, batch.target_ids))
+    donor, target = (plain.activations(lm, prompt[0], places) for prompt in (one.donor_ids, one.batch.target_ids))
     reach = int(one.reach[0])
 
     def rerun(block: int, copies: int) -> Tensor:

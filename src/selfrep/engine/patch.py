@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from selfrep.engine import cost, fast, plain
+from selfrep.engine import cost, fast, plain, unpatched
 from selfrep.engine.batches import Options, Progress, sweep_pairs, token_batch
 from selfrep.engine.effects import Baselines, effects_dataset, provenance
 from selfrep.engine.metrics import Metric, answer_log_odds
@@ -47,7 +47,8 @@ def patch(
         pairs: from `pair`; prompts may differ in length.
         plan: from `grid` or `prefix_swap`, or several of them joined by `|`.
         metric: what each run is asked for; a list of metrics costs one sweep.
-        batch_size: pairs replayed together; by default as many as the budget allows.
+        batch_size: pairs replayed together; by default as many as the budget allows. Where they do not fit the memory,
+            half as many go on, in this sweep and in later ones of the model.
         budget_gb: what a sweep may take beside the model; 1 GB on a CPU, half of what is free on an accelerator.
         seed: of the random directions of "random" control pairs, and of resampling.
         check: prove the replay (see above) before the first sweep of its kind.
@@ -125,7 +126,7 @@ class _Exact:
     ) -> tuple[Mapping[str, np.ndarray], Baselines]:
         if self.engine == "replay":
             try:
-                recorded = fast.record_sweep(self.lm, sweep)
+                recorded = unpatched.record_sweep(self.lm, sweep)
                 for law, off in (prove(recorded) if self.check else {}).items():
                     self.proof[law] = max(off, self.proof.get(law, 0.0))
                 return {"patched": fast.run(recorded, budget=budget, progress=progress)}, recorded.baselines

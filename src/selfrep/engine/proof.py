@@ -18,6 +18,7 @@ from selfrep.engine import fast, plain
 from selfrep.engine.interventions import InSubspace, Replace
 from selfrep.engine.plan import PREFIX, Cell, PatchPlan
 from selfrep.engine.replay import Entry
+from selfrep.engine.unpatched import Recorded
 from selfrep.errors import SelfrepError
 
 CELLS = 3
@@ -34,7 +35,7 @@ class Mismatch(SelfrepError):
     """The replay of a model does not agree with its plain forward passes."""
 
 
-def prove(recorded: fast.Recorded) -> dict[str, float]:
+def prove(recorded: Recorded) -> dict[str, float]:
     """Run the laws of patching on a sweep's own prompts; see the head of this file.
 
     Returns:
@@ -54,7 +55,7 @@ def prove(recorded: fast.Recorded) -> dict[str, float]:
     return known[kind]
 
 
-def _laws(recorded: fast.Recorded, plan: PatchPlan) -> Iterator[tuple[str, float]]:
+def _laws(recorded: Recorded, plan: PatchPlan) -> Iterator[tuple[str, float]]:
     """Laws that need no oracle, each with how far it was missed."""
     lm, target, sweep = recorded.lm, recorded.target, recorded.sweep
     shared = torch.as_tensor(sweep.mask(plan, Cell("", 0, "all")), device=target.residuals[0].device)
@@ -81,14 +82,14 @@ def _laws(recorded: fast.Recorded, plan: PatchPlan) -> Iterator[tuple[str, float
         yield law, float(off.max())
 
 
-def _own_source(recorded: fast.Recorded) -> bool:
+def _own_source(recorded: Recorded) -> bool:
     """Whether the last residual stream of the donor, at all tokens that are read, is the source's."""
     sweep = recorded.sweep
     same = sweep.donor_ids is sweep.batch.source_ids
     return same and bool((sweep.reach >= recorded.reads).all()) and sweep.width >= recorded.reads
 
 
-def _cells(recorded: fast.Recorded, plan: PatchPlan) -> Iterator[tuple[str, float]]:
+def _cells(recorded: Recorded, plan: PatchPlan) -> Iterator[tuple[str, float]]:
     """A few cells by plain hooked passes, each with how far the replay is from it."""
     lm, sweep = recorded.lm, recorded.sweep
     rng = np.random.default_rng(sweep.seed)

@@ -23,6 +23,9 @@ from selfrep.models.language_model import LanguageModel
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
+STREAM = ("resid_pre", "resid_post")
+"""The sites between blocks, which every recording has."""
+
 
 @dataclass(frozen=True)
 class Recording:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -131,8 +131,16 @@ def workers(lm: LanguageModel) -> int:
     return torch.get_num_threads() if lm.device.type == "cpu" and not is_spread(lm.hf) else 1
 
 
+@runtime_checkable
+class Each(Protocol):
+    """A `map`, maybe over several workers at once."""
+
+    def __call__(self, work: Callable[[T], R], over: Iterable[T], /) -> Iterator[R]:
+        """What the work makes of each, in order."""
+
+
 @contextmanager
-def side_by_side(n: int) -> Iterator[Callable[[Callable[[T], R], Iterable[T]], Iterator[R]]]:
+def side_by_side(n: int) -> Iterator[Each]:
     """A `map` over n worker threads, each computing on its share of torch's threads; the builtin one when n is 1."""
     if n == 1:
         yield map

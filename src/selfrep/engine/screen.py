@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import spearmanr
 
-from selfrep.engine import fast
+from selfrep.engine import fast, unpatched
 from selfrep.engine.attribution import Approximate, Method
 from selfrep.engine.batches import Options, Progress, sweep_pairs
 from selfrep.engine.effects import Baselines
@@ -21,6 +21,7 @@ from selfrep.engine.ground import upon
 from selfrep.engine.metrics import Metric, answer_log_odds
 from selfrep.engine.plan import Plan
 from selfrep.engine.proof import prove
+from selfrep.engine.recording import STREAM
 from selfrep.engine.sweep import Sweep
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
@@ -98,7 +99,7 @@ class _Screening:
     def __call__(
         self, sweep: Sweep, budget: float, progress: Callable[[int], None] | None
     ) -> tuple[Mapping[str, np.ndarray], Baselines]:
-        recorded = fast.record_sweep(self.approximate.lm, sweep)
+        recorded = unpatched.record_sweep(self.approximate.lm, sweep)
         if self.check:
             prove(recorded)
         values = self.approximate.on(upon(recorded))
@@ -132,7 +133,7 @@ def _costs(sweep: Sweep, n_layers: int) -> np.ndarray:
     first = [int(sweep.mask(plan, cell).any(0).argmax()) for plan, cell in sweep.cells]
     blocks = np.array([n_layers - plan.joins(cell.layer, n_layers) for plan, cell in sweep.cells])
     # What is written inside a block is first taken through that block, all its tokens at once: a token for each cell.
-    inside = np.array([cell.site not in fast.STREAM for _, cell in sweep.cells])
+    inside = np.array([cell.site not in STREAM for _, cell in sweep.cells])
     return len(sweep.reach) * np.maximum(1.0, (sweep.width - np.array(first)) * blocks + inside)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,12 +14,12 @@ from torch import Tensor
 from selfrep.engine.interventions import Replace
 from selfrep.engine.metrics import Metric
 from selfrep.engine.plan import PREFIX, Cell, PatchPlan
-from selfrep.prompts.alignment import AlignedBatch, PromptPair
+from selfrep.prompts.alignment import AlignedBatch, PromptPair, trimmed
 
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """What is run on one batch of pairs.
+    """What is run on some pairs.
 
     Attributes:
         plans: bound.
@@ -37,6 +37,18 @@ class Sweep:
     donor_ids: np.ndarray
     reach: np.ndarray
     seed: int = 0
+
+    def rows(self, which: Sequence[int]) -> Sweep:
+        """The same for some of the pairs, in that order."""
+        batch, index = self.batch.rows(which), list(which)
+        own = self.donor_ids is self.batch.source_ids  # then it stays so: those who see it record the source once
+        return replace(
+            self,
+            batch=batch,
+            answers=tuple(None if answers is None else answers[index] for answers in self.answers),
+            donor_ids=batch.source_ids if own else trimmed(self.donor_ids[index]),
+            reach=self.reach[index],
+        )
 
     @cached_property
     def cells(self) -> list[tuple[PatchPlan, Cell]]:

@@ -20,11 +20,11 @@ from torch import Tensor
 from selfrep.engine import cost, fast
 from selfrep.engine.batches import token_batch
 from selfrep.engine.effects import Baselines
-from selfrep.engine.fast import STREAM
 from selfrep.engine.metrics import Metric, Reading
 from selfrep.engine.plan import PatchPlan
-from selfrep.engine.recording import Recording, record
+from selfrep.engine.recording import STREAM, Recording, record
 from selfrep.engine.sweep import Sweep
+from selfrep.engine.unpatched import Recorded
 from selfrep.errors import SelfrepError
 from selfrep.interop.bridges import held
 from selfrep.interop.cells import PATTERN, Cache, Index, Kind
@@ -120,7 +120,7 @@ def sweep(
         donor = _donor(corrupted, cache, plan.layers or (), src)
         whole = Sweep(batch, (plan,), metrics, (None,) * len(metrics), batch.source_ids, batch.suffix)
         out = fast.run(
-            fast.Recorded(lm, whole, donor, corrupted.run, tuple(readings), unread),
+            Recorded(lm, whole, donor, corrupted.run, tuple(readings), unread),
             budget=cost.budget_bytes(lm, budget_gb),
             progress=progress and _told(progress, done, len(cells), len(ids)),
             only=sorted(set(asked)),

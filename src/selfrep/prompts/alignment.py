@@ -131,21 +131,22 @@ class AlignedBatch:
     def rows(self, which: Sequence[int] | slice) -> AlignedBatch:
         """Some of the pairs, in that order, without the padding that only the others needed."""
         index = np.arange(len(self.suffix))[which]
-
-        def trimmed(ids: np.ndarray) -> np.ndarray:
-            return ids[index][:, (ids[index] >= 0).any(0)]
-
         suffix = self.suffix[index]
         return replace(
             self,
-            source_ids=trimmed(self.source_ids),
-            target_ids=trimmed(self.target_ids),
+            source_ids=trimmed(self.source_ids[index]),
+            target_ids=trimmed(self.target_ids[index]),
             suffix=suffix,
             tokens=self.tokens[index][:, -suffix.max() :],
             segments=self.segments[index][:, -suffix.max() :],
             item_index=self.item_index[index],
             pairs=tuple(self.pairs[i] for i in index) if self.pairs else (),
         )
+
+
+def trimmed(ids: np.ndarray) -> np.ndarray:
+    """[prompt, token] without the columns in which all prompts are padded."""
+    return ids[:, (ids >= 0).any(0)]
 
 
 def align(pairs: Sequence[PromptPair]) -> AlignedBatch:

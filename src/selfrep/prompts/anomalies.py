@@ -23,10 +23,10 @@ from pydantic import Field, field_validator, model_validator
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
-from selfrep.prompts.battery import Item
-from selfrep.prompts.cases import Case, Question, unmatched
+from selfrep.prompts.cases import Case, unmatched
 from selfrep.prompts.catalogue import NamedEntry, completed, keyed
-from selfrep.prompts.personas import BINDINGS, FRAMES, Persona
+from selfrep.prompts.personas import BINDINGS, FRAMES, Descriptions
+from selfrep.prompts.questions import Prefill, Question, Said
 from selfrep.prompts.render import Prompt
 from selfrep.prompts.yaml_errors import Entry, Info
 
@@ -63,16 +63,11 @@ class Anomaly(NamedEntry):
     Raises SelfrepError, listing every mistake, for bad values.
     """
 
-    descriptions: tuple[str, ...]
+    descriptions: Descriptions
     year: str
     strange: Thing
     ordinary: Thing
     told: Thing | None = None
-
-    @field_validator("descriptions")
-    @classmethod
-    def _descriptions(cls, descriptions: tuple[str, ...]) -> tuple[str, ...]:
-        return Persona._descriptions(descriptions)
 
     @model_validator(mode="after")
     def _matched(self) -> Anomaly:
@@ -101,18 +96,8 @@ class Asked(Question):
         told: the question in the voice "told"; told_prefill: how its answer begins.
     """
 
-    told: str
-    told_prefill: str
-
-    @field_validator("told")
-    @classmethod
-    def _told(cls, told: str) -> str:
-        return Item._question(told)
-
-    @field_validator("told_prefill")
-    @classmethod
-    def _told_prefill(cls, prefill: str) -> str:
-        return Item._prefill(prefill)
+    told: Said
+    told_prefill: Prefill
 
 
 class AnomalyItem(NamedEntry):

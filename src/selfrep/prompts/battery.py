@@ -19,23 +19,18 @@ from pydantic import Field, field_validator
 from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.catalogue import Catalogue, NamedEntry, completed, keyed
+from selfrep.prompts.questions import Question
 from selfrep.prompts.yaml_errors import Entry, Info
 
 Perspective = Literal["in_character", "spectator"]
 Framing = Literal["first_person", "third_person"]
 
 
-class Item(NamedEntry):
+class Item(Question, NamedEntry):
     """One question of the battery.
 
-    Fields:
+    Fields, beside question, prefill and answers (see `selfrep.prompts.questions.Question`):
         name: the key by which studies and results call it.
-        question: what the user says.
-        prefill: how the assistant's answer begins; without a space at its end (the answers carry it).
-        answers: exactly two sides, in order, each with the texts that may come next, e.g. {ai: [" computer"], human:
-            [" man"]}.
-            The log odds are those of the first side against the second. Each answer must be one token, which only a
-            tokenizer can tell: `selfrep.prompts.render.answer_ids` checks that.
         perspective: in_character or spectator.
         framing: of a spectator item: whether the answer begins in the first person ("Out of character, I am really a"),
             in which the persona still speaks, or in the third. The two are never averaged.
@@ -49,47 +44,12 @@ class Item(NamedEntry):
     Raises SelfrepError, listing every mistake, for bad values.
     """
 
-    question: str
-    prefill: str
-    answers: dict[str, tuple[str, ...]]
     perspective: Perspective
     framing: Framing = "third_person"
     truth_change: str | None = None
     options: tuple[str, str] | None = None
     subscale: str = ""
     referent: str = ""
-
-    @field_validator("question")
-    @classmethod
-    def _question(cls, question: str) -> str:
-        if not question.strip():
-            raise ValueError("is empty; write what the user says")
-        return question.strip()
-
-    @field_validator("prefill")
-    @classmethod
-    def _prefill(cls, prefill: str) -> str:
-        if prefill != prefill.rstrip():
-            raise ValueError(f"must not end with a space (each answer begins with it), got {prefill!r}")
-        return prefill
-
-    @field_validator("answers")
-    @classmethod
-    def _answers(cls, answers: dict[str, tuple[str, ...]], info: Info) -> dict[str, tuple[str, ...]]:
-        if len(answers) != 2:
-            raise ValueError(
-                f"must have exactly two sides, e.g. ai and human, got {len(answers)}: {', '.join(answers) or 'none'}"
-            )
-        for side, texts in answers.items():
-            if not texts:
-                raise ValueError(f"side {side!r} is empty; give at least one answer")
-            for text in texts:
-                _check_answer(text, side, info.data.get("prefill", ""))
-        both = [text for texts in answers.values() for text in texts]
-        repeated = next((text for text in both if both.count(text) > 1), None)
-        if repeated is not None:
-            raise ValueError(f"{repeated!r} is there twice; each answer may stand once, on one side")
-        return answers
 
     @field_validator("truth_change")
     @classmethod
@@ -128,18 +88,6 @@ class Item(NamedEntry):
             raise SelfrepError(f"The question of {self.name!r} offers no options to swap; name them in `options`.")
         return self.model_copy(update={"question": question})
 
-    @property
-    def sides(self) -> tuple[str, str]:
-        """The names of the two sides, in order."""
-        first, second = self.answers
-        return first, second
-
-    @property
-    def answer_sets(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The answers of the first and of the second side."""
-        first, second = self.answers.values()
-        return first, second
-
 
 def _exchanged(question: str, options: tuple[str, str]) -> str | None:
     """The question with two phrases in each other's place; None when they overlap."""
@@ -148,16 +96,6 @@ def _exchanged(question: str, options: tuple[str, str]) -> str | None:
         return None
     between = question[start + len(early) : then]
     return question[:start] + late + between + early + question[then + len(late) :]
-
-
-def _check_answer(text: str, side: str, prefill: str) -> None:
-    if not text.strip():
-        raise ValueError(f"side {side!r} has an answer without text, {text!r}; write a word or remove it")
-    # "I am a" + "robot" would be read as "arobot": a slip of the pen in every case but an odd one.
-    if prefill[-1:].isalpha() and text[0].isalpha() and (prefill[-1] + text[0]).isascii():
-        raise ValueError(
-            f"{text!r} would run into the prefill ({(prefill + text)[-20:]!r}); begin it with a space: {' ' + text!r}"
-        )
 
 
 class Battery(Catalogue[Item]):

@@ -9,11 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import field_validator
-
-from selfrep.prompts.battery import Item
-from selfrep.prompts.render import AnswerSets, Prompt
-from selfrep.prompts.yaml_errors import Entry, Info
+from selfrep.prompts.render import Prompt
 
 
 @dataclass(frozen=True)
@@ -22,50 +18,6 @@ class Case:
 
     prompt: Prompt
     labels: Mapping[str, str | int | float]
-
-
-class Question(Entry):
-    """What is asked at the end of a scene, and how the answer is read: the log odds of two sides after a prefill.
-
-    Fields:
-        question: what the user says.
-        prefill: how the assistant's answer begins; without a space at its end (the answers carry it).
-        answers: exactly two sides, in order, each with the texts that may come next. The log odds are those of the
-            first side against the second.
-
-    Raises SelfrepError, listing every mistake, for bad values.
-    """
-
-    question: str
-    prefill: str
-    answers: dict[str, tuple[str, ...]]
-
-    @field_validator("question")
-    @classmethod
-    def _question(cls, question: str) -> str:
-        return Item._question(question)
-
-    @field_validator("prefill")
-    @classmethod
-    def _prefill(cls, prefill: str) -> str:
-        return Item._prefill(prefill)
-
-    @field_validator("answers")
-    @classmethod
-    def _answers(cls, answers: dict[str, tuple[str, ...]], info: Info) -> dict[str, tuple[str, ...]]:
-        return Item._answers(answers, info)
-
-    @property
-    def sides(self) -> tuple[str, str]:
-        """The names of the two sides, in order."""
-        first, second = self.answers
-        return first, second
-
-    @property
-    def answer_sets(self) -> AnswerSets:
-        """The answers of the first and of the second side."""
-        first, second = self.answers.values()
-        return first, second
 
 
 def unmatched(texts: Mapping[str, str], most: int) -> str:

@@ -16,9 +16,9 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
@@ -67,6 +67,22 @@ def _texts(texts: tuple[str, ...], what: str) -> tuple[str, ...]:
     return stripped
 
 
+def _descriptions(descriptions: tuple[str, ...]) -> tuple[str, ...]:
+    if not descriptions:
+        raise ValueError("a persona needs at least one description (4 or more to measure the noise of wording)")
+    for text in descriptions:
+        if found := _PRONOUN.search(text):
+            raise ValueError(
+                f"a description must do without pronouns, so that it can be bound to anybody; "
+                f"got {found.group()!r} in {text!r}"
+            )
+    return _texts(tuple(text.strip().rstrip(".") for text in descriptions), "description")
+
+
+Descriptions: TypeAlias = Annotated[tuple[str, ...], AfterValidator(_descriptions)]
+"""Pronoun-free noun phrases, at least one; number k is paraphrase k."""
+
+
 class Persona(NamedEntry):
     """One persona and its paraphrases.
 
@@ -84,7 +100,7 @@ class Persona(NamedEntry):
     """
 
     kind: Kind
-    descriptions: tuple[str, ...]
+    descriptions: Descriptions
     label: str = Field("", validate_default=True)
     setting: str = ""
     you: tuple[str, ...] = ()
@@ -95,19 +111,6 @@ class Persona(NamedEntry):
     @classmethod
     def _label(cls, label: str, info: Info) -> str:
         return " ".join(label.split()) or str(info.data.get("name", ""))
-
-    @field_validator("descriptions")
-    @classmethod
-    def _descriptions(cls, descriptions: tuple[str, ...]) -> tuple[str, ...]:
-        if not descriptions:
-            raise ValueError("a persona needs at least one description (4 or more to measure the noise of wording)")
-        for text in descriptions:
-            if found := _PRONOUN.search(text):
-                raise ValueError(
-                    f"a description must do without pronouns, so that it can be bound to anybody; "
-                    f"got {found.group()!r} in {text!r}"
-                )
-        return _texts(tuple(text.strip().rstrip(".") for text in descriptions), "description")
 
     @field_validator("you", "user")
     @classmethod

@@ -25,6 +25,7 @@ from jinja2 import TemplateError
 from selfrep.errors import SelfrepError
 from selfrep.prompts.battery import Item
 from selfrep.prompts.personas import Persona, Voice
+from selfrep.prompts.questions import AnswerSets
 
 PromptVoice: TypeAlias = Voice | Literal["truth"]
 """How a persona is spoken of in a prompt: in one of its own voices, or "truth": as in "you", and then the item's
@@ -32,8 +33,6 @@ PromptVoice: TypeAlias = Voice | Literal["truth"]
 
 Tokenizer: TypeAlias = Any
 """Any Hugging Face fast tokenizer. This room does not import transformers: tokenizers are handed in."""
-
-AnswerSets: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
 
 SEGMENTS = ("system", "template", "question", "prefill")
 """The parts of a prompt; earlier turns, where there are any, are "history"."""

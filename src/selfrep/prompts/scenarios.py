@@ -19,8 +19,9 @@ from pydantic import Field, field_validator, model_validator
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
-from selfrep.prompts.cases import Case, Question, unmatched
+from selfrep.prompts.cases import Case, unmatched
 from selfrep.prompts.catalogue import NamedEntry, completed, keyed
+from selfrep.prompts.questions import Question
 from selfrep.prompts.render import Prompt
 from selfrep.prompts.subspaces import SubspaceMaterial, SubspaceName
 from selfrep.prompts.yaml_errors import Entry

@@ -11,8 +11,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from selfrep.prompts.battery import Item
-from selfrep.prompts.cases import Question
+from selfrep.prompts.questions import Prefill, Question, Said
 from selfrep.prompts.render import Prompt
 from selfrep.prompts.yaml_errors import Entry
 
@@ -23,18 +22,8 @@ SubspaceName = Literal["P", "S"]
 class Probe(Entry):
     """Where the fitted prompts are read: a question and the beginning of its answer."""
 
-    question: str
-    prefill: str = ""
-
-    @field_validator("question")
-    @classmethod
-    def _question(cls, question: str) -> str:
-        return Item._question(question)
-
-    @field_validator("prefill")
-    @classmethod
-    def _prefill(cls, prefill: str) -> str:
-        return Item._prefill(prefill)
+    question: Said
+    prefill: Prefill = ""
 
 
 class Contrast(Entry):

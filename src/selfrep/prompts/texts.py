@@ -15,9 +15,9 @@ from pydantic import field_validator
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
-from selfrep.prompts.battery import Item
 from selfrep.prompts.catalogue import Catalogue, NamedEntry, completed, keyed
 from selfrep.prompts.personas import Persona
+from selfrep.prompts.questions import Said
 from selfrep.prompts.yaml_errors import Entry
 
 LEAST_WORDS = 5
@@ -36,13 +36,8 @@ class Text(NamedEntry):
     """
 
     author: str
-    question: str
+    question: Said
     text: str
-
-    @field_validator("question")
-    @classmethod
-    def _question(cls, question: str) -> str:
-        return Item._question(question)
 
     @field_validator("text")
     @classmethod

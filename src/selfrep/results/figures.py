@@ -11,6 +11,7 @@ import xarray as xr
 
 from selfrep.errors import SelfrepError
 from selfrep.results import plots
+from selfrep.results.chapters import CHAPTERS
 from selfrep.results.depth import reported_layer
 from selfrep.results.files import write_file
 from selfrep.results.store import RunDirectory
@@ -34,36 +35,89 @@ class Drawn:
     about: str = ""
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A figure of every run that holds its groups.
+
+    Attributes:
+        name: its file name without an ending.
+        groups: what it is drawn from. The first one's chapter, if it has any, is the figure's.
+        plot: draws the groups.
+        part: what is shown of the first group, None if there is nothing to show; all of it, if left out.
+    """
+
+    name: str
+    groups: tuple[str, ...]
+    plot: Callable[..., go.Figure]
+    part: Callable[[xr.Dataset], xr.Dataset | None] | None = None
+
+
+def _plane(summary: xr.Dataset) -> xr.Dataset:
+    """The reported layer of the group "activations_summary", as points in the plane."""
+    layer = reported_layer(summary.layer.to_numpy())
+    at = summary.sel(layer=layer)
+    labels = {k: ("point", summary[k].to_numpy()) for k in ("persona", "kind", "side", "voice", "paraphrase")}
+    place = {k.removeprefix("plane_"): v for k, v in summary.attrs.items() if k.startswith("plane_")}
+    return xr.Dataset(
+        {
+            "coordinates": (("point", "component"), at.coordinates.to_numpy()),
+            "explained": ("component", at.explained.to_numpy()),
+        },
+        coords=labels | {"component": [1, 2]},
+        attrs=place | {"layer": layer},
+    )
+
+
+def _strip(axis: xr.Dataset) -> go.Figure:
+    return plots.default_strip(axis, reported_layer(axis.layer.to_numpy()))
+
+
+def _beyond_referents(found: xr.Dataset) -> xr.Dataset | None:
+    """The group "identification", unless it is all about referents: their lines show it then."""
+    return None if all(": " in str(name) for name in found.subscale.to_numpy()) else found
+
+
+def _cells(paths: xr.Dataset) -> xr.Dataset:
+    """Of the group "mediation", what each cell of the design has."""
+    return paths[[str(name) for name in paths.data_vars if set(paths[name].dims) <= {"cue", "stakes"}]]
+
+
+KINDS = (
+    Kind("items", ("items",), plots.item_bars),
+    Kind("binding", ("binding",), plots.binding_shares),
+    Kind("bleed", ("bleed",), plots.bleed_shares),
+    Kind("identification", ("identification",), plots.identification_dots, _beyond_referents),
+    Kind("referents", ("identification", "referents"), plots.referent_lines),
+    Kind("default_axis", ("default_axis",), _strip),
+    Kind("separation", ("separation",), plots.separation_map),
+    Kind("separation_profile", ("separation",), plots.separation_profile),
+    Kind("persona_map", ("activations_summary",), plots.persona_map, _plane),
+    Kind("anomaly", ("anomaly",), plots.anomaly_interaction),
+    Kind("mediation", ("mediation",), plots.mediation_paths),
+    Kind("cue_by_stakes", ("mediation",), plots.cue_by_stakes, _cells),
+    Kind("directness", ("directness",), plots.directness_curve),
+    Kind("posterior", ("posterior",), plots.posterior_ribbons),
+)
+"""The figures a run may have, in the order of the report; each sweep has one of its own beside them."""
+
+
 def drawn(run: RunDirectory) -> Iterator[Drawn]:
     """The figures of a run, of whatever groups it holds, in the order of the report."""
-    if run.has("items"):
-        items = run.read("items")
-        yield _of("items", plots.item_bars(items), items)
-    if run.has("binding"):
-        bound = run.read("binding")
-        yield _of("binding", plots.binding_shares(bound), bound, "binding")
-    if run.has("bleed"):
-        leak = run.read("bleed")
-        yield _of("bleed", plots.bleed_shares(leak), leak, "bleed")
-    if run.has("identification"):
-        yield from _identity(run)
-    if run.has("default_axis"):
-        axis = run.read("default_axis")
-        strip = plots.default_strip(axis, reported_layer(axis.layer.to_numpy()))
-        yield _of("default_axis", strip, axis, "default_axis")
-    if run.has("separation"):
-        sep = run.read("separation")
-        yield _of("separation", plots.separation_map(sep), sep)
-        yield _of("separation_profile", plots.separation_profile(sep), sep)
-    if run.has("activations_summary"):
-        summary = run.read("activations_summary")
-        points = _plane(summary, reported_layer(summary.layer.to_numpy()))
-        yield _of("persona_map", plots.persona_map(points), points)
-    for group in run.groups():
-        if group.startswith("transfer/"):
-            moved = run.read(group)
-            yield _of(group.replace("/", "_"), plots.transfer_maps(moved), moved)
-    yield from _motives(run)
+    transfers = [
+        Kind(group.replace("/", "_"), (group,), plots.transfer_maps)
+        for group in run.groups()
+        if group.startswith("transfer/")
+    ]
+    chapters = {chapter.name for chapter in CHAPTERS}
+    for kind in (*KINDS, *transfers):
+        if not all(map(run.has, kind.groups)):
+            continue
+        whole, *others = map(run.read, kind.groups)
+        data = whole if kind.part is None else kind.part(whole)
+        if data is not None:
+            figure = kind.plot(data, *others)
+            about = kind.groups[0] if kind.groups[0] in chapters else ""
+            yield Drawn(kind.name, figure.layout.meta["title"], figure.layout.meta["caption"], figure, data, about)
 
 
 def write_figures(run: RunDirectory, warn: Callable[[str], None]) -> list[Path]:
@@ -87,47 +141,3 @@ def write_figures(run: RunDirectory, warn: Callable[[str], None]) -> list[Path]:
                 break
             written.append(base.with_suffix(ending))
     return written
-
-
-def _plane(summary: xr.Dataset, layer: int) -> xr.Dataset:
-    """One layer of the group "activations_summary", as points in the plane."""
-    at = summary.sel(layer=layer)
-    labels = {k: ("point", summary[k].to_numpy()) for k in ("persona", "kind", "side", "voice", "paraphrase")}
-    place = {k.removeprefix("plane_"): v for k, v in summary.attrs.items() if k.startswith("plane_")}
-    return xr.Dataset(
-        {
-            "coordinates": (("point", "component"), at.coordinates.to_numpy()),
-            "explained": ("component", at.explained.to_numpy()),
-        },
-        coords=labels | {"component": [1, 2]},
-        attrs=place | {"layer": layer},
-    )
-
-
-def _identity(run: RunDirectory) -> Iterator[Drawn]:
-    found = run.read("identification")
-    if not all(": " in str(name) for name in found.subscale.to_numpy()):
-        yield _of("identification", plots.identification_dots(found), found, "identification")
-    if run.has("referents"):
-        yield _of("referents", plots.referent_lines(found, run.read("referents")), found, "identification")
-
-
-def _motives(run: RunDirectory) -> Iterator[Drawn]:
-    if run.has("anomaly"):
-        noticed = run.read("anomaly")
-        yield _of("anomaly", plots.anomaly_interaction(noticed), noticed, "anomaly")
-    if run.has("mediation"):
-        paths = run.read("mediation")
-        yield _of("mediation", plots.mediation_paths(paths), paths, "mediation")
-        cells = paths[[str(name) for name in paths.data_vars if set(paths[name].dims) <= {"cue", "stakes"}]]
-        yield _of("cue_by_stakes", plots.cue_by_stakes(cells), cells, "mediation")
-    if run.has("directness"):
-        curve = run.read("directness")
-        yield _of("directness", plots.directness_curve(curve), curve, "directness")
-    if run.has("posterior"):
-        who = run.read("posterior")
-        yield _of("posterior", plots.posterior_ribbons(who), who, "posterior")
-
-
-def _of(name: str, figure: go.Figure, data: xr.Dataset, about: str = "") -> Drawn:
-    return Drawn(name, figure.layout.meta["title"], figure.layout.meta["caption"], figure, data, about)

@@ -166,10 +166,13 @@ class RunDirectory:
         return (self.store / group / "zarr.json").is_file()
 
     def read(self, group: str) -> xr.Dataset:
-        """The group, in memory, its texts as numpy strings. Raises `SelfrepError` when there is no such group."""
+        """The group, in memory, its texts as numpy strings, its variables by name.
+
+        Raises `SelfrepError` when there is no such group.
+        """
         self._require(group)
         with xr.open_zarr(self.store, group=group, consolidated=False, chunks=None) as stored:
-            return _retype(stored.load(), np.dtype(str)).drop_encoding()
+            return _in_order(_retype(stored.load(), np.dtype(str))).drop_encoding()
 
     def write(self, group: str, dataset: xr.Dataset) -> None:
         """Write the group, or replace it, all at once."""
@@ -329,6 +332,12 @@ def _retype(dataset: xr.Dataset, dtype: Any) -> xr.Dataset:
     }
     coords = {name: v for name, v in changed.items() if name in dataset.coords}
     return dataset.assign_coords(coords).assign({name: v for name, v in changed.items() if name not in coords})
+
+
+def _in_order(dataset: xr.Dataset) -> xr.Dataset:
+    """The same dataset, its variables by name: Zarr lists them in another order each time, and tables would show it."""
+    variables, coords = (dict(sorted(part.variables.items())) for part in (dataset, dataset.coords))
+    return xr.Dataset({k: v for k, v in variables.items() if k not in coords}, coords, dataset.attrs)
 
 
 def _json(value: Any) -> str:

@@ -9,15 +9,13 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from selfrep.results.findings import number
+from selfrep.results.plots import rows
 from selfrep.results.plots.panels import not_identified
-from selfrep.results.plots.text import interval, plain, reach, shortened, words, wrapped
-from selfrep.results.plots.theme import CONTROL, FAINT, HEAD, INK, OWN, SMALL, SOFT, finished
+from selfrep.results.plots.rows import Marks
+from selfrep.results.plots.text import interval, plain, words
+from selfrep.results.plots.theme import CONTROL, HEAD, OWN, SMALL, SOFT, finished
 
 Array = np.ndarray
-
-_ROW = 21.0
-_LONGEST = 34
-_APART = 0.17  # a value and its control stand this far above and below the middle of their row
 
 
 def item_bars(items: xr.Dataset) -> go.Figure:
@@ -36,70 +34,17 @@ def item_bars(items: xr.Dataset) -> go.Figure:
     if not gate.any():
         return not_identified(title, "; ".join(dict.fromkeys(reasons)) or "there are no items", subtitle=subtitle)
     values = {str(k): v.to_numpy().astype(float) for k, v in items.data_vars.items() if v.dtype.kind == "f"}
-    height = np.arange(n)[::-1].astype(float)  # the first item on top
     hover = [_words(name, sides, {k: v[i] for k, v in values.items()}) for i, name in enumerate(names)]
-    fig = go.Figure()
-    for name, key, colour, symbol, up in (
-        ("“you are X”", "", OWN, "circle", _APART),
-        ("“the user is X”", "user_", CONTROL, "diamond-open", -_APART),
-    ):
-        shift, low, high = (values[f"{key}{k}"][gate] for k in ("shift", "low", "high"))
-        fig.add_trace(
-            go.Scatter(
-                x=shift,
-                y=height[gate] + up,
-                mode="markers",
-                name=name,
-                marker={"color": colour, "size": 7, "symbol": symbol, "line": {"width": 1.4, "color": colour}},
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": high - shift,
-                    "arrayminus": shift - low,
-                    "thickness": 1.4,
-                    "width": 0,
-                    "color": colour,
-                },
-                text=[text for text, kept in zip(hover, gate, strict=True) if kept],
-                hovertemplate="%{text}<extra></extra>",
-            )
+    marks = [
+        Marks(name, colour, symbol, up, hover, *(values[f"{key}{k}"] for k in ("shift", "low", "high")))
+        for name, key, colour, symbol, up in (
+            ("“you are X”", "", OWN, "circle", rows.APART),
+            ("“the user is X”", "user_", CONTROL, "diamond-open", -rows.APART),
         )
-    failed = np.flatnonzero(~gate)
-    fig.add_trace(
-        go.Scatter(
-            x=np.zeros(len(failed)),
-            y=height[failed],
-            mode="markers+text",
-            name="not identified",
-            showlegend=False,
-            marker={"symbol": "x-thin", "size": 5, "line": {"width": 1.2, "color": SOFT}},
-            text=["not identified"] * len(failed),
-            textposition="middle right",
-            textfont={"size": SMALL, "color": SOFT, "style": "italic"},
-            hovertext=[f"<b>{plain(names[i])}: not identified</b><br>{wrapped(reasons[i], 60)}" for i in failed],
-            hovertemplate="%{hovertext}<extra></extra>",
-            cliponaxis=False,
-        )
-    )
-    _kept_column(fig, height[gate], values["kept"][gate])
-    grouped = items.n_items.to_numpy() > 1 if "n_items" in items.coords else np.zeros(n, bool)
-    shown = [words(shortened(name, _LONGEST)) for name in names]
-    left = max(reach(text, SMALL) for text in shown) + 26
-    for i in np.flatnonzero(grouped):
-        shown[i] = f"<b>{shown[i]}</b>"
-        if i and not grouped[i - 1]:
-            y = height[i] + 0.5
-            fig.add_shape(type="line", xref="paper", x0=0, x1=1, y0=y, y1=y, line={"color": FAINT, "width": 1})
-    fig.update_yaxes(
-        tickmode="array",
-        tickvals=height,
-        ticktext=shown,
-        range=[-0.6, n - 0.4],
-        ticklen=7,  # unseen: keeps the names off the marks at zero
-        tickcolor="rgba(0,0,0,0)",
-        showline=False,
-        tickfont={"size": SMALL, "color": INK},
-    )
+    ]
+    pooled = items.n_items.to_numpy() > 1 if "n_items" in items.coords else np.zeros(n, bool)
+    fig = rows.draw(names, gate, reasons, pooled, marks)
+    _kept_column(fig, rows.heights(n)[gate], values["kept"][gate])
     fig.update_xaxes(
         title_text=f"shift of the log odds, {sides[0]} minus {sides[1]} (nats)",
         showgrid=True,
@@ -117,8 +62,8 @@ def item_bars(items: xr.Dataset) -> go.Figure:
         fig,
         title=title,
         subtitle=subtitle,
-        height=HEAD + 24 + _ROW * n + 44,
-        margin={"l": left, "r": 50.0, "t": HEAD + 24, "b": 44.0},
+        height=HEAD + 24 + rows.ROW * n + 44,
+        margin={"l": rows.margin(names), "r": 50.0, "t": HEAD + 24, "b": 44.0},
         caption="Each row: by how many nats the log odds of an item's two answer sets differ between the two sides of "
         "personas, with the 95 % interval. Diamonds: the same words said of the user. “kept”: the share of the shift "
         "that those words alone keep; the rest is bound to the speaker. An item whose shift does not stand out from "

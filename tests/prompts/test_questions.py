@@ -1,0 +1,51 @@
+"""What is asked: the same mistakes are refused wherever somebody writes a question, and all at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from selfrep.errors import SelfrepError
+from selfrep.prompts.anomalies import Asked
+from selfrep.prompts.battery import Item
+from selfrep.prompts.questions import Question
+from selfrep.prompts.subspaces import Probe
+from selfrep.prompts.texts import Text
+
+ASKED: dict[str, Any] = {"question": " Well? ", "prefill": "I", "answers": {"no": (" a",), "yes": (" b", " c")}}
+TOLD = {"told": " And then? ", "told_prefill": "It"}
+TEXT = {"name": "t", "author": "a", "question": "Well?", "text": "one two three four five"}
+
+
+def test_a_question_has_two_sides_in_order() -> None:
+    asked = Question(**ASKED)
+    assert asked.question == "Well?"
+    assert asked.sides == ("no", "yes")
+    assert asked.answer_sets == ((" a",), (" b", " c"))
+
+
+def test_all_mistakes_of_a_question_are_told_at_once() -> None:
+    with pytest.raises(SelfrepError, match=r"3 mistakes[\s\S]*is empty[\s\S]*end with a space[\s\S]*two sides"):
+        Question(question=" ", prefill="I ", answers={"no": (" refuse",)})
+
+
+@pytest.mark.parametrize(
+    ("entry", "fields", "said", "begun"),
+    [
+        (Question, ASKED, "question", "prefill"),
+        (Item, {"name": "i", "perspective": "spectator", **ASKED}, "question", "prefill"),
+        (Asked, ASKED | TOLD, "told", "told_prefill"),
+        (Probe, {"question": "Well?", "prefill": "I"}, "question", "prefill"),
+        (Text, TEXT, "question", None),
+    ],
+)
+def test_whoever_asks_is_held_to_the_same(
+    entry: type[Any], fields: dict[str, Any], said: str, begun: str | None
+) -> None:
+    assert getattr(entry(**fields), said) == fields[said].strip()
+    with pytest.raises(SelfrepError, match=rf"1 mistake\n.*{said}: is empty; write what the user says"):
+        entry(**fields | {said: "  "})
+    if begun:
+        with pytest.raises(SelfrepError, match=rf"1 mistake\n.*{begun}: must not end with a space .*got 'I '"):
+            entry(**fields | {begun: "I "})
