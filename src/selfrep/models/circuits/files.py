@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -78,9 +79,12 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
         if file.suffix == ".safetensors":
             found = dict(load_file(file))
         else:
-            with np.load(file, allow_pickle=False) as archive:
+            with file.open("rb") as stream:
+                archive = np.load(stream, allow_pickle=False)
+                if isinstance(archive, np.ndarray):
+                    raise ValueError("it is one array, without a name")
                 found = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, SafetensorError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, SafetensorError, zipfile.BadZipFile, zlib.error) as error:
         raise SelfrepError(f"{file} must hold arrays of numbers, but cannot be read: {error}") from error
     for name, array in found.items():
         if array.dtype.kind not in "fiub":
