@@ -20,6 +20,7 @@ from tests.models.circuits.compiled import (
 
 from selfrep.errors import SelfrepError
 from selfrep.models.circuits import Component, Known, interpbench, tracr
+from selfrep.validation.card import External
 from selfrep.validation.external import carried, differing, examine, marks, output, rows
 
 
@@ -57,6 +58,16 @@ def test_a_wrong_circuit_scores_badly(tmp_path: Path) -> None:
     assert mark.precision < 0.3
     for nothing in (frozenset(), frozenset(found.scores)):
         assert list(marks(exact, nothing)) == []
+
+
+def test_where_t_says_nothing_nothing_is_ranked() -> None:
+    nothing, a, b = float("nan"), Component(0, 0), Component(0)
+    assert list(marks({"T": {a: nothing, b: nothing}}, frozenset({a}))) == []
+    (mark,) = marks({"T": {a: 1.0, b: 0.0, Component(1): nothing}}, frozenset({a}))
+    assert mark.auroc == 1.0
+    silent = External("Tracr x", "Tracr", 32, {one: {"T": nothing} for one in (a, b)}, frozenset({a}), ())
+    (row,) = rows([silent])
+    assert (row.what, row.n) == ("T is not identified", 0)
 
 
 def test_the_share_is_that_of_the_pairs_that_have_the_position(tmp_path: Path) -> None:
@@ -110,13 +121,13 @@ def test_rows_are_of_each_model_and_of_several_together(tmp_path: Path) -> None:
     assert [(row.what, row.model, row.truth, row.n) for row in made] == [
         ("AUROC of |T|", "Tracr, 2 models", "their circuits", 2),
         ("average precision of |T|", "Tracr, 2 models", "their circuits", 2),
-        ("AUROC of |T|", "Tracr causal, 32 pairs of inputs", "circuit: 2 of 9 heads and MLPs", 1),
-        ("average precision of |T|", "Tracr causal, 32 pairs of inputs", "circuit: 2 of 9 heads and MLPs", 1),
-        ("AUROC of |T|", "Tracr number, 32 pairs of inputs", "circuit: 2 of 9 heads and MLPs", 1),
-        ("average precision of |T|", "Tracr number, 32 pairs of inputs", "circuit: 2 of 9 heads and MLPs", 1),
-        ("nothing to rank", "Tracr whole, 32 pairs of inputs", "circuit: 6 of 6 heads and MLPs", 0),
-        ("AUROC of |T|", "InterpBench trained, 32 pairs of inputs", "circuit: 2 of 9 heads and MLPs", 1),
-        ("average precision of |T|", "InterpBench trained, 32 pairs of inputs", "circuit: 2 of 9 heads and MLPs", 1),
+        ("AUROC of |T|", "Tracr causal, 32 pairs", "2 of 9 heads and MLPs", 1),
+        ("average precision of |T|", "Tracr causal, 32 pairs", "2 of 9 heads and MLPs", 1),
+        ("AUROC of |T|", "Tracr number, 32 pairs", "2 of 9 heads and MLPs", 1),
+        ("average precision of |T|", "Tracr number, 32 pairs", "2 of 9 heads and MLPs", 1),
+        ("nothing to rank", "Tracr whole, 32 pairs", "6 of 6 heads and MLPs", 0),
+        ("AUROC of |T|", "InterpBench trained, 32 pairs", "2 of 9 heads and MLPs", 1),
+        ("average precision of |T|", "InterpBench trained, 32 pairs", "2 of 9 heads and MLPs", 1),
     ]
     assert (made[0].score, made[0].low, made[0].high) == (1.0, 1.0, 1.0)
     assert made[0].common.startswith("attribution alone 1.00, worst 1.00")

@@ -36,7 +36,7 @@ def test_models_from_elsewhere_are_on_the_page() -> None:
     evil = "Tracr </td><script>alert(1)</script>"
     text = without_library(page(card(others=(external(), external(evil)))))
     assert "External truth" in text
-    assert "Tracr reverse, 32 pairs of inputs" in text
+    assert "Tracr reverse, 32 pairs" in text
     assert "Tracr, 2 models" in text
     assert "2 from elsewhere" in text
     assert "<script>alert" not in text

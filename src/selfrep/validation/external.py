@@ -64,24 +64,25 @@ def examine(known: Known, seed: int = 0) -> External:
 
 
 def marks(found: dict[str, dict[Component, float]], circuit: frozenset[Component]) -> Iterator[Mark]:
-    """How well each estimator ranks the components of a circuit above all others."""
+    """How well each estimator ranks the components of a circuit above all others, of those that it gives a number."""
     for name, scores in found.items():
-        true = np.array([component in circuit for component in scores])
-        score = np.array(list(scores.values()))
+        true = np.array([component in circuit for component, score in scores.items() if np.isfinite(score)])
+        score = np.array([score for score in scores.values() if np.isfinite(score)])
         if true.any() and not true.all():
             auroc, precision = (float(mark(true, score)) for mark in (roc_auc_score, average_precision_score))
             yield Mark(name, "causal", auroc, precision)
 
 
 def carried(effects: xr.DataTree) -> dict[Component, float]:
-    """The largest |T| over positions of every head and every MLP; 0 where it is under floating-point noise."""
+    """The largest |T| over positions of every head and MLP: 0 where it is floating-point noise, NaN where T is not
+    identified."""
     heads, mlps = (effects[site].to_dataset() for site in ("z", "mlp_out"))
     parts = {head: heads.sel(head=head, drop=True) for head in heads["head"].to_numpy().tolist()} | {None: mlps}
     found = {head: _largest(part) for head, part in parts.items()}
     layers = range(mlps.sizes["layer"])
     order = [Component(layer, head) for layer in layers for head in found if head is not None]
     scores = {one: float(found[one.head][one.layer]) for one in (*order, *map(Component, layers))}
-    return {one: score if score > LEAST else 0.0 for one, score in scores.items()}
+    return {one: 0.0 if score <= LEAST else score for one, score in scores.items()}
 
 
 def _largest(effects: xr.Dataset) -> np.ndarray:
@@ -94,7 +95,7 @@ def _largest(effects: xr.Dataset) -> np.ndarray:
         here = labelled.sel(position=[position])
         here = here.isel(pair=np.flatnonzero(here.patched.notnull().all(("layer", "position"))))
         found.append(abs(transfer(here, n_bootstrap=20, n_flips=20).estimate.to_numpy()[0, :, 0]))
-    return np.max(found, axis=0)
+    return np.fmax.reduce(found)
 
 
 def differing(known: Known, seed: int = 0) -> list[tuple[Prompt, Prompt]]:
@@ -147,13 +148,15 @@ def rows(found: Sequence[External]) -> Iterator[Row]:
         if len(ranked := [one for one in mine if one.marks]) > 1:
             yield from _pooled(ranked, f"{origin}, {len(ranked)} models", "their circuits")
         for one in mine:
-            model = f"{one.name}, {one.pairs} pairs of inputs"
-            truth = f"circuit: {len(one.circuit)} of {len(one.scores)} heads and MLPs"
+            model = f"{one.name}, {one.pairs} pairs"
+            truth = f"{len(one.circuit)} of {len(one.scores)} heads and MLPs"
             if one.marks:
                 yield from _pooled([one], model, truth)
             else:
                 nothing = float("nan")
-                yield Row(PART, "nothing to rank", model, truth, nothing, nothing, nothing, 0)
+                silent = all(np.isnan(scores["T"]) for scores in one.scores.values())
+                what = "T is not identified" if silent else "nothing to rank"
+                yield Row(PART, what, model, truth, nothing, nothing, nothing, 0)
 
 
 def _pooled(found: Sequence[External], model: str, truth: str) -> Iterator[Row]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from pydantic import BaseModel
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 
 from selfrep.errors import SelfrepError
 from selfrep.models.circuits.files import Arrays, described, one_of, read_arrays, read_state
@@ -26,6 +27,21 @@ def test_the_same_numbers_from_every_format(tmp_path: Path) -> None:
         for name, x in found.items():
             assert x.dtype == np.float32
             np.testing.assert_array_equal(x, numbers[name])
+
+
+def test_half_precision_is_read_as_it_is(tmp_path: Path) -> None:
+    halves = {"w": torch.tensor([0.5, -3.0], dtype=torch.bfloat16)}
+    torch.save(halves, tmp_path / "x.pth")
+    save_tensors(halves, tmp_path / "x.safetensors")
+    for file in ("x.pth", "x.safetensors"):
+        np.testing.assert_array_equal(read_state(tmp_path / file)["w"], [0.5, -3.0])
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\x80\x04}.", b"PK\x03\x04 cut short", b"text"])
+def test_a_damaged_state_dict(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "x.pth").write_bytes(damaged)
+    with pytest.raises(SelfrepError, match=r"must be a state dict.*Save it again: torch.save"):
+        read_state(tmp_path / "x.pth")
 
 
 def test_what_is_taken_is_gone_and_had_the_shape(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ from tests.models.circuits.compiled import (
 
 from selfrep.errors import SelfrepError
 from selfrep.models.circuits import Component, interpbench
-from selfrep.models.circuits.interpbench import circuit_of
+from selfrep.models.circuits.interpbench import _TO_JSON, circuit_of
 
 
 @pytest.mark.parametrize("norm", [None, "LNPre", "LN"])
@@ -169,3 +170,11 @@ def test_pickles_are_refused_with_the_lines_that_turn_them_into_json(tmp_path: P
     np.testing.assert_array_equal(says(again, drawn()[0]), says(wanted, drawn()[0]))
     assert again.inputs == wanted.inputs
     assert INPUTS["bos"] == again.lm.tokenizer.bos_token
+
+
+def test_the_documentation_has_the_same_lines() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "validation.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert dedent(_TO_JSON) in [block.rstrip() for block in blocks]
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    assert json.loads(example) == INPUTS

@@ -14,12 +14,18 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from selfrep.errors import SelfrepError
 
 Kind = TypeVar("Kind", bound=BaseModel)
+
+DAMAGED = (
+    AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError,
+    pickle.UnpicklingError,
+)  # fmt: skip
+"""What torch raises on files that are no state dict: its reader walks through them unguarded."""
 
 
 def folder_of(path: str | Path) -> Path:
@@ -77,7 +83,7 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
     """
     try:
         if file.suffix == ".safetensors":
-            found = dict(load_file(file))
+            found = {name: x.float().numpy() for name, x in load_file(file).items()}  # numpy has no bfloat16
         else:
             with file.open("rb") as stream:
                 archive = np.load(stream, allow_pickle=False)
@@ -102,10 +108,11 @@ def read_state(file: Path) -> dict[str, np.ndarray]:
         return read_arrays(file)
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+    except DAMAGED as error:
+        why, *_ = (*str(error).splitlines(), type(error).__name__)
         raise SelfrepError(
-            f"{file} must be a state dict, read with torch.load(..., weights_only=True), but cannot be: "
-            f"{str(error).splitlines()[0]} Save it again: torch.save(model.state_dict(), {file.name!r})."
+            f"{file} must be a state dict, read with torch.load(..., weights_only=True), but cannot be: {why} "
+            f"Save it again: torch.save(model.state_dict(), {file.name!r})."
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise SelfrepError(f"{file} must be a state dict, names → tensors. Save it: torch.save(model.state_dict(), …).")

@@ -41,7 +41,10 @@ _TO_JSON = """\
     for name in ("ll_model_cfg", "edges"):
         with open(f"{name}.pkl", "rb") as file:
             said = pickle.load(file)
-        said = said.to_dict() if hasattr(said, "to_dict") else said if isinstance(said, dict) else list(said)
+        if name == "edges":
+            said = [[str(end) for end in edge] for edge in said]
+        elif not isinstance(said, dict):
+            said = said.to_dict()
         with open(f"{name}.json", "w") as file:
             json.dump(said, file, default=str)"""
 
