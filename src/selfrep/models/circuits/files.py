@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -107,7 +108,9 @@ def read_state(file: Path) -> dict[str, np.ndarray]:
     if file.suffix == ".safetensors":
         return read_arrays(file)
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on how the file was written
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except DAMAGED as error:
         why, *_ = (*str(error).splitlines(), type(error).__name__)
         raise SelfrepError(
