@@ -187,8 +187,17 @@ def battery_check(
 def validate(
     out: Annotated[Path, typer.Option(help="where the page, the table and its numbers go")] = Path("out/validation"),
     quick: Annotated[bool, typer.Option("--quick", help="a part of the organisms: about a minute")] = False,
+    tracr: Annotated[
+        list[Path] | None, typer.Option(help="also a model compiled by Tracr, from a folder; may be repeated")
+    ] = None,
+    interpbench: Annotated[
+        list[Path] | None, typer.Option(help="also a model of InterpBench, from a folder; may be repeated")
+    ] = None,
 ) -> None:
-    """Mark every estimand against models whose truth is known; exit code 1 when a threshold is missed."""
+    """Mark every estimand against models whose truth is known; exit code 1 when a threshold is missed.
+
+    What folders of models from elsewhere hold is said in docs/validation.md.
+    """
     from rich.console import Console
 
     from selfrep.validation.page import reserve, write
@@ -197,7 +206,7 @@ def validate(
 
     reserve(out)
     with _progress() as progress:
-        card = mark(quick=quick, on_progress=progress)
+        card = mark(quick=quick, tracr=tracr or (), interpbench=interpbench or (), on_progress=progress)
     for part in terminal(card):
         Console(highlight=False).print(part)
     typer.echo(f"page: {write(card, out).resolve()}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from selfrep.models.circuits import Component
+from selfrep.validation import external as elsewhere
 from selfrep.validation.answers import Answer
-from selfrep.validation.card import Card, Examined
+from selfrep.validation.card import Card, Examined, External
 from selfrep.validation.maps import Mark, Withheld
 from selfrep.validation.nulls import Deal
 from selfrep.validation.rows import rows
@@ -31,6 +33,13 @@ def examined(kind: str = "bleed", noise: float = 0.2, *, t: float = 1.0, s: floa
     )
 
 
-def card(*organisms: Examined, own: tuple[str, ...] = ()) -> Card:
+def external(name: str = "Tracr reverse", t: float = 0.9) -> External:
+    scores = {Component(0, 0): {"T": 1.0, "attribution alone": 0.0}, Component(0): {"T": 0.0, "attribution alone": 0.1}}
+    found = (Mark("T", "causal", t, 0.8), Mark("attribution alone", "causal", 0.25, 0.5))
+    return External(name, name.split()[0], 32, scores, frozenset({Component(0, 0)}), found)
+
+
+def card(*organisms: Examined, own: tuple[str, ...] = (), others: tuple[External, ...] = ()) -> Card:
     chosen = organisms or (examined(), examined(noise=0.0))
-    return Card(tuple(rows(chosen, own)), chosen, quick=True, seconds=12.3, provenance={"selfrep": "0.0"})
+    made = (*rows(chosen, own), *elsewhere.rows(others))
+    return Card(made, chosen, others, quick=True, seconds=12.3, provenance={"selfrep": "0.0"})

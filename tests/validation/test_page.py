@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.validation.made import card, examined
+from tests.validation.made import card, examined, external
 
 from selfrep.errors import SelfrepError
 from selfrep.validation.maps import Mark
@@ -30,6 +30,17 @@ def test_the_page_needs_no_network_and_shows_every_row() -> None:
         assert row.what.replace("<", "&lt;") in text
     assert "What was missed" in text
     assert "What was missed" not in page(card())
+
+
+def test_models_from_elsewhere_are_on_the_page() -> None:
+    evil = "Tracr </td><script>alert(1)</script>"
+    text = without_library(page(card(others=(external(), external(evil)))))
+    assert "External truth" in text
+    assert "Tracr reverse, 32 pairs" in text
+    assert "Tracr, 2 models" in text
+    assert "2 from elsewhere" in text
+    assert "<script>alert" not in text
+    assert "External truth" not in without_library(page(card()))
 
 
 def test_a_name_is_text() -> None:

@@ -7,7 +7,7 @@ import io
 from dataclasses import replace
 
 from rich.console import Console
-from tests.validation.made import card, examined
+from tests.validation.made import card, examined, external
 
 from selfrep.validation.maps import Mark
 from selfrep.validation.shown import cells, markdown, summary, table, terminal
@@ -33,6 +33,23 @@ def test_markup_in_a_name_is_text() -> None:
     made = card(odd, own=("[red]a|b<i>",))
     assert "[red]a|b<i>" in printed(*terminal(made))
     assert "[red]a\\|b&lt;i>" in markdown(made)
+
+
+def test_models_from_elsewhere_have_a_part_of_their_own_and_no_threshold() -> None:
+    made = card(others=(external(), external("InterpBench [red]a|b<i>", 0.4)))
+    text = printed(*terminal(made))
+    assert "External truth" in text
+    assert "Tracr reverse, 32 pairs" in text
+    assert "1 of 2 heads and MLPs" in text
+    assert "attribution alone 0.25" in text
+    assert "[red]a|b<i>" in text
+    assert made.passed
+    assert "on 2 organisms and 2 from elsewhere, in 12 s" in text
+    assert "on 2 organisms, in 12 s" in printed(*terminal(card())), "the control"
+    shown = markdown(made)
+    assert "| AUROC of \\|T\\| | Tracr reverse, 32 pairs | 1 of 2 heads and MLPs | 0.900 |" in shown
+    assert "[red]a\\|b&lt;i>" in shown
+    assert "External truth,AUROC of |T|" in table(made)
 
 
 def test_every_row_of_the_markdown_has_every_column() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import xarray as xr
+from tests.models.circuits.compiled import arrays, config, hooked, write_interpbench, write_tracr
 
 import selfrep as sr
 from selfrep.errors import SelfrepError
@@ -40,6 +43,32 @@ def test_a_card_of_a_few_organisms() -> None:
     assert mine["causal cells"] > 0.99 > mine["presence"]
     assert any(what.startswith("β, bleed") for what in by_what)
     assert len(card.examined[-1].deals) == 3
+
+
+def test_models_from_elsewhere_are_marked_beside_organisms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "subjects", lambda quick: FEW[:1])
+    heard: list[tuple[str, float, float]] = []
+    first = write_tracr(tmp_path / "first", arrays(), config())
+    both = write_tracr(tmp_path / "both", arrays(via=True), config(causal=False))
+    trained = write_interpbench(tmp_path / "3", *hooked(arrays(), noise=0.01))
+    card = sr.validate(
+        quick=True, tracr=[first, str(both)], interpbench=[trained], on_progress=lambda *now: heard.append(now)
+    )
+    assert [stage for stage, _, _ in heard] == ["Tracr first", "Tracr both", "InterpBench 3", FEW[0].name, "scores"]
+    assert [done for _, done, _ in heard] == [0, 1, 2, 3, 4]
+    assert [one.name for one in card.external] == ["Tracr first", "Tracr both", "InterpBench 3"]
+    scores = [row.score for row in card.rows if row.part == "External truth"]
+    assert scores == [1.0] * 8
+    assert {row.part for row in card.rows} > {"External truth"}, "organisms too"
+
+
+def test_a_bad_folder_is_refused_before_anything_is_grown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "examine", lambda *_: pytest.fail("grown in vain"))
+    good = write_tracr(tmp_path / "first", arrays(), config())
+    mute = write_tracr(tmp_path / "mute", arrays(), config(pairs=[[["BOS", "b"], ["BOS", "c"]]]))
+    for folders, message in (([good, tmp_path / "none"], "none is none"), ([mute], "answers none of")):
+        with pytest.raises(SelfrepError, match=message):
+            sr.validate(quick=True, tracr=folders)
 
 
 @pytest.mark.usefixtures("few")

@@ -134,8 +134,10 @@ def swapped_logits(
         donor, target: [token] ids of the same length; suffix: how many tokens at the end read the prefix.
 
     Raises:
-        SelfrepError: a model that keeps no keys and values.
+        SelfrepError: a model that keeps no keys and values, or whose prefix sees what comes after it.
     """
+    if not lm.is_causal:
+        raise SelfrepError(f"A prefix swap needs a prefix that sees nothing after it; {lm.name} attends both ways.")
     runs = [torch.as_tensor(ids[ids >= 0], device=lm.device)[None] for ids in (donor, target)]
     theirs, own = (lm.hf(ids[:, :-suffix], use_cache=True) for ids in runs)
     mixed = own.past_key_values

@@ -75,6 +75,11 @@ class LanguageModel:
         return self._embedding.shape[0]
 
     @property
+    def is_causal(self) -> bool:
+        """Whether a token sees only those before it (`is_causal` in a configuration of transformers)."""
+        return bool(getattr(self.hf.config.get_text_config(), "is_causal", True))
+
+    @property
     def _embedding(self) -> Tensor:
         return cast(Tensor, self.hf.get_input_embeddings().weight)
 
@@ -178,9 +183,14 @@ class LanguageModel:
         """Run the model with an attention function of one's own (see `transformers.AttentionInterface`).
 
         Raises:
-            CannotReplay: an architecture that computes attention in code of its own, or has blocks without attention.
+            CannotReplay: an architecture that computes attention in code of its own, that has blocks without attention,
+                or whose tokens see those after them.
         """
         config = self.hf.config.get_text_config()
+        if not self.is_causal:
+            raise CannotReplay(
+                f"selfrep's engine replays what comes after a patch; in {self.name} tokens see those after them too."
+            )
         kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
         if kinds or not self.hf.is_backend_compatible():
             raise CannotReplay(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from selfrep.models.circuits import Component
 from selfrep.validation.answers import Answer
 from selfrep.validation.maps import Mark, Withheld
 from selfrep.validation.nulls import Deal
@@ -63,11 +64,32 @@ class Examined:
 
 
 @dataclass(frozen=True)
+class External:
+    """All that was said of one model from elsewhere.
+
+    Attributes:
+        name: origin and folder; origin: "Tracr" or "InterpBench".
+        pairs: how many pairs of inputs were patched.
+        scores: head or MLP → estimator ("T", "attribution alone") → the largest |T| over positions.
+        circuit: those that are in the circuit.
+        marks: of every estimator; none where the circuit is all of them, or none: there is nothing to rank.
+    """
+
+    name: str
+    origin: str
+    pairs: int
+    scores: dict[Component, dict[str, float]]
+    circuit: frozenset[Component]
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True)
 class Card:
     """The table, and all that it is made from."""
 
     rows: tuple[Row, ...]
     examined: tuple[Examined, ...]
+    external: tuple[External, ...] = ()
     quick: bool = False
     seconds: float = 0.0
     provenance: dict[str, str] = field(default_factory=dict)

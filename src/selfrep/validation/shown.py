@@ -36,7 +36,7 @@ def cells(row: Row) -> tuple[str, ...]:
         row.model,
         row.truth,
         _number(row.score),
-        f"{_number(row.low)} to {_number(row.high)}",
+        f"{_number(row.low)} to {_number(row.high)}" if np.isfinite(row.score) else "–",
         str(row.n),
         row.common,
         row.wanted,
@@ -54,8 +54,9 @@ def _number(value: float) -> str:
 def summary(card: Card) -> str:
     """How many thresholds were reached, and in what time."""
     judged = sum(row.passed is not None for row in card.rows)
+    others = f" and {len(card.external)} from elsewhere" if card.external else ""
     return (
-        f"{judged - len(card.missed)} of {judged} thresholds reached, on {len(card.examined)} organisms, "
+        f"{judged - len(card.missed)} of {judged} thresholds reached, on {len(card.examined)} organisms{others}, "
         f"in {card.seconds:.0f} s."
     )
 

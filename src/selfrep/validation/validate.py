@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from selfrep.errors import SelfrepError
-from selfrep.models import organisms
+from selfrep.models import circuits, organisms
 from selfrep.models.language_model import LanguageModel, load_model
-from selfrep.validation import answers, maps, nulls
+from selfrep.validation import answers, external, maps, nulls
 from selfrep.validation.card import Card, Examined
 from selfrep.validation.maps import COMMON, OURS, Estimator
 from selfrep.validation.rows import EASY, HARD, TRAINED, rows
@@ -55,6 +56,8 @@ def validate(
     *,
     quick: bool = False,
     estimators: Mapping[str, Estimator] | None = None,
+    tracr: Sequence[str | Path] = (),
+    interpbench: Sequence[str | Path] = (),
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Card:
     """Mark every estimand, what is commonly done instead, and a user's own, against organisms whose truth is known.
@@ -65,27 +68,38 @@ def validate(
         estimators: name → a function from what was seen of a model (`selfrep.validation.maps.Seen`: captured
             activations, exact effects, answers, all labelled) to scores over layer and position; scored by AUROC beside
             T and S.
+        tracr, interpbench: folders with models from elsewhere whose circuit is known (docs/validation.md says what is
+            in them); each is marked beside the organisms, and before them, so that a bad folder costs no time.
         on_progress: hears how far it is.
 
     Returns:
         The card: its rows, whether it `passed`, and everything that was said of every organism.
 
     Raises:
-        SelfrepError: an estimator with the name of another, or whose scores are not over layer and position.
+        SelfrepError: an estimator with the name of another, or whose scores are not over layer and position; a folder
+            that cannot be read, or holds a pickle.
     """
     own = dict(estimators or {})
     if taken := sorted(set(own) & {*OURS, *COMMON}):
         raise SelfrepError(f"An estimator needs a name of its own; {', '.join(taken)} is taken. Choose another.")
     started = time.monotonic()
+    known = [load(folder) for load, folders in ((circuits.tracr, tracr), (circuits.interpbench, interpbench))
+             for folder in folders]  # fmt: skip
     grown = subjects(quick)
+    total = len(known) + len(grown)
+    elsewhere = []
+    for k, one in enumerate(known):
+        on_progress(one.name, k, total)
+        elsewhere.append(external.examine(one))
     examined = []
-    for k, subject in enumerate(grown):
-        on_progress(subject.name, k, len(grown))
+    for k, subject in enumerate(grown, start=len(known)):
+        on_progress(subject.name, k, total)
         examined.append(examine(subject, OURS | COMMON | own))
-    on_progress("scores", len(grown), len(grown))
+    on_progress("scores", total, total)
     return Card(
-        rows=tuple(rows(examined, tuple(own))),
+        rows=(*rows(examined, tuple(own)), *external.rows(elsewhere)),
         examined=tuple(examined),
+        external=tuple(elsewhere),
         quick=quick,
         seconds=time.monotonic() - started,
         provenance={name: importlib.metadata.version(name) for name in VERSIONED}

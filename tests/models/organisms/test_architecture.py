@@ -13,7 +13,7 @@ from selfrep.errors import SelfrepError
 from selfrep.models import organisms
 from selfrep.models.language_model import load_model
 from selfrep.models.organisms.lexicon import ANSWERS, token_ids
-from selfrep.models.sites import RESIDUAL_SITES, layout_of
+from selfrep.models.sites import SITES, layout_of
 
 NAME = "organism:bleed?noise=0.3&seed=1"
 
@@ -67,7 +67,7 @@ def test_a_name_is_loaded_like_any_other() -> None:
     lm = load_model(NAME, device="cpu")
     assert (lm.name, lm.n_layers, lm.d_model, lm.device.type) == (NAME, 6, 128, "cpu")
     assert lm.tokenizer.chat_template
-    assert set(lm.layout.taps) == set(RESIDUAL_SITES)
+    assert set(lm.layout.taps) == set(SITES)
     assert lm.weights_hash == load_model(NAME, device="cpu").weights_hash
     assert lm.weights_hash != load_model(NAME.replace("seed=1", "seed=2"), device="cpu").weights_hash
     assert load_model(NAME, device="cpu", dtype="bfloat16").dtype == torch.bfloat16
@@ -77,7 +77,7 @@ def test_a_name_is_loaded_like_any_other() -> None:
 
 def test_it_brings_its_own_layout_and_cannot_be_bridged() -> None:
     lm = load_model(NAME, device="cpu")
-    assert layout_of(lm.hf) is organisms.OrganismForCausalLM.selfrep_layout
+    assert layout_of(lm.hf) == lm.layout == lm.hf.selfrep_layout
     with pytest.raises(SelfrepError, match="TransformerLens knows"):
         _ = lm.bridge
 

@@ -1,27 +1,37 @@
 """The body of an organism: a decoder without norms or positions, small enough to be written by hand.
 
 To transformers it is a model like any other, with attention through its `AttentionInterface`, a key–value cache and
-`generate`; so everything that reads, patches or replays models does the same with this one.
+`generate`; so everything that reads, patches or replays models does the same with this one. Small models from
+elsewhere (see `selfrep.models.circuits`) have the same body with what organisms do without: learned positions, biases,
+norms, another activation, attention in both directions.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, no_type_check
+from typing import Any, Literal, no_type_check
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, DynamicCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers.activations import ACT2FN
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
-from selfrep.models.sites import Layout, Tap
+from selfrep.models.sites import Layout, Part, Tap
+
+Norm = Literal["none", "plain", "affine"]
 
 _ATTENTION = AttentionInterface()
 
 
 @no_type_check  # transformers makes a dataclass of it whose __init__ takes more than its signature says
 class OrganismConfig(PreTrainedConfig):
-    """The size of the body, and what is planted in it: the fields of a `selfrep.models.organisms.Plan`."""
+    """The size of the body, and what is planted in it: the fields of a `selfrep.models.organisms.Plan`.
+
+    An organism leaves the last eight as they are: `max_position_embeddings` learned positions (0: none), `output_size`
+    (None: that of the vocabulary), `every_bias` (otherwise only queries and gates have one), `norm` before attention,
+    MLP and readout ("plain" has no weights), and the factor `scaling` on attention scores.
+    """
 
     model_type = "selfrep_organism"
 
@@ -34,10 +44,25 @@ class OrganismConfig(PreTrainedConfig):
     intermediate_size: int = 32
     organism: dict[str, Any] | None = None
     tie_word_embeddings: bool = False
+    max_position_embeddings: int = 0
+    output_size: int | None = None
+    every_bias: bool = False
+    norm: Norm = "none"
+    layer_norm_eps: float = 1e-5
+    hidden_act: str = "relu"
+    scaling: float = 1.0
+    is_causal: bool = True
+
+
+def _norm(config: OrganismConfig) -> nn.Module:
+    if config.norm == "none":
+        return nn.Identity()
+    return nn.LayerNorm(config.hidden_size, config.layer_norm_eps, elementwise_affine=config.norm == "affine")
 
 
 class Attention(nn.Module):
-    """Heads whose scores are plain products, unscaled: the weights themselves say how sharply a head looks."""
+    """Heads whose scores are plain products, unscaled unless the configuration says so: the weights themselves say how
+    sharply a head looks."""
 
     def __init__(self, config: OrganismConfig, layer_idx: int) -> None:
         super().__init__()
@@ -45,13 +70,13 @@ class Attention(nn.Module):
         self.layer_idx = layer_idx
         self.head_dim = config.head_dim
         self.num_key_value_groups = 1
-        self.scaling = 1.0
-        self.is_causal = True
+        self.scaling = config.scaling
+        self.is_causal = config.is_causal
         width = config.num_attention_heads * config.head_dim
         self.q_proj = nn.Linear(config.hidden_size, width, bias=True)
-        self.k_proj = nn.Linear(config.hidden_size, width, bias=False)
-        self.v_proj = nn.Linear(config.hidden_size, width, bias=False)
-        self.o_proj = nn.Linear(width, config.hidden_size, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, width, bias=config.every_bias)
+        self.v_proj = nn.Linear(config.hidden_size, width, bias=config.every_bias)
+        self.o_proj = nn.Linear(width, config.hidden_size, bias=config.every_bias)
 
     def forward(
         self, hidden_states: Tensor, attention_mask: Any = None, past_key_values: Any = None, **kwargs: Any
@@ -78,16 +103,17 @@ def _eager(
 
 
 class MLP(nn.Module):
-    """One hidden layer of ReLUs: the gates."""
+    """One hidden layer, of ReLUs in an organism: the gates."""
 
     def __init__(self, config: OrganismConfig) -> None:
         super().__init__()
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=True)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.act_fn = ACT2FN[config.hidden_act]
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.every_bias)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """[..., d_model] → [..., d_model]."""
-        return self.down_proj(self.up_proj(hidden_states).relu())
+        return self.down_proj(self.act_fn(self.up_proj(hidden_states)))
 
 
 class Block(nn.Module):
@@ -95,13 +121,15 @@ class Block(nn.Module):
 
     def __init__(self, config: OrganismConfig, layer_idx: int) -> None:
         super().__init__()
+        self.input_layernorm = _norm(config)
         self.self_attn = Attention(config, layer_idx)
+        self.post_attention_layernorm = _norm(config)
         self.mlp = MLP(config)
 
     def forward(self, hidden_states: Tensor, **kwargs: Any) -> Tensor:
         """[row, token, d_model] → [row, token, d_model]."""
-        hidden_states = hidden_states + self.self_attn(hidden_states, **kwargs)[0]
-        return hidden_states + self.mlp(hidden_states)
+        hidden_states = hidden_states + self.self_attn(self.input_layernorm(hidden_states), **kwargs)[0]
+        return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
 
 
 class OrganismPreTrainedModel(PreTrainedModel):
@@ -123,8 +151,10 @@ class OrganismModel(OrganismPreTrainedModel):
     def __init__(self, config: OrganismConfig) -> None:
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        positions = config.max_position_embeddings
+        self.embed_positions = nn.Embedding(positions, config.hidden_size) if positions else None
         self.layers = nn.ModuleList([Block(config, i) for i in range(config.num_hidden_layers)])
-        self.norm = nn.Identity()
+        self.norm = _norm(config)
         self.post_init()
 
     def forward(
@@ -146,6 +176,8 @@ class OrganismModel(OrganismPreTrainedModel):
         if position_ids is None:
             seen = 0 if past_key_values is None else past_key_values.get_seq_length()
             position_ids = torch.arange(seen, seen + x.shape[1], device=x.device)[None]
+        if self.embed_positions is not None:
+            x = x + self.embed_positions(position_ids)
         mask = create_causal_mask(
             config=self.config,
             inputs_embeds=x,
@@ -161,25 +193,35 @@ class OrganismModel(OrganismPreTrainedModel):
 class OrganismForCausalLM(OrganismPreTrainedModel, GenerationMixin):
     """An organism with its readout. Make one with `selfrep.models.organisms.grow`."""
 
-    selfrep_layout: ClassVar[Layout] = Layout(
-        architecture="OrganismForCausalLM",
-        blocks="model.layers",
-        ln_final="model.norm",
-        unembed="lm_head",
-        taps={
-            "resid_pre": Tap("", "in"),
-            "resid_mid": Tap("mlp", "in"),
-            "resid_post": Tap("", "out"),
-            "attn_out": Tap("self_attn", "out"),
-            "mlp_out": Tap("mlp", "out"),
-        },
-    )
-
     def __init__(self, config: OrganismConfig) -> None:
         super().__init__(config)
         self.model = OrganismModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = nn.Linear(config.hidden_size, config.output_size or config.vocab_size, bias=config.every_bias)
         self.post_init()
+
+    @property
+    def selfrep_layout(self) -> Layout:
+        """Where its sites are, heads and neurons among them."""
+        heads = Part(self.config.num_attention_heads, self.config.head_dim, self.config.head_dim)
+        neurons = Part(self.config.intermediate_size, 1, 1)
+        return Layout(
+            architecture=type(self).__name__,
+            blocks="model.layers",
+            ln_final="model.norm",
+            unembed="lm_head",
+            taps={
+                "resid_pre": Tap("", "in"),
+                "resid_mid": Tap("post_attention_layernorm", "in"),
+                "resid_post": Tap("", "out"),
+                "attn_out": Tap("self_attn", "out"),
+                "mlp_out": Tap("mlp", "out"),
+                "z": Tap("self_attn.o_proj", "in", heads),
+                "q": Tap("self_attn.q_proj", "out", heads),
+                "k": Tap("self_attn.k_proj", "out", heads),
+                "v": Tap("self_attn.v_proj", "out", heads),
+                "mlp_post": Tap("mlp.down_proj", "in", neurons),
+            },
+        )
 
     def forward(
         self, input_ids: Tensor | None = None, logits_to_keep: int = 0, **kwargs: Any
