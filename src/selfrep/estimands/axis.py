@@ -208,16 +208,21 @@ class _Draws:
 
 
 def _cells(acts: xr.Dataset, cast: _Cast) -> Iterator[tuple[int, Float[Array, "row d"]]]:
-    """Per cell that every prompt has: the rows from their mean."""
+    """Per cell that every prompt has: the rows from their mean, as they are.
+
+    Bringing activations to one length first, as for distances, would let the surface of words, which makes some longer,
+    move them along the axis; and massive dimensions are tamed by the metric of the noise.
+    """
     x = acts.activations.to_numpy()
     x = x.reshape(x.shape[0], -1, x.shape[-1])
     used = np.unique(np.concatenate(cast.groups))
     place = dict(zip(used.tolist(), range(len(used)), strict=True))
     for c in range(x.shape[1]):
         if np.isfinite(x[used, c]).all():
-            z, _ = normalised(x[used, c])
+            z = x[used, c].astype(np.float64)
+            z /= np.sqrt((z**2).mean()) or 1.0
             rows = np.array([z[[place[i] for i in group]].mean(axis=0) for group in cast.groups])
-            yield c, (rows - rows.mean(axis=0)).round(12)  # of activations of length 1 a dimension; less is rounding
+            yield c, (rows - rows.mean(axis=0)).round(12)  # of a mean square of 1; less is rounding
 
 
 def _cell(
