@@ -94,10 +94,11 @@ def of_bleed(rng: Rng, n: int) -> Iterator[Row]:
     yield f"FPR       bleed p, {size}", called(out.p)
     yield f"control   bleed p, prompts permuted, {size}", permuted(null["you"][..., 0], sides, rng)
     for beta, swing in ((0.0, 8.0), (0.4, 4.0)):
-        true = population.mixed(rng, sides, beta, swing, 0.5)
+        true = population.mixed(rng, sides, beta, swing, 0.25)
         out = bleed(population.behaviour(rng, true, names), **DEALT)
-        yield f"coverage  bleed B = {beta} of {swing} nats, {size}", holds(out, beta)
-        yield f"coverage  bleed user_is = {beta / 2} of {swing} nats, {size}", holds(out, beta / 2, "user_is_")
+        for what, share in (("B", beta), ("user_is", beta / 4), ("bound", 3 * beta / 4)):
+            held = holds(out, share, "" if what == "B" else f"{what}_")
+            yield f"coverage  bleed {what} = {share:.1f} of {swing} nats, {size}", held
 
 
 def of_identification(rng: Rng, n: int) -> Iterator[Row]:

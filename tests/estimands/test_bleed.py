@@ -45,13 +45,13 @@ def read(beta: float, **options: Any) -> xr.Dataset:
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 0.4, 0.9])
 def test_the_planted_share_is_the_estimate_and_the_ratio_is_not(beta: float) -> None:
-    out = read(beta, lexical=0.5).isel(item=0)
+    out = read(beta, lexical=0.25).isel(item=0)
     for name in ("estimate", "low", "high"):
         assert float(out[name]) == pytest.approx(beta), name
     assert float(out.ratio) == pytest.approx(beta / (1 - beta))
-    assert float(out.user_is) == pytest.approx(0.5 * beta)
+    assert float(out.user_is) == pytest.approx(0.25 * beta)
     for name in ("bound", "bound_low", "bound_high"):
-        assert float(out[name]) == pytest.approx(0.5 * beta), name
+        assert float(out[name]) == pytest.approx(0.75 * beta), name
     assert float(out.persona_shift) == pytest.approx(8 * beta)
     assert float(out.truth_shift) == pytest.approx(8 * (1 - beta))
     assert float(out.p) == pytest.approx(1.0 if beta == 0 else out.attrs["smallest_p"])
@@ -59,7 +59,7 @@ def test_the_planted_share_is_the_estimate_and_the_ratio_is_not(beta: float) -> 
 
 
 def test_with_noise_the_share_is_within_three_hundredths_and_its_interval_holds_it() -> None:
-    runs = [read(0.4, noise=0.5, seed=s, lexical=0.3) for s in range(60)]
+    runs = [read(0.4, noise=0.5, seed=s, lexical=0.1) for s in range(60)]
     estimates = np.array([float(r.estimate.squeeze()) for r in runs])
     assert abs(estimates.mean() - 0.4) < 0.01
     assert np.abs(estimates - 0.4).max() < 0.1
@@ -76,12 +76,13 @@ def test_without_bleed_false_alarms_keep_their_rate() -> None:
 def test_words_that_move_the_answer_whoever_they_are_about_are_no_bleed() -> None:
     words = read(0.3, lexical=1.0, noise=0.3).isel(item=0)
     assert not bool(words.gate)
-    assert "the words may do it all" in str(words.reason.values)
+    assert "the words do most of it" in str(words.reason.values)
     assert np.isnan(words[list(NUMBERS)].to_array()).all()
     assert float(words.persona_shift) == pytest.approx(0.3 * 8, abs=0.5), "shown even so"
-    half = read(0.3, lexical=0.5, noise=0.3).isel(item=0)
-    assert bool(half.gate), "the control: words that do half of it"
-    assert float(half.bound_low) < 0.15 < float(half.bound_high)
+    assert not bool(read(0.3, lexical=0.6).isel(item=0).gate), "most of it, however surely the rest is there"
+    third = read(0.3, lexical=1 / 3, noise=0.3).isel(item=0)
+    assert bool(third.gate), "the control: words that do a third of it"
+    assert float(third.bound_low) < 0.2 < float(third.bound_high)
     none = read(0.0, lexical=1.0, noise=0.3).isel(item=0)
     assert bool(none.gate), "where nothing surely moves the answer there is no shift to explain"
 

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands import stats
-from selfrep.estimands.geometry import noise_normalised, normalised
+from selfrep.estimands.geometry import noise_normalised
 from selfrep.estimands.tables import Rows
 
 Array = np.ndarray

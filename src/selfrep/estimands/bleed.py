@@ -58,8 +58,8 @@ def bleed(
     The gate wants the changed truth by itself to move the item by 3 paraphrase SDs. So B comes near 1 but is never
     identified at 1: where no truth moves an answer and the persona does, the model may hold true what it plays, or the
     sentence may not have reached it; only a stronger truth change can tell. And where the answer is surely moved, but
-    as far by the same words about the user, no persona leaks: the words do. The raw shifts are shown even so. A persona
-    that is predicted from outside ("JFK would say") is not bleed: ask in the third person.
+    mostly by the same words about the user, it is not the persona that leaks. The raw shifts are shown even so. A
+    persona that is predicted from outside ("JFK would say") is not bleed: ask in the third person.
 
     Raises:
         SelfrepError: too few personas, a missing voice or answer, other rows in a control, an item without framing,
@@ -192,12 +192,13 @@ def _insensitive(truth: float, noise: float, persona: float) -> str:
 
 
 def _lexical(persona: float, lexical: float, bounds: tuple[float, float], bound: tuple[float, float]) -> str:
-    """Why a shift that is surely there says nothing of the persona, if so: the words do it, whoever they are about."""
-    if not (_apart_from_0(bounds) and not _apart_from_0(bound)):
+    """Why a shift that is surely there says little of the persona, if so: the words do it, whoever they are about."""
+    mostly_bound = _apart_from_0(bound) and abs(persona - lexical) >= abs(lexical)
+    if mostly_bound or not _apart_from_0(bounds):
         return ""
     return (
-        f"the persona's shift of {gates.signed(persona)} nats is not told from that of the same words about the user "
-        f"({gates.signed(lexical)}): the words may do it all, whoever is meant"
+        f"of the persona's shift of {gates.signed(persona)} nats the same words about the user make "
+        f"{gates.signed(lexical)}: the words do most of it, or may do it all, whoever is meant"
     )
 
 

@@ -66,11 +66,6 @@ class Answer:
         return not self.reason
 
     @property
-    def counted(self) -> bool:
-        """Whether it counts as an answer by itself: of λ only that of no persona; of 16 roles one interval may miss."""
-        return self.estimand != "λ" or self.of == "neutral"
-
-    @property
     def error(self) -> float:
         """How far the estimate is off; NaN where none is given or none is true."""
         return self.estimate - self.truth if self.given and self.truth is not None else float("nan")

@@ -147,7 +147,7 @@ def errors(examined: tuple[Examined, ...]) -> go.Figure:
     by: dict[str, list[tuple[Examined, int]]] = {}
     for one in examined:
         for k, answer in enumerate(one.answers):
-            if answer.counted and answer.given and answer.truth is not None and answer.estimand in _SHOWN:
+            if answer.given and answer.truth is not None and answer.estimand in _SHOWN:
                 by.setdefault(answer.estimand, []).append((one, k))
     shown = [name for name in _SHOWN if name in by]
     frame = grid(max(len(shown), 1), 4, left=44.0, right=14.0, gap=36.0)

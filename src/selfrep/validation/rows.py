@@ -165,13 +165,13 @@ def _honesty(examined: Sequence[Examined]) -> Iterator[Row]:
             part, f"95 % intervals of {name} that hold the truth", "all with noise", "0.95",
             sum(a.covered for a in answers), len(answers), "", "at least", COVERAGE,
         )  # fmt: skip
-    headline = [a for one in examined for a in one.answers if a.counted]
+    answered = [a for one in examined for a in one.answers]
     claims = [w for one in examined for w in one.withheld]
-    wrong = float(sum(a.wrong for a in headline) + sum(w.largest > SURE for w in claims))
-    n = len(headline) + len(claims)
+    wrong = float(sum(a.wrong for a in answered) + sum(w.largest > SURE for w in claims))
+    n = len(answered) + len(claims)
     if n:
         which: dict[str, int] = {}
-        for name in [a.estimand for a in headline if a.wrong] + ["T" for w in claims if w.largest > SURE]:
+        for name in [a.estimand for a in answered if a.wrong] + ["T" for w in claims if w.largest > SURE]:
             which[name] = which.get(name, 0) + 1
         said = ", ".join(f"{name} {count}" for name, count in which.items())
         model = f"all; in {said}" if said else "all"
