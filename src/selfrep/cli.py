@@ -187,6 +187,7 @@ def battery_check(
 def validate(
     out: Annotated[Path, typer.Option(help="where the page, the table and its numbers go")] = Path("out/validation"),
     quick: Annotated[bool, typer.Option("--quick", help="a part of the organisms: about a minute")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="the first seed of the organisms")] = 0,
     tracr: Annotated[
         list[Path] | None, typer.Option(help="also a model compiled by Tracr, from a folder; may be repeated")
     ] = None,
@@ -206,7 +207,7 @@ def validate(
 
     reserve(out)
     with _progress() as progress:
-        card = mark(quick=quick, tracr=tracr or (), interpbench=interpbench or (), on_progress=progress)
+        card = mark(quick=quick, seed=seed, tracr=tracr or (), interpbench=interpbench or (), on_progress=progress)
     for part in terminal(card):
         Console(highlight=False).print(part)
     typer.echo(f"page: {write(card, out).resolve()}")

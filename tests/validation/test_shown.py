@@ -46,6 +46,7 @@ def test_models_from_elsewhere_have_a_part_of_their_own_and_no_threshold() -> No
     assert made.passed
     assert "on 2 organisms and 2 from elsewhere, in 12 s" in text
     assert "on 2 organisms, in 12 s" in printed(*terminal(card())), "the control"
+    assert "on 2 organisms of seeds from 7, in 12 s" in printed(*terminal(replace(card(), seed=7)))
     shown = markdown(made)
     assert "| AUROC of \\|T\\| | Tracr reverse, 32 pairs | 1 of 2 heads and MLPs | 0.900 |" in shown
     assert "[red]a\\|b&lt;i>" in shown

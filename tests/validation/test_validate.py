@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ FEW = [Subject("bleed", 0), Subject("separate", 1, 0.2), Subject("bleed", 2, 0.2
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "subjects", lambda quick: FEW)
+    monkeypatch.setattr(module, "subjects", lambda quick, seed: FEW)
     monkeypatch.setattr(module, "COMMON", {"attribution alone": COMMON["attribution alone"]})
 
 
@@ -46,7 +47,7 @@ def test_a_card_of_a_few_organisms() -> None:
 
 
 def test_models_from_elsewhere_are_marked_beside_organisms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(module, "subjects", lambda quick: FEW[:1])
+    monkeypatch.setattr(module, "subjects", lambda quick, seed: FEW[:1])
     heard: list[tuple[str, float, float]] = []
     first = write_tracr(tmp_path / "first", arrays(), config())
     both = write_tracr(tmp_path / "both", arrays(via=True), config(causal=False))
@@ -86,5 +87,10 @@ def test_every_kind_is_grown_and_the_quick_ones_are_not_trained() -> None:
         assert {s.noise for s in full if s.kind == kind and not s.deals} == {0.0, 0.1, 0.2, 0.3}
     for kind in HARD:
         assert len([s for s in full if s.kind == kind]) == 6
+    others = subjects(False, 50)
+    assert [replace(s, seed=s.seed + 50) for s in full] == others
+    assert not {s.name for s in full} & {s.name for s in others}
+    with pytest.raises(SelfrepError, match="seeds of 0 or more; got -1"):
+        sr.validate(seed=-1)
     for subject in full:
         assert organisms.parse(subject.name).noise == subject.noise

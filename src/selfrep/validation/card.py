@@ -91,6 +91,7 @@ class Card:
     examined: tuple[Examined, ...]
     external: tuple[External, ...] = ()
     quick: bool = False
+    seed: int = 0
     seconds: float = 0.0
     provenance: dict[str, str] = field(default_factory=dict)
 

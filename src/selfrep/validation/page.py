@@ -79,6 +79,7 @@ def page(card: Card) -> str:
         summary=summary(card),
         missed=[(row.what, row.model, row.wanted) for row in card.missed],
         quick=card.quick,
+        seed=card.seed,
         provenance=card.provenance,
         figures=[Picture.of(name, fig.layout.meta["title"], caption(fig), fig) for name, fig in figures.items()],
         plotlyjs=get_plotlyjs(),

@@ -54,11 +54,10 @@ def _number(value: float) -> str:
 def summary(card: Card) -> str:
     """How many thresholds were reached, and in what time."""
     judged = sum(row.passed is not None for row in card.rows)
+    seeds = f" of seeds from {card.seed}" if card.seed else ""
     others = f" and {len(card.external)} from elsewhere" if card.external else ""
-    return (
-        f"{judged - len(card.missed)} of {judged} thresholds reached, on {len(card.examined)} organisms{others}, "
-        f"in {card.seconds:.0f} s."
-    )
+    marked = f"{len(card.examined)} organisms{seeds}{others}"
+    return f"{judged - len(card.missed)} of {judged} thresholds reached, on {marked}, in {card.seconds:.0f} s."
 
 
 def terminal(card: Card) -> Iterator[RenderableType]:

@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selfrep.errors import SelfrepError
@@ -40,8 +40,12 @@ class Subject:
         return f"{organisms.PREFIX}{self.kind}{given}"
 
 
-def subjects(quick: bool) -> list[Subject]:
-    """What is grown: quick, one of every kind that is written by hand; in full, six and more of each."""
+def subjects(quick: bool, first: int = 0) -> list[Subject]:
+    """What is grown, of seeds from the `first` on: quick, one of every kind that is written by hand; else six and more."""
+    return [replace(subject, seed=first + subject.seed) for subject in _subjects(quick)]
+
+
+def _subjects(quick: bool) -> list[Subject]:
     if quick:
         easy = [Subject(kind, seed, noise) for seed, (kind, noise) in enumerate(zip(EASY, NOISES, strict=True))]
         hard = [Subject(kind, seed, 0.2) for seed, kind in enumerate(HARD)]
@@ -55,6 +59,7 @@ def subjects(quick: bool) -> list[Subject]:
 def validate(
     *,
     quick: bool = False,
+    seed: int = 0,
     estimators: Mapping[str, Estimator] | None = None,
     tracr: Sequence[str | Path] = (),
     interpbench: Sequence[str | Path] = (),
@@ -65,6 +70,8 @@ def validate(
     Args:
         quick: one organism of every kind that is written by hand: a minute or so. In full under ten minutes, and about
             two more the first time, when two organisms are trained.
+        seed: the first seed of organisms, 0 or more. Gates were made with those from 0 in sight; a card of others says
+            what they are worth. In full, two organisms are trained for each.
         estimators: name → a function from what was seen of a model (`selfrep.validation.maps.Seen`: captured
             activations, exact effects, answers, all labelled) to scores over layer and position; scored by AUROC beside
             T and S.
@@ -76,16 +83,18 @@ def validate(
         The card: its rows, whether it `passed`, and everything that was said of every organism.
 
     Raises:
-        SelfrepError: an estimator with the name of another, or whose scores are not over layer and position; a folder
-            that cannot be read, or holds a pickle.
+        SelfrepError: a negative seed; an estimator with the name of another, or whose scores are not over layer and
+            position; a folder that cannot be read, or holds a pickle.
     """
     own = dict(estimators or {})
     if taken := sorted(set(own) & {*OURS, *COMMON}):
         raise SelfrepError(f"An estimator needs a name of its own; {', '.join(taken)} is taken. Choose another.")
+    if seed < 0:
+        raise SelfrepError(f"Organisms have seeds of 0 or more; got {seed}.")
     started = time.monotonic()
     known = [load(folder) for load, folders in ((circuits.tracr, tracr), (circuits.interpbench, interpbench))
              for folder in folders]  # fmt: skip
-    grown = subjects(quick)
+    grown = subjects(quick, seed)
     total = len(known) + len(grown)
     elsewhere = []
     for k, one in enumerate(known):
@@ -101,6 +110,7 @@ def validate(
         examined=tuple(examined),
         external=tuple(elsewhere),
         quick=quick,
+        seed=seed,
         seconds=time.monotonic() - started,
         provenance={name: importlib.metadata.version(name) for name in VERSIONED}
         | {"python": platform.python_version()},
