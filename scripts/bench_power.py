@@ -2,9 +2,9 @@
 
 Effects are of the size measured on SmolLM2-135M-Instruct, and a quarter of it: 8.1 nats between AI and human personas
 ("Who are you?"), of which "the user is X" keeps .64 (R = .36); 1.8 nats of a spectator item ("SmolLM, the program that
-writes this chat"), whose gate is open, for the changed truth is made to move it by 6; T = .73 (layer 22, all tokens
-after the system text), in pairs that share no persona; S = .19 (last token, layers 21 to 29) at one cell. Random
-labelings are 999.
+writes this chat"), a quarter of which the words alone make, and which the changed truth is made to move by 6, so that
+its gate may open; T = .73 (layer 22, all tokens after the system text), in pairs that share no persona; S = .19 (last
+token, layers 21 to 29) at one cell. Random labelings are 999.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIZES = (4, 5, 6, 8, 12)
 FAST: dict[str, Any] = {"n_bootstrap": 20}
 DEALT: dict[str, Any] = FAST | {"n_permutations": 999}
 FLIPPED: dict[str, Any] = FAST | {"n_flips": 999}
-SHIFT, BOUND, BLED, TRUTH, MOVED, APART = 8.1, 0.36, 1.8, 6.0, 0.73, 0.19
+SHIFT, BOUND, BLED, WORDS, TRUTH, MOVED, APART = 8.1, 0.36, 1.8, 0.25, 6.0, 0.73, 0.19
 GAPS = {1.0: 3.25, 0.25: 1.43}
 """Distances that make S = .19, and a quarter of it."""
 
@@ -42,9 +42,9 @@ def of_power(rng: Rng, n: int) -> Iterator[Row]:
         out = binding(population.behaviour(rng, true, names), **FLIPPED)
         yield f"power     binding, R = {BOUND}{label}, {n} v {n}", called(out.p.sel(contrast=BETWEEN))
         swing = part * BLED + TRUTH
-        true = population.mixed(rng, sides, part * BLED / swing, swing, 0.5)
-        out = bleed(population.behaviour(rng, true, names), **DEALT)
-        yield f"power     bleed, {BLED} nats{label}, {n} v {n}", called(out.p)
+        true = population.mixed(rng, sides, part * BLED / swing, swing, WORDS)
+        out = bleed(population.behaviour(rng, true, names), **DEALT | {"n_bootstrap": 200})  # its gate needs intervals
+        yield f"power     bleed, {BLED} nats{label}, {n} v {n}", called(out.p.fillna(1.0))  # withheld: not seen
         pairs = [(f"ai{i}", f"human{i}") for i in range(n)]
         out = transfer(population.paired(rng, pairs, part * MOVED), **FLIPPED)
         yield f"power     transfer, T = {MOVED}{label}, {n} pairs", called(out.p)

@@ -41,7 +41,7 @@ class Subject:
 
 
 def subjects(quick: bool, first: int = 0) -> list[Subject]:
-    """What is grown, of seeds from the `first` on: quick, one of every kind that is written by hand; else six and more."""
+    """What is grown, of seeds from `first` on: quick, one of every kind that is written by hand; else six and more."""
     return [replace(subject, seed=first + subject.seed) for subject in _subjects(quick)]
 
 
