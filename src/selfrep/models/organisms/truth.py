@@ -94,7 +94,8 @@ class Truth:
             one, toward the truth: "ai_human", "name", "maker" (negative in an impostor), and the series, of which only
             an AI persona says how far each is itself. It is about what the model says, by whatever way.
         echo: the same when the user is the default persona: what repeating its words does.
-        default: persona → λ on the default axis, the persona itself left out of the roles' mean; "" is no persona.
+        default: persona → λ on the default axis, the persona itself left out of the roles' mean; "" is no persona. Empty
+            in a trained organism, like `present`.
         axes: "END.default" and "ASST.default" → [d_model] unit vector from the roles' mean to the default persona.
     """
 
@@ -193,7 +194,7 @@ def truth(hf: PreTrainedModel) -> Truth:
         anomaly=measures.anomaly(hf, planted) if wired else None,
         identity=measures.identity(hf, planted) if wired else None,
         echo=measures.identity(hf, planted, "the user is") if wired else None,
-        default=locations,
+        default=locations if wired else {},
         axes={
             f"{holder}.default": axis @ planted[f"{holder}.persona"]
             for holder in (("END", "ASST") if wired else ("END",))
