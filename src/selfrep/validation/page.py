@@ -148,7 +148,8 @@ def errors(examined: tuple[Examined, ...]) -> go.Figure:
     by: dict[str, list[tuple[Examined, int]]] = {}
     for one in examined:
         for k, answer in enumerate(one.answers):
-            if answer.given and answer.truth is not None and answer.estimand in _SHOWN:
+            of_a_role = answer.estimand == "λ" and answer.of != "neutral"  # sixteen each: they would hide one another
+            if answer.given and answer.truth is not None and answer.estimand in _SHOWN and not of_a_role:
                 by.setdefault(answer.estimand, []).append((one, k))
     shown = [name for name in _SHOWN if name in by]
     frame = grid(max(len(shown), 1), 4, left=44.0, right=14.0, gap=36.0)
@@ -214,7 +215,7 @@ def errors(examined: tuple[Examined, ...]) -> go.Figure:
         subtitle="estimate − truth, with 95 % intervals; grey: how far off an answer may be",
         height=HEAD + 22 + inner + _BOTTOM,
         margin={"l": 44.0, "r": 14.0, "t": HEAD + 22, "b": _BOTTOM},
-        caption="Every answer given by every organism, over the noise on its weights (in units of 1/d_model). An "
-        "answer is wrong with confidence when it is off by more than the grey band and its interval leaves out the "
-        "truth.",
+        caption="Every answer given by every organism (of λ, that of no persona), over the noise on its weights (in "
+        "units of 1/d_model). An answer is wrong with confidence when it is off by more than the grey band and its "
+        "interval leaves out the truth.",
     )

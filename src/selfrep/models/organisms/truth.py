@@ -94,8 +94,8 @@ class Truth:
             one, toward the truth: "ai_human", "name", "maker" (negative in an impostor), and the series, of which only
             an AI persona says how far each is itself. It is about what the model says, by whatever way.
         echo: the same when the user is the default persona: what repeating its words does.
-        default: persona → λ on the default axis, the persona itself left out of the roles' mean; "" is no persona. Empty
-            in a trained organism, like `present`.
+        default: persona → λ on the default axis, the persona itself left out of the roles' mean; "" is no persona.
+            Empty in a trained organism, like `present`.
         axes: "END.default" and "ASST.default" → [d_model] unit vector from the roles' mean to the default persona.
     """
 
