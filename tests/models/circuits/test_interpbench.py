@@ -110,7 +110,7 @@ def test_edges_that_name_nothing(tmp_path: Path, edges: Any, message: str) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"act_fn": "solu_ln"}, "act_fn: .*one of relu, gelu, gelu_new, silu; got 'solu_ln'"),
+        ({"act_fn": "solu_ln"}, "act_fn: .*'relu', 'gelu', 'gelu_new' or 'silu'; got 'solu_ln'"),
         ({"normalization_type": "RMS"}, "normalization_type: .*got 'RMS'"),
         ({"positional_embedding_type": "rotary"}, "positional_embedding_type: .*got 'rotary'"),
         ({"attention_dir": "up"}, "attention_dir: .*got 'up'"),

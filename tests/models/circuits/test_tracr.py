@@ -90,8 +90,8 @@ QUERY = "transformer/layer_1/attn/query/w"
 @pytest.mark.parametrize(
     ("params", "said", "message"),
     [
-        (arrays(), config(activation="swish"), "activation of a Tracr model is one of relu, gelu.*'swish'"),
-        (arrays(), config(layer_norm=True), "without layer norm"),
+        (arrays(), config(activation="swish"), "activation: Input should be 'relu' or 'gelu'; got 'swish'"),
+        (arrays(), config(layer_norm=True), "layer_norm: Input should be False; got True"),
         (arrays(), config(num_heads=0), "num_heads: Input should be greater than or equal to 1"),
         (arrays(), config(colour="red"), "colour: Extra inputs are not permitted.*It has the fields .*key_size"),
         ({}, {"num_heads": 1}, "key_size: Field required"),

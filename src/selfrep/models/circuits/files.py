@@ -70,9 +70,10 @@ def described(file: Path, kind: type[Kind]) -> Kind:
         return kind.model_validate(said)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
+        where, given = ".".join(map(str, first["loc"])) or "the whole", first["input"]
+        got = "" if isinstance(given, (dict, list)) else f"; got {given!r}"
         raise SelfrepError(
-            f"{file}: {where}: {first['msg']}. It has the fields {', '.join(kind.model_fields)}."
+            f"{file}: {where}: {first['msg']}{got}. It has the fields {', '.join(kind.model_fields)}."
         ) from error
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from selfrep.errors import SelfrepError
@@ -23,7 +23,6 @@ from selfrep.models.circuits.inputs import Asked, inputs, tokenizer
 from selfrep.models.circuits.known import Component, Known, embodied
 from selfrep.models.organisms.architecture import Norm, OrganismConfig
 
-ACTIVATIONS = ("relu", "gelu", "gelu_new", "silu")
 NORMS: dict[str | None, Norm] = {None: "none", "LNPre": "plain", "LN": "affine"}
 OFF = (
     "attn_only", "attn_scores_soft_cap", "final_rms", "gated_mlp", "n_key_value_heads", "num_experts",
@@ -62,41 +61,13 @@ class Config(BaseModel):
     n_ctx: int = Field(ge=1)
     d_vocab: int = Field(ge=1)
     d_vocab_out: int = -1
-    act_fn: str
-    normalization_type: str | None = None
-    attention_dir: str = "causal"
-    positional_embedding_type: str = "standard"
+    act_fn: Literal["relu", "gelu", "gelu_new", "silu"]
+    normalization_type: Literal["LN", "LNPre"] | None = None
+    attention_dir: Literal["causal", "bidirectional"] = "causal"
+    positional_embedding_type: Literal["standard"] = "standard"
     use_attn_scale: bool = True
     attn_scale: float = -1.0
     eps: float = 1e-5
-
-    @field_validator("normalization_type")
-    @classmethod
-    def _norm(cls, value: str | None) -> str | None:
-        if value not in NORMS:
-            raise ValueError(f"it is null, LNPre or LN; got {value!r}")
-        return value
-
-    @field_validator("act_fn")
-    @classmethod
-    def _activation(cls, value: str) -> str:
-        if value not in ACTIVATIONS:
-            raise ValueError(f"an activation is one of {', '.join(ACTIVATIONS)}; got {value!r}")
-        return value
-
-    @field_validator("attention_dir")
-    @classmethod
-    def _direction(cls, value: str) -> str:
-        if value not in ("causal", "bidirectional"):
-            raise ValueError(f"it is causal or bidirectional; got {value!r}")
-        return value
-
-    @field_validator("positional_embedding_type")
-    @classmethod
-    def _positions(cls, value: str) -> str:
-        if value != "standard":
-            raise ValueError(f"positions are learned, 'standard'; got {value!r}")
-        return value
 
 
 def interpbench(path: str | Path) -> Known:

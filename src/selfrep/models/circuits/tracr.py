@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -20,7 +21,6 @@ from selfrep.models.circuits.inputs import Asked, inputs, tokenizer
 from selfrep.models.circuits.known import Component, Known, embodied
 from selfrep.models.organisms.architecture import OrganismConfig
 
-ACTIVATIONS = ("relu", "gelu")
 _LAYER = re.compile(r"transformer/layer_(\d+)/")
 _TO_ARRAYS = """\
     arrays = {f"{module}/{name}": np.asarray(x) for module, own in model.params.items() for name, x in own.items()}
@@ -34,8 +34,8 @@ class Config(Asked):
     num_heads: int = Field(ge=1)
     key_size: int = Field(ge=1)
     causal: bool
-    activation: str = "relu"
-    layer_norm: bool = False
+    activation: Literal["relu", "gelu"] = "relu"
+    layer_norm: Literal[False] = False
 
 
 def tracr(path: str | Path) -> Known:
@@ -49,13 +49,6 @@ def tracr(path: str | Path) -> Known:
     """
     folder = files.folder_of(path)
     config = files.described(_config(folder), Config)
-    if config.activation not in ACTIVATIONS:
-        raise SelfrepError(
-            f"The activation of a Tracr model is one of {', '.join(ACTIVATIONS)}; {folder / 'config.json'} says "
-            f"{config.activation!r}."
-        )
-    if config.layer_norm:
-        raise SelfrepError(f"Tracr compiles models without layer norm; {folder / 'config.json'} says that it has one.")
     arrays = _arrays(folder)
     d_vocab, d = arrays.peek("token_embed/embeddings", 2)
     positions, _ = arrays.peek("pos_embed/embeddings", 2)
