@@ -24,13 +24,29 @@ def signed(labels: np.ndarray) -> np.ndarray:
     return np.where(labels, 1 / labels.sum(1, keepdims=True), -1 / (~labels).sum(1, keepdims=True))
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 99))
 def test_every_split_is_enumerated_once_and_the_observed_one_first(first: int, second: int, seed: int) -> None:
     observed = rng(seed).permutation(np.repeat([True, False], [first, second]))
     labels = stats.labelings(observed, 10_000, rng())
     as_split = {frozenset([frozenset(np.flatnonzero(r)), frozenset(np.flatnonzero(~r))]) for r in labels}
     assert len(labels) == len(as_split) == stats.n_splits(first, second)
-    assert (labels[0] == observed).all() or (first == second and (labels[0] == ~observed).all())
+    assert (labels[0] == observed).all()
+    assert (labels.sum(axis=1) == first).all()
+
+
+@pytest.mark.parametrize("limit", [10_000, 20], ids=["enumerated", "sampled"])
+@pytest.mark.parametrize("observed", ["11110000", "00001111", "01111000"])
+def test_the_first_labeling_is_the_one_given_and_no_other_tells_the_groups_apart(observed: str, limit: int) -> None:
+    """The group of the first unit may be either; p does not depend on which is called the first."""
+    given = np.array([digit == "1" for digit in observed])
+    labels, other = (stats.labelings(x, limit, rng()) for x in (given, ~given))
+    assert (labels[0] == given).all()
+    assert (other == ~labels).all()
+    x = rng(1).normal(size=(50, 8)) + 2 * given
+    ours, theirs = (stats.permutation_test(x, signed(rows), absolute=True) for rows in (labels, other))
+    for name, values in ours._asdict().items():
+        np.testing.assert_array_equal(values, getattr(theirs, name), err_msg=name)
 
 
 def test_too_many_splits_are_sampled_with_the_group_sizes_kept() -> None:

@@ -82,23 +82,23 @@ def groups_of(units: Iterable[object], groups: Iterable[object], *, unit: str = 
 def labelings(observed: Bool[Array, " unit"], limit: int, rng: np.random.Generator) -> Bool[Array, "labeling unit"]:
     """The group memberships to compare with: every distinct split when there are at most `limit`, else random ones.
 
-    The first row is always the observed split (complemented where the groups are of equal size and that names the same
-    split), so a p-value is the plain share of rows at least as extreme as row 0, and is never 0. Statistics must not
-    care which of two equally large groups is called the first.
+    Row 0 is the observed membership as it is given, so that its weights are the observed contrast with its sign, and a
+    p-value is the plain share of rows at least as extreme as row 0, never 0. Of the two memberships that name the same
+    split of equally large groups only one is enumerated, that in which the first unit stays where it is: a *tested*
+    statistic must not care which of two equally large groups is called the first.
     """
     n, size = len(observed), int(observed.sum())
-    halved = 2 * size == n
-    if halved and not observed[0]:
-        observed = ~observed
     if n_splits(size, n - size) > limit:
         keys = np.argsort(rng.random((limit, n)), axis=1)
         return np.vstack([observed, observed[keys]])
+    halved = 2 * size == n
     members = combinations(range(1, n), size - 1) if halved else combinations(range(n), size)
     rows = np.zeros((n_splits(size, n - size), n), dtype=bool)
     for row, chosen in enumerate(members):
         rows[row, list(chosen)] = True
     if halved:
         rows[:, 0] = True
+        rows = rows == observed[0]  # complements them all where the first unit is in the second group
     here = int(np.flatnonzero((rows == observed).all(axis=1))[0])
     rows[[0, here]] = rows[[here, 0]]
     return rows
