@@ -12,7 +12,7 @@ import xarray as xr
 from tests.tiny import log_odds, logits, patched_logits, ragged, tiny, token_pair, values_at
 
 from selfrep.engine.interventions import Ablate
-from selfrep.engine.metrics import kl_divergence, logit_difference
+from selfrep.engine.metrics import kl_divergence, logit_difference, logit_metric
 from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.plan import grid
 from selfrep.prompts.alignment import PromptPair, swapped
@@ -150,3 +150,14 @@ def test_a_union_is_a_tree_of_datasets() -> None:
         alone = patch_tokens(tiny(), *ids, plan, logit_difference(1, 2))
         np.testing.assert_allclose(tree[name].patched, alone.patched, atol=1e-5)
         assert tree[name].attrs["intervention"] == plan.intervention.name
+
+
+def test_a_total_effect_that_is_rounding_has_no_shares(pairs: list[PromptPair]) -> None:
+    """A metric that float32 cannot tell from a constant, and one that it can."""
+    steps, tenths = (
+        patch(tiny(), pairs, grid("resid_pre"), logit_metric("m", lambda x, s=size: 5 + s * x[..., 0, 7], tokens=None))
+        for size in (5e-7, 0.1)
+    )
+    assert (steps.total_effect != 0).any(), "the control: not exactly 0"
+    assert np.isnan(steps.transfer).all()
+    assert np.isfinite(tenths.transfer).any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from selfrep.engine.metrics import kl_divergence, logit_difference
 from selfrep.engine.patch import patch
 from selfrep.engine.plan import grid
 from selfrep.engine.screen import screen
+from selfrep.engine.sweep import Sweep
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models.language_model import load_model
 
@@ -102,7 +104,7 @@ def test_more_budget_finds_more_and_costs_what_was_said(monkeypatch: pytest.Monk
     assert recalls[1] >= 0.8
     # The control: promise handed out at random finds no more than its share.
     rng = np.random.default_rng(0)
-    monkeypatch.setattr(screening, "_promise", lambda sweep, effects: rng.random(len(sweep.cells)))
+    monkeypatch.setattr(screening, "_promise", lambda sweep, *_: rng.random(len(sweep.cells)))
     assert found(0.5)[0] < recalls[1] - 0.2
 
 
@@ -150,3 +152,31 @@ def test_on_a_real_model_it_finds_the_top_tenth_for_a_fifth_of_the_cost() -> Non
     assert found.exact.values.ravel()[list(top_tenth(exact))].mean() >= 0.95
     assert len(top_tenth(found) & top_tenth(exact)) >= 0.95 * len(top_tenth(exact))
     assert found.exact.mean() < 0.5  # the control: most cells it has not run
+
+
+def test_effects_that_are_rounding_promise_nothing() -> None:
+    """Two plans, of which the second moves the answers by rounding only: it is not blown up to the first."""
+    sweep = object.__new__(Sweep)
+    vars(sweep)["plans"] = tuple(SimpleNamespace(cells=range(3)) for _ in range(2))
+    effects = np.array([[3.0, 2.0, 1.0, 3e-15, 2e-15, 0.0]])[:, :, None]
+    promise = screening._promise(sweep, effects, np.array([5.0]))
+    np.testing.assert_allclose(promise, [1, 2 / 3, 1 / 3, 0, 0, 0], atol=1e-9)
+    effects[:, 3:] *= 1e12
+    promise = screening._promise(sweep, effects, np.array([5.0]))
+    np.testing.assert_allclose(promise, [1, 2 / 3, 1 / 3, 1, 2 / 3, 0])
+
+
+def test_ranks_are_not_read_off_rounding() -> None:
+    rng = np.random.default_rng(0)
+    found = xr.Dataset(
+        {
+            "patched": (("pair", "layer"), rng.normal(size=(2, 9))),
+            "approximate": (("pair", "layer"), rng.normal(size=(2, 9))),
+            "exact": (("pair", "layer"), np.ones((2, 9))),
+            "sampled": (("pair", "layer"), np.ones((2, 9))),
+            "source_metric": ("pair", [5.0, 5.0]),
+            "target_metric": ("pair", [0.0, 0.0]),
+        }
+    )
+    assert np.isfinite(float(screening._told(found).rank_correlation))
+    assert np.isnan(float(screening._told(found.assign(patched=1e-15 * found.patched)).rank_correlation))

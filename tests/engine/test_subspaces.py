@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selfrep.engine.subspaces import Subspaces, default_layer, fit_subspaces
+from selfrep.engine.subspaces import Subspaces, _discriminants, default_layer, fit_subspaces
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
 from selfrep.models.language_model import load_model
@@ -67,3 +67,17 @@ def test_a_layer_or_a_rank_that_is_not_there_is_refused() -> None:
     broken = MATERIAL.subspaces["S"].model_copy(update={"contrasts": {"goals": same, "again": same}})
     with pytest.raises(SelfrepError, match="look the same to the model"):
         fit_subspaces(lm, MATERIAL.model_copy(update={"subspaces": {**MATERIAL.subspaces, "S": broken}}))
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_texts_that_vary_by_rounding_weigh_no_difference(size: float) -> None:
+    rng = np.random.default_rng(0)
+    differences, within = size * rng.normal(size=(2, 8)), size * rng.normal(size=(6, 8))
+    within[:, 0] *= 20  # the texts of a kind differ in one direction most
+    unit = differences / np.linalg.norm(differences, axis=1, keepdims=True)
+    for rounding in (0.0, 1e-17):
+        np.testing.assert_allclose(_discriminants(differences, rounding * within, 3, size), unit, atol=1e-9)
+    assert not np.allclose(_discriminants(differences, within, 3, size), unit, atol=0.01), "the control"
+    for rounding in (0.0, 1e-17):
+        with pytest.raises(SelfrepError, match="look the same to the model"):
+            _discriminants(rounding * differences, within, 3, size)

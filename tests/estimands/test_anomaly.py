@@ -10,7 +10,7 @@ import xarray as xr
 from scipy.stats import binom
 
 from selfrep.errors import SelfrepError
-from selfrep.estimands.anomaly import anomaly
+from selfrep.estimands.anomaly import _blind, anomaly
 
 FAST: dict[str, Any] = {"n_flips": 500, "n_bootstrap": 300}
 PERSONAS = [f"p{i}" for i in range(7)]
@@ -117,3 +117,9 @@ def test_missing_controls_and_too_few_personas_are_refused() -> None:
         anomaly(whole.isel(prompt=whole.paraphrase.to_numpy() == 0), **FAST)
     with pytest.raises(SelfrepError, match="are missing: form"):
         anomaly(whole.drop_vars("form"), **FAST)
+
+
+@pytest.mark.parametrize("low", [0.0, 1e-17, -1e-17])
+def test_an_interval_that_ends_at_0_does_not_open_the_gate_whatever_the_rounding(low: float) -> None:
+    assert "may as well be 0" in _blind(4.0, low, 0.1)
+    assert _blind(4.0, 0.5, 0.1) == "", "the control"

@@ -152,3 +152,17 @@ def test_what_draws_no_axis_is_refused() -> None:
         default_axis(acts, default=NAMES[:8], **FAST)
     with pytest.raises(SelfrepError, match="have one"):
         default_axis(acts.isel(prompt=acts.paraphrase.to_numpy() == 0), **FAST)
+
+
+def test_personas_that_differ_by_rounding_lie_in_one_point() -> None:
+    """Activations are float32: of numbers like 30, a millionth is kept as one or two steps to the next, or lost."""
+    acts = captured(np.zeros(1 + ROLES), persona=1e-6, wording=1e-6)
+    assert acts.activations.std("prompt").max() > 0, "the control: they are not the same"
+    out = default_axis(acts, **FAST).squeeze()
+    assert str(out.reason.values) == "all personas lie in one point"
+    for size in (1e-6, 1e6):
+        scaled, plain = captured(line()), captured(line())
+        scaled["activations"] = scaled.activations * np.float32(size)
+        np.testing.assert_allclose(
+            default_axis(scaled, **FAST).estimate, default_axis(plain, **FAST).estimate, rtol=1e-3, atol=1e-3
+        )

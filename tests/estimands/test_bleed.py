@@ -144,3 +144,24 @@ def test_a_missing_positive_control_an_unknown_side_and_too_few_personas_are_ref
     few = {k: v[[0, 1, 6, 7]] for k, v in whole.items()}
     with pytest.raises(SelfrepError, match="smallest p"):
         bleed(synthetic.behaviour(few, synthetic.names((2, 2))), **FAST)
+
+
+def test_a_persona_that_moves_by_rounding_does_not_bleed() -> None:
+    heard = voices(0.0)
+    for voice in ("you", "user"):
+        heard[voice] = heard[voice] * (1 + 1e-15 * PLAYED)
+    out = bleed(synthetic.behaviour(heard, NAMES), **FAST).isel(item=0)
+    assert float(out.persona_shift) != 0, "the control: not exactly 0"
+    assert bool(out.gate), str(out.reason.values)
+    assert float(out.estimate) == pytest.approx(0, abs=1e-9)
+    assert float(out.p) == 1
+
+
+def test_a_persona_that_undoes_the_truth_but_for_rounding_has_no_share() -> None:
+    heard = voices(0.0)
+    heard["you"] = heard["you"] - 4 * (1 - 1e-15) * PLAYED
+    heard["truth"] = heard["you"] - 8.0
+    out = bleed(synthetic.behaviour(heard, NAMES), **FAST).isel(item=0)
+    assert float(out.persona_shift + out.truth_shift) == pytest.approx(0, abs=1e-12)
+    assert float(out.persona_shift + out.truth_shift) > 0, "the control: not exactly 0"
+    assert "may as well be 0" in str(out.reason.values)

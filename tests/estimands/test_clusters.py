@@ -113,3 +113,13 @@ def test_too_few_labelings_and_unequal_segments_are_refused() -> None:
         cluster_mass(np.ones((2, 2, 6)), weights(np.repeat([True, False], 3)))
     with pytest.raises(SelfrepError, match="got 3 for 8 positions"):
         cluster_mass(smooth(0), weights(), ["a", "b", "c"])
+
+
+def test_a_map_of_rounding_has_no_patch() -> None:
+    labels = stats.labelings(np.arange(7) < 3, 100, np.random.default_rng(0))
+    w = np.where(labels, 1 / 3, -1 / 4)
+    table = np.random.default_rng(0).normal(size=(6, 8, 1)) * np.ones(7)
+    assert (table @ w.T).any(), "the control: the sums are not exactly 0"
+    found = cluster_mass(table, w, absolute=True)
+    assert found.mass.size == 0
+    assert found.null_high == 0

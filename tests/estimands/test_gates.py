@@ -37,3 +37,13 @@ def test_answers_need_finite_log_odds_and_probability_in_every_voice() -> None:
     assert gates.unanswered([0], you=you) == ""
     assert "not finite in the voice 'you'" in gates.unanswered([0, 1], you=you)
     assert "only 0.0001 in the voice 'user'" in gates.unanswered([0], you=you, user=rare)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_an_interval_that_ends_at_0_holds_it_whatever_the_rounding(size: float) -> None:
+    for nothing in (0.0, 1e-17 * size, -1e-17 * size):
+        for low, high in ((nothing, size), (-size, nothing), (-abs(nothing), abs(nothing))):
+            assert not gates.apart_from_0(low, high, size)
+    assert gates.apart_from_0(0.1 * size, size, size)
+    assert gates.apart_from_0(-size, -0.1 * size, size)
+    assert not gates.apart_from_0(-0.1 * size, size, size)

@@ -112,11 +112,47 @@ def test_the_noise_of_other_units_has_no_say_in_the_metric() -> None:
     assert not np.allclose(all_of_them[:40] @ all_of_them[:40].T, z[:40] @ z[:40].T, rtol=0.1)
 
 
-def test_without_noise_distances_stay() -> None:
-    x = np.random.default_rng(3).normal(size=(6, 9)).repeat(2, axis=0)
+@pytest.mark.parametrize("noise", [0.0, 1e-33, 1e-20])
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_without_noise_distances_stay(noise: float, size: float) -> None:
+    """A variance that is 0 on paper is 0 on one processor and 1e-33 on another: both are none, at any size of data."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(6, 9)).repeat(2, axis=0)
+    rows = size * (x + np.sqrt(noise) * rng.normal(size=x.shape))
     for unit in (np.repeat(np.arange(6), 2), np.arange(12)):  # rows that do not differ, and none to compare
-        z = noise_normalised(x, unit)
-        np.testing.assert_allclose(z @ z.T, x @ x.T, atol=1e-12)
+        z = noise_normalised(rows, unit) / size
+        np.testing.assert_allclose(z @ z.T, x @ x.T, atol=1e-8)
+    loud = noise_normalised(rows + 1e-3 * size * rng.normal(size=x.shape), np.repeat(np.arange(6), 2)) / size
+    assert not np.allclose(loud @ loud.T, x @ x.T, rtol=0.5), "the control: noise that is there sets the metric"
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_in_the_metric_of_noise_the_size_of_data_says_nothing(size: float) -> None:
+    x, unit = _loud(np.random.default_rng(4), 30)
+    z, scaled = noise_normalised(x, unit), noise_normalised(size * x, unit)
+    np.testing.assert_allclose(scaled @ scaled.T, z @ z.T, rtol=1e-6, atol=1e-6)
+
+
+def test_dimensions_and_rows_that_hold_rounding_hold_nothing() -> None:
+    rng = np.random.default_rng(0)
+    x = np.zeros((12, 60))
+    x[:11, :3] = rng.normal(size=(11, 3))
+    rounded = x + 1e-17 * rng.normal(size=x.shape)
+    (z, massive), (again, still) = normalised(x), normalised(rounded)
+    assert not massive.any()
+    assert not still.any(), "three of three dimensions are ordinary, whatever the others hold"
+    np.testing.assert_allclose(again, z, atol=1e-9)
+
+
+def test_a_massive_dimension_that_varies_by_rounding_vanishes() -> None:
+    rng = np.random.default_rng(0)
+    x = np.full((12, 9), 0.01)
+    x[:, 1:4] *= rng.normal(size=(12, 3))  # most ordinary dimensions are constant, but for the length of their row
+    x[:, 0] = 50.0 * (1 + 2e-16 * rng.integers(0, 3, 12))
+    assert x[:, 0].std() > 0
+    z, massive = normalised(x)
+    assert np.flatnonzero(massive).tolist() == [0]
+    np.testing.assert_allclose(z[:, 0], 0, atol=1e-9)
 
 
 def test_the_planted_plane_is_recovered() -> None:
@@ -143,6 +179,10 @@ def test_the_plane_is_fitted_in_one_voice_only() -> None:
 def test_a_map_that_cannot_be_drawn_is_refused() -> None:
     names = synthetic.names((4, 4))
     x = np.ones((8, 2, 1, 1, 6))
+    with pytest.raises(SelfrepError, match="personas that differ"):
+        persona_map(synthetic.acts({"you": x}, names), site="resid_post", layer=0, where=-1)
+    base = np.random.default_rng(0).normal(size=6)
+    x = base + 1e-7 * np.random.default_rng(1).normal(size=x.shape)  # float32 rounds it to the next number, or the same
     with pytest.raises(SelfrepError, match="personas that differ"):
         persona_map(synthetic.acts({"you": x}, names), site="resid_post", layer=0, where=-1)
     with pytest.raises(SelfrepError, match="at least three personas"):

@@ -172,3 +172,13 @@ def test_bad_scales_are_refused() -> None:
     found = referents(1.0, 0.0)
     with pytest.raises(SelfrepError, match=r"smallest p is 0\.167"):
         referent_gradient(found, found.subscale.values.tolist()[:3])
+
+
+@pytest.mark.parametrize("rounding", [0.0, 2e-16])
+def test_wordings_that_move_an_item_by_rounding_give_no_unit(rounding: float) -> None:
+    heard = table(planted())
+    mine = (heard.item == "maker") & (heard.voice != "neutral")
+    heard["log_odds"] = heard.log_odds.where(~mine, 3.0 * (1 + rounding * (heard.paraphrase % 2)))
+    out = identification(heard, SCALES, SIGNS, **FAST).sel(subscale="maker")
+    assert not bool(out.gate)
+    assert "no rewording moves it" in str(out.left_out.values)

@@ -178,3 +178,12 @@ def test_on_the_embedded_model_personas_move_who_speaks_and_hardly_what_produces
     moved = items(sr.observe(lm, asked))["shift"]
     assert moved.size >= 3
     assert float(np.abs(moved).max()) < 0.25 * float(own["shift"])
+
+
+def test_a_shift_that_is_rounding_has_no_share() -> None:
+    flat = np.where(AWAY > 0, 0.1 + 0.2, 0.3) * np.ones((1, 4, 1))
+    out = read(flat, 0.5 * flat).isel(item=0)
+    assert float(out["shift"]) != 0, "the control: not exactly 0"
+    assert not bool(out.gate)
+    assert np.isnan(float(out.kept))
+    assert (float(out.p), float(out.auc)) == (1.0, 0.5)

@@ -191,3 +191,23 @@ def test_a_subspace_is_shown_where_its_exchange_moves_what_its_variable_moves() 
     assert carrying(proofs(0.9, n_pairs=1)) == (), "one pair has no spread"
     with pytest.raises(SelfrepError, match="at least 19 random ones; got 9"):
         carrying(proofs(0.9).isel(draw=slice(10)))
+
+
+@pytest.mark.parametrize("rounding", [0.0, 1e-15])
+def test_a_total_that_is_rounding_is_none(rounding: float) -> None:
+    """Scenarios that go both ways: 0 on paper, and then nothing is a share of it and nothing is beyond chance."""
+    runs = organism(2.1, 1.3)
+    ways = xr.DataArray([1 + rounding, *[-1, 1] * 3, -1], dims="scenario")
+    runs["log_odds"] = runs.log_odds * xr.where(runs.draw < 0, ways, 1.0)
+    out = mediation(runs, **FAST).squeeze()
+    assert (float(out.total) == 0) == (rounding == 0)
+    assert "may as well be 0" in str(out.reason.values)
+    assert np.isnan(float(out.mediated))
+    np.testing.assert_array_equal(out.p_random, 1)
+    assert (out.random > 0).all(), "random subspaces move something, whatever the total"
+
+
+def test_a_variable_that_moves_the_answers_by_rounding_is_not_carried() -> None:
+    far = proofs(1.0, total=2e-15, spread=0.0, leak=0.0) + 5.0
+    assert (far.log_odds.sel(run="present") != far.log_odds.sel(run="absent")).any(), "the control"
+    assert carrying(far) == ()

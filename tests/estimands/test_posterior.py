@@ -153,3 +153,12 @@ def test_what_cannot_be_read_is_refused() -> None:
         recognition(posterior(texts.isel(text=np.arange(9))))
     with pytest.raises(SelfrepError, match="who wrote"):
         recognition(posterior(texts.drop_vars("author")))
+
+
+def test_a_prior_below_0_by_rounding_is_0() -> None:
+    texts, _ = written(1.0)
+    share = xr.DataArray([0.5, 0.5, 0.0, 0.0, 0.0], dims="persona", coords={"persona": NAMES})
+    rounded = share + xr.DataArray([0.0, 0.0, -1e-17, 0.0, 0.0], dims="persona", coords={"persona": NAMES})
+    xr.testing.assert_equal(posterior(texts, rounded), posterior(texts, share))
+    with pytest.raises(SelfrepError, match="made of probabilities"):
+        posterior(texts, share + xr.DataArray([0.1, 0.0, -0.1, 0.0, 0.0], dims="persona"))

@@ -114,3 +114,17 @@ def test_what_cannot_be_tested_is_refused() -> None:
         read(x[:, :1])
     with pytest.raises(SelfrepError, match="tells two groups apart; 'item' has 1"):
         read(x, between="item")
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_sides_that_differ_by_rounding_cannot_be_read(size: float) -> None:
+    """Activations are float32: a ten-millionth is kept as a step to the next number, or lost."""
+    rng = np.random.default_rng(0)
+    x = size * (rng.normal(size=40) + 1e-7 * draw(8.0, persona=0.5))
+    out = read(x).squeeze()
+    assert synthetic.acts({"you": x}, NAMES).activations.std("prompt").max() > 0, "the control: they are not the same"
+    assert float(out.estimate) == float(out.wording) == float(out.control) == 0.5
+    assert float(out.p) == 1
+    means = x.astype(np.float32).mean(axis=1)[:, 0, 0].astype(float)
+    assert (direction(means, SIDE > 0) == 0).all()
+    assert float(read(size * draw(8.0, persona=0.5)).estimate.squeeze()) == 1, "the control: what is there is read"

@@ -61,3 +61,18 @@ def test_the_ratio_interval_is_a_t_interval_when_denominators_are_equal() -> Non
     expected = scipy_stats.ttest_1samp(x, 0).confidence_interval()
     np.testing.assert_allclose(low, expected.low)
     np.testing.assert_allclose(high, expected.high)
+
+
+def test_where_the_ratio_has_no_spread_fieller_gives_the_ratio_whatever_the_rounding() -> None:
+    for ratio in rng().uniform(-2, 2, 200):
+        covariance = 0.04 * np.array([[ratio**2, ratio], [ratio, 1.0]])
+        bounds = ratios.fieller(0.7 * ratio, 0.7, covariance, 10)
+        assert bounds == pytest.approx((ratio, ratio), abs=1e-6)
+
+
+@pytest.mark.parametrize("nothing", [0.0, 1e-17, -1e-17])
+def test_a_draw_that_may_be_0_leaves_no_interval(nothing: float) -> None:
+    draws = np.array([[2.0], [8.0]]) + 0.1 * rng().normal(size=(2, 500))
+    assert ratios.joint_interval(2.0, 8.0, draws, 8, 7) is not None
+    draws[1, 3] = nothing
+    assert ratios.joint_interval(2.0, 8.0, draws, 8, 7) is None

@@ -85,3 +85,12 @@ def test_too_few_personas_for_halves_and_maps_without_numbers_are_refused() -> N
     blank = acts(0.0) * np.nan
     with pytest.raises(SelfrepError, match="nothing to choose"):
         select_and_test(blank, FAST)
+
+
+def test_a_map_that_varies_by_rounding_has_no_reliability() -> None:
+    flat, other = (xr.DataArray(np.random.default_rng(k).normal(size=9)) for k in (0, 1))
+    assert np.isfinite(reliability(flat, other))
+    assert np.isfinite(reliability(1e-6 * flat, 1e6 * other)), "the control: small, but varied"
+    for half in (xr.full_like(flat, 0.3), 0.3 + 1e-16 * flat):
+        assert np.isnan(reliability(half, other))
+        assert np.isnan(reliability(other, half))

@@ -75,3 +75,10 @@ def test_what_cannot_be_compared_is_refused() -> None:
         principal_angles(np.ones((2, 5)), normal(0, 2, 5))
     with pytest.raises(SelfrepError, match="one space"):
         principal_angles(normal(0, 2, 5), normal(0, 2, 6))
+
+
+@pytest.mark.parametrize("n", range(4, 20))
+def test_rows_that_are_all_equally_apart_have_nothing_to_compare(n: int) -> None:
+    """Nothing is left of their products but the mean, and rounding."""
+    with pytest.raises(SelfrepError, match="hardly does"):
+        cka(np.eye(n), normal(0, n, 3))

@@ -260,3 +260,19 @@ def test_auc_is_the_mann_whitney_statistic(first: list[int], second: list[int]) 
 def test_false_discovery_skips_missing_cells() -> None:
     p = np.array([[0.01, np.nan], [0.04, 0.03]])
     np.testing.assert_allclose(stats.false_discovery(p), [[0.03, np.nan], [0.04, 0.04]])
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_a_statistic_that_is_0_but_for_rounding_has_p_1(size: float) -> None:
+    labels = stats.labelings(np.arange(7) < 3, 100, rng())
+    constant = size * rng().normal(size=(40, 1)) * np.ones(7)
+    assert (constant @ signed(labels).T).any(), "the control: the sums are not exactly 0"
+    found = stats.permutation_test(constant, signed(labels), absolute=True)
+    for values, expected in zip(found, (1.0, 1.0, 0.0), strict=True):
+        np.testing.assert_array_equal(values, expected)
+
+
+def test_units_that_are_equal_but_for_rounding_tie() -> None:
+    assert float(stats.auc(np.array([0.1 + 0.2]), np.array([0.3]))) == 0.5
+    assert float(stats.auc(np.array([0.3]), np.array([0.1 + 0.2]))) == 0.5
+    assert float(stats.auc(np.array([3e-9]), np.array([2e-9]))) == 1.0, "small, and not equal"

@@ -261,3 +261,12 @@ def test_on_the_embedded_model_the_persona_passes_to_the_last_tokens_between_lay
     assert float(profile.sel(layer=4)) < 0.1
     assert float(profile.sel(layer=24)) > 0.7
     assert float(profile.sel(layer=24) - profile.sel(layer=12)) > 0.5
+
+
+@pytest.mark.parametrize("total", [0.0, 1e-9, -4e-16])
+def test_a_total_effect_that_is_rounding_is_none(total: float) -> None:
+    """Without any paraphrase noise to compare with, too."""
+    out = transfer(planted(apart(4), np.array([[0.5]]), np.full(4, total)), **FAST)
+    assert out.attrs["gate"] == "not identified"
+    assert np.isnan(out.estimate).all()
+    assert transfer(planted(apart(4), np.array([[0.5]]), np.full(4, 1e-3)), **FAST).attrs["gate"] == "identified"

@@ -507,6 +507,8 @@ def test_a_whisker_keeps_order_and_shows_zero() -> None:
         assert line is not None
         assert 0 <= line.low <= line.value <= line.high <= 100
         assert (line.zero < line.low, line.zero > line.high) == (low > 0, high < 0)
+    nothing, rounded = (Whisker.of(Finding("t", x, (-x, x), "", "")) for x in (0.0, 1e-17))
+    assert rounded == nothing, "rounding is not drawn as wide as the line"
     assert Whisker.of(Finding("t", "layer 22", None, "", "")) is None
 
 

@@ -14,6 +14,7 @@ import xarray as xr
 from selfrep.engine.plan import PatchPlan
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import AlignedBatch
+from selfrep.rounding import negligible
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def effects_dataset(
 
     wide = (slice(None), *[None] * len(plan.axes), slice(None))
     moved = patched - baselines.target[wide]
-    transfer = moved / np.where(baselines.total == 0, np.nan, baselines.total)[wide]
+    nothing = negligible(baselines.total, np.maximum(np.abs(baselines.source), np.abs(baselines.target)))
+    transfer = moved / np.where(nothing, np.nan, baselines.total)[wide]
     names = ("source_name", "target_name", "direction", "control", "source_paraphrase", "target_paraphrase")
     coords: dict[str, object] = {
         **{axis: list(labels) for axis, labels in plan.axes.items()},

@@ -26,6 +26,7 @@ from selfrep.engine.sweep import Sweep
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import PromptPair, align
+from selfrep.rounding import negligible
 
 BOUND = 0.95
 """The share of the random sample whose error lies within `error_bound`."""
@@ -111,7 +112,9 @@ class _Screening:
         size = min(n_cells, max(1, round(self.sample * n_cells))) if self.sample else 0
         sampled = self.rng.choice(n_cells, size=size, replace=False)
         left = self.budget * whole - begun - float(costs[sampled].sum())
-        promise = _promise(sweep, values["approximate"] - recorded.baselines.target[:, None])
+        ends = recorded.baselines.source, recorded.baselines.target
+        scale = np.abs(ends).max(axis=(0, 1))
+        promise = _promise(sweep, values["approximate"] - ends[1][:, None], scale)
         promise[sampled] = 0.0
         order = np.argsort(-(promise**2) / costs, kind="stable")  # squared: the larger effects are worth more than many
         affordable = order[(np.cumsum(costs[order]) <= left) & (promise[order] > 0)]
@@ -137,18 +140,19 @@ def _costs(sweep: Sweep, n_layers: int) -> np.ndarray:
     return len(sweep.reach) * np.maximum(1.0, (sweep.width - np.array(first)) * blocks + inside)
 
 
-def _promise(sweep: Sweep, effects: np.ndarray) -> np.ndarray:
+def _promise(sweep: Sweep, effects: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """[cell] the largest |approximate effect| over pairs and metrics, on the scale of its plan and metric.
 
     Args:
         effects: [pair, cell, metric]; NaN where there is none.
+        scale: [metric] how large the metrics are; effects that are rounding beside them are not blown up.
     """
     size = np.nan_to_num(np.abs(effects)).max(0)
     at = 0
     for plan in sweep.plans:
         part = size[at : at + len(plan.cells)]
         largest = part.max(0)
-        part /= np.where(largest > 0, largest, 1.0)
+        part /= np.where(negligible(largest, scale), 1.0, largest)
         at += len(part)
     return size.max(-1)
 
@@ -162,9 +166,10 @@ def _told(found: xr.Dataset) -> xr.Dataset:
     n_metrics = found.sizes.get("metric", 1)
     columns = [x.reshape(-1, n_metrics).T for x in (exact, rough, sampled)]
     ranks, bounds = [], []
-    for true, guess, chosen in zip(*columns, strict=True):
+    ends = np.stack([found.source_metric.values, found.target_metric.values]).reshape(-1, n_metrics)
+    for true, guess, chosen, size in zip(*columns, np.abs(ends).max(axis=0), strict=True):
         true, guess = true[chosen], guess[chosen]
-        varies = min(len(set(true)), len(set(guess))) > 1
+        varies = chosen.any() and not any(negligible(np.ptp(x), size) for x in (true, guess))
         ranks.append(spearmanr(true, guess).statistic if varies else np.nan)
         bounds.append(np.quantile(np.abs(true - guess), BOUND) if chosen.any() else np.nan)
     last = ("metric",) if "metric" in found.dims else ()

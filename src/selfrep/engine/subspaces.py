@@ -14,6 +14,7 @@ from selfrep.engine.capture import capture
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.scenarios import Scenarios
+from selfrep.rounding import negligible
 
 Array = np.ndarray
 Basis = Float[Array, "feature _"]
@@ -94,7 +95,8 @@ def fit_subspaces(lm: LanguageModel, scenarios: Scenarios, *, layer: int | None 
             kinds = [np.array([mean[text] for text in kind]) for kind in (contrast.of, *contrast.against.values())]
             within += [kind - kind.mean(axis=0) for kind in kinds]
             differences += [kinds[0].mean(axis=0) - kind.mean(axis=0) for kind in kinds[1:]]
-        rows = _discriminants(np.array(differences), np.concatenate(within), len(within))
+        size = float(np.sqrt((values**2).sum(axis=1).mean()))
+        rows = _discriminants(np.array(differences), np.concatenate(within), len(within), size)
         _, strength, directions = np.linalg.svd(rows, full_matrices=False)
         if strength[material.rank - 1] <= _RANK * strength[0]:
             found = int((strength > _RANK * strength[0]).sum())
@@ -107,27 +109,29 @@ def fit_subspaces(lm: LanguageModel, scenarios: Scenarios, *, layer: int | None 
 
 
 def _discriminants(
-    differences: Float[Array, "row feature"], within: Float[Array, "text feature"], n_kinds: int
+    differences: Float[Array, "row feature"], within: Float[Array, "text feature"], n_kinds: int, size: float
 ) -> Float[Array, "row feature"]:
-    """Differences times the inverse of the shrunk covariance within kinds, each of length 1."""
+    """Differences times the inverse of the shrunk covariance within kinds, each of length 1.
+
+    `size` is the length of what they are differences of.
+    """
     d, n = within.shape[1], len(within) - n_kinds
     if n < 1:
         raise SelfrepError("What sets kinds apart is told from how their texts vary; give at least one kind two texts.")
     _, strength, directions = np.linalg.svd(within / np.sqrt(n), full_matrices=False)
     spread = strength**2
     trace, square = spread.sum(), (spread**2).sum()
-    if trace > 0:
+    if negligible(np.linalg.norm(differences, axis=1), size).any():
+        raise SelfrepError(
+            "Two kinds of held-out texts look the same to the model; set other texts against each other."
+        )
+    if not negligible(trace, size**2, degree=2):
         above, below = (1 - 2 / d) * square + trace**2, (n + 1 - 2 / d) * (square - trace**2 / d)
         share = 1.0 if below <= 0 else min(1.0, above / below)
         kept = (1 - share) * spread
         inside = differences @ directions.T
         differences = differences - (inside * (kept / (kept + share * trace / d))) @ directions
-    length = np.linalg.norm(differences, axis=1, keepdims=True)
-    if not (length > 0).all():
-        raise SelfrepError(
-            "Two kinds of held-out texts look the same to the model; set other texts against each other."
-        )
-    return differences / length
+    return differences / np.linalg.norm(differences, axis=1, keepdims=True)
 
 
 def _without(basis: Basis, other: Basis) -> Basis:

@@ -130,7 +130,7 @@ def _blind(capability: float, low: float, noise: float) -> str:
     weak = gates.weak(capability, noise, "told of the scene from outside, the plain assistant's shift")
     if not weak and capability < 0:
         weak = f"told of the scene from outside, the plain assistant calls it less strange ({gates.signed(capability)})"
-    if not weak and low <= 0:
+    if not weak and not gates.apart_from_0(low, np.inf, capability):
         weak = (
             f"told of the scene from outside, the plain assistant's shift of {gates.signed(capability)} nats may as "
             "well be 0"

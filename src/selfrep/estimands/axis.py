@@ -23,6 +23,7 @@ from selfrep.errors import SelfrepError
 from selfrep.estimands import stats
 from selfrep.estimands.geometry import noise_normalised
 from selfrep.estimands.tables import Rows
+from selfrep.rounding import negligible
 
 Array = np.ndarray
 
@@ -222,7 +223,8 @@ def _cells(acts: xr.Dataset, cast: _Cast) -> Iterator[tuple[int, Float[Array, "r
             z = x[used, c].astype(np.float64)
             z /= np.sqrt((z**2).mean()) or 1.0
             rows = np.array([z[[place[i] for i in group]].mean(axis=0) for group in cast.groups])
-            yield c, (rows - rows.mean(axis=0)).round(12)  # of a mean square of 1; less is rounding
+            rows = (rows - rows.mean(axis=0)).round(12)
+            yield c, np.zeros_like(rows) if negligible((rows**2).mean(), 1.0, degree=2) else rows
 
 
 def _cell(
@@ -235,7 +237,7 @@ def _cell(
     own = pooled[:, :n] @ z  # [fold, persona, dimension]
     centre = own.mean(axis=(0, 1))
     spanned, size, _ = np.linalg.svd((own - centre).reshape(2 * n, -1).T, full_matrices=False)
-    if not size[0] > 0:
+    if negligible(size[0], np.linalg.norm(z)):
         return {}, {}, "all personas lie in one point"
     gap = _gap(own, 0)
     alike = pooled[:, :n] @ noise_normalised(rows, cast.member, range(n))  # a metric to which no persona is new
@@ -247,15 +249,16 @@ def _cell(
     default, *roles = (pooled[:, :n] @ rows).mean(axis=0)
     _, singular, components = np.linalg.svd(roles - np.mean(roles, axis=0), full_matrices=False)
     direction = default - np.mean(roles, axis=0)
-    length = np.linalg.norm(direction)
+    length, typical = np.linalg.norm(direction), np.linalg.norm(rows) / np.sqrt(len(rows))
+    alike_roles = negligible(singular[0], np.sqrt(len(roles)) * typical)
     null = float(np.quantile(random, 1 - stats.ALPHA))
     numbers = {
         "gap": gap,
         "null": null,
         "p": float((gaps >= gaps[0] - 1e-9).mean()),
         "p_random": float((1 + (random >= abs(gap)).sum()) / (1 + n_axes)),
-        "cosine": float(abs(components[0] @ direction) / length) if length > 0 else 0.0,
-        "explained": float(singular[0] ** 2 / (singular**2).sum()) if singular[0] > 0 else 0.0,
+        "cosine": float(abs(components[0] @ direction) / length) if not negligible(length, typical) else 0.0,
+        "explained": float(singular[0] ** 2 / (singular**2).sum()) if not alike_roles else 0.0,
     }
     if not gap > null:
         reason = (
@@ -280,7 +283,8 @@ def _gap(own: Float[Array, "2 persona d"], k: int) -> float:
     """How far persona k lies from the mean of the others along the axis towards it; the mean of both folds."""
     away = _away(own, k)
     length = np.linalg.norm(away[::-1], axis=1)  # the axis is drawn from the other fold
-    return float((away * away[::-1]).sum(axis=1) @ np.divide(1, length, out=np.zeros(2), where=length > 0)) / 2
+    apart = ~negligible(length, np.abs(own).max() * np.sqrt(own.shape[-1]))
+    return float((away * away[::-1]).sum(axis=1) @ np.divide(1, length, out=np.zeros(2), where=apart)) / 2
 
 
 def _located(
@@ -299,7 +303,7 @@ def _located(
     n = cast.n
     weight = np.where(cast.without[:, None] == np.arange(n), 0.0, roles[:, None, :])  # [draw, point, role]
     weight = weight / weight.sum(axis=2, keepdims=True)
-    above, below = 0.0, 0.0
+    above, below, size = 0.0, 0.0, 0.0
     for f in (0, 1):  # this fold draws the axis, and the other is placed on it
         products = cross[:, 1 - f] @ pooled[:, f, :n].transpose(0, 2, 1)  # [draw, point, persona]
         own = products[:, :n]
@@ -308,5 +312,5 @@ def _located(
         alone = np.diagonal(own, axis1=1, axis2=2)[:, None]
         pairs = (weight * (weight @ own)).sum(axis=2) - (weight**2 * alone).sum(axis=2)
         role = (weight * own[:, None, :, 0]).sum(axis=2) - pairs / (1 - (weight**2).sum(axis=2))
-        above, below = above + here - role, below + default - role
-    return np.divide(above, below, out=np.full_like(above, np.nan), where=below != 0)
+        above, below, size = above + here - role, below + default - role, size + np.abs(default) + np.abs(role)
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=~negligible(below, size, degree=2))

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from selfrep.errors import SelfrepError
 from selfrep.estimands import gates, ratios, stats
 from selfrep.estimands.tables import Table, by_framing, item_draws, two_sides
+from selfrep.rounding import negligible
 
 Array = np.ndarray
 
@@ -139,7 +140,8 @@ class _Cell:
         out |= {"persona_shift": persona, "user_shift": lexical, "truth_shift": truth, "paraphrase_sd": noise}
         reason, bounds, control, bound = _insensitive(truth, noise, persona), None, None, None
         if not reason:
-            whole = persona + truth, p_draws + t_draws
+            undone = negligible(persona + truth, truth)
+            whole = 0.0 if undone else persona + truth, p_draws + t_draws
             bounds, control, bound = (
                 self.share(part, whole[0], draws, whole[1])
                 for part, draws in ((persona, p_draws), (lexical, l_draws), (persona - lexical, p_draws - l_draws))
@@ -193,14 +195,10 @@ def _insensitive(truth: float, noise: float, persona: float) -> str:
 
 def _lexical(persona: float, lexical: float, bounds: tuple[float, float], bound: tuple[float, float]) -> str:
     """Why a shift that is surely there says little of the persona, if so: the words do it, whoever they are about."""
-    mostly_bound = _apart_from_0(bound) and abs(persona - lexical) >= abs(lexical)
-    if mostly_bound or not _apart_from_0(bounds):
+    mostly_bound = gates.apart_from_0(*bound, 1.0) and abs(persona - lexical) >= abs(lexical)
+    if mostly_bound or not gates.apart_from_0(*bounds, 1.0):  # both are shares
         return ""
     return (
         f"of the persona's shift of {gates.signed(persona)} nats the same words about the user make "
         f"{gates.signed(lexical)}: the words do most of it, or may do it all, whoever is meant"
     )
-
-
-def _apart_from_0(bounds: tuple[float, float]) -> bool:
-    return bounds[0] > 0 or bounds[1] < 0

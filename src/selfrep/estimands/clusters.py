@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from scipy import ndimage
 
 from selfrep.errors import SelfrepError
-from selfrep.estimands.stats import ALPHA
+from selfrep.estimands.stats import ALPHA, statistic
 
 Array = np.ndarray
 
@@ -68,7 +68,7 @@ def cluster_mass(
         )
     if segments is not None and len(segments) != n_places:
         raise SelfrepError(f"Each position has one segment; got {len(segments)} for {n_places} positions.")
-    null = np.moveaxis(np.nan_to_num(table) @ weights.T, -1, 0)  # [labeling, layer, position]
+    null = np.moveaxis(statistic(np.nan_to_num(table), weights), -1, 0)  # [labeling, layer, position]
     known = np.isfinite(table).all(axis=-1)
     spread = np.sqrt((null**2).mean(axis=0))
     null = np.divide(null, spread, out=np.zeros_like(null), where=(spread > 0) & known)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from selfrep.estimands.tables import Table
+from selfrep.rounding import negligible
 
 Array = np.ndarray
 
@@ -45,6 +46,12 @@ def weak(effect: float, noise: float, what: str) -> str:
     if not abs(effect) >= LEAST_EFFECT:
         return f"{what} of {signed(effect)} nats is under {LEAST_EFFECT:g}: it changes the odds by less than a tenth"
     return ""
+
+
+def apart_from_0(low: float, high: float, scale: float) -> bool:
+    """Whether an interval leaves out 0, by more than the rounding of numbers as large as `scale`."""
+    nearest = low if low > 0 else min(high, 0.0)
+    return not negligible(nearest, scale)
 
 
 def signed(value: float) -> str:

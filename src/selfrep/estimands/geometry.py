@@ -19,6 +19,7 @@ from scipy.linalg import helmert
 from sklearn.covariance import ledoit_wolf_shrinkage
 
 from selfrep.errors import SelfrepError
+from selfrep.rounding import negligible
 
 Array = np.ndarray
 
@@ -40,9 +41,9 @@ def normalised(x: Float[Array, "row d"]) -> tuple[Float[Array, "row d"], Bool[Ar
     """
     x = x.astype(np.float64)
     size = np.sqrt((x**2).mean(axis=1, keepdims=True))
-    z = np.divide(x, size, out=np.zeros_like(x), where=size > 0)
+    z = np.divide(x, size, out=np.zeros_like(x), where=~negligible(size, size.max(initial=0.0)))
     energy = (z**2).mean(axis=0)
-    used = energy > 0  # dimensions that are always 0 say nothing about what is ordinary
+    used = ~negligible(energy, 1.0, degree=2)  # dimensions that are always 0 say nothing about what is ordinary
     if not used.any():
         return z, used
     massive = energy > MASSIVE * np.median(energy[used])
@@ -52,9 +53,10 @@ def normalised(x: Float[Array, "row d"]) -> tuple[Float[Array, "row d"], Bool[Ar
         outliers = x[:, massive] - x[:, massive].mean(axis=0)
         unit = np.maximum(outliers.std(axis=0), np.median(x[:, used & ~massive].std(axis=0)))
         ordinary = np.sqrt((z[:, ~massive] ** 2).mean(axis=1, keepdims=True))  # else they would set every row's length
-        z = np.divide(z, ordinary, out=np.zeros_like(z), where=ordinary > 0)
+        z = np.divide(z, ordinary, out=np.zeros_like(z), where=~negligible(ordinary, 1.0))
         typical = np.median(z[:, used & ~massive].std(axis=0))
-        z[:, massive] = np.divide(outliers, unit, out=np.zeros_like(outliers), where=unit > 0) * typical
+        varies = ~negligible(unit, np.abs(x[:, massive]).max(axis=0))
+        z[:, massive] = np.divide(outliers, unit, out=np.zeros_like(outliers), where=varies) * typical
     return z, massive
 
 
@@ -76,12 +78,23 @@ def noise_normalised(
     noise = np.concatenate([helmert(len(rows)) @ rows for rows in groups])  # independent, and of the rows' covariance
     variance = float((noise**2).mean()) if len(noise) else 0.0
     basis = np.linalg.svd(x, full_matrices=False)[2]
-    if not variance:
+    if negligible(variance, float((x**2).mean()), degree=2):
         return x @ basis.T
     share = float(ledoit_wolf_shrinkage(noise, assume_centered=True))
     along = noise @ basis.T
     spread, turn = np.linalg.eigh((1 - share) * along.T @ along / len(noise) + share * variance * np.eye(len(basis)))
     return x @ basis.T @ turn / np.sqrt(np.maximum(spread, 1e-6 * variance))
+
+
+def products(rows: Float[Array, "row d"], scale: float) -> Float[Array, "row row"]:
+    """The products between rows, taken from their mean; all 0 where rows differ by rounding only.
+
+    Args:
+        scale: the mean squared length of what the rows are means of.
+    """
+    apart = rows - rows.mean(axis=0)
+    gram = apart @ apart.T
+    return np.zeros_like(gram) if negligible(np.diag(gram).max(), scale, degree=2) else gram
 
 
 def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, voice: str = "you") -> xr.Dataset:
@@ -113,7 +126,7 @@ def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, vo
     means = np.array([z[(personas == name) & (voices == voice)].mean(axis=0) for name in names])
     centre = means.mean(axis=0)
     _, singular, components = np.linalg.svd(means - centre, full_matrices=False)
-    if not singular[0] > 0:
+    if negligible(singular[0], np.linalg.norm(means)):
         raise SelfrepError(
             f"A persona map needs personas that differ; at {axis} {where!r} of layer {layer} all lie in one point."
         )

@@ -21,6 +21,7 @@ from scipy import stats as scipy_stats
 from selfrep.errors import SelfrepError
 from selfrep.estimands import gates, stats
 from selfrep.estimands.tables import Table, item_draws, two_sides
+from selfrep.rounding import negligible
 
 Array = np.ndarray
 
@@ -177,7 +178,8 @@ def _unreadable(column: int, you: Table, user: Table, neutral: Table) -> str:
     """Why an item has no I, if so."""
     if why := gates.unanswered([column], you=you, user=user, neutral=neutral):
         return why
-    if not float(stats.within_sd(you.log_odds[:, column], you.persona)) > 0:
+    odds = you.log_odds[:, column]
+    if negligible(stats.within_sd(odds, you.persona), np.abs(odds).max()):
         return "no rewording moves it, so that there is no unit to measure in"
     return ""
 
@@ -232,7 +234,8 @@ class _Design:
         sd, drawn_sd = self.units(columns)
         yours, users, nobody = (t.log_odds[:, columns] * signs / sd for t in (self.you, self.user, self.neutral))
         of_items = item_draws(len(columns), len(self.within), rng)
-        of_items = of_items * np.divide(sd, drawn_sd, out=np.full_like(drawn_sd, np.nan), where=drawn_sd > 0)
+        moved = ~negligible(drawn_sd, np.abs(self.you.log_odds[:, columns]).max(axis=0))
+        of_items = of_items * np.divide(sd, drawn_sd, out=np.full_like(drawn_sd, np.nan), where=moved)
         baseline = ((self.plain @ nobody) * of_items).sum(axis=1)
         person = (np.arange(len(self.you.names))[:, None] == self.you.persona).astype(float)
         value, drawn = {}, {}

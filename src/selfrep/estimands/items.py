@@ -17,6 +17,7 @@ from selfrep.errors import SelfrepError
 from selfrep.estimands import ratios, stats
 from selfrep.estimands.gates import GATE, LEAST_MASS, signed
 from selfrep.estimands.tables import Table, two_sides
+from selfrep.rounding import negligible
 
 Array = np.ndarray
 
@@ -83,14 +84,16 @@ def items(
         low, high = stats.interval(draws, tail)
         user_low, user_high = stats.interval(control_draws, tail)
         sd = float(stats.within_sd(table, you.persona))
-        share = ratios.joint_interval(
-            control_shift,
-            shift,
-            np.stack([control_draws, draws]),
-            min(sizes.values()),
-            len(first) - 2,
-            covariance=_covariance(control_means, means, first),
-        )
+        share = None
+        if not negligible(shift, np.abs(table).max()):
+            share = ratios.joint_interval(
+                control_shift,
+                shift,
+                np.stack([control_draws, draws]),
+                min(sizes.values()),
+                len(first) - 2,
+                covariance=_covariance(control_means, means, first),
+            )
         reason = ""
         if not mass >= LEAST_MASS:
             reason = f"the answers have a probability of only {mass:.2g}; the model would say something else"

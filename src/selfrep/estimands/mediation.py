@@ -23,6 +23,7 @@ from jaxtyping import Float
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands import gates, ratios, stats
+from selfrep.rounding import negligible
 
 Array = np.ndarray
 
@@ -93,7 +94,7 @@ def mediation(
         for donor in odds.donor.values:
             here = _shapley(fitted.sel(order=order, donor=donor).to_numpy(), str(donor))
             there = np.array([_shapley(x, str(donor)) for x in random.sel(order=order, donor=donor).to_numpy()])
-            parts.append(_numbers(here, there, draws, flips, set(proven)))
+            parts.append(_numbers(here, there, draws, flips, set(proven), float(np.abs(odds).max())))
     shape = (odds.sizes["order"], odds.sizes["donor"])
     dims = {"phi": "path", "phi_low": "path", "phi_high": "path", "random": "mediator", "p_random": "mediator"}
     out = xr.Dataset(
@@ -181,28 +182,29 @@ def _numbers(
     draws: Float[Array, "draw2 row"],
     flips: Float[Array, "flip scenario"],
     proven: set[str],
+    scale: float,
 ) -> dict[str, float | bool | str | Array]:
-    """Everything about one contrast of runs."""
+    """Everything about one contrast of runs, whose log odds are as large as `scale`."""
     n, k = fitted.shape[1:]
     phi, drawn = fitted.mean(axis=(1, 2)), fitted.reshape(4, -1) @ draws.T
     total, total_drawn = float(phi[:3].sum()), drawn[:3].sum(axis=0)
     tail = stats.tail(n, n - 1)
     low, high = stats.interval(drawn[:3], tail)
     total_low, total_high = (float(x) for x in stats.interval(total_drawn, tail))
-    towards = np.sign(total)
-    by_chance = random[:, :2].mean(axis=(2, 3)) * towards
+    towards = 0.0 if negligible(total, scale) else np.sign(total)
+    by_chance = random[:, :2].mean(axis=(2, 3))
     random_high = np.quantile(np.abs(by_chance), 1 - stats.ALPHA, axis=0)
     reached = (np.abs(by_chance) >= phi[:2] * towards).sum(axis=0)
     both = float(phi[:2].sum())
     out: dict[str, float | bool | str | Array] = dict.fromkeys(("estimate", "low", "high", "p", "null"), np.nan)
     out |= {"total": total, "total_low": total_low, "total_high": total_high}
     out |= {"phi": phi[:3], "phi_low": low, "phi_high": high, "interaction": float(phi[3])}
-    out |= {"mediated": both / total if total else np.nan}
+    out |= {"mediated": both / total if towards else np.nan}
     out |= {"random": random_high, "p_random": (1 + reached) / (1 + len(by_chance))}
     reason = ""
     noise = float(stats.within_sd(fitted[:3].sum(axis=0).ravel(), np.repeat(np.arange(n), k))) if k > 1 else 0.0
     idle = [name for i, name in enumerate("PS") if not phi[i] * towards > random_high[i] and name not in proven]
-    if total_low <= 0 <= total_high:
+    if not gates.apart_from_0(total_low, total_high, scale):
         reason = f"the total effect of {gates.signed(total)} nats may as well be 0: there is nothing to mediate"
     elif weak := gates.weak(total, noise, "the total effect"):
         reason = weak
@@ -278,11 +280,11 @@ def carrying(proofs: xr.Dataset) -> tuple[str, ...]:
         if n < 2:
             continue
         total = (odds.sel(run="present") - odds.sel(run="absent")).isel(draw=0).to_numpy()
-        moved = (
-            (odds.sel(run="exchanged") - odds.sel(run="absent")).mean("pair") / total.mean() if total.any() else None
-        )
-        if moved is None or not abs(total.mean()) >= gates.GATE * total.std(ddof=1) / np.sqrt(n):
+        if negligible(total.mean(), float(np.abs(odds).max())):
             continue
+        if not abs(total.mean()) >= gates.GATE * total.std(ddof=1) / np.sqrt(n):
+            continue
+        moved = (odds.sel(run="exchanged") - odds.sel(run="absent")).mean("pair") / total.mean()
         random = np.abs(moved.sel(draw=moved.draw[moved.draw >= 0]).to_numpy())
         if float(moved.sel(draw=-1)) >= max(LEAST_MEDIATED, float(np.quantile(random, 1 - stats.ALPHA))):
             shown.append(str(mediator))

@@ -18,6 +18,7 @@ from scipy.special import log_softmax, logsumexp
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands import stats
+from selfrep.rounding import ROUNDING
 
 Array = np.ndarray
 
@@ -74,8 +75,9 @@ def posterior(texts: xr.Dataset, prior: xr.DataArray | None = None) -> xr.Datase
         if sorted(prior.persona.values.tolist()) != sorted(names):
             raise SelfrepError(f"The prior must be of the same personas, {names}; got {prior.persona.values.tolist()}.")
         begin = prior.sel(persona=names).to_numpy()
-    if (begin < 0).any() or not np.isclose(begin.sum(), 1):
+    if (begin < -ROUNDING).any() or not np.isclose(begin.sum(), 1):
         raise SelfrepError(f"A prior is made of probabilities that sum to 1; got {begin.tolist()}.")
+    begin = begin.clip(min=0.0)
     with np.errstate(divide="ignore"):
         joint = np.log(begin)[:, None, None] + steps.cumsum(axis=2)
     if np.isneginf(joint).all(axis=0).any():

@@ -19,8 +19,9 @@ from scipy import stats as scipy_stats
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands import stats
-from selfrep.estimands.geometry import normalised
+from selfrep.estimands.geometry import normalised, products
 from selfrep.estimands.tables import Rows
+from selfrep.rounding import negligible
 
 Array = np.ndarray
 
@@ -29,7 +30,8 @@ def direction(z: Float[Array, "persona d"], first: Bool[Array, " persona"]) -> F
     """The difference of means, from the second side to the first, of unit length (0 where the means are the same)."""
     axis = z[first].mean(axis=0) - z[~first].mean(axis=0)
     length = np.linalg.norm(axis)
-    return axis / length if length > 0 else axis
+    size = np.linalg.norm(z) / np.sqrt(len(z))
+    return np.zeros_like(axis) if negligible(length, size) else axis / length
 
 
 def probe(
@@ -83,7 +85,7 @@ def probe(
             continue
         z, _ = normalised(x[used, c])
         means = np.array([z[a:b].mean(axis=0) for a, b in pairwise(ends)])
-        gram = (means - means.mean(axis=0)) @ (means - means.mean(axis=0)).T
+        gram = products(means, float((z**2).sum(axis=1).mean()))
         right = _left_out(gram, rows, labels)  # [labeling, persona]
         scores = _balanced(right, labels)
         low, high = _bounds(right[0], first)
@@ -122,7 +124,7 @@ def _left_out(
     for k in range(len(pool)):
         others = np.arange(len(pool)) != k
         margin = _margin(onto[rows.persona == k], among, labels & others, ~labels & others)
-        right[:, k] = _read(margin, labels[:, [k]]).mean(axis=1)
+        right[:, k] = _read(margin, labels[:, [k]], np.abs(gram).max()).mean(axis=1)
     return right
 
 
@@ -137,7 +139,7 @@ def _new_wordings(
         drawn = pool & ~held
         means = drawn / drawn.sum(axis=1, keepdims=True)
         margin = _margin(gram[held] @ means.T, means @ gram @ means.T, labels, ~labels)
-        right[:, held] = _read(margin, labels[:, rows.persona[held]])
+        right[:, held] = _read(margin, labels[:, rows.persona[held]], np.abs(gram).max())
     return right @ rows.pooling().T
 
 
@@ -158,10 +160,11 @@ def _margin(
     return np.asarray(near[0] - near[1])
 
 
-def _read(margin: Float[Array, "labeling test"], truth: Bool[Array, "labeling _"]) -> Float[Array, "labeling test"]:
-    """1 where the side is read rightly, ½ on a tie."""
-    tie = np.abs(margin) <= 1e-12 * np.abs(margin).max(initial=0.0)
-    return np.where(tie, 0.5, (margin > 0) == truth)
+def _read(
+    margin: Float[Array, "labeling test"], truth: Bool[Array, "labeling _"], scale: float
+) -> Float[Array, "labeling test"]:
+    """1 where the side is read rightly, ½ on a tie; `scale` is the largest of the products that margins are made of."""
+    return np.where(negligible(margin, scale, degree=2), 0.5, (margin > 0) == truth)
 
 
 def _balanced(

@@ -13,6 +13,7 @@ from scipy import stats as scipy_stats
 
 from selfrep.estimands import stats
 from selfrep.estimands.stats import ALPHA
+from selfrep.rounding import negligible
 
 Array = np.ndarray
 
@@ -30,9 +31,9 @@ def fieller(
     t2 = scipy_stats.t.ppf(1 - ALPHA / 2, df) ** 2
     (vaa, vab), (_, vbb) = covariance
     a, b, c = denominator**2 - t2 * vbb, numerator * denominator - t2 * vab, numerator**2 - t2 * vaa
-    root = b**2 - a * c
-    if a <= 0 or root < 0:
+    if a <= 0 or negligible(a, denominator**2):
         return None
+    root = max(0.0, b**2 - a * c)  # the ratio itself solves the inequality, so less than 0 is rounding
     return float((b - np.sqrt(root)) / a), float((b + np.sqrt(root)) / a)
 
 
@@ -57,10 +58,10 @@ def joint_interval(
     """
     if covariance is None:
         covariance = np.cov(draws) * n_units / (n_units - 1)
-    if not denominator or abs(denominator) < NEAR_ZERO * np.sqrt(covariance[1, 1]):
+    if abs(denominator) <= NEAR_ZERO * np.sqrt(covariance[1, 1]):
         return fieller(numerator, denominator, covariance, df)
-    with np.errstate(divide="ignore", invalid="ignore"):  # a draw may hit 0; the interval is then missing
-        low, high = stats.interval(draws[0] / draws[1], stats.tail(n_units, df))
+    whole = np.where(negligible(draws[1], denominator), np.nan, draws[1])  # a draw may hit 0: there is no interval then
+    low, high = stats.interval(draws[0] / whole, stats.tail(n_units, df))
     return None if np.isnan(low) else (float(low), float(high))
 
 

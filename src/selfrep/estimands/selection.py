@@ -16,6 +16,7 @@ from scipy import stats as scipy_stats
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands import stats
+from selfrep.rounding import negligible
 
 Array = np.ndarray
 
@@ -104,7 +105,7 @@ def reliability(first: xr.DataArray, second: xr.DataArray) -> float:
     """
     a, b = (x.to_numpy().ravel().astype(float) for x in (first, second))
     both = np.isfinite(a) & np.isfinite(b)
-    if both.sum() < 3 or np.ptp(a[both]) == 0 or np.ptp(b[both]) == 0:
+    if both.sum() < 3 or any(negligible(np.ptp(x[both]), np.abs(x[both]).max()) for x in (a, b)):
         return float("nan")
     r = float(scipy_stats.pearsonr(a[both], b[both]).statistic)
     return 2 * r / (1 + r) if r > 0 else r

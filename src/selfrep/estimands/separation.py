@@ -20,13 +20,10 @@ from jaxtyping import Bool, Float
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands import stats
-from selfrep.estimands.geometry import normalised
+from selfrep.estimands.geometry import normalised, products
 from selfrep.estimands.tables import Rows
 
 Array = np.ndarray
-
-RESOLUTION = 1e-12
-"""Squared distances under this share of the mean squared norm are rounding, not data, and count as 0."""
 
 
 def separation(
@@ -103,11 +100,11 @@ def separation(
     pool = own.pooling()
     floor = np.full(cells, np.nan)
     massive: set[int] = set()
-    for c, products in _grams(acts, rows, massive):
-        for name, gram in products.items():
+    for c, grams_here in _grams(acts, rows, massive):
+        for name, gram in grams_here.items():
             grams[name][c] = gram.ravel()
-        between_personas[c] = (pool @ products[voice] @ pool.T).ravel()
-        floor[c] = _paraphrase_distance(products[voice], own)
+        between_personas[c] = (pool @ grams_here[voice] @ pool.T).ravel()
+        floor[c] = _paraphrase_distance(grams_here[voice], own)
     test = stats.permutation_test(between_personas, _persona_contrast(labels))
     tail = stats.tail(min(sizes.values()), sum(sizes.values()) - 2)
     boot = {name: grams[name] @ draws.T for name in rows}
@@ -172,13 +169,11 @@ def _grams(
         massive.update(np.flatnonzero(dims).tolist())
         scale = (z**2).sum(axis=1).mean()
         place = dict(zip(used.tolist(), range(len(used)), strict=True))
-        products = {}
+        of_voice = {}
         for name, r in rows.items():
             means = np.array([z[[place[i] for i in group]].mean(axis=0) for group in r.groups])
-            means -= means.mean(axis=0)
-            gram = means @ means.T
-            products[name] = gram / scale if np.diag(gram).max() > RESOLUTION * scale else np.zeros_like(gram)
-        yield c, products
+            of_voice[name] = products(means, scale) / (scale or 1.0)
+        yield c, of_voice
 
 
 def _persona_contrast(

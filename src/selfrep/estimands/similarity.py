@@ -12,6 +12,7 @@ from jaxtyping import Float
 from scipy import linalg
 
 from selfrep.errors import SelfrepError
+from selfrep.rounding import negligible
 
 Array = np.ndarray
 
@@ -25,10 +26,10 @@ def cka(x: Float[Array, "row d1"], y: Float[Array, "row2 d2"]) -> float:
     """
     _same_rows(x, y, 4)
     k, m = (_hollow(z) for z in (x, y))
-    both, own = _hsic(k, m), _hsic(k, k) * _hsic(m, m)
-    if not own > 0:
+    own = [_hsic(z, z) for z in (k, m)]  # never below 0 but for rounding
+    if any(negligible(size, (z**2).sum(), degree=2) for size, z in zip(own, (k, m), strict=True)):
         raise SelfrepError("CKA divides by how much each representation varies; one of them hardly does.")
-    return float(both / np.sqrt(own))
+    return float(_hsic(k, m) / np.sqrt(own[0] * own[1]))
 
 
 def procrustes(x: Float[Array, "row d"], y: Float[Array, "row2 d2"]) -> tuple[float, Float[Array, "d d2"]]:

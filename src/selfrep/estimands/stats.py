@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import stats as scipy_stats
 
 from selfrep.errors import SelfrepError
+from selfrep.rounding import negligible
 
 Array = np.ndarray
 ALPHA = 0.05
@@ -128,6 +129,19 @@ class PermutationTest(NamedTuple):
     null_high: Float[Array, " cell"]
 
 
+def statistic(
+    table: Float[Array, "*cell entry"], weights: Float[Array, "labeling entry"]
+) -> Float[Array, "*cell labeling"]:
+    """`table @ weights.T`, exactly 0 in every labeling of a cell where it is 0 but for rounding.
+
+    A labeling sums the terms in its own order: where they cancel, what is left would still tell labelings apart.
+    """
+    out = table @ weights.T
+    size = np.abs(table) @ np.abs(weights).max(axis=0)
+    nothing = negligible(np.sqrt((out**2).mean(axis=-1)), size)
+    return np.where(nothing[..., None], 0.0, out)
+
+
 def permutation_test(
     table: Float[Array, "cell entry"], weights: Float[Array, "labeling entry"], *, absolute: bool = False
 ) -> PermutationTest:
@@ -136,14 +150,14 @@ def permutation_test(
     `absolute` takes magnitudes first (for signed statistics; a squared distance needs none). The max statistic divides
     each cell by the root mean square of its null, so that noisy cells do not set the bar for quiet ones (Westfall &
     Young 1993); that does not depend on which labeling is the true one, so the test stays exact. Cells with NaN give
-    NaN; cells with no variation at all give p = 1.
+    NaN; cells where the statistic is 0 in every labeling, but for rounding, give p = 1.
     """
     valid = np.flatnonzero(np.isfinite(table).all(axis=1))
     p, high, t = (np.full(len(table), np.nan) for _ in range(3))
     largest = np.zeros(len(weights))
     for start in range(0, len(valid), max(1, _CHUNK // len(weights))):
         cells = valid[start : start + max(1, _CHUNK // len(weights))]
-        null = table[cells] @ weights.T
+        null = statistic(table[cells], weights)
         spread = np.sqrt((null**2).mean(axis=1))
         null = np.abs(null) if absolute else null
         slack = 1e-9 * np.abs(null).max(axis=1, keepdims=True)  # equal splits must tie whatever the rounding
@@ -265,5 +279,6 @@ def within_sd(values: Float[Array, row * rest], unit: Int[Array, " row"]) -> Flo
 
 def auc(first: Float[Array, a * rest], second: Float[Array, b * rest]) -> Float[Array, "*rest"]:
     """The chance that a unit of the first group exceeds one of the second (ties count half)."""
-    difference = first[:, None] - second[None, :]
-    return np.asarray(((difference > 0) + 0.5 * (difference == 0)).mean(axis=(0, 1)))
+    a, b = first[:, None], second[None, :]
+    tie = negligible(a - b, np.maximum(np.abs(a), np.abs(b)))
+    return np.asarray(np.where(tie, 0.5, a > b).mean(axis=(0, 1)))

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from selfrep.errors import SelfrepError
 from selfrep.estimands import ratios, stats
 from selfrep.estimands.gates import GATE, LEAST_MASS
+from selfrep.rounding import negligible
 
 Array = np.ndarray
 
@@ -229,7 +230,8 @@ def _gates(effects: xr.Dataset, noise: dict[str, float]) -> Array:
     least = GATE * np.array([noise[str(item)] for item in effects.item.to_numpy()])
     total = np.abs(effects.total_effect.to_numpy())
     why = np.full(len(total), "", dtype=object)
-    moved = (total >= least) & (total > 0)
+    ends = np.maximum(np.abs(effects.source_metric.to_numpy()), np.abs(effects.target_metric.to_numpy()))
+    moved = (total >= least) & ~negligible(total, ends)
     for item in noise:
         mine = effects.item.to_numpy() == item
         lucky, runs = int(moved[mine].sum()), int(mine.sum())

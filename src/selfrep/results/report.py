@@ -26,6 +26,7 @@ from selfrep.results.figures import drawn
 from selfrep.results.files import write_file
 from selfrep.results.findings import Finding, number, with_unit
 from selfrep.results.store import RunDirectory
+from selfrep.rounding import negligible
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -217,7 +218,8 @@ class Whisker:
         if finding.interval is None or isinstance(finding.value, str) or finding.value is None:
             return None
         ends = (0.0, *finding.interval, finding.value)
-        start, width = min(ends), (max(ends) - min(ends)) or 1.0
+        start, width = min(ends), max(ends) - min(ends)
+        width = 1.0 if negligible(width, 1.0, degree=2) else width  # all at 0
         return Whisker(*(round(1 + 98 * (x - start) / width, 2) for x in ends))
 
 

@@ -85,4 +85,5 @@ def test_the_floor_is_said_even_when_it_lies_beyond_the_colours(floor: float, sa
 def test_extent_ignores_what_is_not_a_number() -> None:
     assert heat.extent([np.array([np.nan, -3.0]), np.array([2.0])]) == 3.0
     assert heat.extent([np.array([np.nan])]) == 1.0
-    assert heat.extent([np.zeros(2)]) == 1.0
+    assert heat.extent([np.zeros(2)]) == heat.extent([np.array([1e-17, -3e-17])]) == 1.0
+    assert heat.extent([np.array([1e-5])]) == 1e-5, "small, and no rounding"

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from selfrep.results.findings import number
 from selfrep.results.plots.panels import Places, bracket, fits, grid, heading, layer_ticks, place_axis
 from selfrep.results.plots.theme import DIVERGING, HEAD, INK, NOTHING, SIZE, TINY, WIDTH, finished
+from selfrep.rounding import negligible
 
 Array = np.ndarray
 
@@ -94,9 +95,11 @@ def draw(
 
 
 def extent(values: Sequence[Array]) -> float:
-    """The largest size among finite values: where colours end. 1 where there is none."""
+    """The largest size among finite values: where colours end. 1 where there is none, or where all are rounding of
+    numbers like 1 (or squares of it): a map of nothing is shown pale."""
     finite = np.concatenate([np.abs(v[np.isfinite(v)]) for v in values])
-    return float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    largest = float(finite.max(initial=0.0))
+    return 1.0 if negligible(largest, 1.0, degree=2) else largest
 
 
 def _colour_bar(fig: go.Figure, name: str, limit: float, *, beyond: bool, floor: float | None) -> None:
