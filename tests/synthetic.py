@@ -119,3 +119,24 @@ def effects(
         coords=coords,
         attrs={"site": "resid_pre"},
     )
+
+
+def bootstrap_quantile(values: Sequence[int], probability: float, *, others: Sequence[int] = ()) -> float:
+    """The exact quantile of a mean of these units drawn with replacement, minus, where given, that of other ones.
+
+    Sums of whole numbers have an exact distribution, by convolution: an oracle for bootstrap intervals in which nothing
+    is drawn. The means are over `values` and `others`, which must be equally many where both are given.
+    """
+    n = len(values)
+    if others and len(others) != n:
+        raise ValueError("units of two groups are equally many, so that their sums lie on one grid")
+    weights = np.ones(1)
+    lowest = 0
+    for sign, units in ((1, values), (-1, others)):
+        if len(units):
+            signed_units = sign * np.asarray(units)
+            one = np.bincount(signed_units - signed_units.min()) / len(units)
+            for _ in units:
+                weights = np.convolve(weights, one)
+            lowest += n * int(signed_units.min())
+    return (lowest + int(np.searchsorted(weights.cumsum(), probability))) / n
