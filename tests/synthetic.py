@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.stats import norm, t
 
 Array = np.ndarray
 Pair = tuple[str, str]
@@ -121,22 +122,19 @@ def effects(
     )
 
 
-def bootstrap_quantile(values: Sequence[int], probability: float, *, others: Sequence[int] = ()) -> float:
-    """The exact quantile of a mean of these units drawn with replacement, minus, where given, that of other ones.
+def bootstrap_quantile(values: Sequence[int], probability: float) -> float:
+    """The exact quantile of the mean of as many units, drawn with replacement: an oracle in which nothing is drawn.
 
-    Sums of whole numbers have an exact distribution, by convolution: an oracle for bootstrap intervals in which nothing
-    is drawn. The means are over `values` and `others`, which must be equally many where both are given.
+    Sums of whole numbers lie on a grid, and their distribution is a convolution. Two neighbours on it are 1/n apart.
     """
-    n = len(values)
-    if others and len(others) != n:
-        raise ValueError("units of two groups are equally many, so that their sums lie on one grid")
+    least = min(values)
+    one = np.bincount(np.array(values) - least) / len(values)
     weights = np.ones(1)
-    lowest = 0
-    for sign, units in ((1, values), (-1, others)):
-        if len(units):
-            signed_units = sign * np.asarray(units)
-            one = np.bincount(signed_units - signed_units.min()) / len(units)
-            for _ in units:
-                weights = np.convolve(weights, one)
-            lowest += n * int(signed_units.min())
-    return (lowest + int(np.searchsorted(weights.cumsum(), probability))) / n
+    for _ in values:
+        weights = np.convolve(weights, one)
+    return least + int(np.searchsorted(weights.cumsum(), probability)) / len(values)
+
+
+def tail(n_units: int, df: int) -> float:
+    """The tail of an expanded percentile interval, from its definition: as far out as Student's t, of s and not σ̂."""
+    return float(norm.cdf(-t.isf(0.025, df) * np.sqrt(n_units / (n_units - 1))))

@@ -171,7 +171,7 @@ def test_all_sign_flips_are_enumerated_up_to_the_common_sign(n: int) -> None:
 def test_everything_is_enumerated_up_to_the_limit_and_beyond_it_sampled(
     limit: int, splits: int, flips: int, orders: int
 ) -> None:
-    """3 against 4 have 35 splits, 7 signs 64 flips, 4 things 24 orders; a sample is the observed one and `limit` more."""
+    """3 against 4 have 35 splits, 7 signs 64 flips, 4 things 24 orders; a sample is row 0 and `limit` more."""
     observed = np.arange(7) < 3
     labels, signs, order = (
         stats.labelings(observed, limit, rng()), stats.sign_flips(7, limit, rng()), stats.orders(4, limit, rng()),
@@ -287,7 +287,7 @@ def test_all_orders_are_enumerated_or_some_sampled_the_given_one_first() -> None
 
 
 def test_the_variance_of_a_nested_draw_is_that_of_units_and_that_of_rows_within_them() -> None:
-    """Closed form: a mean of n units of m rows varies by S/n and, as units are drawn anew, W/m (2n − 1)/n² around it."""
+    """A mean of n units of m rows varies by S/n for the units, and by W/m (2n − 1)/n² for rows drawn within them."""
     n, m = 6, 3
     unit = np.repeat(np.arange(n), m)
     own, wording = rng(1).normal(size=n), rng(2).normal(size=(n, m))
