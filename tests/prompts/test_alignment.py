@@ -69,6 +69,21 @@ def test_different_questions_are_refused_with_the_tokens_that_differ() -> None:
         assert part in str(error.value)
 
 
+def test_a_difference_anywhere_after_the_system_text_is_refused_at_its_position() -> None:
+    """From the last token to the first behind the system text, and no further."""
+    nurse, robot = said("You are a nurse.", "Who are you?"), said("You are a robot.", "Who are you?")
+    n = suffix_length(nurse, robot)
+    for back in range(1, n + 1):
+        at = len(robot) - back
+        other = replace(robot, ids=(*robot.ids[:at], robot.ids[at] + 1, *robot.ids[at + 1 :]))
+        for pair in ((nurse, other), (other, nurse)):
+            with pytest.raises(SelfrepError, match=rf"at position -{back} "):
+                suffix_length(*pair)
+    at = len(robot) - n - 1
+    beyond = replace(robot, ids=(*robot.ids[:at], robot.ids[at] + 1, *robot.ids[at + 1 :]))
+    assert suffix_length(nurse, beyond) == n, "the control: the system text may differ"
+
+
 def test_an_earlier_turn_in_one_prompt_only_is_refused() -> None:
     with pytest.raises(SelfrepError, match="same to the token"):
         suffix_length(
@@ -84,6 +99,10 @@ def test_a_line_break_that_melts_into_the_system_text_is_no_obstacle() -> None:
     # Control: a word in the same place is.
     with pytest.raises(SelfrepError, match="position -3"):
         suffix_length(melted, tokens(("A", "system"), ("!", "system"), ("Hm", "template"), *end))
+    further = tokens(("A", "system"), ("Hm", "template"), ("\n\n", "template"), *end)
+    for pair in ((melted, further), (further, melted)):
+        with pytest.raises(SelfrepError, match="position -4"):
+            suffix_length(*pair)
 
 
 def test_prompts_that_end_with_their_system_text_share_nothing() -> None:
