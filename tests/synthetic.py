@@ -138,3 +138,9 @@ def bootstrap_quantile(values: Sequence[int], probability: float) -> float:
 def tail(n_units: int, df: int) -> float:
     """The tail of an expanded percentile interval, from its definition: as far out as Student's t, of s and not σ̂."""
     return float(norm.cdf(-t.isf(0.025, df) * np.sqrt(n_units / (n_units - 1))))
+
+
+def bootstrap_bounds(values: Sequence[int], n_units: int, df: int) -> Array:
+    """The exact bounds of that mean; `n_units` and `df` are those that the interval should know of."""
+    q = tail(n_units, df)
+    return np.array([bootstrap_quantile(values, q), bootstrap_quantile(values, 1 - q)])

@@ -209,8 +209,7 @@ def test_the_interval_of_the_difference_is_that_of_personas_drawn_anew_and_of_th
     levels = size * np.concatenate([values, np.zeros(4)])[:, None]
     table = steady(levels + WORDING[:, :, 0], levels + WORDING[:, :, 0], np.zeros(3), names)
     out = identification(table, {"s": ["q"]}, n_permutations=500, n_bootstrap=20_000).squeeze()
-    q = synthetic.tail(4, 14)
-    bounds = np.array([synthetic.bootstrap_quantile(values, at) for at in (q, 1 - q)])
+    bounds = synthetic.bootstrap_bounds(values, 4, 14)
     found = np.array([float(out.difference_low), float(out.difference_high)]) * np.sqrt(2.5 / 3) / size
     np.testing.assert_allclose(found, bounds, atol=1.5 / 12)
 

@@ -98,7 +98,7 @@ def test_the_gate_opens_at_a_hundredth_of_probability(mass: float) -> None:
 def test_intervals_are_those_of_personas_drawn_anew_and_the_smaller_side_widens_them() -> None:
     """12 against 4, and only the 12 differ: their mean has an exact bootstrap distribution, and 4 units its tail."""
     values, names = list(range(12)), synthetic.names((12, 4))
-    low, high = (synthetic.bootstrap_quantile(values, q) for q in (synthetic.tail(4, 14), 1 - synthetic.tail(4, 14)))
+    low, high = synthetic.bootstrap_bounds(values, 4, 14)
     own = np.concatenate([values, np.zeros(4)])[:, None, None] * np.ones((1, 2, 1))
     same = np.repeat([100.0, 0.0], [12, 4])[:, None, None] * np.ones((1, 2, 1))
     behaviours = [synthetic.behaviour({"you": you, "user": user}, names) for you, user in ((own, 3 * own), (same, own))]
@@ -109,7 +109,7 @@ def test_intervals_are_those_of_personas_drawn_anew_and_the_smaller_side_widens_
     assert [float(steady.low), float(steady.high)] == pytest.approx([100, 100])
     assert [float(steady.kept_low), float(steady.kept_high)] == pytest.approx([low / 100, high / 100], abs=step / 100)
     for n in (12, 16):  # the controls
-        assert abs(synthetic.bootstrap_quantile(values, synthetic.tail(n, 14)) - low) > step
+        assert synthetic.bootstrap_bounds(values, n, 14)[0] - low > step
 
 
 def test_wordings_are_drawn_anew_too() -> None:

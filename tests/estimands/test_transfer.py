@@ -182,8 +182,7 @@ def test_from_six_pairs_on_the_interval_is_that_of_units_drawn_anew(pairs: list[
     moved = np.array([VALUES[int(pair[who].removeprefix("ai"))] for pair in pairs], dtype=float)
     effects = synthetic.effects(pairs, moved[:, None, None], [8.0] * len(pairs))
     out = transfer(effects, n_bootstrap=20_000, n_flips=500).squeeze()
-    q = synthetic.tail(6, 5)
-    bounds = [synthetic.bootstrap_quantile(VALUES, at) / 8 for at in (q, 1 - q)]
+    bounds = synthetic.bootstrap_bounds(VALUES, 6, 5) / 8
     np.testing.assert_allclose([out.low, out.high], bounds, atol=1.5 / 6 / 8)
     assert float(out.estimate) == pytest.approx(np.mean(VALUES) / 8)
 
