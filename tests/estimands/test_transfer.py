@@ -157,12 +157,13 @@ def test_the_noise_of_the_gate_is_that_of_the_item_in_the_voice_you() -> None:
 
 @pytest.mark.parametrize("n", [3, 5])
 def test_under_six_pairs_the_interval_is_students_and_p_counts_all_flips(n: int) -> None:
-    moved = np.random.default_rng(n).normal(size=n) + 2.0
+    moved = np.array([-3.0, 1.0, 0.7, -2.0, 0.4])[:n]
     out = transfer(synthetic.effects(apart(n), moved[:, None, None], [8.0] * n), **FAST).squeeze()
     student = ttest_1samp(moved / 8, 0).confidence_interval()
     np.testing.assert_allclose([out.low, out.high], student, rtol=1e-6)
     null = [abs(np.dot(moved, (1, *signs))) for signs in product((1, -1), repeat=n - 1)]
     assert float(out.p) == pytest.approx(np.mean([v >= null[0] - 1e-9 for v in null]))
+    assert 2.0 ** (1 - n) < float(out.p), "the control"
 
 
 VALUES = [10, 11, 11, 13, 15, 18]
