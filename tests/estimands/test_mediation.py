@@ -101,6 +101,7 @@ def test_planted_paths_come_back(p: float, s: float) -> None:
     np.testing.assert_allclose(out.cue_effect, [p, p + 0.5 * np.sign(p)])
     np.testing.assert_allclose(out.stakes_effect, [s, s + 0.5 * np.sign(p)])
     assert float(out.cue_by_stakes) == pytest.approx(0.5 * np.sign(p))
+    np.testing.assert_allclose(out.cells, [[0, s], [p, p + s + 0.5 * np.sign(p)]], atol=1e-9)
 
 
 def test_what_only_both_together_do_is_credited_to_both_alike() -> None:
@@ -206,7 +207,7 @@ def test_intervals_are_those_of_scenarios_drawn_anew() -> None:
     np.testing.assert_allclose([out.phi_low[0], out.phi_high[0]], bounds, atol=step)
     np.testing.assert_allclose([out.cue_effect_low[0], out.cue_effect_high[1]], bounds, atol=step)
     np.testing.assert_allclose([out.total_low, out.total_high], bounds + 3, atol=step)
-    np.testing.assert_allclose([out.low, out.high], bounds / (bounds + 3), atol=0.004)
+    np.testing.assert_allclose([out.low, out.high], bounds / (bounds + 3), atol=0.0028)
     np.testing.assert_allclose([out.phi_low[1], out.phi_high[1], out.stakes_effect_low[0]], 3)
 
 
@@ -233,18 +234,25 @@ def test_p_and_null_are_those_of_all_flips_of_the_signs_of_scenarios() -> None:
     assert float(out.p) == pytest.approx((null >= null[0] - 1e-9).mean())
     assert 1 / 128 < float(out.p) < 1
     assert float(out.null) == pytest.approx(np.quantile(null, 0.95) / (2 * (p + s).mean()))
-    weak = linear(p - 3, s - 2.5)  # too weak for an M; the effects before any patch have their p all the same
+    weak = linear(
+        p - 3, s - 2.5, direct=0.6
+    )  # too weak for an M; the effects before any patch have their p all the same
     found = mediation(weak, **FAST).squeeze()
     for name, values in (("cue_effect_p", p - 3), ("stakes_effect_p", s - 2.5)):
-        null = flipped(values)
-        np.testing.assert_allclose(found[name], (null >= null[0] - 1e-9).mean())
-        assert 1 / 128 < (null >= null[0] - 1e-9).mean() < 1, name
+        for at, effect in enumerate((values, values + 0.6)):
+            null = flipped(effect)
+            assert float(found[name][at]) == pytest.approx((null >= null[0] - 1e-9).mean()), name
+            assert 1 / 128 < (null >= null[0] - 1e-9).mean() < 1, name
+    assert float(found.cue_by_stakes_p) == 1 / 128, "the same in every scenario"
 
 
 def test_incomplete_runs_are_refused() -> None:
     whole = organism(2.0, 1.0)
     with pytest.raises(SelfrepError, match=r"smallest p they could give is 0\.0909"):
         mediation(whole.isel(draw=slice(11)), **FAST)
+    mediation(whole.isel(draw=slice(20)), **FAST)  # the fitted ones and 19 random: enough for p = .05
+    with pytest.raises(SelfrepError, match=r"got 18"):
+        mediation(whole.isel(draw=slice(19)), **FAST)
     with pytest.raises(SelfrepError, match=r"at least six scenarios .*got 5"):
         mediation(whole.isel(scenario=slice(5)), **FAST)
     with pytest.raises(SelfrepError, match="missing: cue"):
@@ -283,6 +291,9 @@ def test_a_subspace_is_shown_where_its_exchange_moves_what_its_variable_moves() 
     assert (carrying(proofs(0.29)), carrying(proofs(0.31))) == ((), ("P",))
     with pytest.raises(SelfrepError, match="at least 19 random ones; got 9"):
         carrying(proofs(0.9).isel(draw=slice(10)))
+    assert carrying(proofs(0.9).isel(draw=slice(20))) == ("P",)
+    with pytest.raises(SelfrepError, match="at least 19 random ones; got 18"):
+        carrying(proofs(0.9).isel(draw=slice(19)))
 
 
 @pytest.mark.parametrize("errors", [2.9, 3.1])

@@ -74,6 +74,13 @@ def scaled(x: Array) -> Array:
     return z / np.sqrt((z**2).mean(-1, keepdims=True))
 
 
+def distance(means: Array) -> float:
+    """S of twelve personas [persona, d], six a side: products of different ones, per mean squared norm."""
+    sides = means[:6], means[6:]
+    within = [np.mean([g[i] @ g[j] for i in range(6) for j in range(6) if i != j]) for g in sides]
+    return float(sum(within) - 2 * sides[0].mean(0) @ sides[1].mean(0)) / means.shape[1]
+
+
 def test_the_floor_is_the_distance_between_wordings() -> None:
     """By hand: every persona's wordings with each other, none with itself; one persona has fewer of them."""
     x = draw(0, places=1)
@@ -84,6 +91,8 @@ def test_the_floor_is_the_distance_between_wordings() -> None:
     wordings = [list(z[i][: 2 if i == 0 else 3]) for i in range(12)]
     squares = [((a - b) ** 2).sum() for rows in wordings for a, b in combinations(rows, 2)]
     assert float(out.floor.squeeze()) == pytest.approx(np.mean(squares) / 24, rel=1e-5)
+    means = np.array([np.mean(rows, axis=0) for rows in wordings])
+    assert float(out.estimate.squeeze()) == pytest.approx(distance(means), rel=1e-4), "every persona counts as much"
 
 
 def test_wordings_that_cancel_widen_the_interval_and_the_floor_and_move_nothing_else() -> None:
@@ -96,20 +105,19 @@ def test_wordings_that_cancel_widen_the_interval_and_the_floor_and_move_nothing_
 
 
 def test_the_control_voice_and_the_difference_by_hand() -> None:
-    x, y = draw(3, gap=0.4, places=1), draw(4, gap=0.2, places=1)
+    x, y = draw(3, gap=1.2, places=1), draw(4, gap=0.2, places=1)
     out = read(x, y).squeeze()
 
     def s(x: Array) -> float:
-        means = scaled(x[:, :, 0, 0]).mean(axis=1)
-        a, b = means[:6], means[6:]
-        within = [np.mean([g[i] @ g[j] for i in range(6) for j in range(6) if i != j]) for g in (a, b)]
-        return (sum(within) - 2 * a.mean(0) @ b.mean(0)) / 24
+        return distance(scaled(x[:, :, 0, 0]).mean(axis=1))
 
     assert float(out.estimate) == pytest.approx(s(x), rel=1e-4)
     assert float(out.user_is) == pytest.approx(s(y), rel=1e-4)
     assert float(out.bound) == pytest.approx(s(x) - s(y), rel=1e-4)
     for name, middle in (("", "estimate"), ("user_is_", "user_is"), ("bound_", "bound")):
         assert float(out[f"{name}low"]) < float(out[middle]) < float(out[f"{name}high"])
+    assert float(out.user_is_high) < float(out.low), "each interval is of its own voice"
+    assert float(out.bound_low) > 0
 
 
 def test_the_smaller_side_widens_the_interval() -> None:
@@ -127,6 +135,34 @@ def test_the_smaller_side_widens_the_interval() -> None:
     values = np.array([(w * (flat @ flat.T)).sum() for w in draws]) / 24
     q = synthetic.tail(4, 14)
     np.testing.assert_allclose([out.low, out.high], np.quantile(values, [q, 1 - q]), rtol=1e-4)
+
+
+def test_draws_are_of_personas_and_then_of_their_wordings_by_hand() -> None:
+    """The spread of S, against draws that are made here one by one: each side has at least two different personas."""
+    x = np.concatenate([draw(5, places=1, wording=1.5)[:4], draw(6, gap=0.5, places=1, wording=1.5)])
+    z = x[:, :, 0, 0] - x[:, :, 0, 0].mean(axis=(0, 1))
+    rng = np.random.default_rng(7)
+
+    def once(personas: bool, wordings: bool) -> float:
+        pick = rng.integers(3, size=(16, 3)) if wordings else np.tile(np.arange(3), (16, 1))
+        means = np.array([rows[chosen].mean(axis=0) for rows, chosen in zip(z, pick, strict=True)])
+        gram, sides = means @ means.T, []
+        for members in (np.arange(4), np.arange(4, 16)):
+            cast = members
+            while personas and len(set(cast := rng.choice(members, len(members)))) < 2:
+                pass
+            sides.append(cast)
+        within = [gram[np.ix_(c, c)][c[:, None] != c].mean() for c in sides]
+        return float(sum(within) - 2 * gram[np.ix_(*sides)].mean())
+
+    acts = synthetic.acts({"you": x}, [f"p{i:02d}" for i in range(16)])
+    side = np.where(acts.persona.to_numpy() < "p04", "ai", "human")
+    rows = Rows.of(acts.assign_coords(side=("prompt", side)), "you", "side")
+    flat = z.reshape(48, 24)
+    found = _draws(rows, 1500, np.random.default_rng(0)) @ (flat @ flat.T).ravel()
+    assert found.std() == pytest.approx(np.std([once(True, True) for _ in range(1500)]), rel=0.1)
+    for control in ((True, False), (False, True)):
+        assert np.std([once(*control) for _ in range(300)]) < 0.85 * found.std()
 
 
 def test_scale_and_rotation_do_not_matter() -> None:
