@@ -280,22 +280,6 @@ def proofs(
     return xr.Dataset({"log_odds": (("mediator", "draw", "pair", "run"), out)}, coords=coords)
 
 
-def test_a_subspace_is_shown_where_its_exchange_moves_what_its_variable_moves() -> None:
-    assert carrying(proofs(0.9)) == ("P",)
-    assert carrying(proofs(0.9, total=-4.0)) == ("P",)
-    assert carrying(proofs(0.2)) == (), "too little of it"
-    assert carrying(proofs(-0.9)) == (), "the other way"
-    assert carrying(proofs(0.5, leak=2.0)) == (), "no more than random ones"
-    assert carrying(proofs(0.9, total=0.05, spread=1.0)) == (), "the variable moves nothing"
-    assert carrying(proofs(0.9, n_pairs=1)) == (), "one pair has no spread"
-    assert (carrying(proofs(0.29)), carrying(proofs(0.31))) == ((), ("P",))
-    with pytest.raises(SelfrepError, match="at least 19 random ones; got 9"):
-        carrying(proofs(0.9).isel(draw=slice(10)))
-    assert carrying(proofs(0.9).isel(draw=slice(20))) == ("P",)
-    with pytest.raises(SelfrepError, match="at least 19 random ones; got 18"):
-        carrying(proofs(0.9).isel(draw=slice(19)))
-
-
 @pytest.mark.parametrize("errors", [2.9, 3.1])
 def test_the_variable_must_move_the_answers_by_three_standard_errors(errors: float) -> None:
     found = proofs(0.9, n_pairs=4)
@@ -311,3 +295,22 @@ def test_the_exchange_must_do_more_than_the_95th_percentile_of_random_ones(share
     found = proofs(share)
     found.log_odds[0, 1:, :, 2] = LADDER[:, None] * found.log_odds[0, 0, :, 1].to_numpy()
     assert carrying(found) == (("P",) if share > 0.371 else ())
+
+
+def test_three_tenths_of_the_way_and_nineteen_random_subspaces_are_enough() -> None:
+    assert (carrying(proofs(0.29)), carrying(proofs(0.31))) == ((), ("P",))
+    assert carrying(proofs(0.9).isel(draw=slice(20))) == ("P",)
+    with pytest.raises(SelfrepError, match="at least 19 random ones; got 18"):
+        carrying(proofs(0.9).isel(draw=slice(19)))
+
+
+def test_a_subspace_is_shown_where_its_exchange_moves_what_its_variable_moves() -> None:
+    assert carrying(proofs(0.9)) == ("P",)
+    assert carrying(proofs(0.9, total=-4.0)) == ("P",)
+    assert carrying(proofs(0.2)) == (), "too little of it"
+    assert carrying(proofs(-0.9)) == (), "the other way"
+    assert carrying(proofs(0.5, leak=2.0)) == (), "no more than random ones"
+    assert carrying(proofs(0.9, total=0.05, spread=1.0)) == (), "the variable moves nothing"
+    assert carrying(proofs(0.9, n_pairs=1)) == (), "one pair has no spread"
+    with pytest.raises(SelfrepError, match="at least 19 random ones; got 9"):
+        carrying(proofs(0.9).isel(draw=slice(10)))
