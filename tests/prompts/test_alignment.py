@@ -145,6 +145,27 @@ def test_align_lays_pairs_out_from_the_right() -> None:
     assert batch.pairs == tuple(pairs)
 
 
+@pytest.mark.parametrize("which", [[2, 0], [1], [0, 1, 2], slice(1, None)])
+def test_some_rows_are_what_aligning_these_pairs_alone_would_be(which: list[int] | slice) -> None:
+    """Pairs of all lengths, and of two items, whose answers are kept whole."""
+    who = [said("You are a robot, and a tall one.", "Who?"), said("A robot.", "Who?")]
+    what = [said("A nurse. Hello!", "Hello! What are you?"), said("You are a nurse.", "Hello! What are you?")]
+    born = [said("A.", "Are you a robot or a nurse?"), said("You are. " * 5, "Are you a robot or a nurse?")]
+    pairs = [
+        pair(*who),
+        pair(*what, item="what", answers=((7,), (8, 9))),
+        pair(*born, item="born", answers=((5,), (6,))),
+    ]
+    whole = align(pairs)
+    chosen = [pairs[i] for i in np.arange(3)[which]]
+    part, alone = whole.rows(which), align(chosen)
+    for name in ("source_ids", "target_ids", "suffix", "tokens", "segments"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(alone, name), err_msg=name)
+    assert part.pairs == tuple(chosen)
+    assert [part.items[i] for i in part.item_index] == [p.item for p in chosen]
+    np.testing.assert_array_equal(part.answer_ids, whole.answer_ids)
+
+
 def test_align_refuses_what_it_cannot_lay_out() -> None:
     nurse, robot = said("A nurse.", "Who?"), said("A robot.", "Who?")
     with pytest.raises(SelfrepError, match="no pairs"):
