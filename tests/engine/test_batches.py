@@ -42,7 +42,7 @@ def test_what_is_said_of_a_pair_is_of_that_pair(suffixes: tuple[int, ...], batch
 def test_a_batch_that_does_not_fit_is_halved_and_every_pair_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     from selfrep.engine import batches
 
-    lm, pairs = tiny(), of_lengths((2, 2, 1, 1, 2))
+    lm, pairs = tiny(), of_lengths((1, 2, 1, 2, 1))
     whole = patch(lm, pairs, prefix_swap(layers=[0]))
     sound, sizes = batches._numbers, []
 
