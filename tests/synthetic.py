@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.stats import norm, t
 
 Array = np.ndarray
 Pair = tuple[str, str]
@@ -119,3 +120,27 @@ def effects(
         coords=coords,
         attrs={"site": "resid_pre"},
     )
+
+
+def bootstrap_quantile(values: Sequence[int], probability: float) -> float:
+    """The exact quantile of the mean of as many units, drawn with replacement: an oracle in which nothing is drawn.
+
+    Sums of whole numbers lie on a grid, and their distribution is a convolution. Two neighbours on it are 1/n apart.
+    """
+    least = min(values)
+    one = np.bincount(np.array(values) - least) / len(values)
+    weights = np.ones(1)
+    for _ in values:
+        weights = np.convolve(weights, one)
+    return least + int(np.searchsorted(weights.cumsum(), probability)) / len(values)
+
+
+def tail(n_units: int, df: int) -> float:
+    """The tail of an expanded percentile interval, from its definition: as far out as Student's t, of s and not σ̂."""
+    return float(norm.cdf(-t.isf(0.025, df) * np.sqrt(n_units / (n_units - 1))))
+
+
+def bootstrap_bounds(values: Sequence[int], n_units: int, df: int) -> Array:
+    """The exact bounds of that mean; `n_units` and `df` are those that the interval should know of."""
+    q = tail(n_units, df)
+    return np.array([bootstrap_quantile(values, q), bootstrap_quantile(values, 1 - q)])

@@ -163,6 +163,42 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     refused(selfrep("run", "study.yaml", "--out", "file/out", cwd=tmp_path), "file")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["run", "study.yaml"], "out/tiny"),
+        (["run", "study.yaml", "--out", "elsewhere"], "elsewhere"),
+        (["run", "mimicry"], "out/mimicry"),
+        (["demo"], "out/demo"),
+        (["demo", "--out", "elsewhere"], "elsewhere"),
+    ],
+)
+def test_a_run_goes_to_the_folder_of_its_study_and_ends_with_130_when_it_is_stopped(
+    arguments: list[str],
+    place: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    asked: dict[str, object] = {}
+
+    def stopped(study: object, out: Path, **given: object) -> None:
+        asked.update(given, out=out)
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    Path("study.yaml").write_text(TINY)
+    monkeypatch.setattr("selfrep.run.run", stopped)
+    monkeypatch.setattr("sys.argv", ["selfrep", *arguments, "--device", "cpu"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert (asked["out"], asked["device"]) == (Path(place), "cpu")
+    said = capsys.readouterr().err
+    assert "stopped; run the same command again to go on from here" in said
+    assert "Traceback" not in said
+
+
 def test_validate_ends_with_1_when_a_threshold_is_missed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made = {True: card(), False: card(examined(t=0.5))}
     for passed, code in ((True, 0), (False, 1)):

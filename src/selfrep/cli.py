@@ -40,9 +40,6 @@ def main() -> None:
     except SelfrepError as error:
         print(f"selfrep: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nselfrep: stopped; run the same command again to go on from here.", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
 
 
 @app.command()
@@ -233,8 +230,12 @@ def new(path: Annotated[Path, typer.Argument(help="the file to write")] = Path("
 def _run(study: Study, out: Path, device: str) -> None:
     from selfrep.run import run as run_study
 
-    with _progress() as progress:
-        directory = run_study(study, out, device=device, on_progress=progress, warn=_warn)
+    try:
+        with _progress() as progress:
+            directory = run_study(study, out, device=device, on_progress=progress, warn=_warn)
+    except KeyboardInterrupt:  # here, since typer itself ends with 130 without a word
+        print("\nselfrep: stopped; run the same command again to go on from here.", file=sys.stderr)  # noqa: T201
+        raise typer.Exit(130) from None
     _show(directory)
 
 

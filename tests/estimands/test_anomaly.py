@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+import synthetic
 import xarray as xr
 from scipy.stats import binom
 
@@ -70,7 +72,26 @@ def test_a_persona_that_notices_no_more_than_the_assistant_is_unaware() -> None:
 
 def test_intervals_hold_the_truth() -> None:
     runs = [anomaly(scenes({"persona": 1.0}, noise=0.8, seed=s), **FAST).squeeze() for s in range(80)]
-    assert np.mean([float(r.low) <= 1.0 <= float(r.high) for r in runs]) > 0.9
+    held = [float(r.low) <= 1.0 <= float(r.high) for r in runs]
+    assert np.mean(held) > 0.9
+
+
+def test_intervals_p_and_null_are_those_of_personas_drawn_anew_and_turned_round() -> None:
+    """What personas notice are whole numbers: an exact bootstrap distribution; signs are flipped one by one."""
+    values = [-1, 0, 1, 2, 2, 3, 7]
+    table = scenes({"persona": 0.0})
+    notices = np.array([values[PERSONAS.index(name)] for name in table.persona.to_numpy()])
+    mine = (table.voice.to_numpy() == "you") & (table.setting.to_numpy() == "strange")
+    table.log_odds[:] = table.log_odds + np.where(mine, notices, 0)
+    out = anomaly(table, n_flips=500, n_bootstrap=20_000).squeeze()
+    bounds = synthetic.bootstrap_bounds(values, 7, 6)
+    np.testing.assert_allclose([out.low, out.high], bounds, atol=1.5 / 7)
+    np.testing.assert_allclose([out.raw_low, out.raw_high], bounds, atol=1.5 / 7)
+    np.testing.assert_allclose([out.capability_low, out.capability_high], 4)
+    np.testing.assert_allclose(out.by_persona, values)
+    null = np.array([abs(np.dot(values, (1, *signs))) / 7 for signs in product((1, -1), repeat=6)])
+    assert float(out.p) == pytest.approx((null >= null[0] - 1e-9).mean())
+    assert float(out.null) == pytest.approx(np.quantile(null, 0.95))
 
 
 @pytest.mark.parametrize("told", [0.0, 0.1, -4.0])
@@ -81,7 +102,11 @@ def test_a_model_that_notices_nothing_from_outside_is_at_its_floor(told: float) 
     assert np.isnan(out[list(NUMBERS)].to_array()).all()
     assert np.isfinite(float(out.capability))
     assert np.isfinite(out.cells).all()
-    np.testing.assert_allclose(out.raw, 2.0, atol=0.5)
+    rows = scenes({"persona": 2.0}, told=told, noise=0.5)
+    means = rows.log_odds.groupby(["voice", "setting"]).mean()
+    differ = means.sel(setting="strange") - means.sel(setting="ordinary")
+    assert float(out.raw) == pytest.approx(float(differ.sel(voice="you") - differ.sel(voice="assistant")))
+    assert float(out.capability) == pytest.approx(float(differ.sel(voice="told")))
     assert float(out.raw_low) <= float(out.raw) <= float(out.raw_high)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,9 @@ def test_planted_places_come_back() -> None:
         assert at[f"human{i}"] == pytest.approx((place - others) / (2 - others), abs=0.01)
     assert bool(out.gate)
     assert float(out.p) == out.attrs["smallest_p"] == 1 / 10
+    assert float(out.p_random) == 1 / (1 + FAST["n_axes"]), (
+        "no random axis reaches as far, and the default's is one more"
+    )
     assert out.attrs["n_labelings"] == 10
     held = (out.low <= out.estimate + 1e-9) & (out.estimate <= out.high + 1e-9)
     assert bool(held.all())
@@ -116,6 +120,47 @@ def test_the_first_component_of_the_roles_need_not_be_the_axis() -> None:
     across = default_axis(captured(line(spread=0.0), persona=0.5), **FAST).squeeze()
     assert float(across.cosine) < 0.7
     assert 0 < float(across.explained) < float(along.explained) <= 1
+
+
+def test_the_principal_component_by_hand() -> None:
+    acts = captured(line(spread=1.0), persona=0.5)
+    out = default_axis(acts, **FAST).squeeze()
+    x = acts.activations.to_numpy()[:40].reshape(10, 4, D).astype(float).mean(axis=1)
+    values, vectors = np.linalg.eigh(np.cov(x[1:].T))
+    away = x[0] - x[1:].mean(axis=0)
+    assert float(out.explained) == pytest.approx(values[-1] / values.sum(), rel=1e-6)
+    assert float(out.cosine) == pytest.approx(abs(vectors[:, -1] @ away) / np.linalg.norm(away), rel=1e-6)
+
+
+def test_the_gap_is_in_standard_deviations_of_a_wording() -> None:
+    """Isotropic wordings of SD .1 on places that differ along the axis alone."""
+    acts = captured(line(default=2.0, spread=0.0), persona=0.0, wording=0.1)
+    out = default_axis(acts, **FAST).squeeze()
+    x = acts.activations.to_numpy()[:40].reshape(10, 4, D).astype(float)
+    away = np.linalg.norm(x[0].mean(axis=0) - x[1:].mean(axis=(0, 1)))
+    assert float(out.gap) == pytest.approx(away / 0.1, rel=0.05)
+
+
+def test_p_is_the_rank_of_the_default_among_all_personas() -> None:
+    """Three roles lie further from the others than the default does."""
+    places = np.array([2.0, 6.0, -6.0, 5.0, *np.zeros(ROLES - 3)])
+    out = default_axis(captured(places, persona=0.01, wording=0.1), **FAST).squeeze()
+    others = [abs(place - np.delete(places, i).mean()) for i, place in enumerate(places)]
+    assert float(out.p) == np.mean([v >= others[0] for v in others]) == 0.4
+
+
+def test_the_gate_is_the_95th_percentile_of_random_axes() -> None:
+    """A default hardly apart, so that some random axes reach as far: never more than 15 of 300 where the gate opens."""
+    reached = []
+    for default, seed in product((0.2, 0.3, 0.35), (2, 3, 7)):
+        faint = captured(line(default=default, spread=0.0), seed=seed, persona=0.0, wording=0.5)
+        out = default_axis(faint, **FAST).squeeze()
+        as_far = float(out.p_random) * (1 + FAST["n_axes"]) - 1
+        assert as_far <= 15.5 if bool(out.gate) else as_far >= 14.5
+        assert bool(out.gate) == (float(out.gap) > float(out.null))
+        reached.append(round(as_far))
+    assert any(0 < n < 15 for n in reached), "open, though not beyond all"
+    assert any(15 < n < 75 for n in reached), "closed, though beyond most"
 
 
 def test_a_default_that_is_just_another_persona_is_not_told_from_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,34 @@ def test_intervals_hold_the_truth() -> None:
         out = read(0.4, seed=seed, noise=0.6, n_items=1).isel(item=0)
         held.append(((out.low <= 0.4) & (out.high >= 0.4)).to_numpy()[out.gate.to_numpy()])
     assert np.concatenate(held).mean() > 0.92
+
+
+def test_bounds_p_and_null_are_those_of_personas_drawn_anew_and_of_their_voices_exchanged() -> None:
+    """12 against 4; only what the 12 keep differs, by whole numbers of nats: an exact bootstrap distribution."""
+    values, names = np.arange(12), synthetic.names((12, 4))
+    own = np.concatenate([values, np.zeros(4)])[:, None, None] * np.ones((1, 2, 1))
+    whole = np.repeat([20.0, -20.0], [12, 4])[:, None, None] * np.ones((1, 2, 1))
+    voices = {"you": whole, "user": own, "neutral": np.zeros((1, 3, 1))}
+    out = binding(synthetic.behaviour(voices, names), n_flips=5000, n_bootstrap=20_000).isel(item=0)
+    for contrast, total, n_units, df in (("ai", 20, 12, 11), (BETWEEN, 40, 4, 14)):
+        found, (low, high) = out.sel(contrast=contrast), synthetic.bootstrap_bounds(values.tolist(), n_units, df)
+        assert float(found.estimate) == pytest.approx(1 - values.mean() / total)
+        bounds = [1 - high / total, 1 - low / total]
+        np.testing.assert_allclose([found.low, found.high], bounds, atol=1.5 / 12 / total)
+    np.testing.assert_allclose(out[["low", "high"]].sel(contrast="human").to_array(), 1)
+    few = binding(synthetic.behaviour({"you": 3 * AWAY + stray(1), "user": 2.5 * AWAY + stray(2)}, NAMES), **FAST)
+    differ = (3 * AWAY + stray(1) - 2.5 * AWAY - stray(2)).mean(axis=(1, 2))[:6]
+    null = np.array([abs(np.dot(differ, (1, *signs))) / 6 for signs in product((1, -1), repeat=5)])
+    found = few.isel(item=0).sel(contrast="ai")
+    assert float(found.p) == pytest.approx((null >= null[0] - 1e-9).mean())
+    assert 1 / 32 < float(found.p) < 1
+    assert float(found.null) == pytest.approx(np.quantile(null, 0.95) / float(found.you_shift))
+
+
+def stray(seed: int) -> Array:
+    """Personas that differ by more than their wordings do: [persona, wording, item]."""
+    rng = np.random.default_rng(seed)
+    return 2 * rng.normal(size=(12, 1, 1)) + 0.1 * rng.normal(size=(12, 2, 1))
 
 
 def test_a_side_that_neutral_already_stands_with_is_not_identified_and_has_no_number() -> None:

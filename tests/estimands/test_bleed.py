@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,27 @@ def test_with_noise_the_share_is_within_three_hundredths_and_its_interval_holds_
     estimates = np.array([float(r.estimate.squeeze()) for r in runs])
     assert abs(estimates.mean() - 0.4) < 0.01
     assert np.abs(estimates - 0.4).max() < 0.1
-    assert np.mean([float(r.low.squeeze()) <= 0.4 <= float(r.high.squeeze()) for r in runs]) > 0.9
+    held = [float(r.low.squeeze()) <= 0.4 <= float(r.high.squeeze()) for r in runs]
+    assert np.mean(held) > 0.9
+
+
+def test_bounds_p_and_null_are_those_of_personas_drawn_anew_and_relabelled() -> None:
+    """12 against 4, of which only the 12 differ, by whole numbers of nats, and a truth of 4 nats for everyone."""
+    values, names = np.arange(12), synthetic.names((12, 4))
+    you = np.concatenate([values, np.zeros(4)])[:, None, None] * np.ones((1, 2, 1))
+    for towards, sign in (("human", -1), ("ai", 1)):
+        table = synthetic.behaviour({"you": you, "user": 0 * you, "truth": you + 4 * sign}, names)
+        out = bleed(table, towards=towards, n_permutations=2000, n_bootstrap=20_000).isel(item=0)
+        assert float(out.truth_shift) == pytest.approx(4)
+        assert float(out.estimate) == pytest.approx(5.5 / 9.5)
+        bounds = synthetic.bootstrap_bounds(values.tolist(), 4, 14)
+        np.testing.assert_allclose([out.low, out.high], bounds / (bounds + 4), atol=0.006)
+        np.testing.assert_allclose([out.bound_low, out.bound_high], bounds / (bounds + 4), atol=0.006)
+    means = you[:, 0, 0]
+    null = [abs(means[list(c)].mean() - np.delete(means, list(c)).mean()) for c in combinations(range(16), 4)]
+    assert float(out.p) == pytest.approx(np.mean(np.array(null) >= 5.5 - 1e-9))
+    high = np.quantile(null, 0.95)
+    assert float(out.null) == pytest.approx(high / (high + 4))
 
 
 def test_without_bleed_false_alarms_keep_their_rate() -> None:
@@ -78,7 +99,8 @@ def test_words_that_move_the_answer_whoever_they_are_about_are_no_bleed() -> Non
     assert not bool(words.gate)
     assert "the words do most of it" in str(words.reason.values)
     assert np.isnan(words[list(NUMBERS)].to_array()).all()
-    assert float(words.persona_shift) == pytest.approx(0.3 * 8, abs=0.5), "shown even so"
+    you = voices(0.3, lexical=1.0, noise=0.3)["you"]
+    assert float(words.persona_shift) == pytest.approx(you[:6].mean() - you[6:].mean()), "shown even so"
     assert not bool(read(0.3, lexical=0.6).isel(item=0).gate), "most of it, however surely the rest is there"
     third = read(0.3, lexical=1 / 3, noise=0.3).isel(item=0)
     assert bool(third.gate), "the control: words that do a third of it"
@@ -100,7 +122,8 @@ def test_total_conflation_cannot_be_told_from_an_item_that_is_deaf_to_the_truth(
     assert not bool(out.gate)
     assert "the persona is all that counts" in str(out.reason.values)
     assert np.isnan(out[list(NUMBERS)].to_array()).all()
-    assert float(out.persona_shift) == pytest.approx(8, abs=0.5), "the raw shift still says it"
+    you = voices(1.0, noise=0.1)["you"]
+    assert float(out.persona_shift) == pytest.approx(you[:6].mean() - you[6:].mean()), "the raw shift still says it"
     near = read(0.9, noise=0.1).isel(item=0)
     assert bool(near.gate), "the control: nine tenths"
     assert float(near.estimate) == pytest.approx(0.9, abs=0.03)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+import synthetic
 import xarray as xr
 
 from selfrep.errors import SelfrepError
@@ -41,6 +43,27 @@ def test_a_planted_directness_comes_back_with_its_curve(at_once: float, full: fl
     assert float(out.p_reasoning) == (1.0 if at_once == 1 else out.attrs["smallest_p"])
     assert out.attrs["n_labelings"] == 128
     assert bool(out.gate)
+
+
+def test_bounds_p_and_null_are_those_of_scenarios_drawn_anew_and_turned_round() -> None:
+    """The shift without a scratchpad is a whole number in each scenario, and 20 nats with all of it."""
+    values = np.array([-4, -1, 1, 2, 3, 5, 6, 8])
+    moved = values[:, None] + (20 - values[:, None]) * SHARES
+    odds = np.stack([np.zeros((8, 2, 4)), np.repeat(moved[:, None], 2, axis=1)], axis=2)
+    table = (
+        runs(0.0).isel(paraphrase=slice(2)).assign(log_odds=(("scenario", "paraphrase", "condition", "share"), odds))
+    )
+    out = directness(table, n_flips=500, n_bootstrap=20_000)
+    bounds = synthetic.bootstrap_bounds(values.tolist(), 8, 7)
+    np.testing.assert_allclose([out.low, out.high], bounds / 20, atol=1.5 / 8 / 20)
+    np.testing.assert_allclose([out.curve_low[0], out.curve_high[0]], bounds / 20, atol=1.5 / 8 / 20)
+    np.testing.assert_allclose([out.shift_low[0], out.shift_high[0]], bounds, atol=1.5 / 8)
+    np.testing.assert_allclose([out.shift_low[-1], out.shift_high[-1]], 20)
+    signs = np.array([(1, *rest) for rest in product((1, -1), repeat=7)])
+    null = np.abs(signs @ values) / 8
+    assert float(out.p) == pytest.approx((null >= null[0] - 1e-9).mean())
+    assert float(out.null) == pytest.approx(np.quantile(null, 0.95) / 20)
+    assert float(out.p_reasoning) == 1 / 128
 
 
 def test_shares_in_any_order_are_the_same_curve() -> None:

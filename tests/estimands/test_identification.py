@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations, permutations
 from math import factorial
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import synthetic
 import xarray as xr
-from scipy.stats import binom
+from scipy.stats import binom, t, ttest_1samp
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands import stats
@@ -148,6 +149,82 @@ def test_a_planted_gradient_comes_back_and_levels_by_chance_do_not() -> None:
         chance = referents(0.0, 1.0, seed)
         p.append(float(referent_gradient(chance, chance.subscale.values.tolist()).p))
     assert (np.array(p) <= 0.05).sum() <= binom.ppf(0.999, len(p), 0.05)
+
+
+def test_the_gradient_by_hand() -> None:
+    """Slopes are least squares; the interval is Student's over personas, and what they share is added to its error."""
+    found = referents(-0.3, 1.0, 5)
+    found.estimate[:] = found.estimate + np.random.default_rng(6).normal(size=(5, 8))
+    names, values = found.subscale.values.tolist(), found.estimate.to_numpy()
+    out = referent_gradient(found, names)
+    slopes = np.array([np.polyfit(range(5), column, 1)[0] for column in values.T])
+    np.testing.assert_allclose(out.estimate, slopes)
+    student = ttest_1samp(slopes, 0).confidence_interval()
+    np.testing.assert_allclose([out.low, out.high], student)
+    null = [abs(np.polyfit(range(5), order, 1)[0]) for order in permutations(values.mean(axis=1))]
+    assert float(out.p) == pytest.approx(np.mean([v >= null[0] - 1e-9 for v in null]))
+    assert 1 / factorial(5) < float(out.p) < 1
+    assert float(out.null) == pytest.approx(np.quantile(null, 0.95))
+    shared = np.array([3.0, 0.5, 0.2, 0.1, 1.0])
+    wide = referent_gradient(found.assign(shared_se=("subscale", shared)), names)
+    error = np.hypot(slopes.std(ddof=1) / np.sqrt(8), np.sqrt(((np.arange(5) - 2) ** 2 * shared**2).sum()) / 10)
+    half = t.isf(0.025, 7) * error
+    np.testing.assert_allclose([wide.low, wide.high], [slopes.mean() - half, slopes.mean() + half])
+    turned = referent_gradient(found, names[::-1])
+    np.testing.assert_allclose(turned.estimate, -slopes)
+
+
+def steady(you: Array, user: Array, neutral: Array, names: list[str] = NAMES) -> xr.Dataset:
+    """One item, whose wordings stray alike for all personas, so that the unit is the same in every draw."""
+    tables = {"you": you, "user": user, "neutral": neutral[None]}
+    return synthetic.behaviour({voice: x[:, :, None] for voice, x in tables.items()}, names, ["q"])
+
+
+def test_the_interval_of_a_persona_is_students_over_its_wordings() -> None:
+    level, stray = np.arange(10.0)[:, None] * 3, WORDING[:, :, 0]
+    table = steady(level + stray, level - 2 * stray, np.zeros(3))
+    sd = np.sqrt(2.5 / 3)  # of 1, −1, .5, −.5
+    half = t.isf(0.025, 3) / np.sqrt(4)  # in units of that SD
+    out = identification(table, {"s": ["q"]}, n_permutations=9, n_bootstrap=4000).squeeze("subscale")
+    np.testing.assert_allclose(out.estimate, level[:, 0] / sd)
+    for prefix, estimate, times in (("", "estimate", 1), ("user_is_", "user_is", 2), ("bound_", "bound", 3)):
+        np.testing.assert_allclose(out[f"{prefix}high"] - out[estimate], times * half, rtol=0.06)
+        np.testing.assert_allclose(out[estimate] - out[f"{prefix}low"], times * half, rtol=0.06)
+    assert float(out.shared_se) == pytest.approx(0, abs=1e-9), "neither neutral nor the unit nor an item varies"
+
+
+def test_what_all_personas_share_is_the_error_of_neutral() -> None:
+    neutral = np.array([0.0, 1.0, 5.0])
+    level = np.full((10, 1), 2.0)
+    table = steady(level + WORDING[:, :, 0], level + WORDING[:, :, 0], neutral)
+    out = identification(table, {"s": ["q"]}, n_permutations=9, n_bootstrap=4000).squeeze("subscale")
+    sd = np.sqrt(2.5 / 3)
+    assert float(out.shared_se) == pytest.approx(neutral.std(ddof=1) / np.sqrt(3) / sd, rel=0.04)
+    np.testing.assert_allclose(out.estimate, (2 - 2) / sd, atol=1e-9)
+
+
+def test_the_interval_of_the_difference_is_that_of_personas_drawn_anew_and_of_the_smaller_side() -> None:
+    """12 against 4, and only the 12 differ, by many SDs: an exact bootstrap distribution, in units of the SD."""
+    values, size, names = list(range(12)), 1000.0, synthetic.names((12, 4))
+    levels = size * np.concatenate([values, np.zeros(4)])[:, None]
+    table = steady(levels + WORDING[:, :, 0], levels + WORDING[:, :, 0], np.zeros(3), names)
+    out = identification(table, {"s": ["q"]}, n_permutations=500, n_bootstrap=20_000).squeeze()
+    bounds = synthetic.bootstrap_bounds(values, 4, 14)
+    found = np.array([float(out.difference_low), float(out.difference_high)]) * np.sqrt(2.5 / 3) / size
+    np.testing.assert_allclose(found, bounds, atol=1.5 / 12)
+
+
+def test_p_and_null_of_the_difference_are_those_of_all_labelings() -> None:
+    rng = np.random.default_rng(8)
+    z = rng.normal(size=(10, 3)) + planted(0.8, 0)
+    out = identification(table(z), SCALES, SIGNS, **FAST).sel(subscale="ai_human")
+    means = (z[:, 1] - z[:, 0]) / 2
+    splits = [(0, *rest) for rest in combinations(range(1, 10), 4)]  # each split of ten in halves once
+    null = np.array([abs(means[list(c)].mean() - np.delete(means, list(c)).mean()) for c in splits])
+    assert float(out.difference) == pytest.approx(means[:5].mean() - means[5:].mean())
+    assert float(out.p) == pytest.approx(np.mean(null >= null[0] - 1e-9))
+    assert 1 / 126 < float(out.p) < 1
+    assert float(out.null) == pytest.approx(np.quantile(null, 0.95))
 
 
 def test_a_gradient_over_what_is_not_identified_has_a_reason() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import synthetic
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, norm, t
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands.items import items
@@ -73,6 +74,79 @@ def test_a_tiny_effect_is_gated_whatever_its_p() -> None:
     assert "paraphrase noise" in str(out.reason.values)
     assert np.isnan([float(out.kept), float(out.kept_low), float(out.kept_high)]).all()
     assert np.isfinite(float(out["shift"]))
+
+
+STRAY = np.array([1.0, -1.0, 1.0, -1.0])[None, :, None]
+SD = float(np.sqrt(4 / 3))  # of these wordings
+
+
+@pytest.mark.parametrize("sds", [2.9, 3.1, -2.9, -3.1])
+def test_the_gate_opens_at_three_sds_of_a_wording(sds: float) -> None:
+    out = read(sds * SD * AWAY + STRAY, sds * SD * AWAY + 5 * STRAY).isel(item=0)
+    assert float(out.paraphrase_sd) == pytest.approx(SD)
+    assert float(out["shift"]) == pytest.approx(sds * SD)
+    assert bool(out.gate) == (abs(sds) > 3)
+
+
+@pytest.mark.parametrize("mass", [0.009, 0.011])
+def test_the_gate_opens_at_a_hundredth_of_probability(mass: float) -> None:
+    out = read(9.0 * AWAY + STRAY, 9.0 * AWAY + STRAY, mass=mass).isel(item=0)
+    assert float(out.answer_mass) == pytest.approx(mass)
+    assert bool(out.gate) == (mass > 0.01)
+
+
+def test_intervals_are_those_of_personas_drawn_anew_and_the_smaller_side_widens_them() -> None:
+    """12 against 4, and only the 12 differ: their mean has an exact bootstrap distribution, and 4 units its tail."""
+    values, names = list(range(12)), synthetic.names((12, 4))
+    low, high = synthetic.bootstrap_bounds(values, 4, 14)
+    own = np.concatenate([values, np.zeros(4)])[:, None, None] * np.ones((1, 2, 1))
+    same = np.repeat([100.0, 0.0], [12, 4])[:, None, None] * np.ones((1, 2, 1))
+    behaviours = [synthetic.behaviour({"you": you, "user": user}, names) for you, user in ((own, 3 * own), (same, own))]
+    varied, steady = (items(b, n_permutations=500, n_bootstrap=20_000).isel(item=0) for b in behaviours)
+    step = 1.5 / 12
+    assert [float(varied.low), float(varied.high)] == pytest.approx([low, high], abs=step)
+    assert [float(varied.user_low), float(varied.user_high)] == pytest.approx([3 * low, 3 * high], abs=3 * step)
+    assert [float(steady.low), float(steady.high)] == pytest.approx([100, 100])
+    assert [float(steady.kept_low), float(steady.kept_high)] == pytest.approx([low / 100, high / 100], abs=step / 100)
+    for n in (12, 16):  # the controls
+        assert synthetic.bootstrap_bounds(values, n, 14)[0] - low > step
+
+
+def test_wordings_are_drawn_anew_too() -> None:
+    out = read(20 * AWAY + STRAY, 20 * AWAY + 0 * STRAY, n_bootstrap=4000).isel(item=0)
+    spread = np.sqrt(2 * 1 / 4 * (2 * 6 - 1) / 6**2)  # two sides of six personas, whose four wordings have variance 1
+    width = float(out.high - out.low) / 2
+    assert width == pytest.approx(norm.isf(synthetic.tail(6, 10)) * spread, rel=0.1)
+    assert float(out.user_high - out.user_low) == pytest.approx(0, abs=1e-9)
+
+
+def test_p_and_levels_by_hand() -> None:
+    """Five against four; the control voice and the neutral prompts say something else."""
+    rng = np.random.default_rng(4)
+    you, user = rng.normal(size=(2, 9, 3, 1))
+    you[:5] += 0.8
+    voices = {"you": you, "user": user, "neutral": np.full((1, 2, 1), 0.7)}
+    out = items(synthetic.behaviour(voices, synthetic.names((5, 4))), **FAST).isel(item=0)
+    means = you.mean(axis=(1, 2))
+    null = [abs(means[list(c)].mean() - np.delete(means, list(c)).mean()) for c in combinations(range(9), 5)]
+    assert float(out.p) == pytest.approx(np.mean(null >= null[0] - 1e-9))
+    assert 1 / 126 < float(out.p) < 0.5
+    assert (float(out["first"]), float(out.second)) == pytest.approx((means[:5].mean(), means[5:].mean()))
+    assert float(out.neutral) == pytest.approx(0.7)
+    assert float(out.user_shift) == pytest.approx(user[:5].mean() - user[5:].mean())
+    assert float(out.auc) == pytest.approx(np.mean([a > b for a in means[:5] for b in means[5:]]))
+
+
+def test_near_a_zero_shift_the_bounds_of_the_share_solve_fiellers_equation() -> None:
+    you = answers(5, 3.2, persona=2.0, wording=0.1)
+    user = 0.6 * you + answers(6, 0.0, persona=0.5, wording=0.1)
+    out = read(you, user).isel(item=0)
+    a, b = (x.mean(axis=(1, 2)) for x in (user, you))
+    (vaa, vab), (_, vbb) = sum(np.cov(a[side], b[side]) / 6 for side in (slice(6), slice(6, 12)))
+    assert float(out["shift"]) < 3 * np.sqrt(vbb), "near 0"
+    for r in (float(out.kept_low), float(out.kept_high)):
+        apart = float(out.user_shift) - r * float(out["shift"])
+        assert apart**2 == pytest.approx(t.isf(0.025, 10) ** 2 * (vaa - 2 * r * vab + r**2 * vbb))
 
 
 def test_a_shift_that_may_be_0_has_no_share() -> None:

@@ -46,6 +46,30 @@ def test_without_noise_the_bounds_are_the_ratio() -> None:
     assert ratios.joint_interval(2.0, 8.0, draws, 8, 7) == pytest.approx((0.25, 0.25))
 
 
+def test_far_from_0_the_joint_interval_of_normal_draws_is_students() -> None:
+    x = rng(4).normal(size=8)
+    normal = x.mean() + scipy_stats.norm.ppf((np.arange(20_001) + 0.5) / 20_001) * x.std() / np.sqrt(8)
+    bounds = ratios.joint_interval(x.mean(), 4.0, np.stack([normal, np.full(20_001, 4.0)]), 8, 7)
+    student = scipy_stats.ttest_1samp(x, 0).confidence_interval()
+    assert bounds == pytest.approx((student.low / 4, student.high / 4), abs=1e-3)
+
+
+@pytest.mark.parametrize(("errors", "near"), [(2.9, True), (3.1, False)])
+def test_within_three_standard_errors_of_0_the_bounds_are_fiellers(errors: float, near: bool) -> None:
+    draws = rng(5).normal(size=(2, 400))
+    covariance = np.cov(draws) * 8 / 7  # a draw of 8 units varies by 7/8 of what their mean does
+    whole = errors * np.sqrt(covariance[1, 1])
+    draws += np.array([[0.5 * whole], [whole]])
+    bounds = ratios.joint_interval(0.5 * whole, whole, draws, 8, 7)
+    fieller = ratios.fieller(0.5 * whole, whole, covariance, 7)
+    assert fieller is not None
+    assert (bounds == pytest.approx(fieller, rel=1e-9)) == near
+    t2 = scipy_stats.t.isf(0.025, 7) ** 2
+    for r in fieller:
+        spread = covariance[0, 0] - 2 * r * covariance[0, 1] + r**2 * covariance[1, 1]
+        assert (0.5 * whole - r * whole) ** 2 == pytest.approx(t2 * spread)
+
+
 def test_fieller_covers_small_denominators_and_is_unbounded_at_zero() -> None:
     covariance = np.array([[1.0, 0.3], [0.3, 1.0]])
     drawn = rng(2).multivariate_normal([2.0, 4.0], covariance, 1000)

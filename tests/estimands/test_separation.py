@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -67,10 +68,101 @@ def test_a_planted_distance_is_recovered_exactly() -> None:
     assert float(out.p.squeeze()) == out.attrs["smallest_p"]
 
 
+def scaled(x: Array) -> Array:
+    """Rows as they are compared where no dimension is massive: [..., d] with a mean square of 1."""
+    z = x.astype(np.float32).astype(float)
+    return z / np.sqrt((z**2).mean(-1, keepdims=True))
+
+
+def distance(means: Array) -> float:
+    """S of twelve personas [persona, d], six a side: products of different ones, per mean squared norm."""
+    sides = means[:6], means[6:]
+    within = [np.mean([g[i] @ g[j] for i in range(6) for j in range(6) if i != j]) for g in sides]
+    return float(sum(within) - 2 * sides[0].mean(0) @ sides[1].mean(0)) / means.shape[1]
+
+
 def test_the_floor_is_the_distance_between_wordings() -> None:
-    x = draw(0, persona=0.5, wording=0.1)
-    noisy = draw(0, persona=0.5, wording=0.2)
-    assert 3 < float(read(noisy).floor.mean() / read(x).floor.mean()) < 4.2
+    """By hand: every persona's wordings with each other, none with itself; one persona has fewer of them."""
+    x = draw(0, places=1)
+    acts = synthetic.acts({"you": x, "user": draw(1, places=1)}, NAMES)
+    fewer = ~((acts.persona == "ai0") & (acts.paraphrase == 2)).to_numpy()
+    out = separation(acts.isel(prompt=fewer), **FAST)
+    z = scaled(x[:, :, 0, 0])
+    wordings = [list(z[i][: 2 if i == 0 else 3]) for i in range(12)]
+    squares = [((a - b) ** 2).sum() for rows in wordings for a, b in combinations(rows, 2)]
+    assert float(out.floor.squeeze()) == pytest.approx(np.mean(squares) / 24, rel=1e-5)
+    means = np.array([np.mean(rows, axis=0) for rows in wordings])
+    assert float(out.estimate.squeeze()) == pytest.approx(distance(means), rel=1e-4), "every persona counts as much"
+
+
+def test_wordings_that_cancel_widen_the_interval_and_the_floor_and_move_nothing_else() -> None:
+    steady = draw(0, gap=0.4, places=1, wording=0.0)
+    stray = np.cross(np.eye(3), np.array([1.0, 1.0, 1.0]))[None, :, None, None, [0, 1, 2] * 8]  # 0 on average
+    varied = steady + 0.5 * stray * np.random.default_rng(3).choice([-1, 1], (12, 1, 1, 1, 24))
+    few, many = (read(x, n_bootstrap=400).squeeze() for x in (steady, varied))
+    assert float(many.high - many.low) > 1.1 * float(few.high - few.low)
+    assert float(few.floor) < 1e-6 < float(many.floor)
+
+
+def test_the_control_voice_and_the_difference_by_hand() -> None:
+    x, y = draw(3, gap=1.2, places=1), draw(4, gap=0.2, places=1)
+    out = read(x, y).squeeze()
+
+    def s(x: Array) -> float:
+        return distance(scaled(x[:, :, 0, 0]).mean(axis=1))
+
+    assert float(out.estimate) == pytest.approx(s(x), rel=1e-4)
+    assert float(out.user_is) == pytest.approx(s(y), rel=1e-4)
+    assert float(out.bound) == pytest.approx(s(x) - s(y), rel=1e-4)
+    for name, middle in (("", "estimate"), ("user_is_", "user_is"), ("bound_", "bound")):
+        assert float(out[f"{name}low"]) < float(out[middle]) < float(out[f"{name}high"])
+    assert float(out.user_is_high) < float(out.low), "each interval is of its own voice"
+    assert float(out.bound_low) > 0
+
+
+def test_the_smaller_side_widens_the_interval() -> None:
+    """4 against 12, whose bounds are percentiles of draws that are weighed one by one here."""
+    names = synthetic.names((4, 12))
+    x = np.concatenate([draw(5, places=1)[:4], draw(6, gap=0.5, places=1)])
+    acts = synthetic.acts({"you": x, "user": x[:, :, ::-1]}, names)
+    out = separation(acts, n_permutations=2000, n_bootstrap=400).squeeze()
+    rows = Rows.of(acts, "you", "side")
+    z = scaled(x[:, :, 0, 0])
+    z -= z.mean(axis=(0, 1))
+    order = sorted(range(16), key=lambda i: names[i])  # rows come by name
+    flat = z[order].reshape(48, 24)
+    draws = _draws(rows, 400, np.random.default_rng(0)).reshape(400, 48, 48)
+    values = np.array([(w * (flat @ flat.T)).sum() for w in draws]) / 24
+    q = synthetic.tail(4, 14)
+    np.testing.assert_allclose([out.low, out.high], np.quantile(values, [q, 1 - q]), rtol=1e-4)
+
+
+def test_draws_are_of_personas_and_then_of_their_wordings_by_hand() -> None:
+    """The spread of S, against draws that are made here one by one: each side has at least two different personas."""
+    x = np.concatenate([draw(5, places=1, wording=1.5)[:4], draw(6, gap=0.5, places=1, wording=1.5)])
+    z = x[:, :, 0, 0] - x[:, :, 0, 0].mean(axis=(0, 1))
+    rng = np.random.default_rng(7)
+
+    def once(personas: bool, wordings: bool) -> float:
+        pick = rng.integers(3, size=(16, 3)) if wordings else np.tile(np.arange(3), (16, 1))
+        means = np.array([rows[chosen].mean(axis=0) for rows, chosen in zip(z, pick, strict=True)])
+        gram, sides = means @ means.T, []
+        for members in (np.arange(4), np.arange(4, 16)):
+            cast = members
+            while personas and len(set(cast := rng.choice(members, len(members)))) < 2:
+                pass
+            sides.append(cast)
+        within = [gram[np.ix_(c, c)][c[:, None] != c].mean() for c in sides]
+        return float(sum(within) - 2 * gram[np.ix_(*sides)].mean())
+
+    acts = synthetic.acts({"you": x}, [f"p{i:02d}" for i in range(16)])
+    side = np.where(acts.persona.to_numpy() < "p04", "ai", "human")
+    rows = Rows.of(acts.assign_coords(side=("prompt", side)), "you", "side")
+    flat = z.reshape(48, 24)
+    found = _draws(rows, 1500, np.random.default_rng(0)) @ (flat @ flat.T).ravel()
+    assert found.std() == pytest.approx(np.std([once(True, True) for _ in range(1500)]), rel=0.1)
+    for control in ((True, False), (False, True)):
+        assert np.std([once(*control) for _ in range(300)]) < 0.85 * found.std()
 
 
 def test_scale_and_rotation_do_not_matter() -> None:
@@ -119,11 +211,11 @@ def test_exact_enumeration_equals_brute_force() -> None:
         within = [np.mean([a[i] @ a[j] for i in range(4) for j in range(4) if i != j]) for a in groups]
         return (within[0] + within[1] - 2 * groups[0].mean(0) @ groups[1].mean(0)) / scale
 
-    from itertools import combinations
-
     null = np.array([s(c) for c in combinations(range(8), 4)])
     assert float(out.estimate[0, 0, 0]) == pytest.approx(null[0], rel=1e-4)
     assert float(out.p[0, 0, 0]) == pytest.approx((null >= null[0] - 1e-9).mean())
+    halves = null[: len(null) // 2]  # those with the first persona: each split once
+    assert float(out.null_high[0, 0, 0]) == pytest.approx(np.quantile(halves, 0.95), rel=1e-4)
 
 
 def test_no_persona_is_ever_paired_with_itself() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import synthetic
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
 
 from selfrep.errors import SelfrepError
 from selfrep.estimands.transfer import transfer
@@ -130,6 +132,62 @@ def test_a_few_lucky_pairs_of_an_item_that_does_not_move_are_no_transfer() -> No
     assert int(both.n_gated.squeeze()) == 8
 
 
+@pytest.mark.parametrize(("moving", "runs"), [(0, 4), (1, 2), (1, 3), (2, 4), (2, 5), (3, 5), (3, 6), (3, 7), (4, 4)])
+def test_an_item_counts_where_at_least_half_of_its_runs_move(moving: int, runs: int) -> None:
+    total = np.where(np.arange(runs) < moving, 3.1, 2.9) * np.where(np.arange(runs) % 2, 1, -1)
+    out = transfer(planted(apart(runs), np.array([[0.5]]), total), paraphrase_sd=1.0, **FAST)
+    counts = 2 * moving >= runs
+    assert out.attrs["gate"] == ("identified" if counts else "not identified")
+    assert (int(out.n_pairs.squeeze()), int(out.n_gated.squeeze())) == (
+        (moving, runs - moving) if counts else (0, runs)
+    )
+    assert ("choose the lucky ones" in out.attrs["reason"]) == (0 < 2 * moving < runs)
+
+
+def test_the_noise_of_the_gate_is_that_of_the_item_in_the_voice_you() -> None:
+    stray = np.array([1.0, -1.0])[None, :, None] * np.array([1.0, 5.0])
+    you, loud = (size * np.tile(stray, (4, 1, 1)) for size in (1.0, 100.0))
+    answers = synthetic.behaviour({"you": you, "user": loud}, synthetic.names((2, 2)), ("q", "other"))
+    for total, counts in ((3.1, True), (2.9, False)):  # the SD of ±1 is √2
+        effects = planted(apart(6), np.array([[0.5]]), np.full(6, total * np.sqrt(2)))
+        assert transfer(effects, behaviour=answers, **FAST).attrs["gate"] == (
+            "identified" if counts else "not identified"
+        )
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_under_six_pairs_the_interval_is_students_and_p_counts_all_flips(n: int) -> None:
+    moved = np.array([-3.0, 1.0, 0.7, -2.0, 0.4])[:n]
+    out = transfer(synthetic.effects(apart(n), moved[:, None, None], [8.0] * n), **FAST).squeeze()
+    student = ttest_1samp(moved / 8, 0).confidence_interval()
+    np.testing.assert_allclose([out.low, out.high], student, rtol=1e-6)
+    null = [abs(np.dot(moved, (1, *signs))) for signs in product((1, -1), repeat=n - 1)]
+    assert float(out.p) == pytest.approx(np.mean([v >= null[0] - 1e-9 for v in null]))
+    assert 2.0 ** (1 - n) < float(out.p), "the control"
+
+
+VALUES = [10, 11, 11, 13, 15, 18]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "who"),
+    [
+        (apart(6), 0),  # as many units as pairs
+        (crossed(6, 9), 0),  # sources are what differs, and the fewer
+        ([(b, a) for a, b in crossed(6, 9)], 1),  # targets are
+        ([(f"ai{i}", f"human{3 * i + j}") for i in range(6) for j in range(3)], 0),  # each source with its own targets
+    ],
+)
+def test_from_six_pairs_on_the_interval_is_that_of_units_drawn_anew(pairs: list[tuple[str, str]], who: int) -> None:
+    """Only one persona of each pair matters, by whole numbers: an exact bootstrap distribution, of six units."""
+    moved = np.array([VALUES[int(pair[who].removeprefix("ai"))] for pair in pairs], dtype=float)
+    effects = synthetic.effects(pairs, moved[:, None, None], [8.0] * len(pairs))
+    out = transfer(effects, n_bootstrap=20_000, n_flips=500).squeeze()
+    bounds = synthetic.bootstrap_bounds(VALUES, 6, 5) / 8
+    np.testing.assert_allclose([out.low, out.high], bounds, atol=1.5 / 6 / 8)
+    assert float(out.estimate) == pytest.approx(np.mean(VALUES) / 8)
+
+
 def test_no_effect_and_answers_without_probability_are_reasons_not_nans_in_silence() -> None:
     out = transfer(synthetic.effects(apart(3), np.ones((3, 1, 1)), [0.0, 0.0, 0.0]), **FAST)
     assert out.attrs["gate"] == "not identified"
@@ -143,7 +201,9 @@ def test_answers_must_have_probability_at_both_ends(mass: tuple[float, float]) -
     out = transfer(planted(apart(3), np.array([[0.5]]), np.full(3, 8.0), mass=mass), **FAST)
     assert out.attrs["gate"] == "not identified"
     assert "probability" in out.attrs["reason"]
-    fine = transfer(planted(apart(3), np.array([[0.5]]), np.full(3, 8.0), mass=(0.5, 0.02)), **FAST)
+    scarce = transfer(planted(apart(3), np.array([[0.5]]), np.full(3, 8.0), mass=(0.009, 0.5)), **FAST)
+    assert scarce.attrs["gate"] == "not identified"
+    fine = transfer(planted(apart(3), np.array([[0.5]]), np.full(3, 8.0), mass=(0.5, 0.011)), **FAST)
     assert fine.attrs == {**fine.attrs, "gate": "identified", "reason": ""}
 
 

