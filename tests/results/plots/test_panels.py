@@ -38,7 +38,7 @@ def test_segments_are_columns_of_their_own(transfer: Callable[..., xr.Dataset]) 
     assert places.brackets() == []
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from(["template", "question", "prefill", "", "system"]), min_size=1, max_size=30))
 def test_brackets_tile_the_clear_columns_and_their_names_keep_apart(segments: list[str]) -> None:
     places = Places(("t",) * len(segments), ("t",) * len(segments), tuple(segments))
@@ -54,7 +54,7 @@ def test_brackets_tile_the_clear_columns_and_their_names_keep_apart(segments: li
             assert row != other_row or abs(middle - other) >= (width + its_width) / 2
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 200), st.floats(60, 500))
 def test_labels_fit_and_the_last_token_always_has_one(n: int, room: float) -> None:
     names = tuple(f"t{i}" for i in range(n))
@@ -66,7 +66,7 @@ def test_labels_fit_and_the_last_token_always_has_one(n: int, room: float) -> No
     assert [names[i] for i in shown.tickvals] == list(shown.ticktext)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 120), min_size=1, max_size=120, unique=True).map(sorted), st.floats(60, 400))
 def test_layers_are_labelled_where_they_are(layers: list[int], room: float) -> None:
     ticks = layer_ticks(layers, room, 20.0)
