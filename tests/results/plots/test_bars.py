@@ -64,8 +64,7 @@ LOOKS = (
 
 
 def test_every_row_has_its_marks_its_share_and_its_words_in_place() -> None:
-    group = GROUPS["items"].assign(kept=("item", [0.21, -0.32, 0.43]))
-    group["gate"][1] = False
+    group = GROUPS["items"].assign(kept=("item", [0.21, -0.32, 0.43]), gate=("item", [True, False, True]))
     shown = group.isel(item=[0, 2])
     fig = item_bars(group)
     assert legend(fig) == [name for name, *_ in LOOKS]
