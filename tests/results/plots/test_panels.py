@@ -98,8 +98,9 @@ def test_panels_are_equal_and_inside_the_page(n: int, columns: int, rows: int) -
         sizes.append(domain[1] - domain[0])
         tops.append((panel.row, domain[1]))
     np.testing.assert_allclose(sizes, sizes[0])
-    assert tops == sorted(tops, key=lambda at: (at[0], -at[1])), "the first row is on top"
-    assert len(set(tops)) == rows
+    of_row = dict(tops)
+    assert len(of_row) == len(set(tops)) == rows
+    assert list(of_row.values()) == sorted(of_row.values(), reverse=True), "the first row is on top"
 
 
 def test_odd_layers_are_labelled_by_their_fives() -> None:

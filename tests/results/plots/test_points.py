@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import xarray as xr
 from tests.results.plots.reading import legend, note
 
@@ -90,3 +91,10 @@ def test_every_mark_is_its_personas_in_its_voice() -> None:
         assert axis.range[0] < axis.range[1]
     early = persona_map(data.assign_attrs(position=-3)).layout.title.text
     assert "position −3" in early
+
+
+def test_a_name_stands_where_its_offset_puts_it(points: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """plotly counts a name's distance from its mark downwards, `spread` upwards."""
+    monkeypatch.setattr("selfrep.results.plots.points.spread", lambda anchors, *_: np.full(anchors.shape, [30.0, 7.0]))
+    named = [a for a in persona_map(points).layout.annotations if a.showarrow]
+    assert {(a.ax, a.ay) for a in named} == {(30.0, -7.0)}
