@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from tests.forbidden import forbidden
 
 from selfrep import run as running
 from selfrep import study
@@ -215,6 +216,14 @@ run.run(study.load({str(tmp_path / "study.yaml")!r}), {str(out)!r}, device="cpu"
 def test_bad_studies_end_in_one_clear_error(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(SelfrepError, match=words):
         running.run(study.loads(text), tmp_path / "out", warn=lambda message: None)
+
+
+def test_a_folder_that_is_not_writable_is_refused_before_any_work(
+    described: study.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_stages", lambda job: pytest.fail("work was begun that cannot be kept"))
+    with forbidden(tmp_path), pytest.raises(SelfrepError, match=r"out is not writable.*--out"):
+        running.run(described, tmp_path / "out")
 
 
 FOLDING = """
