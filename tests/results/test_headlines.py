@@ -233,8 +233,8 @@ def test_a_finding_says_the_numbers_of_its_cell(findings: list[Finding], k: int)
 
 def test_without_an_open_gate_every_finding_is_its_reason() -> None:
     gated = {name: closed(group, f"{name} is deaf") for name, group in GROUPS.items() if "gate" in group}
-    nowhere = {name: GROUPS[name] * np.nan for name in ("separation", "separation_chosen")}
-    nowhere = {name: group.assign_attrs(GROUPS[name].attrs) for name, group in nowhere.items()}
+    lost = {name: GROUPS[name] for name in ("separation", "separation_chosen")}
+    nowhere = {name: group.assign(estimate=group.estimate * np.nan) for name, group in lost.items()}
     silent = GROUPS["transfer/segments/resid_pre"].assign_attrs(reason="transfer is deaf")
     found = headlines(run_of(GROUPS | gated | nowhere | {"transfer/segments/resid_pre": silent}))
     sources = SOURCES.copy()
@@ -277,3 +277,15 @@ def test_a_direction_or_a_whole_that_was_not_run_gives_way_to_one_that_was() -> 
     assert finding.value == float(cell.estimate)
     assert "the tokens of “question”" in finding.title
     assert "12 pairs" in finding.how_sure
+
+
+def test_a_transfer_without_a_number_says_so_and_one_without_an_interval_shows_none() -> None:
+    group = GROUPS["transfer/segments/resid_pre"]
+    (found,) = headlines(run_of({"transfer/segments/resid_pre": group.assign(estimate=group.estimate * np.nan)}))
+    assert found.reason == "no pair of personas has an effect to carry over in the direction “denoise”"
+    bare = group.assign(low=group.low * np.nan, high=group.high * np.nan)
+    bare = bare.assign(control_persona=bare.control_persona * np.nan)
+    (found,) = headlines(run_of({"transfer/segments/resid_pre": bare}))
+    assert found.value == float(moved(3)(group).estimate)
+    assert found.interval is None
+    assert "another persona of its side" not in found.control, "a control that was not run says nothing"
