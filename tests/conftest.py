@@ -11,10 +11,16 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import jaxtyping
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Every annotation in selfrep, shapes included, is checked at each call (how: checking.py). Must come before the first
 # import of selfrep.
 jaxtyping.install_import_hook("selfrep", "checking.checked")
+
+# The examples of all @given tests are the same at every run, and no clock decides whether they pass: a busy machine
+# is slow, not wrong.
+settings.register_profile("selfrep", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("selfrep")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

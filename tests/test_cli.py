@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.forbidden import forbidden
+from tests.results.groups import GROUPS
 from tests.validation.made import card, examined
 from typer.testing import CliRunner
 
 from selfrep import study
 from selfrep.cli import STUDY, app, main
 from selfrep.models.organisms import BATTERY, PERSONAS
+from selfrep.results.store import RunDirectory
 
 TINY = f"""
 name: tiny
@@ -197,6 +200,47 @@ def test_a_run_goes_to_the_folder_of_its_study_and_ends_with_130_when_it_is_stop
     said = capsys.readouterr().err
     assert "stopped; run the same command again to go on from here" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "study.yaml", "--out", "closed/out"), "closed/out is not writable"),
+        (("run", "study.yaml", "--out", "closed"), "closed is not writable"),
+        (("demo", "--out", "closed/out"), "closed/out is not writable"),
+        (("report", "closed/done"), "report.html is not writable"),
+        (("figures", "closed/done"), "items.csv is not writable"),
+        (("validate", "--quick", "--out", "closed/out"), "closed/out is not writable"),
+        (("validate", "--quick", "--out", "closed"), "closed is not writable"),
+        (("new", "closed/mine.yaml"), "Cannot write closed/mine.yaml: Permission denied"),
+    ],
+)
+def test_a_folder_that_is_not_writable_is_refused_before_any_work(
+    arguments: tuple[str, ...],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("study.yaml").write_text(TINY)
+    done = RunDirectory(tmp_path / "closed" / "done")
+    done.create_or_resume(TINY, "abc123")
+    done.write("items", GROUPS["items"])
+
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("work was begun that cannot be kept")
+
+    monkeypatch.setattr("selfrep.results.plots.browser", lambda: "chromium")  # without one, figures say so first
+    monkeypatch.setattr("selfrep.validation.validate.validate", work)
+    monkeypatch.setattr("selfrep.models.language_model.load_model", work)
+    monkeypatch.setattr("sys.argv", ["selfrep", *arguments])
+    with forbidden(tmp_path / "closed"), pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("selfrep: ")]
+    assert len(said) == 1
+    assert words in said[0].replace(f"{tmp_path}/", "")
 
 
 def test_validate_ends_with_1_when_a_threshold_is_missed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import selfrep
@@ -82,6 +83,12 @@ def test_rooms_without_torch_stay_without() -> None:
 
 def test_the_version_is_the_installed_one() -> None:
     assert metadata.version("selfrep") == selfrep.__version__
+
+
+def test_neither_clock_nor_chance_decides_a_property_test() -> None:
+    usual = hypothesis.settings()
+    assert usual.deadline is None
+    assert usual.derandomize
 
 
 def test_import_contracts_hold() -> None:

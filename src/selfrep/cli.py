@@ -198,7 +198,8 @@ def validate(
     """
     from rich.console import Console
 
-    from selfrep.validation.page import reserve, write
+    from selfrep.results.files import reserve
+    from selfrep.validation.page import write
     from selfrep.validation.shown import terminal
     from selfrep.validation.validate import validate as mark
 

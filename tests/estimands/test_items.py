@@ -33,7 +33,7 @@ def read(you: Array, user: Array, names: tuple[str, ...] = ("q",), mass: Any = 0
     return items(synthetic.behaviour({"you": you, "user": user}, NAMES, names, mass=mass), **FAST | options)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(1, 20), st.floats(-0.5, 1.5))
 def test_a_planted_shift_and_share_are_recovered_exactly(shift: float, kept: float) -> None:
     flat = np.ones((1, 4, 1))

@@ -59,7 +59,7 @@ def organism(
     return xr.Dataset({"log_odds": (DIMS, out + luck)}, coords=coords | {"patched": list(PATCHED)})
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 999))
 def test_shapley_is_efficient_symmetric_and_gives_nothing_to_the_idle(seed: int) -> None:
     odds = np.random.default_rng(seed).normal(size=(3, 2, 2, 2, 4))

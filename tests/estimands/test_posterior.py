@@ -40,7 +40,7 @@ def written(
     return xr.Dataset({"log_prob": (("persona", "text", "token"), log_prob)}, coords=coords), words
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 99), st.floats(0, 2))
 def test_the_posterior_is_bayes_rule(seed: int, apart: float) -> None:
     texts, words = written(apart, seed=seed)

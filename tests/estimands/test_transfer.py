@@ -33,7 +33,7 @@ def planted(pairs: list[tuple[str, str]], t: Array, total: Array, **options: Any
     return synthetic.effects(pairs, total[:, None, None] * t, total, **options)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 8), st.floats(-1, 2), st.floats(0.1, 30), st.integers(0, 99))
 def test_a_planted_t_is_recovered_whatever_the_totals(n: int, t: float, scale: float, seed: int) -> None:
     total = scale * np.random.default_rng(seed).uniform(0.2, 5, n)

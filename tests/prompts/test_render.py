@@ -101,7 +101,7 @@ def test_each_segment_holds_its_own_words(any_tokenizer: Any, talk: Prompt) -> N
 text = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Z")), min_size=1, max_size=20)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(system=text, first=text, reply=text, question=text, prefill=text)
 def test_segments_of_any_text(system: str, first: str, reply: str, question: str, prefill: str) -> None:
     """No text, however odd, ends up in the wrong segment; decoding a segment gives it back."""

@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.forbidden import forbidden
 
 from selfrep.errors import SelfrepError
-from selfrep.results.files import write_file, writing
+from selfrep.results.files import reserve, write_file, writing
 
 
 def test_text_and_bytes_arrive_with_their_folders(tmp_path: Path) -> None:
@@ -54,6 +55,18 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(SelfrepError, match=r"cannot be an output directory.*file"):
         write_file(tmp_path / "file" / "below" / "x.txt", "text")
+
+
+def test_a_folder_is_reserved_only_where_it_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(SelfrepError, match="cannot be an output directory"):
+        reserve(tmp_path / "taken")
+    (tmp_path / "there").mkdir()
+    for folder in (tmp_path / "there", tmp_path / "deep" / "new"):
+        with forbidden(tmp_path), pytest.raises(SelfrepError, match=f"{folder.name} is not writable.*--out"):
+            reserve(folder)
+        reserve(folder)
+        assert list(folder.iterdir()) == [], "made, and left empty"
 
 
 def test_other_failures_are_not_dressed_up(tmp_path: Path) -> None:

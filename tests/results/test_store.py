@@ -13,12 +13,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from tests.forbidden import forbidden
 
 from selfrep.errors import SelfrepError
 from selfrep.results.findings import Finding
@@ -349,24 +350,54 @@ def test_a_full_disk_keeps_what_is_there_readable(run: RunDirectory) -> None:
     assert len(run.pending("group")) == rows - rows
 
 
-def test_a_place_that_is_not_writable_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Path, data: bytes) -> int:
-        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+def test_a_place_that_is_not_writable_is_refused_at_once(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with forbidden(tmp_path), pytest.raises(SelfrepError, match=r"out is not writable.*--out"):
+        RunDirectory(out).create_or_resume(STUDY, "abc123")
+    assert not out.exists()
+    assert not RunDirectory(out).create_or_resume(STUDY, "abc123"), "the control: it could be made"
 
-    monkeypatch.setattr(Path, "write_bytes", refuse)
-    with pytest.raises(SelfrepError, match=r"not writable.*--out"):
-        RunDirectory(tmp_path / "out").create_or_resume(STUDY, "abc123")
 
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_resumed_run_learns_at_once_that_it_may_no_longer_write(run: RunDirectory) -> None:
-    run.path.chmod(0o500)
-    try:
-        with pytest.raises(SelfrepError, match="not writable"):
-            run.create_or_resume(STUDY, "abc123")
+    whole = xr.Dataset({"a": (("pair", "x"), np.ones((2, 3)))})
+    run.write("group", whole)
+    run.prepare("growing", whole)
+    with forbidden(run.path):
+        for write in (
+            lambda: run.create_or_resume(STUDY, "abc123"),
+            lambda: run.write("other", whole),
+            lambda: run.write("group", whole * 2),
+            lambda: run.write_rows("growing", [0], whole.isel(pair=[0])),
+            lambda: run.write_findings([]),
+            lambda: run.provenance(seed=3),
+        ):
+            with pytest.raises(SelfrepError, match="not writable"):
+                write()
         assert run.study_yaml == STUDY
-    finally:
-        run.path.chmod(0o700)
+        xr.testing.assert_equal(run.read("group"), whole)
+    assert run.groups() == ("group", "growing")
+    assert run.pending("growing").tolist() == [0, 1]
+    assert run.create_or_resume(STUDY, "abc123"), "the control: it may again"
+    run.write_rows("growing", [0, 1], whole)
+    xr.testing.assert_equal(run.read("growing").drop_vars("done"), whole)
+
+
+def test_a_place_that_may_not_be_looked_into_is_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat, out = os.stat, tmp_path / "secret" / "out"
+
+    def refuse(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+        if str(path).startswith(str(out.parent)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with forbidden(out.parent):
+        with pytest.raises(SelfrepError, match="not writable"):
+            RunDirectory(out).create_or_resume(STUDY, "abc123")
+        with pytest.raises(SelfrepError, match="may not be read"):
+            RunDirectory.open(out)
 
 
 def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:

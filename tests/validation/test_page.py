@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from tests.validation.made import card, examined, external
 
-from selfrep.errors import SelfrepError
 from selfrep.validation.maps import Mark
-from selfrep.validation.page import errors, page, ranks, reserve, write
+from selfrep.validation.page import errors, page, ranks, write
 
 
 def without_library(text: str) -> str:
@@ -67,12 +66,5 @@ def test_figures_hold_every_number() -> None:
 
 def test_three_files_are_written(tmp_path: Path) -> None:
     place = tmp_path / "deep" / "out"
-    reserve(place)
     assert write(card(), place) == place / "validation.html"
     assert {path.name for path in place.iterdir()} == {"validation.html", "validation.md", "scores.csv"}
-
-
-def test_a_place_that_is_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("mine")
-    with pytest.raises(SelfrepError, match="cannot be an output directory"):
-        reserve(tmp_path / "taken")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,15 @@ def writing(path: Path) -> Iterator[None]:
         if message is None:
             raise
         raise SelfrepError(message) from error
+
+
+def reserve(folder: Path) -> None:
+    """Make the folder with its parents, and learn whether it may be written before minutes are spent on what goes
+    there. Raises `SelfrepError` when it may not."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # a folder that is there already may be closed
+            pass
 
 
 def _explain(error: OSError, path: Path) -> str | None:

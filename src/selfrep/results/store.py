@@ -32,7 +32,7 @@ import zarr
 from zarr.errors import ZarrUserWarning
 
 from selfrep.errors import SelfrepError
-from selfrep.results.files import write_file, writing
+from selfrep.results.files import reserve, write_file, writing
 from selfrep.results.findings import Finding
 
 Axis = Literal["pair", "prompt"]
@@ -58,7 +58,14 @@ class RunDirectory:
     def open(path: str | Path) -> RunDirectory:
         """An existing run directory, to read or to draw from. Raises `SelfrepError` when there is none at `path`."""
         run = RunDirectory(Path(path))
-        if lacking := [place.name for place in (run._study_file, run.store) if not place.exists()]:
+        try:
+            lacking = [place.name for place in (run._study_file, run.store) if not place.exists()]
+        except PermissionError as error:
+            raise SelfrepError(
+                f"{run.path} may not be read ({error.strerror}). Change the permissions of the folders on the way to "
+                "it, or give another run."
+            ) from error
+        if lacking:
             raise SelfrepError(
                 f"{run.path} holds no run: there is no {' and no '.join(lacking)} in it. Give the folder that "
                 "`selfrep run` or `selfrep demo` wrote (its --out)."
@@ -72,6 +79,7 @@ class RunDirectory:
         Returns True when the study was already there. Raises `SelfrepError` when the directory belongs to another
         study (showing the difference), holds results of unknown origin, or cannot be written.
         """
+        reserve(self.path)  # a resumed run, too, must learn now that it may not write
         resumed = self._study_file.is_file()
         if resumed:
             self._refuse_another(study_yaml, study_hash)
@@ -82,13 +90,10 @@ class RunDirectory:
             )
         header = f"# selfrep study {study_hash} - the exact study that ran here; edit a copy, not this file\n"
         with writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
             for stale in self.path.glob(f"{_PARTIAL}*"):
                 shutil.rmtree(stale)
             if not resumed:
                 write_file(self._study_file, header + study_yaml)
-            with tempfile.TemporaryFile(dir=self.path):  # a resumed run, too, must learn now that it may not write
-                pass
             zarr.open_group(self.store, mode="a", zarr_format=3)
             self._consolidate()
         return resumed

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from selfrep.results.files import write_file, writing
+from selfrep.results.files import write_file
 from selfrep.results.plots.panels import grid, heading
 from selfrep.results.plots.text import plain, reach
 from selfrep.results.plots.theme import (
@@ -40,12 +40,6 @@ _ROW, _BOTTOM = 22.0, 62.0
 _PLANTED = {"causal": "where it is used", "present": "where it is there"}
 _SHOWN = {"B": "B, bleed", "M": "M, mediation", "R": "R, binding", "λ": "λ, no persona", "bound I": "I, bound (nats)",
           "I": "I (nats)", "A": "A (nats)", "D": "D, directness"}  # fmt: skip
-
-
-def reserve(folder: Path) -> None:
-    """Make the folder, before minutes are spent on what goes there. Raises SelfrepError when that cannot be."""
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 def write(card: Card, folder: Path) -> Path:

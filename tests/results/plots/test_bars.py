@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from tests.results.groups import GROUPS, decimals
+from tests.results.plots.reading import ends, labels, legend, named
 
+from selfrep.results.plots import rows
 from selfrep.results.plots.bars import item_bars
+from selfrep.results.plots.theme import CONTROL, OWN
 
 
 def test_shifts_and_intervals_are_the_datasets(items: xr.Dataset) -> None:
@@ -51,3 +55,38 @@ def test_hover_says_levels_and_neutral(items: xr.Dataset) -> None:
     said = item_bars(items).data[0].text[0]
     for word in ("who_are_you", "no persona 0.25", "AUC 0.9", "kept: 0.5 [0.4, 0.6]"):
         assert word in said
+
+
+LOOKS = (
+    ("“you are X”", "", OWN, "circle", rows.APART),
+    ("“the user is X”", "user_", CONTROL, "diamond-open", -rows.APART),
+)
+
+
+def test_every_row_has_its_marks_its_share_and_its_words_in_place() -> None:
+    group = GROUPS["items"].assign(kept=("item", [0.21, -0.32, 0.43]), gate=("item", [True, False, True]))
+    shown = group.isel(item=[0, 2])
+    fig = item_bars(group)
+    assert legend(fig) == [name for name, *_ in LOOKS]
+    for name, key, colour, symbol, up in LOOKS:
+        marks = named(fig, name)
+        low, high = ends(marks)
+        np.testing.assert_allclose(marks.x, shown[f"{key}shift"])
+        np.testing.assert_allclose(low, shown[f"{key}low"])
+        np.testing.assert_allclose(high, shown[f"{key}high"])
+        np.testing.assert_allclose(marks.y, np.array([2, 0]) + up)
+        assert (marks.marker.color, marks.error_x.color, marks.marker.symbol) == (colour, colour, symbol)
+        said = (
+            "shift low high p user_shift user_low user_high kept kept_low kept_high first second neutral "
+            "paraphrase_sd answer_mass auc"
+        )
+        for k, text in enumerate(marks.text):
+            np.testing.assert_allclose(decimals(text), [float(shown[v][k]) for v in said.split()], rtol=1e-9)
+            assert text.count(" nats") == 3
+    assert labels(fig.layout.yaxis) == {
+        2: "who", 1: "<b>all in character</b>", 0: "<b>all spectator, third person</b>",
+    }  # fmt: skip
+    assert {a.text: a.y for a in fig.layout.annotations} == {"kept": 1, "0.21": 2, "0.43": 0}
+    assert fig.layout.xaxis.title.text == "shift of the log odds, AI minus human (nats)"
+    assert fig.layout.xaxis.zeroline
+    assert "57 against 68 personas" in fig.layout.title.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.results.plots.reading import labels, note
 
 from selfrep.results.plots import heat
 from selfrep.results.plots.heat import Map
@@ -80,6 +81,41 @@ def test_the_floor_is_said_even_when_it_lies_beyond_the_colours(floor: float, sa
     texts = [a.text for a in fig.layout.annotations]
     assert said in texts
     assert texts.count("▸") == pointed
+
+
+@pytest.mark.parametrize(("floor", "limit"), [(0.25, 1.0), (0.3, 0.3), (0.0, 2.0), (-0.5, 2.0), (3.0, 4.0)])
+def test_the_mark_of_the_floor_stands_at_the_height_of_its_colour(floor: float, limit: float) -> None:
+    one = Map("", np.zeros((2, 3)), [[""] * 3] * 2)
+    fig = heat.draw([one], PLACES, [0, 1], name="S", limit=limit, title="t", subtitle="", caption="", floor=floor)
+    (mark,) = (a for a in fig.layout.annotations if a.name == "floor")
+    axis, bar = fig.layout.coloraxis, fig.layout.coloraxis.colorbar
+    assert (mark.yref, mark.yanchor, bar.len, bar.y) == ("paper", "middle", 1, 0.5), "both over the whole height"
+    assert mark.y == pytest.approx((floor - axis.cmin) / (axis.cmax - axis.cmin))
+
+
+def test_low_is_blue_and_high_orange_on_one_scale_for_all_panels() -> None:
+    fig = drawn(np.zeros((2, 3)), np.ones((2, 3)), limit=2.0)
+    assert fig.layout.coloraxis.colorscale == tuple(DIVERGING)
+    assert not fig.layout.coloraxis.reversescale
+    assert [trace.coloraxis for trace in fig.data] == ["coloraxis", "coloraxis"]
+    bar = fig.layout.coloraxis.colorbar
+    assert [float(text.replace("−", "-")) for text in bar.ticktext] == pytest.approx(list(bar.tickvals))
+    assert note(fig, "<b>T</b>").y == 1
+
+
+def test_layers_grow_upwards_and_tokens_to_the_right_in_every_panel() -> None:
+    values = np.arange(6.0).reshape(2, 3)
+    one = Map("first", values, [["a", "b", "c"], ["d", "e", "f"]])
+    fig = heat.draw([one, one], PLACES, [4, 7], name="T", limit=1.0, title="t", subtitle="", caption="")
+    for trace in fig.data:
+        assert (trace.x, trace.y, trace.transpose) == (None, None, None), "rows are layers, by their index"
+        np.testing.assert_array_equal(trace.z, values)
+        np.testing.assert_array_equal(trace.text, one.hover)
+    for vertical, horizontal in (("yaxis", "xaxis"), ("yaxis2", "xaxis2")):
+        assert labels(fig.layout[vertical]) == {0: "4", 1: "7"}
+        assert labels(fig.layout[horizontal]) == {0: "a", 1: "b", 2: "c"}
+    assert (fig.layout.yaxis.title.text, fig.layout.yaxis2.title.text) == ("layer", None)
+    assert [a.xref for a in fig.layout.annotations if a.text == "<b>first</b>"] == ["x domain", "x2 domain"]
 
 
 def test_extent_ignores_what_is_not_a_number() -> None:

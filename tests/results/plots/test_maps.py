@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
 import xarray as xr
+from tests.results.groups import GROUPS, LAYERS, decimals
+from tests.results.plots.reading import named, note
 
 from selfrep.errors import SelfrepError
 from selfrep.results.plots.maps import heatmap, separation_map, transfer_maps
@@ -75,6 +78,95 @@ def test_transfer_outlines_what_exceeds_every_control(transfer: Maker) -> None:
     assert not any(len(trace.x) for trace in bare.data if trace.name == "outlined"), "no control, no claim"
     strong = moved.assign(control_random=moved.control_random * 0 + 9)
     assert not any(len(trace.x) for trace in transfer_maps(strong).data if trace.name == "outlined")
+
+
+def outlined(fig: go.Figure, panel: str = "x") -> set[tuple[int, int]]:
+    """The cells (layer, place) that an outline encloses, by counting the strokes on the left of each."""
+    line = named(fig, "outlined", panel)
+    upright = {
+        (line.x[k], min(line.y[k], line.y[k + 1])) for k in range(0, len(line.x), 3) if line.x[k] == line.x[k + 1]
+    }
+    z = np.asarray(next(t for t in maps(fig) if (t.xaxis or "x") == panel).z)
+    cells = set()
+    for i, j in np.ndindex(z.shape):
+        if sum((x - 0.5, i - 0.5) in upright for x in range(j + 1)) % 2:
+            cells.add((i, j))
+    return cells
+
+
+def test_a_cell_is_outlined_where_the_low_end_beats_zero_and_every_control(transfer: Maker) -> None:
+    low = np.array([0.3, 0.3, 0.3, 0.1, -0.1, -0.1, np.nan])
+    controls = {
+        "paraphrase": [0.2, 0.4, 0.2, 0.2, -0.3, np.nan, 0.2],
+        "persona": [0.2, 0.2, 0.4, np.nan, -0.3, np.nan, 0.2],
+        "random": [0.2, 0.2, 0.2, np.nan, -0.3, np.nan, 0.2],
+    }
+    moved = transfer()
+    whole = moved.estimate * 0
+    moved = moved.assign(estimate=whole + 0.5, high=whole + 0.9, low=whole + low)
+    moved = moved.assign({f"control_{name}": whole + values for name, values in controls.items()})
+    fig = transfer_maps(moved)
+    for panel in ("x", "x2"):
+        assert outlined(fig, panel) == {(i, 0) for i in range(4)}, "the estimate alone would outline them all"
+    up = moved.low.copy()
+    up[0, 2, 1] = 0.45
+    assert outlined(transfer_maps(moved.assign(low=up))) == {(i, 0) for i in range(4)} | {(2, 1)}
+
+
+def test_a_cell_of_a_separation_is_outlined_by_its_p_over_the_whole_map(separation: Maker) -> None:
+    sep = separation()
+    p_max = np.full((1, 4, 7), 0.06)
+    p_max[0, 1, 2] = p_max[0, 3, 6] = 0.04
+    sep = sep.assign(p_max=(sep.p_max.dims, p_max), p=sep.p * 0 + 0.001)
+    assert outlined(separation_map(sep)) == {(1, 2), (3, 6)}
+
+
+@pytest.mark.parametrize("largest", [(0, 0, 1), (1, 3, 2)])
+def test_colours_and_floor_are_those_of_all_panels(separation: Maker, largest: tuple[int, ...]) -> None:
+    sep = separation(sites=("resid_pre", "attn_out"))
+    sep.estimate[largest] = -3.5
+    sep.floor[0], sep.floor[1] = 0.1, 0.3
+    sep.floor[1, 0, 0] = np.nan
+    fig = separation_map(sep)
+    assert (fig.layout.coloraxis.cmin, fig.layout.coloraxis.cmax) == (-3.5, 3.5)
+    (mark,) = (a for a in fig.layout.annotations if a.name == "floor")
+    assert mark.y == pytest.approx(0.5 + 0.1 / 3.5 / 2), "the median cell, of 28 with 0.1 and 27 with 0.3"
+
+
+@pytest.mark.parametrize(("most", "limit"), [(0.4, 1.0), (1.3, 1.3), (-1.3, 1.3), (9.0, 1.5)])
+def test_colours_of_a_transfer_reach_the_whole_behaviour_in_any_panel(
+    transfer: Maker, effects: Maker, most: float, limit: float
+) -> None:
+    moved, raw = transfer(), effects()
+    moved.estimate[:] = raw.transfer[:] = 0.1
+    moved.estimate[1, 2, 3] = most
+    raw.transfer[[1, 3], 2, 3] = most
+    for fig in (transfer_maps(moved), heatmap(raw)):
+        assert fig.layout.coloraxis.cmax == pytest.approx(limit)
+        assert fig.layout.coloraxis.colorbar.ticktext[-1].startswith("≥") == (abs(most) > limit)
+
+
+def test_every_cell_says_its_own_numbers() -> None:
+    sep, moved = GROUPS["separation"], GROUPS["transfer/effects/resid_pre"]
+    said = "estimate low high null_high p p_max floor user_is user_is_low user_is_high bound bound_low bound_high"
+    fig = separation_map(sep)
+    for trace, site in zip(maps(fig), ("resid_pre", "resid_post"), strict=True):
+        for (i, layer), (j, place) in product(enumerate(LAYERS), enumerate((-2, -1))):
+            cell = sep.sel(site=site, layer=layer, position=place)
+            numbers = [float(cell[name]) for name in said.split()]
+            np.testing.assert_allclose(decimals(trace.text[i][j]), numbers, rtol=1e-9)
+            assert f"layer {layer}, position −{-place}" in trace.text[i][j]
+            assert trace.z[i][j] == float(cell.estimate)
+    said = "estimate low high control_paraphrase control_persona control_random p"
+    fig = transfer_maps(moved)
+    for trace, direction in zip(maps(fig), ("noise", "denoise"), strict=True):
+        for (i, layer), (j, place) in product(enumerate(LAYERS), enumerate((-2, -1))):
+            cell = moved.sel(direction=direction, layer=layer, position=place)
+            numbers = [float(cell[name]) for name in said.split()]
+            np.testing.assert_allclose(decimals(trace.text[i][j]), numbers, rtol=1e-9)
+            assert trace.z[i][j] == float(cell.estimate)
+    assert note(fig, "<b>Noise: 12 pairs (2 gated)</b>").xref == "x domain"
+    assert note(fig, "<b>Denoise: 13 pairs (3 gated)</b>").xref == "x2 domain"
 
 
 def test_one_direction_may_lack_an_answer(transfer: Maker) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+from tests.results.groups import GROUPS, decimals
+from tests.results.plots.reading import labels, legend, named, rules
 
 from selfrep.results.plots.motives import directness_curve, mediation_paths
+from selfrep.results.plots.theme import FAINT, KINDS, NULL, OWN
 
 
 @pytest.fixture
@@ -55,3 +58,57 @@ def test_the_curve_shows_the_shift_and_names_d_only_where_it_stands(gate: bool) 
     assert list(line.y) == [1, 2, 4]
     assert ("D = 0.25" in fig.layout.title.text) == gate
     assert ("not identified" in fig.layout.title.text) == (not gate)
+
+
+def test_each_order_has_its_bar_its_paths_and_its_m() -> None:
+    group = GROUPS["mediation"]
+    fig, at = mediation_paths(group), group.sel(donor="both")
+    rows = {"P first": 1.0, "S first": 0.0}
+    assert labels(fig.layout.yaxis) == {1: "fiction whole,<br>self without it", 0: "self whole,<br>fiction without it"}
+    assert fig.layout.barmode == "relative"
+    for name, path, colour in (
+        ("through the fictional AI", "P", KINDS["fictional_ai"]),
+        ("through self and goals", "S", OWN),
+        ("through neither", "direct", FAINT),
+    ):
+        bar, phi = named(fig, name), at.sel(path=path)
+        np.testing.assert_array_equal(bar.x, phi.phi)
+        assert (list(bar.y), bar.orientation, bar.base) == (list(rows.values()), "h", None)
+        assert bar.marker.color == colour
+        for k, order in enumerate(rows):
+            said = [float(phi[v][k]) for v in ("phi", "phi_low", "phi_high")]
+            np.testing.assert_allclose(decimals(bar.text[k]), said, rtol=1e-9)
+            assert bar.text[k] == bar.text[k].split(" nats</b>, ")[0] + f" nats</b>, {order}"
+    for said, (order, y) in zip(fig.layout.annotations, rows.items(), strict=True):
+        one = at.sel(order=order)
+        expected = [float(one[v]) for v in ("estimate", "low", "high")]
+        expected += [float(one.random.sel(mediator=m)) for m in ("P", "S")]
+        np.testing.assert_allclose(decimals(said.text), expected, rtol=1e-9)
+        assert y + 0.25 <= said.y < y + 0.5, "above its own bar"
+    assert rules(fig) == {("x", 0.0)}
+    assert fig.layout.xaxis.title.text == "change of the log odds of the behaviour (nats)"
+
+
+def test_the_curve_stands_between_its_bounds_beside_what_rewording_does() -> None:
+    group = GROUPS["directness"].assign(paraphrase_sd=0.4)
+    fig = directness_curve(group)
+    line, band = named(fig, "shift, with its 95 % interval"), named(fig, "interval")
+    np.testing.assert_array_equal(line.x, [0, 0.5, 1])
+    np.testing.assert_array_equal(line.y, group["shift"])
+    assert (line.line.color, band.fillcolor) == (OWN, "rgba(0,114,178,0.15)")
+    np.testing.assert_array_equal(band.x, [0, 0.5, 1, 1, 0.5, 0])
+    np.testing.assert_array_equal(band.y, [*group.shift_high.values, *group.shift_low.values[::-1]])
+    noise = named(fig, "what rewording does (1 SD)")
+    assert list(zip(noise.x, noise.y, strict=True)) == [(0, 0.4), (1, 0.4), (None, None), (0, -0.4), (1, -0.4)]
+    assert (noise.line.color, noise.line.dash) == (NULL, "dot")
+    assert legend(fig) == ["shift, with its 95 % interval", "what rewording does (1 SD)"]
+    assert rules(fig) == {("y", 0.0)}
+    assert labels(fig.layout.xaxis) == {0: "0 %", 0.5: "50 %", 1: "100 %"}
+    for k, text in enumerate(line.text):
+        said = [float(group[v][k]) for v in ("shift", "shift_low", "shift_high")]
+        np.testing.assert_allclose(decimals(text), said, rtol=1e-9)
+        assert text.startswith(f"<b>after {50 * k} % ")
+        assert text.endswith(" nats</b>")
+    assert fig.layout.yaxis.title.text == "shift of the behaviour (nats)"
+    said = [float(group[v]) for v in ("estimate", "low", "high")]
+    np.testing.assert_allclose(decimals(fig.layout.title.text.split("D = ")[1]), said)

@@ -11,7 +11,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfrep.results.plots.panels import Panel, Places, bracket, grid, layer_ticks, not_identified, place_axis
+from selfrep.results.plots.panels import Panel, Places, bracket, grid, heading, layer_ticks, not_identified, place_axis
 from selfrep.results.plots.text import reach
 from selfrep.results.plots.theme import TINY
 
@@ -38,7 +38,7 @@ def test_segments_are_columns_of_their_own(transfer: Callable[..., xr.Dataset]) 
     assert places.brackets() == []
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from(["template", "question", "prefill", "", "system"]), min_size=1, max_size=30))
 def test_brackets_tile_the_clear_columns_and_their_names_keep_apart(segments: list[str]) -> None:
     places = Places(("t",) * len(segments), ("t",) * len(segments), tuple(segments))
@@ -46,7 +46,8 @@ def test_brackets_tile_the_clear_columns_and_their_names_keep_apart(segments: li
     assert covered == [i for i, s in enumerate(segments) if s]
     fig, room = go.Figure(), 200.0
     bracket(fig, PANEL, places, room)
-    assert len(fig.layout.shapes) == len(places.brackets())
+    assert [(s.x0, s.x1) for s in fig.layout.shapes] == [(a - 0.4, b + 0.4) for _, a, b in places.brackets()]
+    assert {(a.text, a.x) for a in fig.layout.annotations} <= {(n, (a + b) / 2) for n, a, b in places.brackets()}
     each = room / len(segments)
     boxes = [(a.yshift, (a.x + 0.5) * each, reach(a.text, TINY)) for a in fig.layout.annotations]
     for i, (row, middle, width) in enumerate(boxes):
@@ -54,7 +55,7 @@ def test_brackets_tile_the_clear_columns_and_their_names_keep_apart(segments: li
             assert row != other_row or abs(middle - other) >= (width + its_width) / 2
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 200), st.floats(60, 500))
 def test_labels_fit_and_the_last_token_always_has_one(n: int, room: float) -> None:
     names = tuple(f"t{i}" for i in range(n))
@@ -64,14 +65,16 @@ def test_labels_fit_and_the_last_token_always_has_one(n: int, room: float) -> No
     assert np.all(np.diff(shown.tickvals) * room / n >= TINY)
     assert shown.ticktext[-1] == names[-1]
     assert [names[i] for i in shown.tickvals] == list(shown.ticktext)
+    assert tuple(shown.range) == (-0.5, n - 0.5), "the first token at the left"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 120), min_size=1, max_size=120, unique=True).map(sorted), st.floats(60, 400))
 def test_layers_are_labelled_where_they_are(layers: list[int], room: float) -> None:
     ticks = layer_ticks(layers, room, 20.0)
     assert [str(layers[i]) for i in ticks["tickvals"]] == ticks["ticktext"]  # type: ignore[attr-defined]
     assert ticks["ticktext"]
+    assert ticks["range"] == [-0.5, len(layers) - 0.5], "the first layer below, the last on top, each whole"
 
 
 def test_nothing_to_draw_is_said_in_words() -> None:
@@ -86,13 +89,29 @@ def test_panels_are_equal_and_inside_the_page(n: int, columns: int, rows: int) -
     frame = grid(n, columns, left=40.0, right=20.0)
     frame.height(100.0, 30.0)
     assert (len(frame.panels), frame.rows) == (n, rows)
-    sizes = []
+    width = min(n, columns)
+    assert [(panel.row, panel.column) for panel in frame.panels] == [(k // width + 1, k % width + 1) for k in range(n)]
+    tops, sizes = [], []
     for panel in frame.panels:
         domain = frame.fig.layout[panel.y.replace("y", "yaxis")].domain or (0, 1)
         assert 0 <= domain[0] < domain[1] <= 1
         sizes.append(domain[1] - domain[0])
+        tops.append((panel.row, domain[1]))
     np.testing.assert_allclose(sizes, sizes[0])
+    of_row = dict(tops)
+    assert len(of_row) == len(set(tops)) == rows
+    assert list(of_row.values()) == sorted(of_row.values(), reverse=True), "the first row is on top"
 
 
 def test_odd_layers_are_labelled_by_their_fives() -> None:
     assert layer_ticks(range(1, 30, 2), 100.0, 20.0)["ticktext"] == ["5", "15", "25"]
+
+
+def test_a_heading_stands_over_the_left_end_of_its_own_panel() -> None:
+    frame = grid(4, 2, left=40.0, right=20.0)
+    for panel in frame.panels:
+        heading(frame.fig, panel, panel.x, 5.0)
+    for panel, said in zip(frame.panels, frame.fig.layout.annotations, strict=True):
+        assert said.text == f"<b>{panel.x}</b>"
+        assert (said.xref, said.yref) == (f"{panel.x} domain", f"{panel.y} domain")
+        assert (said.x, said.y, said.xanchor, said.yanchor, said.yshift) == (0, 1, "left", "bottom", 5.0)

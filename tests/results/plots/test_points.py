@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import xarray as xr
+from tests.results.plots.reading import legend, note
 
 from selfrep.results.plots.points import persona_map
 from selfrep.results.plots.theme import KINDS, SIDES
@@ -51,3 +53,48 @@ def test_axes_share_a_scale_that_holds_every_point(points: xr.Dataset) -> None:
 def test_points_on_one_spot_or_nowhere(points: xr.Dataset) -> None:
     assert persona_map(points.assign(coordinates=points.coordinates * 0)).data
     assert not persona_map(points.assign(coordinates=points.coordinates * np.nan)).data
+
+
+def test_every_mark_is_its_personas_in_its_voice() -> None:
+    """Each persona's mean stands at the mean of its own prompts, in the colour of its kind; axes say their share."""
+    people = [("hal", "fictional_ai", "ai"), ("sam", "other_model", "ai"), ("jfk", "human", "human")]
+    rows = [(*person, voice) for person in people for voice in ("you", "user") for _ in range(2)]
+    at = np.arange(24.0).reshape(12, 2) ** 1.5 * [1, -1]
+    names = zip(("persona", "kind", "side", "voice"), zip(*rows, strict=True), strict=True)
+    data = xr.Dataset(
+        {"coordinates": (("point", "component"), at), "explained": ("component", [0.61, 0.23])},
+        coords={name: ("point", list(column)) for name, column in names} | {"component": [1, 2]},
+        attrs={"site": "attn_out", "layer": 22, "position": -1},
+    )
+    fig = persona_map(data)
+    for name, kind, side in people:
+        for voice, size in (("you", 10), ("user", 8)):
+            own = at[(data.persona.values == name) & (data.voice.values == voice)]
+            (mark,) = (t for t in fig.data if t.legendgroup == kind and t.marker.size == size)
+            np.testing.assert_allclose([*mark.x, *mark.y], own.mean(axis=0))
+            assert mark.text[0].startswith(f"<b>{name}</b>")
+            assert ("“the user is X”" in mark.text[0]) == (voice == "user")
+            small = [t for t in fig.data if t.marker.size == 4 and t.marker.color == KINDS[kind]]
+            (prompts,) = (t for t in small if t.marker.symbol.endswith("-open") == (voice == "user"))
+            np.testing.assert_allclose(np.stack([prompts.x, prompts.y], axis=1), own)
+            assert prompts.marker.symbol == mark.marker.symbol == SIDES[side] + ("-open" if voice == "user" else "")
+        pointed = next(a for a in fig.layout.annotations if a.text == name)
+        mean = at[(data.persona.values == name) & (data.voice.values == "you")].mean(axis=0)
+        np.testing.assert_allclose((pointed.x, pointed.y), mean)
+    assert set(legend(fig)) == {"fictional AI", "other model", "human", "“you are X”", "“the user is X”"}
+    keys = {t.name: t.marker.symbol for t in fig.data if t.x[0] is None}
+    assert keys == {"“you are X”": "circle", "“the user is X”": "circle-open"}
+    assert fig.layout.yaxis.title.text == "component 2 (23 % of the variance)"
+    assert note(fig, "component 1 (61 % of the variance)").y == 0
+    assert "attn_out · layer 22 · last token" in fig.layout.title.text
+    for axis in (fig.layout.xaxis, fig.layout.yaxis):
+        assert axis.range[0] < axis.range[1]
+    early = persona_map(data.assign_attrs(position=-3)).layout.title.text
+    assert "position −3" in early
+
+
+def test_a_name_stands_where_its_offset_puts_it(points: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """plotly counts a name's distance from its mark downwards, `spread` upwards."""
+    monkeypatch.setattr("selfrep.results.plots.points.spread", lambda anchors, *_: np.full(anchors.shape, [30.0, 7.0]))
+    named = [a for a in persona_map(points).layout.annotations if a.showarrow]
+    assert {(a.ax, a.ay) for a in named} == {(30.0, -7.0)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from tests.results.plots.reading import labels
 
 from selfrep.results.plots import rows
 from selfrep.results.plots.rows import Marks
@@ -20,13 +21,14 @@ def marks(name: str, up: float = 0.0) -> Marks:
 
 def test_marks_stand_in_the_row_of_their_item_with_their_interval_and_their_words() -> None:
     fig = rows.draw(NAMES, GATE, REASONS, POOLED, [marks("own", rows.APART), marks("control", -rows.APART)])
-    axis = dict(zip(fig.layout.yaxis.tickvals, fig.layout.yaxis.ticktext, strict=True))
+    axis = labels(fig.layout.yaxis)
     assert [axis[h] for h in rows.heights(4)] == ["who &lt;b&gt;", "what", "where", "<b>all</b>"]
     for trace, up in zip(fig.data[:2], (rows.APART, -rows.APART), strict=True):
         np.testing.assert_allclose(np.subtract(trace.y, up), [3, 1, 0])
         assert (list(trace.x), list(trace.text)) == ([0, 2, 3], ["said 0", "said 2", "said 3"])
         assert set(trace.error_x.array) == {1.0}
         assert set(trace.error_x.arrayminus) == {0.5}
+        assert (trace.marker.color, trace.error_x.color, trace.marker.symbol) == ("#000000", "#000000", "circle")
         assert trace.showlegend
     assert not rows.draw(NAMES, GATE, REASONS, POOLED, [marks("own")]).data[0].showlegend
 
@@ -34,7 +36,7 @@ def test_marks_stand_in_the_row_of_their_item_with_their_interval_and_their_word
 def test_a_closed_row_says_why() -> None:
     fig = rows.draw(NAMES, GATE, REASONS, POOLED, [marks("own")])
     closed = fig.data[-1]
-    assert (list(closed.y), list(closed.text)) == ([2], ["not identified"])
+    assert (list(closed.x), list(closed.y), list(closed.text)) == ([0], [2], ["not identified"])
     assert "too &lt;weak&gt;" in closed.hovertext[0]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from tests.results.groups import GROUPS
+from tests.results.plots.reading import legend, named, note
 
 from selfrep.results.plots.speakers import posterior_ribbons
 
@@ -33,3 +35,26 @@ def test_each_text_has_a_panel_that_is_always_full() -> None:
     assert "<b>$x$" not in "".join(trace.name for trace in fig.data)
     assert "&lt;b&gt;" in fig.data[0].text[1]
     assert [note.text for note in fig.layout.annotations] == ["<b>jfk</b>", "<b>hal 9000</b>"]
+
+
+def test_each_ribbon_is_its_persona_in_the_panel_of_its_text() -> None:
+    group = GROUPS["posterior"]
+    fig = posterior_ribbons(group.isel(text=[0, 0, 1]).assign_coords(shuffled=("text", [True, False, False])))
+    assert legend(fig) == ["hal", "jfk"]
+    colours = {(t.name, t.fillcolor) for t in fig.data}
+    assert len(colours) == len({colour for _, colour in colours}) == 2, "a persona has one colour in all panels"
+    for panel, text, author in (("x", 0, "jfk"), ("x2", 1, "hal")):
+        assert note(fig, f"<b>{author}</b>").xref == f"{panel} domain"
+        for person in ("hal", "jfk"):
+            at = group.sel(text=text, persona=person)
+            ribbon = named(fig, person, panel)
+            assert list(ribbon.x) == [0, 1, 2, 3]
+            np.testing.assert_array_equal(ribbon.y, [float(at.prior), *at.posterior.values])
+            assert ribbon.stackgroup == "persona"
+            for said, value, where in zip(ribbon.text, ribbon.y, ("before", "“a”", "“␣b”", "“c”"), strict=True):
+                assert said.startswith(f"<b>{person}: {value:.2f}</b>")
+                assert where in said
+        assert tuple(fig.layout[panel.replace("x", "xaxis")].range) == (0, 3)
+    assert tuple(fig.layout.yaxis.range) == (0, 1)
+    assert "before a word was said" in fig.layout.meta["caption"]
+    assert "the same for everybody" in posterior_ribbons(group.assign_attrs(prior="uniform")).layout.meta["caption"]

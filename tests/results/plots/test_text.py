@@ -6,13 +6,12 @@ import html
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from selfrep.results.plots.text import exact_token, interval, plain, shortened, signed, token, words, wrapped
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_an_escaped_text_holds_no_markup_and_comes_back(text: str) -> None:
     escaped = plain(text)
@@ -20,7 +19,6 @@ def test_an_escaped_text_holds_no_markup_and_comes_back(text: str) -> None:
     assert html.unescape(plain(html.unescape(text))) == html.unescape(text)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_tokens_are_short_visible_and_never_empty(text: str) -> None:
     shown = token(text, 14)
@@ -47,7 +45,6 @@ def test_blanks_are_seen(text: str, axis: str, hover: str) -> None:
     assert (token(text), exact_token(text)) == (axis, hover)
 
 
-@settings(deadline=None)
 @given(st.text(), st.integers(3, 30))
 def test_shortening_keeps_both_ends(text: str, longest: int) -> None:
     cut = shortened(text, longest)
