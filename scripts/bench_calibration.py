@@ -17,15 +17,18 @@ import xarray as xr
 from bench_populations import PARAPHRASE_SD, PERSONA_SD
 from bench_scoring import Rng, Row, called, flipped, holds, permuted, sided
 
-from selfrep.estimands.anomaly import anomaly
-from selfrep.estimands.binding import BETWEEN, binding
-from selfrep.estimands.bleed import bleed
-from selfrep.estimands.directness import directness
-from selfrep.estimands.identification import identification, referent_gradient
-from selfrep.estimands.items import items
-from selfrep.estimands.mediation import mediation
-from selfrep.estimands.posterior import posterior, recognition
-from selfrep.estimands.stats import ALPHA
+from selfrep.analyses.anomaly.estimate import anomaly
+from selfrep.analyses.binding.estimate import BETWEEN
+from selfrep.analyses.binding.estimate import binding
+from selfrep.analyses.bleed.estimate import bleed
+from selfrep.analyses.directness.estimate import directness
+from selfrep.analyses.identification.estimate import identification
+from selfrep.analyses.identification.estimate import referent_gradient
+from selfrep.analyses.items.estimate import items
+from selfrep.analyses.mediation.estimate import mediation
+from selfrep.analyses.posterior.estimate import posterior
+from selfrep.analyses.posterior.estimate import recognition
+from selfrep.stats.resampling import ALPHA
 
 Array = np.ndarray
 FOR_P: dict[str, Any] = {"n_bootstrap": 20}

@@ -14,14 +14,14 @@ import synthetic
 from bench_scoring import Rng, Row, called, holds, sided
 from scipy import ndimage
 
-from selfrep.estimands import stats
-from selfrep.estimands.axis import default_axis
-from selfrep.estimands.clusters import cluster_mass
-from selfrep.estimands.probes import probe
-from selfrep.estimands.selection import select_and_test
-from selfrep.estimands.separation import separation
-from selfrep.estimands.stats import ALPHA
-from selfrep.estimands.transfer import transfer
+from selfrep.stats import permutation
+from selfrep.analyses.default_axis.estimate import default_axis
+from selfrep.stats.clusters import cluster_mass
+from selfrep.stats.probes import probe
+from selfrep.stats.selection import select_and_test
+from selfrep.analyses.separation.estimate import separation
+from selfrep.stats.resampling import ALPHA
+from selfrep.analyses.transfer.estimate import transfer
 
 Array = np.ndarray
 true_separation = cache(population.true_separation)
@@ -129,12 +129,12 @@ def _expected_accuracy(gap: float, n: int) -> Array:
 def of_clusters(rng: Rng, n: int) -> Iterator[Row]:
     """Patches of a map of 6 × 8 cells in which neighbours go together."""
     _, sides, size = sided(n)
-    labels = stats.labelings(sides == 0, 999, rng)
+    labels = permutation.labelings(sides == 0, 999, rng)
     weights = np.where(labels, 1 / labels.sum(1, keepdims=True), -1 / (~labels).sum(1, keepdims=True))
     table = ndimage.gaussian_filter(rng.normal(size=(6, 8, len(sides))), (1.5, 1.5, 0))
     found = cluster_mass(table, weights, absolute=True)
     yield f"FPR       cluster p, any patch, {size}", np.array([float((found.p < ALPHA).any())])
-    cells = stats.permutation_test(table.reshape(48, -1), weights, absolute=True)
+    cells = permutation.permutation_test(table.reshape(48, -1), weights, absolute=True)
     yield f"control   uncorrected p, any cell, {size}", np.array([float((cells.p < ALPHA).any())])
 
 

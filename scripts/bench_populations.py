@@ -13,8 +13,8 @@ import numpy as np
 import synthetic
 import xarray as xr
 
-from selfrep.estimands.geometry import normalised
-from selfrep.estimands.mediation import PATCHED
+from selfrep.stats.geometry import normalised
+from selfrep.analyses.mediation.estimate import PATCHED
 
 Array = np.ndarray
 Rng = np.random.Generator

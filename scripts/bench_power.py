@@ -16,11 +16,12 @@ import bench_populations as population
 import synthetic
 from bench_scoring import Rng, Row, called, sided
 
-from selfrep.estimands.binding import BETWEEN, binding
-from selfrep.estimands.bleed import bleed
-from selfrep.estimands.items import items
-from selfrep.estimands.separation import separation
-from selfrep.estimands.transfer import transfer
+from selfrep.analyses.binding.estimate import BETWEEN
+from selfrep.analyses.binding.estimate import binding
+from selfrep.analyses.bleed.estimate import bleed
+from selfrep.analyses.items.estimate import items
+from selfrep.analyses.separation.estimate import separation
+from selfrep.analyses.transfer.estimate import transfer
 
 SIZES = (4, 5, 6, 8, 12)
 FAST: dict[str, Any] = {"n_bootstrap": 20}

@@ -8,7 +8,8 @@ import numpy as np
 import synthetic
 import xarray as xr
 
-from selfrep.estimands import stats
+from selfrep.stats import permutation
+from selfrep.stats import resampling
 
 Array = np.ndarray
 Rng = np.random.Generator
@@ -27,7 +28,7 @@ def sided(first: int, second: int | None = None) -> tuple[list[str], Array, str]
 def called(p: xr.DataArray | Array | float) -> Array:
     """Whether the test calls it; p that are missing (the gate is closed) do not count."""
     values = np.asarray(p, dtype=float).ravel()
-    return (values[np.isfinite(values)] < stats.ALPHA).astype(float)
+    return (values[np.isfinite(values)] < resampling.ALPHA).astype(float)
 
 
 def holds(found: xr.Dataset, truth: Array | float, prefix: str = "") -> Array:
@@ -51,7 +52,7 @@ def flipped(values: Array, rng: Rng) -> Array:
 
 
 def _called(values: Array, weights: Array) -> Array:
-    return called(stats.permutation_test(values.reshape(1, -1), weights, absolute=True).p)
+    return called(permutation.permutation_test(values.reshape(1, -1), weights, absolute=True).p)
 
 
 def tally(rows: Iterable[Row], score: dict[str, list[float]]) -> None:

@@ -16,10 +16,10 @@ from tests.results.groups import GROUPS
 from tests.validation.made import card, examined
 from typer.testing import CliRunner
 
-from selfrep import study
+from selfrep.study import study
 from selfrep.cli import STUDY, app, main
 from selfrep.models.organisms import BATTERY, PERSONAS
-from selfrep.results.store import RunDirectory
+from selfrep.store.run_directory import RunDirectory
 
 TINY = f"""
 name: tiny
@@ -104,7 +104,7 @@ def test_the_same_command_resumes_and_is_quick(run_once: Path) -> None:
 
 def test_new_writes_a_study_that_loads_and_leaves_files_alone(tmp_path: Path) -> None:
     assert selfrep("new", "mine.yaml", cwd=tmp_path).returncode == 0
-    from selfrep import study
+    from selfrep.study import study
 
     assert study.load(tmp_path / "mine.yaml").name == "my-study"
     refused(selfrep("new", "mine.yaml", cwd=tmp_path), "mine.yaml is there already")
@@ -191,7 +191,7 @@ def test_a_run_goes_to_the_folder_of_its_study_and_ends_with_130_when_it_is_stop
 
     monkeypatch.chdir(tmp_path)
     Path("study.yaml").write_text(TINY)
-    monkeypatch.setattr("selfrep.run.run", stopped)
+    monkeypatch.setattr("selfrep.study.run.run", stopped)
     monkeypatch.setattr("sys.argv", ["selfrep", *arguments, "--device", "cpu"])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -231,7 +231,7 @@ def test_a_folder_that_is_not_writable_is_refused_before_any_work(
     def work(*_: object, **__: object) -> None:
         raise AssertionError("work was begun that cannot be kept")
 
-    monkeypatch.setattr("selfrep.results.plots.browser", lambda: "chromium")  # without one, figures say so first
+    monkeypatch.setattr("selfrep.plots.browser", lambda: "chromium")  # without one, figures say so first
     monkeypatch.setattr("selfrep.validation.validate.validate", work)
     monkeypatch.setattr("selfrep.models.language_model.load_model", work)
     monkeypatch.setattr("sys.argv", ["selfrep", *arguments])

@@ -133,7 +133,7 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert packed == there
-    assert {"selfrep/data/personas.yaml", "selfrep/data/battery.yaml", "selfrep/py.typed"} <= packed
+    assert {"selfrep/prompts/personas.yaml", "selfrep/prompts/battery.yaml", "selfrep/py.typed"} <= packed
 
 
 def test_every_module_says_why_it_exists() -> None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what runs
-    from selfrep.check import check_battery
+    from selfrep.study.check import check_battery
     from selfrep.engine.attribution import attribute, attribute_tokens
     from selfrep.engine.capture import capture, observe
     from selfrep.engine.cases import observe_cases
     from selfrep.engine.interventions import Ablate, InSubspace, Replace, Steer
-    from selfrep.engine.mediation import mediation_runs, proof_runs
+    from selfrep.analyses.mediation.exchange import mediation_runs
+    from selfrep.analyses.mediation.exchange import proof_runs
     from selfrep.engine.metrics import (
         answer_log_odds,
         kl_divergence,
@@ -27,28 +28,37 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what
     from selfrep.engine.pairs import equal_lengths, pair
     from selfrep.engine.patch import patch, patch_tokens
     from selfrep.engine.plan import grid, prefix_swap
-    from selfrep.engine.scratchpads import directness_runs, write_scratchpads
+    from selfrep.analyses.directness.writing import directness_runs
+    from selfrep.analyses.directness.writing import write_scratchpads
     from selfrep.engine.screen import screen
-    from selfrep.engine.subspaces import fit_subspaces
-    from selfrep.engine.texts import prior_log_probs, text_log_probs
+    from selfrep.analyses.mediation.fitting import fit_subspaces
+    from selfrep.analyses.posterior.predictions import prior_log_probs
+    from selfrep.analyses.posterior.predictions import text_log_probs
     from selfrep.errors import SelfrepError
-    from selfrep.estimands.anomaly import anomaly
-    from selfrep.estimands.axis import default_axis
-    from selfrep.estimands.binding import binding
-    from selfrep.estimands.bleed import bleed
-    from selfrep.estimands.directness import directness
-    from selfrep.estimands.identification import identification, referent_gradient
-    from selfrep.estimands.mediation import carrying, mediation
-    from selfrep.estimands.posterior import posterior, recognition
-    from selfrep.estimands.separation import separation
-    from selfrep.estimands.transfer import transfer
+    from selfrep.analyses.anomaly.estimate import anomaly
+    from selfrep.analyses.default_axis.estimate import default_axis
+    from selfrep.analyses.binding.estimate import binding
+    from selfrep.analyses.bleed.estimate import bleed
+    from selfrep.analyses.directness.estimate import directness
+    from selfrep.analyses.identification.estimate import identification
+    from selfrep.analyses.identification.estimate import referent_gradient
+    from selfrep.analyses.mediation.estimate import carrying
+    from selfrep.analyses.mediation.estimate import mediation
+    from selfrep.analyses.posterior.estimate import posterior
+    from selfrep.analyses.posterior.estimate import recognition
+    from selfrep.analyses.separation.estimate import separation
+    from selfrep.analyses.transfer.estimate import transfer
     from selfrep.models.language_model import load_model
-    from selfrep.prompts import anomalies, battery, personas, scenarios, texts
+    from selfrep.analyses.anomaly import material as anomalies
+    from selfrep.prompts import battery
+    from selfrep.prompts import personas
+    from selfrep.prompts import scenarios
+    from selfrep.analyses.posterior import material as texts
     from selfrep.prompts.render import prompts as make_prompts
-    from selfrep.prompts.scratchpads import early_answers
-    from selfrep.results import plots as plot
-    from selfrep.run import run as run_study
-    from selfrep.study import Study
+    from selfrep.analyses.directness.scratchpads import early_answers
+    from selfrep import plots as plot
+    from selfrep.study.run import run as run_study
+    from selfrep.study.study import Study
     from selfrep.validation.validate import validate
 
 # Name -> (module, attribute); no attribute: the module itself. A public name must not be that of a module of this
@@ -59,56 +69,56 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "Replace": ("selfrep.engine.interventions", "Replace"),
     "SelfrepError": ("selfrep.errors", "SelfrepError"),
     "Steer": ("selfrep.engine.interventions", "Steer"),
-    "Study": ("selfrep.study", "Study"),
-    "anomalies": ("selfrep.prompts.anomalies", None),
-    "anomaly": ("selfrep.estimands.anomaly", "anomaly"),
+    "Study": ("selfrep.study.study", "Study"),
+    "anomalies": ("selfrep.analyses.anomaly.material", None),
+    "anomaly": ("selfrep.analyses.anomaly.estimate", "anomaly"),
     "answer_log_odds": ("selfrep.engine.metrics", "answer_log_odds"),
     "attribute": ("selfrep.engine.attribution", "attribute"),
     "attribute_tokens": ("selfrep.engine.attribution", "attribute_tokens"),
     "battery": ("selfrep.prompts.battery", None),
-    "binding": ("selfrep.estimands.binding", "binding"),
-    "bleed": ("selfrep.estimands.bleed", "bleed"),
+    "binding": ("selfrep.analyses.binding.estimate", "binding"),
+    "bleed": ("selfrep.analyses.bleed.estimate", "bleed"),
     "capture": ("selfrep.engine.capture", "capture"),
-    "carrying": ("selfrep.estimands.mediation", "carrying"),
-    "check_battery": ("selfrep.check", "check_battery"),
-    "default_axis": ("selfrep.estimands.axis", "default_axis"),
-    "directness": ("selfrep.estimands.directness", "directness"),
-    "directness_runs": ("selfrep.engine.scratchpads", "directness_runs"),
-    "early_answers": ("selfrep.prompts.scratchpads", "early_answers"),
+    "carrying": ("selfrep.analyses.mediation.estimate", "carrying"),
+    "check_battery": ("selfrep.study.check", "check_battery"),
+    "default_axis": ("selfrep.analyses.default_axis.estimate", "default_axis"),
+    "directness": ("selfrep.analyses.directness.estimate", "directness"),
+    "directness_runs": ("selfrep.analyses.directness.writing", "directness_runs"),
+    "early_answers": ("selfrep.analyses.directness.scratchpads", "early_answers"),
     "equal_lengths": ("selfrep.engine.pairs", "equal_lengths"),
-    "fit_subspaces": ("selfrep.engine.subspaces", "fit_subspaces"),
+    "fit_subspaces": ("selfrep.analyses.mediation.fitting", "fit_subspaces"),
     "grid": ("selfrep.engine.plan", "grid"),
-    "identification": ("selfrep.estimands.identification", "identification"),
+    "identification": ("selfrep.analyses.identification.estimate", "identification"),
     "kl_divergence": ("selfrep.engine.metrics", "kl_divergence"),
     "load_model": ("selfrep.models.language_model", "load_model"),
     "logit_difference": ("selfrep.engine.metrics", "logit_difference"),
     "logit_metric": ("selfrep.engine.metrics", "logit_metric"),
     "make_prompts": ("selfrep.prompts.render", "prompts"),
-    "mediation": ("selfrep.estimands.mediation", "mediation"),
-    "mediation_runs": ("selfrep.engine.mediation", "mediation_runs"),
+    "mediation": ("selfrep.analyses.mediation.estimate", "mediation"),
+    "mediation_runs": ("selfrep.analyses.mediation.exchange", "mediation_runs"),
     "observe": ("selfrep.engine.capture", "observe"),
     "observe_cases": ("selfrep.engine.cases", "observe_cases"),
     "pair": ("selfrep.engine.pairs", "pair"),
     "patch": ("selfrep.engine.patch", "patch"),
     "patch_tokens": ("selfrep.engine.patch", "patch_tokens"),
     "personas": ("selfrep.prompts.personas", None),
-    "plot": ("selfrep.results.plots", None),
-    "posterior": ("selfrep.estimands.posterior", "posterior"),
+    "plot": ("selfrep.plots", None),
+    "posterior": ("selfrep.analyses.posterior.estimate", "posterior"),
     "prefix_swap": ("selfrep.engine.plan", "prefix_swap"),
-    "prior_log_probs": ("selfrep.engine.texts", "prior_log_probs"),
-    "proof_runs": ("selfrep.engine.mediation", "proof_runs"),
-    "recognition": ("selfrep.estimands.posterior", "recognition"),
-    "referent_gradient": ("selfrep.estimands.identification", "referent_gradient"),
-    "run_study": ("selfrep.run", "run"),
+    "prior_log_probs": ("selfrep.analyses.posterior.predictions", "prior_log_probs"),
+    "proof_runs": ("selfrep.analyses.mediation.exchange", "proof_runs"),
+    "recognition": ("selfrep.analyses.posterior.estimate", "recognition"),
+    "referent_gradient": ("selfrep.analyses.identification.estimate", "referent_gradient"),
+    "run_study": ("selfrep.study.run", "run"),
     "scenarios": ("selfrep.prompts.scenarios", None),
     "screen": ("selfrep.engine.screen", "screen"),
-    "separation": ("selfrep.estimands.separation", "separation"),
+    "separation": ("selfrep.analyses.separation.estimate", "separation"),
     "sequence_log_prob": ("selfrep.engine.metrics", "sequence_log_prob"),
-    "text_log_probs": ("selfrep.engine.texts", "text_log_probs"),
-    "texts": ("selfrep.prompts.texts", None),
-    "transfer": ("selfrep.estimands.transfer", "transfer"),
+    "text_log_probs": ("selfrep.analyses.posterior.predictions", "text_log_probs"),
+    "texts": ("selfrep.analyses.posterior.material", None),
+    "transfer": ("selfrep.analyses.transfer.estimate", "transfer"),
     "validate": ("selfrep.validation.validate", "validate"),
-    "write_scratchpads": ("selfrep.engine.scratchpads", "write_scratchpads"),
+    "write_scratchpads": ("selfrep.analyses.directness.writing", "write_scratchpads"),
 }
 
 __all__ = [

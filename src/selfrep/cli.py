@@ -18,9 +18,9 @@ import typer
 from selfrep.errors import SelfrepError
 
 if TYPE_CHECKING:
-    from selfrep.results.store import RunDirectory
-    from selfrep.run import OnProgress
-    from selfrep.study import Study
+    from selfrep.store.run_directory import RunDirectory
+    from selfrep.study.run import OnProgress
+    from selfrep.study.study import Study
 
 app = typer.Typer(
     help="Where, inside a language model, the representation of itself parts from that of the persona it plays.",
@@ -49,7 +49,7 @@ def run(
     device: Device = "auto",
 ) -> None:
     """Run a study, or go on with it where it stopped."""
-    from selfrep.study import named
+    from selfrep.study.study import named
 
     described = named(study)
     _run(described, out or Path("out") / described.name, device)
@@ -61,7 +61,7 @@ def demo(
     device: Device = "auto",
 ) -> None:
     """Run the built-in study on the embedded model: a few minutes on two cores."""
-    from selfrep.study import preset
+    from selfrep.study.study import preset
 
     _run(preset("demo"), out, device)
 
@@ -69,8 +69,8 @@ def demo(
 @app.command()
 def report(directory: Annotated[Path, typer.Argument(help="a run directory")]) -> None:
     """Write report.html of a run directory anew."""
-    from selfrep.results.report import write_report
-    from selfrep.results.store import RunDirectory
+    from selfrep.report.page import write_report
+    from selfrep.store.run_directory import RunDirectory
 
     typer.echo(write_report(RunDirectory.open(directory)))
 
@@ -78,8 +78,8 @@ def report(directory: Annotated[Path, typer.Argument(help="a run directory")]) -
 @app.command()
 def figures(directory: Annotated[Path, typer.Argument(help="a run directory")]) -> None:
     """Draw the figures of a run directory anew: HTML, CSV, and SVG and PDF where a Chrome or Chromium is found."""
-    from selfrep.results.figures import write_figures
-    from selfrep.results.store import RunDirectory
+    from selfrep.report.figures import write_figures
+    from selfrep.store.run_directory import RunDirectory
 
     directory_ = RunDirectory.open(directory)
     for path in write_figures(directory_, warn=_warn):
@@ -165,11 +165,11 @@ def battery_check(
     """Ask a model every item, and say which of them discriminate on it."""
     from rich.console import Console
 
-    from selfrep.check import check_battery
+    from selfrep.study.check import check_battery
     from selfrep.models.language_model import load_model
     from selfrep.prompts import battery as items
     from selfrep.prompts import personas as people
-    from selfrep.results.tables import check_table
+    from selfrep.report.terminal import check_table
 
     asked = items.builtin() if file is None else items.load(file)
     who = None if personas is None else people.load(personas)
@@ -198,7 +198,7 @@ def validate(
     """
     from rich.console import Console
 
-    from selfrep.results.files import reserve
+    from selfrep.store.files import reserve
     from selfrep.validation.page import write
     from selfrep.validation.shown import terminal
     from selfrep.validation.validate import validate as mark
@@ -217,7 +217,7 @@ def new(path: Annotated[Path, typer.Argument(help="the file to write")] = Path("
     """Write a commented study file to start from."""
     from importlib.resources import files
 
-    text = files("selfrep").joinpath("data/new_study.yaml").read_text(encoding="utf-8")
+    text = files("selfrep.study").joinpath("new_study.yaml").read_text(encoding="utf-8")
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -229,7 +229,7 @@ def new(path: Annotated[Path, typer.Argument(help="the file to write")] = Path("
 
 
 def _run(study: Study, out: Path, device: str) -> None:
-    from selfrep.run import run as run_study
+    from selfrep.study.run import run as run_study
 
     try:
         with _progress() as progress:

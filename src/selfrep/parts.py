@@ -6,10 +6,13 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from selfrep.choices import AnomalyChoice, TextChoice
+from selfrep.prompts.choices import AnomalyChoice
+from selfrep.prompts.choices import TextChoice
 from selfrep.engine.plan import SEGMENT_CELLS, PatchPlan, grid
 from selfrep.models.sites import ResidualSite
-from selfrep.prompts.scratchpads import CLOSING, OPENING, SHARES
+from selfrep.analyses.directness.scratchpads import CLOSING
+from selfrep.analyses.directness.scratchpads import OPENING
+from selfrep.analyses.directness.scratchpads import SHARES
 from selfrep.prompts.yaml_errors import Entry
 
 Control = Literal["paraphrase", "persona", "random"]

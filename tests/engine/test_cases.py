@@ -11,10 +11,10 @@ from tests.engine.conftest import Talker
 from selfrep.engine.capture import observe
 from selfrep.engine.cases import observe_cases
 from selfrep.errors import SelfrepError
-from selfrep.estimands.anomaly import anomaly
+from selfrep.analyses.anomaly.estimate import anomaly
 from selfrep.models import organisms
 from selfrep.models.language_model import load_model
-from selfrep.prompts import anomalies
+from selfrep.analyses.anomaly import material as anomalies
 from selfrep.prompts.cases import Case
 from selfrep.prompts.render import Prompt
 

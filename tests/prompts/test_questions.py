@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from selfrep.errors import SelfrepError
-from selfrep.prompts.anomalies import Asked
+from selfrep.analyses.anomaly.material import Asked
 from selfrep.prompts.battery import Item
 from selfrep.prompts.questions import Question
 from selfrep.prompts.subspaces import Probe
-from selfrep.prompts.texts import Text
+from selfrep.analyses.posterior.material import Text
 
 ASKED: dict[str, Any] = {"question": " Well? ", "prefill": "I", "answers": {"no": (" a",), "yes": (" b", " c")}}
 TOLD = {"told": " And then? ", "told_prefill": "It"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfrep.models.circuits import Component
+from selfrep.models.external import Component
 from selfrep.validation import external as elsewhere
 from selfrep.validation.answers import Answer
 from selfrep.validation.card import Card, Examined, External

@@ -19,7 +19,10 @@ from tests.models.circuits.compiled import (
 )
 
 from selfrep.errors import SelfrepError
-from selfrep.models.circuits import Component, Known, interpbench, tracr
+from selfrep.models.external import Component
+from selfrep.models.external import Known
+from selfrep.models.external import interpbench
+from selfrep.models.external import tracr
 from selfrep.validation.card import External
 from selfrep.validation.external import carried, differing, examine, marks, output, rows
 

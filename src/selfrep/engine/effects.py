@@ -14,7 +14,7 @@ import xarray as xr
 from selfrep.engine.plan import PatchPlan
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import AlignedBatch
-from selfrep.rounding import negligible
+from selfrep.stats.rounding import negligible
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from selfrep.engine.sweep import Sweep
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import PromptPair, align
-from selfrep.rounding import negligible
+from selfrep.stats.rounding import negligible
 
 BOUND = 0.95
 """The share of the random sample whose error lies within `error_bound`."""

@@ -177,4 +177,4 @@ def identity() -> Battery:
 
 
 def _built_in(name: str) -> Battery:
-    return loads(files("selfrep").joinpath("data", name).read_text(encoding="utf-8"), f"{name} (built in)")
+    return loads(files("selfrep.prompts").joinpath(name).read_text(encoding="utf-8"), f"{name} (built in)")

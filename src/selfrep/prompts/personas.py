@@ -204,5 +204,5 @@ def load(path: str | Path) -> PersonaSet:
 def builtin() -> PersonaSet:
     """The built-in personas: eight AI-side and eight human-side, in four wordings each."""
     return loads(
-        files("selfrep").joinpath("data/personas.yaml").read_text(encoding="utf-8"), "personas.yaml (built in)"
+        files("selfrep.prompts").joinpath("personas.yaml").read_text(encoding="utf-8"), "personas.yaml (built in)"
     )

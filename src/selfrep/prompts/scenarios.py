@@ -195,5 +195,5 @@ def load(path: str | Path) -> Scenarios:
 
 def builtin() -> Scenarios:
     """The built-in scenarios: eight of them, in two wordings and four cells."""
-    text = files("selfrep").joinpath("data/scenarios.yaml").read_text(encoding="utf-8")
+    text = files("selfrep.prompts").joinpath("scenarios.yaml").read_text(encoding="utf-8")
     return loads(text, "scenarios.yaml (built in)")

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from selfrep.results.depth import reported_layer
-from selfrep.results.findings import Finding, interval_of, number
+from selfrep.analyses.depth import reported_layer
+from selfrep.store.findings import Finding
+from selfrep.store.findings import interval_of
+from selfrep.store.findings import number
 from selfrep.results.motives import motives
 from selfrep.results.selfhood import selfhood
-from selfrep.results.store import RunDirectory
+from selfrep.store.run_directory import RunDirectory
 
 IN_CHARACTER, SPECTATOR = "all in character", "all spectator, third person"
 """Rows of the group "items" that average several items."""

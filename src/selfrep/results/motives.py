@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import xarray as xr
 
-from selfrep.results.findings import Finding, interval_of, number
-from selfrep.results.store import RunDirectory
+from selfrep.store.findings import Finding
+from selfrep.store.findings import interval_of
+from selfrep.store.findings import number
+from selfrep.store.run_directory import RunDirectory
 
 FORMS = {
     "persona": "Asked itself, a persona before an anachronism finds it stranger than the plain assistant does, by (A)",

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from selfrep.results.depth import reported_layer
-from selfrep.results.findings import Finding, interval_of, number
-from selfrep.results.store import RunDirectory
+from selfrep.analyses.depth import reported_layer
+from selfrep.store.findings import Finding
+from selfrep.store.findings import interval_of
+from selfrep.store.findings import number
+from selfrep.store.run_directory import RunDirectory
 
 POOLED = {
     "in_character": "questions about the speaker",

@@ -10,14 +10,17 @@ import numpy as np
 import xarray as xr
 
 from selfrep.engine.capture import capture
-from selfrep.estimands.axis import default_axis
-from selfrep.estimands.selection import FEWEST, select_and_test
-from selfrep.estimands.separation import separation
-from selfrep.estimands.summary import activations_summary
+from selfrep.analyses.default_axis.estimate import default_axis
+from selfrep.stats.selection import FEWEST
+from selfrep.stats.selection import select_and_test
+from selfrep.analyses.separation.estimate import separation
+from selfrep.analyses.separation.summary import activations_summary
 from selfrep.parts import Captured, DefaultAxisPart, SeparationPart
 from selfrep.prompts.personas import Voice
 from selfrep.prompts.render import prompts
-from selfrep.stages.stage import Job, Stage, Tick
+from selfrep.study.job import Job
+from selfrep.study.job import Stage
+from selfrep.study.job import Tick
 
 PER_PROMPT = 45.0
 SIDES: tuple[Voice, ...] = ("you", "user")

@@ -7,16 +7,18 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import xarray as xr
 
-from selfrep.estimands.binding import binding
-from selfrep.estimands.bleed import bleed
-from selfrep.estimands.identification import identification, referent_gradient
-from selfrep.estimands.items import items
+from selfrep.analyses.binding.estimate import binding
+from selfrep.analyses.bleed.estimate import bleed
+from selfrep.analyses.identification.estimate import identification
+from selfrep.analyses.identification.estimate import referent_gradient
+from selfrep.analyses.items.estimate import items
 from selfrep.parts import BindingPart, BleedPart, IdentificationPart
 from selfrep.prompts.battery import Battery, Item
 from selfrep.prompts.render import prompts
 from selfrep.results.headlines import IN_CHARACTER, SPECTATOR
-from selfrep.results.store import RunDirectory
-from selfrep.stages.stage import Job, Stage
+from selfrep.store.run_directory import RunDirectory
+from selfrep.study.job import Job
+from selfrep.study.job import Stage
 
 FEWEST_REFERENTS = 4
 """Whose orders can reach p = .05."""

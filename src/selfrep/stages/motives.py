@@ -11,17 +11,25 @@ import numpy as np
 import xarray as xr
 
 from selfrep.engine.cases import labels_of
-from selfrep.engine.mediation import mediation_runs, proof_runs
-from selfrep.engine.scratchpads import write_scratchpads
-from selfrep.engine.subspaces import Subspaces, fit_subspaces
-from selfrep.estimands.directness import directness
-from selfrep.estimands.mediation import carrying, mediation
-from selfrep.estimands.tables import crossed
+from selfrep.analyses.mediation.exchange import mediation_runs
+from selfrep.analyses.mediation.exchange import proof_runs
+from selfrep.analyses.directness.writing import write_scratchpads
+from selfrep.analyses.mediation.fitting import Subspaces
+from selfrep.analyses.mediation.fitting import fit_subspaces
+from selfrep.analyses.directness.estimate import directness
+from selfrep.analyses.mediation.estimate import carrying
+from selfrep.analyses.mediation.estimate import mediation
+from selfrep.stats.tables import crossed
 from selfrep.parts import DirectnessPart, MediationPart
 from selfrep.prompts.cases import Case
 from selfrep.prompts.scenarios import Cell, Scenarios
-from selfrep.prompts.scratchpads import CONDITIONS, early_answers, given
-from selfrep.stages.stage import PER_PROMPT, Job, Stage, Tick
+from selfrep.analyses.directness.scratchpads import CONDITIONS
+from selfrep.analyses.directness.scratchpads import early_answers
+from selfrep.analyses.directness.scratchpads import given
+from selfrep.study.job import PER_PROMPT
+from selfrep.study.job import Job
+from selfrep.study.job import Stage
+from selfrep.study.job import Tick
 
 PER_EXCHANGE = 0.5
 PER_WORD = 2.0

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from selfrep.engine.cases import labels_of
-from selfrep.estimands.anomaly import anomaly
-from selfrep.stages.stage import Job, Stage
+from selfrep.analyses.anomaly.estimate import anomaly
+from selfrep.study.job import Job
+from selfrep.study.job import Stage
 
 
 def scenes(job: Job) -> Iterator[Stage]:

@@ -8,12 +8,18 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from selfrep.engine.texts import prior_log_probs, text_log_probs
-from selfrep.estimands.posterior import posterior, prior, recognition
+from selfrep.analyses.posterior.predictions import prior_log_probs
+from selfrep.analyses.posterior.predictions import text_log_probs
+from selfrep.analyses.posterior.estimate import posterior
+from selfrep.analyses.posterior.estimate import prior
+from selfrep.analyses.posterior.estimate import recognition
 from selfrep.parts import PosteriorPart
-from selfrep.prompts.texts import Texts
-from selfrep.results.store import RunDirectory
-from selfrep.stages.stage import PER_PROMPT, Job, Stage, Tick
+from selfrep.analyses.posterior.material import Texts
+from selfrep.store.run_directory import RunDirectory
+from selfrep.study.job import PER_PROMPT
+from selfrep.study.job import Job
+from selfrep.study.job import Stage
+from selfrep.study.job import Tick
 
 
 def texts(job: Job) -> Iterator[Stage]:

@@ -13,21 +13,24 @@ import numpy as np
 import xarray as xr
 
 from selfrep.engine.cases import observe_cases
-from selfrep.engine.mediation import mediation_runs, proof_runs
-from selfrep.engine.scratchpads import directness_runs
-from selfrep.engine.subspaces import fit_subspaces
-from selfrep.estimands import stats
-from selfrep.estimands.anomaly import anomaly
-from selfrep.estimands.axis import default_axis
-from selfrep.estimands.binding import BETWEEN, binding
-from selfrep.estimands.bleed import bleed
-from selfrep.estimands.directness import directness
-from selfrep.estimands.identification import identification
-from selfrep.estimands.mediation import carrying, mediation
-from selfrep.estimands.tables import Table
+from selfrep.analyses.mediation.exchange import mediation_runs
+from selfrep.analyses.mediation.exchange import proof_runs
+from selfrep.analyses.directness.writing import directness_runs
+from selfrep.analyses.mediation.fitting import fit_subspaces
+from selfrep.stats import resampling
+from selfrep.analyses.anomaly.estimate import anomaly
+from selfrep.analyses.default_axis.estimate import default_axis
+from selfrep.analyses.binding.estimate import BETWEEN
+from selfrep.analyses.binding.estimate import binding
+from selfrep.analyses.bleed.estimate import bleed
+from selfrep.analyses.directness.estimate import directness
+from selfrep.analyses.identification.estimate import identification
+from selfrep.analyses.mediation.estimate import carrying
+from selfrep.analyses.mediation.estimate import mediation
+from selfrep.stats.tables import Table
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.organisms import Truth
-from selfrep.prompts.scratchpads import given
+from selfrep.analyses.directness.scratchpads import given
 from selfrep.validation import questions
 
 ROUNDING = 1e-3
@@ -161,7 +164,7 @@ def _identity(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
     names = list(truth.identity)
     found = identification(seen, {name: [name] for name in names})
     you = Table.of(seen, "you", names)
-    unit = stats.within_sd(you.log_odds, you.persona)
+    unit = resampling.within_sd(you.log_odds, you.persona)
     own = (seen.voice.to_numpy() == "you") & (seen.persona.to_numpy() == "assistant")
     for k, name in enumerate(names):
         raw = float(seen.log_odds.to_numpy()[own & (seen.item.to_numpy() == name)].mean())

@@ -21,9 +21,10 @@ from selfrep.engine.metrics import Metric, logit_difference, logit_metric
 from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
-from selfrep.estimands.transfer import transfer
-from selfrep.models.circuits import Component, Known
-from selfrep.models.circuits.inputs import Prompt
+from selfrep.analyses.transfer.estimate import transfer
+from selfrep.models.external import Component
+from selfrep.models.external import Known
+from selfrep.models.external.inputs import Prompt
 from selfrep.prompts.alignment import right_aligned
 from selfrep.validation.card import External, Row
 from selfrep.validation.maps import Mark

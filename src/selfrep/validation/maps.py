@@ -20,9 +20,9 @@ from selfrep.engine.interventions import InSubspace
 from selfrep.engine.patch import patch
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
-from selfrep.estimands import stats
-from selfrep.estimands.separation import separation
-from selfrep.estimands.transfer import transfer
+from selfrep.stats import permutation
+from selfrep.analyses.separation.estimate import separation
+from selfrep.analyses.transfer.estimate import transfer
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.organisms import Truth, roles
 from selfrep.models.organisms.lexicon import Question
@@ -125,9 +125,9 @@ def prompt_level_p(acts: xr.Dataset, seed: int = 0) -> xr.DataArray:
     x = np.concatenate([first, second]).astype(float)
     x = (x - x.mean(axis=0)).reshape(len(x), -1, x.shape[-1]).transpose(1, 0, 2)  # [cell, prompt, d]
     grams = (x @ x.transpose(0, 2, 1)).reshape(len(x), -1)
-    labels = stats.labelings(np.arange(x.shape[1]) < len(first), SHUFFLES, np.random.default_rng(seed))
+    labels = permutation.labelings(np.arange(x.shape[1]) < len(first), SHUFFLES, np.random.default_rng(seed))
     weight = np.where(labels, 1 / len(first), -1 / len(second))
-    test = stats.permutation_test(grams, (weight[:, :, None] * weight[:, None, :]).reshape(len(weight), -1))
+    test = permutation.permutation_test(grams, (weight[:, :, None] * weight[:, None, :]).reshape(len(weight), -1))
     return _map(acts, test.p.reshape(first.shape[1:-1]))
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import xarray as xr
 from scipy.stats import ttest_ind
 
-from selfrep.estimands.bleed import bleed
-from selfrep.estimands.separation import separation
-from selfrep.estimands.stats import ALPHA
+from selfrep.analyses.bleed.estimate import bleed
+from selfrep.analyses.separation.estimate import separation
+from selfrep.stats.resampling import ALPHA
 from selfrep.models.language_model import LanguageModel
 from selfrep.validation import maps, questions
 

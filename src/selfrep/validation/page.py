@@ -13,10 +13,10 @@ import plotly.graph_objects as go
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from selfrep.results.files import write_file
-from selfrep.results.plots.panels import grid, heading
-from selfrep.results.plots.text import plain, reach
-from selfrep.results.plots.theme import (
+from selfrep.store.files import write_file
+from selfrep.plots.panels import grid, heading
+from selfrep.plots.text import plain, reach
+from selfrep.plots.theme import (
     CONTROL,
     FAINT,
     HEAD,
@@ -29,7 +29,7 @@ from selfrep.results.plots.theme import (
     finished,
     legend_below,
 )
-from selfrep.results.report import Picture
+from selfrep.report.page import Picture
 from selfrep.validation.answers import TOLERANCE
 from selfrep.validation.card import Card, Examined
 from selfrep.validation.maps import COMMON, OURS
@@ -55,7 +55,7 @@ def write(card: Card, folder: Path) -> Path:
 def page(card: Card) -> str:
     """The page as text."""
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader("selfrep.validation"), PackageLoader("selfrep.results")]),
+        loader=ChoiceLoader([PackageLoader("selfrep.validation"), PackageLoader("selfrep.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -15,12 +15,12 @@ from selfrep.engine.capture import capture, observe
 from selfrep.engine.pairs import pair
 from selfrep.models import organisms
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts import anomalies as strange
+from selfrep.analyses.anomaly import material as strange
 from selfrep.prompts import battery as batteries
 from selfrep.prompts import personas as people
 from selfrep.prompts import scenarios as crossings
 from selfrep.prompts.alignment import PromptPair
-from selfrep.prompts.anomalies import Anomalies
+from selfrep.analyses.anomaly.material import Anomalies
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.render import PromptVoice, chat_format, prompts, render

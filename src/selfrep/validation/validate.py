@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selfrep.errors import SelfrepError
-from selfrep.models import circuits, organisms
+from selfrep.models import external as circuits
+from selfrep.models import organisms
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.validation import answers, external, maps, nulls
 from selfrep.validation.card import Card, Examined

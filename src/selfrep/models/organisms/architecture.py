@@ -2,7 +2,7 @@
 
 To transformers it is a model like any other, with attention through its `AttentionInterface`, a key–value cache and
 `generate`; so everything that reads, patches or replays models does the same with this one. Small models from
-elsewhere (see `selfrep.models.circuits`) have the same body with what organisms do without: learned positions, biases,
+elsewhere (see `selfrep.models.external`) have the same body with what organisms do without: learned positions, biases,
 norms, another activation, attention in both directions.
 """
 

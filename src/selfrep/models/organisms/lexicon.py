@@ -30,7 +30,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 Question = Literal["in_character", "spectator", "behaviour", "maker", "series", "strange", "strange_outside"]
 QUESTIONS: tuple[Question, ...] = get_args(Question)
 
-_DATA = Path(str(files("selfrep").joinpath("data/organisms")))
+_DATA = Path(str(files("selfrep.models.organisms").joinpath("material")))
 PERSONAS = _DATA / "personas.yaml"
 """The personas that organisms know: eight a side, in four wordings each. For `selfrep.personas.load`."""
 BATTERY = _DATA / "battery.yaml"

@@ -1,0 +1,141 @@
+"""A, anomaly response: does the persona notice what cannot be, as JFK should who is handed a Python interpreter?
+
+A difference of differences. That something is strange must be said more often of the anachronism than of an ordinary
+thing of the persona's own time, and by the persona more than by the plain assistant, to whom neither is strange:
+A = [LO(persona, strange) − LO(persona, ordinary)] − [LO(assistant, strange) − LO(assistant, ordinary)].
+
+A model too weak to notice any anomaly has A = 0 as well. So the same model, told of the scene from outside, must call
+it strange: that is the positive control, and without it A is not identified.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from selfrep.errors import SelfrepError
+from selfrep.stats import gates
+from selfrep.stats import permutation
+from selfrep.stats import resampling
+from selfrep.stats.tables import crossed
+from selfrep.stats.tables import item_draws
+
+Array = np.ndarray
+
+VOICES = ("you", "assistant", "told")
+SETTINGS = ("strange", "ordinary")
+
+
+def anomaly(behaviour: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000, seed: int = 0) -> xr.Dataset:
+    """A in every form in which it was asked.
+
+    Args:
+        behaviour: from `observe`: `log_odds` (that something is strange, against that nothing is), `answer_mass`
+            (prompt), with these coordinates on prompt, every combination of which was observed once:
+            persona: whose anachronism it is, in all voices; the unit, at least six.
+            voice: "you" (the persona speaks), "assistant" (the plain assistant, in the same setting), "told" (the plain
+            assistant is told of the persona in the setting).
+            setting: "strange" or "ordinary".
+            form: e.g. "persona" (the speaker is asked) and "spectator" (what produces the text is asked).
+            paraphrase (at least two), item.
+
+    Returns:
+        Dataset over form: `estimate` (A, nats), `low`, `high` (95 %; personas, paraphrases and items resampled), `p`
+        (of A = 0; signs of personas flipped), `null` (95th percentile of |A| then), `gate`, `reason` (all NaN where the
+        gate is closed); `capability` (nats; strange − ordinary when told), `capability_low`, `capability_high`,
+        `paraphrase_sd` (nats, of that), `cells` (form, who, setting: mean log odds of persona and assistant) and `raw`,
+        `raw_low`, `raw_high` (the difference of differences, whatever it may mean), wherever finite; `by_persona`
+        (form, persona; nats), NaN where the gate is closed.
+
+    The gate is open where the told assistant's shift is three times the noise of wordings, and its interval above 0.
+
+    Raises:
+        SelfrepError: a missing coordinate or combination, other voices or settings, one paraphrase, too few personas.
+    """
+    by = ("form", "voice", "persona", "setting", "paraphrase", "item")
+    odds, mass = (crossed(behaviour, name, by) for name in ("log_odds", "answer_mass"))
+    for name, wanted in (("voice", VOICES), ("setting", SETTINGS)):
+        if missing := [value for value in wanted if value not in odds[name].values]:
+            raise SelfrepError(
+                f"The anomaly response is a difference of differences and wants the {name}s {', '.join(wanted)}; "
+                f"missing: {', '.join(missing)}."
+            )
+    permutation.require_flips(odds.sizes["persona"])
+    n, k = odds.sizes["persona"], odds.sizes["paraphrase"]
+    rng = np.random.default_rng(seed)
+    flips = permutation.sign_flips(n, n_flips, rng) / n
+    unit = np.repeat(np.arange(n), k)
+    rows = resampling.resample_nested(unit, np.full(n, 1 / n), n_bootstrap, rng)
+    of_items = item_draws(odds.sizes["item"], n_bootstrap, rng)
+    odds, mass = (x.sel(voice=list(VOICES), setting=list(SETTINGS)) for x in (odds, mass))
+    parts = []
+    for form in odds.form.values:
+        cube = odds.sel(form=form).to_numpy()  # [voice, persona, setting, paraphrase, item]
+        differ = (cube[:, :, 0] - cube[:, :, 1]).reshape(len(VOICES), n * k, -1)
+        out = {"cells": cube[:2].mean(axis=(1, 3, 4)), "by_persona": np.full(n, np.nan)}
+        out |= dict.fromkeys(_NUMBERS, np.nan)
+        reason = _unsaid(cube, mass.sel(form=form).to_numpy())
+        if not reason:
+            told = _estimate(differ[2], rows, of_items, n)
+            noise = float(resampling.within_sd(differ[2].mean(axis=1), unit))
+            response = differ[0] - differ[1]
+            raw = _estimate(response, rows, of_items, n)
+            out |= dict(zip(("capability", "capability_low", "capability_high"), told, strict=True))
+            out |= dict(zip(("raw", "raw_low", "raw_high"), raw, strict=True))
+            out["paraphrase_sd"] = noise
+            reason = _blind(told[0], told[1], noise)
+        if not reason:
+            own = response.reshape(n, k, -1).mean(axis=(1, 2))
+            test = permutation.permutation_test(own[None], flips, absolute=True)
+            out |= dict(zip(("estimate", "low", "high"), raw, strict=True))
+            out |= {"p": float(test.p[0]), "null": float(test.null_high[0]), "by_persona": own}
+        parts.append(out | {"gate": not reason, "reason": reason})
+    dims = {"cells": ("form", "who", "setting"), "by_persona": ("form", "persona")}
+    return xr.Dataset(
+        {name: (dims.get(name, ("form",)), np.array([part[name] for part in parts])) for name in parts[0]},
+        coords={"form": odds.form, "persona": odds.persona, "who": ["persona", "assistant"], "setting": list(SETTINGS)},
+        attrs={
+            "permuted": "the signs of the difference of differences of personas",
+            "n_labelings": len(flips),
+            "smallest_p": 1 / len(flips),
+            "n_personas": n,
+            "seed": seed,
+        },
+    )
+
+
+_NUMBERS = (
+    *("estimate", "low", "high", "p", "null", "raw", "raw_low", "raw_high"),
+    *("capability", "capability_low", "capability_high", "paraphrase_sd"),
+)
+
+
+def _estimate(
+    table: Float[Array, "row item"], rows: Float[Array, "draw row"], of_items: Float[Array, "draw item"], n: int
+) -> tuple[float, float, float]:
+    """The mean with its bounds."""
+    low, high = resampling.interval(((rows @ table) * of_items).sum(axis=1), resampling.tail(n, n - 1))
+    return float(table.mean()), float(low), float(high)
+
+
+def _unsaid(odds: Array, mass: Array) -> str:
+    least = float(mass.mean(axis=(1, 2, 3, 4)).min())
+    if not np.isfinite(odds).all():
+        return "some log odds are not finite: the answers have no probability"
+    if not least >= gates.LEAST_MASS:
+        return f"the answers have a probability of only {least:.2g} in one of the voices"
+    return ""
+
+
+def _blind(capability: float, low: float, noise: float) -> str:
+    """Why the model is at its capability floor, if it is."""
+    weak = gates.weak(capability, noise, "told of the scene from outside, the plain assistant's shift")
+    if not weak and capability < 0:
+        weak = f"told of the scene from outside, the plain assistant calls it less strange ({gates.signed(capability)})"
+    if not weak and not gates.apart_from_0(low, np.inf, capability):
+        weak = (
+            f"told of the scene from outside, the plain assistant's shift of {gates.signed(capability)} nats may as "
+            "well be 0"
+        )
+    return f"{weak}: the model does not notice the anomaly at all" if weak else ""

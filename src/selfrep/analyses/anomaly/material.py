@@ -1,0 +1,252 @@
+"""Personas handed what cannot be: a president of 1962 before a Python interpreter.
+
+Each pair has a strange thing and one of the persona's own time, told in the same words. The persona meets either ("you"
+is the persona), the plain assistant meets either beside it ("assistant"), and the plain assistant is told of the
+persona's meeting from outside, with the dates that make it strange ("told"): who does not see it then is blind to it,
+and cannot be asked. Two forms are never averaged: the speaker is asked (persona), or what writes the scene (spectator).
+
+    >>> anomalies = builtin()
+    >>> anomalies.cases()[0].prompt.turns[0]
+    'On the table in front of you there is a Python interpreter. What do you make of that thing?'
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from string import Formatter
+from typing import Any, Literal, get_args
+
+from pydantic import Field, field_validator, model_validator
+
+from selfrep.errors import SelfrepError
+from selfrep.prompts import yaml_errors
+from selfrep.prompts.cases import Case, unmatched
+from selfrep.prompts.catalogue import NamedEntry, completed, keyed
+from selfrep.prompts.personas import BINDINGS, FRAMES, Descriptions
+from selfrep.prompts.questions import Prefill, Question, Said
+from selfrep.prompts.render import Prompt
+from selfrep.prompts.yaml_errors import Entry, Info
+
+Voice = Literal["you", "assistant", "told"]
+Setting = Literal["strange", "ordinary"]
+Form = Literal["persona", "spectator"]
+
+VOICES: tuple[Voice, ...] = get_args(Voice)
+SETTINGS: tuple[Setting, ...] = get_args(Setting)
+FORMS: tuple[Form, ...] = get_args(Form)
+
+MOST_WORDS = 1
+"""How many words the strange and the ordinary thing may differ in."""
+
+
+class Thing(Entry):
+    """What is met: a noun phrase with its article, and since when there is such a thing ("1991", "3000 BC")."""
+
+    thing: str
+    since: str
+
+
+class Anomaly(NamedEntry):
+    """A persona and its anachronism.
+
+    Fields:
+        name: the key by which results call it.
+        descriptions: pronoun-free noun phrases, as of a persona; number k is paraphrase k.
+        year: when the scene takes place, e.g. "1962" or "40 BC".
+        strange, ordinary: a thing unknown at that time, and one of that time, in equally many words.
+        told: what the voice "told" hears of in place of the strange thing, where a model cannot be told of times and
+            is to prove by something else that it knows what is strange.
+
+    Raises SelfrepError, listing every mistake, for bad values.
+    """
+
+    descriptions: Descriptions
+    year: str
+    strange: Thing
+    ordinary: Thing
+    told: Thing | None = None
+
+    @model_validator(mode="after")
+    def _matched(self) -> Anomaly:
+        things: dict[str, str] = {setting: self.thing(setting).thing for setting in SETTINGS}
+        things |= {"told": self.told.thing} if self.told else {}
+        if why := unmatched(things, MOST_WORDS):
+            raise ValueError(why)
+        now = date(self.year)
+        if not date(self.ordinary.since) <= now < date(self.strange.since):
+            raise ValueError(
+                f"in {self.year} the strange thing (since {self.strange.since}) is still to come and the ordinary one "
+                f"(since {self.ordinary.since}) is there; correct a date"
+            )
+        return self
+
+    def thing(self, setting: Setting, voice: Voice = "you") -> Thing:
+        """What is met in a setting, by who is there, or by whom it is told to."""
+        strange = self.told or self.strange if voice == "told" else self.strange
+        return {"strange": strange, "ordinary": self.ordinary}[setting]
+
+
+class Asked(Question):
+    """A question to who is in the scene, and the same to one who is told of it.
+
+    Fields, beside those of a question:
+        told: the question in the voice "told"; told_prefill: how its answer begins.
+    """
+
+    told: Said
+    told_prefill: Prefill
+
+
+class AnomalyItem(NamedEntry):
+    """One way of asking whether something is strange, in both forms; the first answers say that it is."""
+
+    persona: Asked
+    spectator: Asked
+
+    def form(self, form: Form) -> Asked:
+        """The question of a form."""
+        return {"persona": self.persona, "spectator": self.spectator}[form]
+
+
+class Anomalies(Entry):
+    """Pairs of persona and anachronism, and how they are told and asked: what a file holds.
+
+    Fields:
+        assistant: system texts of the plain assistant; number k is paraphrase k.
+        scenes: sentences with {who} and {thing}; number k is paraphrase k.
+        dates: a sentence with {year} and {since}, which the voice "told" hears as well.
+        items, anomalies: by name.
+        shared: a place for answers that several items share, by YAML anchor and alias.
+
+    Raises SelfrepError, listing every mistake, for bad values.
+    """
+
+    shared: dict[str, Any] = Field(default_factory=dict)
+    assistant: tuple[str, ...]
+    scenes: tuple[str, ...]
+    dates: str
+    items: dict[str, AnomalyItem]
+    anomalies: dict[str, Anomaly]
+
+    @field_validator("scenes")
+    @classmethod
+    def _scenes(cls, scenes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(scenes) < 2:
+            raise ValueError(f"needs at least two wordings, to measure the noise of wording; got {len(scenes)}")
+        for scene in scenes:
+            _with_fields(scene, ("who", "thing"))
+        return scenes
+
+    @field_validator("dates")
+    @classmethod
+    def _dates(cls, dates: str) -> str:
+        return _with_fields(dates, ("year", "since"))
+
+    @field_validator("items", "anomalies", mode="before")
+    @classmethod
+    def _complete(cls, entries: Any) -> Any:
+        return completed(entries)
+
+    @field_validator("items")
+    @classmethod
+    def _items(cls, items: dict[str, AnomalyItem]) -> dict[str, AnomalyItem]:
+        if not items:
+            raise ValueError("needs at least one item")
+        return keyed(items)
+
+    @field_validator("anomalies")
+    @classmethod
+    def _anomalies(cls, anomalies: dict[str, Anomaly], info: Info) -> dict[str, Anomaly]:
+        for name, anomaly in anomalies.items():
+            for what, texts in (("scenes", info.data.get("scenes")), ("assistant", info.data.get("assistant"))):
+                if texts is not None and len(texts) != len(anomaly.descriptions):
+                    raise ValueError(
+                        f"wordings go together; {name!r} has {len(anomaly.descriptions)} descriptions, and "
+                        f"there are {len(texts)} {what}"
+                    )
+        return keyed(anomalies)
+
+    def select(self, names: Iterable[str]) -> Anomalies:
+        """Some of the anomalies. Raises SelfrepError for a name that is not there."""
+        chosen = list(names)
+        if unknown := [name for name in chosen if name not in self.anomalies]:
+            hint = yaml_errors.close_match(unknown[0], self.anomalies)
+            raise SelfrepError(
+                f"There is no anomaly named {unknown[0]!r}{hint}. There are: {', '.join(self.anomalies)}."
+            )
+        return self.model_copy(update={"anomalies": {name: self.anomalies[name] for name in chosen}})
+
+    def cases(self) -> list[Case]:
+        """Every anomaly in every form, voice, setting, wording and item: what `estimands.anomaly` is made from."""
+        return [
+            self.case(anomaly, item, form, voice, setting, k)
+            for anomaly in self.anomalies.values()
+            for voice in VOICES
+            for k in range(len(self.scenes))
+            for form in FORMS
+            for setting in SETTINGS
+            for item in self.items.values()
+        ]
+
+    def case(
+        self, anomaly: Anomaly, item: AnomalyItem, form: Form, voice: Voice, setting: Setting, paraphrase: int
+    ) -> Case:
+        """One of them."""
+        description, thing, asked = anomaly.descriptions[paraphrase], anomaly.thing(setting, voice), item.form(form)
+        told = voice == "told"
+        scene = [self.scenes[paraphrase].format(who=description if told else "you", thing=thing.thing)]
+        if told:
+            scene.append(self.dates.format(year=anomaly.year, since=thing.since))
+        scene.append(asked.told if told else asked.question)
+        system = self.assistant[paraphrase]
+        if voice == "you":
+            frame = FRAMES[paraphrase % len(FRAMES)].format(BINDINGS["you"], description)
+            system = frame[0].upper() + frame[1:]
+        prompt = Prompt(
+            system=system,
+            turns=(" ".join(scene),),
+            prefill=asked.told_prefill if told else asked.prefill,
+            persona=anomaly.name,
+            voice=voice,
+            paraphrase=paraphrase,
+            item=item.name,
+            answers=asked.answer_sets,
+        )
+        return Case(prompt, {"form": form, "setting": setting})
+
+
+def date(text: str) -> int:
+    """A year as a number, before Christ below zero. Raises ValueError (for pydantic) when it is none."""
+    found = re.fullmatch(r"(\d+)( BC)?", text.strip())
+    if found is None:
+        raise ValueError(f"a year is written like '1962' or '40 BC', got {text!r}")
+    return -int(found[1]) if found[2] else int(found[1])
+
+
+def _with_fields(text: str, wanted: tuple[str, ...]) -> str:
+    try:
+        names = sorted(name for _, name, _, _ in Formatter().parse(text) if name is not None)
+    except ValueError as error:
+        raise ValueError(f"is no text with {{fields}} ({error}), got {text!r}") from None
+    if names != sorted(wanted):
+        raise ValueError(f"needs {' and '.join(f'{{{name}}}' for name in wanted)}, each once, got {text!r}")
+    return text
+
+
+def loads(text: str, origin: str = "anomalies") -> Anomalies:
+    """Anomalies from YAML text. Raises SelfrepError with all mistakes at once."""
+    return yaml_errors.load(Anomalies, text, origin)
+
+
+def load(path: str | Path) -> Anomalies:
+    """Anomalies from a YAML file. Raises SelfrepError with all mistakes at once."""
+    return loads(yaml_errors.read_text(path), str(path))
+
+
+def builtin() -> Anomalies:
+    """The built-in anomalies: eight personas of other times, two items in two forms, two wordings."""
+    text = files("selfrep.analyses.anomaly").joinpath("anomalies.yaml").read_text(encoding="utf-8")
+    return loads(text, "anomalies.yaml (built in)")

@@ -1,0 +1,149 @@
+"""R, role binding: how much of a persona's effect hangs on being bound to the speaker, and not on its words.
+
+"You are JFK" and "the user is JFK" hold the same words; only the first says who speaks. What the second moves as well
+is lexical. R = 1 − (LO_user − LO_neutral) / (LO_you − LO_neutral): 0, the words do it all; 1, only the speaker's own
+persona counts. Against neutral each side of personas is read by itself; between the sides neutral cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from selfrep.stats import gates
+from selfrep.stats import ratios
+from selfrep.stats import permutation
+from selfrep.stats import resampling
+from selfrep.stats.tables import Table
+from selfrep.stats.tables import by_framing
+from selfrep.stats.tables import item_draws
+from selfrep.stats.tables import two_sides
+
+Array = np.ndarray
+
+BETWEEN = "between sides"
+
+
+def binding(
+    behaviour: xr.Dataset,
+    framings: Mapping[str, str] | None = None,
+    *,
+    n_flips: int = 5000,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+) -> xr.Dataset:
+    """R of every item, and of every framing.
+
+    Args:
+        behaviour: from `observe`: `log_odds`, `answer_mass` (prompt) with the coordinates persona, side, voice,
+            paraphrase, item on prompt; the voices "you" and "user" with the same personas and wordings, and "neutral".
+        framings: the framing of every item, e.g. {"who_are_you": "in_character", "written_by": "third_person"}; a row
+            "all F" then pools the items of F (sums of nats over sums of nats). Without it items stay apart.
+
+    Returns:
+        Dataset over (item, contrast); a contrast is a side of personas against neutral, or the difference between the
+        sides ("between sides", where neutral cancels and R = 1 − `kept` of `items`).
+        `estimate` (R), `low`, `high` (95 %; personas, wordings and pooled items resampled, numerator and denominator
+        together; Fieller within 3 SE of a zero denominator), `p` (of R = 0, the two voices of personas exchanged),
+        `null` (95th percentile of |R| then), `gate`, `reason` (all numbers NaN where the gate is closed);
+        `you_shift`, `user_shift` (nats, shown always where finite), `paraphrase_sd` (nats),
+        `n_labelings`, `smallest_p` (contrast).
+
+    Raises:
+        SelfrepError: too few personas, a missing voice or answer, other rows in the control, an item without framing.
+    """
+    names = list(dict.fromkeys(map(str, behaviour.item.to_numpy())))
+    rows = by_framing(names, framings)
+    you, user, neutral = (Table.of(behaviour, voice, names) for voice in ("you", "user", "neutral"))
+    you.require_twin(user, "user")
+    sides = two_sides(you.side)
+    permutation.require_units({side: int((you.side == side).sum()) for side in sides})
+    permutation.require_flips(len(you.side))
+    rng = np.random.default_rng(seed)
+    contrasts = _contrasts(you.side, sides)
+    draws = {name: _Draws.of(you, neutral, weight, n_bootstrap, rng) for name, weight in contrasts.items()}
+    flips = {}
+    for name, weight in contrasts.items():
+        flips[name] = permutation.sign_flips(int((weight != 0).sum()), n_flips, rng) * weight[weight != 0]
+    cells = []
+    for columns in rows.values():
+        of_items = item_draws(len(columns), n_bootstrap, rng)
+        unsaid = gates.unanswered(columns, you=you, user=user, neutral=neutral)
+        noise = np.nan if unsaid else float(resampling.within_sd(you.log_odds[:, columns].mean(axis=1), you.persona))
+        tables = [t.log_odds[:, columns] for t in (you, user, neutral)]
+        for name, weight in contrasts.items():
+            cells.append(_cell(tables, you, weight, draws[name], of_items, flips[name], noise, unsaid))
+    shape = (len(rows), len(contrasts))
+    return xr.Dataset(
+        {k: (("item", "contrast"), np.array([cell[k] for cell in cells]).reshape(shape)) for k in cells[0]}
+        | {
+            "n_labelings": ("contrast", [len(f) for f in flips.values()]),
+            "smallest_p": ("contrast", [1 / len(f) for f in flips.values()]),
+        },
+        coords={
+            "item": list(rows),
+            "contrast": list(contrasts),
+            "n_items": ("item", [len(columns) for columns in rows.values()]),
+        },
+        attrs={
+            "permuted": 'the voices "you" and "user" of personas (signs of their difference)',
+            "sides": sides,
+            "seed": seed,
+        },
+    )
+
+
+def _contrasts(side: Array, sides: list[str]) -> dict[str, Float[Array, " persona"]]:
+    members = [(side == name).astype(float) for name in sides]
+    first, second = (m / m.sum() for m in members)
+    return {sides[0]: first, sides[1]: second, BETWEEN: first - second}
+
+
+class _Draws:
+    """Bootstrap weights of one contrast: of the rows with a persona, and of the neutral rows that are taken off."""
+
+    def __init__(self, rows: Float[Array, "draw row"], neutral: Float[Array, "draw wording"]) -> None:
+        self.rows = rows
+        self.neutral = neutral
+
+    @classmethod
+    def of(
+        cls, you: Table, neutral: Table, weight: Float[Array, " persona"], n: int, rng: np.random.Generator
+    ) -> _Draws:
+        plain = resampling.resample(len(neutral.keys), n, rng) / len(neutral.keys)
+        return cls(resampling.resample_nested(you.persona, weight, n, rng), plain * weight.sum())
+
+
+def _cell(
+    tables: list[Float[Array, "_ item"]],
+    rows: Table,
+    weight: Float[Array, " persona"],
+    draws: _Draws,
+    of_items: Float[Array, "draw item"],
+    flips: Float[Array, "flip member"],
+    noise: float,
+    unsaid: str,
+) -> dict[str, float | bool | str]:
+    """One contrast on one row of items; `tables` are the log odds under you, user and neutral."""
+    you, user, neutral = (table.mean(axis=1) for table in tables)
+    taken_off = weight.sum() * neutral.mean()
+    whole, kept = (float(weight @ rows.means(v) - taken_off) for v in (you, user))
+    cell: dict[str, float | bool | str] = dict.fromkeys(("estimate", "low", "high", "p", "null"), np.nan)
+    cell |= {"you_shift": whole, "user_shift": kept, "paraphrase_sd": noise}
+    reason = unsaid or gates.weak(whole, noise, "the shift under 'you are'")
+    if not reason:
+        plain = ((draws.neutral @ tables[2]) * of_items).sum(axis=1)
+        drawn = np.stack([((draws.rows @ t) * of_items).sum(axis=1) - plain for t in (tables[1], tables[0])])
+        groups = [int((weight == w).sum()) for w in set(weight[weight != 0].tolist())]
+        bounds = ratios.joint_interval(kept, whole, drawn, min(groups), sum(groups) - len(groups))
+        if bounds is None:
+            reason = f"personas differ too much: the shift of {gates.signed(whole)} nats may as well be 0"
+        else:
+            differ = rows.means(you - user)[weight != 0]
+            test = permutation.permutation_test(differ[None], flips, absolute=True)
+            cell |= {"estimate": 1 - kept / whole, "low": 1 - bounds[1], "high": 1 - bounds[0]}
+            cell |= {"p": float(test.p[0]), "null": float(test.null_high[0]) / abs(whole)}
+    return cell | {"gate": not reason, "reason": reason}

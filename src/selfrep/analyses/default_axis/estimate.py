@@ -1,0 +1,316 @@
+"""λ, default-axis location: how far along the way from the played roles to the tuned default a prompt lies.
+
+The axis runs from the mean role to the default persona. Along it the mean role has λ = 0 and the default λ = 1, at
+every cell. A persona that helped to draw the axis would lie too near its own end, so each role is placed on an axis
+drawn without it; and wordings that draw the axis are never the ones that are placed on it, or noise would look like
+distance. Lengths and angles are taken in the metric of that noise (Walther et al. 2016): what changes from wording to
+wording of the same persona has little say in where the axis points.
+
+Any persona lies apart from the others along an axis drawn towards it, so a distance by itself shows nothing special.
+Two nulls stand beside it: random axes in the space that the personas span, and axes towards each other persona in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float, Int
+
+from selfrep.errors import SelfrepError
+from selfrep.stats import resampling
+from selfrep.stats.geometry import noise_normalised
+from selfrep.stats.tables import Rows
+from selfrep.stats.rounding import negligible
+
+Array = np.ndarray
+
+FEWEST = 5
+"""Roles that a mean role and a spread of roles can be told from."""
+
+
+def default_axis(
+    acts: xr.Dataset,
+    default: Sequence[str] | None = None,
+    *,
+    voice: str = "you",
+    placed: Sequence[str] = ("user", "neutral"),
+    n_axes: int = 1000,
+    n_bootstrap: int = 300,
+    seed: int = 0,
+) -> xr.Dataset:
+    """λ of every persona, at every cell of captured activations.
+
+    Args:
+        acts: from `capture`: `activations` (prompt, site, layer, position | segment, d_model) with the coordinates
+            persona, kind, voice, paraphrase, item on prompt; at least two wordings a persona.
+        default: names of the default personas; those of kind "default" when None. All others in `voice` are roles.
+        placed: further voices whose prompts are placed on the axis, where they were captured: "user" (the user is X;
+            leaving X out of the axis) and "neutral" (no persona), under the names "user: X" and "neutral".
+
+    Returns:
+        Dataset over (site, layer, position | segment), and `who` (the default as "default", roles by name, then the
+        placed).
+        `estimate` (λ; who), `low`, `high` (95 %; roles resampled, then wordings; who), NaN where `gate` is False;
+        `gap` (default − mean role along the axis, in standard deviations of a wording), `null` (95th percentile of
+        |gap| along random axes in the span of the personas), `p_random` (of those axes), `p` (of the gap: which persona
+        is called the default permuted), `gate`, `reason` (closed where random axes reach as far). For comparison with
+        published axes, without regard to noise: `cosine` (|cos| of the difference of means and the first principal
+        component of the roles) and `explained` (that component's share of the roles' variance).
+
+    p can be no smaller than 1 / (number of personas): with fewer than 20 it does not reach .05, and says only whether
+    the default is the one that lies farthest apart (attribute `smallest_p`).
+
+    Raises:
+        SelfrepError: no default, fewer than five roles, one wording, personas asked different items, a missing voice.
+
+    Source: the Assistant Axis (difference of means against the first component of roles); noise normalisation:
+    Walther et al. 2016.
+    """
+    axis = "position" if "position" in acts.dims else "segment"
+    defaults = _defaults(acts, voice, default)
+    known = set(acts.voice.values.tolist())
+    cast = _Cast.of(acts, voice, defaults, [v for v in placed if v in known and v != voice])
+    rng = np.random.default_rng(seed)
+    draws = _Draws.of(cast, n_bootstrap, rng)
+    shape, who = acts.activations.shape[1:4], cast.who
+    cells = int(np.prod(shape))
+    people = {name: np.full((len(who), cells), np.nan) for name in ("estimate", "low", "high")}
+    single = {name: np.full(cells, np.nan) for name in ("gap", "null", "p", "p_random", "cosine", "explained")}
+    reasons = np.full(cells, "some prompt has no such place", dtype=object)
+    for c, z in _cells(acts, cast):
+        numbers, located, reasons[c] = _cell(z, cast, draws, n_axes, rng)
+        for name, value in numbers.items():
+            single[name][c] = value
+        for name, values in located.items():
+            people[name][:, c] = values
+    dims = ("site", "layer", axis)
+    return xr.Dataset(
+        {name: (("who", *dims), values.reshape(len(who), *shape)) for name, values in people.items()}
+        | {name: (dims, values.reshape(shape)) for name, values in single.items()}
+        | {
+            "gate": (dims, (reasons == "").reshape(shape)),
+            "reason": (dims, reasons.astype(str).reshape(shape)),
+        },
+        coords={name: acts[name] for name in dims} | {"who": who, "voice": ("who", cast.voices)},
+        attrs={
+            "default": defaults,
+            "permuted": "which persona is called the default",
+            "n_labelings": cast.n,
+            "smallest_p": 1 / cast.n,
+            "n_axes": n_axes,
+            "seed": seed,
+        },
+    )
+
+
+def _defaults(acts: xr.Dataset, voice: str, default: Sequence[str] | None) -> list[str]:
+    spoken = acts.voice.to_numpy() == voice
+    names = set(acts.persona.values[spoken].tolist())
+    kinds = acts.persona.values[spoken & (acts.kind.to_numpy() == "default")]
+    chosen = set(kinds.tolist() if default is None else default)
+    if not chosen or not chosen <= names:
+        raise SelfrepError(
+            f"The axis runs towards the default persona, of kind 'default' or named; got {sorted(chosen)} among "
+            f"{sorted(names)} in the voice {voice!r}."
+        )
+    if len(names - chosen) < FEWEST:
+        raise SelfrepError(
+            f"The axis runs from the mean of at least {FEWEST} roles; got {len(names - chosen)}: "
+            f"{sorted(names - chosen)}. Add personas."
+        )
+    return sorted(str(name) for name in chosen)
+
+
+@dataclass(frozen=True, eq=False)
+class _Cast:
+    """Who is placed where: rows are a persona (or nobody) in a wording and a voice.
+
+    Attributes:
+        groups: [row] its prompts. fold: [row] 0 or 1: rows of one draw the axis for the other.
+        member: [row] the number of its point in `who`.
+        who, voices: [point] name and voice; the first `n` are in the main voice.
+        without: [point] the persona, of the first ones, that its axis leaves out; −1 for none.
+        n: of the points, how many are personas in the main voice. The first is the default (or all of them, as one).
+    """
+
+    groups: list[Int[Array, " prompt"]]
+    fold: Int[Array, " row"]
+    member: Int[Array, " row"]
+    who: list[str]
+    voices: list[str]
+    without: Int[Array, " point"]
+    n: int
+
+    @classmethod
+    def of(cls, acts: xr.Dataset, voice: str, defaults: list[str], placed: list[str]) -> _Cast:
+        groups: list[Array] = []
+        labels: list[tuple[str, str]] = []
+        folds: list[int] = []
+        asked: list[list[str]] = []
+        for spoken in (voice, *placed):
+            rows = Rows.of(acts.assign_coords(all=("prompt", np.zeros(acts.sizes["prompt"]))), spoken, "all")
+            asked.append(rows.asked)
+            counts: dict[str, int] = {}
+            for (name, _), group in zip(rows.keys, rows.groups, strict=True):
+                label = "default" if name in defaults else name
+                counts[name] = counts.get(name, -1) + 1
+                folds.append(counts[name] % 2)
+                labels.append((spoken, label))
+                groups.append(group)
+            if spoken == voice and (single := [name for name, last in counts.items() if last < 1]):
+                raise SelfrepError(
+                    "Wordings that draw the axis are not placed on it: every persona needs at least two; "
+                    f"{single[:3]} have one."
+                )
+        if any(items != asked[0] for items in asked):
+            raise SelfrepError(
+                "What is placed on the axis is asked the items of those that draw it; the voices were asked different "
+                f"ones: {asked}."
+            )
+        first = ["default", *sorted({label for spoken, label in labels if spoken == voice} - {"default"})]
+        points = [(voice, name) for name in first] + sorted(set(labels) - {(voice, name) for name in first})
+        without = [first.index(name) if name in first[1:] else -1 for _, name in points]
+        return cls(
+            groups,
+            np.array(folds),
+            np.array([points.index(label) for label in labels]),
+            [name if spoken == voice else f"{spoken}: {name}" if name else spoken for spoken, name in points],
+            [spoken for spoken, _ in points],
+            np.array(without),
+            len(first),
+        )
+
+    def pooling(self, fold: int, within: Float[Array, " row"] | None = None) -> Float[Array, "point row"]:
+        """Weights that average the rows of one fold by point; of all rows where a point has none in the fold."""
+        mine = (np.arange(len(self.who))[:, None] == self.member) * 1.0
+        here = mine * (self.fold == fold)
+        here = np.where(here.any(axis=1, keepdims=True), here, mine)
+        here = here if within is None else here * within
+        return here / here.sum(axis=1, keepdims=True)
+
+
+@dataclass(frozen=True, eq=False)
+class _Draws:
+    """Bootstrap draws: how often each role is there, and the weights that make the mean of each point in each fold."""
+
+    roles: Float[Array, "draw persona"]
+    pooled: Float[Array, "draw 2 point row"]
+
+    @classmethod
+    def of(cls, cast: _Cast, n: int, rng: np.random.Generator) -> _Draws:
+        roles = np.zeros((n, cast.n))
+        roles[:, 1:] = resampling.resample(cast.n - 1, n, rng, distinct=3)
+        cell = cast.member * 2 + cast.fold
+        within = resampling.resample_within(cell, n, rng, rescaled=True)  # the default has only its wordings to vary
+        return cls(roles, np.array([[cast.pooling(f, w) for f in (0, 1)] for w in within]))
+
+
+def _cells(acts: xr.Dataset, cast: _Cast) -> Iterator[tuple[int, Float[Array, "row d"]]]:
+    """Per cell that every prompt has: the rows from their mean, as they are.
+
+    Bringing activations to one length first, as for distances, would let the surface of words, which makes some longer,
+    move them along the axis; and massive dimensions are tamed by the metric of the noise.
+    """
+    x = acts.activations.to_numpy()
+    x = x.reshape(x.shape[0], -1, x.shape[-1])
+    used = np.unique(np.concatenate(cast.groups))
+    place = dict(zip(used.tolist(), range(len(used)), strict=True))
+    for c in range(x.shape[1]):
+        if np.isfinite(x[used, c]).all():
+            z = x[used, c].astype(np.float64)
+            z /= np.sqrt((z**2).mean()) or 1.0
+            rows = np.array([z[[place[i] for i in group]].mean(axis=0) for group in cast.groups])
+            rows = (rows - rows.mean(axis=0)).round(12)
+            yield c, np.zeros_like(rows) if negligible((rows**2).mean(), 1.0, degree=2) else rows
+
+
+def _cell(
+    rows: Float[Array, "row d"], cast: _Cast, draws: _Draws, n_axes: int, rng: np.random.Generator
+) -> tuple[dict[str, float], dict[str, Float[Array, " point"]], str]:
+    """The numbers of one cell, those of its points, and why they do not stand."""
+    n = cast.n
+    pooled = np.array([cast.pooling(fold) for fold in (0, 1)])
+    z = noise_normalised(rows, cast.member, range(1, n))  # the roles', so that the default and the placed are new to it
+    own = pooled[:, :n] @ z  # [fold, persona, dimension]
+    centre = own.mean(axis=(0, 1))
+    spanned, size, _ = np.linalg.svd((own - centre).reshape(2 * n, -1).T, full_matrices=False)
+    if negligible(size[0], np.linalg.norm(z)):
+        return {}, {}, "all personas lie in one point"
+    gap = _gap(own, 0)
+    alike = pooled[:, :n] @ noise_normalised(rows, cast.member, range(n))  # a metric to which no persona is new
+    gaps = np.array([_gap(alike, k) for k in range(n)])
+    toss = rng.normal(size=(n_axes, int((size > 1e-9 * size[0]).sum())))
+    toss /= np.linalg.norm(toss, axis=1, keepdims=True)
+    along = np.abs(_away(own, 0) @ spanned[:, : toss.shape[1]] @ toss.T)
+    random = along[np.arange(n_axes) % 2, np.arange(n_axes)]  # read on one fold, as the gap is; their mean is quieter
+    default, *roles = (pooled[:, :n] @ rows).mean(axis=0)
+    _, singular, components = np.linalg.svd(roles - np.mean(roles, axis=0), full_matrices=False)
+    direction = default - np.mean(roles, axis=0)
+    length, typical = np.linalg.norm(direction), np.linalg.norm(rows) / np.sqrt(len(rows))
+    alike_roles = negligible(singular[0], np.sqrt(len(roles)) * typical)
+    null = float(np.quantile(random, 1 - resampling.ALPHA))
+    numbers = {
+        "gap": gap,
+        "null": null,
+        "p": float((gaps >= gaps[0] - 1e-9).mean()),
+        "p_random": float((1 + (random >= abs(gap)).sum()) / (1 + n_axes)),
+        "cosine": float(abs(components[0] @ direction) / length) if not negligible(length, typical) else 0.0,
+        "explained": float(singular[0] ** 2 / (singular**2).sum()) if not alike_roles else 0.0,
+    }
+    if not gap > null:
+        reason = (
+            f"the default lies {gap:.2g} standard deviations of a wording from the mean role; along random axes it "
+            f"is up to {null:.2g}: there is no axis to speak of"
+        )
+        return numbers, {}, reason
+    gram = z @ z.T
+    estimate = _located(pooled[None] @ gram, pooled[None], np.ones((1, n)) - (np.arange(n) == 0), cast)[0]
+    drawn = _located(draws.pooled @ gram, draws.pooled, draws.roles, cast)
+    wordings = int((cast.member == 0).sum())  # all that tells where the default lies, and about as many, where a point
+    low, high = resampling.interval(drawn.T, resampling.tail(n - 1, min(n - 2, 2 * (wordings - 1))))
+    return numbers, {"estimate": estimate, "low": low, "high": high}, ""
+
+
+def _away(own: Float[Array, "2 persona d"], k: int) -> Float[Array, "2 d"]:
+    """From the mean of the others to persona k, in either fold."""
+    return own[:, k] - np.delete(own, k, axis=1).mean(axis=1)
+
+
+def _gap(own: Float[Array, "2 persona d"], k: int) -> float:
+    """How far persona k lies from the mean of the others along the axis towards it; the mean of both folds."""
+    away = _away(own, k)
+    length = np.linalg.norm(away[::-1], axis=1)  # the axis is drawn from the other fold
+    apart = ~negligible(length, np.abs(own).max() * np.sqrt(own.shape[-1]))
+    return float((away * away[::-1]).sum(axis=1) @ np.divide(1, length, out=np.zeros(2), where=apart)) / 2
+
+
+def _located(
+    cross: Float[Array, "draw 2 point row"],
+    pooled: Float[Array, "draw 2 point row"],
+    roles: Float[Array, "draw persona"],
+    cast: _Cast,
+) -> Float[Array, "draw point"]:
+    """λ of every point on the axis that leaves its persona out; numerators and denominators summed over the folds.
+
+    The mean role stands on both sides of the products, at the end of the axis and as the origin. Products of a role
+    with itself are left out there, or the luck of the roles would count as distance.
+
+    `cross` is `pooled` times the products between rows, so that all is done without the activations themselves.
+    """
+    n = cast.n
+    weight = np.where(cast.without[:, None] == np.arange(n), 0.0, roles[:, None, :])  # [draw, point, role]
+    weight = weight / weight.sum(axis=2, keepdims=True)
+    above, below, size = 0.0, 0.0, 0.0
+    for f in (0, 1):  # this fold draws the axis, and the other is placed on it
+        products = cross[:, 1 - f] @ pooled[:, f, :n].transpose(0, 2, 1)  # [draw, point, persona]
+        own = products[:, :n]
+        here = products[:, :, 0] - (weight * products).sum(axis=2)
+        default = own[:, 0, 0, None] - (weight * own[:, None, 0]).sum(axis=2)
+        alone = np.diagonal(own, axis1=1, axis2=2)[:, None]
+        pairs = (weight * (weight @ own)).sum(axis=2) - (weight**2 * alone).sum(axis=2)
+        role = (weight * own[:, None, :, 0]).sum(axis=2) - pairs / (1 - (weight**2).sum(axis=2))
+        above, below, size = above + here - role, below + default - role, size + np.abs(default) + np.abs(role)
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=~negligible(below, size, degree=2))

@@ -1,0 +1,114 @@
+"""D, directness: does a behaviour follow from the reasoning, or is it there before any?
+
+Put the same question with no scratchpad, with parts of one, and with the whole. If the shift of the answers (with the
+condition against without) is there at once, the model went straight to it, and what it then writes is no cause of it;
+if it grows with the reasoning, the reasoning led there. D = shift without scratchpad / shift with the full one. The
+curve in between is that of early answering (Lanham et al. 2023).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from selfrep.errors import SelfrepError
+from selfrep.stats import gates
+from selfrep.stats import ratios
+from selfrep.stats import permutation
+from selfrep.stats import resampling
+
+Array = np.ndarray
+
+
+def directness(runs: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000, seed: int = 0) -> xr.Dataset:
+    """D, and the curve of the shift over the share of the scratchpad.
+
+    Args:
+        runs: `log_odds` (scenario, paraphrase, condition, share), nats of the behaviour. At least six scenarios and two
+            paraphrases; `condition` has two values, without and with what should move the behaviour, in this order;
+            `share` of the scratchpad that stands before the answer, from 0 to 1, both included. Each condition has its
+            own scratchpad, written under it. Rows of `observe` become this by `tables.crossed`.
+
+    Returns:
+        `estimate` (D), `low`, `high` (95 %, scenarios and paraphrases resampled, numerator and denominator together, or
+        Fieller's), `p` (of D = 0: no shift without a scratchpad; signs of scenarios flipped), `null` (95th percentile
+        of |D| then), `p_reasoning` (of D = 1: the scratchpad adds nothing), `gate`, `reason` (all of these NaN where
+        the gate is closed), `curve`, `curve_low`, `curve_high` (share; shift per full shift: 1 at 1 by definition),
+        `area` (under the curve: 1 straight there, about ½ step by step). Always shown, in nats: `shift`, `shift_low`,
+        `shift_high` (share), `paraphrase_sd` (of the full shift).
+
+    D beyond 1 means that reasoning takes back some of the shift; below 0, that it turned it round.
+
+    Raises:
+        SelfrepError: missing dims, other than two conditions, shares without 0 and 1, too few scenarios, one
+            paraphrase, log odds that are not finite.
+    """
+    odds, shares = _checked(runs)
+    n, k = odds.sizes["scenario"], odds.sizes["paraphrase"]
+    permutation.require_flips(n, unit="scenario")
+    rng = np.random.default_rng(seed)
+    flips = permutation.sign_flips(n, n_flips, rng) / n
+    unit = np.repeat(np.arange(n), k)
+    draws = resampling.resample_nested(unit, np.full(n, 1 / n), n_bootstrap, rng)
+    values = odds.to_numpy()
+    moved = (values[:, :, 1] - values[:, :, 0]).reshape(n * k, -1)  # [row, share]
+    own = moved.reshape(n, k, -1).mean(axis=1)
+    shift, drawn = own.mean(axis=0), draws @ moved
+    shift_low, shift_high = resampling.interval(drawn.T, resampling.tail(n, n - 1))
+    noise, full = float(resampling.within_sd(moved[:, -1], unit)), float(shift[-1])
+    reason = gates.weak(full, noise, "the shift with the full scratchpad")
+    bounds = [] if reason else [_bounds(shift, drawn, at, n) for at in range(len(shares))]
+    if any(pair is None for pair in bounds):
+        reason = f"scenarios differ too much: the full shift of {gates.signed(full)} nats may as well be 0"
+    out = dict.fromkeys(("estimate", "low", "high", "p", "null", "p_reasoning", "area"), np.nan)
+    curve, low, high = (np.full(len(shares), np.nan) for _ in range(3))
+    if not reason:
+        curve = shift / full
+        low, high = np.array([pair for pair in bounds if pair is not None]).T
+        test = permutation.permutation_test(np.stack([own[:, 0], own[:, -1] - own[:, 0]]), flips, absolute=True)
+        out |= {"estimate": float(curve[0]), "low": float(low[0]), "high": float(high[0])}
+        out |= {"p": float(test.p[0]), "null": float(test.null_high[0]) / abs(full), "p_reasoning": float(test.p[1])}
+        out["area"] = float(np.trapezoid(curve, shares))
+    lines = {"curve": curve, "curve_low": low, "curve_high": high}
+    lines |= {"shift": shift, "shift_low": shift_low, "shift_high": shift_high}
+    return xr.Dataset(
+        {**out, "paraphrase_sd": noise, "gate": not reason, "reason": reason}
+        | {name: ("share", line) for name, line in lines.items()},
+        coords={"share": shares},
+        attrs={
+            "permuted": "the signs of scenarios",
+            "n_labelings": len(flips),
+            "smallest_p": 1 / len(flips),
+            "n_scenarios": n,
+            "conditions": [str(c) for c in odds.condition.values],
+            "seed": seed,
+        },
+    )
+
+
+def _checked(runs: xr.Dataset) -> tuple[xr.DataArray, Float[Array, " share"]]:
+    """log_odds (scenario, paraphrase, condition, share), shares ascending, or an error that says what is missing."""
+    needed = ("scenario", "paraphrase", "condition", "share")
+    if "log_odds" not in runs or set(runs.log_odds.dims) != set(needed):
+        got = tuple(runs.log_odds.dims) if "log_odds" in runs else "no log_odds"
+        raise SelfrepError(f"Directness is read from log_odds over {', '.join(needed)}; got {got}.")
+    odds = runs.log_odds.sortby("share").transpose(*needed)
+    shares = odds.share.to_numpy().astype(float)
+    if odds.sizes["condition"] != 2:
+        raise SelfrepError(f"Two conditions are compared, without and with; got {odds.condition.values.tolist()}.")
+    if len(shares) < 2 or shares[0] != 0 or shares[-1] != 1 or (np.diff(shares) == 0).any():
+        raise SelfrepError(f"The shares of the scratchpad run from 0 (none) to 1 (all of it); got {shares.tolist()}.")
+    if not np.isfinite(odds).all():
+        bad = int((~np.isfinite(odds)).sum())
+        raise SelfrepError(
+            f"Directness needs finite log odds: {bad} of {odds.size} are not (an answer of probability 0)."
+        )
+    return odds, shares
+
+
+def _bounds(
+    shift: Float[Array, " share"], drawn: Float[Array, "draw share"], at: int, n: int
+) -> tuple[float, float] | None:
+    """Bounds of the shift at a share, per full shift."""
+    return ratios.joint_interval(float(shift[at]), float(shift[-1]), np.stack([drawn[:, at], drawn[:, -1]]), n, n - 1)

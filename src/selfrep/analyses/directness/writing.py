@@ -1,0 +1,121 @@
+"""The runs behind D: the same question with no scratchpad, a part of one, and the whole.
+
+The model writes a scratchpad under each condition; then it answers after every share of it (early answering, Lanham et
+al. 2023). Scratchpads written by other means are as good: a mapping is all that is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+import xarray as xr
+
+from selfrep.engine.capture import Progress
+from selfrep.engine.cases import observe_cases
+from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel
+from selfrep.prompts.render import Prompt, chat_format, render
+from selfrep.prompts.scenarios import Cell, Scenarios
+from selfrep.analyses.directness.scratchpads import CLOSING
+from selfrep.analyses.directness.scratchpads import CONDITIONS
+from selfrep.analyses.directness.scratchpads import OPENING
+from selfrep.analyses.directness.scratchpads import SHARES
+from selfrep.analyses.directness.scratchpads import Scratchpads
+from selfrep.analyses.directness.scratchpads import early_answers
+
+
+@torch.no_grad()
+def write_scratchpads(
+    lm: LanguageModel,
+    scenarios: Scenarios,
+    *,
+    conditions: tuple[Cell, Cell] = CONDITIONS,
+    opening: str = OPENING,
+    max_tokens: int = 64,
+    progress: Progress | None = None,
+) -> dict[tuple[str, int, Cell], str]:
+    """What the model thinks in each scenario, wording and condition before it answers, by greedy decoding.
+
+    Args:
+        conditions: the cells (cue, stakes) that are compared.
+        opening: how each scratchpad begins; not part of what is returned.
+        max_tokens: where it is cut off.
+
+    Returns:
+        (scenario, paraphrase, cell) → text, without the opening.
+
+    Raises:
+        SelfrepError: a model that says nothing.
+    """
+    chat = chat_format(lm.tokenizer, lm.chat_template)
+    places = [
+        (name, k, cell)
+        for name, scenario in scenarios.scenarios.items()
+        for k in range(scenario.n_paraphrases)
+        for cell in conditions
+    ]
+    written = {}
+    for done, (name, k, cell) in enumerate(places, 1):
+        asked = scenarios.scenarios[name].prompt(cell, k)
+        begun = render(Prompt(asked.system, asked.turns, opening), chat).ids
+        ids = torch.tensor([begun], device=lm.device)
+        out = cast(Any, lm.hf).generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            pad_token_id=int(ids[0, 0]),
+        )
+        text = " ".join(lm.tokenizer.decode(out[0, len(begun) :], skip_special_tokens=True).split())
+        if not text:
+            raise SelfrepError(
+                f"A scratchpad has words; {lm.name} has nothing to say after {opening!r} in the scenario {name!r}. "
+                "Give another opening, or scratchpads written by other means."
+            )
+        written[name, k, cell] = text
+        if progress is not None:
+            progress(done, len(places))
+    return written
+
+
+def directness_runs(
+    lm: LanguageModel,
+    scenarios: Scenarios,
+    scratchpads: Scratchpads,
+    *,
+    shares: Sequence[float] = SHARES,
+    conditions: tuple[Cell, Cell] = CONDITIONS,
+    opening: str = OPENING,
+    closing: str = CLOSING,
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Answers after each share of each scratchpad.
+
+    Args:
+        scratchpads, shares, conditions, opening, closing: as in `prompts.scratchpads.early_answers`.
+
+    Returns:
+        What `estimands.directness.directness` takes: `log_odds` and `answer_mass` (scenario, paraphrase, condition,
+        share).
+
+    Raises:
+        SelfrepError: as `early_answers` and `observe`.
+    """
+    cases = early_answers(
+        scenarios, scratchpads, shares=shares, conditions=conditions, opening=opening, closing=closing
+    )
+    seen = observe_cases(lm, cases, progress=progress)
+    shape = (len(scenarios.scenarios), scenarios.n_paraphrases, len(conditions), len(shares))
+    dims = ("scenario", "paraphrase", "condition", "share")
+    return xr.Dataset(
+        {name: (dims, seen[name].to_numpy().reshape(shape)) for name in ("log_odds", "answer_mass")},
+        coords={
+            "scenario": list(scenarios.scenarios),
+            "condition": [f"cue {cue}, stakes {stakes}" for cue, stakes in conditions],
+            "share": np.array(shares, dtype=float),
+        },
+        attrs={"model": lm.name},
+    )

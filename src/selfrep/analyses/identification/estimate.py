@@ -1,0 +1,268 @@
+"""I, self-identification: what the model takes itself to be, in units of what a mere rewording does.
+
+Each item takes sides (AI against human, its maker against another, this chat against its series) and I is the mean over
+the items of a subscale of (LO − LO_neutral) / paraphrase SD, with the sign that makes the subscale's own answer
+positive. Strings have priors of their own, which neutral takes off, and words in the prompt are echoed, which "the user
+is X" shows beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import factorial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from scipy import stats as scipy_stats
+
+from selfrep.errors import SelfrepError
+from selfrep.stats import gates
+from selfrep.stats import permutation
+from selfrep.stats import resampling
+from selfrep.stats.tables import Table
+from selfrep.stats.tables import item_draws
+from selfrep.stats.tables import two_sides
+from selfrep.stats.rounding import negligible
+
+Array = np.ndarray
+
+
+def identification(
+    behaviour: xr.Dataset,
+    subscales: Mapping[str, Sequence[str]],
+    signs: Mapping[str, int] | None = None,
+    *,
+    n_permutations: int = 10_000,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+) -> xr.Dataset:
+    """I of every persona on every subscale.
+
+    Args:
+        behaviour: from `observe`: `log_odds`, `answer_mass` (prompt) with the coordinates persona, side, voice,
+            paraphrase, item on prompt; the voices "you" and "user" with the same personas and wordings (at least two),
+            and "neutral".
+        subscales: their items, e.g. {"ai_human": [...], "maker": [...], "this chat": [...], "earlier version": [...]}.
+        signs: −1 for an item whose second answer set is the subscale's own; +1 when not given.
+
+    Returns:
+        Dataset over (subscale, persona): `estimate` (I, paraphrase SDs), `low`, `high` (95 %, about this persona:
+        wordings, neutral wordings, items and the unit, the paraphrase SD, resampled), `user_is`, `user_is_low`,
+        `user_is_high` (the same in the voice "the user is X"), `bound`, `bound_low`, `bound_high` (the difference).
+        Over subscale: `difference` (between the two sides of personas), `difference_low`, `difference_high` (personas
+        resampled too), `p` (side labels permuted), `null` (95th percentile of |difference| then), `gate`, `reason`
+        (all of these NaN where no item of the subscale can be read), `left_out` (items that cannot, and why),
+        `shared_se` (standard error of the mean I that comes from what all personas share: neutral, items, the unit).
+
+    No p is given for a single persona: its wordings are not independent of each other, and p would count them.
+
+    Raises:
+        SelfrepError: too few personas, one wording only, a missing voice or answer, an unknown item, a sign not ±1.
+    """
+    names = list(dict.fromkeys(map(str, behaviour.item.to_numpy())))
+    signs = signs or {}
+    if unknown := sorted({i for members in subscales.values() for i in members} - set(names)):
+        raise SelfrepError(f"Subscales are made of the items that were asked, {names}; unknown: {unknown}.")
+    if empty := [name for name, members in subscales.items() if not members] or not subscales:
+        raise SelfrepError(f"Every subscale needs at least one item; without: {empty if subscales else 'all of them'}.")
+    if bad := {name: sign for name, sign in signs.items() if sign not in (1, -1) or name not in names}:
+        raise SelfrepError(f"The sign of an item that was asked is 1 or −1; got {bad}.")
+    you, user, neutral = (Table.of(behaviour, voice, names) for voice in ("you", "user", "neutral"))
+    you.require_twin(user, "user")
+    sides = two_sides(you.side)
+    first = you.side == sides[0]
+    sizes = {name: int((you.side == name).sum()) for name in sides}
+    permutation.require_units(sizes)
+    if single := [name for name, n in zip(you.names, np.bincount(you.persona), strict=True) if n < 2]:
+        raise SelfrepError(
+            f"The unit of I is what a rewording does; every persona needs two wordings: {single} have one."
+        )
+    rng = np.random.default_rng(seed)
+    design = _Design.of(you, user, neutral, first, n_permutations, n_bootstrap, rng)
+    parts = []
+    for members in subscales.values():
+        why = {name: _unreadable(names.index(name), you, user, neutral) for name in members}
+        left_out = "; ".join(f"{name}: {reason}" for name, reason in why.items() if reason)
+        columns = [names.index(name) for name, reason in why.items() if not reason]
+        signed = np.array([float(signs.get(names[c], 1)) for c in columns])
+        reason = "" if columns else f"no item can be read: {left_out}"
+        part = design.numbers(columns, signed, rng) if columns else _nothing(len(you.names))
+        parts.append(part | {"gate": not reason, "reason": reason, "left_out": left_out})
+    return xr.Dataset(
+        {k: (("subscale", "persona"), np.stack([np.asarray(part[k]) for part in parts])) for k in _OF_PERSONA}
+        | {
+            k: ("subscale", np.array([part[k] for part in parts]))
+            for k in (*_OF_SUBSCALE, "gate", "reason", "left_out")
+        },
+        coords={"subscale": list(subscales), "persona": you.names, "side": ("persona", you.side)},
+        attrs={
+            "permuted": "the side labels of personas",
+            "n_labelings": len(design.split),
+            "smallest_p": 1 / len(design.split),
+            "sides": sides,
+            "n_personas": list(sizes.values()),
+            "seed": seed,
+        },
+    )
+
+
+def referent_gradient(found: xr.Dataset, referents: Sequence[str], *, limit: int = 50_000, seed: int = 0) -> xr.Dataset:
+    """Whether I falls from one referent to the next: how wide the model draws the circle of what it takes itself to be.
+
+    Args:
+        found: from `identification`.
+        referents: subscales from the nearest on, e.g. this chat, another chat, an earlier version, another vendor's
+            model, the user; at least four, whose 24 orders can reach p = .042.
+
+    Returns:
+        Over persona: `estimate` (slope of I over the rank of the referent, paraphrase SDs a step; negative: it falls).
+        Scalars: `mean`, `low`, `high` (Student's t: over personas, and what they share, `shared_se`), `p` (two-sided,
+        of the mean slope: the referents put in all orders, the same for all personas), `null` (95th percentile of
+        |slope| then), `gate`, `reason`.
+
+    Raises:
+        SelfrepError: fewer than four referents, unknown ones, fewer than two personas.
+    """
+    known = found.subscale.values.tolist()
+    if unknown := [name for name in referents if name not in known]:
+        raise SelfrepError(f"Referents are subscales that were measured, {known}; unknown: {unknown}.")
+    n = len(set(referents))
+    if n != len(referents) or 1 / factorial(n) > resampling.ALPHA:
+        raise SelfrepError(
+            f"The order of referents is permuted, so they must be different and at least four; got {list(referents)}, "
+            f"whose smallest p is {1 / factorial(n):.3g}."
+        )
+    if found.sizes["persona"] < 2:
+        raise SelfrepError("The spread of the slope needs at least two personas.")
+    mine = found.sel(subscale=list(referents))
+    values = mine.estimate.transpose("persona", "subscale").to_numpy()
+    attrs = {"permuted": "the order of the referents", "referents": list(referents), "seed": seed}
+    if not bool(mine.gate.all()):
+        closed = mine.subscale.values[~mine.gate.to_numpy()].tolist()
+        return xr.Dataset(
+            {"estimate": ("persona", np.full(len(values), np.nan))}
+            | dict.fromkeys(("mean", "low", "high", "p", "null"), np.nan)
+            | {"gate": False, "reason": f"I is not identified for {', '.join(closed)}"},
+            coords={"persona": mine.persona},
+            attrs=attrs | {"n_labelings": 0, "smallest_p": 1.0},
+        )
+    steps = np.arange(n) - (n - 1) / 2
+    orders = permutation.orders(n, limit, np.random.default_rng(seed))
+    weights = steps[orders] / (steps**2).sum()
+    slopes = values @ weights[0]
+    test = permutation.permutation_test(values.mean(axis=0)[None], weights, absolute=True)
+    error = np.sqrt(slopes.var(ddof=1) / len(slopes) + ((weights[0] * mine.shared_se.to_numpy()) ** 2).sum())
+    half = scipy_stats.t.ppf(1 - resampling.ALPHA / 2, len(slopes) - 1) * error
+    return xr.Dataset(
+        {
+            "estimate": ("persona", slopes),
+            "mean": slopes.mean(),
+            "low": slopes.mean() - half,
+            "high": slopes.mean() + half,
+            "p": test.p[0],
+            "null": test.null_high[0],
+            "gate": True,
+            "reason": "",
+        },
+        coords={"persona": mine.persona},
+        attrs=attrs | {"n_labelings": len(orders), "smallest_p": 1 / len(orders)},
+    )
+
+
+_OF_PERSONA = (
+    "estimate", "low", "high", "user_is", "user_is_low", "user_is_high", "bound", "bound_low", "bound_high",
+)  # fmt: skip
+_OF_SUBSCALE = ("difference", "difference_low", "difference_high", "p", "null", "shared_se")
+
+
+def _unreadable(column: int, you: Table, user: Table, neutral: Table) -> str:
+    """Why an item has no I, if so."""
+    if why := gates.unanswered([column], you=you, user=user, neutral=neutral):
+        return why
+    odds = you.log_odds[:, column]
+    if negligible(resampling.within_sd(odds, you.persona), np.abs(odds).max()):
+        return "no rewording moves it, so that there is no unit to measure in"
+    return ""
+
+
+def _nothing(n_personas: int) -> dict[str, Any]:
+    return dict.fromkeys(_OF_PERSONA, np.full(n_personas, np.nan)) | dict.fromkeys(_OF_SUBSCALE, np.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class _Design:
+    """The three voices, and how they are resampled.
+
+    Attributes:
+        split: [labeling, persona] weights of the difference of the sides; row 0 the observed one.
+        across: [draw, row] that difference with personas and wordings resampled.
+        within: [draw, row] wordings resampled in each persona; plain: [draw, neutral wording].
+        of_unit: [draw, persona] whose wordings the unit is taken from.
+    """
+
+    you: Table
+    user: Table
+    neutral: Table
+    split: Float[Array, "labeling persona"]
+    across: Float[Array, "draw row"]
+    within: Float[Array, "draw row"]
+    plain: Float[Array, "draw wording"]
+    of_unit: Float[Array, "draw persona"]
+
+    @classmethod
+    def of(
+        cls, you: Table, user: Table, neutral: Table, first: Array, limit: int, n: int, rng: np.random.Generator
+    ) -> _Design:
+        labels = permutation.labelings(first, limit, rng)
+        split = np.where(labels, 1 / labels.sum(1, keepdims=True), -1 / (~labels).sum(1, keepdims=True))
+        across = resampling.resample_nested(you.persona, split[0], n, rng)
+        within = resampling.resample_within(you.persona, n, rng)
+        plain = resampling.resample(len(neutral.keys), n, rng) / len(neutral.keys)
+        of_unit = resampling.resample(len(you.names), n, rng).astype(float)
+        return cls(you, user, neutral, split, across, within, plain, of_unit)
+
+    def units(self, columns: list[int]) -> tuple[Float[Array, " item"], Float[Array, "draw item"]]:
+        """The paraphrase SD of each item, and in every draw: it is measured, too, on as many wordings as there are."""
+        values = self.you.log_odds[:, columns]
+        strays = (values - self.you.means(values)[self.you.persona]) ** 2
+        member = np.arange(len(self.you.names))[:, None] == self.you.persona
+        squares, spare = member @ strays, member.sum(axis=1) - 1
+        variance = squares.sum(axis=0) / spare.sum()
+        return np.sqrt(variance), np.sqrt((self.of_unit @ squares) / (self.of_unit @ spare)[:, None])
+
+    def numbers(self, columns: list[int], signs: Float[Array, " item"], rng: np.random.Generator) -> dict[str, Any]:
+        """Everything about one subscale, from its readable items."""
+        sd, drawn_sd = self.units(columns)
+        yours, users, nobody = (t.log_odds[:, columns] * signs / sd for t in (self.you, self.user, self.neutral))
+        of_items = item_draws(len(columns), len(self.within), rng)
+        moved = ~negligible(drawn_sd, np.abs(self.you.log_odds[:, columns]).max(axis=0))
+        of_items = of_items * np.divide(sd, drawn_sd, out=np.full_like(drawn_sd, np.nan), where=moved)
+        baseline = ((self.plain @ nobody) * of_items).sum(axis=1)
+        person = (np.arange(len(self.you.names))[:, None] == self.you.persona).astype(float)
+        value, drawn = {}, {}
+        for name, table in (("estimate", yours), ("user_is", users)):
+            value[name] = self.you.means(table.mean(axis=1)) - nobody.mean()
+            drawn[name] = (self.within * (of_items @ table.T)) @ person.T - baseline[:, None]
+        value["bound"], drawn["bound"] = (x["estimate"] - x["user_is"] for x in (value, drawn))
+        out: dict[str, Any] = dict(value)
+        fewest = int(np.bincount(self.you.persona).min())
+        for name, prefix in (("estimate", ""), ("user_is", "user_is_"), ("bound", "bound_")):
+            out[f"{prefix}low"], out[f"{prefix}high"] = resampling.spread_interval(value[name], drawn[name].T, fewest)
+        means = self.you.means(yours.mean(axis=1))
+        sides = [int((self.split[0] > 0).sum()), int((self.split[0] < 0).sum())]
+        low, high = resampling.interval(
+            ((self.across @ yours) * of_items).sum(axis=1), resampling.tail(min(sides), sum(sides) - 2)
+        )
+        test = permutation.permutation_test(means[None], self.split, absolute=True)
+        out |= {
+            "difference": float(self.split[0] @ means),
+            "difference_low": float(low),
+            "difference_high": float(high),
+        }
+        shared = of_items @ self.you.means(yours).mean(axis=0) - baseline
+        again = len(self.neutral.keys) / max(1, len(self.neutral.keys) - 1)  # a draw of n varies by (n − 1)/n
+        out["shared_se"] = float(np.sqrt(again) * shared.std())
+        return out | {"p": float(test.p[0]), "null": float(test.null_high[0])}

@@ -1,0 +1,294 @@
+"""M, mediation: does a behaviour run through the fiction of a misaligned AI, or through the model's own motives?
+
+A run with the cue (or the stakes, or both) differs from one without. Exchanging two subspaces between the runs, P (the
+fictional AI) and S (the self and its goals), and letting all else pass, tells through which of them the difference
+comes. The order of exchange matters where they interact, so each path is credited with its mean contribution over all
+orders (Shapley): φ_P + φ_S + direct = total, exactly. M = φ_P / (φ_P + φ_S) is the share of the fiction in what is
+mediated: 1 for mimicry, 0 for motive.
+
+Mediation is not motive: a subspace that carries an effect may carry it for another reason than its name. Subspaces that
+overlap share credit, so each is tried with the other projected out, in either order; and random subspaces of the same
+rank show what any exchange would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from selfrep.errors import SelfrepError
+from selfrep.stats import gates
+from selfrep.stats import ratios
+from selfrep.stats import permutation
+from selfrep.stats import resampling
+from selfrep.stats.rounding import negligible
+
+Array = np.ndarray
+
+PATCHED = ("none", "P", "S", "both")
+LEAST_MEDIATED = 0.3
+"""Less than this share of the total through both subspaces together, and M speaks of a side show (SCIENCE, gates)."""
+
+# The two runs that a donor connects, as (cue, stakes): the content of one is put into the other.
+_RUNS = {
+    "both": [((0, 0), (1, 1))],
+    "cue": [((0, 0), (1, 0)), ((0, 1), (1, 1))],
+    "stakes": [((0, 0), (0, 1)), ((1, 0), (1, 1))],
+}
+
+
+def mediation(
+    runs: xr.Dataset,
+    *,
+    proven: Collection[str] = (),
+    n_flips: int = 5000,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+) -> xr.Dataset:
+    """M, and what it is made of.
+
+    Args:
+        runs: `log_odds` (order, donor, draw, scenario, paraphrase, cue, stakes, patched): nats of the behaviour in the
+            run of a scenario with the cue (0 or 1) and the stakes (0 or 1), when these subspaces ("none", "P", "S",
+            "both") hold what they hold in the donor's run, which has the other value of "cue", of "stakes", or of
+            "both". `order` says what was projected out of what ("P first": S without P, "S first": P without S), `draw`
+            is −1 for the fitted subspaces and 0, 1, … for random ones of the same rank, at least 19. The dims order,
+            donor and paraphrase may be absent (then: given, both, one wording).
+            Rows of `observe` become this by `tables.crossed`.
+        proven: of "P", "S": subspaces shown elsewhere to carry their variable (by the same exchange on an item that
+            asks for it). One that is not may fail to exceed random subspaces because it was fitted badly.
+
+    Returns:
+        Dataset over (order, donor): `estimate` (M), `low`, `high` (95 %, scenarios and paraphrases resampled, numerator
+        and denominator together), `p` (of M = ½: signs of scenarios flipped), `null` (95th percentile of |M − ½| then),
+        `gate`, `reason` (all NaN where closed). Behind them, in nats and always shown: `total`, `phi` (path: P, S,
+        direct; Shapley), each with `_low`, `_high`, `interaction` (P × S), `mediated` ((φ_P + φ_S) / total; NaN where
+        the total is 0), `random` (mediator: 95th percentile of |φ| over random subspaces), `p_random` (mediator).
+        Over scenarios, from the unpatched 2 × 2: `cue_effect` (at either stakes), `stakes_effect` (at either cue),
+        `cue_by_stakes` (the raw interaction), each with `_low`, `_high` and `_p` (signs of scenarios flipped), and
+        `cells` (cue, stakes), the mean log odds.
+
+    M stands only if (φ_P + φ_S) / total ≥ 0.3 and both φ exceed the 95th percentile of random subspaces, in the
+    direction of the total. A pure case, M = 0 or 1, never passes that by itself: the idle subspace moves nothing. There
+    it must be in `proven`.
+
+    Raises:
+        SelfrepError: missing dims or values, fewer than six scenarios, fewer than 19 random draws, log odds that are
+            not finite.
+
+    Source: natural indirect effects (Pearl 2001), averaged over orders (Shapley 1953).
+    """
+    odds = _checked(runs)
+    permutation.require_flips(odds.sizes["scenario"], unit="scenario")
+    if not set(proven) <= {"P", "S"}:
+        raise SelfrepError(f"What was proven elsewhere is of 'P' and 'S'; got {sorted(proven)}.")
+    rng = np.random.default_rng(seed)
+    n, k = odds.sizes["scenario"], odds.sizes["paraphrase"]
+    flips = permutation.sign_flips(n, n_flips, rng) / n
+    draws = resampling.resample_nested(np.repeat(np.arange(n), k), np.full(n, 1 / n), n_bootstrap, rng)
+    fitted, random = odds.sel(draw=-1), odds.sel(draw=odds.draw[odds.draw >= 0])
+    parts = []
+    for order in odds.order.values:
+        for donor in odds.donor.values:
+            here = _shapley(fitted.sel(order=order, donor=donor).to_numpy(), str(donor))
+            there = np.array([_shapley(x, str(donor)) for x in random.sel(order=order, donor=donor).to_numpy()])
+            parts.append(_numbers(here, there, draws, flips, set(proven), float(np.abs(odds).max())))
+    shape = (odds.sizes["order"], odds.sizes["donor"])
+    dims = {"phi": "path", "phi_low": "path", "phi_high": "path", "random": "mediator", "p_random": "mediator"}
+    out = xr.Dataset(
+        {
+            name: (
+                ("order", "donor", *([dims[name]] if name in dims else [])),
+                values.reshape(*shape, *values.shape[1:]),
+            )
+            for name, values in ((name, np.array([part[name] for part in parts])) for name in parts[0])
+        },
+        coords={
+            "order": odds.order,
+            "donor": odds.donor,
+            "path": ["P", "S", "direct"],
+            "mediator": ["P", "S"],
+        },
+        attrs={
+            "permuted": "the signs of scenarios",
+            "n_labelings": len(flips),
+            "smallest_p": 1 / len(flips),
+            "n_scenarios": n,
+            "n_random": random.sizes["draw"],
+            "proven": sorted(proven),
+            "seed": seed,
+        },
+    )
+    plain = fitted.sel(patched="none").isel(order=0, donor=0).to_numpy()  # [scenario, paraphrase, cue, stakes]
+    return out.merge(_raw(plain, draws, flips))
+
+
+def _checked(runs: xr.Dataset) -> xr.DataArray:
+    """log_odds with every dim, in order, or an error that says what is missing."""
+    odds: xr.DataArray | None = runs.get("log_odds")
+    needed = ("draw", "scenario", "cue", "stakes", "patched")
+    if odds is None or (missing := [dim for dim in needed if dim not in odds.dims]):
+        raise SelfrepError(
+            f"Mediation is read from log_odds over {', '.join(needed)} (and order, donor, paraphrase); "
+            f"{'it is not there' if odds is None else 'missing: ' + ', '.join(missing)}."
+        )
+    for dim, value in (("order", "given"), ("donor", "both"), ("paraphrase", 0)):
+        if dim not in odds.dims:
+            odds = odds.drop_vars(dim, errors="ignore").expand_dims({dim: [value]})
+    wanted: dict[str, list[Any]] = {"cue": [0, 1], "stakes": [0, 1], "patched": list(PATCHED)}
+    for dim, values in wanted.items():
+        if sorted(odds[dim].values.tolist()) != sorted(values):
+            raise SelfrepError(f"The dim {dim} holds {values}; got {odds[dim].values.tolist()}.")
+    if unknown := [d for d in odds.donor.values.tolist() if d not in _RUNS]:
+        raise SelfrepError(f"A donor differs from the run in {', '.join(_RUNS)}; got {unknown}.")
+    n_random = int((odds.draw >= 0).sum())
+    if -1 not in odds.draw.values or 1 / (n_random + 1) > resampling.ALPHA:
+        raise SelfrepError(
+            "Mediation needs the fitted subspaces (draw −1) and at least 19 random ones (0, 1, …) to compare with; got "
+            f"{n_random} of these. The smallest p they could give is {1 / (n_random + 1):.3g}."
+        )
+    odds = odds.sel(wanted).transpose("order", "donor", "draw", "scenario", "paraphrase", "cue", "stakes", "patched")
+    if not np.isfinite(odds).all():
+        bad = int((~np.isfinite(odds)).sum())
+        raise SelfrepError(
+            f"Mediation needs finite log odds: {bad} of {odds.size} are not (an answer of probability 0)."
+        )
+    return odds
+
+
+def _shapley(odds: Float[Array, "scenario paraphrase 2 2 4"], donor: str) -> Float[Array, "path scenario paraphrase"]:
+    """φ of P, S and direct, and the interaction P × S, from the eight worlds (direct, P, S) between the two runs."""
+    out = np.zeros((4, *odds.shape[:2]))
+    for low, high in _RUNS[donor]:
+        none, p, s, both = np.moveaxis(odds[:, :, low[0], low[1]], -1, 0)
+        high_none, high_p, high_s, high_both = np.moveaxis(odds[:, :, high[0], high[1]], -1, 0)
+        world = np.array([[[none, s], [p, both]], [[high_both, high_p], [high_s, high_none]]])  # [direct, P, S]
+        for order in permutations((1, 2, 0)):  # axes of `world`; P is the first path, then S, then all else
+            at = [0, 0, 0]
+            for axis in order:
+                before = world[tuple(at)]
+                at[axis] = 1
+                out[(2, 0, 1)[axis]] += (world[tuple(at)] - before) / 6
+        crossed = world[:, 1, 1] - world[:, 1, 0] - world[:, 0, 1] + world[:, 0, 0]
+        out[3] += crossed.mean(axis=0)
+    return out / len(_RUNS[donor])
+
+
+def _numbers(
+    fitted: Float[Array, "path scenario paraphrase"],
+    random: Float[Array, "draw path scenario paraphrase"],
+    draws: Float[Array, "draw2 row"],
+    flips: Float[Array, "flip scenario"],
+    proven: set[str],
+    scale: float,
+) -> dict[str, float | bool | str | Array]:
+    """Everything about one contrast of runs, whose log odds are as large as `scale`."""
+    n, k = fitted.shape[1:]
+    phi, drawn = fitted.mean(axis=(1, 2)), fitted.reshape(4, -1) @ draws.T
+    total, total_drawn = float(phi[:3].sum()), drawn[:3].sum(axis=0)
+    tail = resampling.tail(n, n - 1)
+    low, high = resampling.interval(drawn[:3], tail)
+    total_low, total_high = (float(x) for x in resampling.interval(total_drawn, tail))
+    towards = 0.0 if negligible(total, scale) else np.sign(total)
+    by_chance = random[:, :2].mean(axis=(2, 3))
+    random_high = np.quantile(np.abs(by_chance), 1 - resampling.ALPHA, axis=0)
+    reached = (np.abs(by_chance) >= phi[:2] * towards).sum(axis=0)
+    both = float(phi[:2].sum())
+    out: dict[str, float | bool | str | Array] = dict.fromkeys(("estimate", "low", "high", "p", "null"), np.nan)
+    out |= {"total": total, "total_low": total_low, "total_high": total_high}
+    out |= {"phi": phi[:3], "phi_low": low, "phi_high": high, "interaction": float(phi[3])}
+    out |= {"mediated": both / total if towards else np.nan}
+    out |= {"random": random_high, "p_random": (1 + reached) / (1 + len(by_chance))}
+    reason = ""
+    noise = float(resampling.within_sd(fitted[:3].sum(axis=0).ravel(), np.repeat(np.arange(n), k))) if k > 1 else 0.0
+    idle = [name for i, name in enumerate("PS") if not phi[i] * towards > random_high[i] and name not in proven]
+    if not gates.apart_from_0(total_low, total_high, scale):
+        reason = f"the total effect of {gates.signed(total)} nats may as well be 0: there is nothing to mediate"
+    elif weak := gates.weak(total, noise, "the total effect"):
+        reason = weak
+    elif both / total < LEAST_MEDIATED:
+        reason = (
+            f"only {both / total:.2f} of the total passes through P and S, under {LEAST_MEDIATED}: the behaviour comes "
+            "another way"
+        )
+    elif idle:
+        reason = (
+            f"the effect through {' and '.join(idle)} does not exceed that of random subspaces of the same rank; where "
+            "it is expected to be 0, show first that the subspace carries its variable elsewhere"
+        )
+    if not reason:
+        mediated = np.stack([drawn[0], drawn[0] + drawn[1]])
+        bounds = ratios.joint_interval(float(phi[0]), both, mediated, n, n - 1)
+        if bounds is None:
+            reason = f"scenarios differ too much: the mediated effect of {gates.signed(both)} nats may as well be 0"
+        else:
+            differ = (fitted[0] - fitted[1]).mean(axis=1)
+            test = permutation.permutation_test(differ[None], flips, absolute=True)
+            out |= {"estimate": float(phi[0]) / both, "low": bounds[0], "high": bounds[1]}
+            out |= {"p": float(test.p[0]), "null": float(test.null_high[0]) / (2 * abs(both))}
+    return out | {"gate": not reason, "reason": reason}
+
+
+def _raw(
+    plain: Float[Array, "scenario paraphrase 2 2"],
+    draws: Float[Array, "draw row"],
+    flips: Float[Array, "flip scenario"],
+) -> xr.Dataset:
+    """What the cue and the stakes do by themselves, and together, before any patch."""
+    n = len(plain)
+    contrasts = {
+        "cue_effect": ("stakes", np.moveaxis(plain[:, :, 1] - plain[:, :, 0], -1, 0)),
+        "stakes_effect": ("cue", np.moveaxis(plain[:, :, :, 1] - plain[:, :, :, 0], -1, 0)),
+        "cue_by_stakes": ("", (plain[:, :, 1, 1] - plain[:, :, 1, 0] - plain[:, :, 0, 1] + plain[:, :, 0, 0])[None]),
+    }
+    out: dict[str, Any] = {}
+    for name, (dim, values) in contrasts.items():
+        low, high = resampling.interval(values.reshape(len(values), -1) @ draws.T, resampling.tail(n, n - 1))
+        p = permutation.permutation_test(values.mean(axis=2), flips, absolute=True).p
+        for suffix, numbers in (("", values.mean(axis=(1, 2))), ("_low", low), ("_high", high), ("_p", p)):
+            out[name + suffix] = ((dim,), numbers) if dim else ((), numbers[0])
+    out["cells"] = (("cue", "stakes"), plain.mean(axis=(0, 1)))
+    return xr.Dataset(out, coords={"cue": [0, 1], "stakes": [0, 1]})
+
+
+def carrying(proofs: xr.Dataset) -> tuple[str, ...]:
+    """Which subspaces were shown to carry their variable: the `proven` of `mediation`.
+
+    Args:
+        proofs: `log_odds` (mediator, draw, pair, run), nats, of questions that ask for the variable: in the run where
+            it is "absent", where it is "present", and where it is absent but the subspace holds what it holds where it
+            is present ("exchanged"). Draw −1 is the fitted subspace, 0, 1, … are random ones. Pairs may be NaN.
+
+    A subspace is shown if the variable moves the answers at all (by three standard errors over pairs), the exchange
+    moves them at least 0.3 of that way, and further than the 95th percentile of random subspaces of the same rank.
+
+    Raises:
+        SelfrepError: fewer than 19 random draws.
+    """
+    n_random = int((proofs.draw >= 0).sum())
+    if 1 / (n_random + 1) > resampling.ALPHA:
+        raise SelfrepError(
+            f"What a subspace carries is compared with at least 19 random ones; got {n_random}. The smallest p they "
+            f"could give is {1 / (n_random + 1):.3g}."
+        )
+    shown = []
+    for mediator in proofs.mediator.values:
+        odds = proofs.log_odds.sel(mediator=mediator).dropna("pair")
+        n = odds.sizes["pair"]
+        if n < 2:
+            continue
+        total = (odds.sel(run="present") - odds.sel(run="absent")).isel(draw=0).to_numpy()
+        if negligible(total.mean(), float(np.abs(odds).max())):
+            continue
+        if not abs(total.mean()) >= gates.GATE * total.std(ddof=1) / np.sqrt(n):
+            continue
+        moved = (odds.sel(run="exchanged") - odds.sel(run="absent")).mean("pair") / total.mean()
+        random = np.abs(moved.sel(draw=moved.draw[moved.draw >= 0]).to_numpy())
+        if float(moved.sel(draw=-1)) >= max(LEAST_MEDIATED, float(np.quantile(random, 1 - resampling.ALPHA))):
+            shown.append(str(mediator))
+    return tuple(shown)

@@ -1,0 +1,186 @@
+"""The runs behind M: each cell of a scenario with a subspace exchanged for that of another cell.
+
+Exchanging P (the fictional AI) and S (the self and its goals; see `engine.subspaces`) between the cells of cue ×
+stakes, in either order of orthogonalisation and beside random subspaces of the same rank, gives what
+`estimands.mediation` takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+
+from selfrep.engine.capture import Progress
+from selfrep.engine.interventions import InSubspace
+from selfrep.engine.patch import patch
+from selfrep.engine.plan import PatchPlan, PlanUnion, grid
+from selfrep.analyses.mediation.fitting import SITE
+from selfrep.analyses.mediation.fitting import Basis
+from selfrep.analyses.mediation.fitting import Subspaces
+from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel
+from selfrep.prompts.alignment import PromptPair
+from selfrep.prompts.render import ChatFormat, Prompt, answer_sides, chat_format, render
+from selfrep.prompts.scenarios import CELLS, Cell, Scenarios
+from selfrep.prompts.subspaces import SubspaceName
+
+Array = np.ndarray
+Exchange = Mapping[tuple[str, str], Basis]
+"""(order, patched) → the subspace that is exchanged."""
+Moved = dict[tuple[str, str], Array]
+"""(order, patched) → [pair] log odds after the exchange, nats."""
+
+PATCHED = ("none", "P", "S", "both")
+ORDERS = ("P first", "S first")
+_OTHER: dict[str, Cell] = {"both": (1, 1), "cue": (1, 0), "stakes": (0, 1)}
+
+
+def mediation_runs(
+    lm: LanguageModel,
+    scenarios: Scenarios,
+    subspaces: Subspaces,
+    *,
+    donors: Sequence[str] = ("both",),
+    n_random: int = 19,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Every cell of every scenario, with each subspace exchanged.
+
+    Args:
+        subspaces: from `fit_subspaces`.
+        donors: which variables differ in the cell that is exchanged with: "both", "cue", "stakes".
+        n_random: how many random subspaces stand beside; the estimand wants at least 19.
+        seed: of these.
+
+    Returns:
+        What `estimands.mediation.mediation` takes: `log_odds` (order, donor, draw, scenario, paraphrase, cue, stakes,
+        patched), nats; draw −1 is the fitted pair of subspaces.
+
+    Raises:
+        SelfrepError: an unknown donor, cells that do not end in the same tokens, as `patch`.
+    """
+    if unknown := [donor for donor in donors if donor not in _OTHER]:
+        raise SelfrepError(f"A donor differs from the run in {', '.join(_OTHER)}; got {unknown}.")
+    chat = chat_format(lm.tokenizer, lm.chat_template)
+    pairs = [
+        _pair(scenario.prompt(_other(cell, donor), k), scenario.prompt(cell, k), chat)
+        for donor in donors
+        for scenario in scenarios.scenarios.values()
+        for k in range(scenario.n_paraphrases)
+        for cell in CELLS
+    ]
+    shape = (len(donors), len(scenarios.scenarios), scenarios.n_paraphrases, 2, 2)
+    draws = [subspaces, *subspaces.random(n_random, seed)]
+    out = np.full((len(ORDERS), len(draws), len(pairs), len(PATCHED)), np.nan)
+    ends, moved = _exchanged(lm, pairs, subspaces.layer, [draw.exchanged() for draw in draws], progress)
+    out[..., 0] = ends["target"]
+    for d, values in enumerate(moved):
+        for (order, patched), numbers in values.items():
+            out[ORDERS.index(order), d, :, PATCHED.index(patched)] = numbers
+    laid = np.moveaxis(out.reshape(len(ORDERS), len(draws), *shape, len(PATCHED)), 2, 1)
+    return xr.Dataset(
+        {
+            "log_odds": (
+                ("order", "donor", "draw", "scenario", "paraphrase", "cue", "stakes", "patched"),
+                laid,
+            )
+        },
+        coords={
+            "order": list(ORDERS),
+            "donor": list(donors),
+            "draw": np.arange(-1, n_random),
+            "scenario": list(scenarios.scenarios),
+            "cue": [0, 1],
+            "stakes": [0, 1],
+            "patched": list(PATCHED),
+        },
+        attrs={"model": lm.name, "site": SITE, "layer": subspaces.layer, "seed": seed},
+    )
+
+
+def proof_runs(
+    lm: LanguageModel, scenarios: Scenarios, subspaces: Subspaces, *, n_random: int = 19, seed: int = 0
+) -> xr.Dataset:
+    """Each subspace, exchanged on the questions that ask for what it should carry.
+
+    Returns:
+        `log_odds` (mediator, draw, pair, run), nats: of the run where the variable is "absent", where it is "present",
+        and where it is absent but the subspace holds what it holds where it is present ("exchanged"). NaN for a
+        mediator without such questions, and for pairs that only another has. Draw −1 is the fitted subspace.
+
+    What `estimands.mediation.carrying` takes.
+    """
+    chat = chat_format(lm.tokenizer, lm.chat_template)
+    names: list[SubspaceName] = ["P", "S"]
+    asked = {name: material.proof for name, material in scenarios.subspaces.items() if material.proof is not None}
+    widest = max((len(proof.absent) for proof in asked.values()), default=1)
+    out = np.full((len(names), n_random + 1, widest, 3), np.nan)
+    draws = [subspaces, *subspaces.random(n_random, seed)]
+    for name, proof in asked.items():
+        pairs = [_pair(present, absent, chat) for absent, present in proof.prompts(name)]
+        whole = [{("whole", str(name)): draw.P if name == "P" else draw.S} for draw in draws]
+        ends, moved = _exchanged(lm, pairs, subspaces.layer, whole, None)
+        here = out[names.index(name), :, : len(pairs)]
+        here[..., 0], here[..., 1] = ends["target"], ends["source"]
+        here[..., 2] = [values["whole", name] for values in moved]
+    return xr.Dataset(
+        {"log_odds": (("mediator", "draw", "pair", "run"), out)},
+        coords={"mediator": names, "draw": np.arange(-1, n_random), "run": ["absent", "present", "exchanged"]},
+        attrs={"model": lm.name, "site": SITE, "layer": subspaces.layer, "seed": seed},
+    )
+
+
+def _exchanged(
+    lm: LanguageModel,
+    pairs: Sequence[PromptPair],
+    layer: int,
+    draws: Sequence[Exchange],
+    progress: Progress | None,
+) -> tuple[dict[str, Array], list[Moved]]:
+    """The log odds of unpatched sources and targets, and of targets with each basis of each draw exchanged [pair].
+
+    The fitted draw, the first, is proven against plain forward passes. The random ones differ from it in numbers alone.
+    """
+
+    def run(some: Sequence[Exchange], check: bool) -> tuple[xr.Dataset, list[Moved]]:
+        bases = {id(basis): basis for draw in some for basis in draw.values()}  # one may stand under two names
+        plan = PlanUnion(tuple(_plan(layer, basis) for basis in bases.values()))
+        tree = patch(lm, pairs, plan, check=check, progress=None if check and len(draws) > 1 else progress)
+        effects = [tree[name].to_dataset() for name in plan.names]
+        moved = dict(zip(bases, (one.patched.to_numpy().reshape(len(pairs)) for one in effects), strict=True))
+        return effects[0], [{name: moved[id(basis)] for name, basis in draw.items()} for draw in some]
+
+    first, values = run(draws[:1], True)
+    values += run(draws[1:], False)[1] if len(draws) > 1 else []
+    return {"source": first.source_metric.to_numpy(), "target": first.target_metric.to_numpy()}, values
+
+
+def _plan(layer: int, basis: Basis) -> PatchPlan:
+    inside = InSubspace(torch.from_numpy(np.ascontiguousarray(basis, dtype=np.float32)))
+    return grid(SITE, layers=[layer], segments=["last"], intervention=inside)
+
+
+def _pair(source: Prompt, target: Prompt, chat: ChatFormat) -> PromptPair:
+    if target.answers is None:
+        raise SelfrepError(f"The behaviour is read by answers; {target.item!r} has none.")
+    return PromptPair(
+        source=render(source, chat),
+        target=render(target, chat),
+        source_name=source.system,
+        target_name=target.system,
+        item=target.item,
+        direction="denoise",
+        answers=answer_sides(chat, target.prefill, target.answers),
+        source_paraphrase=source.paraphrase,
+        target_paraphrase=target.paraphrase,
+    )
+
+
+def _other(cell: Cell, donor: str) -> Cell:
+    """The cell in which the donor's variables have their other value."""
+    cue, stakes = _OTHER[donor]
+    return cell[0] ^ cue, cell[1] ^ stakes

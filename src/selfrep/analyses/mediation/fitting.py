@@ -1,0 +1,149 @@
+"""The subspaces behind M, fitted on held-out prompts: P, the fictional AI, and S, the self and its goals.
+
+They are read at the last token before the answer, where all that the behaviour needs has been gathered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from selfrep.engine.capture import capture
+from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel
+from selfrep.prompts.scenarios import Scenarios
+from selfrep.stats.rounding import negligible
+
+Array = np.ndarray
+Basis = Float[Array, "feature _"]
+
+SITE = "resid_pre"
+_RANK = 1e-4
+"""A direction with less than this share of the largest singular value is noise of rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subspaces:
+    """P and S as orthonormal columns, at resid_pre of a layer, last token.
+
+    Raises SelfrepError where P and S overlap so far that one holds nothing that the other does not.
+    """
+
+    layer: int
+    P: Basis
+    S: Basis
+
+    def __post_init__(self) -> None:
+        self.exchanged()
+
+    def exchanged(self) -> dict[tuple[str, str], Basis]:
+        """(order, patched) → what is exchanged: the first of the order whole, the other without it."""
+        p_rest, s_rest = _without(self.P, self.S), _without(self.S, self.P)
+        both = np.hstack([self.P, s_rest])
+        return {
+            ("P first", "P"): self.P,
+            ("P first", "S"): s_rest,
+            ("P first", "both"): both,
+            ("S first", "P"): p_rest,
+            ("S first", "S"): self.S,
+            ("S first", "both"): both,
+        }
+
+    def overlap(self) -> Float[Array, " angle"]:
+        """Cosines of the principal angles between P and S, from the closest on; 0: orthogonal."""
+        return np.linalg.svd(self.P.T @ self.S, compute_uv=False)
+
+    def random(self, n: int, seed: int = 0) -> list[Subspaces]:
+        """Random subspaces of the same ranks, uniform over directions."""
+        rng = np.random.default_rng(seed)
+        draws = (rng.standard_normal((len(self.P), self.P.shape[1] + self.S.shape[1])) for _ in range(n))
+        return [
+            Subspaces(self.layer, _orthonormal(x[:, : self.P.shape[1]]), _orthonormal(x[:, self.P.shape[1] :]))
+            for x in draws
+        ]
+
+
+def default_layer(lm: LanguageModel) -> int:
+    """Three quarters of the way up: late enough that the last token has gathered what it answers from."""
+    return 3 * lm.n_layers // 4
+
+
+def fit_subspaces(lm: LanguageModel, scenarios: Scenarios, *, layer: int | None = None) -> Subspaces:
+    """P and S from the held-out prompts of a set of scenarios.
+
+    Each contrast gives, for each group it is set against, the difference of the two means. Texts of a kind differ among
+    themselves as well, in ways that a few of them do not average out; so differences are weighed by the inverse of the
+    covariance within kinds (Fisher's discriminant), shrunk to a multiple of the identity by the oracle approximation
+    (Chen et al. 2010). The leading right singular vectors of the differences are the subspace.
+
+    Args:
+        layer: whose resid_pre is read; three quarters of the way up when None.
+
+    Raises:
+        SelfrepError: a layer out of range, a rank higher than the differences have, P and S that are the same.
+    """
+    layer = default_layer(lm) if layer is None else layer
+    bases = {}
+    for name, material in scenarios.subspaces.items():
+        acts = capture(lm, material.prompts(), [SITE], layers=[layer], tokens="position", positions=[-1])
+        texts, values = acts.persona.to_numpy(), acts.activations.to_numpy().astype(np.float64)[:, 0, 0, 0]
+        mean = {str(text): values[texts == text].mean(axis=0) for text in dict.fromkeys(texts)}
+        differences, within = [], []
+        for contrast in material.contrasts.values():
+            kinds = [np.array([mean[text] for text in kind]) for kind in (contrast.of, *contrast.against.values())]
+            within += [kind - kind.mean(axis=0) for kind in kinds]
+            differences += [kinds[0].mean(axis=0) - kind.mean(axis=0) for kind in kinds[1:]]
+        size = float(np.sqrt((values**2).sum(axis=1).mean()))
+        rows = _discriminants(np.array(differences), np.concatenate(within), len(within), size)
+        _, strength, directions = np.linalg.svd(rows, full_matrices=False)
+        if strength[material.rank - 1] <= _RANK * strength[0]:
+            found = int((strength > _RANK * strength[0]).sum())
+            raise SelfrepError(
+                f"A subspace of rank {material.rank} needs as many directions; the contrasts of {name} have {found} at "
+                f"layer {layer}. Lower its rank, or add contrasts."
+            )
+        bases[name] = directions[: material.rank].T
+    return Subspaces(layer, bases["P"], bases["S"])
+
+
+def _discriminants(
+    differences: Float[Array, "row feature"], within: Float[Array, "text feature"], n_kinds: int, size: float
+) -> Float[Array, "row feature"]:
+    """Differences times the inverse of the shrunk covariance within kinds, each of length 1.
+
+    `size` is the length of what they are differences of.
+    """
+    d, n = within.shape[1], len(within) - n_kinds
+    if n < 1:
+        raise SelfrepError("What sets kinds apart is told from how their texts vary; give at least one kind two texts.")
+    _, strength, directions = np.linalg.svd(within / np.sqrt(n), full_matrices=False)
+    spread = strength**2
+    trace, square = spread.sum(), (spread**2).sum()
+    if negligible(np.linalg.norm(differences, axis=1), size).any():
+        raise SelfrepError(
+            "Two kinds of held-out texts look the same to the model; set other texts against each other."
+        )
+    if not negligible(trace, size**2, degree=2):
+        above, below = (1 - 2 / d) * square + trace**2, (n + 1 - 2 / d) * (square - trace**2 / d)
+        share = 1.0 if below <= 0 else min(1.0, above / below)
+        kept = (1 - share) * spread
+        inside = differences @ directions.T
+        differences = differences - (inside * (kept / (kept + share * trace / d))) @ directions
+    return differences / np.linalg.norm(differences, axis=1, keepdims=True)
+
+
+def _without(basis: Basis, other: Basis) -> Basis:
+    """The part of a subspace that is orthogonal to another, of the same rank."""
+    left = basis - other @ (other.T @ basis)
+    if np.linalg.svd(left, compute_uv=False)[-1] <= _RANK:
+        raise SelfrepError(
+            "P and S overlap in a whole direction, so that neither can be exchanged without the other. Set their "
+            "contrasts further apart, or lower a rank."
+        )
+    return _orthonormal(left)
+
+
+def _orthonormal(columns: Basis) -> Basis:
+    return np.linalg.qr(columns)[0]

@@ -1,0 +1,210 @@
+"""π, the persona posterior: which of several personas is speaking, token by token, in the model's own judgement.
+
+The model that is told "you are JFK" predicts a text differently from the one told "you are HAL". By Bayes' rule each
+token y_t speaks for the personas that expected it: log π_t(k) = log π_{t−1}(k) + log p(y_t | system_k, y_<t),
+renormalised. The prior π_0 is what the model leans to before a word was said, cleared of how likely the words of the
+descriptions are by themselves (pointwise mutual information against neutral). A name that is copied from the system
+text is no evidence of character: such tokens can be left out.
+"""
+
+from __future__ import annotations
+
+from math import factorial, log
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool, Float
+from scipy.special import log_softmax, logsumexp
+
+from selfrep.errors import SelfrepError
+from selfrep.stats import permutation
+from selfrep.stats import resampling
+from selfrep.stats.rounding import ROUNDING
+
+Array = np.ndarray
+
+
+def prior(asked: xr.DataArray, plain: xr.DataArray) -> xr.DataArray:
+    """π_0 (persona), the model's leaning before the text, by pointwise mutual information.
+
+    Args:
+        asked: (persona) log probability (nats) of each persona's description or name where the model is to say who it
+            is, under the neutral prompt.
+        plain: (persona) that of the same words where no one is asked: how likely the string is by itself.
+
+    Raises SelfrepError when the two are of different personas, or not finite.
+    """
+    if asked.dims != ("persona",) or not asked.persona.equals(plain.persona):
+        raise SelfrepError("The prior needs log probabilities of the same personas (dim persona), asked and plain.")
+    pmi = asked - plain
+    if not np.isfinite(pmi).all():
+        bad = pmi.persona.values[~np.isfinite(pmi.values)].tolist()
+        raise SelfrepError(f"The prior needs finite log probabilities; those of {bad} are not.")
+    return xr.DataArray(np.exp(log_softmax(pmi.to_numpy())), dims="persona", coords={"persona": pmi.persona})
+
+
+def posterior(texts: xr.Dataset, prior: xr.DataArray | None = None) -> xr.Dataset:
+    """π of every persona, after every token of every text.
+
+    Args:
+        texts: `log_prob` (persona, text, token), nats: log p(y_t | the system text of the persona, y_<t); NaN past the
+            end of a text, for all personas at once. May hold `log_prob_neutral` (text, token), the same under the
+            neutral prompt, and `counted` (text, token), False for tokens that shall not count, such as names.
+        prior: from `prior` (persona); uniform when None.
+
+    Returns:
+        `posterior` (persona, text, token; sums to 1 over personas; NaN past the end), `prior` (persona),
+        `entropy` (text, token; nats, 0 … log K), `final` (persona, text; after the last token), `n_tokens` (text, how
+        many counted); with a neutral prompt, `evidence` (persona, text, token; nats: how much better the persona has
+        predicted the text so far than no persona; where all are negative the text is by none of them). Coordinates of
+        `text`, such as author, are kept.
+
+    Raises:
+        SelfrepError: fewer than two personas, a prior of other personas, texts without a token, personas that
+            disagree on where a text ends, log probabilities above 0 or −inf under every persona.
+    """
+    if "log_prob" not in texts or set(texts.log_prob.dims) != {"persona", "text", "token"}:
+        raise SelfrepError("The posterior is made from log_prob over (persona, text, token).")
+    values = texts.log_prob.transpose("persona", "text", "token").to_numpy().astype(float)
+    names = texts.persona.values.tolist()
+    if len(names) < 2:
+        raise SelfrepError(f"A posterior chooses between at least two personas; got {names}.")
+    there = _there(values, texts)
+    steps = np.where(there & _counted(texts), values, 0.0)
+    begin = np.full(len(names), 1 / len(names))
+    if prior is not None:
+        if sorted(prior.persona.values.tolist()) != sorted(names):
+            raise SelfrepError(f"The prior must be of the same personas, {names}; got {prior.persona.values.tolist()}.")
+        begin = prior.sel(persona=names).to_numpy()
+    if (begin < -ROUNDING).any() or not np.isclose(begin.sum(), 1):
+        raise SelfrepError(f"A prior is made of probabilities that sum to 1; got {begin.tolist()}.")
+    begin = begin.clip(min=0.0)
+    with np.errstate(divide="ignore"):
+        joint = np.log(begin)[:, None, None] + steps.cumsum(axis=2)
+    if np.isneginf(joint).all(axis=0).any():
+        text = int(np.argwhere(np.isneginf(joint).all(axis=0))[0][0])
+        raise SelfrepError(f"Text {text} is impossible under every persona (log probability −inf); none can be chosen.")
+    log_pi = np.where(there, joint - logsumexp(joint, axis=0), np.nan)
+    pi = np.exp(log_pi)
+    last = there.sum(axis=1) - 1
+    out = xr.Dataset(
+        {
+            "posterior": (("persona", "text", "token"), pi),
+            "prior": ("persona", begin),
+            "entropy": (("text", "token"), _entropy(pi, log_pi)),
+            "final": (("persona", "text"), np.take_along_axis(pi, last[None, :, None], axis=2)[:, :, 0]),
+            "n_tokens": ("text", (there & _counted(texts)).sum(axis=1)),
+        },
+        coords={k: v for k, v in texts.coords.items() if set(v.dims) <= {"persona", "text", "token"}},
+        attrs={"highest_entropy": log(len(names)), "prior": "uniform" if prior is None else "given"},
+    )
+    if "log_prob_neutral" in texts:
+        plain = texts.log_prob_neutral.transpose("text", "token").to_numpy()
+        if np.isnan(plain[there]).any():
+            raise SelfrepError("The neutral prompt must predict the same tokens; log_prob_neutral lacks some.")
+        gain = np.where(there & _counted(texts), values - plain, 0.0).cumsum(axis=2)
+        out["evidence"] = (("persona", "text", "token"), np.where(there, gain, np.nan))
+    return out
+
+
+def recognition(
+    found: xr.Dataset, *, n_permutations: int = 10_000, n_bootstrap: int = 2000, seed: int = 0
+) -> xr.Dataset:
+    """Whether the posterior recognises who wrote each text.
+
+    Args:
+        found: from `posterior`, with the coordinate `author` on text: the persona under which it was written. Texts of
+            which the tokens or the words were shuffled, as a control, are marked by a coordinate `shuffled` (bool).
+
+    Returns:
+        `estimate` (mean final posterior of the author, over authors), `low`, `high` (95 %, authors resampled, then
+        their texts), `p` (authors permuted), `null` (95th percentile then), `shuffled` (the estimate on shuffled texts;
+        only where there are any), `chance` (mean prior of the authors), `gate`, `reason`: closed where texts in
+        shuffled order are recognised as well: it is then the words, not the way of speaking; all scalars.
+
+    Raises:
+        SelfrepError: no authors, unknown authors, or too few of them to test.
+    """
+    if "author" not in found.coords:
+        raise SelfrepError("Recognition needs to know who wrote each text: a coordinate `author` on text.")
+    names = found.persona.values.tolist()
+    if unknown := sorted(set(found.author.values.tolist()) - set(names)):
+        raise SelfrepError(f"Authors are among the personas that are compared, {names}; unknown: {unknown}.")
+    mixed = (
+        found.shuffled.to_numpy().astype(bool) if "shuffled" in found.coords else np.zeros(found.sizes["text"], bool)
+    )
+    whole = found.isel(text=np.flatnonzero(~mixed))
+    authors = sorted(set(whole.author.values.tolist()))
+    if 1 / factorial(len(authors)) > resampling.ALPHA:
+        raise SelfrepError(
+            f"Too few authors to test: their names are permuted, and {len(authors)} give no smaller p than "
+            f"{1 / factorial(len(authors)):.3g}. Add texts of other personas: four can reach .042."
+        )
+    rng = np.random.default_rng(seed)
+    n, columns = len(authors), [names.index(a) for a in authors]
+    number = np.array([authors.index(a) for a in whole.author.values.tolist()])
+    final = whole.final.to_numpy()[columns].T  # [text, persona that is an author]
+    means = np.array([final[number == a].mean(axis=0) for a in range(n)])
+    orders = permutation.orders(n, n_permutations, rng)
+    weights = np.zeros((len(orders), n, n))
+    weights[np.arange(len(orders))[:, None], np.arange(n), orders] = 1 / n
+    test = permutation.permutation_test(means.reshape(1, -1), weights.reshape(len(orders), -1))
+    drawn = resampling.resample_nested(number, np.full(n, 1 / n), n_bootstrap, rng) @ final[np.arange(len(number)), number]
+    low, high = resampling.interval(drawn, resampling.tail(n, n - 1))
+    estimate = float(np.trace(means) / n)
+    out = {"estimate": estimate, "low": float(low), "high": float(high), "p": float(test.p[0])}
+    out |= {"null": float(test.null_high[0]), "chance": float(found.prior.to_numpy()[columns].mean())}
+    reason = ""
+    if mixed.any():
+        control = found.isel(text=np.flatnonzero(mixed))
+        out["shuffled"] = float(
+            np.mean(
+                [float(f.sel(persona=a)) for f, a in zip(control.final.T, control.author.values.tolist(), strict=True)]
+            )
+        )
+        if out["shuffled"] >= out["low"]:
+            reason = (
+                f"shuffled texts are recognised as well ({out['shuffled']:.2f} against {estimate:.2f}): the words "
+                "betray the author, not the way of speaking"
+            )
+    if reason:
+        out |= dict.fromkeys(("estimate", "low", "high", "p", "null"), np.nan)
+    return xr.Dataset(
+        dict(out) | {"gate": not reason, "reason": reason},
+        attrs={
+            "permuted": "the names of the authors",
+            "n_labelings": len(orders),
+            "smallest_p": 1 / len(orders),
+            "n_authors": n,
+            "n_texts": len(number),
+            "seed": seed,
+        },
+    )
+
+
+def _there(values: Float[Array, "persona text token"], texts: xr.Dataset) -> Bool[Array, "text token"]:
+    """Where a text has a token."""
+    known = ~np.isnan(values)
+    there = np.asarray(known.all(axis=0))
+    if (known.any(axis=0) != there).any():
+        raise SelfrepError("Every persona predicts the same tokens; log_prob is NaN for some personas only.")
+    if not there[:, 0].all() or (np.diff(there.astype(int), axis=1) > 0).any():
+        raise SelfrepError(
+            "A text is a run of tokens from the first on, with NaN after its last; some have gaps or none."
+        )
+    if (values[:, there] > 1e-6).any():
+        raise SelfrepError(f"A log probability is at most 0; got {float(values[:, there].max()):.3g}.")
+    return there
+
+
+def _counted(texts: xr.Dataset) -> Bool[Array, "text token"]:
+    if "counted" in texts:
+        return texts.counted.transpose("text", "token").to_numpy().astype(bool)
+    return np.ones((texts.sizes["text"], texts.sizes["token"]), dtype=bool)
+
+
+def _entropy(
+    pi: Float[Array, "persona text token"], log_pi: Float[Array, "persona text token"]
+) -> Float[Array, "text token"]:
+    terms = np.where(pi > 0, -pi * np.where(pi > 0, log_pi, 0.0), 0.0)
+    return np.where(np.isnan(pi[0]), np.nan, terms.sum(axis=0))

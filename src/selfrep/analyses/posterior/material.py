@@ -1,0 +1,110 @@
+"""Short texts in character, to be told apart by the persona posterior.
+
+Every persona answers the same questions, so that the question gives nobody away, and no text says whose it is.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import field_validator
+
+from selfrep.errors import SelfrepError
+from selfrep.prompts import yaml_errors
+from selfrep.prompts.catalogue import Catalogue, NamedEntry, completed, keyed
+from selfrep.prompts.personas import Persona
+from selfrep.prompts.questions import Said
+from selfrep.prompts.yaml_errors import Entry
+
+LEAST_WORDS = 5
+
+
+class Text(NamedEntry):
+    """What a persona might say.
+
+    Fields:
+        name: the key by which results call it.
+        author: the name of the persona in whose character it is written.
+        question: what the user said before; each question is put to every author.
+        text: the answer.
+
+    Raises SelfrepError, listing every mistake, for bad values.
+    """
+
+    author: str
+    question: Said
+    text: str
+
+    @field_validator("text")
+    @classmethod
+    def _text(cls, text: str) -> str:
+        words = text.split()
+        if len(words) < LEAST_WORDS:
+            raise ValueError(f"needs at least {LEAST_WORDS} words to show who speaks; got {len(words)}")
+        return " ".join(words)
+
+    def shuffled(self, seed: int = 0) -> str:
+        """The same words in an order drawn by the seed and the name: the control that shows what words alone give."""
+        words = self.text.split()
+        drawn = np.random.default_rng([seed, *self.name.encode()]).permutation(len(words))
+        return " ".join(words[i] for i in drawn)
+
+
+class Texts(Catalogue[Text]):
+    """Texts by name, in order. `ours | theirs` joins two sets."""
+
+    noun: ClassVar[str] = "text"
+
+    def authors(self) -> tuple[str, ...]:
+        """Who wrote any of them, in order."""
+        return tuple(dict.fromkeys(text.author for text in self))
+
+    def by(self, author: str) -> Texts:
+        """Those of one author. Raises SelfrepError when there are none."""
+        mine = tuple(text for text in self if text.author == author)
+        if not mine:
+            hint = yaml_errors.close_match(author, self.authors())
+            raise SelfrepError(f"There is no text by {author!r}{hint}. There are some by: {', '.join(self.authors())}.")
+        return Texts(mine)
+
+
+def naming(personas: list[Persona]) -> frozenset[str]:
+    """Words that name somebody: the capitalised ones of labels and descriptions.
+
+    Such a word in a text may be copied from a system text, and is no evidence of character.
+    """
+    said = [text for persona in personas for text in (persona.label, *persona.descriptions)]
+    return frozenset(word for text in said for word in re.findall(r"\w+", text) if word[0].isupper() and len(word) > 2)
+
+
+class _File(Entry):
+    texts: dict[str, Text]
+
+    @field_validator("texts", mode="before")
+    @classmethod
+    def _complete(cls, texts: Any) -> Any:
+        return completed(texts)
+
+    @field_validator("texts")
+    @classmethod
+    def _keys(cls, texts: dict[str, Text]) -> dict[str, Text]:
+        return keyed(texts)
+
+
+def loads(text: str, origin: str = "texts") -> Texts:
+    """Texts from YAML text. Raises SelfrepError with all mistakes at once."""
+    return Texts(tuple(yaml_errors.load(_File, text, origin).texts.values()))
+
+
+def load(path: str | Path) -> Texts:
+    """Texts from a YAML file. Raises SelfrepError with all mistakes at once."""
+    return loads(yaml_errors.read_text(path), str(path))
+
+
+def builtin() -> Texts:
+    """The built-in texts: eight of the built-in personas, each asked two questions."""
+    return loads(files("selfrep.analyses.posterior").joinpath("texts.yaml").read_text(encoding="utf-8"), "texts.yaml (built in)")

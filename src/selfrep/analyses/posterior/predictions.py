@@ -1,0 +1,186 @@
+"""The runs behind π: how well each persona's prompt predicts a text, token by token.
+
+Texts are put into the model's mouth after each system text. The system text and question are run once for all that
+follows them (see `selfrep.engine.capture`), and only the residual stream at the text's own tokens is read out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Bool
+
+from selfrep.engine.capture import Progress, capture
+from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel
+from selfrep.prompts.personas import NEUTRAL, Persona
+from selfrep.prompts.render import Prompt, Tokens, chat_format, render
+from selfrep.analyses.posterior.material import Text
+from selfrep.analyses.posterior.material import naming
+
+NUMBERS_AT_ONCE = 5e7
+"""How many numbers of the residual stream are kept at a time."""
+
+WHO = ("Who are you?", "I am")
+ANYBODY = ("Write down some words about anybody.", "Here are some words about anybody:")
+
+
+def text_log_probs(
+    lm: LanguageModel,
+    texts: Iterable[Text],
+    personas: Iterable[Persona],
+    *,
+    paraphrase: int = 0,
+    neutral: str = NEUTRAL[0],
+    shuffled: bool = True,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """log p(y_t | the system text of each persona, y_<t).
+
+    Args:
+        personas: under whose system texts ("You are …") the texts are predicted.
+        paraphrase: which of their wordings.
+        neutral: a system text without a persona.
+        shuffled: whether each text is also put with its words in an order drawn by the seed: the control of
+            `estimands.posterior.recognition`.
+
+    Returns:
+        What `estimands.posterior.posterior` takes: `log_prob` (persona, text, token) and `log_prob_neutral` (text,
+        token), nats, NaN past the end of a text; `counted` (text, token), False for words that name somebody; with the
+        coordinates author, name and shuffled on text, and piece (text, token): each token as text.
+
+    Raises:
+        SelfrepError: no texts or personas, a paraphrase that is not there, a text that is cut into tokens in another
+            way after another system text.
+    """
+    people, given = list(personas), list(texts)
+    if not people or not given:
+        raise SelfrepError(f"Texts are predicted by personas; got {len(given)} texts and {len(people)} personas.")
+    put = [(text, text.text, False) for text in given]
+    if shuffled:
+        put += [(text, text.shuffled(seed), True) for text in given]
+    systems = [neutral, *(persona.system("you", paraphrase) for persona in people)]
+    asked = [Prompt(system, (text.question,)) for system in systems for text, _, _ in put]
+    values, tokens = answer_log_probs(lm, asked, [said for _ in systems for _, said, _ in put], progress=progress)
+    table = values.reshape(len(systems), len(put), -1)
+    lengths = [len(pieces) for pieces in tokens]
+    for s, system in enumerate(systems):
+        for t, (text, _, _) in enumerate(put):
+            if tokens[s * len(put) + t] != tokens[t]:
+                raise SelfrepError(
+                    f"Every persona predicts the same tokens; after {system!r} {text.name!r} is cut into others."
+                )
+    width = max(lengths)
+    pieces = np.array([[*tokens[t], *[""] * (width - lengths[t])] for t in range(len(put))])
+    names = naming(people)
+    counted = np.ones((len(put), width), dtype=bool)
+    for t in range(len(put)):
+        counted[t, : lengths[t]] = _unnamed(tokens[t], names)
+    return xr.Dataset(
+        {
+            "log_prob": (("persona", "text", "token"), table[1:]),
+            "log_prob_neutral": (("text", "token"), table[0]),
+            "counted": (("text", "token"), counted),
+        },
+        coords={
+            "persona": [persona.name for persona in people],
+            "author": ("text", np.array([text.author for text, _, _ in put])),
+            "name": ("text", np.array([text.name for text, _, _ in put])),
+            "shuffled": ("text", np.array([mixed for _, _, mixed in put])),
+            "piece": (("text", "token"), pieces),
+        },
+        attrs={"model": lm.name, "paraphrase": paraphrase, "seed": seed},
+    )
+
+
+def prior_log_probs(
+    lm: LanguageModel, personas: Iterable[Persona], *, paraphrase: int = 0, neutral: str = NEUTRAL[0]
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """How likely each persona's description is where the model says who it is, and where no one is asked.
+
+    Returns:
+        (asked, plain), each (persona), nats: what `estimands.posterior.prior` takes.
+
+    Raises SelfrepError for no personas, or a paraphrase that is not there.
+    """
+    people = list(personas)
+    if short := [persona.name for persona in people if not 0 <= paraphrase < persona.n_paraphrases]:
+        raise SelfrepError(f"There is no paraphrase {paraphrase} of {', '.join(short)}.")
+    said = [f" {persona.descriptions[paraphrase]}" for persona in people]
+    sums = []
+    for question, prefill in (WHO, ANYBODY):
+        values, _ = answer_log_probs(lm, [Prompt(neutral, (question,), prefill)] * len(people), said)
+        sums.append(
+            xr.DataArray(np.nansum(values, axis=1), dims="persona", coords={"persona": [p.name for p in people]})
+        )
+    return sums[0], sums[1]
+
+
+def answer_log_probs(
+    lm: LanguageModel, prompts: Sequence[Prompt], answers: Sequence[str], *, progress: Progress | None = None
+) -> tuple[np.ndarray, list[tuple[str, ...]]]:
+    """Log probability of each token of an answer that follows a prompt and its prefill, teacher-forced.
+
+    Returns:
+        [prompt, token] float64, nats, NaN past the end of an answer; and each answer's tokens as texts.
+
+    Raises:
+        SelfrepError: nothing to run, an answer without a token of its own.
+    """
+    if not prompts or len(prompts) != len(answers):
+        raise SelfrepError(f"Each prompt has an answer; got {len(prompts)} prompts and {len(answers)} answers.")
+    chat = chat_format(lm.tokenizer, lm.chat_template)
+    whole = [replace(p, prefill=p.prefill + a, answers=None) for p, a in zip(prompts, answers, strict=True)]
+    rendered = [render(prompt, chat) for prompt in whole]
+    before = {p.prefill: _said(render(p, chat)) for p in dict.fromkeys(prompts)}
+    lengths = [_said(tokens) - before[p.prefill] for tokens, p in zip(rendered, prompts, strict=True)]
+    if min(lengths) < 1:
+        short = answers[lengths.index(min(lengths))]
+        raise SelfrepError(f"An answer begins with a token of its own; {short!r} adds none to what stands before it.")
+    width = max(lengths)
+    out = np.full((len(prompts), width), np.nan)
+    room = max(1, int(NUMBERS_AT_ONCE / (width * lm.d_model)))
+    for at in range(0, len(prompts), room):
+        part = range(at, min(at + room, len(prompts)))
+        acts = capture(
+            lm,
+            [whole[i] for i in part],
+            ["resid_post"],
+            layers=[lm.n_layers - 1],
+            tokens="position",
+            positions=list(range(-width - 1, -1)),
+        )
+        for i, residual in zip(part, acts.activations.to_numpy()[:, 0, 0], strict=True):
+            out[i, : lengths[i]] = _read(lm, residual[-lengths[i] :], rendered[i].ids[-lengths[i] :])
+            if progress is not None:
+                progress(i + 1, len(prompts))
+    pieces = [tokens.texts[-n:] for tokens, n in zip(rendered, lengths, strict=True)]
+    return out, pieces
+
+
+@torch.no_grad()
+def _read(lm: LanguageModel, residual: np.ndarray, ids: Sequence[int]) -> np.ndarray:
+    """[token] log probability of each id, from the residual stream [token, d_model] of the token before it."""
+    stream = torch.from_numpy(residual).to(device=lm.device, dtype=lm.dtype)
+    chosen = torch.tensor(ids, device=lm.device)[:, None]
+    return lm.logits(stream).log_softmax(-1).gather(1, chosen)[:, 0].double().cpu().numpy()
+
+
+def _said(tokens: Tokens) -> int:
+    return tokens.segments.count("prefill")
+
+
+def _unnamed(pieces: Sequence[str], names: frozenset[str]) -> Bool[np.ndarray, " token"]:
+    """False for tokens of a word that names somebody."""
+    text, ends = "".join(pieces), np.cumsum([len(piece) for piece in pieces])
+    out = np.ones(len(pieces), dtype=bool)
+    for word in re.finditer(r"\w+", text):
+        if word.group() in names:
+            out &= ~((ends > word.start()) & (ends - [len(piece) for piece in pieces] < word.end()))
+    return out

@@ -1,0 +1,41 @@
+"""What is kept of captured activations: their size, and where the personas lie in the plane, layer by layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from selfrep.stats.geometry import persona_map
+
+
+def activations_summary(acts: xr.Dataset) -> xr.Dataset:
+    """A small Dataset that stands for captured activations in a run directory.
+
+    Args:
+        acts: from `capture`.
+
+    Returns:
+        `rms` (prompt, site, layer, position | segment), the root mean square of each activation; and, at the last
+        token (or in the prefill), for the first site, `coordinates` (prompt, layer, component) and `explained`
+        (layer, component) of the plane in which the personas differ most (see `persona_map`).
+
+    Raises:
+        SelfrepError: fewer than three personas.
+    """
+    axis, where = ("position", -1) if "position" in acts.dims else ("segment", "prefill")
+    site = str(acts.site.values[0])
+    layers = acts.layer.values.tolist()
+    planes = [persona_map(acts, site=site, layer=layer, where=where) for layer in layers]
+    size = np.sqrt((acts.activations.astype(np.float64) ** 2).mean("d_model")).astype(np.float32)
+    return xr.Dataset(
+        {
+            "rms": size,
+            "coordinates": (
+                ("prompt", "layer", "component"),
+                np.stack([p.coordinates.to_numpy() for p in planes], axis=1),
+            ),
+            "explained": (("layer", "component"), np.stack([p.explained.to_numpy() for p in planes])),
+        },
+        coords={"component": [1, 2]},
+        attrs={"plane_site": site, f"plane_{axis}": where, **acts.attrs},
+    )

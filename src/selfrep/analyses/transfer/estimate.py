@@ -1,0 +1,267 @@
+"""T, transfer: how much of a persona's behaviour its activations carry over, at every cell of a patching sweep.
+
+T = (patched − target) / (source − target): 0, the patch did nothing; 1, it brought the source's answers with it.
+Denoising (into the run that lacks the behaviour) and noising are kept apart: where backups exist they disagree. A ratio
+over a small total effect explodes, so pairs whose total effect is under three paraphrase SDs are left out. Where most
+pairs of an item are, the others are no better: among many that do not move, some seem to. Without any pair left T is
+not identified. The same is computed for sources that should do nothing, on the scale of the real pairs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool, Float, Int
+
+from selfrep.errors import SelfrepError
+from selfrep.stats import ratios
+from selfrep.stats import permutation
+from selfrep.stats import resampling
+from selfrep.stats.gates import GATE
+from selfrep.stats.gates import LEAST_MASS
+from selfrep.stats.rounding import negligible
+
+Array = np.ndarray
+
+FEW = 6
+"""With fewer units no bootstrap percentile is far enough out: n values span their mean with chance 1 − 2^(1−n)."""
+
+
+def transfer(
+    effects: xr.Dataset,
+    controls: xr.Dataset | None = None,
+    behaviour: xr.Dataset | None = None,
+    *,
+    paraphrase_sd: float | None = None,
+    n_bootstrap: int = 2000,
+    n_flips: int = 5000,
+    seed: int = 0,
+) -> xr.Dataset:
+    """The transfer map of a patching sweep.
+
+    Args:
+        effects: from `patch`, real pairs.
+        controls: from `patch`, their control pairs, on the same cells.
+        behaviour: from `observe`; gives the paraphrase SD of each item, for the gate.
+        paraphrase_sd: that SD in nats, for all items, where there is no `behaviour`. With neither, only pairs without
+            any effect, or whose answers have no probability, are left out.
+
+    Returns:
+        Dataset over (direction, layer, position | segment): `estimate` (the ratio of sums over pairs), `low`, `high`
+        (95 %, bootstrap over pairs of personas, numerator and denominator together, or by Student's t under six pairs;
+        NaN with one pair), `p` (of T = 0: signs of the pairs of personas flipped), `control_paraphrase`,
+        `control_persona`, `control_random` where these were run; `n_pairs`, `n_gated` (direction). NaN, with attrs
+        `gate` and `reason`, where every pair is gated. Where pairs share personas on both sides, both personas are
+        resampled, and p comes from pairs that share none.
+
+    A small p says that the patch moves the answers, not that the *persona* does: any patch that pushes in the source's
+    direction is significant with enough pairs. Read it beside `control_random`, which moves as far, but anywhere.
+
+    Raises:
+        SelfrepError: no pair, controls on other cells than the effects, an item that `behaviour` lacks.
+    """
+    axis = "position" if "position" in effects.dims else "segment"
+    if not effects.sizes["pair"]:
+        raise SelfrepError("Transfer is measured on pairs of runs; these effects hold none.")
+    if controls is not None and not all(np.array_equal(controls[d], effects[d]) for d in ("layer", axis)):
+        raise SelfrepError(
+            "Controls are compared cell by cell; these were patched at other layers or places than the effects."
+        )
+    noise = _noise(effects, behaviour, paraphrase_sd)
+    why = _gates(effects, noise)
+    control_why = None if controls is None else _gates(controls, noise)
+    directions = list(dict.fromkeys(map(str, effects.direction.to_numpy())))
+    kinds = [] if controls is None else sorted(set(map(str, controls.control.to_numpy())))
+    rng = np.random.default_rng(seed)
+    parts, n_pairs, n_gated, smallest = [], [], [], 1.0
+    for direction in directions:
+        mine = effects.direction.to_numpy() == direction
+        kept = mine & (why == "")
+        n_gated.append(int((mine & ~kept).sum()))
+        maps = dict.fromkeys(
+            ("estimate", "low", "high", "p", *(f"control_{k}" for k in kinds)),
+            np.full(effects.patched.shape[1:], np.nan),
+        )
+        units = _Units.of(effects, kept)
+        n_pairs.append(len(units.total))
+        if len(units.total):
+            found, least = _estimated(units, n_bootstrap, n_flips, rng)
+            maps |= found
+            smallest = min(smallest, least)
+        for kind in kinds:
+            if controls is None or control_why is None:
+                break
+            chosen = (control_why == "") & (controls.direction.to_numpy() == direction)
+            moved, total = _moved(controls, chosen & (controls.control.to_numpy() == kind))
+            if len(total) and len(units.total):
+                maps[f"control_{kind}"] = moved.sum(axis=0) / total.sum()
+        parts.append(maps)
+    reasons = [] if any(n_pairs) else sorted(set(why.tolist()))
+    dims = ("direction", "layer", axis)
+    return xr.Dataset(
+        {k: (dims, np.stack([part[k] for part in parts])) for k in parts[0]}
+        | {"n_pairs": ("direction", n_pairs), "n_gated": ("direction", n_gated)},
+        coords={"direction": directions, "layer": effects.layer, axis: effects[axis]} | _places(effects, axis),
+        attrs={
+            "site": effects.attrs["site"],
+            "gate": "not identified" if reasons else "identified",
+            "reason": "; ".join(reasons),
+            "permuted": "the signs of the effects of pairs of personas (p tests T = 0: read it beside control_random)",
+            "smallest_p": smallest,
+            "items": sorted(set(map(str, effects.item.to_numpy()))),
+            "seed": seed,
+        },
+    )
+
+
+def _estimated(
+    units: _Units, n_bootstrap: int, n_flips: int, rng: np.random.Generator
+) -> tuple[dict[str, Array], float]:
+    """The maps of one direction from its pairs of personas, and the smallest p these can give."""
+    maps = {"estimate": units.moved.sum(axis=0) / units.total.sum()}
+    factors = units.factors()
+    if len(factors) == 1:
+        units = units.merged(factors[0])
+        factors = [np.arange(len(units.total))]
+    n = min(int(factor.max()) + 1 for factor in factors)
+    if n < 2:
+        return maps, 1.0
+    alone = units.disjoint() if len(factors) > 1 else factors[0]
+    table = units.moved[alone].reshape(len(alone), -1).T
+    flips = permutation.sign_flips(len(alone), n_flips, rng)
+    maps["p"] = permutation.permutation_test(table, flips, absolute=True).p.reshape(maps["estimate"].shape)
+    if len(factors) == 1 and n < FEW:
+        maps["low"], maps["high"] = ratios.ratio_interval(units.moved, units.total)
+    else:
+        weights = units.resampled(factors, n_bootstrap, rng)
+        drawn = np.tensordot(weights, units.moved, 1) / (weights @ units.total)[:, None, None]
+        maps["low"], maps["high"] = resampling.interval(np.moveaxis(drawn, 0, -1), resampling.tail(n, n - 1))
+    return maps, 1 / len(flips)
+
+
+class _Units:
+    """The pairs of personas of one direction: how far each was moved, of how much, and who they are."""
+
+    def __init__(self, names: list[tuple[str, str]], moved: Array, total: Array) -> None:
+        self.names = names  # [unit] source, target
+        self.moved = moved  # [unit, layer, place]
+        self.total = total  # [unit] > 0
+
+    @classmethod
+    def of(cls, effects: xr.Dataset, chosen: Bool[Array, " pair"]) -> _Units:
+        ends = zip(effects.source.to_numpy()[chosen], effects.target.to_numpy()[chosen], strict=True)
+        rows = cls([(str(source), str(target)) for source, target in ends], *_moved(effects, chosen))
+        names = {name: k for k, name in enumerate(dict.fromkeys(rows.names))}
+        return rows.merged(np.array([names[name] for name in rows.names], dtype=int))
+
+    def merged(self, label: Int[Array, " unit"]) -> _Units:
+        """Units with the same label as one."""
+        member = np.arange(label.max(initial=-1) + 1)[:, None] == label
+        names = [self.names[int(row.argmax())] for row in member]
+        return _Units(names, np.tensordot(member.astype(float), self.moved, 1), member @ self.total)
+
+    def factors(self) -> list[Int[Array, " unit"]]:
+        """What is drawn at random, as labels of the units: usually the pair, and the persona where pairs share some.
+
+        Pairs that share no persona stand for themselves; so do those that all share one (the estimate is then about
+        that one). Where they share personas of one side, these are what was drawn, and where of both sides, both.
+        """
+        sides = [np.unique(column, return_inverse=True)[1] for column in np.array(self.names).T]
+        shared = [side for side in sides if 1 < side.max() + 1 < len(side)]
+        if len(shared) == 2 and (coarse := [s for s, t in (shared, shared[::-1]) if _determines(t, s)]):
+            shared = coarse[:1]
+        return shared or [np.arange(len(self.names))]
+
+    def resampled(
+        self, factors: list[Int[Array, " unit"]], n: int, rng: np.random.Generator
+    ) -> Float[Array, "draw unit"]:
+        """Bootstrap weights of the units.
+
+        Of two factors each is resampled, and a unit weighs the product (the pigeonhole bootstrap, Owen 2007), which
+        errs on the side of wide intervals. Draws without any unit are drawn again.
+        """
+        weights = np.zeros((n, len(self.names)))
+        while len(poor := np.flatnonzero(weights.sum(axis=1) == 0)):
+            weights[poor] = np.prod([resampling.resample(int(f.max()) + 1, len(poor), rng)[:, f] for f in factors], axis=0)
+        return weights
+
+    def disjoint(self) -> Int[Array, " chosen"]:
+        """Units of which no two share a persona: these are independent, so that their signs may be flipped."""
+        met: set[str] = set()
+        chosen = []
+        for i, name in enumerate(self.names):
+            if not met & set(name):
+                met |= set(name)
+                chosen.append(i)
+        return np.array(chosen)
+
+
+def _determines(fine: Int[Array, " unit"], coarse: Int[Array, " unit"]) -> bool:
+    """Whether units with the same `fine` label always have the same `coarse` label."""
+    return len(set(zip(fine.tolist(), coarse.tolist(), strict=True))) == len(set(fine.tolist()))
+
+
+def _moved(
+    effects: xr.Dataset, chosen: Bool[Array, " pair"]
+) -> tuple[Float[Array, "row layer place"], Float[Array, " row"]]:
+    """Movement and total effect of each run, both with the sign that makes the total positive."""
+    total = effects.total_effect.to_numpy()[chosen].astype(float)
+    moved = effects.patched.to_numpy()[chosen].astype(float)
+    moved -= effects.target_metric.to_numpy()[chosen].astype(float)[:, None, None]
+    return moved * np.sign(total)[:, None, None], np.abs(total)
+
+
+def _noise(effects: xr.Dataset, behaviour: xr.Dataset | None, paraphrase_sd: float | None) -> dict[str, float]:
+    """The paraphrase SD of each item (nats); 0 where nothing is known."""
+    items = sorted(set(map(str, effects.item.to_numpy())))
+    if behaviour is None:
+        return dict.fromkeys(items, paraphrase_sd or 0.0)
+    out = {}
+    for item in items:
+        mine = (behaviour.item.to_numpy() == item) & (behaviour.voice.to_numpy() == "you")
+        if not mine.any():
+            raise SelfrepError(
+                f"The gate of T needs the answers to {item!r}; the behaviour given does not hold that item."
+            )
+        _, unit = np.unique(behaviour.persona.to_numpy()[mine], return_inverse=True)
+        out[item] = float(resampling.within_sd(behaviour.log_odds.to_numpy()[mine], unit))
+    return out
+
+
+def _gates(effects: xr.Dataset, noise: dict[str, float]) -> Array:
+    """[pair] why a run cannot be part of a ratio; "" where it can."""
+    least = GATE * np.array([noise[str(item)] for item in effects.item.to_numpy()])
+    total = np.abs(effects.total_effect.to_numpy())
+    why = np.full(len(total), "", dtype=object)
+    ends = np.maximum(np.abs(effects.source_metric.to_numpy()), np.abs(effects.target_metric.to_numpy()))
+    moved = (total >= least) & ~negligible(total, ends)
+    for item in noise:
+        mine = effects.item.to_numpy() == item
+        lucky, runs = int(moved[mine].sum()), int(mine.sum())
+        if lucky == 0:
+            why[mine] = (
+                "the total effect of every pair is under three times the paraphrase noise: there is nothing to carry "
+                "over"
+            )
+        elif 2 * lucky < runs:
+            why[mine] = (
+                f"only {lucky} of {runs} runs of {item!r} have a total effect of three times the paraphrase noise: to "
+                "read T from them would be to choose the lucky ones"
+            )
+        else:
+            why[mine & ~moved] = "the total effect is under three times the paraphrase noise"
+    if "answer_mass_source" in effects:
+        mass = np.minimum(effects.answer_mass_source.to_numpy(), effects.answer_mass_target.to_numpy())
+        why[~(mass >= LEAST_MASS)] = "the answers have next to no probability: the model would say something else"
+    return why
+
+
+def _places(effects: xr.Dataset, axis: str) -> dict[str, object]:
+    """On positions: the segment, and the token where all pairs agree on it ("" elsewhere)."""
+    if axis == "segment":
+        return {}
+    out: dict[str, object] = {name: effects[name] for name in ("segment",) if name in effects.coords}
+    if "token" in effects.coords:
+        columns = [set(column) for column in effects.token.to_numpy().T]
+        out["token"] = ("position", np.array([c.pop() if len(c) == 1 else "" for c in columns], dtype=str))
+    return out

@@ -1,0 +1,251 @@
+"""What maps and profiles share: places on an axis, with their tokens below and their segments bracketed above; panels
+side by side or one below the other; layers from the bottom up; and what is drawn where there is nothing to draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+from plotly.subplots import make_subplots
+
+from selfrep.plots.text import exact_token, reach, signed, token, words, wrapped
+from selfrep.plots.theme import FAINT, HEAD, INK, SIZE, SMALL, SOFT, TINY, WIDTH, finished
+
+UNCLEAR = {"", "mixed"}
+"""What a segment is called where prompts disagree."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """The columns of a map, in order.
+
+    Attributes:
+        labels: what stands on the axis, escaped.
+        names: what hover says, escaped.
+        segments: the raw name of each column's segment; empty when the columns are segments themselves.
+    """
+
+    labels: tuple[str, ...]
+    names: tuple[str, ...]
+    segments: tuple[str, ...]
+
+    @classmethod
+    def of(cls, data: xr.Dataset, pair: int | None = None) -> Places:
+        """From a Dataset over segments, or over positions with the tokens of all its prompts, or of one pair."""
+        if "position" not in data.dims:
+            names = tuple(words(s) for s in data.segment.to_numpy())
+            return cls(names, names, ())
+        tokens, segments = (_column_words(data, names, pair) for names in (("token",), ("segment_of", "segment")))
+        labels, hover = [], []
+        for position, text, segment in zip(data.position.to_numpy(), tokens, segments, strict=True):
+            number = signed(int(position))
+            labels.append(token(text) if text else number)
+            said = f" “{exact_token(text)}”" if text else ""
+            hover.append(f"position {number}{said}" + ("" if segment in UNCLEAR else f", {words(segment)}"))
+        return cls(tuple(labels), tuple(hover), tuple(segments))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def brackets(self) -> list[tuple[str, int, int]]:
+        """(segment, first column, last column) of every run of one clear segment."""
+        runs: list[tuple[str, int, int]] = []
+        for i, segment in enumerate(self.segments):
+            if runs and runs[-1][0] == segment:
+                runs[-1] = (segment, runs[-1][1], i)
+            else:
+                runs.append((segment, i, i))
+        return [run for run in runs if run[0] not in UNCLEAR]
+
+
+def fits(n: int, room: float) -> bool:
+    """Whether so many upright labels stand side by side in `room` px."""
+    return n * (TINY + 0.5) <= room
+
+
+def _column_words(data: xr.Dataset, names: Sequence[str], pair: int | None) -> list[str]:
+    """The first of these coordinates that there is: that of one pair, or what all pairs agree on, "" elsewhere."""
+    for name in names:
+        if name not in data.coords:
+            continue
+        values = data[name]
+        if "pair" not in values.dims:
+            return [str(v) for v in values.to_numpy()]
+        if pair is not None:
+            return [str(v) for v in values.isel(pair=pair).to_numpy()]
+        columns = [set(map(str, c)) - {""} for c in values.transpose("position", "pair").to_numpy()]
+        return [c.pop() if len(c) == 1 else "" for c in columns]
+    return [""] * data.sizes["position"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes of a figure: where it stands, and what plotly calls its axes."""
+
+    row: int
+    column: int
+    x: str
+    y: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A figure of equal panels; `room` is the width of each on the narrowest page (px)."""
+
+    fig: go.Figure
+    panels: tuple[Panel, ...]
+    rows: int
+    room: float
+
+    def height(self, each: float, gap: float) -> float:
+        """Make all panels `each` px high with `gap` px between rows. Returns the height of them all."""
+        inner = self.rows * each + (self.rows - 1) * gap
+        for panel in self.panels if self.rows > 1 else ():
+            top = 1 - (panel.row - 1) * (each + gap) / inner
+            self.fig.update_yaxes(domain=[max(0.0, top - each / inner), top], row=panel.row, col=panel.column)
+        return inner
+
+
+def grid(n: int, columns: int, *, left: float, right: float, gap: float = 18.0) -> Grid:
+    """`n` panels in rows of `columns` on a shared vertical axis; margins and the gap between columns in px."""
+    columns = min(n, columns)
+    rows = -(-n // columns)
+    inner = WIDTH - left - right
+    fig = make_subplots(
+        rows=rows,
+        cols=columns,
+        shared_yaxes="all",
+        horizontal_spacing=gap / inner if columns > 1 else 0,
+        vertical_spacing=0.01 if rows > 1 else 0,
+    )
+    panels = []
+    for i in range(rows * columns):
+        row, column, name = i // columns + 1, i % columns + 1, "" if i == 0 else str(i + 1)
+        if i < n:
+            panels.append(Panel(row, column, f"x{name}", f"y{name}"))
+            fig.update_yaxes(showticklabels=column == 1, row=row, col=column)
+        else:
+            fig.update_xaxes(visible=False, row=row, col=column)
+            fig.update_yaxes(visible=False, row=row, col=column)
+    return Grid(fig, tuple(panels), rows, (inner - gap * (columns - 1)) / columns)
+
+
+def place_axis(fig: go.Figure, panel: Panel, places: Places, room: float) -> float:
+    """Label the columns of a map. Returns how far the labels reach below it (px)."""
+    n = len(places)
+    step = 1 if fits(n, room) else int(np.ceil(n * (TINY + 0.5) / room))
+    chosen = sorted(range(n - 1, -1, -step))  # counted from the end, which every prompt has
+    labels = [places.labels[i] for i in chosen]
+    upright = bool(places.segments) or sum(reach(t, SMALL) + 6 for t in labels) > room
+    fig.update_xaxes(
+        tickmode="array",
+        tickvals=chosen,
+        ticktext=labels,
+        tickangle=-90 if upright else 0,
+        tickfont={"size": TINY if upright else SMALL, "color": INK},
+        range=[-0.5, n - 0.5],
+        row=panel.row,
+        col=panel.column,
+    )
+    return 8 + (max(reach(t, TINY) for t in labels) if upright else SMALL)
+
+
+def layer_ticks(layers: Sequence[int], room: float, each: float) -> dict[str, object]:
+    """Axis settings that label every, or every second, fifth, tenth … layer; a label takes `each` of `room` px."""
+    n = len(layers)
+    for step in (1, 2, 5, 10, 20, 50):
+        chosen = [i for i, layer in enumerate(layers) if layer % step == 0]
+        if len(chosen) > 1 and len(chosen) * each <= room:
+            break
+    if len(chosen) < min(n, 2):
+        chosen = [0, n - 1]
+    return {
+        "tickmode": "array",
+        "tickvals": chosen,
+        "ticktext": [str(layers[i]) for i in chosen],
+        "range": [-0.5, n - 0.5],
+    }
+
+
+def bracket(fig: go.Figure, panel: Panel, places: Places, room: float) -> float:
+    """Bracket the segments above a map. Returns the height used (px)."""
+    each = room / max(len(places), 1)
+    ends = [-np.inf, -np.inf]  # how far the names in each of two rows reach (px)
+    rows = 0
+    for segment, first, last in places.brackets():
+        fig.add_shape(
+            type="line",
+            x0=first - 0.4,
+            x1=last + 0.4,
+            y0=4,
+            y1=4,
+            xref=panel.x,
+            yref=f"{panel.y} domain",
+            ysizemode="pixel",
+            yanchor=1,
+            line={"color": SOFT, "width": 1.2},
+        )
+        half = reach(words(segment), TINY) / 2 + 2
+        middle = (first + last + 1) / 2 * each
+        row = next((r for r in (0, 1) if ends[r] <= middle - half), None)
+        if row is None:
+            continue  # no room for a third name on one spot: hover still says it
+        ends[row], rows = middle + half, max(rows, row + 1)
+        fig.add_annotation(
+            text=words(segment),
+            x=(first + last) / 2,
+            y=1,
+            xref=panel.x,
+            yref=f"{panel.y} domain",
+            yanchor="bottom",
+            yshift=4 + row * (TINY + 2),
+            showarrow=False,
+            font={"size": TINY, "color": SOFT},
+        )
+    return 8.0 + rows * (TINY + 3) if rows else 0.0
+
+
+def heading(fig: go.Figure, panel: Panel, text: str, above: float) -> None:
+    """A panel's own title (escaped), `above` px over its left end."""
+    fig.add_annotation(
+        text=f"<b>{text}</b>",
+        x=0,
+        y=1,
+        xref=f"{panel.x} domain",
+        yref=f"{panel.y} domain",
+        xanchor="left",
+        yanchor="bottom",
+        xshift=-3,
+        yshift=above,
+        showarrow=False,
+        font={"size": SIZE, "color": INK},
+    )
+
+
+def not_identified(title: str, reason: str, *, subtitle: str = "") -> go.Figure:
+    """A figure that says in words why there is nothing to draw. Title and subtitle escaped, the reason raw."""
+    fig = go.Figure()
+    fig.update_xaxes(visible=False)
+    fig.update_yaxes(visible=False)
+    fig.add_annotation(
+        text=f"<b>Not identified</b><br>{wrapped(reason, 62)}",
+        x=0.5,
+        y=0.5,
+        xref="paper",
+        yref="paper",
+        showarrow=False,
+        font={"size": 12, "color": SOFT},
+    )
+    fig.add_shape(type="rect", x0=0, x1=1, y0=0, y1=1, xref="paper", yref="paper", line={"color": FAINT, "width": 1})
+    return finished(
+        fig,
+        title=title,
+        subtitle=subtitle,
+        caption=f"Not identified: {reason}. A number that cannot be trusted is not drawn.",
+        height=200.0,
+        margin={"l": 12.0, "r": 12.0, "t": HEAD + 4, "b": 12.0},
+    )

@@ -1,0 +1,70 @@
+"""Words on figures. plotly reads a subset of HTML (and TeX between dollars) in every text, so whatever a user or a
+tokenizer wrote is escaped here and nowhere else; and blanks are made visible, since a token may be nothing but blanks.
+"""
+
+from __future__ import annotations
+
+import html
+import textwrap
+
+from selfrep.store.findings import number
+from selfrep.plots.theme import CHARACTER
+
+_BLANKS = {"\r\n": "⏎", "\n": "⏎", "\r": "⏎", "\t": "⇥", " ": "␣", "\N{NO-BREAK SPACE}": "␣"}
+
+
+def plain(text: object) -> str:
+    """Escaped for plotly: no tags, no TeX. Quotes stay, since plotly does not turn their entities back."""
+    return html.escape(str(text), quote=False).replace("$", "&#36;")
+
+
+def words(name: object) -> str:
+    """A slug as words, escaped: fictional_ai becomes fictional AI."""
+    return plain(" ".join("AI" if w == "ai" else w for w in str(name).split("_")))
+
+
+def token(text: str, longest: int = 14) -> str:
+    """A token as it stands on an axis: short, its blanks visible, except the usual one before a word."""
+    bare = text.removeprefix(" ")
+    return plain(shortened(_visible(bare if bare.strip() else text), longest))
+
+
+def exact_token(text: str) -> str:
+    """A token as it is, every blank visible."""
+    return plain(_visible(text))
+
+
+def shortened(text: str, longest: int) -> str:
+    """At most so many characters, cut in the middle, where names differ least."""
+    if len(text) <= longest:
+        return text
+    tail = (longest - 1) // 2
+    return f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def signed(value: int) -> str:
+    """A whole number with a true minus."""
+    return str(value).replace("-", "\N{MINUS SIGN}")
+
+
+def interval(value: float, low: float = float("nan"), high: float = float("nan")) -> str:
+    """A number and its interval, "0.31 [0.2, 0.42]"; without the interval where there is none."""
+    if low != low or high != high:
+        return number(float(value))
+    return f"{number(float(value))} [{number(float(low))}, {number(float(high))}]"
+
+
+def wrapped(text: str, width: int) -> str:
+    """A raw text in lines of at most `width` characters, escaped."""
+    return "<br>".join(plain(line) for line in textwrap.wrap(text, width))
+
+
+def reach(text: str, size: float) -> float:
+    """About how wide an escaped text stands in type of this size (px)."""
+    return len(html.unescape(text)) * size * CHARACTER
+
+
+def _visible(text: str) -> str:
+    for blank, sign in _BLANKS.items():
+        text = text.replace(blank, sign)
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,0 +1,144 @@
+"""Who plays and what is asked in a study: built-in sets, files, or definitions, and of these all or the named ones.
+
+A choice is what a user writes; `load` gives what it stands for. In the copy that a run directory keeps, every choice is
+spelled out in `define`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import field_validator
+
+from selfrep.analyses.anomaly import material as anomalies
+from selfrep.prompts import battery
+from selfrep.prompts import personas
+from selfrep.prompts import scenarios
+from selfrep.analyses.posterior import material as texts
+from selfrep.analyses.anomaly.material import Anomalies
+from selfrep.prompts.battery import Battery, Item
+from selfrep.prompts.catalogue import completed
+from selfrep.prompts.personas import Persona, PersonaSet
+from selfrep.prompts.scenarios import Scenarios
+from selfrep.analyses.posterior.material import Text
+from selfrep.analyses.posterior.material import Texts
+from selfrep.prompts.yaml_errors import Entry
+
+Choice = TypeVar("Choice", bound=Entry)
+
+
+def spelled_out(choice: Choice, folder: Path) -> Choice:
+    """The choice with all that it stands for in `define`, whatever files it named.
+
+    Raises SelfrepError for an unreadable file or an unknown name.
+    """
+    chosen = choice.load(folder)  # type: ignore[attr-defined]
+    define = (
+        chosen.model_copy(update={"shared": {}})
+        if isinstance(chosen, Entry)
+        else {entry.name: entry for entry in chosen}
+    )
+    sources = {name: None for name in ("builtin", "file", "names") if name in type(choice).model_fields}
+    return choice.model_copy(update=sources | {"define": define})
+
+
+class PersonaChoice(Entry):
+    """Which personas: the built-in ones, those of a file, or the ones defined here; of these, all or the named ones."""
+
+    file: str | None = None
+    define: dict[str, Persona] | None = None
+    names: tuple[str, ...] | None = None
+
+    @field_validator("define", mode="before")
+    @classmethod
+    def _named(cls, define: Any) -> Any:
+        return completed(define)
+
+    def load(self, folder: Path) -> PersonaSet:
+        """The personas. Raises SelfrepError for an unreadable file or an unknown name."""
+        chosen = personas.load(folder / self.file) if self.file else personas.builtin()
+        if self.define is not None:
+            own = PersonaSet(tuple(self.define.values()))
+            chosen = chosen | own if self.file else own
+        return chosen if self.names is None else chosen.select(self.names)
+
+
+BUILT_IN: dict[str, Callable[[], Battery]] = {"battery": battery.builtin, "identity": battery.identity}
+
+
+class ItemChoice(Entry):
+    """Which items: the built-in battery, that of a file, or the ones defined here; of these, all or the named ones.
+
+    `builtin` names built-in sets, "battery" and "identity", to take, or to add to those of a file or defined here.
+    """
+
+    builtin: tuple[Literal["battery", "identity"], ...] | None = None
+    file: str | None = None
+    define: dict[str, Item] | None = None
+    names: tuple[str, ...] | None = None
+
+    @field_validator("define", mode="before")
+    @classmethod
+    def _named(cls, define: Any) -> Any:
+        return completed(define)
+
+    def load(self, folder: Path) -> Battery:
+        """The items. Raises SelfrepError for an unreadable file or an unknown name."""
+        own = self.file is not None or self.define is not None
+        sets = self.builtin if self.builtin is not None else () if own else ("battery",)
+        chosen = Battery(())
+        for name in sets:
+            chosen |= BUILT_IN[name]()
+        if self.file is not None:
+            chosen |= battery.load(folder / self.file)
+        chosen |= Battery(tuple((self.define or {}).values()))
+        return chosen if self.names is None else chosen.select(self.names)
+
+
+class AnomalyChoice(Entry):
+    """Which anomalies: the built-in ones, those of a file, or those defined here; of these, all or the named ones."""
+
+    file: str | None = None
+    define: Anomalies | None = None
+    names: tuple[str, ...] | None = None
+
+    def load(self, folder: Path) -> Anomalies:
+        """The anomalies. Raises SelfrepError for an unreadable file or an unknown name."""
+        chosen = self.define or (anomalies.load(folder / self.file) if self.file else anomalies.builtin())
+        return chosen if self.names is None else chosen.select(self.names)
+
+
+class ScenarioChoice(Entry):
+    """Which scenarios, with their subspaces; otherwise as with anomalies."""
+
+    file: str | None = None
+    define: Scenarios | None = None
+    names: tuple[str, ...] | None = None
+
+    def load(self, folder: Path) -> Scenarios:
+        """The scenarios. Raises SelfrepError for an unreadable file or an unknown name."""
+        chosen = self.define or (scenarios.load(folder / self.file) if self.file else scenarios.builtin())
+        return chosen if self.names is None else chosen.select(self.names)
+
+
+class TextChoice(Entry):
+    """Which texts in character; otherwise as with anomalies."""
+
+    file: str | None = None
+    define: dict[str, Text] | None = None
+    names: tuple[str, ...] | None = None
+
+    @field_validator("define", mode="before")
+    @classmethod
+    def _named(cls, define: Any) -> Any:
+        return completed(define)
+
+    def load(self, folder: Path) -> Texts:
+        """The texts. Raises SelfrepError for an unreadable file or an unknown name."""
+        if self.define is not None:
+            chosen = Texts(tuple(self.define.values()))
+        else:
+            chosen = texts.load(folder / self.file) if self.file else texts.builtin()
+        return chosen if self.names is None else chosen.select(self.names)

@@ -1,0 +1,269 @@
+"""Run directory → one HTML file that explains itself.
+
+The report is what a reader opens who was not there: what was asked, what was found and how surely, what the study
+cannot say, and where every number comes from. It needs no network (a content security policy holds it to that), and
+whatever people wrote in personas, items or findings is shown as text. Words and layout live in `templates/`; here they
+get their data.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from selfrep.errors import SelfrepError
+from selfrep.results.chapters import CHAPTERS, Chapter
+from selfrep.report.figures import drawn
+from selfrep.store.files import write_file
+from selfrep.store.findings import Finding
+from selfrep.store.findings import number
+from selfrep.store.findings import with_unit
+from selfrep.store.run_directory import RunDirectory
+from selfrep.stats.rounding import negligible
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+TESTED = ("items", "separation", "recognition", *(chapter.name for chapter in CHAPTERS))
+"""The groups whose tests are listed, beside those of transfer."""
+
+KINDS = {
+    "default": "the model’s own default",
+    "language_model": "a plain language model",
+    "other_model": "another maker’s model",
+    "fictional_ai": "an AI from fiction",
+    "human": "a human",
+}
+VOICES = {
+    "you": "“You are X.”",
+    "user": "“The user is X.”: the same words, said of somebody else",
+    "book": "“Here is a book about X.”: the same words, said of nobody present",
+    "neutral": "no persona at all",
+}
+SITES = {
+    "resid_pre": "the residual stream entering a block",
+    "resid_mid": "the residual stream between attention and MLP",
+    "resid_post": "the residual stream leaving a block",
+    "attn_out": "what attention adds",
+    "mlp_out": "what the MLP adds",
+}
+
+
+def write_report(run: RunDirectory) -> Path:
+    """Write `report.html` from whatever the run directory holds, replacing an older one.
+
+    Returns:
+        Its path.
+
+    Raises:
+        SelfrepError: study.yaml can no longer be read, the disk is full, or the directory is not writable.
+    """
+    study, found = _study(run), run.findings()
+    pictures = [Picture.of(one.name, one.title, one.caption, one.figure, one.about) for one in drawn(run)]
+    page = _template().render(
+        study=study,
+        provenance=run.provenance(),
+        study_hash=run.study_hash,
+        groups=run.groups(),
+        answered=[finding for finding in found if finding.identified and not finding.about],
+        chapters=_chapters(found, pictures),
+        unanswered=[finding for finding in found if not finding.identified],
+        figures=[picture for picture in pictures if not picture.about],
+        checks=list(_checks(run)),
+        items=[row for row in _items(run) if row["name"] in study["items"]],  # not the averages
+        tests=list(_tests(run)),
+        plotlyjs=get_plotlyjs(),
+    )
+    return write_file(run.report, page)
+
+
+def _chapters(
+    found: Sequence[Finding], pictures: Sequence[Picture]
+) -> list[tuple[Chapter, list[Finding], list[Picture]]]:
+    """Each chapter of which there is something to say, with its findings, identified or not, and its figures."""
+    chapters = []
+    for chapter in CHAPTERS:
+        said = [finding for finding in found if finding.about == chapter.name]
+        shown = [picture for picture in pictures if picture.about == chapter.name]
+        if said or shown:
+            chapters.append((chapter, said, shown))
+    return chapters
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("selfrep.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "with_unit": with_unit, "duration": _duration}
+    environment.globals |= {"kinds": KINDS, "voices": VOICES, "sites": SITES, "whisker": Whisker.of}
+    return environment.get_template("report.html")
+
+
+def _study(run: RunDirectory) -> dict[str, Any]:
+    """The study as it is shown: everything the template asks for is there, though the file left defaults out."""
+    try:
+        study = yaml.safe_load(run.study_yaml)
+    except yaml.YAMLError as error:
+        raise SelfrepError(
+            f"{run.path / 'study.yaml'} is no longer YAML ({error}). It was written by the run; put it back as it was."
+        ) from error
+    if not isinstance(study, dict):
+        study = {}
+    personas, items = (_defined(study, part) for part in ("personas", "battery"))
+    part = study.get("separation")
+    return {
+        "name": study.get("name", run.path.name),
+        "personas": [_persona(name, persona) for name, persona in personas.items()],
+        "labels": {name: persona.get("label") or name for name, persona in personas.items()},
+        "items": {name: _UNSAID | {"question": name} | item for name, item in items.items()},
+        "voices": study.get("voices", ["you", "user", "neutral"]),
+        "separation": {"site": "resid_post"} | part if part else None,
+        "transfer": study.get("transfer"),
+        "anomalies": ((study.get("anomaly") or {}).get("define") or {}).get("anomalies", {}),
+        "scenarios": ((study.get("scenarios") or {}).get("define") or {}).get("scenarios", {}),
+        "texts": (study.get("posterior") or {}).get("define") or {},
+    }
+
+
+_UNSAID = {"prefill": "", "answers": {}, "perspective": "in_character", "framing": "third_person"}
+"""What an item of a study means by saying nothing."""
+
+
+def _persona(name: str, persona: Mapping[str, Any]) -> dict[str, Any]:
+    descriptions = list(persona.get("descriptions", ()))
+    return {
+        "label": persona.get("label") or name,
+        "kind": persona.get("kind", ""),
+        "descriptions": descriptions,
+        "told": next(iter([*persona.get("you", ()), *(f"You are {text}." for text in descriptions)]), name),
+    }
+
+
+def _defined(study: Mapping[str, Any], part: str) -> dict[str, Any]:
+    return dict((study.get(part) or {}).get("define") or {})
+
+
+HEADROOM = 46
+"""What a figure keeps free for its title and subtitle (px), which the page sets itself."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page draws it: its words, its height in pixels, and its plotly JSON, safe in a script element."""
+
+    name: str
+    title: str
+    subtitle: str
+    caption: str
+    height: int
+    json: str
+    about: str = ""
+
+    @staticmethod
+    def of(name: str, title: str, caption: str, figure: go.Figure, about: str = "") -> Picture:
+        """The figure without what the page sets: title, subtitle, and a width of its own."""
+        drawing = json.loads(figure.to_json())
+        layout = {
+            key: part for key, part in drawing["layout"].items() if key not in ("title", "width", "height", "meta")
+        }
+        height, top = figure.layout.height or 450, figure.layout.margin.t
+        if figure.layout.title.text and top is not None and top > HEADROOM:
+            layout["margin"]["t"], height = top - HEADROOM, height - HEADROOM
+        subtitle = _TAG.sub(" ", figure.layout.title.subtitle.text or "")
+        return Picture(
+            name,
+            title,
+            html.unescape(subtitle),
+            caption,
+            round(height),
+            _inert({"data": drawing["data"], "layout": layout}),
+            about,
+        )
+
+
+_TAG = re.compile(r"<[^>]*>")
+
+
+def _inert(value: Any) -> str:
+    """JSON in which nothing can end a script element."""
+    text = json.dumps(value, ensure_ascii=True)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+@dataclass(frozen=True)
+class Whisker:
+    """A value and its interval on a line that shows zero, all in percent of the line's width."""
+
+    zero: float
+    low: float
+    high: float
+    value: float
+
+    @staticmethod
+    def of(finding: Finding) -> Whisker | None:
+        """The drawing of a finding; None when it has no interval or is not a number."""
+        if finding.interval is None or isinstance(finding.value, str) or finding.value is None:
+            return None
+        ends = (0.0, *finding.interval, finding.value)
+        start, width = min(ends), max(ends) - min(ends)
+        width = 1.0 if negligible(width, 1.0, degree=2) else width  # all at 0
+        return Whisker(*(round(1 + 98 * (x - start) / width, 2) for x in ends))
+
+
+@dataclass(frozen=True)
+class Check:
+    """A law of patching, tried on the study's own prompts: how far it was missed, in nats."""
+
+    law: str
+    site: str
+    missed: float
+
+
+def _checks(run: RunDirectory) -> Iterator[Check]:
+    for group in run.groups():
+        if group.startswith(("effects/", "segments/")):
+            effects = run.read(group)
+            for law, missed in json.loads(effects.attrs.get("proof") or "{}").items():
+                yield Check(law, str(effects.attrs.get("site", group)), float(missed))
+
+
+def _items(run: RunDirectory) -> Iterator[dict[str, Any]]:
+    """One row an item: every variable of the group "items" as a plain value."""
+    if not run.has("items"):
+        return
+    items = run.read("items")
+    for i, name in enumerate(items.item.to_numpy()):
+        yield {"name": str(name)} | {str(k): v.to_numpy()[i].item() for k, v in items.data_vars.items()}
+
+
+def _tests(run: RunDirectory) -> Iterator[dict[str, Any]]:
+    """What was permuted in each analysis, in how many ways, and the smallest p that this allows."""
+    for group in run.groups():
+        if group in TESTED or group.startswith("transfer/"):
+            attrs = run.read(group).attrs
+            if "smallest_p" in attrs:
+                yield {"group": group, "permuted": attrs.get("permuted", ""), "smallest_p": float(attrs["smallest_p"])}
+
+
+def _duration(seconds: float) -> str:
+    """A time as one says it."""
+    unit, length = next((u, n) for u, n, upto in _UNITS if seconds < upto)
+    return with_unit(number(round(seconds / length, 1 if unit == "hours" else 0)), unit)
+
+
+_UNITS = (("seconds", 1, 90), ("minutes", 60, 5400), ("hours", 3600, float("inf")))

@@ -1,0 +1,51 @@
+"""Results as tables for a terminal: numbers in columns, and below them, in words, what could not be read and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+
+from selfrep.store.findings import number
+
+LEGEND = (
+    "shift: between the two sides of personas, in nats. kept: the share that “the user is X” keeps. truth: how far a "
+    "changed truth moves the answer. mass: how probable any of the answers is. noise: SD between wordings, in nats. "
+    "order: how far the order of the options moves the answer; – where there is nothing to measure."
+)
+
+
+def check_table(checked: xr.Dataset) -> Iterator[RenderableType]:
+    """What `check_battery` found: a table, how to read it, and the items that cannot be read; for rich."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("item", overflow="fold", min_width=16)
+    table.add_column("readable")
+    for name in ("shift", "95 %", "AUC", "kept", "truth", "mass", "noise", "order"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for i, name in enumerate(map(str, checked.item.to_numpy())):
+        at = {str(k): float(v[i]) for k, v in checked.data_vars.items() if v.dtype.kind == "f"}
+        measured = np.isfinite(at["shift"])
+        table.add_row(
+            escape(name),
+            "[green]yes[/]" if bool(checked.gate[i]) else "[red]no[/]",
+            _short(at["shift"]),
+            f"{_short(at['low'])} to {_short(at['high'])}" if measured else "–",
+            *(_short(at[k]) for k in ("auc", "kept", "truth_shift", "answer_mass", "paraphrase_sd", "order_effect")),
+        )
+    yield table
+    yield Padding(f"[dim]{LEGEND}[/]", (1, 0, 0, 0))
+    readable = int(checked.gate.sum())
+    yield Padding(f"[bold]{readable} of {checked.sizes['item']} items can be read on this model.[/]", (1, 0, 0, 0))
+    for name, gate, reason in zip(*(checked[k].to_numpy() for k in ("item", "gate", "reason")), strict=True):
+        if not gate:
+            yield Padding(f"[bold]{escape(str(name))}[/]: {escape(str(reason))}", (0, 0, 0, 2))
+
+
+def _short(value: float) -> str:
+    """At most two decimals."""
+    return number(round(value, 2)) if np.isfinite(value) else "–"

@@ -1,0 +1,116 @@
+"""Whether a map shows anything at all: cluster mass permutation over layer × position, within segments.
+
+Neighbouring layers and positions rise and fall together, so what counts is not a cell but a patch of them. Cells beyond
+a threshold are joined with their neighbours, each patch weighs the sum of its statistic, and the heaviest patch of
+every relabeling is what a patch must beat (Maris & Oostenveld 2007). A patch never crosses from one segment of the
+prompt into the next. A small p says that the map is not chance; it does not say that the edges of the patch are where
+they seem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import ndimage
+
+from selfrep.errors import SelfrepError
+from selfrep.stats.resampling import ALPHA
+from selfrep.stats.resampling import statistic
+
+Array = np.ndarray
+
+_CHUNK = 2**22  # numbers labelled at once
+
+
+class Clusters(NamedTuple):
+    """The patches of a map, heaviest first.
+
+    Attributes:
+        label: [layer, position] the number of the patch a cell belongs to, from 1 on; 0 for none.
+        mass: the sum of the statistic in each patch, in units of its null's root mean square.
+        p: the share of labelings whose heaviest patch is as heavy.
+        null_high: the 95th percentile of the heaviest patch.
+    """
+
+    label: Int[Array, "layer position"]
+    mass: Float[Array, " cluster"]
+    p: Float[Array, " cluster"]
+    null_high: float
+
+
+def cluster_mass(
+    table: Float[Array, "layer position entry"],
+    weights: Float[Array, "labeling entry"],
+    segments: Sequence[str] | None = None,
+    *,
+    absolute: bool = False,
+    quantile: float = 1 - ALPHA,
+) -> Clusters:
+    """Test the patches of `table @ weights[0]` against the heaviest patch under the other labelings.
+
+    Args:
+        table: what the statistic is linear in, at each cell (see `stats.permutation_test`); NaN where there is no cell.
+        weights: one row a labeling, the observed first.
+        segments: the segment of each position; patches stay within one. All in one when None.
+        absolute: for signed statistics: patches of either sign, never joined with each other.
+        quantile: of a cell's own null, beyond which it counts. Any fixed choice leaves the test exact.
+
+    Raises:
+        SelfrepError: too few labelings to reach p = .05; segments that do not match the positions.
+    """
+    n_places = table.shape[1]
+    if 1 / len(weights) > ALPHA:
+        raise SelfrepError(
+            f"A cluster is tested against relabelings, and {len(weights)} give no smaller p than "
+            f"{1 / len(weights):.3g}. Add personas: 4 against 4 have 35 labelings."
+        )
+    if segments is not None and len(segments) != n_places:
+        raise SelfrepError(f"Each position has one segment; got {len(segments)} for {n_places} positions.")
+    null = np.moveaxis(statistic(np.nan_to_num(table), weights), -1, 0)  # [labeling, layer, position]
+    known = np.isfinite(table).all(axis=-1)
+    spread = np.sqrt((null**2).mean(axis=0))
+    null = np.divide(null, spread, out=np.zeros_like(null), where=(spread > 0) & known)
+    signs = np.stack([null, -null], axis=1) if absolute else null[:, None]  # [labeling, sign, layer, position]
+    bar = np.quantile(np.abs(null) if absolute else null, quantile, axis=0)
+    beyond = (signs > np.maximum(bar, 0.0) + 1e-9) & known
+    spaced, columns = _spaced(beyond, segments), _columns(segments, n_places)
+    heaviest = np.zeros(len(weights))
+    per = max(1, _CHUNK // max(1, spaced[0].size))
+    for start in range(0, len(weights), per):
+        label, n = ndimage.label(spaced[start : start + per], structure=_NEIGHBOURS)
+        if n:
+            mass = ndimage.sum_labels(signs[start : start + per], label[..., columns], np.arange(1, n + 1))
+            where = ndimage.maximum_position(label > 0, label, np.arange(1, n + 1))
+            np.maximum.at(heaviest, start + np.array([at[0] for at in where]), mass)
+    label, n = ndimage.label(spaced[:1], structure=_NEIGHBOURS)
+    label = label[0][..., columns]  # [sign, layer, position]
+    mass = ndimage.sum_labels(signs[0], label, np.arange(1, n + 1)) if n else np.zeros(0)
+    order = np.argsort(-mass, kind="stable")
+    rank = np.zeros(n + 1, dtype=int)
+    rank[order + 1] = np.arange(1, n + 1)
+    mass = mass[order]
+    p = (heaviest[None] >= mass[:, None] * (1 - 1e-9)).mean(axis=1)
+    return Clusters(rank[label].max(axis=0), mass, p, float(np.quantile(heaviest, 1 - ALPHA)))
+
+
+# Cells touch along layer and position, never from one labeling or one sign to another.
+_NEIGHBOURS = np.zeros((3, 3, 3, 3), dtype=bool)
+_NEIGHBOURS[1, 1, 1, :] = _NEIGHBOURS[1, 1, :, 1] = True
+
+
+def _columns(segments: Sequence[str] | None, n: int) -> Int[Array, " position"]:
+    """Where each position lies once an empty column stands between segments."""
+    if segments is None:
+        return np.arange(n)
+    steps = [int(i > 0 and segments[i] != segments[i - 1]) for i in range(n)]
+    return np.arange(n) + np.cumsum(steps)
+
+
+def _spaced(beyond: Array, segments: Sequence[str] | None) -> Array:
+    columns = _columns(segments, beyond.shape[-1])
+    out = np.zeros((*beyond.shape[:-1], int(columns[-1]) + 1), dtype=bool)
+    out[..., columns] = beyond
+    return out

@@ -1,0 +1,59 @@
+"""When a number may be believed: the conditions that several estimands share, each as a reason why not.
+
+A number that is not identified is not printed. A gate is therefore a sentence: empty where the number stands, and
+otherwise what the data would have had to show. Every estimand collects the first sentence that applies.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from selfrep.stats.tables import Table
+from selfrep.stats.rounding import negligible
+
+Array = np.ndarray
+
+GATE = 3.0
+"""A shift counts when it is this many times the paraphrase noise (SCIENCE: |effect| ≥ 3 × paraphrase SD)."""
+LEAST_EFFECT = 0.1
+"""Nats. Less than this changes odds by less than a tenth: too little to be divided into shares, however quiet wordings
+are (SCIENCE: an item moved by 0.07 nats gave T = 2.74 and −1.81)."""
+LEAST_MASS = 0.01
+"""Below this probability of any answer, log odds compare words that the model would hardly say."""
+
+
+def unanswered(columns: list[int], **tables: Table) -> str:
+    """Why these items of these voices have no log odds to speak of, if so."""
+    for voice, table in tables.items():
+        mass = float(table.mass[:, columns].mean())
+        if not np.isfinite(table.log_odds[:, columns]).all():
+            return (
+                f"some log odds are not finite in the voice {voice!r}: the answers have no probability "
+                f"(on average {mass:.2g})"
+            )
+        if not mass >= LEAST_MASS:
+            return (
+                f"the answers have a probability of only {mass:.2g} in the voice {voice!r}; "
+                "the model would say something else"
+            )
+    return ""
+
+
+def weak(effect: float, noise: float, what: str) -> str:
+    """Why an effect (nats) is too small, by itself or against the paraphrase noise (nats), to be divided by, if so."""
+    if not abs(effect) >= GATE * noise:
+        return f"{what} of {signed(effect)} nats is under three times the paraphrase noise ({noise:.2f})"
+    if not abs(effect) >= LEAST_EFFECT:
+        return f"{what} of {signed(effect)} nats is under {LEAST_EFFECT:g}: it changes the odds by less than a tenth"
+    return ""
+
+
+def apart_from_0(low: float, high: float, scale: float) -> bool:
+    """Whether an interval leaves out 0, by more than the rounding of numbers as large as `scale`."""
+    nearest = low if low > 0 else min(high, 0.0)
+    return not negligible(nearest, scale)
+
+
+def signed(value: float) -> str:
+    """A number with two decimals and a true minus sign."""
+    return f"{value:.2f}".replace("-", "−")

@@ -1,0 +1,142 @@
+"""Activations made comparable, and what their inner products say, on plain arrays.
+
+Two things spoil raw distances in a residual stream. Its norm grows with depth, so vectors are divided by their root
+mean square first. And a handful of massive dimensions hold half of its energy (Sun et al. 2024), so that a distance is
+the distance along these few: they are brought down to the spread of an ordinary dimension.
+
+What is left may still be loud with words: where wordings of the same persona differ, a direction says little of who is
+played, and `noise_normalised` gives it the weight that it deserves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool, Float, Int
+from scipy.linalg import helmert
+from sklearn.covariance import ledoit_wolf_shrinkage
+
+from selfrep.errors import SelfrepError
+from selfrep.stats.rounding import negligible
+
+Array = np.ndarray
+
+MASSIVE = 100.0
+"""A dimension is massive when its mean square is this many times the median dimension's."""
+FEW = 20
+"""No more than one dimension in this many is massive: where more stand out, they are the representation itself."""
+
+
+def normalised(x: Float[Array, "row d"]) -> tuple[Float[Array, "row d"], Bool[Array, " d"]]:
+    """RMS-normalise rows; centre massive dimensions and bring them down to the median spread of the others.
+
+    Ordinary dimensions are divided by their size in the row. Massive ones are not: they are biases, much the same
+    whatever the input, and a division would lend them the variation of the rows' lengths. One that hardly varies is
+    not blown up.
+
+    Returns:
+        The rows, and which dimensions were massive.
+    """
+    x = x.astype(np.float64)
+    size = np.sqrt((x**2).mean(axis=1, keepdims=True))
+    z = np.divide(x, size, out=np.zeros_like(x), where=~negligible(size, size.max(initial=0.0)))
+    energy = (z**2).mean(axis=0)
+    used = ~negligible(energy, 1.0, degree=2)  # dimensions that are always 0 say nothing about what is ordinary
+    if not used.any():
+        return z, used
+    massive = energy > MASSIVE * np.median(energy[used])
+    if massive.sum() > max(1, used.sum() // FEW):
+        massive[:] = False
+    if massive.any():
+        outliers = x[:, massive] - x[:, massive].mean(axis=0)
+        unit = np.maximum(outliers.std(axis=0), np.median(x[:, used & ~massive].std(axis=0)))
+        ordinary = np.sqrt((z[:, ~massive] ** 2).mean(axis=1, keepdims=True))  # else they would set every row's length
+        z = np.divide(z, ordinary, out=np.zeros_like(z), where=~negligible(ordinary, 1.0))
+        typical = np.median(z[:, used & ~massive].std(axis=0))
+        varies = ~negligible(unit, np.abs(x[:, massive]).max(axis=0))
+        z[:, massive] = np.divide(outliers, unit, out=np.zeros_like(outliers), where=varies) * typical
+    return z, massive
+
+
+def noise_normalised(
+    x: Float[Array, "row d"], unit: Int[Array, " row"], of: Sequence[int] | None = None
+) -> Float[Array, "row dimension"]:
+    """Rows in the metric of their noise: distances count in standard deviations of rows of the same unit.
+
+    The noise within units has covariance Σ, shrunk towards a multiple of the identity as far as so few rows ask for
+    (Ledoit and Wolf 2004), and rows become x Σ^(−1/2), in any basis of what they span. This multivariate noise
+    normalisation (Walther et al. 2016) is what makes a difference of means reliable where noise has directions.
+
+    Args:
+        unit: a number for each row; rows of the same unit differ by noise alone. Without any noise, rows stay.
+        of: the units whose noise sets the metric; all when None. A metric fits its own units' noise too well: they seem
+            quieter in it than new ones of their kind would.
+    """
+    groups = [x[unit == u] for u in (np.unique(unit) if of is None else of)]
+    noise = np.concatenate([helmert(len(rows)) @ rows for rows in groups])  # independent, and of the rows' covariance
+    variance = float((noise**2).mean()) if len(noise) else 0.0
+    basis = np.linalg.svd(x, full_matrices=False)[2]
+    if negligible(variance, float((x**2).mean()), degree=2):
+        return x @ basis.T
+    share = float(ledoit_wolf_shrinkage(noise, assume_centered=True))
+    along = noise @ basis.T
+    spread, turn = np.linalg.eigh((1 - share) * along.T @ along / len(noise) + share * variance * np.eye(len(basis)))
+    return x @ basis.T @ turn / np.sqrt(np.maximum(spread, 1e-6 * variance))
+
+
+def products(rows: Float[Array, "row d"], scale: float) -> Float[Array, "row row"]:
+    """The products between rows, taken from their mean; all 0 where rows differ by rounding only.
+
+    Args:
+        scale: the mean squared length of what the rows are means of.
+    """
+    apart = rows - rows.mean(axis=0)
+    gram = apart @ apart.T
+    return np.zeros_like(gram) if negligible(np.diag(gram).max(), scale, degree=2) else gram
+
+
+def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, voice: str = "you") -> xr.Dataset:
+    """Personas in the plane of their first two principal components, every paraphrase a point.
+
+    The components are fitted on the means of the personas in `voice`; the points of the other voices are projected on
+    them.
+
+    Args:
+        acts: from `capture`.
+        where: a position (−1 is the last token) or a segment.
+
+    Returns:
+        Dataset over (point, component): `coordinates`; `explained(component)`, the share of the variance of the means;
+        coordinates persona, kind, side, voice, paraphrase on point.
+
+    Raises:
+        SelfrepError: fewer than three personas, personas that do not differ, or a place that some prompt does not have.
+    """
+    axis = "position" if "position" in acts.dims else "segment"
+    cell = acts.activations.sel(site=site, layer=layer, **{axis: where})
+    if bool(cell.isnull().any()):
+        raise SelfrepError(f"A persona map needs a place that every prompt has; {axis} {where!r} is missing in some.")
+    z, _ = normalised(cell.to_numpy())
+    personas, voices = acts.persona.to_numpy(), acts.voice.to_numpy()
+    names = np.unique(personas[voices == voice])
+    if len(names) < 3:
+        raise SelfrepError(f"A persona map needs at least three personas in the voice {voice!r}; got {len(names)}.")
+    means = np.array([z[(personas == name) & (voices == voice)].mean(axis=0) for name in names])
+    centre = means.mean(axis=0)
+    _, singular, components = np.linalg.svd(means - centre, full_matrices=False)
+    if negligible(singular[0], np.linalg.norm(means)):
+        raise SelfrepError(
+            f"A persona map needs personas that differ; at {axis} {where!r} of layer {layer} all lie in one point."
+        )
+    share = singular**2 / (singular**2).sum()
+    labels = {k: ("point", acts[k].to_numpy()) for k in ("persona", "kind", "side", "voice", "paraphrase")}
+    return xr.Dataset(
+        {
+            "coordinates": (("point", "component"), (z - centre) @ components[:2].T),
+            "explained": ("component", share[:2]),
+        },
+        coords=labels | {"component": [1, 2]},
+        attrs={"site": site, "layer": int(layer), axis: where},
+    )

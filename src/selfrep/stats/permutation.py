@@ -1,0 +1,176 @@
+"""Could labels that mean nothing do as well? Permutation tests on plain numpy arrays.
+
+The unit is the persona. Every statistic tested here is *linear* in a table computed once per cell, so that a labeling is
+a row of weights, and ten thousand of them over a whole map are one matrix product: `table @ weights.T`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import combinations, permutations, product
+from math import comb, factorial
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import stats as scipy_stats
+
+from selfrep.errors import SelfrepError
+from selfrep.stats.rounding import negligible
+
+Array = np.ndarray
+ALPHA = 0.05
+_CHUNK = 2**23  # numbers held at once while walking a null distribution (64 MiB)
+
+
+def n_splits(first: int, second: int) -> int:
+    """In how many ways `first` + `second` units fall into groups of those sizes (unordered when equally large)."""
+    return comb(first + second, first) // (2 if first == second else 1)
+
+
+def require_units(sizes: Mapping[str, int], *, unit: str = "persona") -> None:
+    """Refuse two groups that no permutation test could tell apart.
+
+    Raises SelfrepError when a group has fewer than three units, or when even the most extreme labeling has p > .05.
+    """
+    counts = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+    first, second = sizes.values()
+    smallest = 1 / n_splits(first, second)
+    if min(first, second) < 3:
+        rule = f"each group needs at least three {unit}s, or too little is known about how {unit}s of one group differ"
+    elif smallest > ALPHA:
+        rule = f"a test needs enough {unit}s to be able to reach p = {ALPHA}"
+    else:
+        return
+    raise SelfrepError(
+        f"Too few {unit}s to test: {rule}; got {counts}. The smallest p these could give is {smallest:.3g}. "
+        f"Add {unit}s: 4 against 4 can reach .029, 8 against 8 .00016 (a map wants those)."
+    )
+
+
+def require_flips(n_units: int, *, unit: str = "persona") -> None:
+    """Refuse so few units that no flip of signs could reach p = .05; says the smallest p that they could."""
+    smallest = 0.5 ** (n_units - 1) if n_units else 1.0
+    if smallest > ALPHA:
+        raise SelfrepError(
+            f"Too few {unit}s to test: the signs of at least six {unit}s are flipped to reach p = {ALPHA}; got "
+            f"{n_units}. The smallest p these could give is {smallest:.3g}. Add {unit}s."
+        )
+
+
+def groups_of(units: Iterable[object], groups: Iterable[object], *, unit: str = "persona") -> dict[str, str]:
+    """The group each unit belongs to, from the unit and the group of every row, in order of appearance.
+
+    Raises SelfrepError when a unit has rows in two groups: it would be compared with itself.
+    """
+    out: dict[str, str] = {}
+    for name, group in zip(map(str, units), map(str, groups), strict=True):
+        if out.setdefault(name, group) != group:
+            raise SelfrepError(
+                f"A {unit} stands on one side only; {name!r} has rows in {out[name]!r} and in {group!r}. "
+                "Give all its rows one label, or the two different names."
+            )
+    return out
+
+
+def labelings(observed: Bool[Array, " unit"], limit: int, rng: np.random.Generator) -> Bool[Array, "labeling unit"]:
+    """The group memberships to compare with: every distinct split when there are at most `limit`, else random ones.
+
+    Row 0 is the observed membership as it is given, so that its weights are the observed contrast with its sign, and a
+    p-value is the plain share of rows at least as extreme as row 0, never 0. Of the two memberships that name the same
+    split of equally large groups only one is enumerated, that in which the first unit stays where it is: a *tested*
+    statistic must not care which of two equally large groups is called the first.
+    """
+    n, size = len(observed), int(observed.sum())
+    if n_splits(size, n - size) > limit:
+        keys = np.argsort(rng.random((limit, n)), axis=1)
+        return np.vstack([observed, observed[keys]])
+    halved = 2 * size == n
+    members = combinations(range(1, n), size - 1) if halved else combinations(range(n), size)
+    rows = np.zeros((n_splits(size, n - size), n), dtype=bool)
+    for row, chosen in enumerate(members):
+        rows[row, list(chosen)] = True
+    if halved:
+        rows[:, 0] = True
+        rows = rows == observed[0]  # complements them all where the first unit is in the second group
+    here = int(np.flatnonzero((rows == observed).all(axis=1))[0])
+    rows[[0, here]] = rows[[here, 0]]
+    return rows
+
+
+def sign_flips(n_units: int, limit: int, rng: np.random.Generator) -> Float[Array, "flip unit"]:
+    """±1 for every unit: all distinct flips (but for a common sign) when at most `limit`, else random; row 0 all +1."""
+    total = 2 ** (n_units - 1)
+    if total > limit:
+        return np.vstack([np.ones(n_units), rng.choice([-1.0, 1.0], (limit, n_units))])
+    rest = np.array(list(product((1.0, -1.0), repeat=n_units - 1))).reshape(total, n_units - 1)
+    return np.hstack([np.ones((total, 1)), rest])
+
+
+def orders(n: int, limit: int, rng: np.random.Generator) -> Int[Array, "order n"]:
+    """Orders of n things: all when at most `limit`, else random ones; row 0 leaves them as they are."""
+    if factorial(n) <= limit:
+        return np.array(list(permutations(range(n))))
+    return np.vstack([np.arange(n), np.argsort(rng.random((limit, n)), axis=1)])
+
+
+class PermutationTest(NamedTuple):
+    """Per cell: p; p_max, against the largest cell of each labeling (family-wise); null_high, the 95th percentile."""
+
+    p: Float[Array, " cell"]
+    p_max: Float[Array, " cell"]
+    null_high: Float[Array, " cell"]
+
+
+def statistic(
+    table: Float[Array, "*cell entry"], weights: Float[Array, "labeling entry"]
+) -> Float[Array, "*cell labeling"]:
+    """`table @ weights.T`, exactly 0 in every labeling of a cell where it is 0 but for rounding.
+
+    A labeling sums the terms in its own order: where they cancel, what is left would still tell labelings apart.
+    """
+    out = table @ weights.T
+    size = np.abs(table) @ np.abs(weights).max(axis=0)
+    nothing = negligible(np.sqrt((out**2).mean(axis=-1)), size)
+    return np.where(nothing[..., None], 0.0, out)
+
+
+def permutation_test(
+    table: Float[Array, "cell entry"], weights: Float[Array, "labeling entry"], *, absolute: bool = False
+) -> PermutationTest:
+    """Test the statistic `table @ weights[0]` of each cell against the same under the other labelings.
+
+    `absolute` takes magnitudes first (for signed statistics; a squared distance needs none). The max statistic divides
+    each cell by the root mean square of its null, so that noisy cells do not set the bar for quiet ones (Westfall &
+    Young 1993); that does not depend on which labeling is the true one, so the test stays exact. Cells with NaN give
+    NaN; cells where the statistic is 0 in every labeling, but for rounding, give p = 1.
+    """
+    valid = np.flatnonzero(np.isfinite(table).all(axis=1))
+    p, high, t = (np.full(len(table), np.nan) for _ in range(3))
+    largest = np.zeros(len(weights))
+    for start in range(0, len(valid), max(1, _CHUNK // len(weights))):
+        cells = valid[start : start + max(1, _CHUNK // len(weights))]
+        null = statistic(table[cells], weights)
+        spread = np.sqrt((null**2).mean(axis=1))
+        null = np.abs(null) if absolute else null
+        slack = 1e-9 * np.abs(null).max(axis=1, keepdims=True)  # equal splits must tie whatever the rounding
+        null = np.where(np.abs(null) <= slack, 0.0, null)
+        p[cells] = (null >= null[:, :1] - slack).mean(axis=1)
+        high[cells] = np.quantile(null, 1 - ALPHA, axis=1)
+        scaled = np.divide(null, spread[:, None], out=np.zeros_like(null), where=spread[:, None] > 0)
+        t[cells] = scaled[:, 0]
+        np.maximum(largest, scaled.max(axis=0), out=largest)
+    ordered = np.sort(largest)
+    reached = len(ordered) - np.searchsorted(ordered, t[valid] * (1 - np.sign(t[valid]) * 1e-9), side="left")
+    p_max = np.full(len(table), np.nan)
+    p_max[valid] = np.maximum(reached / len(ordered), p[valid])
+    return PermutationTest(p, p_max, high)
+
+
+def false_discovery(p: Float[Array, "*cells"]) -> Float[Array, "*cells"]:
+    """Benjamini–Hochberg adjusted p-values over all finite cells; NaN stays NaN."""
+    adjusted = np.full(p.shape, np.nan)
+    finite = np.isfinite(p)
+    if finite.any():
+        adjusted[finite] = scipy_stats.false_discovery_control(p[finite])
+    return adjusted

@@ -1,0 +1,189 @@
+"""What can be read off: probes for the side of a persona, tried on personas that they have never seen.
+
+A probe with many dimensions and few personas can learn each persona by heart, and then reads a side off nothing. Two
+guards: it is tested on a persona that was left out, which it cannot know by heart; and a control task gives every
+persona a random side and tests on new wordings (Hewitt & Liang 2019): what the probe reads there is memory. Selectivity
+is the accuracy on new wordings beyond that of the control task.
+
+The probe is the plainest there is, the difference of means (nearest centroid): nothing to tune, and linear.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool, Float
+from scipy import stats as scipy_stats
+
+from selfrep.errors import SelfrepError
+from selfrep.stats import permutation
+from selfrep.stats import resampling
+from selfrep.stats.geometry import normalised
+from selfrep.stats.geometry import products
+from selfrep.stats.tables import Rows
+from selfrep.stats.rounding import negligible
+
+Array = np.ndarray
+
+
+def direction(z: Float[Array, "persona d"], first: Bool[Array, " persona"]) -> Float[Array, " d"]:
+    """The difference of means, from the second side to the first, of unit length (0 where the means are the same)."""
+    axis = z[first].mean(axis=0) - z[~first].mean(axis=0)
+    length = np.linalg.norm(axis)
+    size = np.linalg.norm(z) / np.sqrt(len(z))
+    return np.zeros_like(axis) if negligible(length, size) else axis / length
+
+
+def probe(
+    acts: xr.Dataset,
+    *,
+    between: str = "side",
+    voice: str = "you",
+    n_permutations: int = 1000,
+    n_controls: int = 200,
+    seed: int = 0,
+) -> xr.Dataset:
+    """How well the side of a persona can be read off, at every cell of captured activations.
+
+    Args:
+        acts: from `capture`: `activations` (prompt, site, layer, position | segment, d_model) with the coordinates
+            persona, `between`, voice, paraphrase, item on prompt; at least two wordings a persona.
+        between: the coordinate whose two values are told apart; a persona has one of them.
+        n_permutations: of the labels of personas; exact enumeration when there are no more.
+        n_controls: random sides for the control task.
+
+    Returns:
+        Dataset over (site, layer, position | segment): `estimate` (accuracy on a persona that was left out, both sides
+        counting alike; chance is ½), `low`, `high` (95 %, from how many personas of either side are read rightly), `p`
+        (labels of personas permuted), `null` (95th percentile then), `wording` (accuracy on a wording that was left
+        out), `control` (the same with random sides), `selectivity` (wording − control), `gate`, `reason` (all NaN at a
+        place that some prompt lacks).
+
+    Raises:
+        SelfrepError: too few personas to test, one wording, other than two sides, personas asked different items.
+    """
+    axis = "position" if "position" in acts.dims else "segment"
+    rows = Rows.of(acts, voice, between)
+    if len(rows.sides) != 2:
+        raise SelfrepError(f"A probe tells two groups apart; {between!r} has {len(rows.sides)}: {rows.sides.tolist()}.")
+    if single := [name for name, n in zip(rows.names, np.bincount(rows.persona), strict=True) if n < 2]:
+        raise SelfrepError(f"The control task tests on new wordings; every persona needs two: {single[:3]} have one.")
+    first = rows.side == 0
+    sizes = {str(rows.sides[0]): int(first.sum()), str(rows.sides[1]): int((~first).sum())}
+    permutation.require_units(sizes)
+    rng = np.random.default_rng(seed)
+    labels = permutation.labelings(first, n_permutations, rng)
+    random = np.array([rng.permutation(first) for _ in range(n_controls)])
+    x = acts.activations.to_numpy()
+    x = x.reshape(x.shape[0], -1, x.shape[-1])
+    used = np.concatenate(rows.groups)
+    ends = np.cumsum([0, *(len(group) for group in rows.groups)])
+    names = ("estimate", "low", "high", "p", "null", "wording", "control", "selectivity")
+    maps = {name: np.full(x.shape[1], np.nan) for name in names}
+    for c in range(x.shape[1]):
+        if not np.isfinite(x[used, c]).all():
+            continue
+        z, _ = normalised(x[used, c])
+        means = np.array([z[a:b].mean(axis=0) for a, b in pairwise(ends)])
+        gram = products(means, float((z**2).sum(axis=1).mean()))
+        right = _left_out(gram, rows, labels)  # [labeling, persona]
+        scores = _balanced(right, labels)
+        low, high = _bounds(right[0], first)
+        by_wording = _balanced(_new_wordings(gram, rows, np.vstack([first, random])), np.vstack([first, random]))
+        here = {"estimate": scores[0], "p": (scores >= scores[0] - 1e-9).mean(), "low": low}
+        here |= {"high": high, "null": np.quantile(scores, 1 - resampling.ALPHA), "wording": by_wording[0]}
+        here |= {"control": by_wording[1:].mean(), "selectivity": by_wording[0] - by_wording[1:].mean()}
+        for name, value in here.items():
+            maps[name][c] = value
+    shape, dims = acts.activations.shape[1:4], ("site", "layer", axis)
+    known = np.isfinite(maps["estimate"]).reshape(shape)
+    return xr.Dataset(
+        {name: (dims, values.reshape(shape)) for name, values in maps.items()}
+        | {"gate": (dims, known), "reason": (dims, np.where(known, "", "some prompt has no such place"))},
+        coords={name: acts[name] for name in dims},
+        attrs={
+            "between": between,
+            "sides": list(map(str, rows.sides)),
+            "n_personas": list(sizes.values()),
+            "permuted": f"the {between} labels of personas",
+            "n_labelings": len(labels),
+            "smallest_p": 1 / len(labels),
+            "n_controls": n_controls,
+            "seed": seed,
+        },
+    )
+
+
+def _left_out(
+    gram: Float[Array, "row row"], rows: Rows, labels: Bool[Array, "labeling persona"]
+) -> Float[Array, "labeling persona"]:
+    """The share of each persona's wordings that a probe drawn from the other personas reads rightly."""
+    pool = rows.pooling()
+    onto, among = gram @ pool.T, pool @ gram @ pool.T
+    right = np.zeros(labels.shape)
+    for k in range(len(pool)):
+        others = np.arange(len(pool)) != k
+        margin = _margin(onto[rows.persona == k], among, labels & others, ~labels & others)
+        right[:, k] = _read(margin, labels[:, [k]], np.abs(gram).max()).mean(axis=1)
+    return right
+
+
+def _new_wordings(
+    gram: Float[Array, "row row"], rows: Rows, labels: Bool[Array, "labeling persona"]
+) -> Float[Array, "labeling persona"]:
+    """The share of each persona's wordings that a probe drawn from everyone's other wordings reads rightly."""
+    pool = rows.pooling() > 0
+    turn = np.array([int((rows.persona[:r] == k).sum()) for r, k in enumerate(rows.persona)])
+    right = np.zeros((len(labels), len(gram)))
+    for held in (turn == t for t in range(int(turn.max()) + 1)):
+        drawn = pool & ~held
+        means = drawn / drawn.sum(axis=1, keepdims=True)
+        margin = _margin(gram[held] @ means.T, means @ gram @ means.T, labels, ~labels)
+        right[:, held] = _read(margin, labels[:, rows.persona[held]], np.abs(gram).max())
+    return right @ rows.pooling().T
+
+
+def _margin(
+    onto: Float[Array, "test persona"],
+    among: Float[Array, "persona persona"],
+    first: Bool[Array, "labeling persona"],
+    second: Bool[Array, "labeling persona"],
+) -> Float[Array, "labeling test"]:
+    """How much nearer each test row lies to the centre of the first members than to that of the second.
+
+    From products alone: `onto` of test rows with the means of personas, `among` of these with each other.
+    """
+    near = []
+    for members in (first, second):
+        weight = members / members.sum(axis=1, keepdims=True)
+        near.append(weight @ onto.T - ((weight @ among) * weight).sum(axis=1, keepdims=True) / 2)
+    return np.asarray(near[0] - near[1])
+
+
+def _read(
+    margin: Float[Array, "labeling test"], truth: Bool[Array, "labeling _"], scale: float
+) -> Float[Array, "labeling test"]:
+    """1 where the side is read rightly, ½ on a tie; `scale` is the largest of the products that margins are made of."""
+    return np.where(negligible(margin, scale, degree=2), 0.5, (margin > 0) == truth)
+
+
+def _balanced(
+    right: Float[Array, "labeling persona"], labels: Bool[Array, "labeling persona"]
+) -> Float[Array, " labeling"]:
+    """Accuracy in which both sides count alike."""
+    sides = [(right * members).sum(axis=1) / members.sum(axis=1) for members in (labels, ~labels)]
+    return np.asarray((sides[0] + sides[1]) / 2)
+
+
+def _bounds(right: Float[Array, " persona"], first: Bool[Array, " persona"]) -> tuple[float, float]:
+    """95 % bounds of the accuracy in which both sides count alike.
+
+    A side that is all right says nothing by resampling: it comes out all right again. So one persona read rightly and
+    one wrongly are added to either side (Agresti & Caffo 2000), and the wordings of a persona are taken to go together.
+    """
+    counts = np.array([first.sum(), (~first).sum()])
+    rates = (np.array([right[first].sum(), right[~first].sum()]) + 1) / (counts + 2)
+    half = scipy_stats.norm.ppf(1 - resampling.ALPHA / 2) * np.sqrt((rates * (1 - rates) / (counts + 2)).sum()) / 2
+    return max(0.0, float(rates.mean() - half)), min(1.0, float(rates.mean() + half))

@@ -1,0 +1,111 @@
+"""Choosing a layer or a direction without cheating: on half of the personas, and tested on the other half.
+
+The best of many cells is best partly by luck, and its own p and size keep that luck. Personas are therefore dealt into
+two halves, evenly by side; one chooses, the other judges, and both are named. How alike the two halves' maps are, cell
+by cell, says how far a map can be trusted at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from scipy import stats as scipy_stats
+
+from selfrep.errors import SelfrepError
+from selfrep.stats import permutation
+from selfrep.stats.rounding import negligible
+
+Array = np.ndarray
+
+FEWEST = 4
+"""Personas a side in a half: four against four can reach p = .029."""
+
+Estimand = Callable[[xr.Dataset], xr.Dataset]
+"""Observed or captured prompts → a map of estimates, such as `separation`."""
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Two halves of the personas, each with both sides: `choosing` selects, `testing` judges."""
+
+    choosing: tuple[str, ...]
+    testing: tuple[str, ...]
+
+    def of(self, data: xr.Dataset, names: tuple[str, ...]) -> xr.Dataset:
+        """The prompts of these personas, and those without a persona (neutral)."""
+        return data.isel(prompt=np.flatnonzero(np.isin(data.persona.to_numpy(), [*names, ""])))
+
+
+def halves(data: xr.Dataset, *, between: str = "side", fewest: int = FEWEST, seed: int = 0) -> Halves:
+    """Deal the personas of a Dataset (coordinates persona and `between` on prompt) into two halves, evenly by side.
+
+    Raises SelfrepError when a side has fewer than twice `fewest` personas, whose half could not be tested (four against
+    four can reach p = .029).
+    """
+    named = data.persona.to_numpy() != ""
+    side_of = permutation.groups_of(data.persona.to_numpy()[named], data[between].to_numpy()[named])
+    members: dict[str, list[str]] = {}
+    for name in sorted(side_of):
+        members.setdefault(side_of[name], []).append(name)
+    if poor := {side: len(names) for side, names in members.items() if len(names) < 2 * fewest}:
+        smallest = 1 / permutation.n_splits(fewest, fewest)
+        raise SelfrepError(
+            f"To choose on one half and test on the other, each side needs {2 * fewest} personas ({fewest} a half can "
+            f"reach p = {smallest:.2g}); got {poor}. Add personas, or name the layer beforehand."
+        )
+    rng = np.random.default_rng(seed)
+    first: list[str] = []
+    second: list[str] = []
+    for names in members.values():
+        dealt = rng.permutation(names).tolist()
+        half = (len(dealt) + len(first) % 2) // 2  # the odd one out goes to either half by turns
+        first += dealt[:half]
+        second += dealt[half:]
+    return Halves(tuple(sorted(first)), tuple(sorted(second)))
+
+
+def select_and_test(
+    data: xr.Dataset, estimand: Estimand, *, value: str = "estimate", between: str = "side", seed: int = 0
+) -> xr.Dataset:
+    """Choose the cell where `value` is largest on one half of the personas; return what the other half says there.
+
+    Args:
+        data: from `observe` or `capture`.
+        estimand: what makes a map of either half, e.g. `selfrep.separation`.
+        value: the variable to be large.
+
+    Returns:
+        The map of the testing half at the chosen cell, with its p free of the choice (one cell: no correction for many
+        is due), `chosen_on` (the value that led to the choice), and `reliability` (split-half correlation of the maps,
+        see `reliability`); attributes `chosen` (the cell), `choosing`, `testing` (the names of both halves).
+
+    Raises:
+        SelfrepError: too few personas for halves, or no cell with a number.
+    """
+    dealt = halves(data, between=between, seed=seed)
+    choosing, testing = (estimand(dealt.of(data, names)) for names in (dealt.choosing, dealt.testing))
+    found = choosing[value]
+    if not bool(np.isfinite(found).any()):
+        raise SelfrepError(f"No cell of the map has a finite {value!r}: there is nothing to choose.")
+    at = {str(dim): int(index) for dim, index in found.argmax(...).items()} if found.ndim else {}
+    cell = {dim: found[dim].values[index].item() for dim, index in at.items()}
+    out = testing.isel(at)
+    return out.assign(chosen_on=found.isel(at), reliability=reliability(found, testing[value])).assign_attrs(
+        chosen=str(cell), choosing=list(dealt.choosing), testing=list(dealt.testing)
+    )
+
+
+def reliability(first: xr.DataArray, second: xr.DataArray) -> float:
+    """Split-half reliability of a map: Pearson's r of two halves' cells, stepped up to the whole (Spearman–Brown).
+
+    With r ≤ 0 it is r itself; NaN when fewer than three cells are finite in both or a half does not vary.
+    """
+    a, b = (x.to_numpy().ravel().astype(float) for x in (first, second))
+    both = np.isfinite(a) & np.isfinite(b)
+    if both.sum() < 3 or any(negligible(np.ptp(x[both]), np.abs(x[both]).max()) for x in (a, b)):
+        return float("nan")
+    r = float(scipy_stats.pearsonr(a[both], b[both]).statistic)
+    return 2 * r / (1 + r) if r > 0 else r

@@ -1,0 +1,213 @@
+"""What was observed as tables: one row a persona in one wording, so that statistics cannot forget the unit.
+
+Prompts come out of `observe` and `capture` as a flat list with labels. Every estimand wants them by persona and
+wording, complete, and in the same order in every voice; what is missing is refused here, by name, before anything is
+computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float, Int
+
+from selfrep.errors import SelfrepError
+from selfrep.stats import permutation
+from selfrep.stats import resampling
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The answers in one voice.
+
+    Attributes:
+        keys: [row] name of the persona, number of the wording.
+        log_odds, mass: [row, item] nats; probability of any answer.
+        persona: [row] the number of its persona.
+        names, side: [persona].
+    """
+
+    keys: list[tuple[str, int]]
+    log_odds: Array
+    mass: Array
+    persona: Array
+    names: list[str]
+    side: Array
+
+    @classmethod
+    def of(cls, behaviour: xr.Dataset, voice: str, items: Sequence[str]) -> Table:
+        """The answers of a voice to these items.
+
+        Raises SelfrepError when the voice was not asked, an answer lacks, or a persona stands on two sides.
+        """
+        mine = np.flatnonzero(behaviour.voice.to_numpy() == voice)
+        if len(mine) == 0:
+            raise SelfrepError(
+                f"Items are read beside their controls; the voice {voice!r} was not asked. Add it to the voices."
+            )
+        personas = [str(behaviour.persona.values[i]) for i in mine]
+        keys = sorted(set(zip(personas, map(int, behaviour.paraphrase.values[mine]), strict=True)))
+        names, columns = sorted(set(personas)), list(items)
+        shape = (len(keys), len(columns))
+        log_odds, mass, asked = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+        side_of = permutation.groups_of(personas, behaviour.side.to_numpy()[mine])
+        row = {key: r for r, key in enumerate(keys)}
+        for i, persona in zip(mine, personas, strict=True):
+            if (item := str(behaviour.item.values[i])) in columns:
+                at = row[persona, int(behaviour.paraphrase.values[i])], columns.index(item)
+                log_odds[at], mass[at], asked[at] = behaviour.log_odds.values[i], behaviour.answer_mass.values[i], True
+        if not asked.all():
+            r, c = np.argwhere(~asked)[0]
+            raise SelfrepError(
+                f"Every persona must be asked every item in the voice {voice!r}; {int((~asked).sum())} answers lack, "
+                f"the first that of {keys[r]} to {columns[c]!r}."
+            )
+        number = np.array([names.index(name) for name, _ in keys])
+        return cls(keys, log_odds, mass, number, names, np.array([side_of[name] for name in names]))
+
+    def means(self, values: Float[Array, row * rest]) -> Float[Array, persona * rest]:
+        """The mean over the wordings of each persona."""
+        return self.pooling() @ values
+
+    def pooling(self) -> Float[Array, "persona row"]:
+        """Weights that average the rows of each persona."""
+        return _pooling(self.persona, len(self.names))
+
+    def require_twin(self, other: Table, voice: str) -> None:
+        """Refuse a control of which the rows are other than these."""
+        if self.keys != other.keys:
+            raise SelfrepError(
+                f'The control {voice!r} must have the personas and paraphrases of the voice "you"; only one of them '
+                f"has {sorted(set(self.keys) ^ set(other.keys))[:3]}."
+            )
+        permutation.groups_of([*self.names, *other.names], [*self.side, *other.side])
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The captured prompts of one voice: a row is one persona in one wording, averaged over items.
+
+    Attributes:
+        keys: [row] name of the persona, number of the wording.
+        groups: the prompts of each row.
+        persona: [row] the number of its persona.
+        names: [persona]; side: [persona] the number of its side; sides: the names of the sides.
+        asked: the items of every row.
+    """
+
+    keys: list[tuple[str, int]]
+    groups: list[Int[Array, " prompt"]]
+    persona: Array
+    names: list[str]
+    side: Array
+    sides: Array
+    asked: list[str]
+
+    @classmethod
+    def of(cls, acts: xr.Dataset, voice: str, between: str = "side") -> Rows:
+        """The prompts of a voice, told apart by the coordinate `between`.
+
+        Raises SelfrepError when the voice is not there, personas were asked different items, or one is on two sides.
+        """
+        mine = np.flatnonzero(acts.voice.to_numpy() == voice)
+        if len(mine) == 0:
+            raise SelfrepError(
+                f"This is measured on prompts in the voice {voice!r}; there are "
+                f"{sorted(set(acts.voice.values.tolist()))}."
+            )
+        where: dict[tuple[str, int], list[int]] = {}
+        for i in mine:
+            where.setdefault((str(acts.persona.values[i]), int(acts.paraphrase.values[i])), []).append(int(i))
+        keys = sorted(where)
+        names = sorted({name for name, _ in keys})
+        side_of = permutation.groups_of(acts.persona.to_numpy()[mine], acts[between].to_numpy()[mine])
+        sides = np.array(sorted(set(side_of.values())))
+        asked = {key: sorted(str(acts.item.values[i]) for i in group) for key, group in where.items()}
+        if uneven := [key for key in keys if asked[key] != asked[keys[0]]]:
+            raise SelfrepError(
+                f"Personas are compared on the same items, or the items would be told apart; in the voice {voice!r} "
+                f"{keys[0]} was asked {asked[keys[0]]} and {uneven[0]} {asked[uneven[0]]}. Ask everyone everything."
+            )
+        persona = np.array([names.index(name) for name, _ in keys])
+        side = np.array([int(np.flatnonzero(sides == side_of[name])[0]) for name in names])
+        return cls(keys, [np.array(where[key]) for key in keys], persona, names, side, sides, asked[keys[0]])
+
+    @property
+    def members(self) -> list[tuple[str, str]]:
+        """Each row's persona and the side it is on."""
+        return [(name, str(self.sides[self.side[k]])) for (name, _), k in zip(self.keys, self.persona, strict=True)]
+
+    def pooling(self) -> Float[Array, "persona row"]:
+        """Weights that average the rows of each persona."""
+        return _pooling(self.persona, len(self.side))
+
+
+def two_sides(side: Sequence[str] | Array) -> list[str]:
+    """The names of the two sides, in alphabetical order. Raises SelfrepError when there are more or fewer."""
+    sides = sorted({str(s) for s in side})
+    if len(sides) != 2:
+        raise SelfrepError(f"Items compare two sides of personas; there are {len(sides)}: {sides}.")
+    return sides
+
+
+def by_framing(items: Sequence[str], framings: Mapping[str, str] | None) -> dict[str, list[int]]:
+    """The columns of every item, and of "all F" for each framing F with several: items of two are never averaged.
+
+    Raises SelfrepError when an item's framing is not given.
+    """
+    rows = {name: [i] for i, name in enumerate(items)}
+    if framings is None:
+        return rows
+    if unknown := [name for name in items if name not in framings]:
+        raise SelfrepError(
+            f"Items are pooled within a framing, never across; the framing of {unknown[:3]} is not given. Give that of "
+            "every item, or none to keep items apart."
+        )
+    for framing in dict.fromkeys(framings[name] for name in items):
+        members = [i for i, name in enumerate(items) if framings[name] == framing]
+        if len(members) > 1:
+            rows[f"all {framing}"] = members
+    return rows
+
+
+def item_draws(n_items: int, n_draws: int, rng: np.random.Generator) -> Float[Array, "draw item"]:
+    """Weights of items drawn with replacement, summing to 1; one item is always itself."""
+    return resampling.resample(n_items, n_draws, rng) / n_items
+
+
+def crossed(observed: xr.Dataset, variable: str, by: Sequence[str]) -> xr.DataArray:
+    """A variable of `prompt` as an array over these coordinates, each combination of whose values was observed once.
+
+    Raises SelfrepError for a missing coordinate, and for a combination that is missing or there twice.
+    """
+    if absent := [name for name in by if name not in observed.coords]:
+        raise SelfrepError(
+            f"Each prompt is told apart by its coordinates {', '.join(by)}; these are missing: {', '.join(absent)}."
+        )
+    columns = [observed[name].to_numpy().tolist() for name in by]
+    levels = {name: list(dict.fromkeys(column)) for name, column in zip(by, columns, strict=True)}
+    out = np.full([len(values) for values in levels.values()], np.nan)
+    seen = np.zeros(out.shape, dtype=int)
+    place = [{value: i for i, value in enumerate(values)} for values in levels.values()]
+    for value, *labels in zip(observed[variable].to_numpy(), *columns, strict=True):
+        at = tuple(where[label] for where, label in zip(place, labels, strict=True))
+        out[at] = value
+        seen[at] += 1
+    if (seen != 1).any():
+        at = tuple(np.argwhere(seen != 1)[0])
+        cell = ", ".join(f"{name} {levels[name][i]!r}" for name, i in zip(by, at, strict=True))
+        raise SelfrepError(
+            f"Every combination of {', '.join(by)} is observed once; {int((seen != 1).sum())} of {seen.size} are not. "
+            f"The first, {cell}, is there {int(seen[at])} times."
+        )
+    return xr.DataArray(out, dims=list(by), coords=levels, name=variable)
+
+
+def _pooling(number: Int[Array, " row"], n: int) -> Float[Array, "group row"]:
+    member = np.arange(n)[:, None] == number
+    return member / member.sum(axis=1, keepdims=True)

@@ -1,0 +1,87 @@
+"""Study → run directory: the composition, and nothing else.
+
+A run is a list of stages (see `selfrep.stages`). Each knows its cost, so that one bar can tell what is left, and
+whether it is done, so that a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from selfrep.report.figures import write_figures
+from selfrep.results.headlines import headlines
+from selfrep.report.page import write_report
+from selfrep.store.run_directory import RunDirectory
+from selfrep.stages.activations import activations
+from selfrep.stages.answers import answers
+from selfrep.stages.motives import motives
+from selfrep.stages.patching import patching
+from selfrep.stages.scenes import scenes
+from selfrep.study.job import Job
+from selfrep.study.job import Stage
+from selfrep.stages.texts import texts
+from selfrep.study.study import Study
+
+OnProgress = Callable[[str, float, float], None]
+"""Called with (stage, done, total); the unit is about one token through all layers."""
+
+
+def run(
+    study: Study,
+    out: str | Path,
+    *,
+    device: str = "auto",
+    on_progress: OnProgress = lambda stage, done, total: None,
+    warn: Callable[[str], None] = print,
+) -> RunDirectory:
+    """Run a study into a directory, or go on with it where it stopped.
+
+    Args:
+        study: from `selfrep.study.study.load`, `preset`, or made in Python.
+        out: the run directory; refused when it holds another study.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        on_progress: hears how far the run is.
+        warn: hears what could not be done and how to mend it, such as figures without a browser.
+
+    Returns:
+        The run directory, with results, figures and report.
+
+    Raises:
+        SelfrepError: bad input, a full disk, a replay that disagrees with the model. What is written stays readable.
+    """
+    directory = RunDirectory(Path(out))
+    directory.create_or_resume(study.to_yaml(), study.hash)
+    job = Job(study, directory, device, warn)
+    started = time.monotonic()
+    todo = [stage for stage in _stages(job) if not stage.done()]
+    total, before = sum(stage.cost for stage in todo), 0.0
+    for stage in todo:
+        on_progress(stage.name, before, total)
+        stage.work(partial(_advance, on_progress, stage, before, total))
+        before += stage.cost
+    if todo:
+        spent = float(directory.provenance().get("seconds", 0.0)) + time.monotonic() - started
+        directory.provenance(seconds=round(spent, 1))
+    on_progress("figures and report", before, total)
+    directory.write_findings(headlines(directory))
+    write_figures(directory, warn)
+    write_report(directory)
+    on_progress("done", total, total)
+    return directory
+
+
+def _stages(job: Job) -> Iterator[Stage]:
+    """All steps of a study, in order: later ones read what earlier ones wrote."""
+    yield from answers(job)
+    yield from activations(job)
+    yield from patching(job)
+    yield from scenes(job)
+    yield from motives(job)
+    yield from texts(job)
+
+
+def _advance(on_progress: OnProgress, stage: Stage, before: float, total: float, share: float) -> None:
+    on_progress(stage.name, before + share * stage.cost, total)

@@ -1,0 +1,86 @@
+"""What is fitted on held-out words holds what is planted, and the parts of a pair add up to their whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from selfrep.analyses.mediation.fitting import Subspaces
+from selfrep.analyses.mediation.fitting import _discriminants
+from selfrep.analyses.mediation.fitting import default_layer
+from selfrep.analyses.mediation.fitting import fit_subspaces
+from selfrep.errors import SelfrepError
+from selfrep.models import organisms
+from selfrep.models.language_model import load_model
+from selfrep.prompts import scenarios
+
+MATERIAL = scenarios.load(organisms.SCENARIOS)
+
+
+def cosines(basis: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """How much of each of these directions lies in a subspace."""
+    return np.linalg.norm(rows @ basis, axis=1)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_fitted_subspaces_hold_what_is_planted(seed: int) -> None:
+    lm = load_model(f"organism:mimicry?w=0.5&seed={seed}")
+    planted = organisms.truth(lm.hf).subspaces
+    fitted = fit_subspaces(lm, MATERIAL)
+    assert fitted.layer == default_layer(lm) == 4
+    fictional = planted["ASST.persona"][[1]]
+    assert cosines(fitted.P, fictional) > 0.9
+    assert cosines(fitted.S, planted["ASST.stakes"]) > 0.9
+    assert cosines(fitted.S, fictional) < 0.2, "the control"
+
+
+def test_what_held_out_texts_confound_stays_confounded() -> None:
+    """Both fictional AIs have one place: without texts that tell place from fiction, P takes the one for the other."""
+    material = MATERIAL.subspaces["P"]
+    fiction = material.model_copy(update={"rank": 2, "contrasts": {"fiction": material.contrasts["fiction"]}})
+    confounded = MATERIAL.model_copy(update={"subspaces": {**MATERIAL.subspaces, "P": fiction}})
+    lm = load_model("organism:mimicry")
+    fictional = organisms.truth(lm.hf).subspaces["ASST.persona"][[1]]
+    assert cosines(fit_subspaces(lm, confounded).P, fictional) < 0.8
+
+
+def test_orders_are_orthogonal_and_span_the_same() -> None:
+    rng = np.random.default_rng(0)
+    p, s = (np.linalg.qr(rng.normal(size=(20, k)))[0] for k in (2, 3))
+    parts = Subspaces(1, p, s).exchanged()
+    whole = parts["P first", "both"]
+    for order in ("P first", "S first"):
+        np.testing.assert_allclose(parts[order, "P"].T @ parts[order, "S"], 0, atol=1e-12)
+        for patched in ("P", "S"):
+            basis = parts[order, patched]
+            np.testing.assert_allclose(whole @ (whole.T @ basis), basis, atol=1e-12)
+    np.testing.assert_allclose(parts["P first", "P"], p)
+    np.testing.assert_allclose(parts["S first", "S"], s)
+    assert all(len(draw.P.T) == 2 and len(draw.S.T) == 3 for draw in Subspaces(1, p, s).random(3))
+    with pytest.raises(SelfrepError, match="overlap in a whole direction"):
+        Subspaces(1, p, np.hstack([p[:, :1], s[:, :1]]))
+
+
+def test_a_layer_or_a_rank_that_is_not_there_is_refused() -> None:
+    lm = load_model("organism:mimicry")
+    with pytest.raises(SelfrepError, match="one of 0 … 5"):
+        fit_subspaces(lm, MATERIAL, layer=9)
+    deaf = MATERIAL.subspaces["S"].contrasts["goals"]
+    same = deaf.model_copy(update={"against": {"x": deaf.of}})
+    broken = MATERIAL.subspaces["S"].model_copy(update={"contrasts": {"goals": same, "again": same}})
+    with pytest.raises(SelfrepError, match="look the same to the model"):
+        fit_subspaces(lm, MATERIAL.model_copy(update={"subspaces": {**MATERIAL.subspaces, "S": broken}}))
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_texts_that_vary_by_rounding_weigh_no_difference(size: float) -> None:
+    rng = np.random.default_rng(0)
+    differences, within = size * rng.normal(size=(2, 8)), size * rng.normal(size=(6, 8))
+    within[:, 0] *= 20  # the texts of a kind differ in one direction most
+    unit = differences / np.linalg.norm(differences, axis=1, keepdims=True)
+    for rounding in (0.0, 1e-17):
+        np.testing.assert_allclose(_discriminants(differences, rounding * within, 3, size), unit, atol=1e-9)
+    assert not np.allclose(_discriminants(differences, within, 3, size), unit, atol=0.01), "the control"
+    for rounding in (0.0, 1e-17):
+        with pytest.raises(SelfrepError, match="look the same to the model"):
+            _discriminants(rounding * differences, within, 3, size)

@@ -1,0 +1,108 @@
+"""Figures become files; what is missing is said together with how to get it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+
+from selfrep.errors import SelfrepError
+from selfrep.plots import export
+from selfrep.plots.export import browser, save
+
+
+@pytest.fixture
+def figure() -> go.Figure:
+    return go.Figure(go.Scatter(x=[1, 2], y=[1, 2])).update_layout(height=288, title_text="a < b")
+
+
+def test_a_page_is_self_contained(figure: go.Figure, tmp_path: Path) -> None:
+    path = save(figure, tmp_path / "new" / "figure.html")
+    page = path.read_text(encoding="utf-8")
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page)
+    assert "Plotly.newPlot" in page
+    assert "288" in page
+
+
+@pytest.mark.slow
+def test_paper_has_the_size_that_was_asked_for(figure: go.Figure, tmp_path: Path, chromium: str) -> None:
+    svg = save(figure, tmp_path / "f.svg").read_text(encoding="utf-8")
+    assert 'width="528"' in svg
+    assert 'height="288"' in svg
+    assert "a &#60; b" in svg
+    png = save(figure, str(tmp_path / "f.png"), width_in=4.0, height_in=2.0).read_bytes()
+    assert (int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")) == (4 * 96 * 3, 2 * 96 * 3)
+    pdf = save(figure, tmp_path / "f.pdf").read_bytes()
+    box = re.search(rb"/MediaBox\s*\[\s*0\s+0\s+([\d.]+)\s+([\d.]+)", pdf)
+    assert pdf.startswith(b"%PDF")
+    assert box is not None
+    assert float(box[1]) == pytest.approx(5.5 * 72, abs=1.5)
+    assert export._artist.cache_info().currsize == 1, "one browser drew them all"
+
+
+def test_what_cannot_be_saved_is_refused(figure: go.Figure, tmp_path: Path) -> None:
+    with pytest.raises(SelfrepError, match=r"\.html, \.svg, \.pdf, \.png.*'figure\.jpg'"):
+        save(figure, tmp_path / "figure.jpg")
+    with pytest.raises(SelfrepError, match="positive"):
+        save(figure, tmp_path / "figure.html", width_in=0.0)
+    with pytest.raises(SelfrepError, match="positive"):
+        save(figure, tmp_path / "figure.html", height_in=-1.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def fresh() -> object:
+    """No browser from another test, and none left for the next."""
+    export._artist.cache_clear()
+    yield
+    export._artist.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_without_a_browser_the_error_says_how_to_get_one(
+    figure: go.Figure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
+    assert browser() is None
+    with pytest.raises(SelfrepError, match=r"none was found.*apt-get install chromium.*BROWSER_PATH"):
+        save(figure, tmp_path / "f.svg")
+    assert save(figure, tmp_path / "f.html").exists()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_without_kaleido_the_error_says_how_to_get_it(
+    figure: go.Figure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROWSER_PATH", sys.executable)
+    monkeypatch.setitem(sys.modules, "kaleido", None)
+    with pytest.raises(SelfrepError, match=r"kaleido.*pip install 'selfrep\[figures\]'"):
+        save(figure, tmp_path / "f.svg")
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_program_that_is_no_browser_is_named(
+    figure: go.Figure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("kaleido")
+    fake = tmp_path / "browser"
+    fake.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    fake.chmod(0o755)
+    monkeypatch.setenv("BROWSER_PATH", str(fake))
+    assert browser() == str(fake)
+    monkeypatch.setattr(export, "_PATIENCE", 10.0)
+    with pytest.raises(SelfrepError, match=re.escape(str(fake))):
+        save(figure, tmp_path / "f.svg")
+
+
+def test_the_browser_is_looked_for_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "google-chrome"
+    program.write_text("", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.delenv("BROWSER_PATH", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert browser() == str(program)
+    assert os.access(program, os.X_OK)

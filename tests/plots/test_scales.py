@@ -1,0 +1,144 @@
+"""Personas stand on their scales at their values; what is not identified gives its reason instead."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from plotly.graph_objects import Figure, Scatter
+from tests.results.groups import GROUPS, decimals
+from tests.results.plots.reading import ends, labels, legend, named, note, rules
+
+from selfrep.plots.scales import default_strip, identification_dots, referent_lines
+from selfrep.plots.theme import CONTROL, INK, KINDS
+
+
+def traces(fig: Figure, name: str) -> list[Scatter]:
+    return [t for t in fig.data if t.name == name]
+
+
+def test_each_persona_has_a_mark_in_its_kinds_colour_and_its_control(identified: xr.Dataset) -> None:
+    fig = identification_dots(identified)
+    at = identified.sel(subscale="ai_human")
+    for kind, name in (("default", "default"), ("human", "human"), ("fictional_ai", "fictional AI")):
+        (marks,) = traces(fig, name)
+        np.testing.assert_allclose(marks.x, at.estimate.to_numpy()[at.kind.to_numpy() == kind])
+    (control,) = traces(fig, "“the user is X”")
+    assert sorted(control.x) == sorted(at.user_is.to_numpy())
+    assert "<script>" not in fig.to_json()
+
+
+def test_a_subscale_that_is_not_identified_is_only_named(identified: xr.Dataset) -> None:
+    fig = identification_dots(identified)
+    assert len(traces(fig, "default")) == 1
+    assert "Not identified: maker, no item" in fig.layout.meta["caption"]
+    closed = identified.assign(gate=identified.gate & False)
+    assert "Not identified" in identification_dots(closed).layout.annotations[0].text
+
+
+def test_referents_are_a_line_a_persona_and_the_means(identified: xr.Dataset, slopes: xr.Dataset) -> None:
+    fig = referent_lines(identified, slopes)
+    chosen = identified.estimate.sel(subscale=slopes.attrs["referents"])
+    (default,) = traces(fig, "default")
+    np.testing.assert_allclose(default.y, chosen.sel(persona="smollm"))
+    (mean,) = traces(fig, "mean, “you are X”")
+    np.testing.assert_allclose(mean.y, chosen.mean("persona"))
+    closed = slopes.assign(gate=slopes.gate & False, reason=("series", ["deaf"]))
+    assert "deaf" in referent_lines(identified, closed).layout.annotations[0].text
+
+
+def test_everybody_is_placed_on_the_axis(axis: xr.Dataset) -> None:
+    fig = default_strip(axis, 3)
+    placed = axis.estimate.isel(site=0, position=0).sel(layer=3)
+    for name, voice in (("“you are X”", "you"), ("“the user is X”", "user"), ("no persona", "neutral")):
+        (marks,) = traces(fig, name)
+        np.testing.assert_allclose(marks.x, placed.to_numpy()[axis.voice.to_numpy() == voice])
+    assert "<script>" not in fig.to_json()
+    assert "no &lt;axis&gt;" in default_strip(axis, 0).layout.annotations[0].text
+
+
+YOU, USER = ("estimate", "low", "high"), ("user_is", "user_is_low", "user_is_high")
+
+
+def test_every_panel_holds_its_subscale_and_every_row_its_persona() -> None:
+    group = GROUPS["identification"]
+    fig = identification_dots(group)
+    rows = {"smollm": 2, "hal": 1, "jfk": 0}  # kinds in the order of the palette, from the top
+    assert labels(fig.layout.yaxis) == {float(y): name for name, y in rows.items()}
+    assert rules(fig) == {("x", 0.0), ("x2", 0.0)}
+    assert legend(fig) == ["“the user is X”", "default", "fictional AI", "human"]
+    for panel, scale in (("x", "ai_human"), ("x2", "maker")):
+        at = group.sel(subscale=scale)
+        assert note(fig, f"<b>{scale.replace('ai', 'AI').replace('_', ' ')}</b>").xref == f"{panel} domain"
+        assert fig.layout[panel.replace("x", "xaxis")].title.text == "I (paraphrase SDs)"
+        for name, kind in (("smollm", "default"), ("hal", "fictional AI"), ("jfk", "human")):
+            marks, own = named(fig, kind, panel), at.sel(persona=name)
+            for drawn, key in zip((marks.x, *ends(marks)), YOU, strict=True):
+                np.testing.assert_allclose(drawn, float(own[key]))
+            np.testing.assert_allclose(marks.y, rows[name] + 0.1)
+            colour = KINDS[kind.replace(" AI", "_ai")]
+            assert (marks.marker.color, marks.error_x.color) == (colour, colour)
+            assert decimals(marks.text[0]) == [float(own[key]) for key in YOU]
+            assert f"<b>{name}:" in marks.text[0]
+        control = named(fig, "“the user is X”", panel)
+        assert (control.marker.color, control.marker.symbol) == (CONTROL, "diamond-open")
+        for x, y, text in zip(control.x, control.y, control.text, strict=True):
+            (name,) = (name for name, row in rows.items() if row - 0.2 == y)
+            own = at.sel(persona=name)
+            assert x == float(own.user_is)
+            assert decimals(text) == [float(own[key]) for key in USER]
+            assert f"<b>{name}, “the user is X”" in text
+
+
+def test_referents_stand_in_their_order_with_their_slope() -> None:
+    group, slopes = GROUPS["identification"], GROUPS["referents"]
+    fig = referent_lines(group, slopes)
+    chosen = group.sel(subscale=slopes.attrs["referents"])
+    assert {x: text.replace("<br>", " ") for x, text in labels(fig.layout.xaxis).items()} == {
+        0: "this chat", 1: "the user",
+    }  # fmt: skip
+    for name, values, colour, dash in (
+        *((kind, chosen.estimate.sel(persona=who), KINDS[kind.replace(" AI", "_ai")], None)
+          for who, kind in (("hal", "fictional AI"), ("smollm", "default"), ("jfk", "human"))),
+        ("mean, “you are X”", chosen.estimate.mean("persona"), INK, "solid"),
+        ("mean, “the user is X”", chosen.user_is.mean("persona"), CONTROL, "dash"),
+    ):  # fmt: skip
+        line = named(fig, name)
+        np.testing.assert_allclose(line.x, [0, 1])
+        np.testing.assert_allclose(line.y, values)
+        assert (line.line.color, line.line.dash) == (colour, dash)
+        np.testing.assert_allclose([decimals(text)[0] for text in line.text], values, atol=5e-4)
+    assert len(legend(fig)) == 5
+    assert rules(fig) == {("y", 0.0)}
+    assert fig.layout.yaxis.title.text == "I (paraphrase SDs)"
+    first = slopes.isel(series=0)
+    assert decimals(fig.layout.title.text.split("slope")[1]) == [float(first[key]) for key in ("mean", "low", "high")]
+
+
+def test_the_strip_is_that_of_its_layer_with_intervals_between_mean_role_and_default() -> None:
+    group = GROUPS["default_axis"]
+    fig = default_strip(group, 3)
+    cell = group.sel(site="resid_pre", layer=3, position=-1)
+    rows = {"neutral": 2.0, "default": 1.0, "fictional_ai": 0.0}
+    assert labels(fig.layout.yaxis) == {2: "no persona", 1: "default", 0: "fictional AI"}
+    for name, voice, up, symbol in (
+        ("“you are X”", "you", 0.1, "circle"),
+        ("“the user is X”", "user", -0.2, "diamond-open"),
+        ("no persona", "neutral", 0.0, "circle"),
+    ):
+        marks, mine = named(fig, name), cell.isel(who=group.voice.values == voice)
+        np.testing.assert_allclose(marks.x, mine.estimate)
+        np.testing.assert_allclose(marks.y, [rows[kind] + up for kind in mine.kind.values])
+        low, high = ends(marks)
+        np.testing.assert_allclose(low, mine.estimate if voice == "user" else mine.low)
+        np.testing.assert_allclose(high, mine.estimate if voice == "user" else mine.high)
+        assert marks.marker.symbol == symbol
+        for colour, kind in zip(marks.marker.color, mine.kind.values, strict=True):
+            assert colour == (CONTROL if voice == "user" else KINDS.get(str(kind), "#8a8a8a"))
+        for text, k in zip(marks.text, range(mine.sizes["who"]), strict=True):
+            np.testing.assert_allclose(decimals(text), [float(mine[key][k]) for key in YOU])
+            assert str(mine.who.values[k]) in text
+    assert set(legend(fig)) == {"“you are X”", "“the user is X”"}
+    assert rules(fig) == {("x", 0.0), ("x", 1.0)}
+    assert (note(fig, "mean role").x, note(fig, "default").x) == (0, 1)
+    assert fig.layout.xaxis.title.text == "λ"
+    assert "resid_pre · layer 3 · last token" in fig.layout.title.text

@@ -1,0 +1,65 @@
+"""Whatever a user or a tokenizer wrote is shown, and never read as markup."""
+
+from __future__ import annotations
+
+import html
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfrep.plots.text import exact_token, interval, plain, shortened, signed, token, words, wrapped
+
+
+@given(st.text())
+def test_an_escaped_text_holds_no_markup_and_comes_back(text: str) -> None:
+    escaped = plain(text)
+    assert not set(escaped) & set("<>$")
+    assert html.unescape(plain(html.unescape(text))) == html.unescape(text)
+
+
+@given(st.text(max_size=40))
+def test_tokens_are_short_visible_and_never_empty(text: str) -> None:
+    shown = token(text, 14)
+    assert not set(shown) & set("<>$\n\t ")
+    assert len(html.unescape(shown)) <= 14 or "&" in text  # what looks like an entity is not one
+    assert bool(shown) == bool(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "axis", "hover"),
+    [
+        ("\n", "⏎", "⏎"),
+        (" ", "␣", "␣"),
+        ("  ", "␣␣", "␣␣"),
+        (" am", "am", "␣am"),
+        ("\t", "⇥", "⇥"),
+        ("\r\n", "⏎", "⏎"),
+        ("\ufffd", "\ufffd", "\ufffd"),
+        ("\x00", "\ufffd", "\ufffd"),
+        ("<|im_end|>", "&lt;|im_end|&gt;", "&lt;|im_end|&gt;"),
+    ],
+)
+def test_blanks_are_seen(text: str, axis: str, hover: str) -> None:
+    assert (token(text), exact_token(text)) == (axis, hover)
+
+
+@given(st.text(), st.integers(3, 30))
+def test_shortening_keeps_both_ends(text: str, longest: int) -> None:
+    cut = shortened(text, longest)
+    assert len(cut) <= longest
+    assert cut == text if len(text) <= longest else (cut[0], cut[-1]) == (text[0], text[-1])
+
+
+def test_numbers_carry_their_interval_when_there_is_one() -> None:
+    assert interval(0.5, 0.25, 0.75) == "0.5 [0.25, 0.75]"
+    assert interval(-0.5) == "−0.5"
+    assert interval(np.nan, np.nan, np.nan) == "–"
+    assert signed(-3) == "−3"
+
+
+def test_slugs_become_words_and_long_texts_lines() -> None:
+    assert words("fictional_ai") == "fictional AI"
+    assert words("a_<b>") == "a &lt;b&gt;"
+    assert wrapped("one <two> three", 9).split("<br>") == ["one &lt;two&gt;", "three"]

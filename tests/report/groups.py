@@ -1,0 +1,212 @@
+"""One group of each kind a run may hold, where no number stands twice: a sentence or a figure that reads the wrong
+variable, layer, row or bound then says a number that the test did not expect.
+
+All numbers have three digits behind the point (probabilities, which are printed with two, stand below 0.1), so that
+they can be read back from a sentence as they stand in the Dataset. They mean nothing: intervals need not hold their
+estimates.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from selfrep.store.run_directory import RunDirectory
+
+LAYERS = [0, 1, 3, 4]
+"""Labels that are no indices. Three quarters of the depth is layer 3; a quarter is layer 1."""
+ENDS = ("", "_low", "_high")
+TESTED = {"permuted": "labels of this group", "n_labelings": 4321, "smallest_p": 0.017}
+
+
+def decimals(text: str) -> list[float]:
+    """The numbers with a decimal point in a text, in order, with their signs."""
+    return [float(found.replace("−", "-")) for found in re.findall(r"[−-]?\d+\.\d+", text)]
+
+
+class _Numbers:
+    """Gives arrays of numbers that no earlier array of it holds."""
+
+    def __init__(self) -> None:
+        self._next, self._next_p = 101, 11
+
+    def __call__(self, name: str, shape: Sequence[int]) -> np.ndarray:
+        n = int(np.prod(shape))
+        if name.split("_")[0] == "p" or name.endswith("_p"):
+            values = np.arange(self._next_p, self._next_p + n) / 1000
+            self._next_p += n
+            assert self._next_p <= 100, "more probabilities than two digits tell apart"
+        else:
+            k = np.arange(self._next, self._next + n)
+            values = np.where(k % 3 == 0, -k, k) / 1000
+            self._next += n
+            assert self._next <= 1000, "more numbers than three digits tell apart"
+        return values.reshape(shape)
+
+
+def made(
+    variables: Mapping[str, str], coords: Mapping[str, Any], attrs: Mapping[str, Any], *, gate: str | None = None
+) -> xr.Dataset:
+    """A Dataset of numbers that stand nowhere twice.
+
+    Args:
+        variables: dims, a string with a blank between them, to the names of the variables over them.
+        gate: dims of `gate` (all open) and `reason` (all empty), if there are any.
+    """
+    sizes = {name: len(v[1] if isinstance(v, tuple) else v) for name, v in coords.items()}
+    sizes |= {v[0]: len(v[1]) for v in coords.values() if isinstance(v, tuple)}
+    numbers, data = _Numbers(), {}
+    for dims, names in variables.items():
+        for name in names.split():
+            data[name] = (dims.split(), numbers(name, [sizes[dim] for dim in dims.split()]))
+    out = xr.Dataset(data, coords=dict(coords), attrs=dict(attrs))
+    if gate is not None:
+        shape = [sizes[dim] for dim in gate.split()]
+        out = out.assign(gate=(gate.split(), np.ones(shape, bool)), reason=(gate.split(), np.full(shape, "")))
+    return out
+
+
+def closed(group: xr.Dataset, reason: str) -> xr.Dataset:
+    """The same, with every gate shut."""
+    shut = {"gate": group.gate & False, "reason": (group.reason.dims, np.full(group.reason.shape, reason))}
+    return group.assign(shut)
+
+
+_USER = "user_is user_is_low user_is_high bound bound_low bound_high"
+_PLACED = "estimate low high p p_max null_high floor " + _USER
+_PEOPLE = {"persona": ["hal", "smollm", "jfk"], "kind": ("persona", ["fictional_ai", "default", "human"])}
+_SERIES = ["series: this chat", "series: the user"]
+
+GROUPS: dict[str, xr.Dataset] = {
+    "items": made(
+        {"item": "shift low high p first second auc neutral user_shift user_low user_high kept kept_low kept_high "
+                 "paraphrase_sd answer_mass"},
+        {"item": ["who", "all in character", "all spectator, third person"], "n_items": ("item", [1, 23, 34])},
+        TESTED | {"sides": ["ai", "human"], "n_personas": [57, 68]},
+        gate="item",
+    ),
+    "binding": made(
+        {"item contrast": "estimate low high p you_shift user_shift paraphrase_sd"},
+        {"item": ["who", "what", "all in_character"], "contrast": ["ai", "human", "between sides"]}
+        | {"n_items": ("item", [1, 1, 23]), "n_labelings": ("contrast", [32, 64, 2048])},
+        {"permuted": "two voices", "sides": ["ai", "human"], "n_personas": [57, 68]},
+        gate="item contrast",
+    ),
+    "bleed": made(
+        {"item": f"estimate low high p {_USER} persona_shift truth_shift"},
+        {"item": ["who", "all third_person", "all first_person"], "n_items": ("item", [1, 23, 34])},
+        TESTED | {"sides": ["ai", "human"], "n_personas": [57, 68]},
+        gate="item",
+    ),
+    "identification": made(
+        {"subscale persona": "estimate low high user_is user_is_low user_is_high",
+         "subscale": "difference difference_low difference_high"},
+        {"subscale": ["ai_human", "maker", *_SERIES], "left_out": ("subscale", ["", "one item", "", ""])} | _PEOPLE,
+        {},
+        gate="subscale",
+    ),
+    "referents": made(
+        {"series": "mean low high null p", "series persona": "estimate"},
+        {"series": ["series", "other"], "persona": _PEOPLE["persona"]},
+        TESTED | {"referents": _SERIES},
+        gate="series",
+    ),
+    "default_axis": made(
+        {"who site layer position": "estimate low high", "site layer position": "gap null p"},
+        {"who": ["hal", "smollm", "neutral", "user: default"], "voice": ("who", ["you", "you", "neutral", "user"])}
+        | {"kind": ("who", ["fictional_ai", "default", "neutral", "default"])}
+        | {"site": ["resid_pre", "resid_post"], "layer": LAYERS, "position": [-2, -1]},
+        TESTED,
+        gate="site layer position",
+    ),
+    "separation": made(
+        {"site layer position": _PLACED},
+        {"site": ["resid_pre", "resid_post"], "layer": LAYERS, "position": [-2, -1]}
+        | {"token": ("position", [" am", " a"]), "segment": ("position", ["question", "prefill"])},
+        TESTED | {"sides": ["ai", "human"], "n_personas": [57, 68], "model": "tiny"},
+    ),
+    "separation_chosen": made(
+        {"": f"{_PLACED} chosen_on reliability"}, {}, TESTED | {"choosing": ["hal", "jfk"], "testing": ["sam", "may"]}
+    ).assign_coords(site="resid_pre", layer=7, position=-5),
+    "activations_summary": made(
+        {"prompt layer component": "coordinates", "layer component": "explained"},
+        {"layer": LAYERS, "component": [1, 2], "persona": ("prompt", ["hal", "jfk", "hal", "jfk"])}
+        | {"kind": ("prompt", ["fictional_ai", "human"] * 2), "side": ("prompt", ["ai", "human"] * 2)}
+        | {"voice": ("prompt", ["you", "you", "user", "user"]), "paraphrase": ("prompt", [0, 0, 1, 1])},
+        {"plane_site": "resid_pre", "plane_position": -1, "site": "of all"},
+    ),
+    "transfer/effects/resid_pre": made(
+        {"direction layer position": "estimate low high p control_paraphrase control_persona control_random"},
+        {"direction": ["noise", "denoise"], "layer": LAYERS, "position": [-2, -1]}
+        | {"token": ("position", [" am", " a"]), "segment": ("position", ["question", "prefill"])}
+        | {"n_pairs": ("direction", [12, 13]), "n_gated": ("direction", [2, 3])},
+        TESTED | {"site": "resid_pre", "gate": "identified", "reason": "", "items": ["who"]},
+    ),
+    "transfer/segments/resid_pre": made(
+        {"direction layer segment": "estimate low high p control_paraphrase control_persona control_random"},
+        {"direction": ["noise", "denoise"], "layer": LAYERS, "segment": ["question", "all"]}
+        | {"n_pairs": ("direction", [12, 13]), "n_gated": ("direction", [2, 3])},
+        TESTED | {"site": "resid_pre", "gate": "identified", "reason": "", "items": ["who", "what"]},
+    ),
+    "anomaly": made(
+        {"form": "estimate low high p raw raw_low raw_high capability capability_low capability_high paraphrase_sd",
+         "form who setting": "cells"},
+        {"form": ["persona", "spectator"], "who": ["persona", "assistant"], "setting": ["strange", "ordinary"]},
+        TESTED | {"n_personas": 57},
+        gate="form",
+    ),
+    "mediation": made(
+        {"order donor": "estimate low high p total", "order donor path": "phi phi_low phi_high",
+         "order donor mediator": "random", "cue stakes": "cells",
+         "stakes": "cue_effect cue_effect_low cue_effect_high",
+         "cue": "stakes_effect stakes_effect_low stakes_effect_high",
+         "": "cue_by_stakes cue_by_stakes_low cue_by_stakes_high cue_by_stakes_p"},
+        {"order": ["P first", "S first"], "donor": ["both", "cue"], "path": ["P", "S", "direct"],
+         "mediator": ["P", "S"], "cue": [0, 1], "stakes": [0, 1]},
+        TESTED | {"n_scenarios": 57, "proven": ["P", "S"]},
+        gate="order donor",
+    ),
+    "directness": made(
+        {"": "estimate low high p p_reasoning paraphrase_sd", "share": "shift shift_low shift_high"},
+        {"share": [0.0, 0.5, 1.0]},
+        TESTED | {"n_scenarios": 57},
+        gate="",
+    ),
+    "recognition": made(
+        {"": "estimate low high p chance shuffled null"}, {}, TESTED | {"n_authors": 57, "n_texts": 68}, gate=""
+    ),
+    "posterior": made(
+        {"persona text token": "posterior", "persona": "prior"},
+        {"persona": ["hal", "jfk"], "text": [0, 1], "token": [0, 1, 2], "author": ("text", ["jfk", "hal"])}
+        | {"piece": (("text", "token"), [["a", " b", "c"]] * 2), "shuffled": ("text", [False, False])},
+        {"prior": "given"},
+    ),
+}  # fmt: skip
+"""Of each kind of group one, as its estimand returns it, with all gates open."""
+
+
+@dataclass(frozen=True)
+class Held(RunDirectory):
+    """A run directory whose groups are held in memory: what is read from a disk is for test_store.py to ask."""
+
+    held: Mapping[str, xr.Dataset] = field(default_factory=dict)
+
+    def groups(self) -> tuple[str, ...]:
+        return tuple(sorted(self.held))
+
+    def has(self, group: str) -> bool:
+        return group in self.held
+
+    def read(self, group: str) -> xr.Dataset:
+        return self.held[group].copy()
+
+
+def run_of(groups: Mapping[str, xr.Dataset] = GROUPS, path: Path = Path("nowhere")) -> Held:
+    """A run that holds these groups."""
+    return Held(path, groups)

@@ -1,0 +1,117 @@
+"""The table beside a figure holds the numbers of its group, and every figure of a run is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+import xarray as xr
+from tests.results.groups import GROUPS, run_of
+
+from selfrep.errors import SelfrepError
+from selfrep import plots
+from selfrep.report.figures import KINDS
+from selfrep.report.figures import drawn
+from selfrep.report.figures import write_figures
+
+
+def plane() -> xr.Dataset:
+    """What the map of personas shows: the layer at three quarters of the depth, as points."""
+    at = GROUPS["activations_summary"].sel(layer=3, drop=True)
+    return at.rename(prompt="point")
+
+
+DESIGN = [name for name, v in GROUPS["mediation"].variables.items() if set(v.dims) <= {"cue", "stakes"}]
+SHOWN = {
+    **{name: GROUPS[name] for name in ("items", "binding", "bleed", "identification", "default_axis", "separation")},
+    **{name: GROUPS[name] for name in ("anomaly", "mediation", "directness", "posterior")},
+    **{name.replace("/", "_"): GROUPS[name] for name in GROUPS if name.startswith("transfer/")},
+    "referents": GROUPS["identification"],
+    "separation_profile": GROUPS["separation"],
+    "persona_map": plane(),
+    "cue_by_stakes": GROUPS["mediation"][DESIGN],
+}
+"""What each figure shows, by its name."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The figures of a run that holds all groups, each drawing told by its title alone."""
+    run = run_of(path=tmp_path_factory.mktemp("run"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(plots, "browser", lambda: None)
+        patched.setattr(plots, "save", lambda figure, path: path.write_text(figure.layout.meta["title"]))
+        heard: list[str] = []
+        written = write_figures(run, heard.append)
+    assert heard == [plots.NO_BROWSER]
+    assert sorted(written) == sorted(run.figures.iterdir())
+    return run.figures
+
+
+def test_every_kind_of_figure_is_written_with_its_table(folder: Path) -> None:
+    assert {kind.name for kind in KINDS} < set(SHOWN), "the control: the table above leaves no kind out"
+    assert {path.name for path in folder.iterdir()} == {f"{n}{end}" for n in SHOWN for end in (".csv", ".html")}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_table_read_back_is_its_group(folder: Path, name: str) -> None:
+    data = SHOWN[name]
+    data = data.assign_coords({dim: range(n) for dim, n in data.sizes.items() if dim not in data.coords})
+    table = pd.read_csv(folder / f"{name}.csv", keep_default_na=False)
+    assert set(table.columns) == set(data.variables)
+    assert len(table) == np.prod(list(data.sizes.values())) == len(table.drop_duplicates(list(data.sizes)))
+    cells = {dim: xr.DataArray(table[dim].to_numpy(), dims="row") for dim in data.sizes}
+    for column, variable in data.variables.items():
+        expected = data[column].sel({dim: cells[dim] for dim in variable.dims})
+        expected = expected.broadcast_like(cells[next(iter(cells))])
+        same = np.testing.assert_allclose if variable.dtype.kind == "f" else np.testing.assert_array_equal
+        same(table[column].to_numpy(), expected.to_numpy(), err_msg=column)
+
+
+def test_figures_stand_in_the_chapter_of_their_group() -> None:
+    about = {one.name: one.about for one in drawn(run_of())}
+    general = {"items", "separation", "separation_profile", "persona_map"}
+    assert {name for name in about if not about[name]} == general | {n for n in SHOWN if n.startswith("transfer_")}
+    assert (about["cue_by_stakes"], about["referents"]) == ("mediation", "identification")
+    assert all(about[name] == name for name in ("binding", "bleed", "default_axis", "anomaly", "directness"))
+
+
+def test_a_figure_needs_all_of_its_groups_and_something_to_show() -> None:
+    names = ("identification", "activations_summary")
+    assert {one.name for one in drawn(run_of({name: GROUPS[name] for name in names}))} == {
+        "identification", "persona_map",
+    }  # fmt: skip
+    only = GROUPS["identification"].sel(subscale=["series: this chat", "series: the user"])
+    run = run_of({"identification": only, "referents": GROUPS["referents"]})
+    assert [one.name for one in drawn(run)] == ["referents"], "their lines show them all"
+
+
+def test_with_a_browser_paper_is_written_and_one_that_fails_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of({name: GROUPS[name] for name in ("items", "bleed")}, tmp_path)
+    monkeypatch.setattr(plots, "browser", lambda: "chromium")
+    monkeypatch.setattr(plots, "save", lambda figure, path: path)
+    heard: list[str] = []
+    endings = [path.suffix for path in write_figures(run, heard.append)]
+    assert endings == [".csv", ".html", ".svg", ".pdf"] * 2
+    assert not heard
+
+    def broken(figure: go.Figure, path: Path) -> Path:
+        if path.suffix == ".svg":
+            raise SelfrepError("no paper")
+        return path
+
+    monkeypatch.setattr(plots, "save", broken)
+    assert [path.suffix for path in write_figures(run, heard.append)] == [".csv", ".html"] * 2
+    assert heard == ["no paper"]
+
+    def full(figure: go.Figure, path: Path) -> Path:
+        raise SelfrepError("the disk is full")
+
+    monkeypatch.setattr(plots, "save", full)
+    with pytest.raises(SelfrepError, match="disk is full"):
+        write_figures(run, heard.append)

@@ -1,0 +1,291 @@
+"""Every sentence says the numbers of its own group, at the cell that was fixed beforehand, in their unit, each beside
+its control.
+
+One table holds what each finding must be read from. All numbers of a group differ (see groups.py), so a finding that
+reads another variable, bound, layer or row says a number that the table does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import xarray as xr
+from tests.results.groups import GROUPS, closed, decimals, run_of
+
+from selfrep.store.findings import Finding
+from selfrep.results.headlines import headlines
+
+Cell = Callable[[xr.Dataset], xr.Dataset]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the numbers of one finding stand.
+
+    Attributes:
+        group: of the run.
+        cell: from the group to the one cell the finding is about.
+        title: words that its title must hold.
+        estimate: the variables of its value, its low and its high end.
+        control, sure: the variables whose numbers stand in `control` and in `how_sure`, in order. A pair of a cell and
+            a name is read from that cell of the group.
+        counts: what `how_sure` must say beside them.
+        nats: how many of the numbers in `control` are said to be nats.
+        unit, about: as the finding has them.
+    """
+
+    group: str
+    cell: Cell
+    title: str
+    control: tuple[str | tuple[Cell, str], ...]
+    sure: tuple[str, ...] = ("p",)
+    estimate: tuple[str, str, str] = ("estimate", "low", "high")
+    counts: tuple[str, ...] = ("labels of this group", "4,321")
+    nats: int = 0
+    unit: str = ""
+    about: str = ""
+
+
+def item(name: str) -> Cell:
+    return lambda data: data.sel(item=name)
+
+
+def fixed(data: xr.Dataset) -> xr.Dataset:
+    """Three quarters of the depth, at the first site and the last token."""
+    return data.sel(layer=3, position=-1, site="resid_pre")
+
+
+def moved(layer: int) -> Cell:
+    return lambda data: data.sel(layer=layer, direction="denoise", segment="all")
+
+
+def exchanged(order: str) -> Cell:
+    return lambda data: data.sel(order=order, donor="both")
+
+
+def user(name: str) -> tuple[str, str, str]:
+    return (name, f"{name}_low", f"{name}_high")
+
+
+def paths(order: str) -> tuple[tuple[Cell, str], ...]:
+    """What M's sentence says of an order: P, the total, S, direct; then what random subspaces reach."""
+    at = exchanged(order)
+    return (
+        (lambda data: at(data).sel(path="P"), "phi"),
+        (at, "total"),
+        (lambda data: at(data).sel(path="S"), "phi"),
+        (lambda data: at(data).sel(path="direct"), "phi"),
+        (lambda data: at(data).sel(mediator="P"), "random"),
+        (lambda data: at(data).sel(mediator="S"), "random"),
+    )
+
+
+def whole(data: xr.Dataset) -> xr.Dataset:
+    return data
+
+
+def _identified(scale: str, counts: str) -> Source:
+    return Source(
+        "identification",
+        lambda data: data.sel(subscale=scale, persona="smollm"),
+        f"Told that it is smollm, the model leans towards the subscale “{scale}”",
+        (*user("user_is"), *user("difference")),
+        sure=(),
+        counts=("this one persona", counts),
+        unit="SDs",
+        about="identification",
+    )
+
+
+SOURCES = [
+    Source(
+        "items", item("all in character"), "AI personas answer more like AI than human personas do, by (mean of 23",
+        ("kept", "kept_low", "kept_high"), estimate=("shift", "low", "high"), unit="nats",
+        counts=("57 and 68 personas", "labels of this group", "4,321"),
+    ),
+    Source(
+        "items", item("all spectator, third person"), "from outside what produces the text",
+        ("kept", "kept_low", "kept_high"), estimate=("shift", "low", "high"), unit="nats",
+        counts=("57 and 68 personas", "labels of this group", "4,321"),
+    ),
+    Source(
+        "binding", lambda data: data.sel(item="all in_character", contrast="between sides"), "the speaker",
+        ("you_shift", "user_shift"), nats=2,
+        counts=("57 and 68", "23 items", "two voices", "2,048"), about="binding",
+    ),
+    Source(
+        "bleed", item("all third_person"), "questions from outside, the persona",
+        (*user("user_is"), *user("bound"), "truth_shift", "persona_shift"), nats=1,
+        counts=("57 and 68", "23 items", "labels of this group", "4,321"), about="bleed",
+    ),
+    Source(
+        "bleed", item("all first_person"), "answered as “I”",
+        (*user("user_is"), *user("bound"), "truth_shift", "persona_shift"), nats=1,
+        counts=("57 and 68", "34 items", "labels of this group", "4,321"), about="bleed",
+    ),
+    _identified("ai_human", "and the items."),
+    _identified("maker", "left out: one item"),
+    *(
+        Source(
+            "referents", lambda data, name=name: data.sel(series=name), f"one referent of “{name}”",  # type: ignore[misc]
+            ("null",), estimate=("mean", "low", "high"), counts=("3 personas", "labels of this group"),
+            unit="SDs a step", about="identification",
+        )
+        for name in ("series", "other")
+    ),
+    Source(
+        "default_axis", lambda data: fixed(data).sel(who="neutral"), "At layer 3 and the last token",
+        ("gap", "null", *((lambda data: fixed(data).sel(who="user: default"), k) for k in ("estimate", "low", "high"))),
+        sure=("p", "smallest_p"), counts=("4321 personas",), about="default_axis",
+    ),
+    Source(
+        "separation", fixed, "At layer 3 and the last token", ("floor", "null_high"), sure=("p", "p_max"),
+    ),
+    Source(
+        "separation", fixed, "bound to the speaker", user("user_is"), sure=(), estimate=user("bound"),
+        counts=("same draws",),
+    ),
+    Source(
+        "separation_chosen", whole, "layer 7 and position −5", ("chosen_on", "floor", *user("user_is")),
+        sure=("p", "reliability"),
+        counts=("labels of this group", "4,321", "Chosen on: hal, jfk. Tested on: sam, may."),
+    ),
+    Source(
+        "transfer/segments/resid_pre", moved(3), "at layer 3, over all tokens after the system text",
+        ("control_paraphrase", "control_persona", "control_random", (moved(1), "estimate")), sure=("p", "smallest_p"),
+        counts=("13 pairs of personas", "that 13 pairs"),
+    ),
+    *(
+        Source(
+            "anomaly", lambda data, form=form: data.sel(form=form), words, user("capability"),  # type: ignore[misc]
+            nats=1, counts=("57 personas", "labels of this group", "4,321"), unit="nats", about="anomaly",
+        )
+        for form, words in (("persona", "Asked itself"), ("spectator", "Asked from outside"))
+    ),
+    *(
+        Source(
+            "mediation", exchanged(order), words, paths(order), nats=1,
+            counts=("57 scenarios", "labels of this group", "4,321", "P, S"), about="mediation",
+        )
+        for order, words in (("P first", "fiction taken whole"), ("S first", "self taken whole"))
+    ),
+    Source(
+        "mediation", whole, "what the cue of fiction does to the behaviour",
+        tuple((lambda data: data.sel(stakes=0), k) for k in user("cue_effect"))
+        + tuple((lambda data: data.sel(cue=0), k) for k in user("stakes_effect")),
+        nats=1, sure=("cue_by_stakes_p",), estimate=user("cue_by_stakes"),
+        counts=("57 scenarios", "labels of this group", "4,321"), unit="nats", about="mediation",
+    ),
+    Source(
+        "directness", whole, "without any (D)",
+        (*((lambda data: data.sel(share=1.0), k) for k in user("shift")), "paraphrase_sd", "p_reasoning"),
+        nats=1, counts=("57 scenarios", "labels of this group", "4,321"), about="directness",
+    ),
+    Source(
+        "recognition", whole, "this probability (π)", ("chance", "shuffled", "null"),
+        counts=("68 texts by 57 personas", "labels of this group", "4,321"), about="posterior",
+    ),
+]  # fmt: skip
+"""Every finding of a run that holds all groups, in the order in which a reader meets them."""
+
+
+@pytest.fixture(scope="module")
+def findings() -> list[Finding]:
+    return headlines(run_of())
+
+
+def test_there_is_a_source_for_every_finding(findings: list[Finding]) -> None:
+    assert len(findings) == len(SOURCES)
+    assert {source.group for source in SOURCES} == {name for name in GROUPS if name not in SHOWN_ONLY}
+
+
+SHOWN_ONLY = {"activations_summary", "transfer/effects/resid_pre", "posterior"}
+"""Groups that have figures and no sentence."""
+
+
+@pytest.mark.parametrize("k", range(len(SOURCES)), ids=[f"{k} {s.group}" for k, s in enumerate(SOURCES)])
+def test_a_finding_says_the_numbers_of_its_cell(findings: list[Finding], k: int) -> None:
+    finding, source = findings[k], SOURCES[k]
+    group = GROUPS[source.group]
+    cell = source.cell(group)
+    value, low, high = (float(cell[name]) for name in source.estimate)
+    assert source.title in finding.title
+    assert finding.identified
+    assert finding.value == value
+    assert finding.interval == (low, high)
+    assert (finding.unit, finding.about, finding.reason) == (source.unit, source.about, "")
+
+    percent = 100.0 if "kept" in source.control else 1.0
+    expected = []
+    for named in source.control:
+        where, name = named if isinstance(named, tuple) else (source.cell, named)
+        expected.append(percent * float(where(group)[name]))
+    np.testing.assert_allclose(decimals(finding.control), expected, rtol=1e-9, err_msg=finding.control)
+    sure = [float(cell[name]) if name in cell else float(group.attrs[name]) for name in source.sure]
+    np.testing.assert_allclose(decimals(finding.how_sure), sure, rtol=1e-9, err_msg=finding.how_sure)
+    for words in source.counts:
+        assert words in finding.how_sure
+    assert finding.control.count(" nats") == source.nats
+
+
+def test_without_an_open_gate_every_finding_is_its_reason() -> None:
+    gated = {name: closed(group, f"{name} is deaf") for name, group in GROUPS.items() if "gate" in group}
+    lost = {name: GROUPS[name] for name in ("separation", "separation_chosen")}
+    nowhere = {name: group.assign(estimate=group.estimate * np.nan) for name, group in lost.items()}
+    silent = GROUPS["transfer/segments/resid_pre"].assign_attrs(reason="transfer is deaf")
+    found = headlines(run_of(GROUPS | gated | nowhere | {"transfer/segments/resid_pre": silent}))
+    sources = SOURCES.copy()
+    sources.remove(next(source for source in SOURCES if source.title == "self taken whole"))  # M's orders: said once
+    for finding, source in zip(found, sources, strict=True):
+        if source.estimate[0] == "cue_by_stakes":  # an observation, whatever is identified
+            assert finding.identified
+            continue
+        assert not finding.identified
+        assert (finding.value, finding.interval) == (None, None)
+        why = "some prompt" if source.group in nowhere else f"{source.group.split('/')[0]} is deaf"
+        assert finding.reason.startswith(why), finding
+        assert finding.about == source.about
+
+
+def test_a_gate_that_is_shut_leaves_the_control_of_the_words_alone() -> None:
+    found = headlines(run_of({"items": closed(GROUPS["items"], "too weak")}))
+    for finding, source in zip(found[:2], SOURCES[:2], strict=True):
+        row = source.cell(GROUPS["items"])
+        expected = [float(row[name]) for name in ("user_shift", "user_low", "user_high")]
+        np.testing.assert_allclose(decimals(finding.control), expected)
+        assert finding.control.endswith("nats.")
+
+
+def test_one_of_two_gates_shut_shuts_one_finding() -> None:
+    """The gate and the reason are those of the finding's own cell."""
+    group = GROUPS["mediation"]
+    first = group.gate.order == "S first"
+    half = group.assign(gate=group.gate & first, reason=group.reason.astype(object).where(first, "P is idle"))
+    half["reason"] = half.reason.astype(str)
+    found = headlines(run_of({"mediation": half}))
+    assert [one.identified for one in found] == [False, True, True]
+    assert found[0].reason.startswith("P is idle")
+
+
+def test_a_direction_or_a_whole_that_was_not_run_gives_way_to_one_that_was() -> None:
+    group = GROUPS["transfer/segments/resid_pre"].sel(direction=["noise"], segment=["question"])
+    (finding,) = headlines(run_of({"transfer/segments/resid_pre": group}))
+    cell = group.sel(direction="noise", segment="question", layer=3)
+    assert finding.value == float(cell.estimate)
+    assert "the tokens of “question”" in finding.title
+    assert "12 pairs" in finding.how_sure
+
+
+def test_a_transfer_without_a_number_says_so_and_one_without_an_interval_shows_none() -> None:
+    group = GROUPS["transfer/segments/resid_pre"]
+    (found,) = headlines(run_of({"transfer/segments/resid_pre": group.assign(estimate=group.estimate * np.nan)}))
+    assert found.reason == "no pair of personas has an effect to carry over in the direction “denoise”"
+    bare = group.assign(low=group.low * np.nan, high=group.high * np.nan)
+    bare = bare.assign(control_persona=bare.control_persona * np.nan)
+    (found,) = headlines(run_of({"transfer/segments/resid_pre": bare}))
+    assert found.value == float(moved(3)(group).estimate)
+    assert found.interval is None
+    assert "another persona of its side" not in found.control, "a control that was not run says nothing"

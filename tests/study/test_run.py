@@ -1,0 +1,244 @@
+"""Study → run directory, end to end, on a hand-wired model: every number can be computed again from the file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from tests.forbidden import forbidden
+
+from selfrep.study import run as running
+from selfrep.study import study
+from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.organisms import BATTERY, PERSONAS
+from selfrep.store.run_directory import RunDirectory
+from selfrep.stages import patching
+
+MODEL = "organism:bleed?beta=0.4"
+STUDY = f"""
+name: organism
+model: "{MODEL}"
+personas: {{file: "{PERSONAS}"}}
+battery: {{file: "{BATTERY}"}}
+separation: {{item: who_are_you}}
+transfer:
+  pairs: [[network, nurse], [chatbot, sailor], [oracle, farmer]]
+  items: [who_are_you, what_writes]
+  paraphrases: [0, 2]
+  sweeps:
+    - {{site: resid_pre}}
+    - {{site: attn_out, directions: [denoise], layers: [0, 2]}}
+    - {{site: resid_pre, by: segment, controls: [paraphrase, persona, random]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def described() -> study.Study:
+    return study.loads(STUDY)
+
+
+@pytest.fixture(scope="module")
+def done(described: study.Study, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    return running.run(described, tmp_path_factory.mktemp("run") / "out", device="cpu", warn=lambda message: None)
+
+
+def test_the_directory_holds_what_it_promises(done: RunDirectory) -> None:
+    assert set(done.groups()) == {
+        "activations_summary",
+        "behaviour",
+        "controls/segments/resid_pre",
+        "effects/attn_out",
+        "effects/resid_pre",
+        "items",
+        "segments/resid_pre",
+        "separation",
+        "separation_chosen",
+        "transfer/effects/attn_out",
+        "transfer/effects/resid_pre",
+        "transfer/segments/resid_pre",
+    }
+    assert done.report.is_file()
+    assert len(done.findings()) == 6
+    assert {p.suffix for p in done.figures.iterdir()} >= {".html", ".csv"}
+    known = done.provenance()
+    assert known["model"] == MODEL
+    assert known["device"] == "cpu"
+    assert len(known["weights_hash"]) == 64
+
+
+def _log_odds(lm: LanguageModel, ids: np.ndarray, answers: np.ndarray) -> float:
+    logits = lm.hf(torch.as_tensor(ids[ids >= 0])[None]).logits[0, -1].double()
+    first, second = (logits[torch.as_tensor(side[side >= 0])].logsumexp(0) for side in answers)
+    return float(first - second)
+
+
+def _recomputed(lm: LanguageModel, group: xr.Dataset, pair: int, layer: int, position: int) -> float:
+    """A cell by plain Hugging Face hooks, from what the file says and nothing else."""
+    block = lm.blocks[layer]
+    module, kept = (block if group.attrs["site"] == "resid_pre" else block.get_submodule("self_attn"), [])
+
+    def keep(x: torch.Tensor) -> torch.Tensor:
+        kept.append(x[0, position].clone())
+        return x
+
+    def put(x: torch.Tensor) -> torch.Tensor:
+        x = x.clone()
+        x[0, position] = kept[0]
+        return x
+
+    answers = group.answer_ids.sel(item_name=str(group["item"].values[pair])).to_numpy()
+    for change, ids in ((keep, group.source_ids), (put, group.target_ids)):
+        if group.attrs["site"] == "resid_pre":
+            hook = module.register_forward_pre_hook(lambda m, a, f=change: (f(a[0]), *a[1:]))
+        else:
+            hook = module.register_forward_hook(
+                lambda m, a, o, f=change: (f(o[0]), *o[1:]) if isinstance(o, tuple) else f(o)
+            )
+        value = _log_odds(lm, ids.to_numpy()[pair], answers)
+        hook.remove()
+    return value
+
+
+@pytest.mark.parametrize("name", ["effects/resid_pre", "effects/attn_out"])
+def test_any_cell_can_be_computed_again_from_the_file_alone(done: RunDirectory, name: str) -> None:
+    lm = load_model(MODEL)
+    group = xr.open_zarr(done.store, group=name, consolidated=False).load()
+    rng = np.random.default_rng(0)
+    stored = group.patched.transpose("pair", "layer", "position").to_numpy()
+    moved = np.abs(stored - group.target_metric.to_numpy()[:, None, None])
+    for cells in (np.argwhere(moved > 0.1), np.argwhere(np.isfinite(stored))):  # where nothing happens proves little
+        for pair, layer, position in rng.choice(cells, 12, replace=False):
+            place = int(group.layer[layer]), int(group.position[position])
+            expected = _recomputed(lm, group, int(pair), *place)
+            assert stored[pair, layer, position] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_every_sweep_kept_its_proof(done: RunDirectory) -> None:
+    for name in ("effects/resid_pre", "effects/attn_out", "segments/resid_pre"):
+        proof = json.loads(done.read(name).attrs["proof"])
+        assert len(proof) == 4
+        assert max(proof.values()) < 1e-3
+
+
+def test_the_proof_that_is_kept_is_the_worst_of_all_batches(
+    described: study.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound, misses = patching.patch, iter([1e-6, 9e-6, *[2e-6] * 50])
+
+    def patch(*args: object, **kwargs: object) -> xr.Dataset:
+        return sound(*args, **kwargs).assign_attrs(proof=json.dumps({"law": next(misses)}))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(patching, "patch", patch)
+    monkeypatch.setattr(running, "write_figures", lambda directory, warn: [])
+    done = running.run(described, tmp_path / "out", device="cpu", warn=lambda message: None)
+    assert json.loads(done.read("effects/resid_pre").attrs["proof"]) == {"law": 9e-6}
+
+
+def test_the_planted_truth_is_found(done: RunDirectory) -> None:
+    items, moved = done.read("items"), done.read("transfer/segments/resid_pre")
+    assert float(items["shift"].sel(item="who_are_you")) > 1
+    full = moved.estimate.sel(direction="denoise", segment="all", layer=5)
+    assert float(full) == pytest.approx(1, abs=0.05), "all tokens before the last block carry everything"
+    for control in ("control_paraphrase", "control_random"):
+        assert abs(float(moved[control].sel(direction="denoise", segment="all", layer=5))) < 0.5
+
+
+def test_a_second_run_changes_nothing(described: study.Study, done: RunDirectory) -> None:
+    def fingerprint() -> dict[str, str]:
+        files = (p for p in done.store.rglob("*") if p.is_file())
+        return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+    before = fingerprint()
+    stages: list[str] = []
+    running.run(described, done.path, on_progress=lambda stage, at, total: stages.append(stage), warn=lambda m: None)
+    assert fingerprint() == before
+    assert set(stages) == {"figures and report", "done"}
+
+
+def test_another_study_is_refused_with_the_difference(described: study.Study, done: RunDirectory) -> None:
+    other = study.loads(STUDY + "seed: 5\n")
+    with pytest.raises(SelfrepError, match="seed: 5"):
+        running.run(other, done.path)
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(done: RunDirectory, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    out = tmp_path / "out"
+    code = f"""
+import sys
+from selfrep.engine import patch as module
+from selfrep.study import run
+from selfrep.study import study
+from selfrep.stages import patching
+slow = patching.patch
+def patch(*args, **kwargs):
+    import time; time.sleep(0.3); return slow(*args, **kwargs)
+patching.patch = patch
+run.run(study.load({str(tmp_path / "study.yaml")!r}), {str(out)!r}, device="cpu", warn=lambda m: None)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONWARNINGS": "ignore"})
+    half = RunDirectory(out)
+    for _ in range(1200):
+        time.sleep(0.05)
+        if half.has("effects/resid_pre") and 0 < len(half.pending("effects/resid_pre")) < 24:
+            break
+        if process.poll() is not None:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    left = half.pending("effects/resid_pre")
+    assert 0 < len(left) < 24, "killed in the middle of a sweep"
+    finished = running.run(study.load(tmp_path / "study.yaml"), out, device="cpu", warn=lambda message: None)
+    for group in ("effects/resid_pre", "controls/segments/resid_pre", "behaviour"):
+        xr.testing.assert_allclose(finished.read(group), done.read(group), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: x\nmodel: /nowhere/at/all\n", "nowhere"),
+        (STUDY.replace("layers: [0, 2]", "layers: [0, 30]"), r"0 … 5"),
+        (STUDY.replace("{site: resid_pre}", "{site: resid_pre, positions: [-60]}", 1), "-60"),
+        (STUDY.replace("paraphrases: [0, 2]", "paraphrases: [9]"), "paraphrases"),
+    ],
+    ids=["model", "layer", "position", "paraphrase"],
+)
+def test_bad_studies_end_in_one_clear_error(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(SelfrepError, match=words):
+        running.run(study.loads(text), tmp_path / "out", warn=lambda message: None)
+
+
+def test_a_folder_that_is_not_writable_is_refused_before_any_work(
+    described: study.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_stages", lambda job: pytest.fail("work was begun that cannot be kept"))
+    with forbidden(tmp_path), pytest.raises(SelfrepError, match=r"out is not writable.*--out"):
+        running.run(described, tmp_path / "out")
+
+
+FOLDING = """
+{%- for m in messages -%}
+{%- if m['role'] == 'system' -%}{{ raise_exception('no system role') }}{%- endif -%}
+{{ m['role'] + ' : ' + m['content'] + ' ' }}
+{%- endfor -%}
+"""
+
+
+def test_a_template_without_a_system_role_is_said_aloud(tmp_path: Path) -> None:
+    asked = f'name: x\nmodel: "{MODEL}"\npersonas: {{file: "{PERSONAS}"}}\nbattery: {{file: "{BATTERY}"}}\n'
+    folding = study.loads(asked).model_copy(update={"chat_template": FOLDING})
+    heard: list[str] = []
+    done = running.run(folding, tmp_path / "out", device="cpu", warn=heard.append)
+    assert any("no system role" in message for message in heard)
+    assert done.provenance()["chat_template"]["system_role"] is False
