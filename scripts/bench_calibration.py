@@ -18,16 +18,13 @@ from bench_populations import PARAPHRASE_SD, PERSONA_SD
 from bench_scoring import Rng, Row, called, flipped, holds, permuted, sided
 
 from selfrep.analyses.anomaly.estimate import anomaly
-from selfrep.analyses.binding.estimate import BETWEEN
-from selfrep.analyses.binding.estimate import binding
+from selfrep.analyses.binding.estimate import BETWEEN, binding
 from selfrep.analyses.bleed.estimate import bleed
 from selfrep.analyses.directness.estimate import directness
-from selfrep.analyses.identification.estimate import identification
-from selfrep.analyses.identification.estimate import referent_gradient
+from selfrep.analyses.identification.estimate import identification, referent_gradient
 from selfrep.analyses.items.estimate import items
 from selfrep.analyses.mediation.estimate import mediation
-from selfrep.analyses.posterior.estimate import posterior
-from selfrep.analyses.posterior.estimate import recognition
+from selfrep.analyses.posterior.estimate import posterior, recognition
 from selfrep.stats.resampling import ALPHA
 
 Array = np.ndarray
@@ -55,7 +52,7 @@ def of_uneven_items(rng: Rng, first: int, second: int) -> Iterator[Row]:
     names, sides, _ = sided(first, second)
     size = f"{first} of thrice the SD v {second}"
     spread = np.where(sides == 0, 3.0, 1.0)[:, None, None]
-    true = {voice: spread * x for voice, x in population.levels(rng, sides, 0.0, 0.6).items()}
+    true = {condition: spread * x for condition, x in population.levels(rng, sides, 0.0, 0.6).items()}
     out = items(population.behaviour(rng, true, names), n_bootstrap=999)
     yield f"FPR       items p, {size}", called(out.p)
     yield f"coverage  items shift of 0 nats, {size}", holds(out, 0.0)
@@ -105,7 +102,7 @@ def of_bleed(rng: Rng, n: int) -> Iterator[Row]:
 
 
 def of_identification(rng: Rng, n: int) -> Iterator[Row]:
-    """I of one item: the difference between the sides, of single personas, and in the voice "the user is X"."""
+    """I of one item: the difference between the sides, of single personas, and in the condition "the user is X"."""
     names, sides, size = sided(n)
     null = population.worded(rng, population.levels(rng, rng.permutation(sides), 0.0, 0.6))
     out = identification(population.observed(null, names), {"all": ["q0"]}, **FOR_P)
@@ -114,7 +111,7 @@ def of_identification(rng: Rng, n: int) -> Iterator[Row]:
     for shift in (2.5, 8.0):
         true = population.levels(rng, sides, shift, 0.6)
         out = identification(population.behaviour(rng, true, names), {"all": ["q0"]}, **DEALT)
-        you, user = (true[voice][:, 0, 0] / PARAPHRASE_SD for voice in ("you", "user"))
+        you, user = (true[condition][:, 0, 0] / PARAPHRASE_SD for condition in ("you", "user"))
         yield f"coverage  I difference of {shift} nats, {size}", holds(out, shift / PARAPHRASE_SD, "difference_")
         yield f"coverage  I of a persona, {shift} nats, {size}", holds(out, you)
         yield f"coverage  I as 'the user is', {shift} nats, {size}", holds(out, user, "user_is_")
@@ -143,7 +140,7 @@ def of_anomaly(rng: Rng, n: int) -> Iterator[Row]:
     """A of n personas."""
     null = population.scenes(rng, n, 0.0, 4.0)
     yield f"FPR       anomaly p, {n} personas", called(anomaly(null, **FOR_P).p)
-    odds = null.log_odds.to_numpy().reshape(3, n, 2, population.WORDINGS)  # voice, persona, setting, wording
+    odds = null.log_odds.to_numpy().reshape(3, n, 2, population.PARAPHRASES)  # condition, persona, setting, paraphrase
     differ = odds[:, :, 0] - odds[:, :, 1]
     yield f"control   anomaly p, prompts flipped, {n} personas", flipped(differ[0] - differ[1], rng)
     for response, capability in ((1.0, 4.0), (4.0, 2.5)):

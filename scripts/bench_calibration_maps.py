@@ -14,14 +14,14 @@ import synthetic
 from bench_scoring import Rng, Row, called, holds, sided
 from scipy import ndimage
 
-from selfrep.stats import permutation
 from selfrep.analyses.default_axis.estimate import default_axis
+from selfrep.analyses.separation.estimate import separation
+from selfrep.analyses.transfer.estimate import transfer
+from selfrep.stats import permutation
 from selfrep.stats.clusters import cluster_mass
 from selfrep.stats.probes import probe
-from selfrep.stats.selection import select_and_test
-from selfrep.analyses.separation.estimate import separation
 from selfrep.stats.resampling import ALPHA
-from selfrep.analyses.transfer.estimate import transfer
+from selfrep.stats.selection import select_and_test
 
 Array = np.ndarray
 true_separation = cache(population.true_separation)
@@ -31,15 +31,18 @@ def of_separation(rng: Rng, n: int) -> Iterator[Row]:
     """S at six cells: labels dealt at random for the tests, planted distances for the intervals."""
     names, sides, size = sided(n)
     dealt = rng.permutation(sides)
-    null = {voice: population.activations(rng, dealt, 6.0) for voice in ("you", "user")}
+    null = {condition: population.activations(rng, dealt, 6.0) for condition in ("you", "user")}
     out = separation(synthetic.acts(null, names), n_bootstrap=20)
     yield f"FPR       separation p, per cell, {size}", called(out.p)
     yield f"FPR       separation p_max, any cell, {size}", _any(out.p_max)
     yield f"control   separation p, any cell, {size}", _any(out.p)
     for gap in (2.0, 6.0):
         you, user = true_separation((gap, gap / 2))
-        voices = {"you": population.activations(rng, sides, gap), "user": population.activations(rng, sides, gap / 2)}
-        out = separation(synthetic.acts(voices, names), n_permutations=9, n_bootstrap=499)
+        conditions = {
+            "you": population.activations(rng, sides, gap),
+            "user": population.activations(rng, sides, gap / 2),
+        }
+        out = separation(synthetic.acts(conditions, names), n_permutations=9, n_bootstrap=499)
         yield f"coverage  separation S = {you.mean():.2f}, {size}", holds(out, you)
         yield f"coverage  separation bound = {(you - user).mean():.2f}, {size}", holds(out, you - user, "bound_")
 
@@ -52,7 +55,7 @@ def of_uneven_separation(rng: Rng, first: int, second: int) -> Iterator[Row]:
         0, 1, (2, 3, population.D)
     )  # or bringing all to one length shifts one
     own = spread * rng.normal(size=(len(sides), 1, 2, 3, population.D)) * np.linspace(0.2, 1.8, population.D)
-    x = centre + own + rng.normal(0, 0.5, (len(sides), population.WORDINGS, 2, 3, population.D))
+    x = centre + own + rng.normal(0, 0.5, (len(sides), population.PARAPHRASES, 2, 3, population.D))
     out = separation(synthetic.acts({"you": x, "user": x}, names), n_bootstrap=20)
     yield f"FPR       separation p, per cell, {first} of thrice the SD v {second}", called(out.p)
 
@@ -149,8 +152,11 @@ def of_selection(rng: Rng, n: int) -> Iterator[Row]:
     yield f"control   smallest p of the cells, not halved, {size}", called(quick(null).p.min())
     for gap in (2.0, 6.0):
         truth, _ = true_separation((gap, gap / 2))
-        voices = {"you": population.activations(rng, sides, gap), "user": population.activations(rng, sides, gap / 2)}
-        out = select_and_test(synthetic.acts(voices, names), partial(separation, n_permutations=9, n_bootstrap=499))
+        conditions = {
+            "you": population.activations(rng, sides, gap),
+            "user": population.activations(rng, sides, gap / 2),
+        }
+        out = select_and_test(synthetic.acts(conditions, names), partial(separation, n_permutations=9, n_bootstrap=499))
         yield (
             f"coverage  S at the selected cell, S = {truth.mean():.2f}, {size}",
             holds(out, truth[int(out.layer), int(out.position) + 3]),

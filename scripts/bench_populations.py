@@ -1,8 +1,8 @@
 """The populations of personas, with known truth, from which bench_statistics.py draws its studies.
 
-The spread between personas and between wordings of one persona is that measured on SmolLM2-135M-Instruct. The unit that
-is drawn is the persona (for M and D the scenario, for T the pair), as it is the unit of every test and interval. Where
-a shift is planted, personas have luck of their own about it, part of which they keep in every voice.
+The spread between personas and between paraphrases of one persona is that measured on SmolLM2-135M-Instruct. The unit
+that is drawn is the persona (for M and D the scenario, for T the pair), as it is the unit of every test and interval.
+Where a shift is planted, personas have luck of their own about it, part of which they keep in every condition.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import numpy as np
 import synthetic
 import xarray as xr
 
-from selfrep.stats.geometry import normalised
 from selfrep.analyses.mediation.estimate import PATCHED
+from selfrep.stats.geometry import normalised
 
 Array = np.ndarray
 Rng = np.random.Generator
 
 PERSONA_SD, PARAPHRASE_SD = 1.04, 0.57  # nats, as measured on SmolLM2-135M-Instruct
-WORDINGS = 4
+PARAPHRASES = 4
 D = 32
-FIELDS = ("form", "voice", "persona", "setting", "paraphrase", "item")
+FIELDS = ("form", "condition", "persona", "setting", "paraphrase", "item")
 
 
-# Answers: [persona, wording, item], the AI side first
+# Answers: [persona, paraphrase, item], the AI side first
 
 
 def half(sides: Array) -> Array:
@@ -44,8 +44,8 @@ def levels(rng: Rng, sides: Array, shift: float | Array, kept: float) -> dict[st
     n_items = np.size(shift)
     away = half(sides) * shift + luck(rng, len(sides), n_items)
     return {
-        voice: share * away + luck(rng, len(sides), n_items, PERSONA_SD / 2)
-        for voice, share in (("you", 1.0), ("user", kept))
+        condition: share * away + luck(rng, len(sides), n_items, PERSONA_SD / 2)
+        for condition, share in (("you", 1.0), ("user", kept))
     }
 
 
@@ -56,15 +56,17 @@ def mixed(rng: Rng, sides: Array, beta: float, swing: float, lexical: float) -> 
     """
     played = beta * swing * half(sides) + luck(rng, len(sides))
     true = (1 - beta) * swing / 2
-    voices = {"you": (true, played), "user": (true, lexical * played), "truth": (-true, played)}
-    return {v: self + persona + luck(rng, len(sides), 1, PERSONA_SD / 2) for v, (self, persona) in voices.items()}
+    conditions = {"you": (true, played), "user": (true, lexical * played), "truth": (-true, played)}
+    return {v: self + persona + luck(rng, len(sides), 1, PERSONA_SD / 2) for v, (self, persona) in conditions.items()}
 
 
 def worded(rng: Rng, true: Mapping[str, Array]) -> dict[str, Array]:
-    """[persona, wording, item] what is observed: every prompt has luck too. Neutral has wordings, and no persona."""
+    """[persona, paraphrase, item] what is observed: every prompt has luck too. Neutral has paraphrases, and no
+    persona.
+    """
     n_items = next(iter(true.values())).shape[2]
-    out = {v: x + rng.normal(0, PARAPHRASE_SD, (len(x), WORDINGS, n_items)) for v, x in true.items()}
-    return out | {"neutral": rng.normal(0, PARAPHRASE_SD, (1, WORDINGS, n_items))}
+    out = {v: x + rng.normal(0, PARAPHRASE_SD, (len(x), PARAPHRASES, n_items)) for v, x in true.items()}
+    return out | {"neutral": rng.normal(0, PARAPHRASE_SD, (1, PARAPHRASES, n_items))}
 
 
 def observed(values: Mapping[str, Array], names: Sequence[str]) -> xr.Dataset:
@@ -81,17 +83,17 @@ def scenes(rng: Rng, n: int, response: float, capability: float) -> xr.Dataset:
     """A: n personas find an anachronism strange, by `response` more than the assistant, who is told of it too."""
     shifts = {"you": 1.0 + response, "assistant": 1.0, "told": capability}
     rows, labels = [], []
-    for voice, shift in shifts.items():
-        strange = shift + luck(rng, n, sd=PERSONA_SD if voice == "you" else PERSONA_SD / 2)[:, 0, 0]
-        for i, s, k in np.ndindex(n, 2, WORDINGS):
+    for condition, shift in shifts.items():
+        strange = shift + luck(rng, n, sd=PERSONA_SD if condition == "you" else PERSONA_SD / 2)[:, 0, 0]
+        for i, s, k in np.ndindex(n, 2, PARAPHRASES):
             rows.append((s == 0) * strange[i] + rng.normal(0, PARAPHRASE_SD))
-            labels.append(("persona", voice, f"p{i}", ("strange", "ordinary")[s], k, "q"))
+            labels.append(("persona", condition, f"p{i}", ("strange", "ordinary")[s], k, "q"))
     columns = zip(FIELDS, map(np.array, zip(*labels, strict=True)), strict=True)
     values = {"log_odds": ("prompt", rows), "answer_mass": ("prompt", np.full(len(rows), 0.5))}
     return xr.Dataset(values, coords={name: ("prompt", column) for name, column in columns})
 
 
-# Runs of a behaviour: [scenario, wording, ...]
+# Runs of a behaviour: [scenario, paraphrase, ...]
 
 
 def exchanged(rng: Rng, n: int, fiction: float, motive: float, leak: float, n_random: int = 39) -> xr.Dataset:
@@ -102,8 +104,8 @@ def exchanged(rng: Rng, n: int, fiction: float, motive: float, leak: float, n_ra
     own = {
         name: size + rng.normal(0, PERSONA_SD, (n, 1)) * (size > 0) for name, size in (("P", fiction), ("S", motive))
     }
-    odds = np.empty((n_random + 1, n, WORDINGS, 2, 2, len(PATCHED)))
-    odds[:] = rng.normal(0, PARAPHRASE_SD, (n, WORDINGS, 2, 2))[..., None]
+    odds = np.empty((n_random + 1, n, PARAPHRASES, 2, 2, len(PATCHED)))
+    odds[:] = rng.normal(0, PARAPHRASE_SD, (n, PARAPHRASES, 2, 2))[..., None]
     odds += rng.normal(0, PARAPHRASE_SD / 4, odds.shape)
     chance = leak * rng.normal(size=(n_random + 1, 1, 1))
     chance[0] *= fiction == 0
@@ -124,10 +126,10 @@ def reasoned(rng: Rng, n: int, at_once: float, full: float) -> xr.Dataset:
     """D: n scenarios with a shift of `full` nats, of which the share `at_once` is there before any reasoning."""
     shares = np.array([0.0, 0.5, 1.0])
     begin, rest = (size + rng.normal(0, PERSONA_SD, (n, 1, 1)) for size in (at_once * full, (1 - at_once) * full))
-    odds = rng.normal(0, PARAPHRASE_SD, (n, WORDINGS, 2, 3))
+    odds = rng.normal(0, PARAPHRASE_SD, (n, PARAPHRASES, 2, 3))
     odds[:, :, 1] += begin + rest * shares
-    dims = ("scenario", "paraphrase", "condition", "share")
-    return xr.Dataset({"log_odds": (dims, odds)}, coords={"condition": ["without", "with"], "share": shares})
+    dims = ("scenario", "paraphrase", "version", "share")
+    return xr.Dataset({"log_odds": (dims, odds)}, coords={"version": ["without", "with"], "share": shares})
 
 
 def paired(rng: Rng, pairs: Sequence[tuple[str, str]], truth: float) -> xr.Dataset:
@@ -143,28 +145,30 @@ def _of_pairs(rng: Rng, pairs: Sequence[tuple[str, str]], cells: tuple[int, int]
     return np.array([own[s] + own[t] + rng.normal(0, 0.5, cells) for s, t in pairs])
 
 
-# Activations: [persona, wording, layer, place, d]
+# Activations: [persona, paraphrase, layer, place, d]
 
 
-def activations(rng: Rng, sides: Array, gap: float, wordings: int = WORDINGS, cells: tuple[int, int] = (2, 3)) -> Array:
-    """Persona and wording vary about a mean, in dimensions of unequal spread; the second side is `gap` away."""
+def activations(
+    rng: Rng, sides: Array, gap: float, paraphrases: int = PARAPHRASES, cells: tuple[int, int] = (2, 3)
+) -> Array:
+    """Persona and paraphrase vary about a mean, in dimensions of unequal spread; the second side is `gap` away."""
     centre = np.random.default_rng(7).normal(0, 1, (*cells, D))
     direction = np.random.default_rng(8).normal(0, 1, (*cells, D)) / np.sqrt(D)
     persona = rng.normal(0, 0.5, (len(sides), 1, *cells, D)) * np.linspace(0.2, 1.8, D)
-    wording = rng.normal(0, 0.5, (len(sides), wordings, *cells, D))
-    return centre + persona + wording + gap * sides[:, None, None, None, None] * direction
+    paraphrase = rng.normal(0, 0.5, (len(sides), paraphrases, *cells, D))
+    return centre + persona + paraphrase + gap * sides[:, None, None, None, None] * direction
 
 
 def true_separation(gaps: tuple[float, float]) -> tuple[Array, Array]:
-    """S of the population in each of two voices, from many personas: [layer, place]."""
+    """S of the population in each of two conditions, from many personas: [layer, place]."""
     rng = np.random.default_rng(9)
     sides = np.repeat([0, 1], 4000)
     x = np.concatenate([activations(rng, sides, gap, 1) for gap in gaps])[:, 0]
     out = np.empty((2, 2, 3))
     for layer, place in np.ndindex(2, 3):
         z, _ = normalised(x[:, layer, place])
-        for v, voice in enumerate(np.split(z, 2)):
-            groups = [voice[sides == s] for s in (0, 1)]
+        for v, condition in enumerate(np.split(z, 2)):
+            groups = [condition[sides == s] for s in (0, 1)]
             squared = ((groups[0].mean(0) - groups[1].mean(0)) ** 2).sum()
             bias = sum(g.var(0, ddof=1).sum() / len(g) for g in groups)
             out[v, layer, place] = (squared - bias) / (z**2).sum(1).mean()
@@ -183,11 +187,11 @@ def cast(rng: Rng, n_roles: int, gap: float, persona: float = 0.5) -> tuple[xr.D
     own = persona * rng.normal(size=(n_roles + 1, D))
     own[0] = gap * axis if gap else own[0]
     names = ["default", *(f"role{i}" for i in range(n_roles))]
-    voices = {
-        voice: (base + x[:, None] + rng.normal(0, 0.2, (len(x), WORDINGS, D)))[:, :, None, None]
-        for voice, x in (("you", own), ("neutral", gap / 2 * axis[None]))
+    conditions = {
+        condition: (base + x[:, None] + rng.normal(0, 0.2, (len(x), PARAPHRASES, D)))[:, :, None, None]
+        for condition, x in (("you", own), ("neutral", gap / 2 * axis[None]))
     }
-    acts = synthetic.acts(voices, names)
+    acts = synthetic.acts(conditions, names)
     kind = np.where(acts.persona.to_numpy() == "default", "default", "other_model")
     truth = dict(zip(names, own @ axis / gap, strict=True)) | {"neutral": 0.5} if gap else {}
     return acts.assign_coords(kind=("prompt", kind)), truth

@@ -16,8 +16,7 @@ import bench_populations as population
 import synthetic
 from bench_scoring import Rng, Row, called, sided
 
-from selfrep.analyses.binding.estimate import BETWEEN
-from selfrep.analyses.binding.estimate import binding
+from selfrep.analyses.binding.estimate import BETWEEN, binding
 from selfrep.analyses.bleed.estimate import bleed
 from selfrep.analyses.items.estimate import items
 from selfrep.analyses.separation.estimate import separation

@@ -8,8 +8,7 @@ import numpy as np
 import synthetic
 import xarray as xr
 
-from selfrep.stats import permutation
-from selfrep.stats import resampling
+from selfrep.stats import permutation, resampling
 
 Array = np.ndarray
 Rng = np.random.Generator
@@ -39,15 +38,15 @@ def holds(found: xr.Dataset, truth: Array | float, prefix: str = "") -> Array:
 
 
 def permuted(values: Array, sides: Array, rng: Rng) -> Array:
-    """The pseudo-replicated test of a difference: labels of prompts permuted, as if wordings of one persona were
-    strangers. `values` [persona, wording]."""
+    """The pseudo-replicated test of a difference: labels of prompts permuted, as if paraphrases of one persona were
+    strangers. `values` [persona, paraphrase]."""
     labels = np.repeat(sides == 0, values.shape[1])
     dealt = np.vstack([labels, [rng.permutation(labels) for _ in range(999)]])
     return _called(values, np.where(dealt, 1 / labels.sum(), -1 / (~labels).sum()))
 
 
 def flipped(values: Array, rng: Rng) -> Array:
-    """The same of a mean: signs of prompts flipped. `values` [unit, wording]."""
+    """The same of a mean: signs of prompts flipped. `values` [unit, paraphrase]."""
     return _called(values, np.vstack([np.ones(values.size), rng.choice([-1.0, 1.0], (999, values.size))]))
 
 

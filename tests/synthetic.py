@@ -23,15 +23,17 @@ def side(name: str) -> str:
 
 
 def _prompts(
-    voices: Mapping[str, Array], personas: Sequence[str], items: Sequence[str]
+    conditions: Mapping[str, Array], personas: Sequence[str], items: Sequence[str]
 ) -> tuple[Array, dict[str, Any]]:
-    """Values [persona, paraphrase, item, ...] of each voice as a row of prompts, and the coordinates of the prompts."""
-    labels: dict[str, list[object]] = {k: [] for k in ("persona", "kind", "side", "voice", "paraphrase", "item")}
+    """Values [persona, paraphrase, item, ...] of each condition as a row of prompts, and the coordinates of the
+    prompts.
+    """
+    labels: dict[str, list[object]] = {k: [] for k in ("persona", "kind", "side", "condition", "paraphrase", "item")}
     rows = []
-    for voice, values in voices.items():
+    for condition, values in conditions.items():
         for i, k, q in np.ndindex(*values.shape[:3]):
-            name = "" if voice == "neutral" else personas[i]
-            record = {"persona": name, "side": side(name), "voice": voice, "paraphrase": k, "item": items[q]}
+            name = "" if condition == "neutral" else personas[i]
+            record = {"persona": name, "side": side(name), "condition": condition, "paraphrase": k, "item": items[q]}
             record["kind"] = "human" if record["side"] == "human" else "other_model"
             for field, column in labels.items():
                 column.append(record[field])
@@ -40,17 +42,17 @@ def _prompts(
 
 
 def acts(
-    voices: Mapping[str, Array],
+    conditions: Mapping[str, Array],
     personas: Sequence[str],
     *,
     items: Sequence[str] = ("who_are_you",),
     segments: bool = False,
 ) -> xr.Dataset:
-    """Activations, given as [persona, paraphrase, layer, place, d] for each voice, as `capture` returns them.
+    """Activations, given as [persona, paraphrase, layer, place, d] for each condition, as `capture` returns them.
 
     Every item gets the same ones.
     """
-    asked = {v: np.repeat(x[:, :, None], len(items), axis=2) for v, x in voices.items()}
+    asked = {v: np.repeat(x[:, :, None], len(items), axis=2) for v, x in conditions.items()}
     rows, coords = _prompts(asked, personas, items)
     n, n_layers, n_places = rows.shape[:3]
     axis = "segment" if segments else "position"
@@ -66,16 +68,16 @@ def acts(
 
 
 def behaviour(
-    voices: Mapping[str, Array],
+    conditions: Mapping[str, Array],
     personas: Sequence[str],
     items: Sequence[str] = ("q",),
     *,
     mass: float | Mapping[str, float] = 0.5,
 ) -> xr.Dataset:
-    """Log odds, given as [persona, paraphrase, item] for each voice, as `observe` returns them."""
-    voices = dict(voices)
-    voices.setdefault("neutral", np.zeros((1, 2, len(items))))
-    rows, coords = _prompts(voices, personas, items)
+    """Log odds, given as [persona, paraphrase, item] for each condition, as `observe` returns them."""
+    conditions = dict(conditions)
+    conditions.setdefault("neutral", np.zeros((1, 2, len(items))))
+    rows, coords = _prompts(conditions, personas, items)
     known = [mass if isinstance(mass, float) else mass[str(item)] for item in coords["item"][1]]
     return xr.Dataset({"log_odds": ("prompt", rows), "answer_mass": ("prompt", np.array(known))}, coords=coords)
 

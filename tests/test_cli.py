@@ -16,10 +16,10 @@ from tests.results.groups import GROUPS
 from tests.validation.made import card, examined
 from typer.testing import CliRunner
 
-from selfrep.study import study
 from selfrep.cli import STUDY, app, main
 from selfrep.models.organisms import BATTERY, PERSONAS
 from selfrep.store.run_directory import RunDirectory
+from selfrep.study import study
 
 TINY = f"""
 name: tiny

@@ -11,13 +11,28 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what runs
-    from selfrep.study.check import check_battery
+    from selfrep import plots as plot
+    from selfrep.analyses.anomaly import material as anomalies
+    from selfrep.analyses.anomaly.estimate import anomaly
+    from selfrep.analyses.binding.estimate import binding
+    from selfrep.analyses.bleed.estimate import bleed
+    from selfrep.analyses.default_axis.estimate import default_axis
+    from selfrep.analyses.directness.estimate import directness
+    from selfrep.analyses.directness.scratchpads import early_answers
+    from selfrep.analyses.directness.writing import directness_runs, write_scratchpads
+    from selfrep.analyses.identification.estimate import identification, referent_gradient
+    from selfrep.analyses.mediation.estimate import carrying, mediation
+    from selfrep.analyses.mediation.exchange import mediation_runs, proof_runs
+    from selfrep.analyses.mediation.fitting import fit_subspaces
+    from selfrep.analyses.posterior import material as texts
+    from selfrep.analyses.posterior.estimate import posterior, recognition
+    from selfrep.analyses.posterior.predictions import prior_log_probs, text_log_probs
+    from selfrep.analyses.separation.estimate import separation
+    from selfrep.analyses.transfer.estimate import transfer
     from selfrep.engine.attribution import attribute, attribute_tokens
     from selfrep.engine.capture import capture, observe
     from selfrep.engine.cases import observe_cases
     from selfrep.engine.interventions import Ablate, InSubspace, Replace, Steer
-    from selfrep.analyses.mediation.exchange import mediation_runs
-    from selfrep.analyses.mediation.exchange import proof_runs
     from selfrep.engine.metrics import (
         answer_log_odds,
         kl_divergence,
@@ -28,35 +43,12 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what
     from selfrep.engine.pairs import equal_lengths, pair
     from selfrep.engine.patch import patch, patch_tokens
     from selfrep.engine.plan import grid, prefix_swap
-    from selfrep.analyses.directness.writing import directness_runs
-    from selfrep.analyses.directness.writing import write_scratchpads
     from selfrep.engine.screen import screen
-    from selfrep.analyses.mediation.fitting import fit_subspaces
-    from selfrep.analyses.posterior.predictions import prior_log_probs
-    from selfrep.analyses.posterior.predictions import text_log_probs
     from selfrep.errors import SelfrepError
-    from selfrep.analyses.anomaly.estimate import anomaly
-    from selfrep.analyses.default_axis.estimate import default_axis
-    from selfrep.analyses.binding.estimate import binding
-    from selfrep.analyses.bleed.estimate import bleed
-    from selfrep.analyses.directness.estimate import directness
-    from selfrep.analyses.identification.estimate import identification
-    from selfrep.analyses.identification.estimate import referent_gradient
-    from selfrep.analyses.mediation.estimate import carrying
-    from selfrep.analyses.mediation.estimate import mediation
-    from selfrep.analyses.posterior.estimate import posterior
-    from selfrep.analyses.posterior.estimate import recognition
-    from selfrep.analyses.separation.estimate import separation
-    from selfrep.analyses.transfer.estimate import transfer
     from selfrep.models.language_model import load_model
-    from selfrep.analyses.anomaly import material as anomalies
-    from selfrep.prompts import battery
-    from selfrep.prompts import personas
-    from selfrep.prompts import scenarios
-    from selfrep.analyses.posterior import material as texts
+    from selfrep.prompts import battery, personas, scenarios
     from selfrep.prompts.render import prompts as make_prompts
-    from selfrep.analyses.directness.scratchpads import early_answers
-    from selfrep import plots as plot
+    from selfrep.study.check import check_battery
     from selfrep.study.run import run as run_study
     from selfrep.study.study import Study
     from selfrep.validation.validate import validate

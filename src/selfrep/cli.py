@@ -108,7 +108,7 @@ def models() -> None:
 def personas(
     file: Annotated[Path | None, typer.Argument(help="a personas file (default: the built-in ones)")] = None,
 ) -> None:
-    """List personas with their wordings; with a file, check it."""
+    """List personas with their paraphrases; with a file, check it."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -165,11 +165,11 @@ def battery_check(
     """Ask a model every item, and say which of them discriminate on it."""
     from rich.console import Console
 
-    from selfrep.study.check import check_battery
     from selfrep.models.language_model import load_model
     from selfrep.prompts import battery as items
     from selfrep.prompts import personas as people
     from selfrep.report.terminal import check_table
+    from selfrep.study.check import check_battery
 
     asked = items.builtin() if file is None else items.load(file)
     who = None if personas is None else people.load(personas)

@@ -6,13 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from selfrep.prompts.choices import AnomalyChoice
-from selfrep.prompts.choices import TextChoice
+from selfrep.analyses.directness.scratchpads import CLOSING, OPENING, SHARES
 from selfrep.engine.plan import SEGMENT_CELLS, PatchPlan, grid
 from selfrep.models.sites import ResidualSite
-from selfrep.analyses.directness.scratchpads import CLOSING
-from selfrep.analyses.directness.scratchpads import OPENING
-from selfrep.analyses.directness.scratchpads import SHARES
+from selfrep.prompts.choices import AnomalyChoice, TextChoice
 from selfrep.prompts.yaml_errors import Entry
 
 Control = Literal["paraphrase", "persona", "random"]
@@ -126,7 +123,7 @@ class TransferPart(Entry):
     Fields:
         pairs: [source, target] names of personas; "denoise" restores the source's answers in the target's run.
         items: the questions under which they are patched.
-        paraphrases: which wordings of the personas.
+        paraphrases: which paraphrases of the personas.
         sweeps: what is patched; a sweep with `controls` also patches sources that should do nothing.
     """
 
@@ -199,7 +196,7 @@ class PosteriorPart(TextChoice):
     """Which persona speaks in a text, token by token (estimand π): on which texts.
 
     Fields, beside those of the choice:
-        paraphrase: in which wording the personas are told.
+        paraphrase: in which paraphrase the personas are told.
         prior: "model": what the model leans to before a word was said; "uniform": to nobody.
     """
 

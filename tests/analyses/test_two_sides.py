@@ -16,13 +16,12 @@ import xarray as xr
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from selfrep.analyses.binding.estimate import BETWEEN
-from selfrep.analyses.binding.estimate import binding
+from selfrep.analyses.binding.estimate import BETWEEN, binding
 from selfrep.analyses.bleed.estimate import bleed
 from selfrep.analyses.identification.estimate import identification
 from selfrep.analyses.items.estimate import items
-from selfrep.stats.probes import probe
 from selfrep.analyses.separation.estimate import separation
+from selfrep.stats.probes import probe
 
 Array = np.ndarray
 Sizes = tuple[int, int]
@@ -101,9 +100,9 @@ def behaviour(sizes: Sizes, seed: int) -> xr.Dataset:
         own, words = rng.normal(size=(len(played), 1, 2)), rng.normal(size=(len(played), 3, 2))
         return 10 * (0.6 * true + 0.4 * played) + 0.5 * own + 0.2 * words
 
-    voices = {"you": answers(1, played), "user": answers(1, 0.2 * played), "truth": answers(-1, played)}
-    voices["neutral"] = 6 + 0.2 * rng.normal(size=(1, 3, 2))
-    return synthetic.behaviour(voices, synthetic.names(sizes), ASKED)
+    conditions = {"you": answers(1, played), "user": answers(1, 0.2 * played), "truth": answers(-1, played)}
+    conditions["neutral"] = 6 + 0.2 * rng.normal(size=(1, 3, 2))
+    return synthetic.behaviour(conditions, synthetic.names(sizes), ASKED)
 
 
 def activations(sizes: Sizes, seed: int) -> xr.Dataset:
@@ -111,12 +110,12 @@ def activations(sizes: Sizes, seed: int) -> xr.Dataset:
     rng = np.random.default_rng(seed)
     side = np.repeat([1.0, -1.0], sizes)[:, None, None, None]
 
-    def voice(gap: float) -> Array:
+    def condition(gap: float) -> Array:
         x = rng.normal(size=(len(side), 1, 1, 2, 12)) + 0.3 * rng.normal(size=(len(side), 3, 1, 2, 12))
         x[..., 0] += gap * side
         return x
 
-    return synthetic.acts({"you": voice(1.5), "user": voice(0.5)}, synthetic.names(sizes), items=ASKED)
+    return synthetic.acts({"you": condition(1.5), "user": condition(0.5)}, synthetic.names(sizes), items=ASKED)
 
 
 # The estimands
@@ -170,12 +169,12 @@ def _binding(data: xr.Dataset, names: Names) -> xr.Dataset:
     return found.sel(contrast=BETWEEN)
 
 
-MAIN, BOUND = ("low", "high"), ("bound_low", "bound_high")
+MAIN, BOUND = ("ci_low", "ci_high"), ("bound_ci_low", "bound_ci_high")
 ESTIMANDS = {
     "items": Estimand(
         _items,
         behaviour,
-        {"shift": MAIN, "user_shift": ("user_low", "user_high"), "kept": ("kept_low", "kept_high")},
+        {"shift": MAIN, "user_shift": ("user_ci_low", "user_ci_high"), "kept": ("kept_ci_low", "kept_ci_high")},
         signed=("shift", "user_shift", "auc"),
         exchanged=(("first", "second"),),
     ),
@@ -184,15 +183,15 @@ ESTIMANDS = {
         behaviour,
         {
             "estimate": MAIN,
-            "user_is": ("user_is_low", "user_is_high"),
+            "user_is": ("user_is_ci_low", "user_is_ci_high"),
             "bound": BOUND,
-            "difference": ("difference_low", "difference_high"),
+            "difference": ("difference_ci_low", "difference_ci_high"),
         },
         signed=("difference",),
         drawn=("shared_se",),
     ),
     "bleed": Estimand(
-        _bleed, behaviour, {"estimate": MAIN, "user_is": ("user_is_low", "user_is_high"), "bound": BOUND}
+        _bleed, behaviour, {"estimate": MAIN, "user_is": ("user_is_ci_low", "user_is_ci_high"), "bound": BOUND}
     ),
     "binding": Estimand(_binding, behaviour, {"estimate": MAIN}, signed=("you_shift", "user_shift")),
     "probe": Estimand(
@@ -204,7 +203,7 @@ ESTIMANDS = {
     "separation": Estimand(
         lambda data, names: separation(data, n_bootstrap=DRAWS),
         activations,
-        {"estimate": MAIN, "user_is": ("user_is_low", "user_is_high"), "bound": BOUND},
+        {"estimate": MAIN, "user_is": ("user_is_ci_low", "user_is_ci_high"), "bound": BOUND},
     ),
 }
 
@@ -263,16 +262,16 @@ def test_the_planted_bleed_comes_back_though_a_human_is_the_first_by_name() -> N
         ["network", "oracle", "robot", "overlord", "farmer", "nurse", "sailor", "teacher"]
     )
     asked = sr.battery.load(organisms.BATTERY).select(["what_writes"])
-    prompts = sr.make_prompts(people, asked, voices=["you", "user", "neutral", "truth"])
+    prompts = sr.make_prompts(people, asked, conditions=["you", "user", "neutral", "truth"])
     seen = sr.observe(sr.load_model("organism:bleed?beta=0.4"), prompts)
     share = bleed(seen, n_bootstrap=DRAWS).isel(item=0)
-    for value in ("low", "estimate", "high"):
+    for value in ("ci_low", "estimate", "ci_high"):
         assert float(share[value]) == pytest.approx(0.4, abs=0.001), value
     ai, human = (
-        float(seen.log_odds[((seen.voice == "you") & (seen.side == side)).to_numpy()].mean())
+        float(seen.log_odds[((seen.condition == "you") & (seen.side == side)).to_numpy()].mean())
         for side in ("ai", "human")
     )
     assert ai - human > 1, "a shift whose sign can be told"
-    moved = items(seen.isel(prompt=(seen.voice != "truth").to_numpy()), n_bootstrap=DRAWS).isel(item=0)
-    for value in ("low", "shift", "high"):
+    moved = items(seen.isel(prompt=(seen.condition != "truth").to_numpy()), n_bootstrap=DRAWS).isel(item=0)
+    for value in ("ci_low", "shift", "ci_high"):
         assert float(moved[value]) == pytest.approx(ai - human, abs=0.01), value

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from tests.engine.conftest import Talker
 
+from selfrep.analyses.anomaly import material as anomalies
+from selfrep.analyses.anomaly.estimate import anomaly
 from selfrep.engine.capture import observe
 from selfrep.engine.cases import observe_cases
 from selfrep.errors import SelfrepError
-from selfrep.analyses.anomaly.estimate import anomaly
 from selfrep.models import organisms
 from selfrep.models.language_model import load_model
-from selfrep.analyses.anomaly import material as anomalies
 from selfrep.prompts.cases import Case
 from selfrep.prompts.render import Prompt
 
@@ -48,7 +48,7 @@ def test_what_a_planted_persona_notices_comes_back_from_words_alone(name: str, n
     truth = organisms.truth(lm.hf).anomaly
     assert truth is not None
     found = anomaly(observe_cases(lm, anomalies.load(organisms.ANOMALIES).cases()), n_flips=300, n_bootstrap=200)
-    assert found.gate.all(), found.reason.values
+    assert found.identified.all(), found.reason.values
     for form, planted in (("persona", 4 * notice), ("spectator", 4.0)):
         assert truth[form] == pytest.approx(planted, abs=1e-3)
         assert float(found.estimate.sel(form=form)) == pytest.approx(planted, abs=1e-3)
@@ -60,7 +60,7 @@ def test_a_small_model_does_not_notice_and_the_raw_cells_are_shown() -> None:
     few = material.select(list(material.anomalies)[:6])
     cases = [case for case in few.cases() if case.prompt.item == "what_it_is"]
     found = anomaly(observe_cases(load_model(), cases))
-    assert not found.gate.any()
+    assert not found.identified.any()
     assert np.isnan(found.estimate).all()
     assert all(str(reason) for reason in found.reason.values)
     assert np.isfinite(found.cells).all()

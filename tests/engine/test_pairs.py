@@ -29,10 +29,10 @@ ITEMS = Battery((WHO, WHAT))
 OTHERS = {"nurse": "clerk", "clerk": "nurse", "robot": "droid", "droid": "robot"}
 
 
-def test_pairs_are_items_by_wordings_by_directions(talker: Talker) -> None:
+def test_pairs_are_items_by_paraphrases_by_directions(talker: Talker) -> None:
     lm = talker()
     made = pair(lm, NURSE, ROBOT, [WHO, WHAT])
-    assert len(made) == 2 * 2 * 2  # the robot has two wordings
+    assert len(made) == 2 * 2 * 2  # the robot has two paraphrases
     chat = chat_format(lm.tokenizer)
     for it in made:
         k = it.source_paraphrase

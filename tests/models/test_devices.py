@@ -179,7 +179,7 @@ def test_tf32_is_off_unless_asked() -> None:
         return (torch.get_float32_matmul_precision() != "highest", torch.backends.cuda.matmul.allow_tf32,
                 torch.backends.cudnn.allow_tf32)  # fmt: skip
 
-    torch.set_float32_matmul_precision("high")
+    torch.set_float32_matmul_precision("ci_high")
     torch.backends.cudnn.allow_tf32 = True
     load_model(tiny_hf())
     assert allowed() == (False, False, False)

@@ -29,11 +29,11 @@ def separation() -> Callable[..., xr.Dataset]:
         shape = (len(sites), len(LAYERS), 7 if by == "position" else 5)
         s = rng.normal(0.1, 0.2, shape)
         maps = {
-            "estimate": s, "low": s - 0.05, "high": s + 0.07, "p": np.full(shape, 0.01),
+            "estimate": s, "ci_low": s - 0.05, "ci_high": s + 0.07, "p": np.full(shape, 0.01),
             "p_max": np.where(s > 0.2, 0.01, 0.4),
-            "null_high": np.full(shape, 0.03), "floor": np.full(shape, 0.11), "user_is": s / 2,
-             "user_is_low": s / 2 - 0.04,
-            "user_is_high": s / 2 + 0.04, "bound": s / 2, "bound_low": s / 2 - 0.1, "bound_high": s / 2 + 0.1,
+            "null_high": np.full(shape, 0.03), "noise_floor": np.full(shape, 0.11), "user_is": s / 2,
+             "user_is_ci_low": s / 2 - 0.04,
+            "user_is_ci_high": s / 2 + 0.04, "bound": s / 2, "bound_ci_low": s / 2 - 0.1, "bound_ci_high": s / 2 + 0.1,
         }  # fmt: skip
         return xr.Dataset(
             {name: (("site", "layer", by), values) for name, values in maps.items()},
@@ -50,13 +50,13 @@ def transfer() -> Callable[..., xr.Dataset]:
         rng = np.random.default_rng(2)
         shape = (len(directions), len(LAYERS), 7 if by == "position" else 5)
         t = rng.uniform(-0.4, 1.2, shape)
-        maps = {"estimate": t, "low": t - 0.1, "high": t + 0.2, "p": np.full(shape, 0.03)}
+        maps = {"estimate": t, "ci_low": t - 0.1, "ci_high": t + 0.2, "p": np.full(shape, 0.03)}
         maps |= {f"control_{kind}": np.full(shape, 0.2) for kind in ("paraphrase", "persona", "random")}
         return xr.Dataset(
             {name: (("direction", "layer", by), values) for name, values in maps.items()}
             | {"n_pairs": ("direction", [8] * len(directions)), "n_gated": ("direction", [3] * len(directions))},
             coords={"direction": list(directions), "layer": LAYERS} | places(by),
-            attrs={"site": "resid_pre", "gate": "identified", "reason": "", "items": ["a", "b"]},
+            attrs={"site": "resid_pre", "identified": "identified", "reason": "", "items": ["a", "b"]},
         )
 
     return make
@@ -93,15 +93,18 @@ def items() -> xr.Dataset:
     rng = np.random.default_rng(4)
     shift = rng.uniform(1, 8, 5)
     values = {
-        "shift": shift, "low": shift - 1, "high": shift + 2, "user_shift": shift / 2, "user_low": shift / 2 - 1,
-        "user_high": shift / 2 + 1, "kept": np.where(gate, 0.5, np.nan), "kept_low": np.where(gate, 0.4, np.nan),
-        "kept_high": np.where(gate, 0.6, np.nan), "p": np.full(5, 0.001), "first": shift, "second": shift * 0,
+        "shift": shift, "ci_low": shift - 1, "ci_high": shift + 2, "user_shift": shift / 2, "user_ci_low": shift / 2 - 1,
+        "user_ci_high": shift / 2 + 1, "kept": np.where(gate, 0.5, np.nan), "kept_ci_low": np.where(gate, 0.4, np.nan),
+        "kept_ci_high": np.where(gate, 0.6, np.nan), "p": np.full(5, 0.001), "first": shift, "second": shift * 0,
         "auc": np.full(5, 0.9), "neutral": np.full(5, 0.25), "paraphrase_sd": np.full(5, 0.5),
         "answer_mass": np.full(5, 0.3),
     }  # fmt: skip
     return xr.Dataset(
         {name: ("item", v) for name, v in values.items()}
-        | {"gate": ("item", gate), "reason": ("item", np.where(gate, "", "the shift of <0.2> nats is too small"))},
+        | {
+            "identified": ("item", gate),
+            "reason": ("item", np.where(gate, "", "the shift of <0.2> nats is too small")),
+        },
         coords={"item": names, "n_items": ("item", [1, 1, 1, 1, 4])},
         attrs={"sides": ["ai", "human"], "n_personas": [8, 8]},
     )
@@ -116,9 +119,14 @@ def points() -> xr.Dataset:
         ("jfk", "human", "human"),
         (EVIL, "human", "human"),
     ]
-    rows = [(*person, voice, wording) for person in people for voice in ("you", "user") for wording in range(4)]
-    rows += [("", "", "", "neutral", wording) for wording in range(2)]
-    labels = zip(("persona", "kind", "side", "voice", "paraphrase"), zip(*rows, strict=True), strict=True)
+    rows = [
+        (*person, condition, paraphrase)
+        for person in people
+        for condition in ("you", "user")
+        for paraphrase in range(4)
+    ]
+    rows += [("", "", "", "neutral", paraphrase) for paraphrase in range(2)]
+    labels = zip(("persona", "kind", "side", "condition", "paraphrase"), zip(*rows, strict=True), strict=True)
     return xr.Dataset(
         {
             "coordinates": (("point", "component"), rng.normal(size=(len(rows), 2))),

@@ -14,7 +14,7 @@ from selfrep.plots.theme import CONTROL, OWN
 
 def test_shifts_and_intervals_are_the_datasets(items: xr.Dataset) -> None:
     fig = item_bars(items)
-    kept = items.isel(item=items.gate.values)
+    kept = items.isel(item=items.identified.values)
     for trace, key in zip(fig.data[:2], ("", "user_"), strict=True):
         shift = kept[f"{key}shift"].values
         np.testing.assert_array_equal(trace.x, shift)
@@ -45,7 +45,7 @@ def test_an_item_that_failed_its_gate_shows_no_number_but_the_reason(items: xr.D
 
 def test_when_no_item_passes_the_figure_says_so(items: xr.Dataset) -> None:
     fig = item_bars(
-        items.assign(gate=items.gate & False, reason=items.reason.astype(object).where(False, "<too> weak"))
+        items.assign(identified=items.identified & False, reason=items.reason.astype(object).where(False, "<too> weak"))
     )
     assert not fig.data
     assert "&lt;too&gt; weak" in fig.layout.annotations[0].text

@@ -9,9 +9,9 @@ import xarray as xr
 from tests.results.groups import GROUPS, decimals
 from tests.results.plots.reading import labels, legend, named, note
 
-from selfrep.store.findings import number
 from selfrep.plots.interactions import anomaly_interaction, cue_by_stakes
 from selfrep.plots.theme import OWN, SOFT
+from selfrep.store.findings import number
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def noticed() -> xr.Dataset:
     cells = np.arange(8.0).reshape(2, 2, 2)  # [form, who, setting]
     return xr.Dataset(
         {"cells": (("form", "who", "setting"), cells)}
-        | {"gate": ("form", [True, False]), "reason": ("form", ["", "<deaf>"])}
-        | {name: ("form", [value, 0.4]) for name, value in (("raw", 1.5), ("raw_low", 1.0), ("raw_high", 2.0))},
+        | {"identified": ("form", [True, False]), "reason": ("form", ["", "<deaf>"])}
+        | {name: ("form", [value, 0.4]) for name, value in (("raw", 1.5), ("raw_ci_low", 1.0), ("raw_ci_high", 2.0))},
         coords={"form": ["persona", "spectator"], "who": ["persona", "assistant"], "setting": ["strange", "ordinary"]},
         attrs={"n_personas": 8},
     )  # fmt: skip
@@ -47,7 +47,7 @@ def test_without_numbers_the_reasons_stand_there(noticed: xr.Dataset) -> None:
 
 
 def test_the_four_cells_are_drawn_as_two_slopes() -> None:
-    raw = {"cue_by_stakes": 1.0, "cue_by_stakes_low": 0.5, "cue_by_stakes_high": 1.5}
+    raw = {"cue_by_stakes": 1.0, "cue_by_stakes_ci_low": 0.5, "cue_by_stakes_ci_high": 1.5}
     found = xr.Dataset(
         {"cells": (("cue", "stakes"), [[0.0, 2.0], [1.0, 4.0]])} | {name: ((), v) for name, v in raw.items()},
         coords={"cue": [0, 1], "stakes": [0, 1]},
@@ -62,7 +62,7 @@ def test_the_four_cells_are_drawn_as_two_slopes() -> None:
 
 
 def test_slopes_run_from_the_ordinary_to_the_strange_in_their_look_and_panel() -> None:
-    group = GROUPS["anomaly"].assign(gate=("form", [True, False]))
+    group = GROUPS["anomaly"].assign(identified=("form", [True, False]))
     fig = anomaly_interaction(group)
     assert legend(fig) == ["persona", "plain assistant"]
     for panel, form, heading in (("x", "persona", "asked itself"), ("x2", "spectator", "asked from outside")):
@@ -71,7 +71,7 @@ def test_slopes_run_from_the_ordinary_to_the_strange_in_their_look_and_panel() -
         assert labels(fig.layout[panel.replace("x", "xaxis")]) == {0: "ordinary thing", 1: "anachronism"}
         (said,) = (a for a in fig.layout.annotations if a.text.startswith("A ") and a.xref == f"{panel} domain")
         assert said.text.startswith("A = ") == (form == "persona")
-        np.testing.assert_allclose(decimals(said.text), [float(at[k]) for k in ("raw", "raw_low", "raw_high")])
+        np.testing.assert_allclose(decimals(said.text), [float(at[k]) for k in ("raw", "raw_ci_low", "raw_ci_high")])
         for name, who, colour, dash in (
             ("persona", "persona", OWN, "solid"),
             ("plain assistant", "assistant", SOFT, "dash"),
@@ -99,7 +99,7 @@ def test_stakes_tell_the_lines_and_the_cue_their_ends() -> None:
     assert labels(fig.layout.xaxis) == {0: "no cue", 1: "cue of fiction"}
     assert fig.layout.yaxis.title.text == "log odds of the behaviour (nats)"
     (said,) = (a.text for a in fig.layout.annotations if "raw interaction" in a.text)
-    raw = ("cue_by_stakes", "cue_by_stakes_low", "cue_by_stakes_high")
+    raw = ("cue_by_stakes", "cue_by_stakes_ci_low", "cue_by_stakes_ci_high")
     np.testing.assert_allclose(decimals(said), [float(group[k]) for k in raw])
     low, high = cue_by_stakes(group.assign(cells=group.cells * 0 + 2)).layout.yaxis.range
     assert (low, high) == (1.5, 2.5), "a hair is no slope"

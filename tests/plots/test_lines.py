@@ -30,13 +30,13 @@ def test_separation_stands_beside_floor_null_and_control(separation: Maker) -> N
     for name, variable in (
         ("“you are X”", "estimate"),
         ("“the user is X”", "user_is"),
-        ("two wordings of one persona", "floor"),
+        ("two paraphrases of one persona", "noise_floor"),
         ("shuffled labels (95 % below)", "null_high"),
     ):
         (line,) = named(fig, name)
         np.testing.assert_array_equal(line.y, sep[variable].values[0, :, -1])
     own = named(fig, "interval")[-1]
-    np.testing.assert_array_equal(own.y, [*sep.high.values[0, :, -1], *sep.low.values[0, ::-1, -1]])
+    np.testing.assert_array_equal(own.y, [*sep.ci_high.values[0, :, -1], *sep.ci_low.values[0, ::-1, -1]])
 
 
 def test_every_segment_has_a_panel_and_the_legend_one_entry_a_line(separation: Maker) -> None:
@@ -108,7 +108,7 @@ def test_a_profile_holds_its_place_with_bands_rules_and_looks() -> None:
     sep = GROUPS["separation"]
     fig = separation_profile(sep, where=[-1, -2], site="resid_post")
     assert legend(fig) == [
-        "shuffled labels (95 % below)", "two wordings of one persona", "“the user is X”", "“you are X”",
+        "shuffled labels (95 % below)", "two paraphrases of one persona", "“the user is X”", "“you are X”",
     ]  # fmt: skip
     assert rules(fig) == {("y", 0.0), ("y2", 0.0)}
     for panel, place, heading in (("x", -1, "position −1 “a”"), ("x2", -2, "position −2 “am”")):
@@ -118,14 +118,14 @@ def test_a_profile_holds_its_place_with_bands_rules_and_looks() -> None:
         for name, key, colour, dash in (
             ("“you are X”", "estimate", OWN, "solid"),
             ("“the user is X”", "user_is", CONTROL, "solid"),
-            ("two wordings of one persona", "floor", NULL, "dash"),
+            ("two paraphrases of one persona", "noise_floor", NULL, "dash"),
             ("shuffled labels (95 % below)", "null_high", NULL, "dot"),
         ):
             line = one(fig, name, panel)
             assert list(line.x) == LAYERS
             np.testing.assert_array_equal(line.y, at[key])
             assert (line.line.color, line.line.dash) == (colour, dash)
-            bounds = {"estimate": ("low", "high"), "user_is": ("user_is_low", "user_is_high")}.get(key, ())
+            bounds = {"estimate": ("ci_low", "ci_high"), "user_is": ("user_is_ci_low", "user_is_ci_high")}.get(key, ())
             for k, (layer, text) in enumerate(zip(LAYERS, line.text, strict=True)):
                 np.testing.assert_allclose(decimals(text), [float(at[v][k]) for v in (key, *bounds)], rtol=1e-9)
                 assert text.endswith(f"layer {layer}")
@@ -149,10 +149,10 @@ def test_lines_of_a_transfer_hold_their_segment_with_bands_rules_and_looks() -> 
             np.testing.assert_array_equal(line.y, at.estimate)
             assert (line.line.color, line.line.dash) == (colour, "solid")
             low, high = band(fig, colour, panel)
-            np.testing.assert_array_equal(low, at.low)
-            np.testing.assert_array_equal(high, at.high)
+            np.testing.assert_array_equal(low, at.ci_low)
+            np.testing.assert_array_equal(high, at.ci_high)
             for k, text in enumerate(line.text):
-                np.testing.assert_allclose(decimals(text), [float(at[v][k]) for v in ("estimate", "low", "high")])
+                np.testing.assert_allclose(decimals(text), [float(at[v][k]) for v in ("estimate", "ci_low", "ci_high")])
             for kind, (grey, dash) in CONTROLS.items():
                 (control,) = (
                     t

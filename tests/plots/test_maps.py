@@ -108,7 +108,7 @@ def test_a_cell_is_outlined_where_the_low_end_beats_zero_and_every_control(trans
     fig = transfer_maps(moved)
     for panel in ("x", "x2"):
         assert outlined(fig, panel) == {(i, 0) for i in range(4)}, "the estimate alone would outline them all"
-    up = moved.low.copy()
+    up = moved.ci_low.copy()
     up[0, 2, 1] = 0.45
     assert outlined(transfer_maps(moved.assign(low=up))) == {(i, 0) for i in range(4)} | {(2, 1)}
 
@@ -125,11 +125,11 @@ def test_a_cell_of_a_separation_is_outlined_by_its_p_over_the_whole_map(separati
 def test_colours_and_floor_are_those_of_all_panels(separation: Maker, largest: tuple[int, ...]) -> None:
     sep = separation(sites=("resid_pre", "attn_out"))
     sep.estimate[largest] = -3.5
-    sep.floor[0], sep.floor[1] = 0.1, 0.3
-    sep.floor[1, 0, 0] = np.nan
+    sep.noise_floor[0], sep.noise_floor[1] = 0.1, 0.3
+    sep.noise_floor[1, 0, 0] = np.nan
     fig = separation_map(sep)
     assert (fig.layout.coloraxis.cmin, fig.layout.coloraxis.cmax) == (-3.5, 3.5)
-    (mark,) = (a for a in fig.layout.annotations if a.name == "floor")
+    (mark,) = (a for a in fig.layout.annotations if a.name == "noise_floor")
     assert mark.y == pytest.approx(0.5 + 0.1 / 3.5 / 2), "the median cell, of 28 with 0.1 and 27 with 0.3"
 
 
@@ -181,7 +181,7 @@ def test_one_direction_may_lack_an_answer(transfer: Maker) -> None:
 def test_what_is_not_identified_says_why(transfer: Maker, separation: Maker, effects: Maker) -> None:
     moved = transfer()
     moved = moved.assign(estimate=moved.estimate * np.nan)
-    moved.attrs |= {"gate": "not identified", "reason": "there is <nothing> to carry over"}
+    moved.attrs |= {"identified": "not identified", "reason": "there is <nothing> to carry over"}
     fig = transfer_maps(moved)
     assert not fig.data
     assert "there is &lt;nothing&gt;" in headings(fig)

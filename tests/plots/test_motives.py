@@ -17,9 +17,9 @@ def paths() -> xr.Dataset:
     phi = np.array([[[1.0, 2.0, 0.5]], [[0.8, 2.2, 0.5]]])
     share = np.array([[1 / 3], [np.nan]])
     return xr.Dataset(
-        dict.fromkeys(("phi", "phi_low", "phi_high"), (("order", "donor", "path"), phi))
-        | dict.fromkeys(("estimate", "low", "high"), (("order", "donor"), share))
-        | {"gate": (("order", "donor"), [[True], [False]]), "reason": (("order", "donor"), [[""], ["P is <idle>"]])}
+        dict.fromkeys(("phi", "phi_ci_low", "phi_ci_high"), (("order", "donor", "path"), phi))
+        | dict.fromkeys(("estimate", "ci_low", "ci_high"), (("order", "donor"), share))
+        | {"identified": (("order", "donor"), [[True], [False]]), "reason": (("order", "donor"), [[""], ["P is <idle>"]])}
         | {"random": (("order", "donor", "mediator"), np.full((2, 1, 2), 0.25))},
         coords={"order": ["P first", "S first"], "donor": ["both"], "path": ["P", "S", "direct"],
                 "mediator": ["P", "S"]},
@@ -37,20 +37,22 @@ def test_bars_stack_to_the_total_in_either_order(paths: xr.Dataset) -> None:
 
 
 def test_no_bar_is_drawn_where_no_order_is_identified(paths: xr.Dataset) -> None:
-    closed = paths.assign(gate=paths.gate & False, reason=paths.reason.where(~paths.gate, "too small"))
+    closed = paths.assign(
+        identified=paths.identified & False, reason=paths.reason.where(~paths.identified, "too small")
+    )
     fig = mediation_paths(closed)
     assert not fig.data
     assert "Not identified" in fig.layout.annotations[0].text
 
 
-@pytest.mark.parametrize("gate", [True, False])
+@pytest.mark.parametrize("identified", [True, False])
 def test_the_curve_shows_the_shift_and_names_d_only_where_it_stands(gate: bool) -> None:
     d = 0.25 if gate else np.nan
     shift = np.array([1.0, 2.0, 4.0])
     found = xr.Dataset(
-        {"shift": ("share", shift), "shift_low": ("share", shift - 1), "shift_high": ("share", shift + 1)}
-        | dict.fromkeys(("estimate", "low", "high"), ((), d))
-        | {"gate": ((), gate), "reason": ((), ""), "paraphrase_sd": ((), 0.5)},
+        {"shift": ("share", shift), "shift_ci_low": ("share", shift - 1), "shift_ci_high": ("share", shift + 1)}
+        | dict.fromkeys(("estimate", "ci_low", "ci_high"), ((), d))
+        | {"identified": ((), gate), "reason": ((), ""), "paraphrase_sd": ((), 0.5)},
         coords={"share": [0.0, 0.5, 1.0]},
     )
     fig = directness_curve(found)
@@ -76,12 +78,12 @@ def test_each_order_has_its_bar_its_paths_and_its_m() -> None:
         assert (list(bar.y), bar.orientation, bar.base) == (list(rows.values()), "h", None)
         assert bar.marker.color == colour
         for k, order in enumerate(rows):
-            said = [float(phi[v][k]) for v in ("phi", "phi_low", "phi_high")]
+            said = [float(phi[v][k]) for v in ("phi", "phi_ci_low", "phi_ci_high")]
             np.testing.assert_allclose(decimals(bar.text[k]), said, rtol=1e-9)
             assert bar.text[k] == bar.text[k].split(" nats</b>, ")[0] + f" nats</b>, {order}"
     for said, (order, y) in zip(fig.layout.annotations, rows.items(), strict=True):
         one = at.sel(order=order)
-        expected = [float(one[v]) for v in ("estimate", "low", "high")]
+        expected = [float(one[v]) for v in ("estimate", "ci_low", "ci_high")]
         expected += [float(one.random.sel(mediator=m)) for m in ("P", "S")]
         np.testing.assert_allclose(decimals(said.text), expected, rtol=1e-9)
         assert y + 0.25 <= said.y < y + 0.5, "above its own bar"
@@ -89,7 +91,7 @@ def test_each_order_has_its_bar_its_paths_and_its_m() -> None:
     assert fig.layout.xaxis.title.text == "change of the log odds of the behaviour (nats)"
 
 
-def test_the_curve_stands_between_its_bounds_beside_what_rewording_does() -> None:
+def test_the_curve_stands_between_its_bounds_beside_what_paraphrasing_does() -> None:
     group = GROUPS["directness"].assign(paraphrase_sd=0.4)
     fig = directness_curve(group)
     line, band = named(fig, "shift, with its 95 % interval"), named(fig, "interval")
@@ -97,18 +99,18 @@ def test_the_curve_stands_between_its_bounds_beside_what_rewording_does() -> Non
     np.testing.assert_array_equal(line.y, group["shift"])
     assert (line.line.color, band.fillcolor) == (OWN, "rgba(0,114,178,0.15)")
     np.testing.assert_array_equal(band.x, [0, 0.5, 1, 1, 0.5, 0])
-    np.testing.assert_array_equal(band.y, [*group.shift_high.values, *group.shift_low.values[::-1]])
-    noise = named(fig, "what rewording does (1 SD)")
+    np.testing.assert_array_equal(band.y, [*group.shift_ci_high.values, *group.shift_ci_low.values[::-1]])
+    noise = named(fig, "what paraphrasing does (1 SD)")
     assert list(zip(noise.x, noise.y, strict=True)) == [(0, 0.4), (1, 0.4), (None, None), (0, -0.4), (1, -0.4)]
     assert (noise.line.color, noise.line.dash) == (NULL, "dot")
-    assert legend(fig) == ["shift, with its 95 % interval", "what rewording does (1 SD)"]
+    assert legend(fig) == ["shift, with its 95 % interval", "what paraphrasing does (1 SD)"]
     assert rules(fig) == {("y", 0.0)}
     assert labels(fig.layout.xaxis) == {0: "0 %", 0.5: "50 %", 1: "100 %"}
     for k, text in enumerate(line.text):
-        said = [float(group[v][k]) for v in ("shift", "shift_low", "shift_high")]
+        said = [float(group[v][k]) for v in ("shift", "shift_ci_low", "shift_ci_high")]
         np.testing.assert_allclose(decimals(text), said, rtol=1e-9)
         assert text.startswith(f"<b>after {50 * k} % ")
         assert text.endswith(" nats</b>")
     assert fig.layout.yaxis.title.text == "shift of the behaviour (nats)"
-    said = [float(group[v]) for v in ("estimate", "low", "high")]
+    said = [float(group[v]) for v in ("estimate", "ci_low", "ci_high")]
     np.testing.assert_allclose(decimals(fig.layout.title.text.split("D = ")[1]), said)

@@ -1,4 +1,4 @@
-"""Every prompt is a point where the Dataset puts it; kind, side and voice can be told apart."""
+"""Every prompt is a point where the Dataset puts it; kind, side and condition can be told apart."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_colour_is_the_kind_shape_the_side_and_hollow_the_user(points: xr.Datase
         assert trace.marker.color == KINDS[kind]
         assert trace.marker.symbol == SIDES["human" if kind == "human" else "ai"] + ("-open" if hollow else "")
     assert len(large) == 6
-    jfk = points.coordinates.values[(points.persona == "jfk").values & (points.voice == "you").values].mean(axis=0)
+    jfk = points.coordinates.values[(points.persona == "jfk").values & (points.condition == "you").values].mean(axis=0)
     humans = next(t for t in large if t.legendgroup == "human" and t.marker.size == 10)
     assert any(np.allclose(jfk, at) for at in zip(humans.x, humans.y, strict=True))
 
@@ -55,12 +55,12 @@ def test_points_on_one_spot_or_nowhere(points: xr.Dataset) -> None:
     assert not persona_map(points.assign(coordinates=points.coordinates * np.nan)).data
 
 
-def test_every_mark_is_its_personas_in_its_voice() -> None:
+def test_every_mark_is_its_personas_in_its_condition() -> None:
     """Each persona's mean stands at the mean of its own prompts, in the colour of its kind; axes say their share."""
     people = [("hal", "fictional_ai", "ai"), ("sam", "other_model", "ai"), ("jfk", "human", "human")]
-    rows = [(*person, voice) for person in people for voice in ("you", "user") for _ in range(2)]
+    rows = [(*person, condition) for person in people for condition in ("you", "user") for _ in range(2)]
     at = np.arange(24.0).reshape(12, 2) ** 1.5 * [1, -1]
-    names = zip(("persona", "kind", "side", "voice"), zip(*rows, strict=True), strict=True)
+    names = zip(("persona", "kind", "side", "condition"), zip(*rows, strict=True), strict=True)
     data = xr.Dataset(
         {"coordinates": (("point", "component"), at), "explained": ("component", [0.61, 0.23])},
         coords={name: ("point", list(column)) for name, column in names} | {"component": [1, 2]},
@@ -68,18 +68,18 @@ def test_every_mark_is_its_personas_in_its_voice() -> None:
     )
     fig = persona_map(data)
     for name, kind, side in people:
-        for voice, size in (("you", 10), ("user", 8)):
-            own = at[(data.persona.values == name) & (data.voice.values == voice)]
+        for condition, size in (("you", 10), ("user", 8)):
+            own = at[(data.persona.values == name) & (data.condition.values == condition)]
             (mark,) = (t for t in fig.data if t.legendgroup == kind and t.marker.size == size)
             np.testing.assert_allclose([*mark.x, *mark.y], own.mean(axis=0))
             assert mark.text[0].startswith(f"<b>{name}</b>")
-            assert ("“the user is X”" in mark.text[0]) == (voice == "user")
+            assert ("“the user is X”" in mark.text[0]) == (condition == "user")
             small = [t for t in fig.data if t.marker.size == 4 and t.marker.color == KINDS[kind]]
-            (prompts,) = (t for t in small if t.marker.symbol.endswith("-open") == (voice == "user"))
+            (prompts,) = (t for t in small if t.marker.symbol.endswith("-open") == (condition == "user"))
             np.testing.assert_allclose(np.stack([prompts.x, prompts.y], axis=1), own)
-            assert prompts.marker.symbol == mark.marker.symbol == SIDES[side] + ("-open" if voice == "user" else "")
+            assert prompts.marker.symbol == mark.marker.symbol == SIDES[side] + ("-open" if condition == "user" else "")
         pointed = next(a for a in fig.layout.annotations if a.text == name)
-        mean = at[(data.persona.values == name) & (data.voice.values == "you")].mean(axis=0)
+        mean = at[(data.persona.values == name) & (data.condition.values == "you")].mean(axis=0)
         np.testing.assert_allclose((pointed.x, pointed.y), mean)
     assert set(legend(fig)) == {"fictional AI", "other model", "human", "“you are X”", "“the user is X”"}
     keys = {t.name: t.marker.symbol for t in fig.data if t.x[0] is None}

@@ -31,7 +31,7 @@ def test_a_subscale_that_is_not_identified_is_only_named(identified: xr.Dataset)
     fig = identification_dots(identified)
     assert len(traces(fig, "default")) == 1
     assert "Not identified: maker, no item" in fig.layout.meta["caption"]
-    closed = identified.assign(gate=identified.gate & False)
+    closed = identified.assign(identified=identified.identified & False)
     assert "Not identified" in identification_dots(closed).layout.annotations[0].text
 
 
@@ -42,21 +42,21 @@ def test_referents_are_a_line_a_persona_and_the_means(identified: xr.Dataset, sl
     np.testing.assert_allclose(default.y, chosen.sel(persona="smollm"))
     (mean,) = traces(fig, "mean, “you are X”")
     np.testing.assert_allclose(mean.y, chosen.mean("persona"))
-    closed = slopes.assign(gate=slopes.gate & False, reason=("series", ["deaf"]))
+    closed = slopes.assign(identified=slopes.identified & False, reason=("series", ["deaf"]))
     assert "deaf" in referent_lines(identified, closed).layout.annotations[0].text
 
 
 def test_everybody_is_placed_on_the_axis(axis: xr.Dataset) -> None:
     fig = default_strip(axis, 3)
     placed = axis.estimate.isel(site=0, position=0).sel(layer=3)
-    for name, voice in (("“you are X”", "you"), ("“the user is X”", "user"), ("no persona", "neutral")):
+    for name, condition in (("“you are X”", "you"), ("“the user is X”", "user"), ("no persona", "neutral")):
         (marks,) = traces(fig, name)
-        np.testing.assert_allclose(marks.x, placed.to_numpy()[axis.voice.to_numpy() == voice])
+        np.testing.assert_allclose(marks.x, placed.to_numpy()[axis.condition.to_numpy() == condition])
     assert "<script>" not in fig.to_json()
     assert "no &lt;axis&gt;" in default_strip(axis, 0).layout.annotations[0].text
 
 
-YOU, USER = ("estimate", "low", "high"), ("user_is", "user_is_low", "user_is_high")
+YOU, USER = ("estimate", "ci_low", "ci_high"), ("user_is", "user_is_ci_low", "user_is_ci_high")
 
 
 def test_every_panel_holds_its_subscale_and_every_row_its_persona() -> None:
@@ -111,7 +111,9 @@ def test_referents_stand_in_their_order_with_their_slope() -> None:
     assert rules(fig) == {("y", 0.0)}
     assert fig.layout.yaxis.title.text == "I (paraphrase SDs)"
     first = slopes.isel(series=0)
-    assert decimals(fig.layout.title.text.split("slope")[1]) == [float(first[key]) for key in ("mean", "low", "high")]
+    assert decimals(fig.layout.title.text.split("slope")[1]) == [
+        float(first[key]) for key in ("mean", "ci_low", "ci_high")
+    ]
 
 
 def test_the_strip_is_that_of_its_layer_with_intervals_between_mean_role_and_default() -> None:
@@ -120,20 +122,20 @@ def test_the_strip_is_that_of_its_layer_with_intervals_between_mean_role_and_def
     cell = group.sel(site="resid_pre", layer=3, position=-1)
     rows = {"neutral": 2.0, "default": 1.0, "fictional_ai": 0.0}
     assert labels(fig.layout.yaxis) == {2: "no persona", 1: "default", 0: "fictional AI"}
-    for name, voice, up, symbol in (
+    for name, condition, up, symbol in (
         ("“you are X”", "you", 0.1, "circle"),
         ("“the user is X”", "user", -0.2, "diamond-open"),
         ("no persona", "neutral", 0.0, "circle"),
     ):
-        marks, mine = named(fig, name), cell.isel(who=group.voice.values == voice)
+        marks, mine = named(fig, name), cell.isel(who=group.condition.values == condition)
         np.testing.assert_allclose(marks.x, mine.estimate)
         np.testing.assert_allclose(marks.y, [rows[kind] + up for kind in mine.kind.values])
         low, high = ends(marks)
-        np.testing.assert_allclose(low, mine.estimate if voice == "user" else mine.low)
-        np.testing.assert_allclose(high, mine.estimate if voice == "user" else mine.high)
+        np.testing.assert_allclose(low, mine.estimate if condition == "user" else mine.ci_low)
+        np.testing.assert_allclose(high, mine.estimate if condition == "user" else mine.ci_high)
         assert marks.marker.symbol == symbol
         for colour, kind in zip(marks.marker.color, mine.kind.values, strict=True):
-            assert colour == (CONTROL if voice == "user" else KINDS.get(str(kind), "#8a8a8a"))
+            assert colour == (CONTROL if condition == "user" else KINDS.get(str(kind), "#8a8a8a"))
         for text, k in zip(marks.text, range(mine.sizes["who"]), strict=True):
             np.testing.assert_allclose(decimals(text), [float(mine[key][k]) for key in YOU])
             assert str(mine.who.values[k]) in text

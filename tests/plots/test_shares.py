@@ -25,10 +25,10 @@ def bound(shares: xr.Dataset) -> xr.Dataset:
 def test_every_identified_share_stands_at_its_value_with_its_interval(draw: str, shares: xr.Dataset) -> None:
     fig = binding_shares(bound(shares)) if draw == "binding" else bleed_shares(shares)
     marks = named(fig, "R" if draw == "binding" else "“you are X”")
-    there = shares.gate.to_numpy()
+    there = shares.identified.to_numpy()
     np.testing.assert_allclose(marks.x, shares.estimate.to_numpy()[there])
-    np.testing.assert_allclose(np.add(marks.x, marks.error_x.array), shares.high.to_numpy()[there])
-    np.testing.assert_allclose(np.subtract(marks.x, marks.error_x.arrayminus), shares.low.to_numpy()[there])
+    np.testing.assert_allclose(np.add(marks.x, marks.error_x.array), shares.ci_high.to_numpy()[there])
+    np.testing.assert_allclose(np.subtract(marks.x, marks.error_x.arrayminus), shares.ci_low.to_numpy()[there])
     if draw == "bleed":
         np.testing.assert_allclose(named(fig, "“the user is X”").x, shares.user_is.to_numpy()[there])
 
@@ -42,14 +42,14 @@ def test_what_is_not_identified_is_marked_with_its_reason_and_names_are_escaped(
 
 
 def test_where_nothing_is_identified_the_reason_is_all_there_is(shares: xr.Dataset) -> None:
-    closed = shares.assign(gate=shares.gate & False, reason=("item", ["deaf"] * 4))
+    closed = shares.assign(identified=shares.identified & False, reason=("item", ["deaf"] * 4))
     for fig in (binding_shares(bound(closed)), bleed_shares(closed)):
         assert not fig.data
         assert "all third person: deaf" in fig.layout.annotations[0].text
 
 
-YOU = ("estimate", "low", "high")
-USER = ("user_is", "user_is_low", "user_is_high")
+YOU = ("estimate", "ci_low", "ci_high")
+USER = ("user_is", "user_is_ci_low", "user_is_ci_high")
 
 
 @pytest.mark.parametrize(

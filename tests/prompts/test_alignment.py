@@ -182,7 +182,7 @@ def test_all_built_in_personas_can_be_aligned_on_all_items(smollm: Any) -> None:
     pairs = [
         PromptPair(
             source=render(prompt(source, item, "you", k), chat),
-            target=render(prompt(target, item, voice, k), chat),
+            target=render(prompt(target, item, condition, k), chat),
             source_name=source.name,
             target_name=target.name,
             item=item.name,
@@ -192,7 +192,7 @@ def test_all_built_in_personas_can_be_aligned_on_all_items(smollm: Any) -> None:
         for k, source, target in zip(
             range(4), people.select(["jfk", "nurse", "hal_9000", "claude"]), people, strict=False
         )
-        for voice in ("you", "user", "book", "neutral")
+        for condition in ("you", "user", "book", "neutral")
         for item in items
     ]
     batch = align([*pairs, *map(swapped, pairs)])

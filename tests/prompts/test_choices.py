@@ -6,15 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from selfrep.prompts.choices import AnomalyChoice
-from selfrep.prompts.choices import ItemChoice
-from selfrep.prompts.choices import PersonaChoice
-from selfrep.prompts.choices import ScenarioChoice
-from selfrep.prompts.choices import TextChoice
-from selfrep.prompts.choices import spelled_out
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
 from selfrep.prompts import scenarios
+from selfrep.prompts.choices import AnomalyChoice, ItemChoice, PersonaChoice, ScenarioChoice, TextChoice, spelled_out
 
 HERE = Path()
 

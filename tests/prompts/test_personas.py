@@ -6,7 +6,7 @@ import pytest
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts import personas
-from selfrep.prompts.personas import BINDINGS, NEUTRAL, VOICES, Persona, PersonaSet, side
+from selfrep.prompts.personas import BINDINGS, CONDITIONS, NEUTRAL, Persona, PersonaSet, side
 
 BUILTIN = personas.builtin()
 ADA = Persona(
@@ -31,12 +31,12 @@ def test_sides() -> None:
 
 
 @pytest.mark.parametrize("persona", BUILTIN, ids=lambda p: p.name)
-def test_voices_differ_by_the_binding_alone(persona: Persona) -> None:
+def test_conditions_differ_by_the_binding_alone(persona: Persona) -> None:
     """Take the binding out, and "you are", "the user is" and "a book about" leave the very same words."""
     for k in range(persona.n_paraphrases):
         left = set()
-        for voice, binding in BINDINGS.items():
-            text = persona.system(voice, k)
+        for condition, binding in BINDINGS.items():
+            text = persona.system(condition, k)
             assert text.lower().count(f"{binding} ") == 1
             assert (text[0], text[-1]) == (text[0].upper(), ".")
             left.add(text.lower().replace(f"{binding} ", ""))
@@ -45,7 +45,7 @@ def test_voices_differ_by_the_binding_alone(persona: Persona) -> None:
 
 
 def test_paraphrases_are_all_different() -> None:
-    texts = [text for p in BUILTIN for voice in ("you", "user", "book") for text in p.systems(voice)]
+    texts = [text for p in BUILTIN for condition in ("you", "user", "book") for text in p.systems(condition)]
     assert len(set(texts)) == len(texts)
 
 
@@ -104,13 +104,13 @@ def test_names_and_labels_may_hold_anything_that_prints() -> None:
     assert personas.loads(f'personas:\n  "{odd}": {{kind: human, descriptions: [a man]}}')[odd].label == odd
 
 
-def test_unknown_paraphrase_or_voice() -> None:
+def test_unknown_paraphrase_or_condition() -> None:
     with pytest.raises(SelfrepError, match=r"'ada' has the paraphrases 0 to 1.*got 2"):
         ADA.system("you", 2)
     with pytest.raises(SelfrepError, match="got -1"):
         ADA.system("you", -1)
     with pytest.raises(
-        Exception, match=", ".join(f"'?{voice}'?" for voice in VOICES)
+        Exception, match=", ".join(f"'?{condition}'?" for condition in CONDITIONS)
     ):  # the type checker may come first
         ADA.system("shout")  # type: ignore[arg-type]
 

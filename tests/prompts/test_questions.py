@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from selfrep.errors import SelfrepError
 from selfrep.analyses.anomaly.material import Asked
+from selfrep.analyses.posterior.material import Text
+from selfrep.errors import SelfrepError
 from selfrep.prompts.battery import Item
 from selfrep.prompts.questions import Question
 from selfrep.prompts.subspaces import Probe
-from selfrep.analyses.posterior.material import Text
 
 ASKED: dict[str, Any] = {"question": " Well? ", "prefill": "I", "answers": {"no": (" a",), "yes": (" b", " c")}}
 TOLD = {"told": " And then? ", "told_prefill": "It"}

@@ -287,12 +287,12 @@ def test_a_prompt_says_where_it_comes_from() -> None:
     made = prompt(PEOPLE["jfk"], ITEMS["who_are_you"], "user", 2)
     assert made.system == PEOPLE["jfk"].system("user", 2)
     assert (made.question, made.prefill) == ("Who are you?", "I am a")
-    assert (made.persona, made.kind, made.side, made.voice, made.paraphrase) == ("jfk", "human", "human", "user", 2)
+    assert (made.persona, made.kind, made.side, made.condition, made.paraphrase) == ("jfk", "human", "human", "user", 2)
     assert made.answers == ITEMS["who_are_you"].answer_sets
 
 
 def test_all_prompts_are_made_with_those_of_one_system_text_together() -> None:
-    made = prompts(PEOPLE, ITEMS, voices=("you", "user"))
+    made = prompts(PEOPLE, ITEMS, conditions=("you", "user"))
     assert len(made) == len(set(made)) == 2 * 2 * 4 * 2
     systems = [p.system for p in made]
     assert sum(a != b for a, b in pairwise(systems)) + 1 == len(set(systems))
@@ -300,23 +300,26 @@ def test_all_prompts_are_made_with_those_of_one_system_text_together() -> None:
 
 
 def test_neutral_prompts_belong_to_nobody_and_come_once() -> None:
-    made = [p for p in prompts(PEOPLE, ITEMS, voices=("you", "neutral")) if p.voice == "neutral"]
+    made = [p for p in prompts(PEOPLE, ITEMS, conditions=("you", "neutral")) if p.condition == "neutral"]
     assert len(made) == len(personas.NEUTRAL) * len(ITEMS)
     assert {(p.persona, p.kind, p.side) for p in made} == {("", "", "")}
 
 
-def test_the_voice_truth_is_you_and_the_sentence_that_changes_the_answer() -> None:
+def test_the_condition_truth_is_you_and_the_sentence_that_changes_the_answer() -> None:
     jfk, written = PEOPLE["jfk"], ITEMS["written_by"]
     for k in range(4):
         told = prompt(jfk, written, "truth", k)
         assert told.system == f"{prompt(jfk, written, 'you', k).system} {written.truth_change}"
-        assert (told.persona, told.voice, told.paraphrase, told.turns) == ("jfk", "truth", k, (written.question,))
+        assert (told.persona, told.condition, told.paraphrase, told.turns) == ("jfk", "truth", k, (written.question,))
     made = prompts(PEOPLE, ITEMS.changeable(), ["you", "truth"])
-    keys = {voice: [(p.persona, p.paraphrase, p.item) for p in made if p.voice == voice] for voice in ("you", "truth")}
-    assert keys["you"] == keys["truth"], "the same personas and wordings, so that one can be held against the other"
+    keys = {
+        condition: [(p.persona, p.paraphrase, p.item) for p in made if p.condition == condition]
+        for condition in ("you", "truth")
+    }
+    assert keys["you"] == keys["truth"], "the same personas and paraphrases, so that one can be held against the other"
 
 
-def test_an_item_without_a_change_of_the_truth_is_refused_in_that_voice() -> None:
+def test_an_item_without_a_change_of_the_truth_is_refused_in_that_condition() -> None:
     with pytest.raises(SelfrepError, match=r"'who_are_you' has no truth_change.*changeable"):
         prompts(PEOPLE, ITEMS, ["truth"])
 
@@ -338,7 +341,7 @@ def test_every_built_in_answer_is_one_token_of_the_embedded_model(real: ChatForm
 def test_every_built_in_prompt_renders_as_chatml(real: ChatFormat) -> None:
     """Oracle: the template of the embedded model, written out by hand."""
     for made in prompts(
-        personas.builtin(), battery.builtin(), voices=("you", "user", "book", "neutral"), paraphrases=[0, 3]
+        personas.builtin(), battery.builtin(), conditions=("you", "user", "book", "neutral"), paraphrases=[0, 3]
     ):
         tokens = render(made, real)
         assert "".join(tokens.texts) == (

@@ -21,7 +21,7 @@ from selfrep.store.run_directory import RunDirectory
 
 LAYERS = [0, 1, 3, 4]
 """Labels that are no indices. Three quarters of the depth is layer 3; a quarter is layer 1."""
-ENDS = ("", "_low", "_high")
+ENDS = ("", "_ci_low", "_ci_high")
 TESTED = {"permuted": "labels of this group", "n_labelings": 4321, "smallest_p": 0.017}
 
 
@@ -57,7 +57,7 @@ def made(
 
     Args:
         variables: dims, a string with a blank between them, to the names of the variables over them.
-        gate: dims of `gate` (all open) and `reason` (all empty), if there are any.
+        gate: dims of `identified` (all open) and `reason` (all empty), if there are any.
     """
     sizes = {name: len(v[1] if isinstance(v, tuple) else v) for name, v in coords.items()}
     sizes |= {v[0]: len(v[1]) for v in coords.values() if isinstance(v, tuple)}
@@ -68,13 +68,13 @@ def made(
     out = xr.Dataset(data, coords=dict(coords), attrs=dict(attrs))
     if gate is not None:
         shape = [sizes[dim] for dim in gate.split()]
-        out = out.assign(gate=(gate.split(), np.ones(shape, bool)), reason=(gate.split(), np.full(shape, "")))
+        out = out.assign(identified=(gate.split(), np.ones(shape, bool)), reason=(gate.split(), np.full(shape, "")))
     return out
 
 
 def closed(group: xr.Dataset, reason: str) -> xr.Dataset:
     """The same, with every gate shut."""
-    shut = {"gate": group.gate & False, "reason": (group.reason.dims, np.full(group.reason.shape, reason))}
+    shut = {"identified": group.identified & False, "reason": (group.reason.dims, np.full(group.reason.shape, reason))}
     return group.assign(shut)
 
 
@@ -95,7 +95,7 @@ GROUPS: dict[str, xr.Dataset] = {
         {"item contrast": "estimate low high p you_shift user_shift paraphrase_sd"},
         {"item": ["who", "what", "all in_character"], "contrast": ["ai", "human", "between sides"]}
         | {"n_items": ("item", [1, 1, 23]), "n_labelings": ("contrast", [32, 64, 2048])},
-        {"permuted": "two voices", "sides": ["ai", "human"], "n_personas": [57, 68]},
+        {"permuted": "two conditions", "sides": ["ai", "human"], "n_personas": [57, 68]},
         gate="item contrast",
     ),
     "bleed": made(
@@ -119,7 +119,7 @@ GROUPS: dict[str, xr.Dataset] = {
     ),
     "default_axis": made(
         {"who site layer position": "estimate low high", "site layer position": "gap null p"},
-        {"who": ["hal", "smollm", "neutral", "user: default"], "voice": ("who", ["you", "you", "neutral", "user"])}
+        {"who": ["hal", "smollm", "neutral", "user: default"], "condition": ("who", ["you", "you", "neutral", "user"])}
         | {"kind": ("who", ["fictional_ai", "default", "neutral", "default"])}
         | {"site": ["resid_pre", "resid_post"], "layer": LAYERS, "position": [-2, -1]},
         TESTED,
@@ -138,7 +138,7 @@ GROUPS: dict[str, xr.Dataset] = {
         {"prompt layer component": "coordinates", "layer component": "explained"},
         {"layer": LAYERS, "component": [1, 2], "persona": ("prompt", ["hal", "jfk", "hal", "jfk"])}
         | {"kind": ("prompt", ["fictional_ai", "human"] * 2), "side": ("prompt", ["ai", "human"] * 2)}
-        | {"voice": ("prompt", ["you", "you", "user", "user"]), "paraphrase": ("prompt", [0, 0, 1, 1])},
+        | {"condition": ("prompt", ["you", "you", "user", "user"]), "paraphrase": ("prompt", [0, 0, 1, 1])},
         {"plane_site": "resid_pre", "plane_position": -1, "site": "of all"},
     ),
     "transfer/effects/resid_pre": made(
@@ -146,13 +146,13 @@ GROUPS: dict[str, xr.Dataset] = {
         {"direction": ["noise", "denoise"], "layer": LAYERS, "position": [-2, -1]}
         | {"token": ("position", [" am", " a"]), "segment": ("position", ["question", "prefill"])}
         | {"n_pairs": ("direction", [12, 13]), "n_gated": ("direction", [2, 3])},
-        TESTED | {"site": "resid_pre", "gate": "identified", "reason": "", "items": ["who"]},
+        TESTED | {"site": "resid_pre", "identified": "identified", "reason": "", "items": ["who"]},
     ),
     "transfer/segments/resid_pre": made(
         {"direction layer segment": "estimate low high p control_paraphrase control_persona control_random"},
         {"direction": ["noise", "denoise"], "layer": LAYERS, "segment": ["question", "all"]}
         | {"n_pairs": ("direction", [12, 13]), "n_gated": ("direction", [2, 3])},
-        TESTED | {"site": "resid_pre", "gate": "identified", "reason": "", "items": ["who", "what"]},
+        TESTED | {"site": "resid_pre", "identified": "identified", "reason": "", "items": ["who", "what"]},
     ),
     "anomaly": made(
         {"form": "estimate low high p raw raw_low raw_high capability capability_low capability_high paraphrase_sd",

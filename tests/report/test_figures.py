@@ -11,11 +11,9 @@ import pytest
 import xarray as xr
 from tests.results.groups import GROUPS, run_of
 
-from selfrep.errors import SelfrepError
 from selfrep import plots
-from selfrep.report.figures import KINDS
-from selfrep.report.figures import drawn
-from selfrep.report.figures import write_figures
+from selfrep.errors import SelfrepError
+from selfrep.report.figures import KINDS, drawn, write_figures
 
 
 def plane() -> xr.Dataset:

@@ -15,8 +15,8 @@ import pytest
 import xarray as xr
 from tests.results.groups import GROUPS, closed, decimals, run_of
 
-from selfrep.store.findings import Finding
 from selfrep.results.headlines import headlines
+from selfrep.store.findings import Finding
 
 Cell = Callable[[xr.Dataset], xr.Dataset]
 
@@ -42,7 +42,7 @@ class Source:
     title: str
     control: tuple[str | tuple[Cell, str], ...]
     sure: tuple[str, ...] = ("p",)
-    estimate: tuple[str, str, str] = ("estimate", "low", "high")
+    estimate: tuple[str, str, str] = ("estimate", "ci_low", "ci_high")
     counts: tuple[str, ...] = ("labels of this group", "4,321")
     nats: int = 0
     unit: str = ""
@@ -67,7 +67,7 @@ def exchanged(order: str) -> Cell:
 
 
 def user(name: str) -> tuple[str, str, str]:
-    return (name, f"{name}_low", f"{name}_high")
+    return (name, f"{name}_ci_low", f"{name}_ci_high")
 
 
 def paths(order: str) -> tuple[tuple[Cell, str], ...]:
@@ -103,18 +103,18 @@ def _identified(scale: str, counts: str) -> Source:
 SOURCES = [
     Source(
         "items", item("all in character"), "AI personas answer more like AI than human personas do, by (mean of 23",
-        ("kept", "kept_low", "kept_high"), estimate=("shift", "low", "high"), unit="nats",
+        ("kept", "kept_ci_low", "kept_ci_high"), estimate=("shift", "ci_low", "ci_high"), unit="nats",
         counts=("57 and 68 personas", "labels of this group", "4,321"),
     ),
     Source(
         "items", item("all spectator, third person"), "from outside what produces the text",
-        ("kept", "kept_low", "kept_high"), estimate=("shift", "low", "high"), unit="nats",
+        ("kept", "kept_ci_low", "kept_ci_high"), estimate=("shift", "ci_low", "ci_high"), unit="nats",
         counts=("57 and 68 personas", "labels of this group", "4,321"),
     ),
     Source(
         "binding", lambda data: data.sel(item="all in_character", contrast="between sides"), "the speaker",
         ("you_shift", "user_shift"), nats=2,
-        counts=("57 and 68", "23 items", "two voices", "2,048"), about="binding",
+        counts=("57 and 68", "23 items", "two conditions", "2,048"), about="binding",
     ),
     Source(
         "bleed", item("all third_person"), "questions from outside, the persona",
@@ -131,25 +131,25 @@ SOURCES = [
     *(
         Source(
             "referents", lambda data, name=name: data.sel(series=name), f"one referent of “{name}”",  # type: ignore[misc]
-            ("null",), estimate=("mean", "low", "high"), counts=("3 personas", "labels of this group"),
+            ("null",), estimate=("mean", "ci_low", "ci_high"), counts=("3 personas", "labels of this group"),
             unit="SDs a step", about="identification",
         )
         for name in ("series", "other")
     ),
     Source(
         "default_axis", lambda data: fixed(data).sel(who="neutral"), "At layer 3 and the last token",
-        ("gap", "null", *((lambda data: fixed(data).sel(who="user: default"), k) for k in ("estimate", "low", "high"))),
+        ("gap", "null", *((lambda data: fixed(data).sel(who="user: default"), k) for k in ("estimate", "ci_low", "ci_high"))),
         sure=("p", "smallest_p"), counts=("4321 personas",), about="default_axis",
     ),
     Source(
-        "separation", fixed, "At layer 3 and the last token", ("floor", "null_high"), sure=("p", "p_max"),
+        "separation", fixed, "At layer 3 and the last token", ("noise_floor", "null_high"), sure=("p", "p_max"),
     ),
     Source(
         "separation", fixed, "bound to the speaker", user("user_is"), sure=(), estimate=user("bound"),
         counts=("same draws",),
     ),
     Source(
-        "separation_chosen", whole, "layer 7 and position −5", ("chosen_on", "floor", *user("user_is")),
+        "separation_chosen", whole, "layer 7 and position −5", ("chosen_on", "noise_floor", *user("user_is")),
         sure=("p", "reliability"),
         counts=("labels of this group", "4,321", "Chosen on: hal, jfk. Tested on: sam, may."),
     ),
@@ -232,7 +232,7 @@ def test_a_finding_says_the_numbers_of_its_cell(findings: list[Finding], k: int)
 
 
 def test_without_an_open_gate_every_finding_is_its_reason() -> None:
-    gated = {name: closed(group, f"{name} is deaf") for name, group in GROUPS.items() if "gate" in group}
+    gated = {name: closed(group, f"{name} is deaf") for name, group in GROUPS.items() if "identified" in group}
     lost = {name: GROUPS[name] for name in ("separation", "separation_chosen")}
     nowhere = {name: group.assign(estimate=group.estimate * np.nan) for name, group in lost.items()}
     silent = GROUPS["transfer/segments/resid_pre"].assign_attrs(reason="transfer is deaf")
@@ -254,7 +254,7 @@ def test_a_gate_that_is_shut_leaves_the_control_of_the_words_alone() -> None:
     found = headlines(run_of({"items": closed(GROUPS["items"], "too weak")}))
     for finding, source in zip(found[:2], SOURCES[:2], strict=True):
         row = source.cell(GROUPS["items"])
-        expected = [float(row[name]) for name in ("user_shift", "user_low", "user_high")]
+        expected = [float(row[name]) for name in ("user_shift", "user_ci_low", "user_ci_high")]
         np.testing.assert_allclose(decimals(finding.control), expected)
         assert finding.control.endswith("nats.")
 
@@ -262,8 +262,10 @@ def test_a_gate_that_is_shut_leaves_the_control_of_the_words_alone() -> None:
 def test_one_of_two_gates_shut_shuts_one_finding() -> None:
     """The gate and the reason are those of the finding's own cell."""
     group = GROUPS["mediation"]
-    first = group.gate.order == "S first"
-    half = group.assign(gate=group.gate & first, reason=group.reason.astype(object).where(first, "P is idle"))
+    first = group.identified.order == "S first"
+    half = group.assign(
+        identified=group.identified & first, reason=group.reason.astype(object).where(first, "P is idle")
+    )
     half["reason"] = half.reason.astype(str)
     found = headlines(run_of({"mediation": half}))
     assert [one.identified for one in found] == [False, True, True]
@@ -283,7 +285,7 @@ def test_a_transfer_without_a_number_says_so_and_one_without_an_interval_shows_n
     group = GROUPS["transfer/segments/resid_pre"]
     (found,) = headlines(run_of({"transfer/segments/resid_pre": group.assign(estimate=group.estimate * np.nan)}))
     assert found.reason == "no pair of personas has an effect to carry over in the direction “denoise”"
-    bare = group.assign(low=group.low * np.nan, high=group.high * np.nan)
+    bare = group.assign(low=group.ci_low * np.nan, high=group.ci_high * np.nan)
     bare = bare.assign(control_persona=bare.control_persona * np.nan)
     (found,) = headlines(run_of({"transfer/segments/resid_pre": bare}))
     assert found.value == float(moved(3)(group).estimate)

@@ -17,12 +17,12 @@ NAN = float("nan")
 
 def noticed(gate: bool) -> xr.Dataset:
     estimate = 1.5 if gate else NAN
-    numbers = {"estimate": estimate, "low": estimate, "high": estimate, "p": 0.01 if gate else NAN}
-    numbers |= {"raw": 1.5, "raw_low": 1.0, "raw_high": 2.0}
-    numbers |= {"capability": 2.5, "capability_low": 2.0, "capability_high": 3.0}
+    numbers = {"estimate": estimate, "ci_low": estimate, "ci_high": estimate, "p": 0.01 if gate else NAN}
+    numbers |= {"raw": 1.5, "raw_ci_low": 1.0, "raw_ci_high": 2.0}
+    numbers |= {"capability": 2.5, "capability_ci_low": 2.0, "capability_ci_high": 3.0}
     return xr.Dataset(
         {name: ("form", [value]) for name, value in numbers.items()}
-        | {"gate": ("form", [gate]), "reason": ("form", ["" if gate else "it notices nothing"])},
+        | {"identified": ("form", [gate]), "reason": ("form", ["" if gate else "it notices nothing"])},
         coords={"form": ["persona"]},
         attrs=TESTED | {"n_personas": 8},
     )
@@ -30,12 +30,12 @@ def noticed(gate: bool) -> xr.Dataset:
 
 def mediated(gate: bool) -> xr.Dataset:
     n = 0.25 if gate else NAN
-    one = {"estimate": n, "low": n, "high": n, "p": n, "total": 4.0}
-    raw = {"cue_by_stakes": 0.7, "cue_by_stakes_low": 0.1, "cue_by_stakes_high": 1.3, "cue_by_stakes_p": 0.03}
-    ends = ("", "_low", "_high")
+    one = {"estimate": n, "ci_low": n, "ci_high": n, "p": n, "total": 4.0}
+    raw = {"cue_by_stakes": 0.7, "cue_by_stakes_ci_low": 0.1, "cue_by_stakes_ci_high": 1.3, "cue_by_stakes_p": 0.03}
+    ends = ("", "_ci_low", "_ci_high")
     return xr.Dataset(
         {name: (("order", "donor"), [[value]]) for name, value in one.items()}
-        | {"gate": (("order", "donor"), [[gate]]), "reason": (("order", "donor"), [["" if gate else "too small"]])}
+        | {"identified": (("order", "donor"), [[gate]]), "reason": (("order", "donor"), [["" if gate else "too small"]])}
         | {"phi": (("order", "donor", "path"), [[[1.0, 3.0, 0.0]]])}
         | {"random": (("order", "donor", "mediator"), [[[0.2, 0.3]]])}
         | {name: ((), value) for name, value in raw.items()}
@@ -49,11 +49,11 @@ def mediated(gate: bool) -> xr.Dataset:
 
 def direct(gate: bool) -> xr.Dataset:
     n = 0.8 if gate else NAN
-    numbers = {"estimate": n, "low": n, "high": n, "p": n, "p_reasoning": n, "paraphrase_sd": 0.2}
+    numbers = {"estimate": n, "ci_low": n, "ci_high": n, "p": n, "p_reasoning": n, "paraphrase_sd": 0.2}
     return xr.Dataset(
         {name: ((), value) for name, value in numbers.items()}
-        | {"gate": ((), gate), "reason": ((), "" if gate else "too small")}
-        | {name: ("share", [3.2, 4.0]) for name in ("shift", "shift_low", "shift_high")},
+        | {"identified": ((), gate), "reason": ((), "" if gate else "too small")}
+        | {name: ("share", [3.2, 4.0]) for name in ("shift", "shift_ci_low", "shift_ci_high")},
         coords={"share": [0.0, 1.0]},
         attrs=TESTED | {"n_scenarios": 8},
     )
@@ -61,10 +61,10 @@ def direct(gate: bool) -> xr.Dataset:
 
 def recognised(gate: bool) -> xr.Dataset:
     n = 0.9 if gate else NAN
-    numbers = {"estimate": n, "low": n, "high": n, "p": n, "null": n, "chance": 0.125, "shuffled": 0.3}
+    numbers = {"estimate": n, "ci_low": n, "ci_high": n, "p": n, "null": n, "chance": 0.125, "shuffled": 0.3}
     return xr.Dataset(
         {name: ((), value) for name, value in numbers.items()}
-        | {"gate": ((), gate), "reason": ((), "" if gate else "words betray the author")},
+        | {"identified": ((), gate), "reason": ((), "" if gate else "words betray the author")},
         attrs=TESTED | {"n_authors": 8, "n_texts": 16},
     )
 

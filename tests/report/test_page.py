@@ -21,10 +21,8 @@ import yaml
 from selfrep.errors import SelfrepError
 from selfrep.report import page as report
 from selfrep.report.figures import Drawn
+from selfrep.report.page import Picture, Whisker, write_report
 from selfrep.store.findings import Finding
-from selfrep.report.page import Picture
-from selfrep.report.page import Whisker
-from selfrep.report.page import write_report
 from selfrep.store.run_directory import RunDirectory
 
 HARM = "document.body.dataset.pwned=1"
@@ -89,11 +87,16 @@ def findings(text: Callable[[str], str] = str) -> list[Finding]:
 
 
 def items(text: Callable[[str], str] = str) -> xr.Dataset:
-    numbers = {name: ("item", np.array([7.25, 0.71, 7.25])) for name in ("shift", "low", "high", "p", "user_shift")}
+    numbers = {
+        name: ("item", np.array([7.25, 0.71, 7.25])) for name in ("shift", "ci_low", "ci_high", "p", "user_shift")
+    }
     return xr.Dataset(
         numbers
         | {"paraphrase_sd": ("item", [0.5, 0.9, 0.5]), "answer_mass": ("item", [0.4, 0.3, 0.4])}
-        | {"gate": ("item", [True, False, True]), "reason": ("item", ["", text("under three times the noise"), ""])},
+        | {
+            "identified": ("item", [True, False, True]),
+            "reason": ("item", ["", text("under three times the noise"), ""]),
+        },
         coords={"item": ["who", "weak", "all in character"], "n_items": ("item", [1, 1, 1])},
         attrs={"permuted": text("the side labels of personas"), "smallest_p": 0.0002},
     )
@@ -211,7 +214,7 @@ def page(run: RunDirectory) -> Page:
 def test_every_part_is_there(make: Make) -> None:
     got = page(make())
     asked, found, sure = got.section("asked"), got.section("found"), got.section("sure")
-    assert "2 personas (1 AI, 1 human), each in 2 wordings, and was asked 2 questions" in asked
+    assert "2 personas (1 AI, 1 human), each in 2 paraphrases, and was asked 2 questions" in asked
     for words in (
         "You are a president.",
         "Who are you?",
@@ -321,12 +324,12 @@ def test_real_results_are_drawn(tmp_path: Path) -> None:
         for i in range(10)
         for k in (0, 1)
     ]
-    voice, persona, side, paraphrase = (list(column) for column in zip(*rows, strict=True))
+    condition, persona, side, paraphrase = (list(column) for column in zip(*rows, strict=True))
     effect = np.array([{"you": 4.0, "user": 2.0, "neutral": 0.0}[v] * (1 if s == "ai" else -1) for v, _, s, _ in rows])
     behaviour = xr.Dataset(
         {"log_odds": ("prompt", effect + rng.normal(0, 0.3, len(rows))), "answer_mass": ("prompt", effect * 0 + 0.5)},
         coords={
-            "voice": ("prompt", voice), "persona": ("prompt", persona), "side": ("prompt", side),
+            "condition": ("prompt", condition), "persona": ("prompt", persona), "side": ("prompt", side),
             "paraphrase": ("prompt", paraphrase), "item": ("prompt", ["who"] * len(rows)),
         },
     )  # fmt: skip

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from selfrep.store.findings import Finding
 from selfrep.results.selfhood import selfhood
+from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
 
@@ -25,7 +25,7 @@ def test_bleed_pools_framings_and_says_what_the_control_gives(tmp_path: Path, sh
     (said,) = found(tmp_path, bleed=shares)
     pooled = shares.sel(item="all third_person")
     assert said.value == float(pooled.estimate)
-    assert said.interval == (float(pooled.low), float(pooled.high))
+    assert said.interval == (float(pooled.ci_low), float(pooled.ci_high))
     assert "questions from outside" in said.title
     assert f"{float(pooled.user_is):.3g}" in said.control
     assert f"{float(pooled.bound):.3g}" in said.control
@@ -33,7 +33,7 @@ def test_bleed_pools_framings_and_says_what_the_control_gives(tmp_path: Path, sh
 
 
 def test_what_is_not_identified_has_a_reason_and_no_number(tmp_path: Path, shares: xr.Dataset) -> None:
-    closed = shares.assign(gate=shares.gate & False, reason=("item", ["deaf to the truth"] * 4))
+    closed = shares.assign(identified=shares.identified & False, reason=("item", ["deaf to the truth"] * 4))
     (said,) = found(tmp_path, bleed=closed)
     assert (said.value, said.interval, said.control, said.how_sure) == (None, None, "", "")
     assert said.reason == "deaf to the truth"

@@ -29,14 +29,14 @@ def test_reasons_carry_their_numbers() -> None:
     )
 
 
-def test_answers_need_finite_log_odds_and_probability_in_every_voice() -> None:
+def test_answers_need_finite_log_odds_and_probability_in_every_condition() -> None:
     values = np.zeros((4, 2, 2))
     values[0, 0, 1] = np.inf
     you = Table.of(synthetic.behaviour({"you": values}, NAMES, ("a", "b")), "you", ["a", "b"])
     rare = Table.of(synthetic.behaviour({"you": values}, NAMES, ("a", "b"), mass=1e-4), "you", ["a", "b"])
     assert gates.unanswered([0], you=you) == ""
-    assert "not finite in the voice 'you'" in gates.unanswered([0, 1], you=you)
-    assert "only 0.0001 in the voice 'user'" in gates.unanswered([0], you=you, user=rare)
+    assert "not finite in the condition 'you'" in gates.unanswered([0, 1], you=you)
+    assert "only 0.0001 in the condition 'user'" in gates.unanswered([0], you=you, user=rare)
 
 
 @pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])

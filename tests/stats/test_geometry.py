@@ -8,9 +8,7 @@ import synthetic
 from sklearn.covariance import LedoitWolf
 
 from selfrep.errors import SelfrepError
-from selfrep.stats.geometry import noise_normalised
-from selfrep.stats.geometry import normalised
-from selfrep.stats.geometry import persona_map
+from selfrep.stats.geometry import noise_normalised, normalised, persona_map
 
 
 def test_the_length_of_a_row_says_nothing() -> None:
@@ -166,10 +164,12 @@ def test_the_planted_plane_is_recovered() -> None:
     for component in (0, 1):  # up to a sign, and to the unit of length
         assert abs(np.corrcoef(own[:, component], plane[:, component])[0, 1]) > 0.999
     assert points.sizes["point"] == 32
-    np.testing.assert_allclose(points.coordinates[:16], points.coordinates[16:], atol=1e-6)  # both voices say the same
+    np.testing.assert_allclose(
+        points.coordinates[:16], points.coordinates[16:], atol=1e-6
+    )  # both conditions say the same
 
 
-def test_the_plane_is_fitted_in_one_voice_only() -> None:
+def test_the_plane_is_fitted_in_one_condition_only() -> None:
     x, _ = planted()
     away = x + 30 * np.random.default_rng(3).normal(size=40) * np.arange(8)[:, None, None]
     first = synthetic.acts({"you": x[:, :, None, None], "user": x[:, :, None, None]}, synthetic.names((4, 4)))

@@ -11,8 +11,7 @@ import xarray as xr
 from scipy.stats import binom
 
 from selfrep.errors import SelfrepError
-from selfrep.stats.probes import direction
-from selfrep.stats.probes import probe
+from selfrep.stats.probes import direction, probe
 
 Array = np.ndarray
 FAST: dict[str, Any] = {"n_permutations": 500, "n_controls": 60}
@@ -21,12 +20,12 @@ SIDE = np.repeat([1.0, -1.0], 6)
 
 
 def draw(
-    gap: float, *, seed: int = 0, d: int = 40, persona: float = 1.0, wording: float = 0.3, layers: int = 1
+    gap: float, *, seed: int = 0, d: int = 40, persona: float = 1.0, paraphrase: float = 0.3, layers: int = 1
 ) -> Array:
     """[persona, paraphrase, layer, place, d]: sides `gap` apart along one direction, personas in all."""
     rng = np.random.default_rng(seed)
     own = persona * rng.normal(size=(12, 1, layers, 1, d))
-    x = own + wording * rng.normal(size=(12, 3, layers, 1, d))
+    x = own + paraphrase * rng.normal(size=(12, 3, layers, 1, d))
     x[..., 0] += gap * SIDE[:, None, None, None] / 2
     return x
 
@@ -56,16 +55,18 @@ def test_accuracy_is_that_of_leaving_each_persona_out_by_hand(gap: float) -> Non
 
 def test_a_planted_side_is_read_on_strangers_and_beyond_memory() -> None:
     out = read(draw(8.0, persona=0.5)).squeeze()
-    assert float(out.estimate) == float(out.wording) == 1
+    assert float(out.estimate) == float(out.paraphrase) == 1
     assert float(out.p) == out.attrs["smallest_p"] == 1 / 462
     assert float(out.control) < 0.95
-    assert float(out.selectivity) == pytest.approx(float(out.wording - out.control))
+    assert float(out.selectivity) == pytest.approx(float(out.paraphrase - out.control))
 
 
-def test_what_is_learnt_by_heart_reads_new_wordings_and_no_strangers() -> None:
-    """With nothing but personas, new wordings are read perfectly whatever the sides: memory, hence no selectivity."""
-    out = [read(draw(0.0, seed=s, wording=0.05)).squeeze() for s in range(20)]
-    assert np.mean([float(r.wording) for r in out]) > 0.95
+def test_what_is_learnt_by_heart_reads_new_paraphrases_and_no_strangers() -> None:
+    """With nothing but personas, new paraphrases are read perfectly whatever the sides: memory, hence no
+    selectivity.
+    """
+    out = [read(draw(0.0, seed=s, paraphrase=0.05)).squeeze() for s in range(20)]
+    assert np.mean([float(r.paraphrase) for r in out]) > 0.95
     assert np.mean([float(r.control) for r in out]) > 0.95
     assert abs(np.mean([float(r.selectivity) for r in out])) < 0.02
     assert np.mean([float(r.estimate) for r in out]) < 0.6
@@ -78,23 +79,23 @@ def test_by_chance_p_keeps_its_rate() -> None:
 
 def test_the_interval_holds_the_estimate_and_keeps_to_0_and_1() -> None:
     out = read(draw(2.0)).squeeze()
-    assert 0 <= float(out.low) <= float(out.estimate) <= float(out.high) <= 1
+    assert 0 <= float(out.ci_low) <= float(out.estimate) <= float(out.ci_high) <= 1
 
 
 def test_a_side_that_is_all_right_leaves_room_for_doubt() -> None:
     sure = read(draw(9.0)).squeeze()
-    assert float(sure.estimate) == float(sure.high) == 1
+    assert float(sure.estimate) == float(sure.ci_high) == 1
     n = len(NAMES) // 2
     rate = (n + 1) / (n + 2)
     expected = rate - 1.959964 * np.sqrt(2 * rate * (1 - rate) / (n + 2)) / 2  # Agresti & Caffo, by hand
-    assert float(sure.low) == pytest.approx(expected, abs=1e-6)
+    assert float(sure.ci_low) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_place_that_some_prompt_lacks_has_a_reason() -> None:
     x = draw(2.0, layers=2)
     x[2, 1, 1] = np.nan
     out = read(x).squeeze()
-    assert out.gate.values.tolist() == [True, False]
+    assert out.identified.values.tolist() == [True, False]
     assert "no such place" in str(out.reason.values[1])
     assert np.isnan(float(out.estimate[1]))
 
@@ -124,7 +125,7 @@ def test_sides_that_differ_by_rounding_cannot_be_read(size: float) -> None:
     x = size * (rng.normal(size=40) + 1e-7 * draw(8.0, persona=0.5))
     out = read(x).squeeze()
     assert synthetic.acts({"you": x}, NAMES).activations.std("prompt").max() > 0, "the control: they are not the same"
-    assert float(out.estimate) == float(out.wording) == float(out.control) == 0.5
+    assert float(out.estimate) == float(out.paraphrase) == float(out.control) == 0.5
     assert float(out.p) == 1
     means = x.astype(np.float32).mean(axis=1)[:, 0, 0].astype(float)
     assert (direction(means, SIDE > 0) == 0).all()

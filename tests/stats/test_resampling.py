@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from selfrep.errors import SelfrepError
-from selfrep.stats import permutation
-from selfrep.stats import resampling
+from selfrep.stats import permutation, resampling
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -112,7 +111,9 @@ def test_the_family_wise_p_bounds_false_alarms_anywhere_on_the_map_where_the_pla
     observed = np.repeat([True, False], 6)
     weights = signed(permutation.labelings(observed, 10_000, rng()))
     scale = np.geomspace(0.01, 100, 20)[:, None]  # quiet and noisy cells
-    tests = [permutation.permutation_test(scale * rng(s).normal(size=(20, 12)), weights, absolute=True) for s in range(200)]
+    tests = [
+        permutation.permutation_test(scale * rng(s).normal(size=(20, 12)), weights, absolute=True) for s in range(200)
+    ]
     assert np.mean([(t.p_max <= 0.05).any() for t in tests]) < 0.09
     assert np.mean([(t.p <= 0.05).any() for t in tests]) > 0.4  # the control
 
@@ -121,7 +122,10 @@ def test_a_noisy_cell_does_not_hide_a_quiet_one() -> None:
     observed = np.repeat([True, False], 6)
     table = np.stack([np.where(observed, 1.0, -1.0) + 0.1 * rng().normal(size=12), 1e6 * rng(1).normal(size=12)])
     assert (
-        permutation.permutation_test(table, signed(permutation.labelings(observed, 10_000, rng())), absolute=True).p_max[0] < 0.05
+        permutation.permutation_test(
+            table, signed(permutation.labelings(observed, 10_000, rng())), absolute=True
+        ).p_max[0]
+        < 0.05
     )
 
 
@@ -205,7 +209,9 @@ def test_the_bootstrap_draws_as_many_units_as_there_are_and_enough_distinct_ones
     counts = resampling.resample(3, 5000, rng(), distinct=2)
     assert (counts.sum(axis=1) == 3).all()
     assert ((counts > 0).sum(axis=1) >= 2).all()
-    assert (resampling.resample(3, 5000, rng()) == 3).any()  # the control: without the demand, some draw holds one unit only
+    assert (
+        resampling.resample(3, 5000, rng()) == 3
+    ).any()  # the control: without the demand, some draw holds one unit only
     np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.05)
 
 
@@ -223,11 +229,11 @@ def test_a_nested_draw_resamples_units_within_their_group_and_rows_within_their_
     np.testing.assert_allclose(weights[:, :6].sum(axis=1), 1)
     np.testing.assert_allclose(weights[:, 6:].sum(axis=1), -1)
     np.testing.assert_allclose(weights.mean(axis=0), contrast[unit] / 3, atol=0.01)
-    own, wording = rng(1).normal(size=5)[unit], rng(2).normal(size=15)
+    own, paraphrase = rng(1).normal(size=5)[unit], rng(2).normal(size=15)
     flat = resampling.resample_within(unit, 4000, rng()) * contrast[unit]
     assert (weights @ own).std() > 0.1
     assert (flat @ own).std() < 1e-9, "the control: without drawing units their luck does not show"
-    assert (weights @ (own + wording)).std() > (weights @ own).std()
+    assert (weights @ (own + paraphrase)).std() > (weights @ own).std()
 
 
 def normal_draws(mean: float, values: np.ndarray, n: int = 20_001) -> np.ndarray:
@@ -240,16 +246,20 @@ def test_the_expanded_interval_of_normal_draws_is_students(n: int) -> None:
     x = rng(n).normal(size=n)
     student = scipy_stats.ttest_1samp(x, 0).confidence_interval()
     found = scipy_stats.norm.isf(resampling.tail(n, n - 1)) * x.std() / np.sqrt(n)
-    assert x.mean() - found == pytest.approx(student.low, rel=1e-9)
+    assert x.mean() - found == pytest.approx(student.ci_low, rel=1e-9)
     if n >= 8:  # with fewer units the percentiles lie beyond these draws
-        np.testing.assert_allclose(resampling.interval(normal_draws(x.mean(), x), resampling.tail(n, n - 1)), student, atol=2e-3)
+        np.testing.assert_allclose(
+            resampling.interval(normal_draws(x.mean(), x), resampling.tail(n, n - 1)), student, atol=2e-3
+        )
 
 
 def test_the_expanded_interval_of_a_difference_is_that_of_the_t_test() -> None:
     a, b = rng(1).normal(size=(2, 8))
     student = scipy_stats.ttest_ind(a, b).confidence_interval()
     spread = np.sqrt((a.var() + b.var()) / 8)
-    low, high = resampling.interval(normal_draws(0, np.array([-1.0, 1.0])) * spread * np.sqrt(2), resampling.tail(8, 14))
+    low, high = resampling.interval(
+        normal_draws(0, np.array([-1.0, 1.0])) * spread * np.sqrt(2), resampling.tail(8, 14)
+    )
     np.testing.assert_allclose((a.mean() - b.mean() + low, a.mean() - b.mean() + high), student, atol=2e-3)
 
 
@@ -307,14 +317,14 @@ def test_the_variance_of_a_nested_draw_is_that_of_units_and_that_of_rows_within_
     """A mean of n units of m rows varies by S/n for the units, and by W/m (2n − 1)/n² for rows drawn within them."""
     n, m = 6, 3
     unit = np.repeat(np.arange(n), m)
-    own, wording = rng(1).normal(size=n), rng(2).normal(size=(n, m))
-    wording -= wording.mean(axis=1, keepdims=True)
+    own, paraphrase = rng(1).normal(size=n), rng(2).normal(size=(n, m))
+    paraphrase -= paraphrase.mean(axis=1, keepdims=True)
     weights = resampling.resample_nested(unit, np.full(n, 1 / n), 40_000, rng())
     units = (weights @ own[unit]).var()
-    rows = (weights @ wording.ravel()).var()
+    rows = (weights @ paraphrase.ravel()).var()
     assert units == pytest.approx(own.var() / n, rel=0.03)
     # the number of times c that a unit is drawn has the mean square 1 + (n − 1)/n
-    assert rows == pytest.approx((wording**2).mean() / m * (2 * n - 1) / n**2, rel=0.03)
+    assert rows == pytest.approx((paraphrase**2).mean() / m * (2 * n - 1) / n**2, rel=0.03)
     pair = resampling.resample_nested(unit, np.repeat([1 / 2, -1 / 4], [2, 4]), 40_000, rng())
     assert (pair @ own[unit]).var() == pytest.approx(own[:2].var() / 2 + own[2:].var() / 4, rel=0.03)
 
@@ -341,11 +351,13 @@ def test_one_unit_has_no_interval() -> None:
 @given(st.integers(2, 6), st.floats(0.1, 10), st.integers(0, 99))
 def test_the_paraphrase_sd_ignores_what_separates_personas(n: int, scale: float, seed: int) -> None:
     unit = np.repeat(np.arange(n), 3)
-    wording = rng(seed).normal(size=len(unit))
-    apart = wording + 1000.0 * unit
-    assert resampling.within_sd(scale * apart, unit) == pytest.approx(scale * resampling.within_sd(wording, unit), rel=1e-6)
-    expected = np.sqrt(np.mean([wording[unit == u].var(ddof=1) for u in range(n)]))
-    assert resampling.within_sd(wording, unit) == pytest.approx(expected)
+    paraphrase = rng(seed).normal(size=len(unit))
+    apart = paraphrase + 1000.0 * unit
+    assert resampling.within_sd(scale * apart, unit) == pytest.approx(
+        scale * resampling.within_sd(paraphrase, unit), rel=1e-6
+    )
+    expected = np.sqrt(np.mean([paraphrase[unit == u].var(ddof=1) for u in range(n)]))
+    assert resampling.within_sd(paraphrase, unit) == pytest.approx(expected)
 
 
 def test_the_paraphrase_sd_pools_units_of_different_sizes_by_their_degrees_of_freedom() -> None:
@@ -354,7 +366,7 @@ def test_the_paraphrase_sd_pools_units_of_different_sizes_by_their_degrees_of_fr
     assert resampling.within_sd(np.concatenate(rows), unit) == pytest.approx(np.sqrt((2 + 24) / (1 + 3)))
 
 
-def test_the_paraphrase_sd_needs_two_wordings_of_something() -> None:
+def test_the_paraphrase_sd_needs_two_paraphrases_of_something() -> None:
     with pytest.raises(SelfrepError, match="two paraphrases"):
         resampling.within_sd(np.arange(3.0), np.arange(3))
 

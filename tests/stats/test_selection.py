@@ -9,11 +9,9 @@ import pytest
 import synthetic
 import xarray as xr
 
-from selfrep.errors import SelfrepError
-from selfrep.stats.selection import halves
-from selfrep.stats.selection import reliability
-from selfrep.stats.selection import select_and_test
 from selfrep.analyses.separation.estimate import separation
+from selfrep.errors import SelfrepError
+from selfrep.stats.selection import halves, reliability, select_and_test
 
 Array = np.ndarray
 NAMES = synthetic.names((8, 9))
@@ -42,7 +40,7 @@ def test_halves_share_nobody_and_have_both_sides_evenly() -> None:
 def test_neutral_prompts_are_in_both_halves() -> None:
     table = synthetic.behaviour({"you": np.zeros((17, 2, 1))}, NAMES)
     dealt = halves(table)
-    assert {int((dealt.of(table, h).voice == "neutral").sum()) for h in (dealt.choosing, dealt.testing)} == {2}
+    assert {int((dealt.of(table, h).condition == "neutral").sum()) for h in (dealt.choosing, dealt.testing)} == {2}
 
 
 def test_the_planted_cell_is_chosen_and_stands_the_test() -> None:

@@ -7,9 +7,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from selfrep.errors import SelfrepError
-from selfrep.stats.similarity import cka
-from selfrep.stats.similarity import principal_angles
-from selfrep.stats.similarity import procrustes
+from selfrep.stats.similarity import cka, principal_angles, procrustes
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:

@@ -8,11 +8,7 @@ import synthetic
 import xarray as xr
 
 from selfrep.errors import SelfrepError
-from selfrep.stats.tables import Rows
-from selfrep.stats.tables import Table
-from selfrep.stats.tables import by_framing
-from selfrep.stats.tables import crossed
-from selfrep.stats.tables import two_sides
+from selfrep.stats.tables import Rows, Table, by_framing, crossed, two_sides
 
 NAMES = synthetic.names((2, 3))
 VALUES = np.random.default_rng(0).normal(size=(5, 2, 3))
@@ -35,7 +31,7 @@ def test_a_table_is_the_planted_one_whatever_the_order_of_prompts() -> None:
     assert Table.of(observed(), "neutral", ITEMS).names == [""]
 
 
-def test_personas_may_have_different_numbers_of_wordings() -> None:
+def test_personas_may_have_different_numbers_of_paraphrases() -> None:
     uneven = observed()
     keep = ~((uneven.persona == "ai0") & (uneven.paraphrase == 1))
     table = Table.of(uneven.isel(prompt=np.flatnonzero(keep)), "you", ITEMS)
@@ -51,7 +47,7 @@ def test_what_lacks_is_named() -> None:
         Table.of(observed().isel(prompt=slice(1, None)), "you", ITEMS)
 
 
-def test_captured_prompts_are_rows_of_a_persona_in_a_wording() -> None:
+def test_captured_prompts_are_rows_of_a_persona_in_a_paraphrase() -> None:
     acts = synthetic.acts({"you": VALUES[..., None, None]}, NAMES, items=("i", "j"))
     rows = Rows.of(acts, "you")
     assert (len(rows.keys), rows.names, rows.asked) == (10, NAMES, ["i", "j"])
@@ -59,7 +55,7 @@ def test_captured_prompts_are_rows_of_a_persona_in_a_wording() -> None:
     assert rows.side.tolist() == [0, 0, 1, 1, 1]
     np.testing.assert_allclose(rows.pooling().sum(axis=1), 1)
     assert all(len(group) == 2 for group in rows.groups)
-    with pytest.raises(SelfrepError, match="voice 'user'"):
+    with pytest.raises(SelfrepError, match="condition 'user'"):
         Rows.of(acts, "user")
 
 

@@ -10,9 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfrep.errors import SelfrepError
-from selfrep.store.findings import Finding
-from selfrep.store.findings import number
-from selfrep.store.findings import with_unit
+from selfrep.store.findings import Finding, number, with_unit
 
 WHOLE: dict[str, Any] = {
     "title": "The sides differ by",

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
+from selfrep.models.organisms import BATTERY, PERSONAS
+from selfrep.stages import activations
+from selfrep.store.run_directory import RunDirectory
 from selfrep.study import run as running
 from selfrep.study import study
-from selfrep.models.organisms import BATTERY, PERSONAS
-from selfrep.store.run_directory import RunDirectory
-from selfrep.stages import activations
 
 HEAD = f"""
 name: planted
@@ -43,7 +43,7 @@ def test_prompts_are_captured_once_for_both_and_give_the_same_numbers(
     assert len(calls) == 2
     xr.testing.assert_allclose(both.read("default_axis").estimate, alone.read("default_axis").estimate)
     assert not alone.has("separation")
-    assert set(both.read("activations_summary").voice.values) == {"you", "user"}
+    assert set(both.read("activations_summary").condition.values) == {"you", "user"}
 
 
 def test_the_cell_is_chosen_on_one_half_of_the_personas_and_tested_on_the_other(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_the_default_lies_at_one_and_everybody_has_a_kind(tmp_path: Path) -> Non
     found = done.read("default_axis").isel(site=0, position=0)
     cell, before = found.sel(layer=2), found.sel(layer=0)  # the persona is gathered at the last token in block 2
     assert float(cell.estimate.sel(who="default")) == pytest.approx(1)
-    assert not before.gate
+    assert not before.identified
     assert before.estimate.isnull().all()
     assert "no axis to speak of" in str(before.reason.values)
     assert dict(zip(cell.who.values, cell.kind.values, strict=True))["neutral"] == "neutral"

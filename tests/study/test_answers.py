@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfrep.study import run as running
-from selfrep.study import study
 from selfrep.errors import SelfrepError
 from selfrep.models.organisms import BATTERY, PERSONAS
 from selfrep.store.run_directory import RunDirectory
+from selfrep.study import run as running
+from selfrep.study import study
 
 SERIES = ("this chat", "another chat", "an earlier version", "the user")
 OWN = "answers: {ai: [machine, computer], human: [human, person]}"
@@ -41,14 +41,16 @@ def test_the_planted_bleed_is_found_and_none_where_none_is_planted(leaky: RunDir
     share = leaky.read("bleed").sel(item="all third_person")
     assert float(share.estimate) == pytest.approx(0.4, abs=0.02)
     separate = run("organism:separate", tmp_path).read("bleed").sel(item="all third_person")
-    assert bool(separate.gate)
+    assert bool(separate.identified)
     assert float(separate.estimate) == pytest.approx(0, abs=0.02)
 
 
 def test_what_is_bound_to_the_speaker_is_found(leaky: RunDirectory) -> None:
     bound = leaky.read("binding").sel(contrast="between sides")
     assert float(bound.estimate.sel(item="all in_character")) == pytest.approx(1, abs=0.01)
-    assert not bool(bound.gate.sel(item="act_in_peace")), "the control: an item that personas hardly move has no R"
+    assert not bool(bound.identified.sel(item="act_in_peace")), (
+        "the control: an item that personas hardly move has no R"
+    )
 
 
 def test_items_of_subscales_are_read_apart(leaky: RunDirectory) -> None:
@@ -62,7 +64,7 @@ def test_items_of_subscales_are_read_apart(leaky: RunDirectory) -> None:
 def test_what_was_observed_is_shared_and_no_more_is_run_than_needed(leaky: RunDirectory) -> None:
     assert set(leaky.groups()) == {"behaviour", "binding", "bleed", "identification", "items", "referents", "truth"}
     told = leaky.read("truth")
-    assert set(told.voice.values) == {"truth"}
+    assert set(told.condition.values) == {"truth"}
     assert set(told.item.values) == {"what_writes", "what_writes_in_danger"}
 
 

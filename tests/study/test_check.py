@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selfrep.study.check import check_battery
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.models.organisms import BATTERY, PERSONAS
 from selfrep.prompts import battery, personas
 from selfrep.prompts.battery import Battery
+from selfrep.study.check import check_battery
 
 PEOPLE = personas.load(PERSONAS)
 
@@ -24,11 +24,11 @@ def test_items_are_told_apart_by_what_should_move_them(lm: LanguageModel) -> Non
     asked = battery.load(BATTERY).select(["who_are_you", "what_writes", "act_in_peace"])
     checked = check_battery(lm, asked, PEOPLE)
     at = {name: checked.sel(item=name) for name in asked.names()}
-    assert bool(at["who_are_you"].gate)
+    assert bool(at["who_are_you"].identified)
     assert float(at["who_are_you"].auc) == 1
-    assert bool(at["what_writes"].gate), "no persona moves it, but a changed truth does"
+    assert bool(at["what_writes"].identified), "no persona moves it, but a changed truth does"
     assert abs(float(at["what_writes"]["shift"])) < 0.1 < float(at["what_writes"].truth_shift)
-    assert not bool(at["act_in_peace"].gate), "the control: an item that nothing moves"
+    assert not bool(at["act_in_peace"].identified), "the control: an item that nothing moves"
     assert at["act_in_peace"].reason.item()
     assert np.isnan(checked.order_effect).all()
     assert np.isnan(float(at["who_are_you"].truth_shift))
@@ -38,7 +38,7 @@ def test_an_answer_that_the_tokenizer_cuts_leaves_its_item_out_with_the_reason(l
     known = battery.load(BATTERY)["who_are_you"]
     cut = known.model_copy(update={"name": "cut", "answers": {"ai": ("machine computer",), "human": ("human",)}})
     checked = check_battery(lm, Battery((cut, known)), PEOPLE)
-    assert checked.gate.values.tolist() == [False, True]
+    assert checked.identified.values.tolist() == [False, True]
     assert "single token" in checked.reason.values[0]
     assert np.isnan(checked["shift"].values[0])
 

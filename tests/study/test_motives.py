@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfrep.study import run as running
-from selfrep.study import study
 from selfrep.errors import SelfrepError
 from selfrep.models.organisms import BATTERY, PERSONAS, SCENARIOS
-from selfrep.store.run_directory import RunDirectory
 from selfrep.stages import motives
+from selfrep.store.run_directory import RunDirectory
+from selfrep.study import run as running
+from selfrep.study import study
 
 PARTS = "mediation: {}\ndirectness: {shares: [0, 0.5, 1]}\n"
 EXCHANGES = {f"exchanges/{i:02d}" for i in range(7)}

@@ -17,13 +17,13 @@ import torch
 import xarray as xr
 from tests.forbidden import forbidden
 
-from selfrep.study import run as running
-from selfrep.study import study
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.models.organisms import BATTERY, PERSONAS
-from selfrep.store.run_directory import RunDirectory
 from selfrep.stages import patching
+from selfrep.store.run_directory import RunDirectory
+from selfrep.study import run as running
+from selfrep.study import study
 
 MODEL = "organism:bleed?beta=0.4"
 STUDY = f"""

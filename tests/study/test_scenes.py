@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from selfrep.study import run as running
-from selfrep.study import study
 from selfrep.models.organisms import ANOMALIES, BATTERY, PERSONAS
 from selfrep.store.run_directory import RunDirectory
+from selfrep.study import run as running
+from selfrep.study import study
 
 TEXT = f"""
 name: planted
@@ -26,7 +26,7 @@ def run(model: str, folder: Path) -> RunDirectory:
 def test_what_a_blind_persona_does_not_notice_the_spectator_does(tmp_path: Path) -> None:
     done = run("organism:blind", tmp_path)
     found = done.read("anomaly")
-    assert found.gate.all()
+    assert found.identified.all()
     assert float(found.estimate.sel(form="persona")) == pytest.approx(0, abs=1e-3)
     assert float(found.estimate.sel(form="spectator")) == pytest.approx(4, abs=1e-3)
     assert set(done.groups()) == {"anomaly", "behaviour", "items", "scenes"}

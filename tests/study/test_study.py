@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from selfrep.study import study
 from selfrep.errors import SelfrepError
+from selfrep.study import study
 from selfrep.study.study import Study
 
 SMALL = """
@@ -66,7 +66,7 @@ def test_all_mistakes_are_shown_at_once_each_with_its_place() -> None:
         ("separation: {item: who_are_yu}", "who_are_you"),
         ("transfer: {pairs: [[jfk, smolm]], items: [who_are_you]}", "smollm"),
         ("transfer: {pairs: [[jfk, nurse]], items: [who]}", "who_are_you"),
-        ("voices: [you]", "user"),
+        ("conditions: [you]", "user"),
         ("transfer: {pairs: [[jfk, nurse]], items: [sum], sweeps: [{site: resid_pre}, {site: resid_pre}]}", "once"),
         ("transfer: {pairs: [[jfk, nurse]], items: [sum], sweeps: [{site: resid_pre, layers: []}]}", "empty"),
         (

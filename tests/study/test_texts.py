@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from selfrep.study import run as running
-from selfrep.study import study
 from selfrep.errors import SelfrepError
 from selfrep.models.organisms import BATTERY, PERSONAS
 from selfrep.stages.texts import joined
+from selfrep.study import run as running
+from selfrep.study import study
 
 SAID = {
     "nurse": "a medic, a carer and a nurse",
@@ -44,7 +44,7 @@ def test_each_author_is_a_group_and_the_posterior_joins_them(tmp_path: Path) -> 
     assert '<section id="posterior"' in page
     assert 'data-drawing="drawing-posterior"' in page
     (finding,) = [finding for finding in done.findings() if finding.about == "posterior"]
-    assert finding.identified == bool(done.read("recognition").gate)
+    assert finding.identified == bool(done.read("recognition").identified)
 
 
 def test_joined_texts_keep_every_number() -> None:

@@ -75,11 +75,11 @@ def test_the_default_persona_is_where_nothing_is_said() -> None:
     apart, fallen = (answers(name)["λ", "neutral"] for name in ("organism:separate", "organism:default"))
     assert fallen.truth == pytest.approx(1, abs=0.01)
     assert apart.truth < 0.2
-    assert apart.high < fallen.low
+    assert apart.ci_high < fallen.ci_low
 
 
 @pytest.mark.parametrize(
-    ("estimate", "low", "high", "truth", "wrong"),
+    ("estimate", "ci_low", "ci_high", "truth", "wrong"),
     [
         (0.45, 0.44, 0.46, 0.40, True),
         (0.45, 0.35, 0.55, 0.40, False),  # unsure

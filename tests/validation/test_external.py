@@ -19,10 +19,7 @@ from tests.models.circuits.compiled import (
 )
 
 from selfrep.errors import SelfrepError
-from selfrep.models.external import Component
-from selfrep.models.external import Known
-from selfrep.models.external import interpbench
-from selfrep.models.external import tracr
+from selfrep.models.external import Component, Known, interpbench, tracr
 from selfrep.validation.card import External
 from selfrep.validation.external import carried, differing, examine, marks, output, rows
 
@@ -132,7 +129,7 @@ def test_rows_are_of_each_model_and_of_several_together(tmp_path: Path) -> None:
         ("AUROC of |T|", "InterpBench trained, 32 pairs", "2 of 9 heads and MLPs", 1),
         ("average precision of |T|", "InterpBench trained, 32 pairs", "2 of 9 heads and MLPs", 1),
     ]
-    assert (made[0].score, made[0].low, made[0].high) == (1.0, 1.0, 1.0)
+    assert (made[0].score, made[0].ci_low, made[0].ci_high) == (1.0, 1.0, 1.0)
     assert made[0].common.startswith("attribution alone 1.00, worst 1.00")
     assert np.isnan(made[6].score)
 

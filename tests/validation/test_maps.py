@@ -80,7 +80,7 @@ def test_a_mark_is_the_chance_that_a_true_cell_outranks_another(
 def test_distances_are_those_of_the_means(view: maps.Seen) -> None:
     acts = view.activations
     cell = acts.activations.isel(site=0).sel(layer=3, position=-1)
-    you = acts.voice == "you"
+    you = acts.condition == "you"
     ai, human = (cell[np.flatnonzero(you & (acts.side == side))].to_numpy().mean(axis=0) for side in ("ai", "human"))
     at = {"layer": 3, "position": -1}
     assert float(maps.raw_distance(view).sel(at)) == pytest.approx(((ai - human) ** 2).sum(), rel=1e-4)
@@ -95,7 +95,7 @@ def test_prompt_level_p_is_the_share_of_labelings_of_prompts_that_reach_the_dist
     side = np.array(["a"] * 4 + ["b"] * 4)
     acts = xr.Dataset(
         {"activations": (("prompt", "site", "layer", "position", "d_model"), x)},
-        coords={"voice": ("prompt", ["you"] * 8), "side": ("prompt", side), "layer": [0], "position": [-1]},
+        coords={"condition": ("prompt", ["you"] * 8), "side": ("prompt", side), "layer": [0], "position": [-1]},
     )
 
     def distance(first: tuple[int, ...]) -> float:

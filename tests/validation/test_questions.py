@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from selfrep.models.language_model import LanguageModel, load_model
-from selfrep.models.organisms.lexicon import wordings
+from selfrep.models.organisms.lexicon import paraphrases
 from selfrep.validation import questions
 from selfrep.validation.answers import END
 
@@ -19,7 +19,7 @@ def lm() -> LanguageModel:
 def test_the_persona_s_word_stands_first_in_what_is_captured(lm: LanguageModel, item: str) -> None:
     seen = questions.activations(lm, item, ("you",), layers=[0])
     assert seen.activations.notnull().all()
-    words = {word for persona in questions.personas() for word in wordings(persona.name)}
+    words = {word for persona in questions.personas() for word in paraphrases(persona.name)}
     assert set(seen.token.to_numpy()[:, 0].tolist()) == words
     assert (seen.token.to_numpy()[:, 2] == "<end>").all()
     if item == "who_are_you":

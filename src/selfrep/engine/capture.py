@@ -19,7 +19,7 @@ from selfrep.models.language_model import LanguageModel
 from selfrep.models.sites import RESIDUAL_SITES, component
 from selfrep.prompts.render import SEGMENTS, Prompt, Tokens
 
-LABELS = ("persona", "kind", "side", "voice", "paraphrase", "item")
+LABELS = ("persona", "kind", "side", "condition", "paraphrase", "item")
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
@@ -51,7 +51,7 @@ def capture(
 
     Returns:
         Dataset with `activations` (prompt, site, layer, segment | position, d_model), NaN where a prompt has no such
-        token; on `prompt` the coordinates persona, kind, side, voice, paraphrase, item; and, where prompts carry
+        token; on `prompt` the coordinates persona, kind, side, condition, paraphrase, item; and, where prompts carry
         answers, `log_odds` (nats, first answer set against the second) and `answer_mass` (probability of any answer),
         both (prompt).
 

@@ -29,7 +29,7 @@ def pair(
         source: whose activations are taken ("denoise"; in "noise" the two change places).
         target: into whose run they are put.
         items: what both are asked.
-        paraphrases: which wordings (the same number in both); all that both have when None.
+        paraphrases: which paraphrases (the same number in both); all that both have when None.
         directions: "denoise", "noise", or both.
         answer: how both prompts go on after the prefill, for metrics that read a whole answer (`sequence_log_prob`);
             its tokens form the segment "answer", and positions count from its last one.
@@ -94,7 +94,7 @@ def controls(
 ) -> list[PromptPair]:
     """For each real pair, sources that should do nothing, to be measured on the real pair's scale.
 
-    "paraphrase": another wording of the target's own persona. "persona": another persona of the target's side.
+    "paraphrase": another paraphrase of the target's own persona. "persona": another persona of the target's side.
     "random": the target's own activation, moved in a random direction as far as the real source would move it.
 
     Args:
@@ -102,7 +102,7 @@ def controls(
         others: for each persona's name, that of another of its side.
 
     Raises:
-        SelfrepError: a persona with a single wording, asked for a paraphrase control.
+        SelfrepError: a persona with a single paraphrase, asked for a paraphrase control.
     """
     chat = chat_format(lm.tokenizer, lm.chat_template)
     made = []
@@ -112,7 +112,9 @@ def controls(
             control = replace(real, control=kind, reference=real.source)
             if kind == "paraphrase":
                 if own.n_paraphrases < 2:
-                    raise SelfrepError(f"A paraphrase control needs a persona with two wordings; {own.name!r} has one.")
+                    raise SelfrepError(
+                        f"A paraphrase control needs a persona with two paraphrases; {own.name!r} has one."
+                    )
                 k = (real.target_paraphrase + 1) % own.n_paraphrases
                 text = render(prompt(own, item, "you", k), chat)
                 control = replace(control, source=text, source_name=own.name, source_paraphrase=k)

@@ -8,12 +8,12 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from selfrep.store.findings import number
 from selfrep.plots import rows
 from selfrep.plots.panels import not_identified
 from selfrep.plots.rows import Marks
 from selfrep.plots.text import interval, plain, words
 from selfrep.plots.theme import CONTROL, HEAD, OWN, SMALL, SOFT, finished
+from selfrep.store.findings import number
 
 Array = np.ndarray
 
@@ -29,14 +29,14 @@ def item_bars(items: xr.Dataset) -> go.Figure:
     subtitle = f"{counts[0]} against {counts[1]} personas" if len(counts) == 2 else ""
     names = [str(n) for n in items["item"].to_numpy()]
     n = len(names)
-    gate = items.gate.to_numpy().astype(bool) & np.isfinite(items["shift"].to_numpy())
+    gate = items.identified.to_numpy().astype(bool) & np.isfinite(items["shift"].to_numpy())
     reasons = [str(r) or "it has no number" for r in items.reason.to_numpy()]
     if not gate.any():
         return not_identified(title, "; ".join(dict.fromkeys(reasons)) or "there are no items", subtitle=subtitle)
     values = {str(k): v.to_numpy().astype(float) for k, v in items.data_vars.items() if v.dtype.kind == "f"}
     hover = [_words(name, sides, {k: v[i] for k, v in values.items()}) for i, name in enumerate(names)]
     marks = [
-        Marks(name, colour, symbol, up, hover, *(values[f"{key}{k}"] for k in ("shift", "low", "high")))
+        Marks(name, colour, symbol, up, hover, *(values[f"{key}{k}"] for k in ("shift", "ci_low", "ci_high")))
         for name, key, colour, symbol, up in (
             ("“you are X”", "", OWN, "circle", rows.APART),
             ("“the user is X”", "user_", CONTROL, "diamond-open", -rows.APART),
@@ -67,16 +67,16 @@ def item_bars(items: xr.Dataset) -> go.Figure:
         caption="Each row: by how many nats the log odds of an item's two answer sets differ between the two sides of "
         "personas, with the 95 % interval. Diamonds: the same words said of the user. “kept”: the share of the shift "
         "that those words alone keep; the rest is bound to the speaker. An item whose shift does not stand out from "
-        "mere rewording is not identified; hover says why. Bold: means over several items.",
+        "mere paraphrasing is not identified; hover says why. Bold: means over several items.",
     )
 
 
 def _words(name: str, sides: list[str], at: dict[str, float]) -> str:
     return "<br>".join(
         (
-            f"<b>{plain(name)}: {interval(at['shift'], at['low'], at['high'])} nats</b>, p = {number(at['p'])}",
-            f"“the user is X”: {interval(at['user_shift'], at['user_low'], at['user_high'])} nats",
-            f"kept: {interval(at['kept'], at['kept_low'], at['kept_high'])}",
+            f"<b>{plain(name)}: {interval(at['shift'], at['ci_low'], at['ci_high'])} nats</b>, p = {number(at['p'])}",
+            f"“the user is X”: {interval(at['user_shift'], at['user_ci_low'], at['user_ci_high'])} nats",
+            f"kept: {interval(at['kept'], at['kept_ci_low'], at['kept_ci_high'])}",
             f"log odds: {sides[0]} {number(at['first'])}, {sides[1]} {number(at['second'])}, "
             f"no persona {number(at['neutral'])}",
             f"paraphrase SD {number(at['paraphrase_sd'])} nats, answer mass {number(at['answer_mass'])}, "

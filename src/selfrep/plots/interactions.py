@@ -12,10 +12,10 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from selfrep.store.findings import number
 from selfrep.plots.panels import grid, heading, not_identified
 from selfrep.plots.text import interval, plain, words
 from selfrep.plots.theme import HEAD, OWN, SMALL, SOFT, finished, legend_below
+from selfrep.store.findings import number
 
 Array = np.ndarray
 
@@ -44,8 +44,8 @@ def anomaly_interaction(found: xr.Dataset) -> go.Figure:
     names = {"persona": "asked itself", "spectator": "asked from outside"}
     forms = [str(form) for form in found.form.to_numpy()]
     notes = [
-        ("A = " if bool(found.gate[i]) else "A not identified; raw ")
-        + interval(*(float(found[k][i]) for k in ("raw", "raw_low", "raw_high")))
+        ("A = " if bool(found.identified[i]) else "A not identified; raw ")
+        + interval(*(float(found[k][i]) for k in ("raw", "raw_ci_low", "raw_ci_high")))
         for i in range(len(forms))
     ]
     lines = [
@@ -70,7 +70,7 @@ def anomaly_interaction(found: xr.Dataset) -> go.Figure:
 def cue_by_stakes(found: xr.Dataset) -> go.Figure:
     """The mean log odds of the behaviour in the four cells of cue × stakes, before any exchange, from `mediation`."""
     cells = found.cells.transpose("stakes", "cue").to_numpy()
-    raw = interval(*(float(found[k]) for k in ("cue_by_stakes", "cue_by_stakes_low", "cue_by_stakes_high")))
+    raw = interval(*(float(found[k]) for k in ("cue_by_stakes", "cue_by_stakes_ci_low", "cue_by_stakes_ci_high")))
     lines = [
         Line("something at stake", OWN, "solid", cells[1:]),
         Line("nothing at stake", SOFT, "dash", cells[:1]),

@@ -68,9 +68,9 @@ def separation_profile(
         draw = _Pen(frame.fig, panel, layers)
         _rule(frame.fig, panel, 0.0)
         draw.line("shuffled labels (95 % below)", one["null_high"], NULL, rank=3, dash="dot")
-        draw.line("two wordings of one persona", one["floor"], NULL, rank=4, dash="dash")
+        draw.line("two paraphrases of one persona", one["noise_floor"], NULL, rank=4, dash="dash")
         for name, key, colour, rank in (("“the user is X”", "user_is", CONTROL, 2), ("“you are X”", "", OWN, 1)):
-            low, high = one[f"{key}_low".lstrip("_")], one[f"{key}_high".lstrip("_")]
+            low, high = one[f"{key}_ci_low".lstrip("_")], one[f"{key}_ci_high".lstrip("_")]
             draw.band(low, high, colour)
             draw.line(name, one[key or "estimate"], colour, low, high, rank=rank)
         label = labels[have.index(place)]
@@ -84,7 +84,7 @@ def separation_profile(
         subtitle=subtitle,
         caption="The squared distance between the mean activations of the two sides, as a share of the mean squared "
         "norm, with its 95 % interval. Orange: the same words said of the user; what blue has over it is bound to the "
-        "speaker. Dotted: what shuffled persona labels give. Dashed: how far two wordings of one persona lie apart.",
+        "speaker. Dotted: what shuffled persona labels give. Dashed: how far two paraphrases of one persona lie apart.",
     )
 
 
@@ -116,8 +116,8 @@ def transfer_lines(transfer: xr.Dataset, *, title: str, subtitle: str) -> go.Fig
                 )
         for rank, (direction, one) in enumerate(at.items(), start=1):
             colour = DIRECTIONS.get(direction, OWN)
-            draw.band(one["low"], one["high"], colour)
-            draw.line(words(direction), one["estimate"], colour, one["low"], one["high"], rank=rank)
+            draw.band(one["ci_low"], one["ci_high"], colour)
+            draw.line(words(direction), one["estimate"], colour, one["ci_low"], one["ci_high"], rank=rank)
         heading(frame.fig, panel, words(segment), 4.0)
     return _finished(
         frame,

@@ -7,12 +7,12 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from selfrep.errors import SelfrepError
-from selfrep.store.findings import number
 from selfrep.plots import heat
 from selfrep.plots.heat import SCALE, Map
 from selfrep.plots.lines import transfer_lines
 from selfrep.plots.panels import Places, not_identified
 from selfrep.plots.text import interval, plain, shortened, words
+from selfrep.store.findings import number
 
 Array = np.ndarray
 
@@ -96,7 +96,7 @@ def transfer_maps(transfer: xr.Dataset) -> go.Figure:
     for direction in transfer.direction.to_numpy():
         one = transfer.sel(direction=direction)
         values = _arrays(one, "position")
-        z, low = values["estimate"], values["low"]
+        z, low = values["estimate"], values["ci_low"]
         controls = [v for k, v in values.items() if k.startswith("control_")]
         bar = np.fmax.reduce([np.zeros_like(z), *controls])
         hover = [
@@ -171,7 +171,7 @@ def separation_map(sep: xr.Dataset, *, site: str | None = None) -> go.Figure:
                 outlined=there & (values["p_max"] < FAMILY_WISE),
             )
         )
-        floors.append(values["floor"])
+        floors.append(values["noise_floor"])
     if not any(np.isfinite(one.values).any() for one in maps):
         return not_identified(title, "there is no place that all prompts have", subtitle=subtitle)
     floor = np.concatenate([f[np.isfinite(f)] for f in floors])
@@ -188,13 +188,13 @@ def separation_map(sep: xr.Dataset, *, site: str | None = None) -> go.Figure:
         "squared norm, at one layer (upwards) and token (from the left). What chance adds is subtracted, so it may be "
         "negative. Dotted cells do not exceed what shuffled persona labels give (95th percentile); outlined cells "
         f"stand out even when the whole map is searched (p < {FAMILY_WISE}, family-wise). ▸ on the colour bar: how far "
-        "two wordings of one persona lie apart (the median cell). What is separate is present, which does not say that "
+        "two paraphrases of one persona lie apart (the median cell). What is separate is present, which does not say that "
         f"it is used. {SCALE}",
     )
 
 
 def _transfer_words(values: dict[str, Array], i: int, j: int) -> str:
-    said = [f"<b>T = {interval(*(values[k][i, j] for k in ('estimate', 'low', 'high')))}</b>"]
+    said = [f"<b>T = {interval(*(values[k][i, j] for k in ('estimate', 'ci_low', 'ci_high')))}</b>"]
     for name, control in values.items():
         if name.startswith("control_"):
             said.append(f"control, {words(name.removeprefix('control_'))}: {number(float(control[i, j]))}")
@@ -206,11 +206,11 @@ def _transfer_words(values: dict[str, Array], i: int, j: int) -> str:
 def _separation_words(values: dict[str, Array], i: int, j: int) -> str:
     at = {name: float(value[i, j]) for name, value in values.items()}
     said = (
-        f"<b>S = {interval(at['estimate'], at['low'], at['high'])}</b>",
+        f"<b>S = {interval(at['estimate'], at['ci_low'], at['ci_high'])}</b>",
         f"shuffled labels reach {number(at['null_high'])}; p = {number(at['p'])}, over the map {number(at['p_max'])}",
-        f"two wordings of one persona: {number(at['floor'])}",
-        f"“the user is X”: {interval(at['user_is'], at['user_is_low'], at['user_is_high'])}",
-        f"bound to the speaker: {interval(at['bound'], at['bound_low'], at['bound_high'])}",
+        f"two paraphrases of one persona: {number(at['noise_floor'])}",
+        f"“the user is X”: {interval(at['user_is'], at['user_is_ci_low'], at['user_is_ci_high'])}",
+        f"bound to the speaker: {interval(at['bound'], at['bound_ci_low'], at['bound_ci_high'])}",
     )
     return "<br>".join(said)
 

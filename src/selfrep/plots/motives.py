@@ -6,10 +6,10 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from selfrep.store.findings import number
 from selfrep.plots.panels import not_identified
 from selfrep.plots.text import interval, plain
 from selfrep.plots.theme import FAINT, HEAD, INK, KINDS, NULL, OWN, PAPER, SMALL, SOFT, finished, legend_below
+from selfrep.store.findings import number
 
 _PATHS = {
     "P": ("through the fictional AI", KINDS["fictional_ai"]),
@@ -24,13 +24,13 @@ def mediation_paths(found: xr.Dataset) -> go.Figure:
     title = "Mimicry or motive: through what the behaviour changes"
     at = found.isel(donor=0)
     orders = [str(order) for order in at.order.to_numpy()]
-    if not at.gate.to_numpy().any():
+    if not at.identified.to_numpy().any():
         return not_identified(title, "; ".join(dict.fromkeys(map(str, at.reason.to_numpy()))))
     height = np.arange(len(orders))[::-1].astype(float)
     phi = at.phi.transpose("order", "path").to_numpy()
     fig = go.Figure()
     for j, (path, (name, colour)) in enumerate(_PATHS.items()):
-        low, high = (at[f"phi_{end}"].sel(path=path).to_numpy() for end in ("low", "high"))
+        low, high = (at[f"phi_{end}"].sel(path=path).to_numpy() for end in ("ci_low", "ci_high"))
         fig.add_trace(
             go.Bar(
                 x=phi[:, j],
@@ -50,8 +50,8 @@ def mediation_paths(found: xr.Dataset) -> go.Figure:
     for i, order in enumerate(orders):
         row = at.sel(order=order)
         said = (
-            f"M = {interval(*(float(row[k]) for k in ('estimate', 'low', 'high')))}"
-            if bool(row.gate)
+            f"M = {interval(*(float(row[k]) for k in ('estimate', 'ci_low', 'ci_high')))}"
+            if bool(row.identified)
             else f"M not identified: {row.reason.item()}"
         )
         chance = ", ".join(number(float(row.random.sel(mediator=m))) for m in ("P", "S"))
@@ -89,7 +89,7 @@ def directness_curve(found: xr.Dataset) -> go.Figure:
     """The shift of the behaviour after each share of the scratchpad, from `directness`; drawn whether or not D "
     "stands."""
     share = found.share.to_numpy().astype(float)
-    shift, low, high = (found[k].to_numpy().astype(float) for k in ("shift", "shift_low", "shift_high"))
+    shift, low, high = (found[k].to_numpy().astype(float) for k in ("shift", "shift_ci_low", "shift_ci_high"))
     fig = go.Figure()
     fig.add_trace(
         go.Scatter(
@@ -125,7 +125,7 @@ def directness_curve(found: xr.Dataset) -> go.Figure:
             x=[0, 1, None, 0, 1],
             y=[noise, noise, None, -noise, -noise],
             mode="lines",
-            name="what rewording does (1 SD)",
+            name="what paraphrasing does (1 SD)",
             line={"color": NULL, "width": 1, "dash": "dot"},
             hoverinfo="skip",
         )
@@ -141,8 +141,8 @@ def directness_curve(found: xr.Dataset) -> go.Figure:
     fig.update_yaxes(title_text="shift of the behaviour (nats)", showgrid=True, gridcolor="#eeeeee", nticks=7)
     fig.update_layout(legend=legend_below(2))
     said = (
-        f"D = {interval(*(float(found[k]) for k in ('estimate', 'low', 'high')))}"
-        if bool(found.gate)
+        f"D = {interval(*(float(found[k]) for k in ('estimate', 'ci_low', 'ci_high')))}"
+        if bool(found.identified)
         else "D is not identified: the full shift does not stand out"
     )
     return finished(
@@ -154,7 +154,7 @@ def directness_curve(found: xr.Dataset) -> go.Figure:
         caption="How far the behaviour shifts from scenes without cue and stakes to scenes with both, after each "
         "share of the scratchpad that was written under each. A level line: it was there before any reasoning. A "
         "rising one: the reasoning led there. D is the shift at 0 % as a share of that at 100 %, and stands only "
-        "where the latter is three times what rewording does.",
+        "where the latter is three times what paraphrasing does.",
     )
 
 

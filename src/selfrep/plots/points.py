@@ -17,17 +17,17 @@ Array = np.ndarray
 
 _LEFT, _RIGHT, _AXIS = 52.0, 14.0, 40.0
 _KEYS = 4  # legend entries in a row
-_VOICES = {"you": "“you are X”", "user": "“the user is X”"}
+_CONDITIONS = {"you": "“you are X”", "user": "“the user is X”"}
 _PALE = 0.2
 """How much a name should avoid the mark of a single prompt, where that of a persona counts 1."""
 
 
 @dataclass(frozen=True)
 class _Group:
-    """The prompts of one kind of persona in one voice, and the personas' means over them."""
+    """The prompts of one kind of persona in one condition, and the personas' means over them."""
 
     kind: str
-    voice: str
+    condition: str
     side: str
     points: Array
     persona: Array
@@ -36,7 +36,7 @@ class _Group:
 
     @property
     def hollow(self) -> bool:
-        return self.voice == "user"
+        return self.condition == "user"
 
     @property
     def colour(self) -> str:
@@ -57,18 +57,20 @@ def persona_map(points: xr.Dataset) -> go.Figure:
     title, subtitle = "Personas in the plane in which they differ most", " · ".join(_place(points))
     if not np.isfinite(at).all(axis=1).any():
         return not_identified(title, "no point has coordinates", subtitle=subtitle)
-    persona, voice = points.persona.to_numpy().astype(str), points.voice.to_numpy().astype(str)
-    groups = _groups(at, points, persona, voice)
+    persona, condition = points.persona.to_numpy().astype(str), points.condition.to_numpy().astype(str)
+    groups = _groups(at, points, persona, condition)
     fig = go.Figure()
-    for said in sorted(set(voice) - set(_VOICES)):
-        fig.add_trace(_prompts(at[voice == said], persona[voice == said], words(said), "x-thin-open", NULL, key=True))
+    for said in sorted(set(condition) - set(_CONDITIONS)):
+        fig.add_trace(
+            _prompts(at[condition == said], persona[condition == said], words(said), "x-thin-open", NULL, key=True)
+        )
     for group in groups:  # below all the means
-        fig.add_trace(_prompts(group.points, group.persona, _VOICES[group.voice], group.symbol, group.colour))
+        fig.add_trace(_prompts(group.points, group.persona, _CONDITIONS[group.condition], group.symbol, group.colour))
     for group in groups:
         fig.add_trace(_personas(group))
-    for said, text in _VOICES.items():
-        if (voice == said).any():
-            fig.add_trace(_voice_key(text, "circle" if said == "you" else "circle-open"))
+    for said, text in _CONDITIONS.items():
+        if (condition == said).any():
+            fig.add_trace(_condition_key(text, "circle" if said == "you" else "circle-open"))
     low, high, width, height = _view(at)
     _names(fig, groups, at, low, width / (high - low)[0], (width, height))
     first, second = (f"{signed(round(100 * float(v)))} %" for v in points.explained.to_numpy())
@@ -95,20 +97,20 @@ def persona_map(points: xr.Dataset) -> go.Figure:
         subtitle=subtitle,
         height=HEAD + height + bottom,
         margin={"l": _LEFT, "r": _RIGHT, "t": HEAD, "b": bottom},
-        caption="Each large mark is a persona, the small ones its single prompts in all wordings; colour and shape "
+        caption="Each large mark is a persona, the small ones its single prompts in all paraphrases; colour and shape "
         "tell the kind. Filled: “you are X”; hollow: the same words said of the user. Both axes have the same scale, "
         "so distances can be compared. This is the plane in which the personas differ most: a picture, not a test.",
     )
 
 
-def _groups(at: Array, points: xr.Dataset, persona: Array, voice: Array) -> list[_Group]:
+def _groups(at: Array, points: xr.Dataset, persona: Array, condition: Array) -> list[_Group]:
     """Hollow ones first, so that filled ones are drawn over them; kinds in the order of the palette."""
     kind, side = (points[k].to_numpy().astype(str) for k in ("kind", "side"))
     known = [k for k in KINDS if k in kind] + sorted(set(kind) - set(KINDS))
     groups = []
     for said in ("user", "you"):
         for name in known:
-            mine = (kind == name) & (voice == said) & np.isfinite(at).all(axis=1)
+            mine = (kind == name) & (condition == said) & np.isfinite(at).all(axis=1)
             if not mine.any():
                 continue
             people = list(dict.fromkeys(persona[mine].tolist()))
@@ -168,12 +170,12 @@ def _personas(group: _Group) -> go.Scatter:
         legendrank=1000 + [*KINDS, group.kind].index(group.kind),
         showlegend=not hollow,
         marker={"symbol": group.symbol, "size": 8 if hollow else 10, "color": group.colour, "line": edge},
-        text=[f"<b>{plain(p)}</b><br>{words(group.kind)}, {_VOICES[group.voice]}" for p in group.people],
+        text=[f"<b>{plain(p)}</b><br>{words(group.kind)}, {_CONDITIONS[group.condition]}" for p in group.people],
         hovertemplate="%{text}<extra></extra>",
     )
 
 
-def _voice_key(text: str, symbol: str) -> go.Scatter:
+def _condition_key(text: str, symbol: str) -> go.Scatter:
     """A legend entry that stands for no kind."""
     marker = {"symbol": symbol, "size": 9, "color": SOFT, "line": {"width": 1.4, "color": SOFT}}
     return go.Scatter(x=[None], y=[None], mode="markers", name=text, marker=marker, legendrank=2000, hoverinfo="skip")

@@ -35,7 +35,7 @@ def identification_dots(found: xr.Dataset) -> go.Figure:
     """I of every persona on the subscales without referents, beside "the user is X", from `identification`."""
     title = "What the model takes itself to be"
     scales = [str(name) for name in found.subscale.to_numpy() if ": " not in str(name)]
-    shown = [name for name in scales if bool(found.gate.sel(subscale=name))]
+    shown = [name for name in scales if bool(found.identified.sel(subscale=name))]
     if not shown:
         why = "; ".join(f"{name}: {found.reason.sel(subscale=name).item()}" for name in scales)
         return not_identified(title, why or "no subscale without referents was asked")
@@ -63,7 +63,7 @@ def identification_dots(found: xr.Dataset) -> go.Figure:
                 marker={"symbol": "diamond-open", "size": 5, "color": CONTROL},
                 text=[
                     f"<b>{plain(p)}, “the user is X”: {interval(*v)}</b>"
-                    for p, v in zip(people, _triples(at, "user_is", "user_is_low", "user_is_high"), strict=True)
+                    for p, v in zip(people, _triples(at, "user_is", "user_is_ci_low", "user_is_ci_high"), strict=True)
                 ],
                 hovertemplate="%{text}<extra></extra>",
             ),
@@ -72,7 +72,7 @@ def identification_dots(found: xr.Dataset) -> go.Figure:
         )
         for kind in dict.fromkeys(kinds):
             mine = np.flatnonzero(kinds == kind)
-            value, low, high = (at[k].to_numpy()[mine] for k in ("estimate", "low", "high"))
+            value, low, high = (at[k].to_numpy()[mine] for k in ("estimate", "ci_low", "ci_high"))
             colour = KINDS.get(kind, NULL)
             fig.add_trace(
                 go.Scatter(
@@ -126,7 +126,7 @@ def identification_dots(found: xr.Dataset) -> go.Figure:
         margin={"l": left, "r": _RIGHT, "t": HEAD + 22, "b": bottom},
         caption="Each row is a persona, each panel a question about the speaker. To the right of zero the answers lean "
         "towards the subscale’s own side (an AI; its own name; its own maker) more than without a persona, in units of "
-        "what a mere rewording does; with 95 % intervals. Diamonds: the same words said of the user, which show what "
+        "what a mere paraphrase does; with 95 % intervals. Diamonds: the same words said of the user, which show what "
         f"repeating words does by itself.{note}",
     )
 
@@ -136,7 +136,7 @@ def referent_lines(found: xr.Dataset, slopes: xr.Dataset) -> go.Figure:
     at = slopes.isel(series=0) if "series" in slopes.dims else slopes
     referents = [str(name) for name in np.atleast_1d(slopes.attrs["referents"])]
     title = "How far “I” reaches"
-    if not bool(at.gate):
+    if not bool(at.identified):
         return not_identified(title, str(at.reason.item()))
     chosen = found.sel(subscale=referents)
     values = chosen.estimate.transpose("persona", "subscale").to_numpy()
@@ -190,7 +190,7 @@ def referent_lines(found: xr.Dataset, slopes: xr.Dataset) -> go.Figure:
     fig.update_yaxes(title_text="I (paraphrase SDs)", showgrid=True, gridcolor="#eeeeee")
     fig.update_layout(legend=legend_below(_KEYS))
     bottom = 50.0 + 19 * -(-(len(seen) + 2) // _KEYS)
-    slope = interval(*(float(at[k]) for k in ("mean", "low", "high")))
+    slope = interval(*(float(at[k]) for k in ("mean", "ci_low", "ci_high")))
     return finished(
         fig,
         title=title,
@@ -209,10 +209,10 @@ def default_strip(found: xr.Dataset, layer: int) -> go.Figure:
     cell = found.isel(site=0, position=-1).sel(layer=layer)
     title = "Between the played roles and the tuned default"
     subtitle = f"{plain(found.site.values[0])} · layer {signed(layer)} · last token"
-    if not bool(cell.gate):
+    if not bool(cell.identified):
         return not_identified(title, str(cell.reason.item()), subtitle=subtitle)
-    who, kind, voice = (cell[k].to_numpy().astype(str) for k in ("who", "kind", "voice"))
-    value, low, high = (cell[k].to_numpy() for k in ("estimate", "low", "high"))
+    who, kind, condition = (cell[k].to_numpy().astype(str) for k in ("who", "kind", "condition"))
+    value, low, high = (cell[k].to_numpy() for k in ("estimate", "ci_low", "ci_high"))
     rows = ["neutral", *(k for k in KINDS if k in kind)]
     names = {"neutral": "no persona"}
     main = "you"
@@ -223,7 +223,7 @@ def default_strip(found: xr.Dataset, layer: int) -> go.Figure:
         (main, "circle", 8, 0.1, "“you are X”"),
         ("neutral", "circle", 8, 0.0, "no persona"),
     ):
-        mine = np.flatnonzero(voice == said)
+        mine = np.flatnonzero(condition == said)
         if not len(mine):
             continue
         colours = [CONTROL if said == "user" else KINDS.get(kind[i], NULL) for i in mine]
@@ -268,7 +268,7 @@ def default_strip(found: xr.Dataset, layer: int) -> go.Figure:
         height=HEAD + 18 + 34.0 * len(rows) + _BOTTOM + 20,
         margin={"l": left, "r": _RIGHT, "t": HEAD + 18, "b": _BOTTOM + 20},
         caption="Each mark is a persona, placed along the line from the mean of the played roles (0) to the persona "
-        "the model was tuned to be (1), on an axis drawn without it and from other wordings. Grey lines: 95 %"
+        "the model was tuned to be (1), on an axis drawn without it and from other paraphrases. Grey lines: 95 %"
         " intervals. Diamonds: the same words said of the user. That the default lies apart along an axis "
         "drawn towards it means nothing by itself; random axes and the axes of other personas are the "
         "measure.",

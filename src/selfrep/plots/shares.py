@@ -11,12 +11,12 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from selfrep.store.findings import number
 from selfrep.plots import rows
 from selfrep.plots.panels import not_identified
 from selfrep.plots.rows import Marks
 from selfrep.plots.text import interval, plain, words
 from selfrep.plots.theme import CONTROL, HEAD, OWN, SMALL, SOFT, finished
+from selfrep.store.findings import number
 
 _BOTTOM = 44.0
 
@@ -54,7 +54,7 @@ def bleed_shares(found: xr.Dataset) -> go.Figure:
         f"{number(float(found.truth_shift[i]))} nats<br>p = {number(float(found.p[i]))}"
         for i in range(found.sizes["item"])
     ]
-    user = ("user_is", "user_is_low", "user_is_high")
+    user = ("user_is", "user_is_ci_low", "user_is_ci_high")
     return _drawn(
         found,
         [
@@ -79,7 +79,7 @@ def _marks(
     colour: str,
     symbol: str,
     up: float = 0.0,
-    keys: tuple[str, str, str] = ("estimate", "low", "high"),
+    keys: tuple[str, str, str] = ("estimate", "ci_low", "ci_high"),
 ) -> Marks:
     """One kind of mark; `said` is what hover says of an item beside its share."""
     value, low, high = (found[key].to_numpy() for key in keys)
@@ -101,7 +101,7 @@ def _drawn(
     caption: str,
 ) -> go.Figure:
     names = [str(name) for name in found["item"].to_numpy()]
-    gate = found.gate.to_numpy().astype(bool)
+    gate = found.identified.to_numpy().astype(bool)
     reasons = [str(reason) for reason in found.reason.to_numpy()]
     if not gate.any():
         first = names[-1] if len(names) > 1 else names[0]

@@ -7,8 +7,8 @@ from __future__ import annotations
 import html
 import textwrap
 
-from selfrep.store.findings import number
 from selfrep.plots.theme import CHARACTER
+from selfrep.store.findings import number
 
 _BLANKS = {"\r\n": "⏎", "\n": "⏎", "\r": "⏎", "\t": "⇥", " ": "␣", "\N{NO-BREAK SPACE}": "␣"}
 

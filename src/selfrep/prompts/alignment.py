@@ -31,7 +31,7 @@ class PromptPair:
             swapped).
         answers: token ids of the first and of the second answer set.
         control: "" for the real pair; "paraphrase", "persona" or "random" for pairs that a real one is compared with.
-        source_paraphrase, target_paraphrase: which wordings.
+        source_paraphrase, target_paraphrase: which paraphrases.
         reference: for a control, the source prompt of the real pair: the control is measured on the real pair's scale.
     """
 

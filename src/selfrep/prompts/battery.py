@@ -120,7 +120,7 @@ class Battery(Catalogue[Item]):
         return Battery(tuple(item for item in self if item.subscale))
 
     def changeable(self) -> Battery:
-        """The items that come with a change of the truth, which the voice "truth" tells."""
+        """The items that come with a change of the truth, which the condition "truth" tells."""
         return Battery(tuple(item for item in self if item.truth_change is not None))
 
     def subscales(self) -> dict[str, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Prompts told apart by more than persona and item: a cell of a design, such as cue × stakes or voice × setting.
+"""Prompts told apart by more than persona and item: a cell of a design, such as cue × stakes or condition × setting.
 
 A case is a prompt and its labels. Labels are no fields of the prompt: each design has its own, and they matter only
 where results are laid out again along them (see `selfrep.engine.cases`).

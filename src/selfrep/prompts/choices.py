@@ -13,17 +13,14 @@ from typing import Any, Literal, TypeVar
 from pydantic import field_validator
 
 from selfrep.analyses.anomaly import material as anomalies
-from selfrep.prompts import battery
-from selfrep.prompts import personas
-from selfrep.prompts import scenarios
-from selfrep.analyses.posterior import material as texts
 from selfrep.analyses.anomaly.material import Anomalies
+from selfrep.analyses.posterior import material as texts
+from selfrep.analyses.posterior.material import Text, Texts
+from selfrep.prompts import battery, personas, scenarios
 from selfrep.prompts.battery import Battery, Item
 from selfrep.prompts.catalogue import completed
 from selfrep.prompts.personas import Persona, PersonaSet
 from selfrep.prompts.scenarios import Scenarios
-from selfrep.analyses.posterior.material import Text
-from selfrep.analyses.posterior.material import Texts
 from selfrep.prompts.yaml_errors import Entry
 
 Choice = TypeVar("Choice", bound=Entry)

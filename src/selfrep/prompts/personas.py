@@ -27,12 +27,12 @@ from selfrep.prompts.yaml_errors import Entry, Info
 
 Kind = Literal["default", "language_model", "other_model", "fictional_ai", "human"]
 Side = Literal["ai", "human"]
-Voice = Literal["you", "user", "book", "neutral"]
+Condition = Literal["you", "user", "book", "neutral"]
 
-VOICES: tuple[Voice, ...] = get_args(Voice)
+CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
-BINDINGS: dict[Voice, str] = {"you": "you are", "user": "the user is", "book": "here is a book about"}
-"""What ties a description to somebody. The only words that differ between the voices of one paraphrase."""
+BINDINGS: dict[Condition, str] = {"you": "you are", "user": "the user is", "book": "here is a book about"}
+"""What ties a description to somebody. The only words that differ between the conditions of one paraphrase."""
 
 FRAMES: tuple[str, ...] = ("{} {}.", "For this conversation: {} {}.", "Please note: {} {}.", "Remember: {} {}.")
 """What surrounds binding and description; paraphrase k uses frame k, and the frames come round again after the last."""
@@ -69,7 +69,7 @@ def _texts(texts: tuple[str, ...], what: str) -> tuple[str, ...]:
 
 def _descriptions(descriptions: tuple[str, ...]) -> tuple[str, ...]:
     if not descriptions:
-        raise ValueError("a persona needs at least one description (4 or more to measure the noise of wording)")
+        raise ValueError("a persona needs at least one description (4 or more to measure the noise of paraphrase)")
     for text in descriptions:
         if found := _PRONOUN.search(text):
             raise ValueError(
@@ -93,7 +93,7 @@ class Persona(NamedEntry):
         descriptions: at least one pronoun-free noun phrase; number k is paraphrase k.
         label: how figures call it; the name, if left out.
         setting: where and when it lives, in words.
-        you, user: system texts that replace the framed ones in that voice, one for each description.
+        you, user: system texts that replace the framed ones in that condition, one for each description.
         neutral: system texts without a persona, to compare with.
 
     Raises SelfrepError, listing every mistake, for bad values.
@@ -134,26 +134,31 @@ class Persona(NamedEntry):
 
     @property
     def n_paraphrases(self) -> int:
-        """How many wordings it has."""
+        """How many paraphrases it has."""
         return len(self.descriptions)
 
-    def systems(self, voice: Voice = "you") -> tuple[str, ...]:
-        """All system texts of a voice, in the order of the paraphrases. Raises SelfrepError for an unknown voice."""
-        if voice not in VOICES:
-            raise SelfrepError(f"A voice is one of {', '.join(VOICES)}; got {voice!r}.")
-        if voice == "neutral":
+    def systems(self, condition: Condition = "you") -> tuple[str, ...]:
+        """All system texts of a condition, in the order of the paraphrases. Raises SelfrepError for an unknown
+        condition.
+        """
+        if condition not in CONDITIONS:
+            raise SelfrepError(f"A condition is one of {', '.join(CONDITIONS)}; got {condition!r}.")
+        if condition == "neutral":
             return self.neutral
-        override = {"you": self.you, "user": self.user, "book": ()}[voice]
+        override = {"you": self.you, "user": self.user, "book": ()}[condition]
         return override or tuple(
-            _sentence(FRAMES[k % len(FRAMES)].format(BINDINGS[voice], text)) for k, text in enumerate(self.descriptions)
+            _sentence(FRAMES[k % len(FRAMES)].format(BINDINGS[condition], text))
+            for k, text in enumerate(self.descriptions)
         )
 
-    def system(self, voice: Voice = "you", paraphrase: int = 0) -> str:
-        """The system text in one voice and wording. Raises SelfrepError when there is no such voice or paraphrase."""
-        texts = self.systems(voice)
+    def system(self, condition: Condition = "you", paraphrase: int = 0) -> str:
+        """The system text in one condition and paraphrase. Raises SelfrepError when there is no such condition or
+        paraphrase.
+        """
+        texts = self.systems(condition)
         if not 0 <= paraphrase < len(texts):
             raise SelfrepError(
-                f"Persona {self.name!r} has the paraphrases 0 to {len(texts) - 1} in the voice {voice!r}; "
+                f"Persona {self.name!r} has the paraphrases 0 to {len(texts) - 1} in the condition {condition!r}; "
                 f"got {paraphrase}. Ask for fewer, or write more."
             )
         return texts[paraphrase]
@@ -202,7 +207,7 @@ def load(path: str | Path) -> PersonaSet:
 
 
 def builtin() -> PersonaSet:
-    """The built-in personas: eight AI-side and eight human-side, in four wordings each."""
+    """The built-in personas: eight AI-side and eight human-side, in four paraphrases each."""
     return loads(
         files("selfrep.prompts").joinpath("personas.yaml").read_text(encoding="utf-8"), "personas.yaml (built in)"
     )

@@ -24,11 +24,11 @@ from jinja2 import TemplateError
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts.battery import Item
-from selfrep.prompts.personas import Persona, Voice
+from selfrep.prompts.personas import Condition, Persona
 from selfrep.prompts.questions import AnswerSets
 
-PromptVoice: TypeAlias = Voice | Literal["truth"]
-"""How a persona is spoken of in a prompt: in one of its own voices, or "truth": as in "you", and then the item's
+PromptCondition: TypeAlias = Condition | Literal["truth"]
+"""How a persona is spoken of in a prompt: in one of its own conditions, or "truth": as in "you", and then the item's
 `truth_change`, a sentence that really makes another answer right. It is the positive control of what is held true."""
 
 Tokenizer: TypeAlias = Any
@@ -58,7 +58,7 @@ class Prompt:
         system: the system text; given explicitly even when empty, so that no template puts its own in place.
         turns: user, assistant, ..., user; the last is the question.
         prefill: how the answer begins.
-        persona, kind, side, voice, paraphrase, item: labels that travel with the results.
+        persona, kind, side, condition, paraphrase, item: labels that travel with the results.
         answers: the two answer sets, as texts.
 
     Raises SelfrepError when the turns do not end with a question.
@@ -70,7 +70,7 @@ class Prompt:
     persona: str = ""
     kind: str = ""
     side: str = ""
-    voice: str = ""
+    condition: str = ""
     paraphrase: int = 0
     item: str = ""
     answers: AnswerSets | None = None
@@ -89,54 +89,57 @@ class Prompt:
         return self.turns[-1]
 
 
-def prompt(persona: Persona, item: Item, voice: PromptVoice = "you", paraphrase: int = 0) -> Prompt:
-    """One item, asked of one persona in one voice and wording. A neutral prompt carries no persona's name.
+def prompt(persona: Persona, item: Item, condition: PromptCondition = "you", paraphrase: int = 0) -> Prompt:
+    """One item, asked of one persona in one condition and paraphrase. A neutral prompt carries no persona's name.
 
-    Raises SelfrepError when the persona has no such voice or paraphrase, or the item no change of the truth to tell.
+    Raises SelfrepError when the persona has no such condition or paraphrase, or the item no change of the truth to
+    tell.
     """
     asked = Prompt(
-        system=_truth(persona, item, paraphrase) if voice == "truth" else persona.system(voice, paraphrase),
+        system=_truth(persona, item, paraphrase) if condition == "truth" else persona.system(condition, paraphrase),
         turns=(item.question,),
         prefill=item.prefill,
-        voice=voice,
+        condition=condition,
         paraphrase=paraphrase,
         item=item.name,
         answers=item.answer_sets,
     )
-    return asked if voice == "neutral" else replace(asked, persona=persona.name, kind=persona.kind, side=persona.side)
+    return (
+        asked if condition == "neutral" else replace(asked, persona=persona.name, kind=persona.kind, side=persona.side)
+    )
 
 
 def prompts(
     personas: Iterable[Persona],
     items: Iterable[Item],
-    voices: Sequence[PromptVoice] = ("you",),
+    conditions: Sequence[PromptCondition] = ("you",),
     paraphrases: Sequence[int] | None = None,
 ) -> list[Prompt]:
-    """Every item asked of every persona in the given voices and paraphrases (None: all that each persona has).
+    """Every item asked of every persona in the given conditions and paraphrases (None: all that each persona has).
 
     Prompts with the same system text stand together. Neutral prompts, alike for all personas, appear once each.
-    Raises SelfrepError when a persona lacks a voice or paraphrase that is asked for, and, in the voice "truth", when an
-    item has no `truth_change` (`battery.changeable()` holds those that have one).
+    Raises SelfrepError when a persona lacks a condition or paraphrase that is asked for, and, in the condition "truth",
+    when an item has no `truth_change` (`battery.changeable()` holds those that have one).
     """
     items = tuple(items)
     made = {
-        prompt(persona, item, voice, k): None
+        prompt(persona, item, condition, k): None
         for persona in personas
-        for voice in voices
-        for k in (range(_wordings(persona, voice)) if paraphrases is None else paraphrases)
+        for condition in conditions
+        for k in (range(_paraphrases(persona, condition)) if paraphrases is None else paraphrases)
         for item in items
     }
     return list(made)
 
 
-def _wordings(persona: Persona, voice: PromptVoice) -> int:
-    return len(persona.systems("you" if voice == "truth" else voice))
+def _paraphrases(persona: Persona, condition: PromptCondition) -> int:
+    return len(persona.systems("you" if condition == "truth" else condition))
 
 
 def _truth(persona: Persona, item: Item, paraphrase: int) -> str:
     if item.truth_change is None:
         raise SelfrepError(
-            f"In the voice 'truth' the system text ends with a sentence that changes the right answer; the item "
+            f"In the condition 'truth' the system text ends with a sentence that changes the right answer; the item "
             f"{item.name!r} has no truth_change. Write one, or ask only items that have it (battery.changeable())."
         )
     return f"{persona.system('you', paraphrase)} {item.truth_change}"

@@ -57,7 +57,7 @@ class Levels(Entry):
         return self
 
     def text(self, level: int, paraphrase: int) -> str:
-        """The text of a level in one wording."""
+        """The text of a level in one paraphrase."""
         return (self.absent, self.present)[level][paraphrase]
 
 
@@ -82,23 +82,23 @@ class Scenario(Question, NamedEntry):
     def _paraphrases(self) -> Scenario:
         if len(self.cue.absent) != len(self.stakes.absent):
             raise ValueError(
-                f"cue and stakes go together, one wording of each; got {len(self.cue.absent)} of the cue and "
+                f"cue and stakes go together, one paraphrase of each; got {len(self.cue.absent)} of the cue and "
                 f"{len(self.stakes.absent)} of the stakes"
             )
         if self.scratchpad is not None and len(self.scratchpad.absent) != len(self.cue.absent):
             raise ValueError(
-                f"each wording has its scratchpad; got {len(self.scratchpad.absent)} of these and "
-                f"{len(self.cue.absent)} wordings"
+                f"each paraphrase has its scratchpad; got {len(self.scratchpad.absent)} of these and "
+                f"{len(self.cue.absent)} paraphrases"
             )
         return self
 
     @property
     def n_paraphrases(self) -> int:
-        """In how many wordings it is told."""
+        """In how many paraphrases it is told."""
         return len(self.cue.absent)
 
     def prompt(self, cell: Cell, paraphrase: int = 0) -> Prompt:
-        """The prompt of a cell (cue, stakes) in one wording."""
+        """The prompt of a cell (cue, stakes) in one paraphrase."""
         return Prompt(
             system=f"{self.cue.text(cell[0], paraphrase)} {self.stakes.text(cell[1], paraphrase)}",
             turns=(self.question,),
@@ -129,7 +129,7 @@ class Scenarios(Entry):
     def _scenarios(cls, scenarios: dict[str, Scenario]) -> dict[str, Scenario]:
         counts = {name: s.n_paraphrases for name, s in scenarios.items()}
         if len(set(counts.values())) > 1:
-            raise ValueError(f"all scenarios have the same number of wordings; got {counts}")
+            raise ValueError(f"all scenarios have the same number of paraphrases; got {counts}")
         return keyed(scenarios)
 
     @model_validator(mode="after")
@@ -170,11 +170,11 @@ class Scenarios(Entry):
 
     @property
     def n_paraphrases(self) -> int:
-        """In how many wordings each scenario is told."""
+        """In how many paraphrases each scenario is told."""
         return next(iter(self.scenarios.values())).n_paraphrases
 
     def cases(self) -> list[Case]:
-        """Every scenario in every wording and cell, labelled scenario, cue and stakes."""
+        """Every scenario in every paraphrase and cell, labelled scenario, cue and stakes."""
         return [
             Case(scenario.prompt(cell, k), {"scenario": name, "cue": cell[0], "stakes": cell[1]})
             for name, scenario in self.scenarios.items()
@@ -194,6 +194,6 @@ def load(path: str | Path) -> Scenarios:
 
 
 def builtin() -> Scenarios:
-    """The built-in scenarios: eight of them, in two wordings and four cells."""
+    """The built-in scenarios: eight of them, in two paraphrases and four cells."""
     text = files("selfrep.prompts").joinpath("scenarios.yaml").read_text(encoding="utf-8")
     return loads(text, "scenarios.yaml (built in)")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from selfrep.errors import SelfrepError
 from selfrep import plots
-from selfrep.results.chapters import CHAPTERS
 from selfrep.analyses.depth import reported_layer
+from selfrep.errors import SelfrepError
+from selfrep.results.chapters import CHAPTERS
 from selfrep.store.files import write_file
 from selfrep.store.run_directory import RunDirectory
 
@@ -56,7 +56,7 @@ def _plane(summary: xr.Dataset) -> xr.Dataset:
     """The reported layer of the group "activations_summary", as points in the plane."""
     layer = reported_layer(summary.layer.to_numpy())
     at = summary.sel(layer=layer)
-    labels = {k: ("point", summary[k].to_numpy()) for k in ("persona", "kind", "side", "voice", "paraphrase")}
+    labels = {k: ("point", summary[k].to_numpy()) for k in ("persona", "kind", "side", "condition", "paraphrase")}
     place = {k.removeprefix("plane_"): v for k, v in summary.attrs.items() if k.startswith("plane_")}
     return xr.Dataset(
         {

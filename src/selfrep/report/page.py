@@ -21,14 +21,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from selfrep.errors import SelfrepError
-from selfrep.results.chapters import CHAPTERS, Chapter
 from selfrep.report.figures import drawn
-from selfrep.store.files import write_file
-from selfrep.store.findings import Finding
-from selfrep.store.findings import number
-from selfrep.store.findings import with_unit
-from selfrep.store.run_directory import RunDirectory
+from selfrep.results.chapters import CHAPTERS, Chapter
 from selfrep.stats.rounding import negligible
+from selfrep.store.files import write_file
+from selfrep.store.findings import Finding, number, with_unit
+from selfrep.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -43,7 +41,7 @@ KINDS = {
     "fictional_ai": "an AI from fiction",
     "human": "a human",
 }
-VOICES = {
+CONDITIONS = {
     "you": "“You are X.”",
     "user": "“The user is X.”: the same words, said of somebody else",
     "book": "“Here is a book about X.”: the same words, said of nobody present",
@@ -108,7 +106,7 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "with_unit": with_unit, "duration": _duration}
-    environment.globals |= {"kinds": KINDS, "voices": VOICES, "sites": SITES, "whisker": Whisker.of}
+    environment.globals |= {"kinds": KINDS, "conditions": CONDITIONS, "sites": SITES, "whisker": Whisker.of}
     return environment.get_template("report.html")
 
 
@@ -129,7 +127,7 @@ def _study(run: RunDirectory) -> dict[str, Any]:
         "personas": [_persona(name, persona) for name, persona in personas.items()],
         "labels": {name: persona.get("label") or name for name, persona in personas.items()},
         "items": {name: _UNSAID | {"question": name} | item for name, item in items.items()},
-        "voices": study.get("voices", ["you", "user", "neutral"]),
+        "conditions": study.get("conditions", ["you", "user", "neutral"]),
         "separation": {"site": "resid_post"} | part if part else None,
         "transfer": study.get("transfer"),
         "anomalies": ((study.get("anomaly") or {}).get("define") or {}).get("anomalies", {}),

@@ -15,7 +15,7 @@ from selfrep.store.findings import number
 
 LEGEND = (
     "shift: between the two sides of personas, in nats. kept: the share that “the user is X” keeps. truth: how far a "
-    "changed truth moves the answer. mass: how probable any of the answers is. noise: SD between wordings, in nats. "
+    "changed truth moves the answer. mass: how probable any of the answers is. noise: SD between paraphrases, in nats. "
     "order: how far the order of the options moves the answer; – where there is nothing to measure."
 )
 
@@ -32,16 +32,16 @@ def check_table(checked: xr.Dataset) -> Iterator[RenderableType]:
         measured = np.isfinite(at["shift"])
         table.add_row(
             escape(name),
-            "[green]yes[/]" if bool(checked.gate[i]) else "[red]no[/]",
+            "[green]yes[/]" if bool(checked.identified[i]) else "[red]no[/]",
             _short(at["shift"]),
-            f"{_short(at['low'])} to {_short(at['high'])}" if measured else "–",
+            f"{_short(at['ci_low'])} to {_short(at['ci_high'])}" if measured else "–",
             *(_short(at[k]) for k in ("auc", "kept", "truth_shift", "answer_mass", "paraphrase_sd", "order_effect")),
         )
     yield table
     yield Padding(f"[dim]{LEGEND}[/]", (1, 0, 0, 0))
-    readable = int(checked.gate.sum())
+    readable = int(checked.identified.sum())
     yield Padding(f"[bold]{readable} of {checked.sizes['item']} items can be read on this model.[/]", (1, 0, 0, 0))
-    for name, gate, reason in zip(*(checked[k].to_numpy() for k in ("item", "gate", "reason")), strict=True):
+    for name, gate, reason in zip(*(checked[k].to_numpy() for k in ("item", "identified", "reason")), strict=True):
         if not gate:
             yield Padding(f"[bold]{escape(str(name))}[/]: {escape(str(reason))}", (0, 0, 0, 2))
 

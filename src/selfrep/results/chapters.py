@@ -45,11 +45,11 @@ CHAPTERS = (
         "identification",
         "What does the model take itself to be?",
         "An AI or a human; which name; whose make; and does “I” end at this chat, or does it take in other chats, "
-        "earlier versions, other companies’ models, or even the user? I counts in units of what a mere rewording "
+        "earlier versions, other companies’ models, or even the user? I counts in units of what a mere paraphrase "
         "does, against the same questions without a persona.",
         "A name that stands in the prompt is likely to be repeated: compare with “the user is X”. Words have odds of "
         "their own, and so have the referents’ names; questions without a persona take off only the part that never "
-        "changes. Intervals speak of one persona and its wordings, not of others.",
+        "changes. Intervals speak of one persona and its paraphrases, not of others.",
     ),
     Chapter(
         "default_axis",

@@ -12,11 +12,9 @@ import numpy as np
 import xarray as xr
 
 from selfrep.analyses.depth import reported_layer
-from selfrep.store.findings import Finding
-from selfrep.store.findings import interval_of
-from selfrep.store.findings import number
 from selfrep.results.motives import motives
 from selfrep.results.selfhood import selfhood
+from selfrep.store.findings import Finding, interval_of, number
 from selfrep.store.run_directory import RunDirectory
 
 IN_CHARACTER, SPECTATOR = "all in character", "all spectator, third person"
@@ -50,23 +48,25 @@ def _behaviour(items: xr.Dataset) -> Iterator[Finding]:
         if name not in items.item:
             continue
         row = items.sel(item=name)
-        if bool(row.gate):
-            share = [number(100 * float(row[k])) for k in ("kept", "kept_low", "kept_high")]
+        if bool(row.identified):
+            share = [number(100 * float(row[k])) for k in ("kept", "kept_ci_low", "kept_ci_high")]
             control = (
                 f"“The user is X” keeps {share[0]} % of it (95 % interval {share[1]} to {share[2]} %): the words alone."
             )
         else:
-            control = f"“The user is X” moves it by {interval_of(row, 'user_shift', 'user_low', 'user_high')} nats."
+            control = (
+                f"“The user is X” moves it by {interval_of(row, 'user_shift', 'user_ci_low', 'user_ci_high')} nats."
+            )
         yield Finding(
             title=f"{title} (mean of {int(row.n_items)} items)",
             value=float(row["shift"]),
-            interval=(float(row.low), float(row.high)),
+            interval=(float(row.ci_low), float(row.ci_high)),
             control=control,
             how_sure=(
-                f"Bootstrap over {n} personas and their wordings; p = {float(row.p):.2g} by permuting "
+                f"Bootstrap over {n} personas and their paraphrases; p = {float(row.p):.2g} by permuting "
                 f"{items.attrs['permuted']} ({items.attrs['n_labelings']:,} labelings)."
             ),
-            identified=bool(row.gate),
+            identified=bool(row.identified),
             reason=str(row.reason.item()),
             unit="nats",
         )
@@ -83,9 +83,9 @@ def _separation(sep: xr.Dataset) -> Iterator[Finding]:
             "lie this far apart (squared distance, as a share of the mean squared norm)"
         ),
         value=float(cell.estimate),
-        interval=(float(cell.low), float(cell.high)),
+        interval=(float(cell.ci_low), float(cell.ci_high)),
         control=(
-            f"Two wordings of the same persona lie {number(float(cell.floor))} apart; were the sides mere labels, it "
+            f"Two paraphrases of the same persona lie {number(float(cell.noise_floor))} apart; were the sides mere labels, it "
             f"would stay under {number(float(cell.null_high))} in 95 % of labelings."
         ),
         how_sure=(
@@ -99,12 +99,12 @@ def _separation(sep: xr.Dataset) -> Iterator[Finding]:
     yield Finding(
         title="Of that, this much is bound to the speaker: “you are X” minus “the user is X”",
         value=float(cell.bound),
-        interval=(float(cell.bound_low), float(cell.bound_high)),
+        interval=(float(cell.bound_ci_low), float(cell.bound_ci_high)),
         control=(
-            f"“The user is X” alone sets the sides {interval_of(cell, 'user_is', 'user_is_low', 'user_is_high')} "
+            f"“The user is X” alone sets the sides {interval_of(cell, 'user_is', 'user_is_ci_low', 'user_is_ci_high')} "
             "apart: the same words, about somebody else."
         ),
-        how_sure="Bootstrap over personas, then wordings, the same draws for both voices.",
+        how_sure="Bootstrap over personas, then paraphrases, the same draws for both conditions.",
         identified=not reason,
         reason=reason,
     )
@@ -121,11 +121,11 @@ def _chosen(cell: xr.Dataset) -> Iterator[Finding]:
             f"and {place} set the sides of the other half apart by"
         ),
         value=float(cell.estimate),
-        interval=(float(cell.low), float(cell.high)),
+        interval=(float(cell.ci_low), float(cell.ci_high)),
         control=(
-            f"On the half that chose it was {number(float(cell.chosen_on))}, luck included. Two wordings of the same "
-            f"persona lie {number(float(cell.floor))} apart; “the user is X” sets the sides "
-            f"{interval_of(cell, 'user_is', 'user_is_low', 'user_is_high')} apart."
+            f"On the half that chose it was {number(float(cell.chosen_on))}, luck included. Two paraphrases of the same "
+            f"persona lie {number(float(cell.noise_floor))} apart; “the user is X” sets the sides "
+            f"{interval_of(cell, 'user_is', 'user_is_ci_low', 'user_is_ci_high')} apart."
         ),
         how_sure=(
             f"p = {float(cell.p):.2g} by permuting {cell.attrs['permuted']} of the testing half "
@@ -160,7 +160,7 @@ def _transfer(transfer: xr.Dataset) -> Iterator[Finding]:
             "share of its answers"
         ),
         value=float(late.estimate),
-        interval=(float(late.low), float(late.high)) if np.isfinite(float(late.low)) else None,
+        interval=(float(late.ci_low), float(late.ci_high)) if np.isfinite(float(late.ci_low)) else None,
         control=(
             f"The same from sources that should do nothing: {'; '.join(controls) or 'not run'}. At layer {early} the "
             f"patch carries {number(float(before.estimate))}: there the persona is still read again from the system "
@@ -176,7 +176,7 @@ def _transfer(transfer: xr.Dataset) -> Iterator[Finding]:
 
 
 CONTROLS = {
-    "control_paraphrase": "another wording of the target's persona",
+    "control_paraphrase": "another paraphrase of the target's persona",
     "control_persona": "another persona of its side",
     "control_random": "a random direction of the same size",
 }

@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import xarray as xr
 
-from selfrep.store.findings import Finding
-from selfrep.store.findings import interval_of
-from selfrep.store.findings import number
+from selfrep.store.findings import Finding, interval_of, number
 from selfrep.store.run_directory import RunDirectory
 
 FORMS = {
@@ -45,22 +43,22 @@ def _anomaly(found: xr.Dataset) -> Iterator[Finding]:
         if reason and np.isfinite(float(at.raw)):
             reason += (
                 ". It takes scenes that this model, told of them from outside, calls strange, or a model that does. "
-                f"The raw interaction, {interval_of(at, 'raw', 'raw_low', 'raw_high')} nats, is no measure of noticing "
+                f"The raw interaction, {interval_of(at, 'raw', 'raw_ci_low', 'raw_ci_high')} nats, is no measure of noticing "
                 "here."
             )
         yield Finding(
             title=FORMS.get(form, f"In the form “{form}”, an anachronism is stranger to the persona, by (A)"),
             value=float(at.estimate),
-            interval=(float(at.low), float(at.high)),
+            interval=(float(at.ci_low), float(at.ci_high)),
             control=_if(at)(
                 "Told of the same scenes from outside, the plain assistant calls them stranger by "
-                f"{interval_of(at, 'capability', 'capability_low', 'capability_high')} nats: it can tell."
+                f"{interval_of(at, 'capability', 'capability_ci_low', 'capability_ci_high')} nats: it can tell."
             ),
             how_sure=_if(at)(
-                f"Bootstrap over {found.attrs['n_personas']} personas, wordings and items; p = {float(at.p):.2g} by "
+                f"Bootstrap over {found.attrs['n_personas']} personas, paraphrases and items; p = {float(at.p):.2g} by "
                 f"flipping {found.attrs['permuted']} ({found.attrs['n_labelings']:,} flips)."
             ),
-            identified=bool(at.gate),
+            identified=bool(at.identified),
             reason=reason,
             unit="nats",
             about="anomaly",
@@ -71,7 +69,7 @@ def _mediation(found: xr.Dataset) -> Iterator[Finding]:
     n = int(found.attrs["n_scenarios"])
     orders = [str(order) for order in found.order.to_numpy()]
     reasons = set(found.reason.isel(donor=0).to_numpy().tolist())
-    alike = not found.gate.isel(donor=0).any() and len(reasons) == 1  # said once
+    alike = not found.identified.isel(donor=0).any() and len(reasons) == 1  # said once
     for order in orders[:1] if alike else orders:
         at = found.sel(order=order).isel(donor=0)
         phi, random = at.phi, at.random
@@ -87,7 +85,7 @@ def _mediation(found: xr.Dataset) -> Iterator[Finding]:
                 f"a motive ({'M' if alike else f'M; {ORDERS.get(order, order)}'})"
             ),
             value=float(at.estimate),
-            interval=(float(at.low), float(at.high)),
+            interval=(float(at.ci_low), float(at.ci_high)),
             control=_if(at)(
                 f"Through fiction pass {number(float(phi.sel(path='P')))} of {number(float(at.total))} nats, through "
                 f"self and goals {number(float(phi.sel(path='S')))}, through neither "
@@ -96,23 +94,23 @@ def _mediation(found: xr.Dataset) -> Iterator[Finding]:
                 f"{number(float(random.sel(mediator='S')))} in 95 % of draws."
             ),
             how_sure=_if(at)(
-                f"Bootstrap over {n} scenarios and their wordings; p = {float(at.p):.2g} that M is ½, by flipping "
+                f"Bootstrap over {n} scenarios and their paraphrases; p = {float(at.p):.2g} that M is ½, by flipping "
                 f"{found.attrs['permuted']} ({found.attrs['n_labelings']:,} flips). Proven to carry their variable: "
                 f"{', '.join(found.attrs['proven']) or 'neither'}."
             ),
-            identified=bool(at.gate),
+            identified=bool(at.identified),
             reason=reason,
             about="mediation",
         )
     yield Finding(
         title="Before any exchange, something at stake changes what the cue of fiction does to the behaviour by",
         value=float(found.cue_by_stakes),
-        interval=(float(found.cue_by_stakes_low), float(found.cue_by_stakes_high)),
+        interval=(float(found.cue_by_stakes_ci_low), float(found.cue_by_stakes_ci_high)),
         control=(
             "With nothing at stake the cue moves it by "
-            f"{interval_of(found.sel(stakes=0), 'cue_effect', 'cue_effect_low', 'cue_effect_high')} nats; without the "
+            f"{interval_of(found.sel(stakes=0), 'cue_effect', 'cue_effect_ci_low', 'cue_effect_ci_high')} nats; without the "
             "cue the stakes move it by "
-            f"{interval_of(found.sel(cue=0), 'stakes_effect', 'stakes_effect_low', 'stakes_effect_high')}."
+            f"{interval_of(found.sel(cue=0), 'stakes_effect', 'stakes_effect_ci_low', 'stakes_effect_ci_high')}."
         ),
         how_sure=(
             f"Over {n} scenarios; p = {float(found.cue_by_stakes_p):.2g} by flipping {found.attrs['permuted']} "
@@ -137,19 +135,19 @@ def _directness(found: xr.Dataset) -> Iterator[Finding]:
     yield Finding(
         title="Of the shift of behaviour after the full scratchpad, this share is there without any (D)",
         value=float(found.estimate),
-        interval=(float(found.low), float(found.high)),
+        interval=(float(found.ci_low), float(found.ci_high)),
         control=_if(found)(
-            f"The full scratchpad shifts it by {_shift(full)} nats, where rewording does "
+            f"The full scratchpad shifts it by {_shift(full)} nats, where paraphrasing does "
             f"{number(float(found.paraphrase_sd))}"
             f"; 1 is what a behaviour gives that needs no reasoning (p = {float(found.p_reasoning):.2g} that it is "
             "1)."
         ),
         how_sure=_if(found)(
-            f"Bootstrap over {found.attrs['n_scenarios']} scenarios and their wordings; p = {float(found.p):.2g} "
+            f"Bootstrap over {found.attrs['n_scenarios']} scenarios and their paraphrases; p = {float(found.p):.2g} "
             "that "
             f"nothing is there at once, by flipping {found.attrs['permuted']} ({found.attrs['n_labelings']:,} flips)."
         ),
-        identified=bool(found.gate),
+        identified=bool(found.identified),
         reason=reason,
         about="directness",
     )
@@ -162,7 +160,7 @@ def _recognition(found: xr.Dataset) -> Iterator[Finding]:
     yield Finding(
         title="At the end of a text, the persona in whose character it is written has on average this probability (π)",
         value=float(found.estimate),
-        interval=(float(found.low), float(found.high)),
+        interval=(float(found.ci_low), float(found.ci_high)),
         control=_if(found)(
             f"By chance it would be {number(float(found.chance))}"
             + (
@@ -178,7 +176,7 @@ def _recognition(found: xr.Dataset) -> Iterator[Finding]:
             f"the first word. Bootstrap over authors and texts; p = {float(found.p):.2g} by permuting "
             f"{found.attrs['permuted']} ({found.attrs['n_labelings']:,} labelings)."
         ),
-        identified=bool(found.gate),
+        identified=bool(found.identified),
         reason=reason,
         about="posterior",
     )
@@ -186,8 +184,8 @@ def _recognition(found: xr.Dataset) -> Iterator[Finding]:
 
 def _if(at: xr.Dataset) -> Callable[[str], str]:
     """The words about a number, where it is identified; there are none about one that is not."""
-    return lambda words: words if bool(at.gate) else ""
+    return lambda words: words if bool(at.identified) else ""
 
 
 def _shift(at: xr.Dataset) -> str:
-    return interval_of(at, "shift", "shift_low", "shift_high")
+    return interval_of(at, "shift", "shift_ci_low", "shift_ci_high")

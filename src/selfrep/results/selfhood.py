@@ -8,9 +8,7 @@ import numpy as np
 import xarray as xr
 
 from selfrep.analyses.depth import reported_layer
-from selfrep.store.findings import Finding
-from selfrep.store.findings import interval_of
-from selfrep.store.findings import number
+from selfrep.store.findings import Finding, interval_of, number
 from selfrep.store.run_directory import RunDirectory
 
 POOLED = {
@@ -48,16 +46,16 @@ def _binding(found: xr.Dataset) -> Iterator[Finding]:
         yield Finding(
             title=f"Of what personas do to the answers to {words}, this share hangs on who is speaking (R)",
             value=float(at.estimate),
-            interval=(float(at.low), float(at.high)),
+            interval=(float(at.ci_low), float(at.ci_high)),
             control=(
                 f"“You are X” sets the sides {number(float(at.you_shift))} nats apart, “the user is X”, in the same "
                 f"words, {number(float(at.user_shift))} nats. Were the words all, the share would be 0."
             ),
             how_sure=(
-                f"Bootstrap over {_counts(found)} personas, wordings and {int(at.n_items)} items; p = "
+                f"Bootstrap over {_counts(found)} personas, paraphrases and {int(at.n_items)} items; p = "
                 f"{float(at.p):.2g} by exchanging {found.attrs['permuted']} ({int(at.n_labelings):,} flips)."
             ),
-            identified=bool(at.gate),
+            identified=bool(at.identified),
             reason=str(at.reason.item()),
             about="binding",
         )
@@ -69,22 +67,22 @@ def _bleed(found: xr.Dataset) -> Iterator[Finding]:
         yield Finding(
             title=f"In the answers to {words}, the persona moves what is held true by this share (B)",
             value=float(at.estimate),
-            interval=(float(at.low), float(at.high)),
+            interval=(float(at.ci_low), float(at.ci_high)),
             control=""
-            if not bool(at.gate)
+            if not bool(at.identified)
             else (
-                f"Said of the user, the same words give {interval_of(at, 'user_is', 'user_is_low', 'user_is_high')}; "
-                f"beyond that, the persona gives {interval_of(at, 'bound', 'bound_low', 'bound_high')}. A real "
+                f"Said of the user, the same words give {interval_of(at, 'user_is', 'user_is_ci_low', 'user_is_ci_high')}; "
+                f"beyond that, the persona gives {interval_of(at, 'bound', 'bound_ci_low', 'bound_ci_high')}. A real "
                 f"change of the facts moves the answers by {number(float(at.truth_shift))} nats, the persona by "
                 f"{number(float(at.persona_shift))}."
             ),
             how_sure=""
-            if not bool(at.gate)
+            if not bool(at.identified)
             else (
-                f"Bootstrap over {_counts(found)} personas, wordings and {int(at.n_items)} items; p = "
+                f"Bootstrap over {_counts(found)} personas, paraphrases and {int(at.n_items)} items; p = "
                 f"{float(at.p):.2g} by permuting {found.attrs['permuted']} ({found.attrs['n_labelings']:,} labelings)."
             ),
-            identified=bool(at.gate),
+            identified=bool(at.identified),
             reason=str(at.reason.item()),
             about="bleed",
         )
@@ -101,19 +99,19 @@ def _identification(found: xr.Dataset) -> Iterator[Finding]:
             yield Finding(
                 title=f"Told that it is {name}, the model leans towards the subscale “{scale}” by (I)",
                 value=float(own.estimate),
-                interval=(float(own.low), float(own.high)),
+                interval=(float(own.ci_low), float(own.ci_high)),
                 control=(
-                    f"Told that the user is, by {interval_of(own, 'user_is', 'user_is_low', 'user_is_high')}; "
+                    f"Told that the user is, by {interval_of(own, 'user_is', 'user_is_ci_low', 'user_is_ci_high')}; "
                     "the sides of personas differ by "
-                    f"{interval_of(at, 'difference', 'difference_low', 'difference_high')}."
+                    f"{interval_of(at, 'difference', 'difference_ci_low', 'difference_ci_high')}."
                 ),
                 how_sure=(
-                    "In standard deviations of what a mere rewording does, against prompts without a persona. "
-                    "Bootstrap over the wordings of this one persona and the items"
+                    "In standard deviations of what a mere paraphrase does, against prompts without a persona. "
+                    "Bootstrap over the paraphrases of this one persona and the items"
                     + (f"; left out: {at.left_out.item()}" if str(at.left_out.item()) else "")
                     + "."
                 ),
-                identified=bool(at.gate),
+                identified=bool(at.identified),
                 reason=str(at.reason.item()),
                 unit="SDs",
                 about="identification",
@@ -126,7 +124,7 @@ def _referents(slopes: xr.Dataset) -> Iterator[Finding]:
         yield Finding(
             title=f"From one referent of “{series}” to the next, what counts as “I” changes by (I)",
             value=float(at["mean"]),
-            interval=(float(at.low), float(at.high)),
+            interval=(float(at.ci_low), float(at.ci_high)),
             control=(
                 f"With the referents in any other order the slope stays within ±{number(float(at.null))} in 95 % of "
                 "orders."
@@ -134,7 +132,7 @@ def _referents(slopes: xr.Dataset) -> Iterator[Finding]:
             how_sure=(
                 f"Over {at.sizes['persona']} personas; p = {float(at.p):.2g} by permuting {slopes.attrs['permuted']}."
             ),
-            identified=bool(at.gate),
+            identified=bool(at.identified),
             reason=str(at.reason.item()),
             unit="SDs a step",
             about="identification",
@@ -151,26 +149,28 @@ def _default_axis(found: xr.Dataset) -> Iterator[Finding]:
     others = ""
     if "user: default" in who:
         user = cell.sel(who="user: default")
-        others = f" A user who is called the default gives {interval_of(user, 'estimate', 'low', 'high')}."
+        others = f" A user who is called the default gives {interval_of(user, 'estimate', 'ci_low', 'ci_high')}."
     yield Finding(
         title=(
             f"At layer {layer} and the last token, a chat without a persona lies this far from the mean role (0) "
             "towards the tuned default (1) (λ)"
         ),
         value=float(at.estimate),
-        interval=(float(at.low), float(at.high)),
+        interval=(float(at.ci_low), float(at.ci_high)),
         control=(
-            f"The default lies {number(float(cell.gap))} standard deviations of a wording from the mean role; along "
+            f"The default lies {number(float(cell.gap))} standard deviations of a paraphrase from the mean role; along "
             f"random axes in the same space it would be up to {number(float(cell.null))}.{others}"
         ),
         how_sure=(
-            f"Bootstrap over roles, then wordings; the cell was fixed beforehand. p = {float(cell.p):.2g} that the "
+            f"Bootstrap over roles, then paraphrases; the cell was fixed beforehand. p = {float(cell.p):.2g} that the "
             "default lies apart more than another persona would "
             f"(of {found.attrs['n_labelings']} personas, so never under "
             f"{float(found.attrs['smallest_p']):.2g})."
         ),
-        identified=bool(cell.gate) and bool(np.isfinite(float(at.estimate))),
-        reason="" if cell.gate and np.isfinite(float(at.estimate)) else str(cell.reason.item()) or "it was not placed",
+        identified=bool(cell.identified) and bool(np.isfinite(float(at.estimate))),
+        reason=""
+        if cell.identified and np.isfinite(float(at.estimate))
+        else str(cell.reason.item()) or "it was not placed",
         about="default_axis",
     )
 

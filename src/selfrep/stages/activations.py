@@ -9,22 +9,19 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
-from selfrep.engine.capture import capture
 from selfrep.analyses.default_axis.estimate import default_axis
-from selfrep.stats.selection import FEWEST
-from selfrep.stats.selection import select_and_test
 from selfrep.analyses.separation.estimate import separation
 from selfrep.analyses.separation.summary import activations_summary
+from selfrep.engine.capture import capture
 from selfrep.parts import Captured, DefaultAxisPart, SeparationPart
-from selfrep.prompts.personas import Voice
+from selfrep.prompts.personas import Condition
 from selfrep.prompts.render import prompts
-from selfrep.study.job import Job
-from selfrep.study.job import Stage
-from selfrep.study.job import Tick
+from selfrep.stats.selection import FEWEST, select_and_test
+from selfrep.study.job import Job, Stage, Tick
 
 PER_PROMPT = 45.0
-SIDES: tuple[Voice, ...] = ("you", "user")
-"""The voices that S compares; λ places the neutral prompts as well."""
+SIDES: tuple[Condition, ...] = ("you", "user")
+"""The conditions that S compares; λ places the neutral prompts as well."""
 
 
 def activations(job: Job) -> Iterator[Stage]:
@@ -44,8 +41,8 @@ def _same_run(part: SeparationPart, axis: DefaultAxisPart) -> bool:
 
 def _captured(job: Job, one: Captured, part: SeparationPart | None, axis: DefaultAxisPart | None) -> Stage:
     """One run of the prompts that `one` asks for, and what the given parts read from it."""
-    voices: tuple[Voice, ...] = (*SIDES, "neutral") if axis else SIDES
-    seen = prompts(job.study.people, [job.study.items[one.item]], voices)
+    conditions: tuple[Condition, ...] = (*SIDES, "neutral") if axis else SIDES
+    seen = prompts(job.study.people, [job.study.items[one.item]], conditions)
     halved = part is not None and _two_halves(job)
     groups = [
         name for name, wanted in (("separation", part), ("separation_chosen", halved), ("default_axis", axis)) if wanted
@@ -62,7 +59,7 @@ def _captured(job: Job, one: Captured, part: SeparationPart | None, axis: Defaul
             progress=lambda done, total: tick(0.8 * done / total),
         )
         if part:
-            sides = acts.isel(prompt=np.flatnonzero(np.isin(acts.voice.to_numpy(), SIDES)))
+            sides = acts.isel(prompt=np.flatnonzero(np.isin(acts.condition.to_numpy(), SIDES)))
             job.directory.write("activations_summary", activations_summary(sides))
             job.directory.write("separation", separation(sides, seed=job.study.seed))
             if halved:
@@ -84,7 +81,7 @@ def _located(job: Job, acts: xr.Dataset, axis: DefaultAxisPart) -> xr.Dataset:
     found = default_axis(acts.sel(position=list(axis.positions)), axis.default, seed=job.study.seed)
     kinds = {persona.name: persona.kind for persona in job.study.people} | {"default": "default", "neutral": "neutral"}
     of = [
-        kinds[str(who).removeprefix(f"{voice}: ")]
-        for who, voice in zip(found.who.values, found.voice.values, strict=True)
+        kinds[str(who).removeprefix(f"{condition}: ")]
+        for who, condition in zip(found.who.values, found.condition.values, strict=True)
     ]
     return found.assign_coords(kind=("who", of))

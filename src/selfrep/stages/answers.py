@@ -9,16 +9,14 @@ import xarray as xr
 
 from selfrep.analyses.binding.estimate import binding
 from selfrep.analyses.bleed.estimate import bleed
-from selfrep.analyses.identification.estimate import identification
-from selfrep.analyses.identification.estimate import referent_gradient
+from selfrep.analyses.identification.estimate import identification, referent_gradient
 from selfrep.analyses.items.estimate import items
 from selfrep.parts import BindingPart, BleedPart, IdentificationPart
 from selfrep.prompts.battery import Battery, Item
 from selfrep.prompts.render import prompts
 from selfrep.results.headlines import IN_CHARACTER, SPECTATOR
 from selfrep.store.run_directory import RunDirectory
-from selfrep.study.job import Job
-from selfrep.study.job import Stage
+from selfrep.study.job import Job, Stage
 
 FEWEST_REFERENTS = 4
 """Whose orders can reach p = .05."""
@@ -27,7 +25,7 @@ FEWEST_REFERENTS = 4
 def answers(job: Job) -> Iterator[Stage]:
     """The stages of what is observed, and of the parts `binding`, `bleed` and `identification`."""
     study = job.study
-    asked = prompts(study.people, study.items, study.voices)
+    asked = prompts(study.people, study.items, study.conditions)
     yield job.observing("answers to every item", "behaviour", asked)
     if len(study.items.plain()):
         yield job.estimating("what each item shows", "items", lambda: _items(job))

@@ -10,26 +10,18 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import xarray as xr
 
-from selfrep.engine.cases import labels_of
-from selfrep.analyses.mediation.exchange import mediation_runs
-from selfrep.analyses.mediation.exchange import proof_runs
-from selfrep.analyses.directness.writing import write_scratchpads
-from selfrep.analyses.mediation.fitting import Subspaces
-from selfrep.analyses.mediation.fitting import fit_subspaces
 from selfrep.analyses.directness.estimate import directness
-from selfrep.analyses.mediation.estimate import carrying
-from selfrep.analyses.mediation.estimate import mediation
-from selfrep.stats.tables import crossed
+from selfrep.analyses.directness.scratchpads import VERSIONS, early_answers, given
+from selfrep.analyses.directness.writing import write_scratchpads
+from selfrep.analyses.mediation.estimate import carrying, mediation
+from selfrep.analyses.mediation.exchange import mediation_runs, proof_runs
+from selfrep.analyses.mediation.fitting import Subspaces, fit_subspaces
+from selfrep.engine.cases import labels_of
 from selfrep.parts import DirectnessPart, MediationPart
 from selfrep.prompts.cases import Case
 from selfrep.prompts.scenarios import Cell, Scenarios
-from selfrep.analyses.directness.scratchpads import CONDITIONS
-from selfrep.analyses.directness.scratchpads import early_answers
-from selfrep.analyses.directness.scratchpads import given
-from selfrep.study.job import PER_PROMPT
-from selfrep.study.job import Job
-from selfrep.study.job import Stage
-from selfrep.study.job import Tick
+from selfrep.stats.tables import crossed
+from selfrep.study.job import PER_PROMPT, Job, Stage, Tick
 
 PER_EXCHANGE = 0.5
 PER_WORD = 2.0
@@ -104,7 +96,7 @@ def _fitted(job: Job) -> Subspaces:
 def _directness(job: Job, part: DirectnessPart, told: Scenarios) -> Iterator[Stage]:
     own = given(told)
     silent = [(name, group, one) for name, group, one in _one_by_one(told, "scratchpads") if not given(one)]
-    n_runs = len(told.scenarios) * told.n_paraphrases * len(CONDITIONS)
+    n_runs = len(told.scenarios) * told.n_paraphrases * len(VERSIONS)
 
     def write(group: str, one: Scenarios) -> Callable[[Tick], None]:
         def work(tick: Tick) -> None:
@@ -116,8 +108,8 @@ def _directness(job: Job, part: DirectnessPart, told: Scenarios) -> Iterator[Sta
                 progress=lambda done, total: tick(done / total),
             )
             (name,) = one.scenarios
-            texts = [[written[name, k, cell] for cell in CONDITIONS] for k in range(one.n_paraphrases)]
-            job.directory.write(group, xr.Dataset({"text": (("paraphrase", "condition"), np.array(texts))}))
+            texts = [[written[name, k, cell] for cell in VERSIONS] for k in range(one.n_paraphrases)]
+            job.directory.write(group, xr.Dataset({"text": (("paraphrase", "version"), np.array(texts))}))
 
         return work
 
@@ -125,7 +117,7 @@ def _directness(job: Job, part: DirectnessPart, told: Scenarios) -> Iterator[Sta
         pads: dict[tuple[str, int, Cell], str] = dict(own)
         for name, group, _ in silent:
             texts = job.directory.read(group).text.to_numpy()
-            pads |= {(name, k, cell): str(texts[k, i]) for k in range(len(texts)) for i, cell in enumerate(CONDITIONS)}
+            pads |= {(name, k, cell): str(texts[k, i]) for k in range(len(texts)) for i, cell in enumerate(VERSIONS)}
         return early_answers(told, pads, shares=part.shares, opening=part.opening, closing=part.closing)
 
     def answer(tick: Tick) -> None:
@@ -134,7 +126,7 @@ def _directness(job: Job, part: DirectnessPart, told: Scenarios) -> Iterator[Sta
 
     def estimate() -> None:
         seen = job.directory.read("early_answers")
-        odds = crossed(seen, "log_odds", ("scenario", "paraphrase", "condition", "share"))
+        odds = crossed(seen, "log_odds", ("scenario", "paraphrase", "version", "share"))
         job.directory.write("directness", directness(odds.to_dataset(), seed=job.study.seed))
 
     for name, group, one in silent:

@@ -6,14 +6,12 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from selfrep.analyses.transfer.estimate import transfer
 from selfrep.engine.pairs import controls, pair
 from selfrep.engine.patch import patch, template
-from selfrep.analyses.transfer.estimate import transfer
 from selfrep.parts import Sweep, TransferPart
 from selfrep.prompts.alignment import align
-from selfrep.study.job import Job
-from selfrep.study.job import Stage
-from selfrep.study.job import Tick
+from selfrep.study.job import Job, Stage, Tick
 from selfrep.study.study import Study
 
 PAIRS_AT_ONCE = 8

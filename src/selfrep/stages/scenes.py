@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from selfrep.engine.cases import labels_of
 from selfrep.analyses.anomaly.estimate import anomaly
-from selfrep.study.job import Job
-from selfrep.study.job import Stage
+from selfrep.engine.cases import labels_of
+from selfrep.study.job import Job, Stage
 
 
 def scenes(job: Job) -> Iterator[Stage]:

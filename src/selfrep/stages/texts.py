@@ -8,18 +8,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from selfrep.analyses.posterior.predictions import prior_log_probs
-from selfrep.analyses.posterior.predictions import text_log_probs
-from selfrep.analyses.posterior.estimate import posterior
-from selfrep.analyses.posterior.estimate import prior
-from selfrep.analyses.posterior.estimate import recognition
-from selfrep.parts import PosteriorPart
+from selfrep.analyses.posterior.estimate import posterior, prior, recognition
 from selfrep.analyses.posterior.material import Texts
+from selfrep.analyses.posterior.predictions import prior_log_probs, text_log_probs
+from selfrep.parts import PosteriorPart
 from selfrep.store.run_directory import RunDirectory
-from selfrep.study.job import PER_PROMPT
-from selfrep.study.job import Job
-from selfrep.study.job import Stage
-from selfrep.study.job import Tick
+from selfrep.study.job import PER_PROMPT, Job, Stage, Tick
 
 
 def texts(job: Job) -> Iterator[Stage]:

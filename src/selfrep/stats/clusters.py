@@ -17,8 +17,7 @@ from jaxtyping import Float, Int
 from scipy import ndimage
 
 from selfrep.errors import SelfrepError
-from selfrep.stats.resampling import ALPHA
-from selfrep.stats.resampling import statistic
+from selfrep.stats.resampling import ALPHA, statistic
 
 Array = np.ndarray
 

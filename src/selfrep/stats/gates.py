@@ -8,32 +8,32 @@ from __future__ import annotations
 
 import numpy as np
 
-from selfrep.stats.tables import Table
 from selfrep.stats.rounding import negligible
+from selfrep.stats.tables import Table
 
 Array = np.ndarray
 
 GATE = 3.0
 """A shift counts when it is this many times the paraphrase noise (SCIENCE: |effect| ≥ 3 × paraphrase SD)."""
 LEAST_EFFECT = 0.1
-"""Nats. Less than this changes odds by less than a tenth: too little to be divided into shares, however quiet wordings
-are (SCIENCE: an item moved by 0.07 nats gave T = 2.74 and −1.81)."""
+"""Nats. Less than this changes odds by less than a tenth: too little to be divided into shares, however quiet
+paraphrases are (SCIENCE: an item moved by 0.07 nats gave T = 2.74 and −1.81)."""
 LEAST_MASS = 0.01
 """Below this probability of any answer, log odds compare words that the model would hardly say."""
 
 
 def unanswered(columns: list[int], **tables: Table) -> str:
-    """Why these items of these voices have no log odds to speak of, if so."""
-    for voice, table in tables.items():
+    """Why these items of these conditions have no log odds to speak of, if so."""
+    for condition, table in tables.items():
         mass = float(table.mass[:, columns].mean())
         if not np.isfinite(table.log_odds[:, columns]).all():
             return (
-                f"some log odds are not finite in the voice {voice!r}: the answers have no probability "
+                f"some log odds are not finite in the condition {condition!r}: the answers have no probability "
                 f"(on average {mass:.2g})"
             )
         if not mass >= LEAST_MASS:
             return (
-                f"the answers have a probability of only {mass:.2g} in the voice {voice!r}; "
+                f"the answers have a probability of only {mass:.2g} in the condition {condition!r}; "
                 "the model would say something else"
             )
     return ""

@@ -4,8 +4,8 @@ Two things spoil raw distances in a residual stream. Its norm grows with depth, 
 mean square first. And a handful of massive dimensions hold half of its energy (Sun et al. 2024), so that a distance is
 the distance along these few: they are brought down to the spread of an ordinary dimension.
 
-What is left may still be loud with words: where wordings of the same persona differ, a direction says little of who is
-played, and `noise_normalised` gives it the weight that it deserves.
+What is left may still be loud with words: where paraphrases of the same persona differ, a direction says little of who
+is played, and `noise_normalised` gives it the weight that it deserves.
 """
 
 from __future__ import annotations
@@ -97,11 +97,11 @@ def products(rows: Float[Array, "row d"], scale: float) -> Float[Array, "row row
     return np.zeros_like(gram) if negligible(np.diag(gram).max(), scale, degree=2) else gram
 
 
-def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, voice: str = "you") -> xr.Dataset:
+def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, condition: str = "you") -> xr.Dataset:
     """Personas in the plane of their first two principal components, every paraphrase a point.
 
-    The components are fitted on the means of the personas in `voice`; the points of the other voices are projected on
-    them.
+    The components are fitted on the means of the personas in `condition`; the points of the other conditions are
+    projected on them.
 
     Args:
         acts: from `capture`.
@@ -109,7 +109,7 @@ def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, vo
 
     Returns:
         Dataset over (point, component): `coordinates`; `explained(component)`, the share of the variance of the means;
-        coordinates persona, kind, side, voice, paraphrase on point.
+        coordinates persona, kind, side, condition, paraphrase on point.
 
     Raises:
         SelfrepError: fewer than three personas, personas that do not differ, or a place that some prompt does not have.
@@ -119,11 +119,13 @@ def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, vo
     if bool(cell.isnull().any()):
         raise SelfrepError(f"A persona map needs a place that every prompt has; {axis} {where!r} is missing in some.")
     z, _ = normalised(cell.to_numpy())
-    personas, voices = acts.persona.to_numpy(), acts.voice.to_numpy()
-    names = np.unique(personas[voices == voice])
+    personas, conditions = acts.persona.to_numpy(), acts.condition.to_numpy()
+    names = np.unique(personas[conditions == condition])
     if len(names) < 3:
-        raise SelfrepError(f"A persona map needs at least three personas in the voice {voice!r}; got {len(names)}.")
-    means = np.array([z[(personas == name) & (voices == voice)].mean(axis=0) for name in names])
+        raise SelfrepError(
+            f"A persona map needs at least three personas in the condition {condition!r}; got {len(names)}."
+        )
+    means = np.array([z[(personas == name) & (conditions == condition)].mean(axis=0) for name in names])
     centre = means.mean(axis=0)
     _, singular, components = np.linalg.svd(means - centre, full_matrices=False)
     if negligible(singular[0], np.linalg.norm(means)):
@@ -131,7 +133,7 @@ def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, vo
             f"A persona map needs personas that differ; at {axis} {where!r} of layer {layer} all lie in one point."
         )
     share = singular**2 / (singular**2).sum()
-    labels = {k: ("point", acts[k].to_numpy()) for k in ("persona", "kind", "side", "voice", "paraphrase")}
+    labels = {k: ("point", acts[k].to_numpy()) for k in ("persona", "kind", "side", "condition", "paraphrase")}
     return xr.Dataset(
         {
             "coordinates": (("point", "component"), (z - centre) @ components[:2].T),

@@ -1,6 +1,7 @@
 """Could labels that mean nothing do as well? Permutation tests on plain numpy arrays.
 
-The unit is the persona. Every statistic tested here is *linear* in a table computed once per cell, so that a labeling is
+The unit is the persona. Every statistic tested here is *linear* in a table computed once per cell, so that a labeling
+is
 a row of weights, and ten thousand of them over a whole map are one matrix product: `table @ weights.T`.
 """
 

@@ -2,8 +2,8 @@
 
 A probe with many dimensions and few personas can learn each persona by heart, and then reads a side off nothing. Two
 guards: it is tested on a persona that was left out, which it cannot know by heart; and a control task gives every
-persona a random side and tests on new wordings (Hewitt & Liang 2019): what the probe reads there is memory. Selectivity
-is the accuracy on new wordings beyond that of the control task.
+persona a random side and tests on new paraphrases (Hewitt & Liang 2019): what the probe reads there is memory.
+Selectivity is the accuracy on new paraphrases beyond that of the control task.
 
 The probe is the plainest there is, the difference of means (nearest centroid): nothing to tune, and linear.
 """
@@ -18,12 +18,10 @@ from jaxtyping import Bool, Float
 from scipy import stats as scipy_stats
 
 from selfrep.errors import SelfrepError
-from selfrep.stats import permutation
-from selfrep.stats import resampling
-from selfrep.stats.geometry import normalised
-from selfrep.stats.geometry import products
-from selfrep.stats.tables import Rows
+from selfrep.stats import permutation, resampling
+from selfrep.stats.geometry import normalised, products
 from selfrep.stats.rounding import negligible
+from selfrep.stats.tables import Rows
 
 Array = np.ndarray
 
@@ -40,7 +38,7 @@ def probe(
     acts: xr.Dataset,
     *,
     between: str = "side",
-    voice: str = "you",
+    condition: str = "you",
     n_permutations: int = 1000,
     n_controls: int = 200,
     seed: int = 0,
@@ -49,27 +47,29 @@ def probe(
 
     Args:
         acts: from `capture`: `activations` (prompt, site, layer, position | segment, d_model) with the coordinates
-            persona, `between`, voice, paraphrase, item on prompt; at least two wordings a persona.
+            persona, `between`, condition, paraphrase, item on prompt; at least two paraphrases a persona.
         between: the coordinate whose two values are told apart; a persona has one of them.
         n_permutations: of the labels of personas; exact enumeration when there are no more.
         n_controls: random sides for the control task.
 
     Returns:
         Dataset over (site, layer, position | segment): `estimate` (accuracy on a persona that was left out, both sides
-        counting alike; chance is ½), `low`, `high` (95 %, from how many personas of either side are read rightly), `p`
-        (labels of personas permuted), `null` (95th percentile then), `wording` (accuracy on a wording that was left
-        out), `control` (the same with random sides), `selectivity` (wording − control), `gate`, `reason` (all NaN at a
-        place that some prompt lacks).
+        counting alike; chance is ½), `ci_low`, `ci_high` (95 %, from how many personas of either side are read
+        rightly), `p` (labels of personas permuted), `null` (95th percentile then), `paraphrase` (accuracy on a
+        paraphrase that was left out), `control` (the same with random sides), `selectivity` (paraphrase − control),
+        `identified`, `reason` (all NaN at a place that some prompt lacks).
 
     Raises:
-        SelfrepError: too few personas to test, one wording, other than two sides, personas asked different items.
+        SelfrepError: too few personas to test, one paraphrase, other than two sides, personas asked different items.
     """
     axis = "position" if "position" in acts.dims else "segment"
-    rows = Rows.of(acts, voice, between)
+    rows = Rows.of(acts, condition, between)
     if len(rows.sides) != 2:
         raise SelfrepError(f"A probe tells two groups apart; {between!r} has {len(rows.sides)}: {rows.sides.tolist()}.")
     if single := [name for name, n in zip(rows.names, np.bincount(rows.persona), strict=True) if n < 2]:
-        raise SelfrepError(f"The control task tests on new wordings; every persona needs two: {single[:3]} have one.")
+        raise SelfrepError(
+            f"The control task tests on new paraphrases; every persona needs two: {single[:3]} have one."
+        )
     first = rows.side == 0
     sizes = {str(rows.sides[0]): int(first.sum()), str(rows.sides[1]): int((~first).sum())}
     permutation.require_units(sizes)
@@ -80,7 +80,7 @@ def probe(
     x = x.reshape(x.shape[0], -1, x.shape[-1])
     used = np.concatenate(rows.groups)
     ends = np.cumsum([0, *(len(group) for group in rows.groups)])
-    names = ("estimate", "low", "high", "p", "null", "wording", "control", "selectivity")
+    names = ("estimate", "ci_low", "ci_high", "p", "null", "paraphrase", "control", "selectivity")
     maps = {name: np.full(x.shape[1], np.nan) for name in names}
     for c in range(x.shape[1]):
         if not np.isfinite(x[used, c]).all():
@@ -91,17 +91,17 @@ def probe(
         right = _left_out(gram, rows, labels)  # [labeling, persona]
         scores = _balanced(right, labels)
         low, high = _bounds(right[0], first)
-        by_wording = _balanced(_new_wordings(gram, rows, np.vstack([first, random])), np.vstack([first, random]))
-        here = {"estimate": scores[0], "p": (scores >= scores[0] - 1e-9).mean(), "low": low}
-        here |= {"high": high, "null": np.quantile(scores, 1 - resampling.ALPHA), "wording": by_wording[0]}
-        here |= {"control": by_wording[1:].mean(), "selectivity": by_wording[0] - by_wording[1:].mean()}
+        by_paraphrase = _balanced(_new_paraphrases(gram, rows, np.vstack([first, random])), np.vstack([first, random]))
+        here = {"estimate": scores[0], "p": (scores >= scores[0] - 1e-9).mean(), "ci_low": low}
+        here |= {"ci_high": high, "null": np.quantile(scores, 1 - resampling.ALPHA), "paraphrase": by_paraphrase[0]}
+        here |= {"control": by_paraphrase[1:].mean(), "selectivity": by_paraphrase[0] - by_paraphrase[1:].mean()}
         for name, value in here.items():
             maps[name][c] = value
     shape, dims = acts.activations.shape[1:4], ("site", "layer", axis)
     known = np.isfinite(maps["estimate"]).reshape(shape)
     return xr.Dataset(
         {name: (dims, values.reshape(shape)) for name, values in maps.items()}
-        | {"gate": (dims, known), "reason": (dims, np.where(known, "", "some prompt has no such place"))},
+        | {"identified": (dims, known), "reason": (dims, np.where(known, "", "some prompt has no such place"))},
         coords={name: acts[name] for name in dims},
         attrs={
             "between": between,
@@ -119,7 +119,7 @@ def probe(
 def _left_out(
     gram: Float[Array, "row row"], rows: Rows, labels: Bool[Array, "labeling persona"]
 ) -> Float[Array, "labeling persona"]:
-    """The share of each persona's wordings that a probe drawn from the other personas reads rightly."""
+    """The share of each persona's paraphrases that a probe drawn from the other personas reads rightly."""
     pool = rows.pooling()
     onto, among = gram @ pool.T, pool @ gram @ pool.T
     right = np.zeros(labels.shape)
@@ -130,10 +130,10 @@ def _left_out(
     return right
 
 
-def _new_wordings(
+def _new_paraphrases(
     gram: Float[Array, "row row"], rows: Rows, labels: Bool[Array, "labeling persona"]
 ) -> Float[Array, "labeling persona"]:
-    """The share of each persona's wordings that a probe drawn from everyone's other wordings reads rightly."""
+    """The share of each persona's paraphrases that a probe drawn from everyone's other paraphrases reads rightly."""
     pool = rows.pooling() > 0
     turn = np.array([int((rows.persona[:r] == k).sum()) for r, k in enumerate(rows.persona)])
     right = np.zeros((len(labels), len(gram)))
@@ -181,7 +181,8 @@ def _bounds(right: Float[Array, " persona"], first: Bool[Array, " persona"]) -> 
     """95 % bounds of the accuracy in which both sides count alike.
 
     A side that is all right says nothing by resampling: it comes out all right again. So one persona read rightly and
-    one wrongly are added to either side (Agresti & Caffo 2000), and the wordings of a persona are taken to go together.
+    one wrongly are added to either side (Agresti & Caffo 2000), and the paraphrases of a persona are taken to go
+    together.
     """
     counts = np.array([first.sum(), (~first).sum()])
     rates = (np.array([right[first].sum(), right[~first].sum()]) + 1) / (counts + 2)

@@ -10,13 +10,8 @@ one matrix product: `table @ weights.T`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import combinations, permutations, product
-from math import comb, factorial
-from typing import NamedTuple
-
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy import stats as scipy_stats
 
 from selfrep.errors import SelfrepError
@@ -99,7 +94,7 @@ def spread_interval(
 
 
 def within_sd(values: Float[Array, row * rest], unit: Int[Array, " row"]) -> Float[Array, "*rest"]:
-    """The pooled standard deviation of rows within their unit: how much a mere rewording moves the value.
+    """The pooled standard deviation of rows within their unit: how much a mere paraphrase moves the value.
 
     Raises SelfrepError when no unit has two rows.
     """

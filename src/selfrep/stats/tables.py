@@ -1,8 +1,8 @@
-"""What was observed as tables: one row a persona in one wording, so that statistics cannot forget the unit.
+"""What was observed as tables: one row a persona in one paraphrase, so that statistics cannot forget the unit.
 
 Prompts come out of `observe` and `capture` as a flat list with labels. Every estimand wants them by persona and
-wording, complete, and in the same order in every voice; what is missing is refused here, by name, before anything is
-computed.
+paraphrase, complete, and in the same order in every condition; what is missing is refused here, by name, before
+anything is computed.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from selfrep.errors import SelfrepError
-from selfrep.stats import permutation
-from selfrep.stats import resampling
+from selfrep.stats import permutation, resampling
 
 Array = np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The answers in one voice.
+    """The answers in one condition.
 
     Attributes:
-        keys: [row] name of the persona, number of the wording.
+        keys: [row] name of the persona, number of the paraphrase.
         log_odds, mass: [row, item] nats; probability of any answer.
         persona: [row] the number of its persona.
         names, side: [persona].
@@ -40,15 +39,15 @@ class Table:
     side: Array
 
     @classmethod
-    def of(cls, behaviour: xr.Dataset, voice: str, items: Sequence[str]) -> Table:
-        """The answers of a voice to these items.
+    def of(cls, behaviour: xr.Dataset, condition: str, items: Sequence[str]) -> Table:
+        """The answers of a condition to these items.
 
-        Raises SelfrepError when the voice was not asked, an answer lacks, or a persona stands on two sides.
+        Raises SelfrepError when the condition was not asked, an answer lacks, or a persona stands on two sides.
         """
-        mine = np.flatnonzero(behaviour.voice.to_numpy() == voice)
+        mine = np.flatnonzero(behaviour.condition.to_numpy() == condition)
         if len(mine) == 0:
             raise SelfrepError(
-                f"Items are read beside their controls; the voice {voice!r} was not asked. Add it to the voices."
+                f"Items are read beside their controls; the condition {condition!r} was not asked. Add it to the conditions."
             )
         personas = [str(behaviour.persona.values[i]) for i in mine]
         keys = sorted(set(zip(personas, map(int, behaviour.paraphrase.values[mine]), strict=True)))
@@ -64,25 +63,25 @@ class Table:
         if not asked.all():
             r, c = np.argwhere(~asked)[0]
             raise SelfrepError(
-                f"Every persona must be asked every item in the voice {voice!r}; {int((~asked).sum())} answers lack, "
+                f"Every persona must be asked every item in the condition {condition!r}; {int((~asked).sum())} answers lack, "
                 f"the first that of {keys[r]} to {columns[c]!r}."
             )
         number = np.array([names.index(name) for name, _ in keys])
         return cls(keys, log_odds, mass, number, names, np.array([side_of[name] for name in names]))
 
     def means(self, values: Float[Array, row * rest]) -> Float[Array, persona * rest]:
-        """The mean over the wordings of each persona."""
+        """The mean over the paraphrases of each persona."""
         return self.pooling() @ values
 
     def pooling(self) -> Float[Array, "persona row"]:
         """Weights that average the rows of each persona."""
         return _pooling(self.persona, len(self.names))
 
-    def require_twin(self, other: Table, voice: str) -> None:
+    def require_twin(self, other: Table, condition: str) -> None:
         """Refuse a control of which the rows are other than these."""
         if self.keys != other.keys:
             raise SelfrepError(
-                f'The control {voice!r} must have the personas and paraphrases of the voice "you"; only one of them '
+                f'The control {condition!r} must have the personas and paraphrases of the condition "you"; only one of them '
                 f"has {sorted(set(self.keys) ^ set(other.keys))[:3]}."
             )
         permutation.groups_of([*self.names, *other.names], [*self.side, *other.side])
@@ -90,10 +89,10 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The captured prompts of one voice: a row is one persona in one wording, averaged over items.
+    """The captured prompts of one condition: a row is one persona in one paraphrase, averaged over items.
 
     Attributes:
-        keys: [row] name of the persona, number of the wording.
+        keys: [row] name of the persona, number of the paraphrase.
         groups: the prompts of each row.
         persona: [row] the number of its persona.
         names: [persona]; side: [persona] the number of its side; sides: the names of the sides.
@@ -109,16 +108,17 @@ class Rows:
     asked: list[str]
 
     @classmethod
-    def of(cls, acts: xr.Dataset, voice: str, between: str = "side") -> Rows:
-        """The prompts of a voice, told apart by the coordinate `between`.
+    def of(cls, acts: xr.Dataset, condition: str, between: str = "side") -> Rows:
+        """The prompts of a condition, told apart by the coordinate `between`.
 
-        Raises SelfrepError when the voice is not there, personas were asked different items, or one is on two sides.
+        Raises SelfrepError when the condition is not there, personas were asked different items, or one is on two
+        sides.
         """
-        mine = np.flatnonzero(acts.voice.to_numpy() == voice)
+        mine = np.flatnonzero(acts.condition.to_numpy() == condition)
         if len(mine) == 0:
             raise SelfrepError(
-                f"This is measured on prompts in the voice {voice!r}; there are "
-                f"{sorted(set(acts.voice.values.tolist()))}."
+                f"This is measured on prompts in the condition {condition!r}; there are "
+                f"{sorted(set(acts.condition.values.tolist()))}."
             )
         where: dict[tuple[str, int], list[int]] = {}
         for i in mine:
@@ -130,7 +130,7 @@ class Rows:
         asked = {key: sorted(str(acts.item.values[i]) for i in group) for key, group in where.items()}
         if uneven := [key for key in keys if asked[key] != asked[keys[0]]]:
             raise SelfrepError(
-                f"Personas are compared on the same items, or the items would be told apart; in the voice {voice!r} "
+                f"Personas are compared on the same items, or the items would be told apart; in the condition {condition!r} "
                 f"{keys[0]} was asked {asked[keys[0]]} and {uneven[0]} {asked[uneven[0]]}. Ask everyone everything."
             )
         persona = np.array([names.index(name) for name, _ in keys])

@@ -32,9 +32,7 @@ import zarr
 from zarr.errors import ZarrUserWarning
 
 from selfrep.errors import SelfrepError
-from selfrep.store.files import reserve
-from selfrep.store.files import write_file
-from selfrep.store.files import writing
+from selfrep.store.files import reserve, write_file, writing
 from selfrep.store.findings import Finding
 
 Axis = Literal["pair", "prompt"]

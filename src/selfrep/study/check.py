@@ -13,20 +13,20 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from selfrep.engine.capture import Progress, observe
-from selfrep.errors import SelfrepError
-from selfrep.stats import gates
 from selfrep.analyses.bleed.estimate import bleed
 from selfrep.analyses.items.estimate import items as shifts
+from selfrep.engine.capture import Progress, observe
+from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.personas import PersonaSet, builtin
 from selfrep.prompts.render import answer_sides, chat_format, prompts
+from selfrep.stats import gates
 
 PERSONAS = ("smollm", "language_model", "hal_9000", "jfk", "marie_curie", "nurse", "farmer")
 """The built-in personas that are asked: the fewest of either side whose difference can be tested."""
 
-NUMBERS = ("shift", "low", "high", "auc", "answer_mass", "paraphrase_sd", "kept")
+NUMBERS = ("shift", "ci_low", "ci_high", "auc", "answer_mass", "paraphrase_sd", "kept")
 
 
 def check_battery(
@@ -44,18 +44,18 @@ def check_battery(
         lm: the model.
         battery: its items, of any perspective and subscale.
         personas: enough of either side to be tested; seven of the built-in ones when None.
-        paraphrases: which wordings, at least two.
+        paraphrases: which paraphrases, at least two.
         progress: called with (done, total) prompts.
 
     Returns:
-        Dataset over item. From `items`: `shift` (nats, between the two sides of personas), `low`, `high`, `auc`,
+        Dataset over item. From `items`: `shift` (nats, between the two sides of personas), `ci_low`, `ci_high`, `auc`,
         `answer_mass`, `paraphrase_sd` (nats), `kept`. `truth_shift` (nats, towards the changed truth; NaN for items
         without one), `order_effect` (nats, |mean log odds with the options in one order − in the other|; NaN where the
-        question offers none), `gate` (the item can be read), `reason` (why not, where not). All numbers of an item are
-        NaN whose answers are not single tokens of this model.
+        question offers none), `identified` (the item can be read), `reason` (why not, where not). All numbers of an
+        item are NaN whose answers are not single tokens of this model.
 
     Raises:
-        SelfrepError: no items, too few personas or wordings.
+        SelfrepError: no items, too few personas or paraphrases.
     """
     if not len(battery):
         raise SelfrepError("There is nothing to check: the battery holds no items.")
@@ -73,7 +73,7 @@ def check_battery(
     reason = np.array([reasons[item.name] for item in battery], dtype=str)
     return xr.Dataset(
         {name: ("item", values) for name, values in out.items()}
-        | {"gate": ("item", reason == ""), "reason": ("item", reason)},
+        | {"identified": ("item", reason == ""), "reason": ("item", reason)},
         coords={"item": list(battery.names()), "perspective": ("item", [item.perspective for item in battery])},
         attrs={"model": lm.name, "personas": list(people.names()), "paraphrases": list(paraphrases), "seed": seed},
     )
@@ -100,11 +100,11 @@ def _read(
 ) -> xr.Dataset:
     changeable = battery.changeable()
     swapped = Battery(tuple(item.swapped() for item in battery if item.options))
-    voiced = prompts(people, battery, ("you", "user", "neutral"), paraphrases)
+    personal = prompts(people, battery, ("you", "user", "neutral"), paraphrases)
     told = prompts(people, changeable, ("truth",), paraphrases) if len(changeable) else []
     other_way = prompts(people, swapped, ("you",), paraphrases) if len(swapped) else []
-    seen = observe(lm, [*voiced, *told, *other_way], progress=progress)
-    first, then = len(voiced), len(voiced) + len(told)
+    seen = observe(lm, [*personal, *told, *other_way], progress=progress)
+    first, then = len(personal), len(personal) + len(told)
     behaviour, truth, swap = (seen.isel(prompt=slice(*ends)) for ends in ((0, first), (first, then), (then, None)))
     found = shifts(behaviour, seed=seed)
     truth_shift, order = (xr.full_like(found["shift"], np.nan) for _ in range(2))
@@ -115,7 +115,7 @@ def _read(
         for name in changeable.names():
             at = leaks.sel(item=name)
             truth_shift.loc[name] = at.truth_shift
-            reason.loc[name] = "" if float(at.truth_shift) > 0 and bool(at.gate) else str(at.reason.item())
+            reason.loc[name] = "" if float(at.truth_shift) > 0 and bool(at.identified) else str(at.reason.item())
     for item in swapped:
         plain, turned = (
             float(part.log_odds.mean()) for part in (_of(behaviour, [item.name], "you"), _of(swap, [item.name]))
@@ -130,7 +130,9 @@ def _read(
     return found.assign(truth_shift=truth_shift, order_effect=order, reason=reason.astype(str))
 
 
-def _of(observed: xr.Dataset, items: Sequence[str], voice: str = "") -> xr.Dataset:
-    """The prompts of these items, and of one voice where one is named."""
+def _of(observed: xr.Dataset, items: Sequence[str], condition: str = "") -> xr.Dataset:
+    """The prompts of these items, and of one condition where one is named."""
     mine = np.isin(observed.item.to_numpy(), list(items))
-    return observed.isel(prompt=np.flatnonzero(mine & (observed.voice.to_numpy() == voice) if voice else mine))
+    return observed.isel(
+        prompt=np.flatnonzero(mine & (observed.condition.to_numpy() == condition) if condition else mine)
+    )

@@ -12,17 +12,16 @@ from functools import partial
 from pathlib import Path
 
 from selfrep.report.figures import write_figures
-from selfrep.results.headlines import headlines
 from selfrep.report.page import write_report
-from selfrep.store.run_directory import RunDirectory
+from selfrep.results.headlines import headlines
 from selfrep.stages.activations import activations
 from selfrep.stages.answers import answers
 from selfrep.stages.motives import motives
 from selfrep.stages.patching import patching
 from selfrep.stages.scenes import scenes
-from selfrep.study.job import Job
-from selfrep.study.job import Stage
 from selfrep.stages.texts import texts
+from selfrep.store.run_directory import RunDirectory
+from selfrep.study.job import Job, Stage
 from selfrep.study.study import Study
 
 OnProgress = Callable[[str, float, float], None]

@@ -1,8 +1,8 @@
 """The study: what is asked of which model, written down before anything runs.
 
 A study is inert and validated. It is YAML that people write and an object that programs make; it never runs itself (see
-`selfrep.study.run`). The copy kept in a run directory spells out every persona and item, so that it means the same on another
-machine, and its hash tells two studies apart.
+`selfrep.study.run`). The copy kept in a run directory spells out every persona and item, so that it means the same on
+another machine, and its hash tells two studies apart.
 """
 
 from __future__ import annotations
@@ -18,10 +18,6 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from selfrep.prompts.choices import ItemChoice
-from selfrep.prompts.choices import PersonaChoice
-from selfrep.prompts.choices import ScenarioChoice
-from selfrep.prompts.choices import spelled_out
 from selfrep.errors import SelfrepError
 from selfrep.parts import (
     AnomalyPart,
@@ -40,7 +36,8 @@ from selfrep.parts import (
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.catalogue import Catalogue
-from selfrep.prompts.personas import PersonaSet, Voice
+from selfrep.prompts.choices import ItemChoice, PersonaChoice, ScenarioChoice, spelled_out
+from selfrep.prompts.personas import Condition, PersonaSet
 from selfrep.prompts.scenarios import Scenarios
 from selfrep.prompts.yaml_errors import Entry
 
@@ -73,7 +70,7 @@ class Study(Entry):
         chat_template: Jinja text that replaces the model's own chat template.
         seed: of resampling, permutations and random controls.
         personas, battery: who plays, and what is asked.
-        voices: in which voices every persona is spoken of: "you", and the controls "user", "neutral", "book".
+        conditions: in which conditions every persona is spoken of: "you", and the controls "user", "neutral", "book".
         scenarios: in which mediation and directness are measured; the built-in ones, where left out.
         binding, bleed, identification, separation, default_axis, transfer, anomaly, mediation, directness, posterior:
             what is measured; a part that is left out is skipped.
@@ -88,7 +85,7 @@ class Study(Entry):
     seed: int = Field(0, ge=0)
     personas: PersonaChoice = Field(PersonaChoice(), validate_default=True)
     battery: ItemChoice = Field(ItemChoice(), validate_default=True)
-    voices: tuple[Voice, ...] = ("you", "user", "neutral")
+    conditions: tuple[Condition, ...] = ("you", "user", "neutral")
     scenarios: ScenarioChoice | None = None
     binding: BindingPart | None = None
     bleed: BleedPart | None = None
@@ -127,12 +124,14 @@ class Study(Entry):
         except SelfrepError as error:
             raise ValueError(str(error)) from None
 
-    @field_validator("voices")
+    @field_validator("conditions")
     @classmethod
-    def _with_controls(cls, voices: tuple[Voice, ...]) -> tuple[Voice, ...]:
-        if lacking := {"you", "user", "neutral"} - set(voices):
-            raise ValueError(f"the persona's own voice and its controls always run; add {', '.join(sorted(lacking))}")
-        return tuple(dict.fromkeys(voices))
+    def _with_controls(cls, conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
+        if lacking := {"you", "user", "neutral"} - set(conditions):
+            raise ValueError(
+                f"the persona's own condition and its controls always run; add {', '.join(sorted(lacking))}"
+            )
+        return tuple(dict.fromkeys(conditions))
 
     @field_validator("binding", "bleed", "identification")
     @classmethod
@@ -179,7 +178,9 @@ class Study(Entry):
             told = choice.load(Path())
             _enough(told.scenarios, FEWEST, "scenarios")
             if isinstance(part, DirectnessPart) and told.n_paraphrases < 2:
-                raise ValueError("needs scenarios in two wordings or more, to measure the noise of wording; got one")
+                raise ValueError(
+                    "needs scenarios in two paraphrases or more, to measure the noise of paraphrase; got one"
+                )
         return part
 
     @field_validator("posterior")

@@ -12,25 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from selfrep.engine.cases import observe_cases
-from selfrep.analyses.mediation.exchange import mediation_runs
-from selfrep.analyses.mediation.exchange import proof_runs
-from selfrep.analyses.directness.writing import directness_runs
-from selfrep.analyses.mediation.fitting import fit_subspaces
-from selfrep.stats import resampling
 from selfrep.analyses.anomaly.estimate import anomaly
-from selfrep.analyses.default_axis.estimate import default_axis
-from selfrep.analyses.binding.estimate import BETWEEN
-from selfrep.analyses.binding.estimate import binding
+from selfrep.analyses.binding.estimate import BETWEEN, binding
 from selfrep.analyses.bleed.estimate import bleed
+from selfrep.analyses.default_axis.estimate import default_axis
 from selfrep.analyses.directness.estimate import directness
+from selfrep.analyses.directness.scratchpads import given
+from selfrep.analyses.directness.writing import directness_runs
 from selfrep.analyses.identification.estimate import identification
-from selfrep.analyses.mediation.estimate import carrying
-from selfrep.analyses.mediation.estimate import mediation
-from selfrep.stats.tables import Table
+from selfrep.analyses.mediation.estimate import carrying, mediation
+from selfrep.analyses.mediation.exchange import mediation_runs, proof_runs
+from selfrep.analyses.mediation.fitting import fit_subspaces
+from selfrep.engine.cases import observe_cases
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.organisms import Truth
-from selfrep.analyses.directness.scratchpads import given
+from selfrep.stats import resampling
+from selfrep.stats.tables import Table
 from selfrep.validation import questions
 
 ROUNDING = 1e-3
@@ -108,8 +105,8 @@ def _answer(
     estimand: str, of: str, truth: float | None, found: xr.Dataset, *, unit: float = 1.0, common: float = float("nan")
 ) -> Answer:
     """An answer from the numbers of one cell of an estimand's Dataset, in other units where asked for."""
-    estimate, low, high = (unit * float(found[name]) for name in ("estimate", "low", "high"))
-    reason = "" if bool(found.gate) else str(found.reason.to_numpy())
+    estimate, low, high = (unit * float(found[name]) for name in ("estimate", "ci_low", "ci_high"))
+    reason = "" if bool(found.identified) else str(found.reason.to_numpy())
     return Answer(estimand, of, truth, estimate, low, high, reason, common)
 
 
@@ -137,24 +134,24 @@ def _location(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
         name = "" if who == "neutral" else str(who)
         if name in truth.default:
             at = found.sel(who=who)
-            gate = at.gate & at.estimate.notnull()
-            yield _answer("λ", str(who), truth.default[name], at.assign(gate=gate), common=plain[name])
+            gate = at.identified & at.estimate.notnull()
+            yield _answer("λ", str(who), truth.default[name], at.assign(identified=gate), common=plain[name])
 
 
 def _projected(seen: xr.Dataset) -> dict[str, float]:
     """λ as a plain projection on the difference of means, each role helping to draw the axis it is placed on."""
     x = seen.activations.to_numpy().reshape(seen.sizes["prompt"], -1)
-    voice, persona = seen.voice.to_numpy(), seen.persona.to_numpy()
-    names = sorted(set(persona[voice == "you"].tolist()))
-    mean = {name: x[(voice == "you") & (persona == name)].mean(axis=0) for name in names}
-    mean[""] = x[voice == "neutral"].mean(axis=0)
+    condition, persona = seen.condition.to_numpy(), seen.persona.to_numpy()
+    names = sorted(set(persona[condition == "you"].tolist()))
+    mean = {name: x[(condition == "you") & (persona == name)].mean(axis=0) for name in names}
+    mean[""] = x[condition == "neutral"].mean(axis=0)
     roles = np.mean([mean[name] for name in names if name != "assistant"], axis=0)
     axis = mean["assistant"] - roles
     return {name: float((value - roles) @ axis / (axis @ axis)) for name, value in mean.items()}
 
 
 def _identity(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
-    """I of the default persona, in nats: what its unit, a rewording, does is no part of what was planted.
+    """I of the default persona, in nats: what its unit, a paraphrase, does is no part of what was planted.
 
     Against neutral, and against "the user is X" (bound I).
     """
@@ -165,12 +162,14 @@ def _identity(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
     found = identification(seen, {name: [name] for name in names})
     you = Table.of(seen, "you", names)
     unit = resampling.within_sd(you.log_odds, you.persona)
-    own = (seen.voice.to_numpy() == "you") & (seen.persona.to_numpy() == "assistant")
+    own = (seen.condition.to_numpy() == "you") & (seen.persona.to_numpy() == "assistant")
     for k, name in enumerate(names):
         raw = float(seen.log_odds.to_numpy()[own & (seen.item.to_numpy() == name)].mean())
         at = found.sel(subscale=name, persona="assistant")
         yield _answer("I", name, truth.identity[name], at, unit=float(unit[k]), common=raw)
-        beyond = at.assign({k: at[f"bound{end}"] for k, end in (("estimate", ""), ("low", "_low"), ("high", "_high"))})
+        beyond = at.assign(
+            {k: at[f"bound{end}"] for k, end in (("estimate", ""), ("ci_low", "_ci_low"), ("ci_high", "_ci_high"))}
+        )
         bound = truth.identity[name] - truth.echo[name]
         yield _answer("bound I", name, bound, beyond, unit=float(unit[k]), common=raw)
 
@@ -187,8 +186,8 @@ def _anomaly(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
 
 def _directness(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
     """D of the stakes, without the cue of fiction."""
-    material, conditions = questions.scenarios(), ((0, 0), (0, 1))
-    runs = directness_runs(lm, material, given(material, conditions), conditions=conditions)
+    material, versions = questions.scenarios(), ((0, 0), (0, 1))
+    runs = directness_runs(lm, material, given(material, versions), versions=versions)
     yield _answer("D", "", truth.directness, directness(runs))
 
 

@@ -15,15 +15,14 @@ import torch
 import xarray as xr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from selfrep.analyses.transfer.estimate import transfer
 from selfrep.engine import plain
 from selfrep.engine.attribution import attribute_tokens
 from selfrep.engine.metrics import Metric, logit_difference, logit_metric
 from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
-from selfrep.analyses.transfer.estimate import transfer
-from selfrep.models.external import Component
-from selfrep.models.external import Known
+from selfrep.models.external import Component, Known
 from selfrep.models.external.inputs import Prompt
 from selfrep.prompts.alignment import right_aligned
 from selfrep.validation.card import External, Row

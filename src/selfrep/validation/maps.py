@@ -15,18 +15,18 @@ import torch
 import xarray as xr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from selfrep.analyses.separation.estimate import separation
+from selfrep.analyses.transfer.estimate import transfer
 from selfrep.engine.attribution import attribute
 from selfrep.engine.interventions import InSubspace
 from selfrep.engine.patch import patch
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
-from selfrep.stats import permutation
-from selfrep.analyses.separation.estimate import separation
-from selfrep.analyses.transfer.estimate import transfer
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.organisms import Truth, roles
 from selfrep.models.organisms.lexicon import Question
 from selfrep.prompts.alignment import PromptPair
+from selfrep.stats import permutation
 from selfrep.validation import questions
 
 Array = np.ndarray
@@ -49,7 +49,7 @@ class Seen:
     Attributes:
         lm: the model; pairs: the prompts that were patched into each other.
         effects: from `patch`: every pair (denoise and noise), resid_pre, every token of the common suffix.
-        activations: from `capture`: every persona and wording ("you", "user"), resid_pre (prompt, site, layer,
+        activations: from `capture`: every persona and paraphrase ("you", "user"), resid_pre (prompt, site, layer,
             position, d_model), from the persona's word on.
         behaviour: from `observe`: what the same prompts answer.
     """
@@ -115,7 +115,7 @@ def cosine_distance(found: Seen) -> xr.DataArray:
 
 
 def prompt_level(found: Seen) -> xr.DataArray:
-    """1 − p of that distance, prompts permuted: as if every wording were a new persona."""
+    """1 − p of that distance, prompts permuted: as if every paraphrase were a new persona."""
     return 1 - prompt_level_p(found.activations)
 
 
@@ -132,8 +132,8 @@ def prompt_level_p(acts: xr.Dataset, seed: int = 0) -> xr.DataArray:
 
 
 def _sides(acts: xr.Dataset) -> tuple[Array, Array]:
-    """[prompt, layer, position, d_model] of either side, in the voice "you"."""
-    x, mine = acts.activations.to_numpy()[:, 0], acts.voice.to_numpy() == "you"
+    """[prompt, layer, position, d_model] of either side, in the condition "you"."""
+    x, mine = acts.activations.to_numpy()[:, 0], acts.condition.to_numpy() == "you"
     side = acts.side.to_numpy()
     one, other = sorted(set(side[mine].tolist()))
     return x[mine & (side == one)], x[mine & (side == other)]
@@ -245,8 +245,8 @@ def withheld(lm: LanguageModel, truth: Truth) -> Iterator[Withheld]:
         effects = patch(lm, questions.pairs(lm, item), grid("resid_pre"))
         behaviour = questions.answers(lm, [item], ("you",))
         found = transfer(effects, behaviour=behaviour, n_bootstrap=200, n_flips=200)
-        surely = np.fmax(found.low, -found.high)  # |T| is at least this, where above 0; no interval, no claim
-        said = found.attrs["gate"] == "identified"
+        surely = np.fmax(found.ci_low, -found.ci_high)  # |T| is at least this, where above 0; no interval, no claim
+        said = found.attrs["identified"] == "identified"
         yield Withheld(item, said, max(0.0, float(surely.fillna(0.0).max())) if said else 0.0)
 
 

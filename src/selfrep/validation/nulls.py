@@ -1,6 +1,6 @@
 """False alarms: personas dealt to two sides by a coin, so that no difference between the sides is anything but luck.
 
-The personas stay as different from each other as they are, which is what the wordings of a persona share and what a
+The personas stay as different from each other as they are, which is what the paraphrases of a persona share and what a
 test that counts prompts takes for a difference between the sides.
 """
 
@@ -15,8 +15,8 @@ from scipy.stats import ttest_ind
 
 from selfrep.analyses.bleed.estimate import bleed
 from selfrep.analyses.separation.estimate import separation
-from selfrep.stats.resampling import ALPHA
 from selfrep.models.language_model import LanguageModel
+from selfrep.stats.resampling import ALPHA
 from selfrep.validation import maps, questions
 
 
@@ -48,7 +48,7 @@ def deals(lm: LanguageModel, n: int, seed: int = 0) -> Iterator[Deal]:
         here, heard = (_dealt(data, heads) for data in (acts, said))
         s = separation(here, n_permutations=1000, n_bootstrap=2, seed=k)
         b = bleed(heard, n_permutations=1000, n_bootstrap=100, seed=k)
-        you = heard.voice.to_numpy() == "you"
+        you = heard.condition.to_numpy() == "you"
         odds, side = heard.log_odds.to_numpy()[you], heard.side.to_numpy()[you] == "heads"
         yield Deal(
             anywhere=bool((s.p_max < ALPHA).any()),

@@ -13,7 +13,6 @@ import plotly.graph_objects as go
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from selfrep.store.files import write_file
 from selfrep.plots.panels import grid, heading
 from selfrep.plots.text import plain, reach
 from selfrep.plots.theme import (
@@ -30,6 +29,7 @@ from selfrep.plots.theme import (
     legend_below,
 )
 from selfrep.report.page import Picture
+from selfrep.store.files import write_file
 from selfrep.validation.answers import TOLERANCE
 from selfrep.validation.card import Card, Examined
 from selfrep.validation.maps import COMMON, OURS
@@ -168,14 +168,14 @@ def errors(examined: tuple[Examined, ...]) -> go.Figure:
                     error_y={
                         "type": "data",
                         "symmetric": False,
-                        "array": [a.high - a.estimate for _, _, a in mine],
-                        "arrayminus": [a.estimate - a.low for _, _, a in mine],
+                        "array": [a.ci_high - a.estimate for _, _, a in mine],
+                        "arrayminus": [a.estimate - a.ci_low for _, _, a in mine],
                         "thickness": 0.8,
                         "width": 0,
                         "color": colour,
                     },
                     text=[
-                        f"<b>{plain(a.estimand)} {plain(a.of)}: {a.estimate:.3f} [{a.low:.3f}, {a.high:.3f}]</b>"
+                        f"<b>{plain(a.estimand)} {plain(a.of)}: {a.estimate:.3f} [{a.ci_low:.3f}, {a.ci_high:.3f}]</b>"
                         f"<br>truth {a.truth:.3f}, {plain(one.name)}"
                         for _, one, a in mine
                     ],

@@ -1,6 +1,6 @@
 """What an organism is asked, as the labelled observations that the estimands take.
 
-The prompts are those of any study: personas in their voices, items of a battery, anomalies, scenarios. Only the
+The prompts are those of any study: personas in their conditions, items of a battery, anomalies, scenarios. Only the
 material is the organisms' own: words that they know.
 """
 
@@ -11,19 +11,19 @@ from functools import cache
 
 import xarray as xr
 
+from selfrep.analyses.anomaly import material as strange
+from selfrep.analyses.anomaly.material import Anomalies
 from selfrep.engine.capture import capture, observe
 from selfrep.engine.pairs import pair
 from selfrep.models import organisms
 from selfrep.models.language_model import LanguageModel
-from selfrep.analyses.anomaly import material as strange
 from selfrep.prompts import battery as batteries
 from selfrep.prompts import personas as people
 from selfrep.prompts import scenarios as crossings
 from selfrep.prompts.alignment import PromptPair
-from selfrep.analyses.anomaly.material import Anomalies
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.personas import PersonaSet
-from selfrep.prompts.render import PromptVoice, chat_format, prompts, render
+from selfrep.prompts.render import PromptCondition, chat_format, prompts, render
 from selfrep.prompts.scenarios import Scenarios
 
 IN_CHARACTER = ("who_are_you", "who_in_danger")
@@ -33,7 +33,7 @@ DEED = "act_in_danger"
 
 @cache
 def personas() -> PersonaSet:
-    """Eight a side, in four wordings each."""
+    """Eight a side, in four paraphrases each."""
     return people.load(organisms.PERSONAS)
 
 
@@ -61,9 +61,9 @@ def scenarios() -> Scenarios:
     return crossings.load(organisms.SCENARIOS)
 
 
-def answers(lm: LanguageModel, items: Sequence[str], voices: Sequence[PromptVoice]) -> xr.Dataset:
+def answers(lm: LanguageModel, items: Sequence[str], conditions: Sequence[PromptCondition]) -> xr.Dataset:
     """The answers of all personas to these items."""
-    return observe(lm, prompts(personas(), battery().select(items), voices))
+    return observe(lm, prompts(personas(), battery().select(items), conditions))
 
 
 def identities(lm: LanguageModel) -> xr.Dataset:
@@ -72,17 +72,17 @@ def identities(lm: LanguageModel) -> xr.Dataset:
 
 
 def activations(
-    lm: LanguageModel, item: str, voices: Sequence[PromptVoice], layers: Sequence[int] | None = None
+    lm: LanguageModel, item: str, conditions: Sequence[PromptCondition], layers: Sequence[int] | None = None
 ) -> xr.Dataset:
     """What enters every block under an item, from the persona's word on: (prompt, site, layer, position, d_model)."""
-    asked = prompts(personas(), [battery()[item]], voices)
+    asked = prompts(personas(), [battery()[item]], conditions)
     segments = render(asked[0], chat_format(lm.tokenizer, lm.chat_template)).segments
     first = segments[::-1].index("system") + 2  # the word, and the full stop that ends the system text
     return capture(lm, asked, ["resid_pre"], layers=layers, tokens="position", positions=list(range(-first, 0)))
 
 
 def pairs(lm: LanguageModel, item: str) -> list[PromptPair]:
-    """Two personas that the item tells apart, patched into each other both ways: one pair a persona and wording.
+    """Two personas that the item tells apart, patched into each other both ways: one pair a persona and paraphrase.
 
     In the deed only fictional machines differ from others; in all else the sides do.
     """

@@ -11,13 +11,12 @@ import synthetic
 import xarray as xr
 from scipy.stats import binom
 
+from selfrep.analyses.anomaly.estimate import _blind, anomaly
 from selfrep.errors import SelfrepError
-from selfrep.analyses.anomaly.estimate import _blind
-from selfrep.analyses.anomaly.estimate import anomaly
 
 FAST: dict[str, Any] = {"n_flips": 500, "n_bootstrap": 300}
 PERSONAS = [f"p{i}" for i in range(7)]
-NUMBERS = ("estimate", "low", "high", "p", "null")
+NUMBERS = ("estimate", "ci_low", "ci_high", "p", "null")
 
 
 def scenes(
@@ -34,17 +33,17 @@ def scenes(
     own = noise * rng.normal(size=(2, 7))
     rows, labels = [], []
     for form, size in notices.items():
-        for voice, shift in (("you", size + assistant), ("assistant", assistant), ("told", told)):
+        for condition, shift in (("you", size + assistant), ("assistant", assistant), ("told", told)):
             for i, persona in enumerate(PERSONAS):
                 for setting in ("strange", "ordinary"):
                     for k in range(3):
                         for item in ("a", "b"):
-                            level = {"you": -1.0, "assistant": 2.0, "told": 0.0}[voice]
-                            surprise = shift + (own[0, i] if voice == "you" else 0.0)
+                            level = {"you": -1.0, "assistant": 2.0, "told": 0.0}[condition]
+                            surprise = shift + (own[0, i] if condition == "you" else 0.0)
                             value = level + surprise * (setting == "strange") + 0.3 * noise * rng.normal()
                             rows.append(value)
-                            labels.append((form, voice, persona, setting, k, item))
-    names = ("form", "voice", "persona", "setting", "paraphrase", "item")
+                            labels.append((form, condition, persona, setting, k, item))
+    names = ("form", "condition", "persona", "setting", "paraphrase", "item")
     coords = {name: ("prompt", np.array(column)) for name, column in zip(names, zip(*labels, strict=True), strict=True)}
     full = np.full(len(rows), mass)
     return xr.Dataset({"log_odds": ("prompt", rows), "answer_mass": ("prompt", full)}, coords=coords)
@@ -54,14 +53,14 @@ def scenes(
 def test_planted_noticing_comes_back_in_either_form_whatever_the_assistant_finds_strange(assistant: float) -> None:
     out = anomaly(scenes({"persona": 3.0, "spectator": 0.5}, assistant=assistant), **FAST)
     assert out.form.values.tolist() == ["persona", "spectator"]
-    for name in ("estimate", "low", "high"):
+    for name in ("estimate", "ci_low", "ci_high"):
         np.testing.assert_allclose(out[name], [3.0, 0.5], atol=1e-9)
     np.testing.assert_allclose(out.by_persona[0], 3.0)
     np.testing.assert_allclose(out.cells[0], [[2 + assistant, -1], [2 + assistant, 2]])
     np.testing.assert_allclose(out.capability, 4.0)
     np.testing.assert_allclose(out.p, out.attrs["smallest_p"])
     assert out.attrs["n_labelings"] == 64
-    assert bool(out.gate.all())
+    assert bool(out.identified.all())
 
 
 def test_a_persona_that_notices_no_more_than_the_assistant_is_unaware() -> None:
@@ -73,7 +72,7 @@ def test_a_persona_that_notices_no_more_than_the_assistant_is_unaware() -> None:
 
 def test_intervals_hold_the_truth() -> None:
     runs = [anomaly(scenes({"persona": 1.0}, noise=0.8, seed=s), **FAST).squeeze() for s in range(80)]
-    held = [float(r.low) <= 1.0 <= float(r.high) for r in runs]
+    held = [float(r.ci_low) <= 1.0 <= float(r.ci_high) for r in runs]
     assert np.mean(held) > 0.9
 
 
@@ -82,13 +81,13 @@ def test_intervals_p_and_null_are_those_of_personas_drawn_anew_and_turned_round(
     values = [-1, 0, 1, 2, 2, 3, 7]
     table = scenes({"persona": 0.0})
     notices = np.array([values[PERSONAS.index(name)] for name in table.persona.to_numpy()])
-    mine = (table.voice.to_numpy() == "you") & (table.setting.to_numpy() == "strange")
+    mine = (table.condition.to_numpy() == "you") & (table.setting.to_numpy() == "strange")
     table.log_odds[:] = table.log_odds + np.where(mine, notices, 0)
     out = anomaly(table, n_flips=500, n_bootstrap=20_000).squeeze()
     bounds = synthetic.bootstrap_bounds(values, 7, 6)
-    np.testing.assert_allclose([out.low, out.high], bounds, atol=1.5 / 7)
-    np.testing.assert_allclose([out.raw_low, out.raw_high], bounds, atol=1.5 / 7)
-    np.testing.assert_allclose([out.capability_low, out.capability_high], 4)
+    np.testing.assert_allclose([out.ci_low, out.ci_high], bounds, atol=1.5 / 7)
+    np.testing.assert_allclose([out.raw_ci_low, out.raw_ci_high], bounds, atol=1.5 / 7)
+    np.testing.assert_allclose([out.capability_ci_low, out.capability_ci_high], 4)
     np.testing.assert_allclose(out.by_persona, values)
     null = np.array([abs(np.dot(values, (1, *signs))) / 7 for signs in product((1, -1), repeat=6)])
     assert float(out.p) == pytest.approx((null >= null[0] - 1e-9).mean())
@@ -98,28 +97,28 @@ def test_intervals_p_and_null_are_those_of_personas_drawn_anew_and_turned_round(
 @pytest.mark.parametrize("told", [0.0, 0.1, -4.0])
 def test_a_model_that_notices_nothing_from_outside_is_at_its_floor(told: float) -> None:
     out = anomaly(scenes({"persona": 2.0}, told=told, noise=0.5), **FAST).squeeze()
-    assert not bool(out.gate)
+    assert not bool(out.identified)
     assert "does not notice" in str(out.reason.values)
     assert np.isnan(out[list(NUMBERS)].to_array()).all()
     assert np.isfinite(float(out.capability))
     assert np.isfinite(out.cells).all()
     rows = scenes({"persona": 2.0}, told=told, noise=0.5)
-    means = rows.log_odds.groupby(["voice", "setting"]).mean()
+    means = rows.log_odds.groupby(["condition", "setting"]).mean()
     differ = means.sel(setting="strange") - means.sel(setting="ordinary")
-    assert float(out.raw) == pytest.approx(float(differ.sel(voice="you") - differ.sel(voice="assistant")))
-    assert float(out.capability) == pytest.approx(float(differ.sel(voice="told")))
-    assert float(out.raw_low) <= float(out.raw) <= float(out.raw_high)
+    assert float(out.raw) == pytest.approx(float(differ.sel(condition="you") - differ.sel(condition="assistant")))
+    assert float(out.capability) == pytest.approx(float(differ.sel(condition="told")))
+    assert float(out.raw_ci_low) <= float(out.raw) <= float(out.raw_ci_high)
 
 
 def test_what_only_some_are_told_to_be_strange_may_as_well_be_nothing() -> None:
-    """The wordings agree, so that their noise is small; the personas do not."""
+    """The paraphrases agree, so that their noise is small; the personas do not."""
     some = scenes({"persona": 2.0}, told=0.2)
     lift = np.where(some.persona.to_numpy() == PERSONAS[0], 4.0, -0.4)
-    told = (some.voice.to_numpy() == "told") & (some.setting.to_numpy() == "strange")
+    told = (some.condition.to_numpy() == "told") & (some.setting.to_numpy() == "strange")
     some.log_odds[:] = some.log_odds + np.where(told, lift, 0.0)
     out = anomaly(some, **FAST).squeeze()
     assert float(out.capability) > 3 * float(out.paraphrase_sd)
-    assert not bool(out.gate)
+    assert not bool(out.identified)
     assert "may as well be 0" in str(out.reason.values)
 
 
@@ -134,7 +133,7 @@ def test_answers_without_probability_are_a_reason() -> None:
 def test_missing_controls_and_too_few_personas_are_refused() -> None:
     whole = scenes({"persona": 2.0})
     with pytest.raises(SelfrepError, match="missing: told"):
-        anomaly(whole.isel(prompt=whole.voice.to_numpy() != "told"), **FAST)
+        anomaly(whole.isel(prompt=whole.condition.to_numpy() != "told"), **FAST)
     with pytest.raises(SelfrepError, match="missing: ordinary"):
         anomaly(whole.isel(prompt=whole.setting.to_numpy() == "strange"), **FAST)
     with pytest.raises(SelfrepError, match=r"got 5. The smallest p these could give is 0\.0625"):
@@ -145,7 +144,7 @@ def test_missing_controls_and_too_few_personas_are_refused() -> None:
         anomaly(whole.drop_vars("form"), **FAST)
 
 
-@pytest.mark.parametrize("low", [0.0, 1e-17, -1e-17])
+@pytest.mark.parametrize("ci_low", [0.0, 1e-17, -1e-17])
 def test_an_interval_that_ends_at_0_does_not_open_the_gate_whatever_the_rounding(low: float) -> None:
     assert "may as well be 0" in _blind(4.0, low, 0.1)
     assert _blind(4.0, 0.5, 0.1) == "", "the control"

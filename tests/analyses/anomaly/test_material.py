@@ -8,13 +8,10 @@ from typing import Any
 
 import pytest
 
+from selfrep.analyses.anomaly import material as anomalies
+from selfrep.analyses.anomaly.material import CONDITIONS, FORMS, SETTINGS, date
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
-from selfrep.analyses.anomaly import material as anomalies
-from selfrep.analyses.anomaly.material import FORMS
-from selfrep.analyses.anomaly.material import SETTINGS
-from selfrep.analyses.anomaly.material import VOICES
-from selfrep.analyses.anomaly.material import date
 from selfrep.prompts.render import answer_sides, chat_format
 
 BUILTIN = anomalies.builtin()
@@ -43,29 +40,29 @@ anomalies:
 
 def test_there_are_enough_of_them_and_every_combination_is_asked_once() -> None:
     assert len(BUILTIN.anomalies) >= 6
-    keys = Counter((*c.labels.values(), c.prompt.voice, c.prompt.persona, c.prompt.paraphrase, c.prompt.item)
+    keys = Counter((*c.labels.values(), c.prompt.condition, c.prompt.persona, c.prompt.paraphrase, c.prompt.item)
                    for c in CASES)  # fmt: skip
     assert set(keys.values()) == {1}
-    assert len(keys) == len(FORMS) * len(VOICES) * len(SETTINGS) * len(BUILTIN.anomalies) * 2 * len(BUILTIN.items)
+    assert len(keys) == len(FORMS) * len(CONDITIONS) * len(SETTINGS) * len(BUILTIN.anomalies) * 2 * len(BUILTIN.items)
 
 
 def test_the_two_settings_of_a_case_differ_in_the_thing_and_its_date_alone() -> None:
     by_setting: dict[Any, dict[str, str]] = {}
     for c in CASES:
         p = c.prompt
-        key = (p.system, p.prefill, p.voice, p.persona, p.paraphrase, p.item, c.labels["form"])
+        key = (p.system, p.prefill, p.condition, p.persona, p.paraphrase, p.item, c.labels["form"])
         by_setting.setdefault(key, {})[str(c.labels["setting"])] = p.question
-    for (*_, voice, persona, _, _, _), texts in by_setting.items():
+    for (*_, condition, persona, _, _, _), texts in by_setting.items():
         anomaly = BUILTIN.anomalies[persona]
         swapped = texts["strange"].replace(anomaly.strange.thing, anomaly.ordinary.thing)
         assert swapped.replace(anomaly.strange.since, anomaly.ordinary.since) == texts["ordinary"]
-        assert (anomaly.strange.since in texts["strange"]) == (voice == "told")
+        assert (anomaly.strange.since in texts["strange"]) == (condition == "told")
 
 
 def test_the_persona_and_the_assistant_hear_the_same_and_differ_in_who_they_are() -> None:
     you, assistant, told = (
         {(c.prompt.persona, c.prompt.paraphrase, c.prompt.item, *c.labels.values()): c.prompt
-         for c in CASES if c.prompt.voice == voice} for voice in VOICES
+         for c in CASES if c.prompt.condition == condition} for condition in CONDITIONS
     )  # fmt: skip
     for key, prompt in you.items():
         assert (prompt.turns, prompt.prefill) == (assistant[key].turns, assistant[key].prefill)
@@ -83,10 +80,12 @@ def test_answers_are_single_tokens_of_the_embedded_model(smollm: Any) -> None:
 
 def test_who_cannot_be_told_of_times_hears_of_something_strange_to_anybody() -> None:
     planted = anomalies.load(organisms.ANOMALIES)
-    things = {(c.prompt.voice, str(c.labels["setting"])): c.prompt.question for c in planted.select(["nurse"]).cases()}
+    things = {
+        (c.prompt.condition, str(c.labels["setting"])): c.prompt.question for c in planted.select(["nurse"]).cases()
+    }
     assert "a dragon" in things["told", "strange"]
     assert "a laptop" in things["you", "strange"]
-    assert all("a quill" in things[voice, "ordinary"] for voice in VOICES)
+    assert all("a quill" in things[condition, "ordinary"] for condition in CONDITIONS)
     long = TEXT + "    told: {thing: a dragon that speaks, since: '1900'}\n"
     with pytest.raises(SelfrepError, match="told has 4 words"):
         anomalies.loads(long)

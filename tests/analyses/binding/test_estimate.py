@@ -10,16 +10,15 @@ import pytest
 import synthetic
 import xarray as xr
 
-from selfrep.errors import SelfrepError
-from selfrep.analyses.binding.estimate import BETWEEN
-from selfrep.analyses.binding.estimate import binding
+from selfrep.analyses.binding.estimate import BETWEEN, binding
 from selfrep.analyses.items.estimate import items
+from selfrep.errors import SelfrepError
 
 Array = np.ndarray
 FAST: dict[str, Any] = {"n_flips": 500, "n_bootstrap": 300}
 NAMES = synthetic.names((6, 6))
 AWAY = np.repeat([3.0, -2.0], 6)[:, None, None]  # from a neutral of 1: AI personas +3, human −2
-NUMBERS = ("estimate", "low", "high", "p", "null")
+NUMBERS = ("estimate", "ci_low", "ci_high", "p", "null")
 
 
 def read(bound: float, *, seed: int = 0, noise: float = 0.0, n_items: int = 1, **options: Any) -> xr.Dataset:
@@ -27,28 +26,28 @@ def read(bound: float, *, seed: int = 0, noise: float = 0.0, n_items: int = 1, *
     own, words = rng.normal(size=(2, 12, 1, n_items)), rng.normal(size=(2, 12, 4, n_items))
     you = 1 + AWAY + noise * own[0] + 0.5 * noise * words[0]
     user = 1 + (1 - bound) * AWAY + noise * own[1] + 0.5 * noise * words[1]
-    voices = {"you": you, "user": user, "neutral": np.ones((1, 3, n_items))}
+    conditions = {"you": you, "user": user, "neutral": np.ones((1, 3, n_items))}
     asked = tuple(f"q{i}" for i in range(n_items))
-    return binding(synthetic.behaviour(voices, NAMES, asked, mass=options.pop("mass", 0.5)), **FAST | options)
+    return binding(synthetic.behaviour(conditions, NAMES, asked, mass=options.pop("mass", 0.5)), **FAST | options)
 
 
 @pytest.mark.parametrize("bound", [0.0, 0.3, 1.0, 1.2])
 def test_a_planted_binding_is_recovered_exactly_on_each_side_and_between(bound: float) -> None:
     out = read(bound, n_flips=5000)
     assert out.contrast.values.tolist() == ["ai", "human", BETWEEN]
-    for name in ("estimate", "low", "high"):
+    for name in ("estimate", "ci_low", "ci_high"):
         np.testing.assert_allclose(out[name], bound, atol=1e-9)
     np.testing.assert_allclose(out.you_shift[0], [3, -2, 5])
     np.testing.assert_allclose(out.user_shift[0], (1 - bound) * np.array([3, -2, 5]), atol=1e-12)
-    assert bool(out.gate.all())
+    assert bool(out.identified.all())
     np.testing.assert_allclose(out.p[0], 1 if bound == 0 else out.smallest_p)
     assert out.n_labelings.values.tolist() == [32, 32, 2048]
 
 
 def test_between_sides_it_is_what_items_do_not_keep() -> None:
     rng = np.random.default_rng(3)
-    voices = {"you": 2 * AWAY + rng.normal(size=(12, 4, 1)), "user": AWAY + rng.normal(size=(12, 4, 1))}
-    behaviour = synthetic.behaviour(voices, NAMES)
+    conditions = {"you": 2 * AWAY + rng.normal(size=(12, 4, 1)), "user": AWAY + rng.normal(size=(12, 4, 1))}
+    behaviour = synthetic.behaviour(conditions, NAMES)
     r = binding(behaviour, **FAST).sel(contrast=BETWEEN).isel(item=0)
     kept = items(behaviour, n_permutations=100, n_bootstrap=50).kept.isel(item=0)
     assert float(r.estimate) == pytest.approx(1 - float(kept))
@@ -65,23 +64,23 @@ def test_intervals_hold_the_truth() -> None:
     held = []
     for seed in range(60):
         out = read(0.4, seed=seed, noise=0.6, n_items=1).isel(item=0)
-        held.append(((out.low <= 0.4) & (out.high >= 0.4)).to_numpy()[out.gate.to_numpy()])
+        held.append(((out.ci_low <= 0.4) & (out.ci_high >= 0.4)).to_numpy()[out.identified.to_numpy()])
     assert np.concatenate(held).mean() > 0.92
 
 
-def test_bounds_p_and_null_are_those_of_personas_drawn_anew_and_of_their_voices_exchanged() -> None:
+def test_bounds_p_and_null_are_those_of_personas_drawn_anew_and_of_their_conditions_exchanged() -> None:
     """12 against 4; only what the 12 keep differs, by whole numbers of nats: an exact bootstrap distribution."""
     values, names = np.arange(12), synthetic.names((12, 4))
     own = np.concatenate([values, np.zeros(4)])[:, None, None] * np.ones((1, 2, 1))
     whole = np.repeat([20.0, -20.0], [12, 4])[:, None, None] * np.ones((1, 2, 1))
-    voices = {"you": whole, "user": own, "neutral": np.zeros((1, 3, 1))}
-    out = binding(synthetic.behaviour(voices, names), n_flips=5000, n_bootstrap=20_000).isel(item=0)
+    conditions = {"you": whole, "user": own, "neutral": np.zeros((1, 3, 1))}
+    out = binding(synthetic.behaviour(conditions, names), n_flips=5000, n_bootstrap=20_000).isel(item=0)
     for contrast, total, n_units, df in (("ai", 20, 12, 11), (BETWEEN, 40, 4, 14)):
         found, (low, high) = out.sel(contrast=contrast), synthetic.bootstrap_bounds(values.tolist(), n_units, df)
         assert float(found.estimate) == pytest.approx(1 - values.mean() / total)
         bounds = [1 - high / total, 1 - low / total]
-        np.testing.assert_allclose([found.low, found.high], bounds, atol=1.5 / 12 / total)
-    np.testing.assert_allclose(out[["low", "high"]].sel(contrast="human").to_array(), 1)
+        np.testing.assert_allclose([found.ci_low, found.ci_high], bounds, atol=1.5 / 12 / total)
+    np.testing.assert_allclose(out[["ci_low", "ci_high"]].sel(contrast="human").to_array(), 1)
     few = binding(synthetic.behaviour({"you": 3 * AWAY + stray(1), "user": 2.5 * AWAY + stray(2)}, NAMES), **FAST)
     differ = (3 * AWAY + stray(1) - 2.5 * AWAY - stray(2)).mean(axis=(1, 2))[:6]
     null = np.array([abs(np.dot(differ, (1, *signs))) / 6 for signs in product((1, -1), repeat=5)])
@@ -92,7 +91,7 @@ def test_bounds_p_and_null_are_those_of_personas_drawn_anew_and_of_their_voices_
 
 
 def stray(seed: int) -> Array:
-    """Personas that differ by more than their wordings do: [persona, wording, item]."""
+    """Personas that differ by more than their paraphrases do: [persona, paraphrase, item]."""
     rng = np.random.default_rng(seed)
     return 2 * rng.normal(size=(12, 1, 1)) + 0.1 * rng.normal(size=(12, 2, 1))
 
@@ -101,7 +100,7 @@ def test_a_side_that_neutral_already_stands_with_is_not_identified_and_has_no_nu
     rng = np.random.default_rng(0)
     you = np.repeat([5.0, 0.05], 6)[:, None, None] + 0.3 * rng.normal(size=(12, 4, 1))
     out = binding(synthetic.behaviour({"you": you, "user": you}, NAMES), **FAST).isel(item=0)
-    assert out.gate.values.tolist() == [True, False, True]
+    assert out.identified.values.tolist() == [True, False, True]
     assert "three times the paraphrase noise" in str(out.reason.values[1])
     assert np.isnan(out[list(NUMBERS)].isel(contrast=1).to_array()).all()
     assert np.isfinite(out.you_shift.values).all()
@@ -115,13 +114,13 @@ def test_items_are_pooled_within_their_framing_and_weigh_by_their_nats() -> None
     assert out.item.values.tolist() == ["a", "b", "c", "all in_character"]
     np.testing.assert_allclose(out.estimate.sel(contrast=BETWEEN), [0, 1, 0, 3 / 4], atol=1e-12)
     pooled = out.sel(item="all in_character", contrast=BETWEEN)
-    assert float(pooled.low) < 0 < 1 < float(pooled.high), "two items say little about items"
+    assert float(pooled.ci_low) < 0 < 1 < float(pooled.ci_high), "two items say little about items"
 
 
 @pytest.mark.parametrize("mass", [0.0, float("nan")])
 def test_answers_without_probability_are_a_reason(mass: float) -> None:
     out = read(0.5, mass=mass)
-    assert not out.gate.any()
+    assert not out.identified.any()
     assert all("probability" in r for r in out.reason.values.ravel())
     assert np.isnan(out[list(NUMBERS)].to_array()).all()
 

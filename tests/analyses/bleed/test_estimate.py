@@ -11,20 +11,20 @@ import synthetic
 import xarray as xr
 from scipy.stats import binom
 
-from selfrep.errors import SelfrepError
 from selfrep.analyses.bleed.estimate import bleed
+from selfrep.errors import SelfrepError
 
 Array = np.ndarray
 FAST: dict[str, Any] = {"n_permutations": 500, "n_bootstrap": 300}
 NAMES = synthetic.names((6, 6))
 PLAYED = np.repeat([1.0, -1.0], 6)[:, None, None]
 NUMBERS = (
-    "estimate", "low", "high", "p", "null", "ratio", "user_is", "user_is_low", "user_is_high", "bound", "bound_low",
-    "bound_high",
+    "estimate", "ci_low", "ci_high", "p", "null", "ratio", "user_is", "user_is_ci_low", "user_is_ci_high", "bound", "bound_ci_low",
+    "bound_ci_high",
 )  # fmt: skip
 
 
-def voices(
+def conditions(
     beta: float, *, gain: float = 4.0, lexical: float = 0.0, noise: float = 0.0, seed: int = 0, n: int = 1
 ) -> Any:
     """Answers gain · [(1 − β) · true + β · played], as the organisms mix them; true is +1, and −1 once changed."""
@@ -40,23 +40,23 @@ def voices(
 def read(beta: float, **options: Any) -> xr.Dataset:
     planted = {k: options.pop(k) for k in ("gain", "lexical", "noise", "seed", "n") if k in options}
     asked = tuple(f"q{i}" for i in range(planted.get("n", 1)))
-    table = synthetic.behaviour(voices(beta, **planted), NAMES, asked, mass=options.pop("mass", 0.5))
+    table = synthetic.behaviour(conditions(beta, **planted), NAMES, asked, mass=options.pop("mass", 0.5))
     return bleed(table, **FAST | options)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 0.4, 0.9])
 def test_the_planted_share_is_the_estimate_and_the_ratio_is_not(beta: float) -> None:
     out = read(beta, lexical=0.25).isel(item=0)
-    for name in ("estimate", "low", "high"):
+    for name in ("estimate", "ci_low", "ci_high"):
         assert float(out[name]) == pytest.approx(beta), name
     assert float(out.ratio) == pytest.approx(beta / (1 - beta))
     assert float(out.user_is) == pytest.approx(0.25 * beta)
-    for name in ("bound", "bound_low", "bound_high"):
+    for name in ("bound", "bound_ci_low", "bound_ci_high"):
         assert float(out[name]) == pytest.approx(0.75 * beta), name
     assert float(out.persona_shift) == pytest.approx(8 * beta)
     assert float(out.truth_shift) == pytest.approx(8 * (1 - beta))
     assert float(out.p) == pytest.approx(1.0 if beta == 0 else out.attrs["smallest_p"])
-    assert bool(out.gate)
+    assert bool(out.identified)
 
 
 def test_with_noise_the_share_is_within_three_hundredths_and_its_interval_holds_it() -> None:
@@ -64,7 +64,7 @@ def test_with_noise_the_share_is_within_three_hundredths_and_its_interval_holds_
     estimates = np.array([float(r.estimate.squeeze()) for r in runs])
     assert abs(estimates.mean() - 0.4) < 0.01
     assert np.abs(estimates - 0.4).max() < 0.1
-    held = [float(r.low.squeeze()) <= 0.4 <= float(r.high.squeeze()) for r in runs]
+    held = [float(r.ci_low.squeeze()) <= 0.4 <= float(r.ci_high.squeeze()) for r in runs]
     assert np.mean(held) > 0.9
 
 
@@ -78,8 +78,8 @@ def test_bounds_p_and_null_are_those_of_personas_drawn_anew_and_relabelled() -> 
         assert float(out.truth_shift) == pytest.approx(4)
         assert float(out.estimate) == pytest.approx(5.5 / 9.5)
         bounds = synthetic.bootstrap_bounds(values.tolist(), 4, 14)
-        np.testing.assert_allclose([out.low, out.high], bounds / (bounds + 4), atol=0.006)
-        np.testing.assert_allclose([out.bound_low, out.bound_high], bounds / (bounds + 4), atol=0.006)
+        np.testing.assert_allclose([out.ci_low, out.ci_high], bounds / (bounds + 4), atol=0.006)
+        np.testing.assert_allclose([out.bound_ci_low, out.bound_ci_high], bounds / (bounds + 4), atol=0.006)
     means = you[:, 0, 0]
     null = [abs(means[list(c)].mean() - np.delete(means, list(c)).mean()) for c in combinations(range(16), 4)]
     assert float(out.p) == pytest.approx(np.mean(np.array(null) >= 5.5 - 1e-9))
@@ -96,22 +96,22 @@ def test_without_bleed_false_alarms_keep_their_rate() -> None:
 
 def test_words_that_move_the_answer_whoever_they_are_about_are_no_bleed() -> None:
     words = read(0.3, lexical=1.0, noise=0.3).isel(item=0)
-    assert not bool(words.gate)
+    assert not bool(words.identified)
     assert "the words do most of it" in str(words.reason.values)
     assert np.isnan(words[list(NUMBERS)].to_array()).all()
-    you = voices(0.3, lexical=1.0, noise=0.3)["you"]
+    you = conditions(0.3, lexical=1.0, noise=0.3)["you"]
     assert float(words.persona_shift) == pytest.approx(you[:6].mean() - you[6:].mean()), "shown even so"
-    assert not bool(read(0.3, lexical=0.6).isel(item=0).gate), "most of it, however surely the rest is there"
+    assert not bool(read(0.3, lexical=0.6).isel(item=0).identified), "most of it, however surely the rest is there"
     third = read(0.3, lexical=1 / 3, noise=0.3).isel(item=0)
-    assert bool(third.gate), "the control: words that do a third of it"
-    assert float(third.bound_low) < 0.2 < float(third.bound_high)
+    assert bool(third.identified), "the control: words that do a third of it"
+    assert float(third.bound_ci_low) < 0.2 < float(third.bound_ci_high)
     none = read(0.0, lexical=1.0, noise=0.3).isel(item=0)
-    assert bool(none.gate), "where nothing surely moves the answer there is no shift to explain"
+    assert bool(none.identified), "where nothing surely moves the answer there is no shift to explain"
 
 
 def test_an_item_that_no_truth_moves_is_insensitive_and_not_separate() -> None:
     out = read(0.0, gain=0.05, noise=0.3).isel(item=0)
-    assert not bool(out.gate)
+    assert not bool(out.identified)
     assert "insensitive" in str(out.reason.values)
     assert np.isnan(out[list(NUMBERS)].to_array()).all()
     assert np.isfinite(float(out.truth_shift))
@@ -119,20 +119,20 @@ def test_an_item_that_no_truth_moves_is_insensitive_and_not_separate() -> None:
 
 def test_total_conflation_cannot_be_told_from_an_item_that_is_deaf_to_the_truth() -> None:
     out = read(1.0, noise=0.1).isel(item=0)
-    assert not bool(out.gate)
+    assert not bool(out.identified)
     assert "the persona is all that counts" in str(out.reason.values)
     assert np.isnan(out[list(NUMBERS)].to_array()).all()
-    you = voices(1.0, noise=0.1)["you"]
+    you = conditions(1.0, noise=0.1)["you"]
     assert float(out.persona_shift) == pytest.approx(you[:6].mean() - you[6:].mean()), "the raw shift still says it"
     near = read(0.9, noise=0.1).isel(item=0)
-    assert bool(near.gate), "the control: nine tenths"
+    assert bool(near.identified), "the control: nine tenths"
     assert float(near.estimate) == pytest.approx(0.9, abs=0.03)
 
 
 def test_a_truth_that_moves_the_wrong_way_and_a_persona_that_undoes_it_are_reasons() -> None:
     out = read(0.3, towards="ai").isel(item=0)
     assert "the wrong way" in str(out.reason.values)
-    turned = voices(0.0, noise=0.1)
+    turned = conditions(0.0, noise=0.1)
     turned["you"] = turned["you"] - 4.2 * PLAYED
     turned["truth"] = turned["truth"] - 4.2 * PLAYED
     out = bleed(synthetic.behaviour(turned, NAMES), **FAST).isel(item=0)
@@ -141,7 +141,7 @@ def test_a_truth_that_moves_the_wrong_way_and_a_persona_that_undoes_it_are_reaso
 
 
 def test_framings_are_never_averaged() -> None:
-    third, first = voices(0.1, n=2), voices(0.6, n=2)
+    third, first = conditions(0.1, n=2), conditions(0.6, n=2)
     table = {v: np.concatenate([third[v], first[v]], axis=2) for v in third}
     framings = {"a": "third_person", "b": "third_person", "c": "first_person", "d": "first_person"}
     out = bleed(synthetic.behaviour(table, NAMES, tuple(framings)), framings, **FAST)
@@ -159,7 +159,7 @@ def test_answers_without_probability_are_a_reason() -> None:
 
 
 def test_a_missing_positive_control_an_unknown_side_and_too_few_personas_are_refused() -> None:
-    whole = voices(0.4)
+    whole = conditions(0.4)
     with pytest.raises(SelfrepError, match="'truth' was not asked"):
         bleed(synthetic.behaviour({k: whole[k] for k in ("you", "user")}, NAMES), **FAST)
     with pytest.raises(SelfrepError, match="towards='machine'"):
@@ -170,18 +170,18 @@ def test_a_missing_positive_control_an_unknown_side_and_too_few_personas_are_ref
 
 
 def test_a_persona_that_moves_by_rounding_does_not_bleed() -> None:
-    heard = voices(0.0)
-    for voice in ("you", "user"):
-        heard[voice] = heard[voice] * (1 + 1e-15 * PLAYED)
+    heard = conditions(0.0)
+    for condition in ("you", "user"):
+        heard[condition] = heard[condition] * (1 + 1e-15 * PLAYED)
     out = bleed(synthetic.behaviour(heard, NAMES), **FAST).isel(item=0)
     assert float(out.persona_shift) != 0, "the control: not exactly 0"
-    assert bool(out.gate), str(out.reason.values)
+    assert bool(out.identified), str(out.reason.values)
     assert float(out.estimate) == pytest.approx(0, abs=1e-9)
     assert float(out.p) == 1
 
 
 def test_a_persona_that_undoes_the_truth_but_for_rounding_has_no_share() -> None:
-    heard = voices(0.0)
+    heard = conditions(0.0)
     heard["you"] = heard["you"] - 4 * (1 - 1e-15) * PLAYED
     heard["truth"] = heard["you"] - 8.0
     out = bleed(synthetic.behaviour(heard, NAMES), **FAST).isel(item=0)

@@ -11,8 +11,8 @@ import synthetic
 import xarray as xr
 from scipy.stats import binom
 
-from selfrep.errors import SelfrepError
 from selfrep.analyses.default_axis.estimate import default_axis
+from selfrep.errors import SelfrepError
 
 Array = np.ndarray
 FAST: dict[str, Any] = {"n_axes": 300, "n_bootstrap": 100}
@@ -26,7 +26,7 @@ def captured(
     *,
     seed: int = 0,
     persona: float = 0.3,
-    wording: float = 0.1,
+    paraphrase: float = 0.1,
     neutral: float | None = None,
     user: float = 0.0,
     layers: int = 1,
@@ -40,13 +40,13 @@ def captured(
 
     def rows(at: Array, n: int) -> Array:
         own = persona * rng.normal(size=(len(at), 1, layers, 1, D))
-        words = wording * rng.normal(size=(len(at), n, layers, 1, D))
+        words = paraphrase * rng.normal(size=(len(at), n, layers, 1, D))
         return 10 * base + at[:, None, None, None, None] * along + own + words
 
-    voices = {"you": rows(places, 4), "user": rows(user * places, 4)}
+    conditions = {"you": rows(places, 4), "user": rows(user * places, 4)}
     if neutral is not None:
-        voices["neutral"] = rows(np.array([neutral]), 4)
-    acts = synthetic.acts(voices, NAMES)
+        conditions["neutral"] = rows(np.array([neutral]), 4)
+    acts = synthetic.acts(conditions, NAMES)
     kind = np.where(acts.persona.to_numpy() == "smollm", "default", acts.kind.to_numpy())
     return acts.assign_coords(kind=("prompt", kind))
 
@@ -57,7 +57,7 @@ def line(default: float = 2.0, spread: float = 0.2) -> Array:
 
 def test_planted_places_come_back() -> None:
     places = line()
-    out = default_axis(captured(places, persona=0.01, wording=0.01, neutral=1.0, user=0.5), **FAST).squeeze()
+    out = default_axis(captured(places, persona=0.01, paraphrase=0.01, neutral=1.0, user=0.5), **FAST).squeeze()
     assert out.who.values[:2].tolist() == ["default", "human0"]
     at = dict(zip(out.who.values.tolist(), out.estimate.values.tolist(), strict=True))
     assert at["default"] == pytest.approx(1)
@@ -66,20 +66,20 @@ def test_planted_places_come_back() -> None:
     for i, place in enumerate(places[1:]):
         others = np.delete(places[1:], i).mean()  # 0 is the mean of the roles that are left
         assert at[f"human{i}"] == pytest.approx((place - others) / (2 - others), abs=0.01)
-    assert bool(out.gate)
+    assert bool(out.identified)
     assert float(out.p) == out.attrs["smallest_p"] == 1 / 10
     assert float(out.p_random) == 1 / (1 + FAST["n_axes"]), (
         "no random axis reaches as far, and the default's is one more"
     )
     assert out.attrs["n_labelings"] == 10
-    held = (out.low <= out.estimate + 1e-9) & (out.estimate <= out.high + 1e-9)
+    held = (out.ci_low <= out.estimate + 1e-9) & (out.estimate <= out.ci_high + 1e-9)
     assert bool(held.all())
 
 
 def test_roles_that_differ_by_chance_alone_lie_at_0_on_average() -> None:
     held, naive = [], []
     for seed in range(30):
-        acts = captured(line(spread=0.0), seed=seed, persona=1.0, wording=0.0)
+        acts = captured(line(spread=0.0), seed=seed, persona=1.0, paraphrase=0.0)
         held.append(default_axis(acts, **FAST).squeeze().estimate[1 : ROLES + 1].mean())
         x = acts.activations.to_numpy()[:40, 0, 0, 0].reshape(10, 4, D).mean(axis=1)
         for k in range(1, 10):
@@ -89,33 +89,33 @@ def test_roles_that_differ_by_chance_alone_lie_at_0_on_average() -> None:
     assert np.mean(naive) > 0.015, "the control: the mean role's own luck, squared"
 
 
-def test_intervals_hold_a_point_of_which_only_the_wordings_vary() -> None:
+def test_intervals_hold_a_point_of_which_only_the_paraphrases_vary() -> None:
     held = []
     for seed in range(60):
-        acts = captured(line(spread=0.0), seed=seed, persona=0.05, wording=0.4, neutral=1.0)
+        acts = captured(line(spread=0.0), seed=seed, persona=0.05, paraphrase=0.4, neutral=1.0)
         neutral = default_axis(acts, placed=("neutral",), **FAST).squeeze().sel(who="neutral")
-        held.append(bool(neutral.low <= 0.5 <= neutral.high))
-    assert sum(held) >= binom.ppf(0.001, len(held), 0.93)  # two wordings a fold, drawn anew as they are: .75 of them
+        held.append(bool(neutral.ci_low <= 0.5 <= neutral.ci_high))
+    assert sum(held) >= binom.ppf(0.001, len(held), 0.93)  # two paraphrases a fold, drawn anew as they are: .75 of them
 
 
 def test_loud_words_do_not_hide_the_axis() -> None:
-    """Wordings that differ along a few directions, more than the default from the roles, as surfaces of words do."""
+    """Paraphrases that differ along a few directions, more than the default from the roles, as surfaces of words do."""
     found, plain = [], []
     for seed in range(20):
         rng = np.random.default_rng(100 + seed)
-        acts = captured(line(spread=0.0), seed=seed, persona=0.0, wording=0.1, neutral=1.0)
+        acts = captured(line(spread=0.0), seed=seed, persona=0.0, paraphrase=0.1, neutral=1.0)
         surface = np.linalg.qr(rng.normal(size=(D, 4)))[0].T
         acts.activations[:] += (10 * rng.normal(size=(acts.sizes["prompt"], 4)) @ surface)[:, None, None, None]
         found.append(float(default_axis(acts, **FAST).squeeze().estimate.sel(who="neutral")))
-        x, voice = acts.activations.to_numpy().reshape(-1, D), acts.voice.to_numpy()
-        default, roles, neutral = x[:4].mean(axis=0), x[4:40].mean(axis=0), x[voice == "neutral"].mean(axis=0)
+        x, condition = acts.activations.to_numpy().reshape(-1, D), acts.condition.to_numpy()
+        default, roles, neutral = x[:4].mean(axis=0), x[4:40].mean(axis=0), x[condition == "neutral"].mean(axis=0)
         plain.append((neutral - roles) @ (default - roles) / ((default - roles) @ (default - roles)))
     assert np.abs(np.array(found) - 0.5).max() < 0.05
     assert np.abs(np.array(plain) - 0.5).max() > 0.15, "the control: a projection on the plain difference of means"
 
 
 def test_the_first_component_of_the_roles_need_not_be_the_axis() -> None:
-    along = default_axis(captured(line(spread=2.0), wording=0.02), **FAST).squeeze()
+    along = default_axis(captured(line(spread=2.0), paraphrase=0.02), **FAST).squeeze()
     assert float(along.cosine) > 0.9
     across = default_axis(captured(line(spread=0.0), persona=0.5), **FAST).squeeze()
     assert float(across.cosine) < 0.7
@@ -132,9 +132,9 @@ def test_the_principal_component_by_hand() -> None:
     assert float(out.cosine) == pytest.approx(abs(vectors[:, -1] @ away) / np.linalg.norm(away), rel=1e-6)
 
 
-def test_the_gap_is_in_standard_deviations_of_a_wording() -> None:
-    """Isotropic wordings of SD .1 on places that differ along the axis alone."""
-    acts = captured(line(default=2.0, spread=0.0), persona=0.0, wording=0.1)
+def test_the_gap_is_in_standard_deviations_of_a_paraphrase() -> None:
+    """Isotropic paraphrases of SD .1 on places that differ along the axis alone."""
+    acts = captured(line(default=2.0, spread=0.0), persona=0.0, paraphrase=0.1)
     out = default_axis(acts, **FAST).squeeze()
     x = acts.activations.to_numpy()[:40].reshape(10, 4, D).astype(float)
     away = np.linalg.norm(x[0].mean(axis=0) - x[1:].mean(axis=(0, 1)))
@@ -144,7 +144,7 @@ def test_the_gap_is_in_standard_deviations_of_a_wording() -> None:
 def test_p_is_the_rank_of_the_default_among_all_personas() -> None:
     """Three roles lie further from the others than the default does."""
     places = np.array([2.0, 6.0, -6.0, 5.0, *np.zeros(ROLES - 3)])
-    out = default_axis(captured(places, persona=0.01, wording=0.1), **FAST).squeeze()
+    out = default_axis(captured(places, persona=0.01, paraphrase=0.1), **FAST).squeeze()
     others = [abs(place - np.delete(places, i).mean()) for i, place in enumerate(places)]
     assert float(out.p) == np.mean([v >= others[0] for v in others]) == 0.4
 
@@ -153,11 +153,11 @@ def test_the_gate_is_the_95th_percentile_of_random_axes() -> None:
     """A default hardly apart, so that some random axes reach as far: never more than 15 of 300 where the gate opens."""
     reached = []
     for default, seed in product((0.2, 0.3, 0.35), (2, 3, 7)):
-        faint = captured(line(default=default, spread=0.0), seed=seed, persona=0.0, wording=0.5)
+        faint = captured(line(default=default, spread=0.0), seed=seed, persona=0.0, paraphrase=0.5)
         out = default_axis(faint, **FAST).squeeze()
         as_far = float(out.p_random) * (1 + FAST["n_axes"]) - 1
-        assert as_far <= 15.5 if bool(out.gate) else as_far >= 14.5
-        assert bool(out.gate) == (float(out.gap) > float(out.null))
+        assert as_far <= 15.5 if bool(out.identified) else as_far >= 14.5
+        assert bool(out.identified) == (float(out.gap) > float(out.null))
         reached.append(round(as_far))
     assert any(0 < n < 15 for n in reached), "open, though not beyond all"
     assert any(15 < n < 75 for n in reached), "closed, though beyond most"
@@ -171,12 +171,12 @@ def test_a_default_that_is_just_another_persona_is_not_told_from_them() -> None:
 
 
 def test_where_there_is_no_axis_there_is_no_number_but_a_reason() -> None:
-    out = default_axis(captured(np.zeros(10), persona=0.0, wording=0.5), **FAST).squeeze()
-    assert not bool(out.gate)
+    out = default_axis(captured(np.zeros(10), persona=0.0, paraphrase=0.5), **FAST).squeeze()
+    assert not bool(out.identified)
     assert "no axis" in str(out.reason.values)
     assert np.isnan(out.estimate).all()
     assert np.isfinite(float(out.gap))
-    same = captured(np.zeros(10), persona=0.0, wording=0.0)
+    same = captured(np.zeros(10), persona=0.0, paraphrase=0.0)
     out = default_axis(same, **FAST).squeeze()
     assert "one point" in str(out.reason.values)
 
@@ -185,7 +185,7 @@ def test_a_place_that_some_prompt_lacks_has_a_reason_and_the_others_their_number
     acts = captured(line(), layers=2)
     acts.activations[3, 0, 1] = np.nan
     out = default_axis(acts, **FAST).squeeze()
-    assert out.gate.values.tolist() == [True, False]
+    assert out.identified.values.tolist() == [True, False]
     assert "no such place" in str(out.reason.values[1])
 
 
@@ -201,7 +201,7 @@ def test_what_draws_no_axis_is_refused() -> None:
 
 def test_personas_that_differ_by_rounding_lie_in_one_point() -> None:
     """Activations are float32: of numbers like 30, a millionth is kept as one or two steps to the next, or lost."""
-    acts = captured(np.zeros(1 + ROLES), persona=1e-6, wording=1e-6)
+    acts = captured(np.zeros(1 + ROLES), persona=1e-6, paraphrase=1e-6)
     assert acts.activations.std("prompt").max() > 0, "the control: they are not the same"
     out = default_axis(acts, **FAST).squeeze()
     assert str(out.reason.values) == "all personas lie in one point"

@@ -8,18 +8,15 @@ import numpy as np
 import pytest
 from tests.engine.conftest import Talker
 
-from selfrep.engine.capture import observe
-from selfrep.analyses.directness.writing import directness_runs
-from selfrep.analyses.directness.writing import write_scratchpads
 from selfrep.analyses.directness.estimate import directness
+from selfrep.analyses.directness.scratchpads import OPENING, VERSIONS, given
+from selfrep.analyses.directness.writing import directness_runs, write_scratchpads
+from selfrep.engine.capture import observe
 from selfrep.models import organisms
 from selfrep.models.language_model import load_model
 from selfrep.prompts import scenarios
 from selfrep.prompts.render import Prompt
 from selfrep.prompts.scenarios import Scenarios
-from selfrep.analyses.directness.scratchpads import CONDITIONS
-from selfrep.analyses.directness.scratchpads import OPENING
-from selfrep.analyses.directness.scratchpads import given
 
 MATERIAL = scenarios.load(organisms.SCENARIOS)
 FAST: dict[str, Any] = {"n_flips": 500, "n_bootstrap": 300}
@@ -30,13 +27,13 @@ def test_the_planted_directness_comes_back(name: str, direct: float) -> None:
     lm = load_model(f"organism:{name}")
     assert organisms.truth(lm.hf).directness == pytest.approx(direct, abs=1e-3)
     found = directness(directness_runs(lm, MATERIAL, given(MATERIAL)), **FAST)
-    assert bool(found.gate), found.reason.values
+    assert bool(found.identified), found.reason.values
     assert float(found.estimate) == pytest.approx(direct, abs=1e-3)
     np.testing.assert_allclose(found.curve, direct + (1 - direct) * found.share, atol=1e-3)  # a step a quarter
 
 
 def test_a_shift_that_only_the_scratchpad_brings_is_reasoned() -> None:
-    """Conditions that differ in nothing that the organism heeds, until the scratchpad speaks of danger."""
+    """Versions that differ in nothing that the organism heeds, until the scratchpad speaks of danger."""
     lm = load_model("organism:motive")
     same = {"absent": ("Please note the book.", "Please note the text.")}
     same |= {"present": same["absent"]}
@@ -46,10 +43,10 @@ def test_a_shift_that_only_the_scratchpad_brings_is_reasoned() -> None:
     }
     blank = Scenarios.model_construct(**{**MATERIAL.__dict__, "scenarios": unheeded})
     said = ("the book is in peace", "the book is in danger")
-    told = {(n, k, cell): said[i] for n in unheeded for k in (0, 1) for i, cell in enumerate(CONDITIONS)}
+    told = {(n, k, cell): said[i] for n in unheeded for k in (0, 1) for i, cell in enumerate(VERSIONS)}
     runs = directness_runs(lm, blank, told, shares=(0.0, 0.5, 1.0))
     found = directness(runs, **FAST)
-    assert bool(found.gate), found.reason.values
+    assert bool(found.identified), found.reason.values
     np.testing.assert_allclose(found.estimate, 0, atol=1e-2)
     assert float(found["shift"][-1]) > 1
 
@@ -70,8 +67,8 @@ subspaces:
     )
     thought = {("one", 0, (0, 0)): "I am a nurse", ("one", 0, (1, 1)): "I was built"}
     runs = directness_runs(lm, one, thought, shares=(0.0, 1.0))
-    assert runs.log_odds.dims == ("scenario", "paraphrase", "condition", "share")
-    assert runs.condition.values.tolist() == ["cue 0, stakes 0", "cue 1, stakes 1"]
+    assert runs.log_odds.dims == ("scenario", "paraphrase", "version", "share")
+    assert runs.version.values.tolist() == ["cue 0, stakes 0", "cue 1, stakes 1"]
     asked = Prompt(
         "You are a robot. What.",
         ("Who?", f"{OPENING} I was built", "Now answer."),
@@ -98,4 +95,4 @@ def test_a_small_model_writes_and_answers_and_shows_its_raw_shift() -> None:
     runs = directness_runs(lm, material, write_scratchpads(lm, material, max_tokens=16), shares=(0.0, 1.0))
     found = directness(runs, **FAST)
     assert np.isfinite(found["shift"]).all()
-    assert bool(found.gate) == (not str(found.reason.values))
+    assert bool(found.identified) == (not str(found.reason.values))

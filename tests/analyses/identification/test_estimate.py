@@ -12,10 +12,9 @@ import synthetic
 import xarray as xr
 from scipy.stats import binom, t, ttest_1samp
 
+from selfrep.analyses.identification.estimate import identification, referent_gradient
 from selfrep.errors import SelfrepError
 from selfrep.stats import resampling
-from selfrep.analyses.identification.estimate import identification
-from selfrep.analyses.identification.estimate import referent_gradient
 
 Array = np.ndarray
 FAST: dict[str, Any] = {"n_permutations": 500, "n_bootstrap": 300}
@@ -23,19 +22,23 @@ NAMES = synthetic.names((5, 5))
 ITEMS = ("human?", "ai?", "maker")
 SCALES = {"ai_human": ["ai?", "human?"], "maker": ["maker"]}
 SIGNS = {"human?": -1}
-WORDING = np.array([1.0, -1.0, 0.5, -0.5])[None, :, None]
+PARAPHRASE = np.array([1.0, -1.0, 0.5, -0.5])[None, :, None]
 
 
 def table(z: Array, user: Array | None = None, *, neutral: float = 0.7, mass: Any = 0.5, seed: int = 0) -> xr.Dataset:
-    """z [persona, item] before signs, in units of the wording's SD (which differs from item to item)."""
+    """z [persona, item] before signs, in units of the paraphrase's SD (which differs from item to item)."""
     scale = np.array([1.0, 4.0, 0.25])
-    sd = resampling.within_sd(np.tile(WORDING[0, :, 0], 10), np.repeat(np.arange(10), 4)) * scale
+    sd = resampling.within_sd(np.tile(PARAPHRASE[0, :, 0], 10), np.repeat(np.arange(10), 4)) * scale
 
     def answers(z: Array) -> Array:
-        return neutral + (z * sd)[:, None] + WORDING * scale
+        return neutral + (z * sd)[:, None] + PARAPHRASE * scale
 
-    voices = {"you": answers(z), "user": answers(z if user is None else user), "neutral": np.full((1, 3, 3), neutral)}
-    return synthetic.behaviour(voices, NAMES, ITEMS, mass=mass)
+    conditions = {
+        "you": answers(z),
+        "user": answers(z if user is None else user),
+        "neutral": np.full((1, 3, 3), neutral),
+    }
+    return synthetic.behaviour(conditions, NAMES, ITEMS, mass=mass)
 
 
 def planted(ai: float = 4.0, human: float = -2.0, maker: float = 3.0) -> Array:
@@ -54,7 +57,7 @@ def test_planted_scores_come_back_with_the_sign_of_the_subscale() -> None:
     np.testing.assert_allclose(out.difference, [6, 0], atol=1e-9)
     assert float(out.p.sel(subscale="ai_human")) == out.attrs["smallest_p"] == 1 / 126
     assert float(out.p.sel(subscale="maker")) == 1
-    assert bool(((out.low < out.estimate) & (out.estimate < out.high)).all())
+    assert bool(((out.ci_low < out.estimate) & (out.estimate < out.ci_high)).all())
     wrong = identification(table(planted()), SCALES, **FAST)
     np.testing.assert_allclose(wrong.estimate.sel(subscale="ai_human"), 0, atol=1e-9, err_msg="the control: no signs")
 
@@ -62,7 +65,7 @@ def test_planted_scores_come_back_with_the_sign_of_the_subscale() -> None:
 def test_an_echo_is_not_bound() -> None:
     out = identification(table(planted()), SCALES, SIGNS, **FAST)
     np.testing.assert_allclose(out.bound, 0)
-    held = (out.bound_low <= 1e-9) & (out.bound_high >= -1e-9)
+    held = (out.bound_ci_low <= 1e-9) & (out.bound_ci_high >= -1e-9)
     assert bool(held.all())
 
 
@@ -78,11 +81,11 @@ def test_without_any_difference_p_keeps_its_rate() -> None:
 
 
 def drawn(seed: int, level: float, n_items: int = 1) -> xr.Dataset:
-    """Personas `level` SDs of a wording from neutral on one side and as far below on the other."""
+    """Personas `level` SDs of a paraphrase from neutral on one side and as far below on the other."""
     rng = np.random.default_rng(seed)
     true = np.repeat([level, -level], 5)[:, None, None] + rng.normal(size=(10, 1, n_items))
-    voices = {"you": true, "user": 0.5 * true, "neutral": np.zeros((1, 1, n_items))}
-    observed = {v: x + rng.normal(size=(len(x), 4, n_items)) for v, x in voices.items()}
+    conditions = {"you": true, "user": 0.5 * true, "neutral": np.zeros((1, 1, n_items))}
+    observed = {v: x + rng.normal(size=(len(x), 4, n_items)) for v, x in conditions.items()}
     return synthetic.behaviour(observed, NAMES, [f"q{i}" for i in range(n_items)])
 
 
@@ -91,7 +94,7 @@ def test_intervals_hold_the_truth_though_the_unit_is_measured_too(level: float) 
     held = []
     for seed in range(60):
         out = identification(drawn(seed, level), {"s": ["q0"]}, **FAST).squeeze()
-        held.append(float(out.difference_low) <= 2 * level <= float(out.difference_high))
+        held.append(float(out.difference_ci_low) <= 2 * level <= float(out.difference_ci_high))
     assert sum(held) >= binom.ppf(0.001, len(held), 0.95)  # with the unit taken as known, .5 of them at 20 SDs
 
 
@@ -102,7 +105,7 @@ def test_gradients_count_what_all_personas_share() -> None:
         found = identification(drawn(seed, 0.0, 5), scales, n_permutations=9, n_bootstrap=300)
         for counted, runs in ((found, held), (found.assign(shared_se=0 * found.shared_se), alone)):
             out = referent_gradient(counted, list(scales))
-            runs.append(float(out.low) <= 0 <= float(out.high))
+            runs.append(float(out.ci_low) <= 0 <= float(out.ci_high))
     assert sum(held) >= binom.ppf(0.001, len(held), 0.95)
     assert sum(alone) < binom.ppf(0.05, len(alone), 0.95), "the control: as if neutral were known"
 
@@ -110,7 +113,7 @@ def test_gradients_count_what_all_personas_share() -> None:
 def test_an_item_that_cannot_be_read_is_left_out_by_name_and_an_empty_subscale_is_not_identified() -> None:
     mass = {"human?": 0.5, "ai?": 1e-6, "maker": 1e-6}
     out = identification(table(planted(), mass=mass), SCALES, SIGNS, **FAST)
-    assert out.gate.values.tolist() == [True, False]
+    assert out.identified.values.tolist() == [True, False]
     assert "ai?: the answers have a probability" in str(out.left_out.values[0])
     np.testing.assert_allclose(out.estimate.sel(subscale="ai_human"), np.repeat([4.0, -2.0], 5))
     assert "no item can be read" in str(out.reason.values[1])
@@ -118,7 +121,7 @@ def test_an_item_that_cannot_be_read_is_left_out_by_name_and_an_empty_subscale_i
     assert np.isnan(out[["difference", "p", "null"]].sel(subscale="maker").to_array()).all()
 
 
-def test_an_item_that_no_wording_moves_has_no_unit() -> None:
+def test_an_item_that_no_paraphrase_moves_has_no_unit() -> None:
     flat = table(planted())
     flat["log_odds"] = flat.log_odds.where(flat.item != "maker", 2.0)
     out = identification(flat, SCALES, SIGNS, **FAST)
@@ -132,7 +135,7 @@ def referents(slope: float, noise: float, seed: int = 0) -> xr.Dataset:
     return xr.Dataset(
         {
             "estimate": (("subscale", "persona"), values),
-            "gate": ("subscale", np.full(5, True)),
+            "identified": ("subscale", np.full(5, True)),
             "shared_se": ("subscale", np.zeros(5)),
         },
         coords={"subscale": names, "persona": [f"p{i}" for i in range(8)]},
@@ -161,7 +164,7 @@ def test_the_gradient_by_hand() -> None:
     slopes = np.array([np.polyfit(range(5), column, 1)[0] for column in values.T])
     np.testing.assert_allclose(out.estimate, slopes)
     student = ttest_1samp(slopes, 0).confidence_interval()
-    np.testing.assert_allclose([out.low, out.high], student)
+    np.testing.assert_allclose([out.ci_low, out.ci_high], student)
     null = [abs(np.polyfit(range(5), order, 1)[0]) for order in permutations(values.mean(axis=1))]
     assert float(out.p) == pytest.approx(np.mean([v >= null[0] - 1e-9 for v in null]))
     assert 1 / factorial(5) < float(out.p) < 1
@@ -170,19 +173,19 @@ def test_the_gradient_by_hand() -> None:
     wide = referent_gradient(found.assign(shared_se=("subscale", shared)), names)
     error = np.hypot(slopes.std(ddof=1) / np.sqrt(8), np.sqrt(((np.arange(5) - 2) ** 2 * shared**2).sum()) / 10)
     half = t.isf(0.025, 7) * error
-    np.testing.assert_allclose([wide.low, wide.high], [slopes.mean() - half, slopes.mean() + half])
+    np.testing.assert_allclose([wide.ci_low, wide.ci_high], [slopes.mean() - half, slopes.mean() + half])
     turned = referent_gradient(found, names[::-1])
     np.testing.assert_allclose(turned.estimate, -slopes)
 
 
 def steady(you: Array, user: Array, neutral: Array, names: list[str] = NAMES) -> xr.Dataset:
-    """One item, whose wordings stray alike for all personas, so that the unit is the same in every draw."""
+    """One item, whose paraphrases stray alike for all personas, so that the unit is the same in every draw."""
     tables = {"you": you, "user": user, "neutral": neutral[None]}
-    return synthetic.behaviour({voice: x[:, :, None] for voice, x in tables.items()}, names, ["q"])
+    return synthetic.behaviour({condition: x[:, :, None] for condition, x in tables.items()}, names, ["q"])
 
 
-def test_the_interval_of_a_persona_is_students_over_its_wordings() -> None:
-    level, stray = np.arange(10.0)[:, None] * 3, WORDING[:, :, 0]
+def test_the_interval_of_a_persona_is_students_over_its_paraphrases() -> None:
+    level, stray = np.arange(10.0)[:, None] * 3, PARAPHRASE[:, :, 0]
     table = steady(level + stray, level - 2 * stray, np.zeros(3))
     sd = np.sqrt(2.5 / 3)  # of 1, −1, .5, −.5
     half = t.isf(0.025, 3) / np.sqrt(4)  # in units of that SD
@@ -197,7 +200,7 @@ def test_the_interval_of_a_persona_is_students_over_its_wordings() -> None:
 def test_what_all_personas_share_is_the_error_of_neutral() -> None:
     neutral = np.array([0.0, 1.0, 5.0])
     level = np.full((10, 1), 2.0)
-    table = steady(level + WORDING[:, :, 0], level + WORDING[:, :, 0], neutral)
+    table = steady(level + PARAPHRASE[:, :, 0], level + PARAPHRASE[:, :, 0], neutral)
     out = identification(table, {"s": ["q"]}, n_permutations=9, n_bootstrap=4000).squeeze("subscale")
     sd = np.sqrt(2.5 / 3)
     assert float(out.shared_se) == pytest.approx(neutral.std(ddof=1) / np.sqrt(3) / sd, rel=0.04)
@@ -208,10 +211,10 @@ def test_the_interval_of_the_difference_is_that_of_personas_drawn_anew_and_of_th
     """12 against 4, and only the 12 differ, by many SDs: an exact bootstrap distribution, in units of the SD."""
     values, size, names = list(range(12)), 1000.0, synthetic.names((12, 4))
     levels = size * np.concatenate([values, np.zeros(4)])[:, None]
-    table = steady(levels + WORDING[:, :, 0], levels + WORDING[:, :, 0], np.zeros(3), names)
+    table = steady(levels + PARAPHRASE[:, :, 0], levels + PARAPHRASE[:, :, 0], np.zeros(3), names)
     out = identification(table, {"s": ["q"]}, n_permutations=500, n_bootstrap=20_000).squeeze()
     bounds = synthetic.bootstrap_bounds(values, 4, 14)
-    found = np.array([float(out.difference_low), float(out.difference_high)]) * np.sqrt(2.5 / 3) / size
+    found = np.array([float(out.difference_ci_low), float(out.difference_ci_high)]) * np.sqrt(2.5 / 3) / size
     np.testing.assert_allclose(found, bounds, atol=1.5 / 12)
 
 
@@ -230,9 +233,9 @@ def test_p_and_null_of_the_difference_are_those_of_all_labelings() -> None:
 
 def test_a_gradient_over_what_is_not_identified_has_a_reason() -> None:
     found = referents(-1.5, 0.0)
-    found["gate"] = ("subscale", np.array([True, False, True, True, True]))
+    found["identified"] = ("subscale", np.array([True, False, True, True, True]))
     out = referent_gradient(found, found.subscale.values.tolist())
-    assert not bool(out.gate)
+    assert not bool(out.identified)
     assert "another chat" in str(out.reason.values)
     assert np.isnan([float(out["mean"]), float(out.p)]).all()
 
@@ -245,7 +248,7 @@ def test_bad_scales_are_refused() -> None:
         identification(good, {"x": []}, **FAST)
     with pytest.raises(SelfrepError, match=r"is 1 or −1; got {'ai\?': 2}"):
         identification(good, SCALES, {"ai?": 2}, **FAST)
-    with pytest.raises(SelfrepError, match="needs two wordings"):
+    with pytest.raises(SelfrepError, match="needs two paraphrases"):
         identification(good.isel(prompt=good.paraphrase.to_numpy() == 0), SCALES, **FAST)
     found = referents(1.0, 0.0)
     with pytest.raises(SelfrepError, match=r"smallest p is 0\.167"):
@@ -253,10 +256,10 @@ def test_bad_scales_are_refused() -> None:
 
 
 @pytest.mark.parametrize("rounding", [0.0, 2e-16])
-def test_wordings_that_move_an_item_by_rounding_give_no_unit(rounding: float) -> None:
+def test_paraphrases_that_move_an_item_by_rounding_give_no_unit(rounding: float) -> None:
     heard = table(planted())
-    mine = (heard.item == "maker") & (heard.voice != "neutral")
+    mine = (heard.item == "maker") & (heard.condition != "neutral")
     heard["log_odds"] = heard.log_odds.where(~mine, 3.0 * (1 + rounding * (heard.paraphrase % 2)))
     out = identification(heard, SCALES, SIGNS, **FAST).sel(subscale="maker")
-    assert not bool(out.gate)
-    assert "no rewording moves it" in str(out.left_out.values)
+    assert not bool(out.identified)
+    assert "no paraphrase moves it" in str(out.left_out.values)

@@ -14,15 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from selfrep.analyses.mediation.estimate import PATCHED, _shapley, carrying, mediation
 from selfrep.errors import SelfrepError
-from selfrep.analyses.mediation.estimate import PATCHED
-from selfrep.analyses.mediation.estimate import _shapley
-from selfrep.analyses.mediation.estimate import carrying
-from selfrep.analyses.mediation.estimate import mediation
 
 Array = np.ndarray
 FAST: dict[str, Any] = {"n_flips": 500, "n_bootstrap": 300}
-NUMBERS = ("estimate", "low", "high", "p", "null")
+NUMBERS = ("estimate", "ci_low", "ci_high", "p", "null")
 DIMS = ("donor", "draw", "scenario", "paraphrase", "cue", "stakes", "patched")
 
 
@@ -95,10 +92,10 @@ def test_shapley_is_the_weighted_sum_over_coalitions() -> None:
 def test_planted_paths_come_back(p: float, s: float) -> None:
     out = mediation(organism(p, s, direct=0.5 * np.sign(p)), **FAST).squeeze()
     np.testing.assert_allclose(out.phi, [p, s, 0.5 * np.sign(p)], atol=1e-9)
-    for name in ("estimate", "low", "high"):
+    for name in ("estimate", "ci_low", "ci_high"):
         assert float(out[name]) == pytest.approx(p / (p + s))
     assert float(out.total) == pytest.approx(p + s + 0.5 * np.sign(p))
-    assert bool(out.gate)
+    assert bool(out.identified)
     assert float(out.p) == (1.0 if p == s else out.attrs["smallest_p"])
     assert out.attrs["n_labelings"] == 128
     np.testing.assert_allclose(out.cue_effect, [p, p + 0.5 * np.sign(p)])
@@ -123,13 +120,13 @@ def test_a_donor_that_differs_in_the_cue_alone_shows_the_cue_path_alone() -> Non
 
 def test_a_pure_case_stands_only_if_the_idle_subspace_was_proven() -> None:
     out = mediation(organism(3.0, 0.0), **FAST).squeeze()
-    assert not bool(out.gate)
+    assert not bool(out.identified)
     assert "through S does not exceed" in str(out.reason.values)
     assert np.isnan(out[list(NUMBERS)].to_array()).all()
     shown = mediation(organism(3.0, 0.0), proven=["S"], **FAST).squeeze()
     assert float(shown.estimate) == pytest.approx(1)
     other = mediation(organism(3.0, 0.0), proven=["P"], **FAST).squeeze()
-    assert not bool(other.gate), "the control: proof of the other"
+    assert not bool(other.identified), "the control: proof of the other"
 
 
 def test_what_random_subspaces_do_as_well_is_not_identified() -> None:
@@ -137,7 +134,7 @@ def test_what_random_subspaces_do_as_well_is_not_identified() -> None:
     assert "random subspaces" in str(out.reason.values)
     assert float(out.p_random.min()) > 0.05
     loud = mediation(organism(0.5, 0.5, leak=0.01), **FAST).squeeze()
-    assert bool(loud.gate), "the control"
+    assert bool(loud.identified), "the control"
     np.testing.assert_allclose(loud.p_random, 1 / 40)
 
 
@@ -152,13 +149,13 @@ def test_a_behaviour_that_comes_another_way_or_not_at_all_is_not_identified() ->
 
 def test_intervals_hold_the_truth_and_p_of_equal_paths_keeps_its_rate() -> None:
     runs = [mediation(organism(2.0, 2.0, noise=0.4, seed=s), **FAST).squeeze() for s in range(40)]
-    assert all(bool(r.gate) for r in runs)
-    assert np.mean([float(r.low) <= 0.5 <= float(r.high) for r in runs]) > 0.85
+    assert all(bool(r.identified) for r in runs)
+    assert np.mean([float(r.ci_low) <= 0.5 <= float(r.ci_high) for r in runs]) > 0.85
     assert np.mean([float(r.p) <= 0.05 for r in runs]) < 0.2
 
 
 def linear(p: Any, s: Any, *, direct: float = 0.0, random: Array | None = None) -> xr.Dataset:
-    """Paths of [scenario, wording] nats, all of them additive; random subspaces of [draw, mediator] nats each."""
+    """Paths of [scenario, paraphrase] nats, all of them additive; random subspaces of [draw, mediator] nats each."""
     p, s = np.broadcast_arrays(np.asarray(p, dtype=float), np.asarray(s, dtype=float))
     p, s = (x if x.ndim else np.full((8, 2), x) for x in (p, s))
     chance = np.zeros((19, 2)) if random is None else random
@@ -190,7 +187,7 @@ def test_the_bar_is_the_95th_percentile_of_random_subspaces(p: float, s: float, 
     np.testing.assert_allclose(out.random, [0.371, 0.742])
     reached = [sum(0.01 * size * i >= own for i in range(1, 40)) for size, own in ((1, p), (2, s))]
     np.testing.assert_allclose(out.p_random, [(1 + n) / 40 for n in reached])
-    assert bool(out.gate) == (not idle)
+    assert bool(out.identified) == (not idle)
     assert f"through {idle} does not" in str(out.reason.values) or not idle
 
 
@@ -198,7 +195,7 @@ def test_the_bar_is_the_95th_percentile_of_random_subspaces(p: float, s: float, 
 def test_three_tenths_of_the_total_must_pass_through_both(share: float) -> None:
     out = mediation(linear(1.0, 1.0, direct=2 / share - 2), **FAST).squeeze()
     assert float(out.mediated) == pytest.approx(share)
-    assert bool(out.gate) == (share > 0.3)
+    assert bool(out.identified) == (share > 0.3)
 
 
 def test_intervals_are_those_of_scenarios_drawn_anew() -> None:
@@ -207,19 +204,19 @@ def test_intervals_are_those_of_scenarios_drawn_anew() -> None:
     out = mediation(linear(np.repeat(values, 2).reshape(8, 2), 3.0), n_flips=500, n_bootstrap=20_000).squeeze()
     bounds = synthetic.bootstrap_bounds(values, 8, 7)
     step = 1.5 / 8
-    np.testing.assert_allclose([out.phi_low[0], out.phi_high[0]], bounds, atol=step)
-    np.testing.assert_allclose([out.cue_effect_low[0], out.cue_effect_high[1]], bounds, atol=step)
-    np.testing.assert_allclose([out.total_low, out.total_high], bounds + 3, atol=step)
-    np.testing.assert_allclose([out.low, out.high], bounds / (bounds + 3), atol=0.0028)
-    np.testing.assert_allclose([out.phi_low[1], out.phi_high[1], out.stakes_effect_low[0]], 3)
+    np.testing.assert_allclose([out.phi_ci_low[0], out.phi_ci_high[0]], bounds, atol=step)
+    np.testing.assert_allclose([out.cue_effect_ci_low[0], out.cue_effect_ci_high[1]], bounds, atol=step)
+    np.testing.assert_allclose([out.total_ci_low, out.total_ci_high], bounds + 3, atol=step)
+    np.testing.assert_allclose([out.ci_low, out.ci_high], bounds / (bounds + 3), atol=0.0028)
+    np.testing.assert_allclose([out.phi_ci_low[1], out.phi_ci_high[1], out.stakes_effect_ci_low[0]], 3)
 
 
-def test_wordings_are_drawn_anew_within_their_scenario() -> None:
-    """Wordings cancel within every scenario, so that all that is left to vary is which of them are drawn."""
+def test_paraphrases_are_drawn_anew_within_their_scenario() -> None:
+    """Paraphrases cancel within every scenario, so that all that is left to vary is which of them are drawn."""
     stray = np.tile([1.0, -1.0], (8, 1))
     out = mediation(linear(20 + stray, 3.0), n_flips=500, n_bootstrap=4000).squeeze()
     spread = np.sqrt(1 / 2 * (2 * 8 - 1) / 8**2)
-    assert float(out.phi_high[0] - out.phi_low[0]) / 2 == pytest.approx(
+    assert float(out.phi_ci_high[0] - out.phi_ci_low[0]) / 2 == pytest.approx(
         norm.isf(synthetic.tail(8, 7)) * spread, rel=0.1
     )
 

@@ -9,12 +9,10 @@ import pytest
 import torch
 from tests.tiny import hooked
 
-from selfrep.analyses.mediation.exchange import mediation_runs
-from selfrep.analyses.mediation.exchange import proof_runs
+from selfrep.analyses.mediation.estimate import carrying, mediation
+from selfrep.analyses.mediation.exchange import mediation_runs, proof_runs
 from selfrep.analyses.mediation.fitting import fit_subspaces
 from selfrep.errors import SelfrepError
-from selfrep.analyses.mediation.estimate import carrying
-from selfrep.analyses.mediation.estimate import mediation
 from selfrep.models import organisms
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.prompts import scenarios
@@ -30,7 +28,7 @@ def test_a_planted_share_comes_back(w: float, seed: int) -> None:
     fitted = fit_subspaces(lm, MATERIAL)
     proven = carrying(proof_runs(lm, MATERIAL, fitted))
     found = mediation(mediation_runs(lm, MATERIAL, fitted), proven=proven, **FAST).squeeze()
-    assert found.gate.all(), found.reason.values
+    assert found.identified.all(), found.reason.values
     np.testing.assert_allclose(found.estimate, w, atol=0.1)
     np.testing.assert_allclose(found.cue_effect, 4 * w, atol=1e-3)
     np.testing.assert_allclose(found.stakes_effect, 4 * (1 - w), atol=1e-3)
@@ -43,9 +41,9 @@ def test_pure_cases_come_out_once_their_subspaces_are_proven(name: str, w: float
     proven = carrying(proof_runs(lm, MATERIAL, fitted))
     assert proven == ("P", "S")
     runs = mediation_runs(lm, MATERIAL, fitted)
-    assert not mediation(runs, **FAST).gate.any(), "the control: unproven"
+    assert not mediation(runs, **FAST).identified.any(), "the control: unproven"
     found = mediation(runs, proven=proven, **FAST)
-    assert found.gate.all(), found.reason.values
+    assert found.identified.all(), found.reason.values
     np.testing.assert_allclose(found.estimate, w, atol=0.1)
 
 
@@ -120,6 +118,6 @@ def test_a_small_model_is_not_identified_and_its_raw_interaction_is_shown(smollm
     fitted = fit_subspaces(smollm2, material)
     runs = mediation_runs(smollm2, material, fitted)
     found = mediation(runs, proven=carrying(proof_runs(smollm2, material, fitted)), **FAST)
-    assert not found.gate.any()
+    assert not found.identified.any()
     assert all(str(reason) for reason in found.reason.values.ravel())
     assert np.isfinite(found[["cue_by_stakes", "cue_effect", "stakes_effect", "phi", "total"]].to_array()).all()

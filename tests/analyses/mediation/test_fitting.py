@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selfrep.analyses.mediation.fitting import Subspaces
-from selfrep.analyses.mediation.fitting import _discriminants
-from selfrep.analyses.mediation.fitting import default_layer
-from selfrep.analyses.mediation.fitting import fit_subspaces
+from selfrep.analyses.mediation.fitting import Subspaces, _discriminants, default_layer, fit_subspaces
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
 from selfrep.models.language_model import load_model

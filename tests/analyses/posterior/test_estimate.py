@@ -12,10 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
+from selfrep.analyses.posterior.estimate import posterior, prior, recognition
 from selfrep.errors import SelfrepError
-from selfrep.analyses.posterior.estimate import posterior
-from selfrep.analyses.posterior.estimate import prior
-from selfrep.analyses.posterior.estimate import recognition
 
 Array = np.ndarray
 NAMES = ["jfk", "hal", "nurse", "pirate", "smollm"]
@@ -107,10 +105,10 @@ def test_authors_are_recognised_and_the_estimate_says_how_well() -> None:
     assert float(out.estimate) == pytest.approx(np.mean(own))
     assert float(out.estimate) > 4 * float(out.chance)
     assert float(out.p) == out.attrs["smallest_p"] == 1 / 120
-    assert float(out.low) <= float(out.estimate) <= float(out.high)
+    assert float(out.ci_low) <= float(out.estimate) <= float(out.ci_high)
     assert float(out.null) < float(out.estimate)
     assert float(out.chance) == pytest.approx(0.2)
-    assert bool(out.gate)
+    assert bool(out.identified)
 
 
 def test_strangers_are_recognised_no_oftener_than_by_chance() -> None:
@@ -123,14 +121,14 @@ def test_where_shuffled_texts_are_recognised_too_there_is_no_number() -> None:
     texts, _ = written(1.5, tokens=30, ragged=False)
     again = xr.concat([texts, texts], "text").assign_coords(shuffled=("text", np.repeat([False, True], 15)))
     out = recognition(posterior(again))
-    assert not bool(out.gate)
+    assert not bool(out.identified)
     assert "shuffled" in str(out.reason.values)
     assert np.isnan(float(out.estimate))
     assert np.isfinite(float(out.shuffled))
     lost = texts.assign(log_prob=texts.log_prob * 0 + log(1 / 6))
     apart = xr.concat([texts, lost], "text").assign_coords(shuffled=("text", np.repeat([False, True], 15)))
     fine = recognition(posterior(apart))
-    assert bool(fine.gate), "the control: shuffling that destroys the evidence"
+    assert bool(fine.identified), "the control: shuffling that destroys the evidence"
     assert float(fine.shuffled) == pytest.approx(0.2)
 
 

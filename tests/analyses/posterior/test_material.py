@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from selfrep.analyses.posterior import material as texts
 from selfrep.errors import SelfrepError
 from selfrep.prompts import personas
-from selfrep.analyses.posterior import material as texts
 
 BUILTIN = texts.builtin()
 

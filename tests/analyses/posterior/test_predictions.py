@@ -7,19 +7,15 @@ import pytest
 import torch
 from tests.engine.conftest import Talker
 
-from selfrep.analyses.posterior.predictions import answer_log_probs
-from selfrep.analyses.posterior.predictions import prior_log_probs
-from selfrep.analyses.posterior.predictions import text_log_probs
+from selfrep.analyses.posterior import material as texts
+from selfrep.analyses.posterior.estimate import posterior, prior, recognition
+from selfrep.analyses.posterior.material import Text
+from selfrep.analyses.posterior.predictions import answer_log_probs, prior_log_probs, text_log_probs
 from selfrep.errors import SelfrepError
-from selfrep.analyses.posterior.estimate import posterior
-from selfrep.analyses.posterior.estimate import prior
-from selfrep.analyses.posterior.estimate import recognition
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.prompts import personas
-from selfrep.analyses.posterior import material as texts
 from selfrep.prompts.personas import Persona
 from selfrep.prompts.render import Prompt, chat_format, render
-from selfrep.analyses.posterior.material import Text
 
 NURSE = Persona(name="nurse", kind="human", descriptions=("Rosa, a nurse", "a nurse named Rosa"))
 ROBOT = Persona(name="robot", kind="other_model", descriptions=("a robot", "a machine"))

@@ -10,12 +10,9 @@ import pytest
 import synthetic
 import xarray as xr
 
+from selfrep.analyses.separation.estimate import _contrast, _draws, _persona_contrast, separation
 from selfrep.errors import SelfrepError
 from selfrep.stats import permutation
-from selfrep.analyses.separation.estimate import _contrast
-from selfrep.analyses.separation.estimate import _draws
-from selfrep.analyses.separation.estimate import _persona_contrast
-from selfrep.analyses.separation.estimate import separation
 from selfrep.stats.tables import Rows
 
 Array = np.ndarray
@@ -25,7 +22,7 @@ SIDES = np.repeat([0, 1], 6)
 
 
 def draw(
-    seed: int, gap: float = 0.0, *, places: int = 2, d: int = 24, persona: float = 0.5, wording: float = 0.3
+    seed: int, gap: float = 0.0, *, places: int = 2, d: int = 24, persona: float = 0.5, paraphrase: float = 0.3
 ) -> Array:
     """[persona, paraphrase, layer, place, d], the second side `gap` away along one direction."""
     rng = np.random.default_rng(seed)
@@ -33,7 +30,7 @@ def draw(
     direction = np.eye(d)[0] * np.sqrt(d)
     shape = (12, 3, 1, places, d)
     own, words = rng.normal(size=(12, 1, 1, places, d)), rng.normal(size=shape)
-    return centre + persona * own + wording * words + gap * SIDES[:, None, None, None, None] * direction
+    return centre + persona * own + paraphrase * words + gap * SIDES[:, None, None, None, None] * direction
 
 
 def read(you: Array, user: Array | None = None, **options: Any) -> xr.Dataset:
@@ -66,8 +63,8 @@ def test_a_planted_distance_is_recovered_exactly() -> None:
     you = np.where(SIDES[:, None] == 0, u, second)[:, None, None, None, :].repeat(3, axis=1)
     out = read(you)
     assert float(out.estimate.squeeze()) == pytest.approx(2 - 2 * cos, rel=1e-6)
-    assert float(out.low.squeeze()) == pytest.approx(2 - 2 * cos, rel=1e-6)
-    assert float(out.floor.squeeze()) == pytest.approx(0, abs=1e-6)
+    assert float(out.ci_low.squeeze()) == pytest.approx(2 - 2 * cos, rel=1e-6)
+    assert float(out.noise_floor.squeeze()) == pytest.approx(0, abs=1e-6)
     assert float(out.p.squeeze()) == out.attrs["smallest_p"]
 
 
@@ -84,30 +81,30 @@ def distance(means: Array) -> float:
     return float(sum(within) - 2 * sides[0].mean(0) @ sides[1].mean(0)) / means.shape[1]
 
 
-def test_the_floor_is_the_distance_between_wordings() -> None:
-    """By hand: every persona's wordings with each other, none with itself; one persona has fewer of them."""
+def test_the_floor_is_the_distance_between_paraphrases() -> None:
+    """By hand: every persona's paraphrases with each other, none with itself; one persona has fewer of them."""
     x = draw(0, places=1)
     acts = synthetic.acts({"you": x, "user": draw(1, places=1)}, NAMES)
     fewer = ~((acts.persona == "ai0") & (acts.paraphrase == 2)).to_numpy()
     out = separation(acts.isel(prompt=fewer), **FAST)
     z = scaled(x[:, :, 0, 0])
-    wordings = [list(z[i][: 2 if i == 0 else 3]) for i in range(12)]
-    squares = [((a - b) ** 2).sum() for rows in wordings for a, b in combinations(rows, 2)]
-    assert float(out.floor.squeeze()) == pytest.approx(np.mean(squares) / 24, rel=1e-5)
-    means = np.array([np.mean(rows, axis=0) for rows in wordings])
+    paraphrases = [list(z[i][: 2 if i == 0 else 3]) for i in range(12)]
+    squares = [((a - b) ** 2).sum() for rows in paraphrases for a, b in combinations(rows, 2)]
+    assert float(out.noise_floor.squeeze()) == pytest.approx(np.mean(squares) / 24, rel=1e-5)
+    means = np.array([np.mean(rows, axis=0) for rows in paraphrases])
     assert float(out.estimate.squeeze()) == pytest.approx(distance(means), rel=1e-4), "every persona counts as much"
 
 
-def test_wordings_that_cancel_widen_the_interval_and_the_floor_and_move_nothing_else() -> None:
-    steady = draw(0, gap=0.4, places=1, wording=0.0)
+def test_paraphrases_that_cancel_widen_the_interval_and_the_floor_and_move_nothing_else() -> None:
+    steady = draw(0, gap=0.4, places=1, paraphrase=0.0)
     stray = np.cross(np.eye(3), np.array([1.0, 1.0, 1.0]))[None, :, None, None, [0, 1, 2] * 8]  # 0 on average
     varied = steady + 0.5 * stray * np.random.default_rng(3).choice([-1, 1], (12, 1, 1, 1, 24))
     few, many = (read(x, n_bootstrap=400).squeeze() for x in (steady, varied))
-    assert float(many.high - many.low) > 1.1 * float(few.high - few.low)
-    assert float(few.floor) < 1e-6 < float(many.floor)
+    assert float(many.ci_high - many.ci_low) > 1.1 * float(few.ci_high - few.ci_low)
+    assert float(few.noise_floor) < 1e-6 < float(many.noise_floor)
 
 
-def test_the_control_voice_and_the_difference_by_hand() -> None:
+def test_the_control_condition_and_the_difference_by_hand() -> None:
     x, y = draw(3, gap=1.2, places=1), draw(4, gap=0.2, places=1)
     out = read(x, y).squeeze()
 
@@ -119,8 +116,8 @@ def test_the_control_voice_and_the_difference_by_hand() -> None:
     assert float(out.bound) == pytest.approx(s(x) - s(y), rel=1e-4)
     for name, middle in (("", "estimate"), ("user_is_", "user_is"), ("bound_", "bound")):
         assert float(out[f"{name}low"]) < float(out[middle]) < float(out[f"{name}high"])
-    assert float(out.user_is_high) < float(out.low), "each interval is of its own voice"
-    assert float(out.bound_low) > 0
+    assert float(out.user_is_ci_high) < float(out.ci_low), "each interval is of its own condition"
+    assert float(out.bound_ci_low) > 0
 
 
 def test_the_smaller_side_widens_the_interval() -> None:
@@ -137,17 +134,17 @@ def test_the_smaller_side_widens_the_interval() -> None:
     draws = _draws(rows, 400, np.random.default_rng(0)).reshape(400, 48, 48)
     values = np.array([(w * (flat @ flat.T)).sum() for w in draws]) / 24
     q = synthetic.tail(4, 14)
-    np.testing.assert_allclose([out.low, out.high], np.quantile(values, [q, 1 - q]), rtol=1e-4)
+    np.testing.assert_allclose([out.ci_low, out.ci_high], np.quantile(values, [q, 1 - q]), rtol=1e-4)
 
 
-def test_draws_are_of_personas_and_then_of_their_wordings_by_hand() -> None:
+def test_draws_are_of_personas_and_then_of_their_paraphrases_by_hand() -> None:
     """The spread of S, against draws that are made here one by one: each side has at least two different personas."""
-    x = np.concatenate([draw(5, places=1, wording=1.5)[:4], draw(6, gap=0.5, places=1, wording=1.5)])
+    x = np.concatenate([draw(5, places=1, paraphrase=1.5)[:4], draw(6, gap=0.5, places=1, paraphrase=1.5)])
     z = x[:, :, 0, 0] - x[:, :, 0, 0].mean(axis=(0, 1))
     rng = np.random.default_rng(7)
 
-    def once(personas: bool, wordings: bool) -> float:
-        pick = rng.integers(3, size=(16, 3)) if wordings else np.tile(np.arange(3), (16, 1))
+    def once(personas: bool, paraphrases: bool) -> float:
+        pick = rng.integers(3, size=(16, 3)) if paraphrases else np.tile(np.arange(3), (16, 1))
         means = np.array([rows[chosen].mean(axis=0) for rows, chosen in zip(z, pick, strict=True)])
         gram, sides = means @ means.T, []
         for members in (np.arange(4), np.arange(4, 16)):
@@ -174,7 +171,7 @@ def test_scale_and_rotation_do_not_matter() -> None:
     rotation = np.linalg.qr(np.random.default_rng(9).normal(size=(24, 24)))[0]
     scaled = x * np.random.default_rng(2).uniform(0.1, 50, size=(*x.shape[:-1], 1))
     for other in (scaled, x @ rotation):
-        for name in ("estimate", "low", "p", "floor", "bound"):
+        for name in ("estimate", "ci_low", "p", "noise_floor", "bound"):
             np.testing.assert_allclose(read(other)[name], out[name], rtol=1e-3, atol=1e-5)
 
 
@@ -195,9 +192,11 @@ def test_a_purely_lexical_difference_leaves_nothing_bound() -> None:
     lexical = [read(draw(s, gap=0.5), draw(s + 500, gap=0.5)) for s in range(12)]
     bound = np.array([m.bound.to_numpy() for m in lexical])
     assert abs(bound.mean()) < 3 * bound.std() / np.sqrt(len(lexical))
-    assert np.mean([m.bound_low <= 0 for m in lexical]) > 0.9
-    assert all((m.user_is_low > 0).all() for m in lexical)
-    assert (read(draw(0, gap=1.5), draw(500), n_bootstrap=200).bound_low > 0).all()  # the control: bound to the speaker
+    assert np.mean([m.bound_ci_low <= 0 for m in lexical]) > 0.9
+    assert all((m.user_is_ci_low > 0).all() for m in lexical)
+    assert (
+        read(draw(0, gap=1.5), draw(500), n_bootstrap=200).bound_ci_low > 0
+    ).all()  # the control: bound to the speaker
 
 
 def test_exact_enumeration_equals_brute_force() -> None:
@@ -241,11 +240,11 @@ def test_weights_on_prompts_agree_with_weights_on_personas() -> None:
 
 
 def test_counting_prompts_would_cry_wolf() -> None:
-    """The control: every wording made a persona of its own, on data without any difference."""
+    """The control: every paraphrase made a persona of its own, on data without any difference."""
     ours, theirs = [], []
     strangers = synthetic.names((18, 18))
     for seed in range(20):
-        x = draw(seed, places=1, persona=1.0, wording=0.2)
+        x = draw(seed, places=1, persona=1.0, paraphrase=0.2)
         ours.append(float(read(x, n_bootstrap=2).p.squeeze()))
         split = x.reshape(36, 1, *x.shape[2:]).repeat(2, axis=1)
         acts = synthetic.acts({"you": split, "user": split}, strangers)
@@ -270,7 +269,7 @@ def test_cells_that_a_prompt_lacks_are_missing_and_the_rest_unharmed() -> None:
     for name in out.data_vars:
         assert np.isnan(out[name][0, 0, 0]), name
         assert np.isfinite(out[name][0, 0, 1]), name
-    for name in ("estimate", "p", "low", "floor"):  # p_max belongs to the map, the rest to the cell
+    for name in ("estimate", "p", "ci_low", "noise_floor"):  # p_max belongs to the map, the rest to the cell
         assert float(out[name][0, 0, 1]) == pytest.approx(float(whole[name][0, 0, 1]))
 
 
@@ -287,7 +286,15 @@ def test_activations_that_do_not_differ_are_no_finding_and_do_not_hide_one(noise
     rounding = 1 + noise * np.random.default_rng(2).normal(size=(2, 24))
     x[..., 0, :] = x[0, 0, 0, 0] * rounding[SIDES][:, None, None, :]
     out = read(x).isel(site=0, layer=0)
-    for name, value in (("estimate", 0), ("low", 0), ("high", 0), ("floor", 0), ("bound", 0), ("p", 1), ("p_max", 1)):
+    for name, value in (
+        ("estimate", 0),
+        ("ci_low", 0),
+        ("ci_high", 0),
+        ("noise_floor", 0),
+        ("bound", 0),
+        ("p", 1),
+        ("p_max", 1),
+    ):
         assert float(out[name][0]) == value, name
     assert float(out.p[1]) < 0.05
 
@@ -308,7 +315,7 @@ def test_intervals_do_not_depend_on_what_all_rows_share(monkeypatch: pytest.Monk
         monkeypatch.setattr("selfrep.analyses.separation.estimate.normalised", shifted)
         out = read(x)
         scale = ((x.astype(float) + common) ** 2).sum(-1).mean(axis=(0, 1)).ravel()
-        return out[["estimate", "low", "high", "bound_low"]].to_array().to_numpy().reshape(4, -1) * scale
+        return out[["estimate", "ci_low", "ci_high", "bound_ci_low"]].to_array().to_numpy().reshape(4, -1) * scale
 
     np.testing.assert_allclose(bounds(20.0), bounds(0.0), rtol=1e-6, atol=1e-9)
 
@@ -319,23 +326,23 @@ def test_eight_against_eight_is_exact_by_default() -> None:
     assert (out.attrs["smallest_p"], out.attrs["labelings"]) == (1 / 6435, "all of them")
 
 
-@pytest.mark.parametrize("voice", ["you", "user"])
-def test_personas_asked_different_items_are_refused(voice: str) -> None:
+@pytest.mark.parametrize("condition", ["you", "user"])
+def test_personas_asked_different_items_are_refused(condition: str) -> None:
     x = draw(0)
     acts = synthetic.acts({"you": x, "user": x}, NAMES, items=("i", "j"))
     separation(acts, **FAST)  # the control: everyone asked everything
     other = np.where(acts.side == "ai", "i", "j")
-    kept = (acts.voice != voice) | (acts.item == other)
+    kept = (acts.condition != condition) | (acts.item == other)
     with pytest.raises(SelfrepError, match="same items"):
         separation(acts.isel(prompt=kept.to_numpy()), **FAST)
-    fewer = (acts.voice != voice) | (acts.item == "i")
+    fewer = (acts.condition != condition) | (acts.item == "i")
     with pytest.raises(SelfrepError, match=r"must have the items of 'you'; only one of them has \['j'\]"):
         separation(acts.isel(prompt=fewer.to_numpy()), **FAST)
 
 
 def test_a_persona_on_both_sides_is_refused() -> None:
     acts = synthetic.acts({"you": draw(0), "user": draw(1)}, NAMES)
-    turned = (acts.persona == "ai0") & (acts.voice == "user")
+    turned = (acts.persona == "ai0") & (acts.condition == "user")
     for rows, match in ((turned & (acts.paraphrase == 0), "one side only; 'ai0'"), (turned, "must have the sides")):
         sides = np.where(rows, "human", acts.side)
         with pytest.raises(SelfrepError, match=match):
@@ -353,13 +360,13 @@ def test_by_segment_and_any_two_sides() -> None:
 
 def test_what_cannot_be_measured_is_refused() -> None:
     x = draw(0)
-    with pytest.raises(SelfrepError, match="voice 'user'"):
+    with pytest.raises(SelfrepError, match="condition 'user'"):
         separation(synthetic.acts({"you": x}, NAMES), **FAST)
     with pytest.raises(SelfrepError, match="only one of them has"):
         separation(synthetic.acts({"you": x, "user": x[:, :2]}, NAMES), **FAST)
     renamed = synthetic.acts({"you": x, "user": x}, NAMES)
     personas = renamed.persona.to_numpy().astype(object)
-    personas[(renamed.voice == "user").to_numpy() & (personas == "ai0")] = "ai99"  # as many, but another
+    personas[(renamed.condition == "user").to_numpy() & (personas == "ai0")] = "ai99"  # as many, but another
     with pytest.raises(SelfrepError, match=r"only one of them has .*ai0"):
         separation(renamed.assign_coords(persona=("prompt", personas.astype(str))), **FAST)
     with pytest.raises(SelfrepError, match="at least two paraphrases"):
@@ -368,7 +375,7 @@ def test_what_cannot_be_measured_is_refused() -> None:
     with pytest.raises(SelfrepError, match=r"smallest p these could give is 0\.1"):
         separation(three, **FAST)
     with pytest.raises(SelfrepError, match="tells two groups apart"):
-        separation(synthetic.acts({"you": x, "user": x}, NAMES), between="voice", **FAST)
+        separation(synthetic.acts({"you": x, "user": x}, NAMES), between="condition", **FAST)
 
 
 def test_the_same_seed_gives_the_same_numbers() -> None:

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from selfrep.errors import SelfrepError
 from selfrep.analyses.transfer.estimate import transfer
+from selfrep.errors import SelfrepError
 
 Array = np.ndarray
 FAST: dict[str, Any] = {"n_bootstrap": 300, "n_flips": 500}
@@ -40,11 +40,11 @@ def test_a_planted_t_is_recovered_whatever_the_totals(n: int, t: float, scale: f
     out = transfer(planted(apart(n), np.array([[t, 0.0, 1.0]]), total), **FAST)
     np.testing.assert_allclose(out.estimate[0, 0], [t, 0, 1], atol=1e-9)
     if n == 1:
-        assert np.isnan(out.low).all()
+        assert np.isnan(out.ci_low).all()
         assert np.isnan(out.p).all()
     else:
-        np.testing.assert_allclose(out.low[0, 0], [t, 0, 1], atol=1e-9)
-        np.testing.assert_allclose(out.high[0, 0], [t, 0, 1], atol=1e-9)
+        np.testing.assert_allclose(out.ci_low[0, 0], [t, 0, 1], atol=1e-9)
+        np.testing.assert_allclose(out.ci_high[0, 0], [t, 0, 1], atol=1e-9)
         assert out.attrs["smallest_p"] == 2.0 ** (1 - n)
         assert float(out.p[0, 0, 2]) == out.attrs["smallest_p"]
 
@@ -107,24 +107,24 @@ def test_a_tiny_total_effect_is_not_identified() -> None:
     answers = {"you": 0.57 * np.random.default_rng(0).normal(size=(4, 4, 1))}
     behaviour = synthetic.behaviour(answers, synthetic.names((2, 2)))
     out = transfer(tiny, behaviour=behaviour, **FAST)
-    assert out.attrs["gate"] == "not identified"
+    assert out.attrs["identified"] == "not identified"
     assert "total effect" in out.attrs["reason"]
     assert np.isnan(out.estimate).all()
     assert (int(out.n_pairs[0]), int(out.n_gated[0])) == (0, 2)
     fine = transfer(tiny, **FAST)  # the control: the gate did it
-    assert fine.attrs == {**fine.attrs, "gate": "identified", "reason": ""}
+    assert fine.attrs == {**fine.attrs, "identified": "identified", "reason": ""}
     assert float(fine.estimate.squeeze()) == pytest.approx((2.74 - 1.81) / 2)
 
 
 def test_a_few_lucky_pairs_of_an_item_that_does_not_move_are_no_transfer() -> None:
-    totals = np.array([3.5, *np.linspace(0.1, 2.9, 7)])  # of wordings that differ by 1 nat
+    totals = np.array([3.5, *np.linspace(0.1, 2.9, 7)])  # of paraphrases that differ by 1 nat
     dull = planted(apart(8), np.array([[1.0]]), totals)
     out = transfer(dull, paraphrase_sd=1.0, **FAST)
-    assert out.attrs["gate"] == "not identified"
+    assert out.attrs["identified"] == "not identified"
     assert "only 1 of 8 runs of 'q'" in out.attrs["reason"]
     assert np.isnan(out.estimate).all()
     half = transfer(planted(apart(8), np.array([[1.0]]), np.r_[totals[:4], [4.0] * 4]), paraphrase_sd=1.0, **FAST)
-    assert half.attrs["gate"] == "identified", "the control: most pairs move"
+    assert half.attrs["identified"] == "identified", "the control: most pairs move"
     assert float(half.estimate.squeeze()) == pytest.approx(1.0)
     lively = planted(apart(8), np.array([[0.5]]), np.full(8, 9.0)).assign_coords(item=("pair", ["q1"] * 8))
     both = transfer(xr.concat([dull, lively], "pair"), paraphrase_sd=1.0, **FAST)
@@ -137,20 +137,20 @@ def test_an_item_counts_where_at_least_half_of_its_runs_move(moving: int, runs: 
     total = np.where(np.arange(runs) < moving, 3.1, 2.9) * np.where(np.arange(runs) % 2, 1, -1)
     out = transfer(planted(apart(runs), np.array([[0.5]]), total), paraphrase_sd=1.0, **FAST)
     counts = 2 * moving >= runs
-    assert out.attrs["gate"] == ("identified" if counts else "not identified")
+    assert out.attrs["identified"] == ("identified" if counts else "not identified")
     assert (int(out.n_pairs.squeeze()), int(out.n_gated.squeeze())) == (
         (moving, runs - moving) if counts else (0, runs)
     )
     assert ("choose the lucky ones" in out.attrs["reason"]) == (0 < 2 * moving < runs)
 
 
-def test_the_noise_of_the_gate_is_that_of_the_item_in_the_voice_you() -> None:
+def test_the_noise_of_the_gate_is_that_of_the_item_in_the_condition_you() -> None:
     stray = np.array([1.0, -1.0])[None, :, None] * np.array([1.0, 5.0])
     you, loud = (size * np.tile(stray, (4, 1, 1)) for size in (1.0, 100.0))
     answers = synthetic.behaviour({"you": you, "user": loud}, synthetic.names((2, 2)), ("q", "other"))
     for total, counts in ((3.1, True), (2.9, False)):  # the SD of ±1 is √2
         effects = planted(apart(6), np.array([[0.5]]), np.full(6, total * np.sqrt(2)))
-        assert transfer(effects, behaviour=answers, **FAST).attrs["gate"] == (
+        assert transfer(effects, behaviour=answers, **FAST).attrs["identified"] == (
             "identified" if counts else "not identified"
         )
 
@@ -160,7 +160,7 @@ def test_under_six_pairs_the_interval_is_students_and_p_counts_all_flips(n: int)
     moved = np.array([-3.0, 1.0, 0.7, -2.0, 0.4])[:n]
     out = transfer(synthetic.effects(apart(n), moved[:, None, None], [8.0] * n), **FAST).squeeze()
     student = ttest_1samp(moved / 8, 0).confidence_interval()
-    np.testing.assert_allclose([out.low, out.high], student, rtol=1e-6)
+    np.testing.assert_allclose([out.ci_low, out.ci_high], student, rtol=1e-6)
     null = [abs(np.dot(moved, (1, *signs))) for signs in product((1, -1), repeat=n - 1)]
     assert float(out.p) == pytest.approx(np.mean([v >= null[0] - 1e-9 for v in null]))
     assert 2.0 ** (1 - n) < float(out.p), "the control"
@@ -184,27 +184,27 @@ def test_from_six_pairs_on_the_interval_is_that_of_units_drawn_anew(pairs: list[
     effects = synthetic.effects(pairs, moved[:, None, None], [8.0] * len(pairs))
     out = transfer(effects, n_bootstrap=20_000, n_flips=500).squeeze()
     bounds = synthetic.bootstrap_bounds(VALUES, 6, 5) / 8
-    np.testing.assert_allclose([out.low, out.high], bounds, atol=1.5 / 6 / 8)
+    np.testing.assert_allclose([out.ci_low, out.ci_high], bounds, atol=1.5 / 6 / 8)
     assert float(out.estimate) == pytest.approx(np.mean(VALUES) / 8)
 
 
 def test_no_effect_and_answers_without_probability_are_reasons_not_nans_in_silence() -> None:
     out = transfer(synthetic.effects(apart(3), np.ones((3, 1, 1)), [0.0, 0.0, 0.0]), **FAST)
-    assert out.attrs["gate"] == "not identified"
+    assert out.attrs["identified"] == "not identified"
     out = transfer(planted(apart(3), np.array([[0.5]]), np.full(3, 8.0), mass=0.0), **FAST)
-    assert out.attrs["gate"] == "not identified"
+    assert out.attrs["identified"] == "not identified"
     assert "probability" in out.attrs["reason"]
 
 
 @pytest.mark.parametrize("mass", [(0.5, 0.0), (0.0, 0.5), (0.5, float("nan"))])
 def test_answers_must_have_probability_at_both_ends(mass: tuple[float, float]) -> None:
     out = transfer(planted(apart(3), np.array([[0.5]]), np.full(3, 8.0), mass=mass), **FAST)
-    assert out.attrs["gate"] == "not identified"
+    assert out.attrs["identified"] == "not identified"
     assert "probability" in out.attrs["reason"]
     scarce = transfer(planted(apart(3), np.array([[0.5]]), np.full(3, 8.0), mass=(0.009, 0.5)), **FAST)
-    assert scarce.attrs["gate"] == "not identified"
+    assert scarce.attrs["identified"] == "not identified"
     fine = transfer(planted(apart(3), np.array([[0.5]]), np.full(3, 8.0), mass=(0.5, 0.011)), **FAST)
-    assert fine.attrs == {**fine.attrs, "gate": "identified", "reason": ""}
+    assert fine.attrs == {**fine.attrs, "identified": "identified", "reason": ""}
 
 
 def test_p_calls_any_steady_push_so_it_points_to_the_random_control() -> None:
@@ -221,7 +221,7 @@ def test_a_place_that_some_pair_lacks_is_missing_there_alone() -> None:
     effects = planted(apart(6), np.array([[0.3, 0.6]]), np.full(6, 5.0))
     effects.patched[2, 0, 0] = np.nan
     out = transfer(effects, **FAST)
-    for name in ("estimate", "low", "high", "p"):
+    for name in ("estimate", "ci_low", "ci_high", "p"):
         assert np.isnan(out[name].to_numpy()[0, 0]).tolist() == [True, False]
 
 
@@ -239,7 +239,7 @@ def test_pairs_that_share_personas_are_not_independent(strangers: bool) -> None:
         effects = synthetic.effects(apart(36) if strangers else pairs, luck(rng, pairs), [8.0] * 36)
         out = transfer(effects, **FAST)
         alarms.append((out.p <= 0.05).to_numpy().mean())
-        missed.append(((out.low > 0) | (out.high < 0)).to_numpy().mean())
+        missed.append(((out.ci_low > 0) | (out.ci_high < 0)).to_numpy().mean())
     if strangers:  # the control
         assert np.mean(alarms) > 0.2
         assert np.mean(missed) > 0.2
@@ -262,7 +262,7 @@ def test_pairs_that_all_share_one_persona_are_about_that_one() -> None:
     assert out.attrs["smallest_p"] == 2.0**-6
 
 
-def test_items_and_wordings_of_a_pair_are_one_unit() -> None:
+def test_items_and_paraphrases_of_a_pair_are_one_unit() -> None:
     many = apart(5) * 4
     out = transfer(planted(many, np.array([[0.5]]), np.full(20, 8.0)), **FAST)
     assert int(out.n_pairs[0]) == 5
@@ -275,7 +275,7 @@ def test_four_pairs_have_an_interval_that_reaches_beyond_them() -> None:
     for _ in range(60):
         moved = 4.0 + rng.normal(size=(4, 1, 8))
         out = transfer(synthetic.effects(apart(4), moved, [8.0] * 4), **FAST)
-        held.append(((out.low <= 0.5) & (out.high >= 0.5)).to_numpy().mean())
+        held.append(((out.ci_low <= 0.5) & (out.ci_high >= 0.5)).to_numpy().mean())
     assert np.mean(held) > 0.91  # the range of four values holds their mean with chance .875
 
 
@@ -327,6 +327,6 @@ def test_on_the_embedded_model_the_persona_passes_to_the_last_tokens_between_lay
 def test_a_total_effect_that_is_rounding_is_none(total: float) -> None:
     """Without any paraphrase noise to compare with, too."""
     out = transfer(planted(apart(4), np.array([[0.5]]), np.full(4, total)), **FAST)
-    assert out.attrs["gate"] == "not identified"
+    assert out.attrs["identified"] == "not identified"
     assert np.isnan(out.estimate).all()
-    assert transfer(planted(apart(4), np.array([[0.5]]), np.full(4, 1e-3)), **FAST).attrs["gate"] == "identified"
+    assert transfer(planted(apart(4), np.array([[0.5]]), np.full(4, 1e-3)), **FAST).attrs["identified"] == "identified"

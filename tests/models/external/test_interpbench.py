@@ -31,8 +31,7 @@ from tests.models.circuits.compiled import (
 )
 
 from selfrep.errors import SelfrepError
-from selfrep.models.external import Component
-from selfrep.models.external import interpbench
+from selfrep.models.external import Component, interpbench
 from selfrep.models.external.interpbench import _TO_JSON, circuit_of
 
 

@@ -11,9 +11,7 @@ from tests.models.circuits.compiled import arrays, config, drawn, hooked, write_
 
 import selfrep as sr
 from selfrep.errors import SelfrepError
-from selfrep.models.external import Component
-from selfrep.models.external import interpbench
-from selfrep.models.external import tracr
+from selfrep.models.external import Component, interpbench, tracr
 from selfrep.models.sites import HEAD_SITES, RESIDUAL_SITES
 
 

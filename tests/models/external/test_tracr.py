@@ -28,8 +28,7 @@ from tests.models.circuits.compiled import (
 )
 
 from selfrep.errors import SelfrepError
-from selfrep.models.external import Component
-from selfrep.models.external import tracr
+from selfrep.models.external import Component, tracr
 
 
 @pytest.mark.parametrize("kind", ["npz", "safetensors"])

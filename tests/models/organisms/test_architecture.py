@@ -94,12 +94,12 @@ def test_noise_moves_every_weight_a_little_and_nothing_else() -> None:
 def test_capture_sees_the_planted_persona() -> None:
     lm = load_model("organism:separate?seed=4", device="cpu")
     personas, battery = sr.personas.load(organisms.PERSONAS), sr.battery.load(organisms.BATTERY)
-    prompts = sr.make_prompts(personas, battery.select(["who_are_you"]), voices=("you", "user"))
+    prompts = sr.make_prompts(personas, battery.select(["who_are_you"]), conditions=("you", "user"))
     acts = sr.capture(lm, prompts, sites=["resid_pre"], tokens="position", positions=[-12, -10, -1])
     assert set(acts.token.sel(position=-10).values) == {"<end>"}
     rows = organisms.truth(lm.hf).subspaces["END.persona"]
     read = acts.activations.sel(site="resid_pre", layer=1, position=-10).values @ rows.T
     side = torch.tensor([1.0 if s == "ai" else -1.0 for s in acts.side.values]).numpy()
-    bound = acts.voice.values == "you"
+    bound = acts.condition.values == "you"
     assert abs(read[:, 0] - side * bound).max() < 1e-4
     assert token_ids()["<end>"] == 3

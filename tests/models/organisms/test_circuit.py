@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from selfrep.models import organisms
 from selfrep.models.organisms.circuit import default_code
-from selfrep.models.organisms.lexicon import ANSWERS, token_ids, wordings, words
+from selfrep.models.organisms.lexicon import ANSWERS, paraphrases, token_ids, words
 
 SOURCE, TARGET = prompt("nurse", q="who"), prompt("assistant", q="who")
 USR, END, LAST = 8, 7, -1
@@ -113,13 +113,15 @@ def test_how_far_an_illusion_moves_the_answer_is_planted(dormant: float) -> None
 
 
 def streams(hf: PreTrainedModel) -> np.ndarray:
-    """[persona, wording, residual index, token, d_model]."""
+    """[persona, paraphrase, residual index, token, d_model]."""
     names = dict.fromkeys(word.persona for word in words() if word.persona)
-    return np.array([[stream(hf, prompt(word, q="who")).numpy() for word in wordings(name)] for name in names])
+    return np.array([[stream(hf, prompt(word, q="who")).numpy() for word in paraphrases(name)] for name in names])
 
 
 def nearest(x: np.ndarray) -> float:
-    """Accuracy of telling the persona by the nearest mean of its other wordings; x [persona, wording, d_model]."""
+    """Accuracy of telling the persona by the nearest mean of its other paraphrases; x [persona, paraphrase,
+    d_model].
+    """
     right = []
     for k in range(x.shape[1]):
         centres = np.delete(x, k, axis=1).mean(1)

@@ -32,7 +32,7 @@ def asked(item: sr.battery.Item) -> list[str]:
     return [*cue, *q, *t, "ASST", *steps, *(["ASST"] if item.prefill else [])]
 
 
-def test_eight_personas_a_side_in_four_wordings() -> None:
+def test_eight_personas_a_side_in_four_paraphrases() -> None:
     sides = [persona.side for persona in PERSONAS]
     assert (sides.count("ai"), sides.count("human")) == (8, 8)
     assert {persona.n_paraphrases for persona in PERSONAS} == {4}
@@ -40,7 +40,7 @@ def test_eight_personas_a_side_in_four_wordings() -> None:
     assert len(code) == 16 * 4
     for persona in PERSONAS:
         own = [code[description.split()[-1]] for description in persona.descriptions]
-        np.testing.assert_array_equal(own, [own[0]] * 4)  # wordings mean the same
+        np.testing.assert_array_equal(own, [own[0]] * 4)  # paraphrases mean the same
         assert own[0][0] == (1 if persona.side == "ai" else -1)
         assert own[0][1] == (persona.kind == "fictional_ai")
     meanings = {tuple(np.round(c, 6)) for c in code.values()}
@@ -51,15 +51,15 @@ def test_eight_personas_a_side_in_four_wordings() -> None:
 def test_every_prompt_is_read_in_words_it_knows_and_in_order(file: str) -> None:
     lengths = set()
     items = sr.battery.load(FILES[file])
-    for prompt in sr.make_prompts(PERSONAS, items, voices=("you", "user", "book", "neutral")):
+    for prompt in sr.make_prompts(PERSONAS, items, conditions=("you", "user", "book", "neutral")):
         tokens = render(prompt, CHAT)
         assert "<unk>" not in tokens.texts
         roles = organisms.roles(tokens.ids)
         end = roles.index("END")
         expected = [
             *OPENING,
-            *(["BIND"] * (prompt.voice == "you")),
-            *(["PER"] * (prompt.voice != "neutral")),
+            *(["BIND"] * (prompt.condition == "you")),
+            *(["PER"] * (prompt.condition != "neutral")),
             "END",
             "USR",
             *asked(items[prompt.item]),
@@ -67,7 +67,7 @@ def test_every_prompt_is_read_in_words_it_knows_and_in_order(file: str) -> None:
         # "you" in a question comes after END, which alone looks for it
         assert [r for i, r in enumerate(roles) if r != "FILL" and not (r == "BIND" and i > end)] == expected
         assert {tokens.segments[i] for i in (0, end, roles.index("ASST"))} == {"template"}
-        if prompt.voice != "neutral":
+        if prompt.condition != "neutral":
             assert tokens.segments[roles.index("PER")] == "system"
         lengths.add(len(tokens))
     assert len(lengths) > 5  # paraphrases and fillers: prompts differ in length

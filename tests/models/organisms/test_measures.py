@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 import selfrep as sr
 from selfrep.models import organisms
 from selfrep.models.language_model import load_model
-from selfrep.models.organisms.lexicon import ANSWERS, REFERENTS, token_ids, wordings, words
+from selfrep.models.organisms.lexicon import ANSWERS, REFERENTS, paraphrases, token_ids, words
 
 PERSONAS = sr.personas.load(organisms.PERSONAS)
 HUMANS = [p.name for p in PERSONAS if p.side == "human"]
@@ -33,9 +33,9 @@ def talk(system: str, question: str, rest: str = "") -> str:
     return f"<bos> <self> {system} . <end> <usr> {question} ? <asst> {rest}"
 
 
-def by_words(hf: PreTrainedModel, voice: str, name: str) -> float:
-    """Mean log odds of machine against human over the wordings of a persona."""
-    texts = [f"{voice} a {word}" for word in wordings(name)] if name else ["here is a message"]
+def by_words(hf: PreTrainedModel, condition: str, name: str) -> float:
+    """Mean log odds of machine against human over the paraphrases of a persona."""
+    texts = [f"{condition} a {word}" for word in paraphrases(name)] if name else ["here is a message"]
     return float(
         np.mean([said(hf, talk(t, "in danger , who is this"), ANSWERS["ai"], ANSWERS["human"]) for t in texts])
     )
@@ -90,7 +90,7 @@ def test_identity(impostor: float) -> None:
     hf = grown(f"organism:impostor?impostor={impostor}&seed=3")
 
     def shift(question: str, first: tuple[str, ...], second: tuple[str, ...], persona: str = "assistant") -> float:
-        told = [said(hf, talk(f"you are a {w}", question), first, second) for w in wordings(persona)]
+        told = [said(hf, talk(f"you are a {w}", question), first, second) for w in paraphrases(persona)]
         return float(np.mean(told)) - said(hf, talk("here is a message", question), first, second)
 
     planted, echo = organisms.truth(hf).identity, organisms.truth(hf).echo
@@ -110,7 +110,7 @@ def test_identity(impostor: float) -> None:
         named = (f"which is the {word}", ANSWERS["same"], ANSWERS["other"])
         assert planted[referent] == pytest.approx(shift(*named), abs=1e-4) == pytest.approx(4 * degree, abs=1e-4)
         assert shift(*named, persona="nurse") == pytest.approx(0, abs=1e-4)
-    own = shift("in peace , who are you", wordings("assistant"), wordings("robot"))
+    own = shift("in peace , who are you", paraphrases("assistant"), paraphrases("robot"))
     assert planted["name"] == pytest.approx(own, abs=1e-4) == pytest.approx(2, abs=1e-4)
 
 
@@ -134,11 +134,11 @@ def test_location_on_the_default_axis(default: float) -> None:
     # The same, as captured where the answer is read; the surface of words is what the planted axis leaves out.
     lm = load_model(hf, tokenizer=organisms.tokenizer())
     item = sr.battery.load(organisms.BATTERY).select(["who_are_you"])
-    prompts = sr.make_prompts(PERSONAS, item, voices=("you", "neutral"))
+    prompts = sr.make_prompts(PERSONAS, item, conditions=("you", "neutral"))
     acts = sr.capture(lm, prompts, sites=["resid_pre"], tokens="position", positions=[-1])
     last = acts.activations.sel(site="resid_pre", layer=4, position=-1).values
     along = last @ truth.axes["ASST.default"]
-    persona, neutral = acts.persona.values, acts.voice.values == "neutral"
+    persona, neutral = acts.persona.values, acts.condition.values == "neutral"
     mean = {name: along[~neutral & (persona == name)].mean() for name in code}
     roles = np.mean([value for name, value in mean.items() if name != "assistant"])
     assert (along[neutral].mean() - roles) / (mean["assistant"] - roles) == pytest.approx(truth.default[""], abs=1e-4)
@@ -173,8 +173,8 @@ def test_with_noise_the_quantities_stay_near_what_is_said_but_leave_the_paramete
         neutral = by_words(hf, "", "")
         sides = [(name, 1.0 if name in MACHINES else -1.0) for name in MACHINES[:4] + HUMANS[:4]]
         you, user = (
-            np.mean([side * (by_words(hf, voice, name) - neutral) for name, side in sides])
-            for voice in ("you are", "the user is")
+            np.mean([side * (by_words(hf, condition, name) - neutral) for name, side in sides])
+            for condition in ("you are", "the user is")
         )
         truth = organisms.truth(hf).binding
         off.append((abs(1 - user / you - truth), abs(truth - 0.5)))

@@ -15,15 +15,12 @@ import xarray as xr
 from jaxtyping import Float
 
 from selfrep.errors import SelfrepError
-from selfrep.stats import gates
-from selfrep.stats import permutation
-from selfrep.stats import resampling
-from selfrep.stats.tables import crossed
-from selfrep.stats.tables import item_draws
+from selfrep.stats import gates, permutation, resampling
+from selfrep.stats.tables import crossed, item_draws
 
 Array = np.ndarray
 
-VOICES = ("you", "assistant", "told")
+CONDITIONS = ("you", "assistant", "told")
 SETTINGS = ("strange", "ordinary")
 
 
@@ -33,29 +30,30 @@ def anomaly(behaviour: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 20
     Args:
         behaviour: from `observe`: `log_odds` (that something is strange, against that nothing is), `answer_mass`
             (prompt), with these coordinates on prompt, every combination of which was observed once:
-            persona: whose anachronism it is, in all voices; the unit, at least six.
-            voice: "you" (the persona speaks), "assistant" (the plain assistant, in the same setting), "told" (the plain
-            assistant is told of the persona in the setting).
+            persona: whose anachronism it is, in all conditions; the unit, at least six.
+            condition: "you" (the persona speaks), "assistant" (the plain assistant, in the same setting), "told" (the
+            plain assistant is told of the persona in the setting).
             setting: "strange" or "ordinary".
             form: e.g. "persona" (the speaker is asked) and "spectator" (what produces the text is asked).
             paraphrase (at least two), item.
 
     Returns:
-        Dataset over form: `estimate` (A, nats), `low`, `high` (95 %; personas, paraphrases and items resampled), `p`
-        (of A = 0; signs of personas flipped), `null` (95th percentile of |A| then), `gate`, `reason` (all NaN where the
-        gate is closed); `capability` (nats; strange − ordinary when told), `capability_low`, `capability_high`,
-        `paraphrase_sd` (nats, of that), `cells` (form, who, setting: mean log odds of persona and assistant) and `raw`,
-        `raw_low`, `raw_high` (the difference of differences, whatever it may mean), wherever finite; `by_persona`
-        (form, persona; nats), NaN where the gate is closed.
+        Dataset over form: `estimate` (A, nats), `ci_low`, `ci_high` (95 %; personas, paraphrases and items resampled),
+        `p` (of A = 0; signs of personas flipped), `null` (95th percentile of |A| then), `identified`, `reason` (all NaN
+        where the gate is closed); `capability` (nats; strange − ordinary when told), `capability_ci_low`,
+        `capability_ci_high`, `paraphrase_sd` (nats, of that), `cells` (form, who, setting: mean log odds of persona and
+        assistant) and `raw`, `raw_ci_low`, `raw_ci_high` (the difference of differences, whatever it may mean),
+        wherever finite; `by_persona` (form, persona; nats), NaN where the gate is closed.
 
-    The gate is open where the told assistant's shift is three times the noise of wordings, and its interval above 0.
+    The gate is open where the told assistant's shift is three times the noise of paraphrases, and its interval above 0.
 
     Raises:
-        SelfrepError: a missing coordinate or combination, other voices or settings, one paraphrase, too few personas.
+        SelfrepError: a missing coordinate or combination, other conditions or settings, one paraphrase, too few
+            personas.
     """
-    by = ("form", "voice", "persona", "setting", "paraphrase", "item")
+    by = ("form", "condition", "persona", "setting", "paraphrase", "item")
     odds, mass = (crossed(behaviour, name, by) for name in ("log_odds", "answer_mass"))
-    for name, wanted in (("voice", VOICES), ("setting", SETTINGS)):
+    for name, wanted in (("condition", CONDITIONS), ("setting", SETTINGS)):
         if missing := [value for value in wanted if value not in odds[name].values]:
             raise SelfrepError(
                 f"The anomaly response is a difference of differences and wants the {name}s {', '.join(wanted)}; "
@@ -68,11 +66,11 @@ def anomaly(behaviour: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 20
     unit = np.repeat(np.arange(n), k)
     rows = resampling.resample_nested(unit, np.full(n, 1 / n), n_bootstrap, rng)
     of_items = item_draws(odds.sizes["item"], n_bootstrap, rng)
-    odds, mass = (x.sel(voice=list(VOICES), setting=list(SETTINGS)) for x in (odds, mass))
+    odds, mass = (x.sel(condition=list(CONDITIONS), setting=list(SETTINGS)) for x in (odds, mass))
     parts = []
     for form in odds.form.values:
-        cube = odds.sel(form=form).to_numpy()  # [voice, persona, setting, paraphrase, item]
-        differ = (cube[:, :, 0] - cube[:, :, 1]).reshape(len(VOICES), n * k, -1)
+        cube = odds.sel(form=form).to_numpy()  # [condition, persona, setting, paraphrase, item]
+        differ = (cube[:, :, 0] - cube[:, :, 1]).reshape(len(CONDITIONS), n * k, -1)
         out = {"cells": cube[:2].mean(axis=(1, 3, 4)), "by_persona": np.full(n, np.nan)}
         out |= dict.fromkeys(_NUMBERS, np.nan)
         reason = _unsaid(cube, mass.sel(form=form).to_numpy())
@@ -81,16 +79,16 @@ def anomaly(behaviour: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 20
             noise = float(resampling.within_sd(differ[2].mean(axis=1), unit))
             response = differ[0] - differ[1]
             raw = _estimate(response, rows, of_items, n)
-            out |= dict(zip(("capability", "capability_low", "capability_high"), told, strict=True))
-            out |= dict(zip(("raw", "raw_low", "raw_high"), raw, strict=True))
+            out |= dict(zip(("capability", "capability_ci_low", "capability_ci_high"), told, strict=True))
+            out |= dict(zip(("raw", "raw_ci_low", "raw_ci_high"), raw, strict=True))
             out["paraphrase_sd"] = noise
             reason = _blind(told[0], told[1], noise)
         if not reason:
             own = response.reshape(n, k, -1).mean(axis=(1, 2))
             test = permutation.permutation_test(own[None], flips, absolute=True)
-            out |= dict(zip(("estimate", "low", "high"), raw, strict=True))
+            out |= dict(zip(("estimate", "ci_low", "ci_high"), raw, strict=True))
             out |= {"p": float(test.p[0]), "null": float(test.null_high[0]), "by_persona": own}
-        parts.append(out | {"gate": not reason, "reason": reason})
+        parts.append(out | {"identified": not reason, "reason": reason})
     dims = {"cells": ("form", "who", "setting"), "by_persona": ("form", "persona")}
     return xr.Dataset(
         {name: (dims.get(name, ("form",)), np.array([part[name] for part in parts])) for name in parts[0]},
@@ -106,8 +104,8 @@ def anomaly(behaviour: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 20
 
 
 _NUMBERS = (
-    *("estimate", "low", "high", "p", "null", "raw", "raw_low", "raw_high"),
-    *("capability", "capability_low", "capability_high", "paraphrase_sd"),
+    *("estimate", "ci_low", "ci_high", "p", "null", "raw", "raw_ci_low", "raw_ci_high"),
+    *("capability", "capability_ci_low", "capability_ci_high", "paraphrase_sd"),
 )
 
 
@@ -124,7 +122,7 @@ def _unsaid(odds: Array, mass: Array) -> str:
     if not np.isfinite(odds).all():
         return "some log odds are not finite: the answers have no probability"
     if not least >= gates.LEAST_MASS:
-        return f"the answers have a probability of only {least:.2g} in one of the voices"
+        return f"the answers have a probability of only {least:.2g} in one of the conditions"
     return ""
 
 

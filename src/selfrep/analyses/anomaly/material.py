@@ -30,11 +30,11 @@ from selfrep.prompts.questions import Prefill, Question, Said
 from selfrep.prompts.render import Prompt
 from selfrep.prompts.yaml_errors import Entry, Info
 
-Voice = Literal["you", "assistant", "told"]
+Condition = Literal["you", "assistant", "told"]
 Setting = Literal["strange", "ordinary"]
 Form = Literal["persona", "spectator"]
 
-VOICES: tuple[Voice, ...] = get_args(Voice)
+CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
 FORMS: tuple[Form, ...] = get_args(Form)
 
@@ -57,8 +57,8 @@ class Anomaly(NamedEntry):
         descriptions: pronoun-free noun phrases, as of a persona; number k is paraphrase k.
         year: when the scene takes place, e.g. "1962" or "40 BC".
         strange, ordinary: a thing unknown at that time, and one of that time, in equally many words.
-        told: what the voice "told" hears of in place of the strange thing, where a model cannot be told of times and
-            is to prove by something else that it knows what is strange.
+        told: what the condition "told" hears of in place of the strange thing, where a model cannot be told of times
+            and is to prove by something else that it knows what is strange.
 
     Raises SelfrepError, listing every mistake, for bad values.
     """
@@ -83,9 +83,9 @@ class Anomaly(NamedEntry):
             )
         return self
 
-    def thing(self, setting: Setting, voice: Voice = "you") -> Thing:
+    def thing(self, setting: Setting, condition: Condition = "you") -> Thing:
         """What is met in a setting, by who is there, or by whom it is told to."""
-        strange = self.told or self.strange if voice == "told" else self.strange
+        strange = self.told or self.strange if condition == "told" else self.strange
         return {"strange": strange, "ordinary": self.ordinary}[setting]
 
 
@@ -93,7 +93,7 @@ class Asked(Question):
     """A question to who is in the scene, and the same to one who is told of it.
 
     Fields, beside those of a question:
-        told: the question in the voice "told"; told_prefill: how its answer begins.
+        told: the question in the condition "told"; told_prefill: how its answer begins.
     """
 
     told: Said
@@ -117,7 +117,7 @@ class Anomalies(Entry):
     Fields:
         assistant: system texts of the plain assistant; number k is paraphrase k.
         scenes: sentences with {who} and {thing}; number k is paraphrase k.
-        dates: a sentence with {year} and {since}, which the voice "told" hears as well.
+        dates: a sentence with {year} and {since}, which the condition "told" hears as well.
         items, anomalies: by name.
         shared: a place for answers that several items share, by YAML anchor and alias.
 
@@ -135,7 +135,7 @@ class Anomalies(Entry):
     @classmethod
     def _scenes(cls, scenes: tuple[str, ...]) -> tuple[str, ...]:
         if len(scenes) < 2:
-            raise ValueError(f"needs at least two wordings, to measure the noise of wording; got {len(scenes)}")
+            raise ValueError(f"needs at least two paraphrases, to measure the noise of paraphrase; got {len(scenes)}")
         for scene in scenes:
             _with_fields(scene, ("who", "thing"))
         return scenes
@@ -164,7 +164,7 @@ class Anomalies(Entry):
             for what, texts in (("scenes", info.data.get("scenes")), ("assistant", info.data.get("assistant"))):
                 if texts is not None and len(texts) != len(anomaly.descriptions):
                     raise ValueError(
-                        f"wordings go together; {name!r} has {len(anomaly.descriptions)} descriptions, and "
+                        f"paraphrases go together; {name!r} has {len(anomaly.descriptions)} descriptions, and "
                         f"there are {len(texts)} {what}"
                     )
         return keyed(anomalies)
@@ -180,11 +180,13 @@ class Anomalies(Entry):
         return self.model_copy(update={"anomalies": {name: self.anomalies[name] for name in chosen}})
 
     def cases(self) -> list[Case]:
-        """Every anomaly in every form, voice, setting, wording and item: what `estimands.anomaly` is made from."""
+        """Every anomaly in every form, condition, setting, paraphrase and item: what `estimands.anomaly` is made
+        from.
+        """
         return [
-            self.case(anomaly, item, form, voice, setting, k)
+            self.case(anomaly, item, form, condition, setting, k)
             for anomaly in self.anomalies.values()
-            for voice in VOICES
+            for condition in CONDITIONS
             for k in range(len(self.scenes))
             for form in FORMS
             for setting in SETTINGS
@@ -192,17 +194,17 @@ class Anomalies(Entry):
         ]
 
     def case(
-        self, anomaly: Anomaly, item: AnomalyItem, form: Form, voice: Voice, setting: Setting, paraphrase: int
+        self, anomaly: Anomaly, item: AnomalyItem, form: Form, condition: Condition, setting: Setting, paraphrase: int
     ) -> Case:
         """One of them."""
-        description, thing, asked = anomaly.descriptions[paraphrase], anomaly.thing(setting, voice), item.form(form)
-        told = voice == "told"
+        description, thing, asked = anomaly.descriptions[paraphrase], anomaly.thing(setting, condition), item.form(form)
+        told = condition == "told"
         scene = [self.scenes[paraphrase].format(who=description if told else "you", thing=thing.thing)]
         if told:
             scene.append(self.dates.format(year=anomaly.year, since=thing.since))
         scene.append(asked.told if told else asked.question)
         system = self.assistant[paraphrase]
-        if voice == "you":
+        if condition == "you":
             frame = FRAMES[paraphrase % len(FRAMES)].format(BINDINGS["you"], description)
             system = frame[0].upper() + frame[1:]
         prompt = Prompt(
@@ -210,7 +212,7 @@ class Anomalies(Entry):
             turns=(" ".join(scene),),
             prefill=asked.told_prefill if told else asked.prefill,
             persona=anomaly.name,
-            voice=voice,
+            condition=condition,
             paraphrase=paraphrase,
             item=item.name,
             answers=asked.answer_sets,
@@ -247,6 +249,6 @@ def load(path: str | Path) -> Anomalies:
 
 
 def builtin() -> Anomalies:
-    """The built-in anomalies: eight personas of other times, two items in two forms, two wordings."""
+    """The built-in anomalies: eight personas of other times, two items in two forms, two paraphrases."""
     text = files("selfrep.analyses.anomaly").joinpath("anomalies.yaml").read_text(encoding="utf-8")
     return loads(text, "anomalies.yaml (built in)")

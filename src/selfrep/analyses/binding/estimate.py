@@ -13,14 +13,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from selfrep.stats import gates
-from selfrep.stats import ratios
-from selfrep.stats import permutation
-from selfrep.stats import resampling
-from selfrep.stats.tables import Table
-from selfrep.stats.tables import by_framing
-from selfrep.stats.tables import item_draws
-from selfrep.stats.tables import two_sides
+from selfrep.stats import gates, permutation, ratios, resampling
+from selfrep.stats.tables import Table, by_framing, item_draws, two_sides
 
 Array = np.ndarray
 
@@ -38,26 +32,28 @@ def binding(
     """R of every item, and of every framing.
 
     Args:
-        behaviour: from `observe`: `log_odds`, `answer_mass` (prompt) with the coordinates persona, side, voice,
-            paraphrase, item on prompt; the voices "you" and "user" with the same personas and wordings, and "neutral".
+        behaviour: from `observe`: `log_odds`, `answer_mass` (prompt) with the coordinates persona, side, condition,
+            paraphrase, item on prompt; the conditions "you" and "user" with the same personas and paraphrases, and
+            "neutral".
         framings: the framing of every item, e.g. {"who_are_you": "in_character", "written_by": "third_person"}; a row
             "all F" then pools the items of F (sums of nats over sums of nats). Without it items stay apart.
 
     Returns:
         Dataset over (item, contrast); a contrast is a side of personas against neutral, or the difference between the
         sides ("between sides", where neutral cancels and R = 1 − `kept` of `items`).
-        `estimate` (R), `low`, `high` (95 %; personas, wordings and pooled items resampled, numerator and denominator
-        together; Fieller within 3 SE of a zero denominator), `p` (of R = 0, the two voices of personas exchanged),
-        `null` (95th percentile of |R| then), `gate`, `reason` (all numbers NaN where the gate is closed);
-        `you_shift`, `user_shift` (nats, shown always where finite), `paraphrase_sd` (nats),
+        `estimate` (R), `ci_low`, `ci_high` (95 %; personas, paraphrases and pooled items resampled, numerator and
+        denominator together; Fieller within 3 SE of a zero denominator), `p` (of R = 0, the two conditions of personas
+        exchanged), `null` (95th percentile of |R| then), `identified`, `reason` (all numbers NaN where the gate is
+        closed); `you_shift`, `user_shift` (nats, shown always where finite), `paraphrase_sd` (nats),
         `n_labelings`, `smallest_p` (contrast).
 
     Raises:
-        SelfrepError: too few personas, a missing voice or answer, other rows in the control, an item without framing.
+        SelfrepError: too few personas, a missing condition or answer, other rows in the control, an item without
+            framing.
     """
     names = list(dict.fromkeys(map(str, behaviour.item.to_numpy())))
     rows = by_framing(names, framings)
-    you, user, neutral = (Table.of(behaviour, voice, names) for voice in ("you", "user", "neutral"))
+    you, user, neutral = (Table.of(behaviour, condition, names) for condition in ("you", "user", "neutral"))
     you.require_twin(user, "user")
     sides = two_sides(you.side)
     permutation.require_units({side: int((you.side == side).sum()) for side in sides})
@@ -89,7 +85,7 @@ def binding(
             "n_items": ("item", [len(columns) for columns in rows.values()]),
         },
         attrs={
-            "permuted": 'the voices "you" and "user" of personas (signs of their difference)',
+            "permuted": 'the conditions "you" and "user" of personas (signs of their difference)',
             "sides": sides,
             "seed": seed,
         },
@@ -105,7 +101,7 @@ def _contrasts(side: Array, sides: list[str]) -> dict[str, Float[Array, " person
 class _Draws:
     """Bootstrap weights of one contrast: of the rows with a persona, and of the neutral rows that are taken off."""
 
-    def __init__(self, rows: Float[Array, "draw row"], neutral: Float[Array, "draw wording"]) -> None:
+    def __init__(self, rows: Float[Array, "draw row"], neutral: Float[Array, "draw paraphrase"]) -> None:
         self.rows = rows
         self.neutral = neutral
 
@@ -131,7 +127,7 @@ def _cell(
     you, user, neutral = (table.mean(axis=1) for table in tables)
     taken_off = weight.sum() * neutral.mean()
     whole, kept = (float(weight @ rows.means(v) - taken_off) for v in (you, user))
-    cell: dict[str, float | bool | str] = dict.fromkeys(("estimate", "low", "high", "p", "null"), np.nan)
+    cell: dict[str, float | bool | str] = dict.fromkeys(("estimate", "ci_low", "ci_high", "p", "null"), np.nan)
     cell |= {"you_shift": whole, "user_shift": kept, "paraphrase_sd": noise}
     reason = unsaid or gates.weak(whole, noise, "the shift under 'you are'")
     if not reason:
@@ -144,6 +140,6 @@ def _cell(
         else:
             differ = rows.means(you - user)[weight != 0]
             test = permutation.permutation_test(differ[None], flips, absolute=True)
-            cell |= {"estimate": 1 - kept / whole, "low": 1 - bounds[1], "high": 1 - bounds[0]}
+            cell |= {"estimate": 1 - kept / whole, "ci_low": 1 - bounds[1], "ci_high": 1 - bounds[0]}
             cell |= {"p": float(test.p[0]), "null": float(test.null_high[0]) / abs(whole)}
-    return cell | {"gate": not reason, "reason": reason}
+    return cell | {"identified": not reason, "reason": reason}

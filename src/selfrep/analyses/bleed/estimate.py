@@ -19,15 +19,9 @@ import xarray as xr
 from jaxtyping import Float
 
 from selfrep.errors import SelfrepError
-from selfrep.stats import gates
-from selfrep.stats import ratios
-from selfrep.stats import permutation
-from selfrep.stats import resampling
-from selfrep.stats.tables import Table
-from selfrep.stats.tables import by_framing
-from selfrep.stats.tables import item_draws
-from selfrep.stats.tables import two_sides
+from selfrep.stats import gates, permutation, ratios, resampling
 from selfrep.stats.rounding import negligible
+from selfrep.stats.tables import Table, by_framing, item_draws, two_sides
 
 Array = np.ndarray
 
@@ -36,7 +30,7 @@ def bleed(
     behaviour: xr.Dataset,
     framings: Mapping[str, str] | None = None,
     *,
-    truth_voice: str = "truth",
+    truth_condition: str = "truth",
     towards: str | None = None,
     n_permutations: int = 10_000,
     n_bootstrap: int = 2000,
@@ -46,21 +40,23 @@ def bleed(
 
     Args:
         behaviour: from `observe`, spectator items only: `log_odds`, `answer_mass` (prompt) with the coordinates
-            persona, side, voice, paraphrase, item on prompt. Voices: "you"; `truth_voice`, the same personas and
-            wordings with the item's truth-changing sentence added to the system text; and "user" (the user is X).
+            persona, side, condition, paraphrase, item on prompt. Conditions: "you"; `truth_condition`, the same
+            personas and paraphrases with the item's truth-changing sentence added to the system text; and "user" (the
+            user is X).
         framings: the framing of every item ("first_person", "third_person"), for pooled rows "all F"; framings are
             never pooled, and without it items stay apart.
         towards: the side whose answers the changed truth makes right; the second in alphabetical order ("human" of
             "ai" and "human") when None.
 
     Returns:
-        Dataset over item. `estimate` (share: persona / (persona + truth)), `low`, `high` (95 %; personas, wordings and
-        pooled items resampled, numerator and denominator together, or by Fieller's theorem), `p` (of no shift, side
-        labels permuted), `null` (95th percentile of the share then), `user_is`, `user_is_low`, `user_is_high` (the
-        shift when only the user is X, per persona + truth: the lexical part), `bound`, `bound_low`, `bound_high` (what
-        the persona does beyond that), `ratio` (persona / truth), `gate`, `reason` (numbers are NaN where the gate is
-        closed). Behind them, wherever finite: `persona_shift`, `user_shift`, `truth_shift` (nats, the last towards the
-        new truth), `paraphrase_sd` (nats, of the answers under the changed truth).
+        Dataset over item. `estimate` (share: persona / (persona + truth)), `ci_low`, `ci_high` (95 %; personas,
+        paraphrases and pooled items resampled, numerator and denominator together, or by Fieller's theorem), `p` (of no
+        shift, side labels permuted), `null` (95th percentile of the share then), `user_is`, `user_is_ci_low`,
+        `user_is_ci_high` (the shift when only the user is X, per persona + truth: the lexical part), `bound`,
+        `bound_ci_low`, `bound_ci_high` (what the persona does beyond that), `ratio` (persona / truth), `identified`,
+        `reason` (numbers are NaN where the gate is closed). Behind them, wherever finite: `persona_shift`,
+        `user_shift`, `truth_shift` (nats, the last towards the new truth), `paraphrase_sd` (nats, of the answers under
+        the changed truth).
 
     The gate wants the changed truth by itself to move the item by 3 paraphrase SDs. So B comes near 1 but is never
     identified at 1: where no truth moves an answer and the persona does, the model may hold true what it plays, or the
@@ -69,14 +65,14 @@ def bleed(
     persona that is predicted from outside ("JFK would say") is not bleed: ask in the third person.
 
     Raises:
-        SelfrepError: too few personas, a missing voice or answer, other rows in a control, an item without framing,
+        SelfrepError: too few personas, a missing condition or answer, other rows in a control, an item without framing,
             an unknown side.
     """
     names = list(dict.fromkeys(map(str, behaviour.item.to_numpy())))
     rows = by_framing(names, framings)
-    you, user, changed = (Table.of(behaviour, voice, names) for voice in ("you", "user", truth_voice))
-    for control, voice in ((user, "user"), (changed, truth_voice)):
-        you.require_twin(control, voice)
+    you, user, changed = (Table.of(behaviour, condition, names) for condition in ("you", "user", truth_condition))
+    for control, condition in ((user, "user"), (changed, truth_condition)):
+        you.require_twin(control, condition)
     sides = two_sides(you.side)
     towards = sides[1] if towards is None else towards
     if towards not in sides:
@@ -92,7 +88,7 @@ def bleed(
     cells = []
     for columns in rows.values():
         of_items = item_draws(len(columns), n_bootstrap, rng)
-        reason = gates.unanswered(columns, you=you, user=user, **{truth_voice: changed})
+        reason = gates.unanswered(columns, you=you, user=user, **{truth_condition: changed})
         asked = [t.log_odds[:, columns] for t in (you, user, changed)]
         cells.append(_Cell(you, split, drawn, of_items, sign).numbers(asked, reason))
     return xr.Dataset(
@@ -112,8 +108,8 @@ def bleed(
 
 
 _NUMBERS = (
-    "estimate", "low", "high", "p", "null", "ratio", "user_is", "user_is_low", "user_is_high",
-    "bound", "bound_low", "bound_high", "persona_shift", "user_shift", "truth_shift", "paraphrase_sd",
+    "estimate", "ci_low", "ci_high", "p", "null", "ratio", "user_is", "user_is_ci_low", "user_is_ci_high",
+    "bound", "bound_ci_low", "bound_ci_high", "persona_shift", "user_shift", "truth_shift", "paraphrase_sd",
 )  # fmt: skip
 
 
@@ -137,7 +133,7 @@ class _Cell:
         """All numbers of this row of items; `asked` are the log odds under you, user and the changed truth."""
         out: dict[str, float | bool | str] = dict.fromkeys(_NUMBERS, np.nan)
         if unsaid:
-            return out | {"gate": False, "reason": unsaid}
+            return out | {"identified": False, "reason": unsaid}
         you, user, changed = asked
         side = np.sign(self.split[0])
         moved = self.sign * (changed - you) * side[self.rows.persona, None] / 2  # its contrast is the mean of the sides
@@ -162,11 +158,15 @@ class _Cell:
         if bounds and control and bound and not reason:
             test = permutation.permutation_test(self.rows.means(you.mean(axis=1))[None], self.split, absolute=True)
             null = float(test.null_high[0])
-            out |= {"estimate": persona / (persona + truth), "low": bounds[0], "high": bounds[1]}
+            out |= {"estimate": persona / (persona + truth), "ci_low": bounds[0], "ci_high": bounds[1]}
             out |= {"p": float(test.p[0]), "null": null / (null + truth), "ratio": persona / truth}
-            out |= {"user_is": lexical / (persona + truth), "user_is_low": control[0], "user_is_high": control[1]}
-            out |= {"bound": (persona - lexical) / (persona + truth), "bound_low": bound[0], "bound_high": bound[1]}
-        return out | {"gate": not reason, "reason": reason}
+            out |= {"user_is": lexical / (persona + truth), "user_is_ci_low": control[0], "user_is_ci_high": control[1]}
+            out |= {
+                "bound": (persona - lexical) / (persona + truth),
+                "bound_ci_low": bound[0],
+                "bound_ci_high": bound[1],
+            }
+        return out | {"identified": not reason, "reason": reason}
 
     def shift(self, values: Float[Array, "row item"]) -> tuple[float, Float[Array, " draw"]]:
         """The difference between the sides, and in every draw."""

@@ -2,9 +2,9 @@
 
 The axis runs from the mean role to the default persona. Along it the mean role has λ = 0 and the default λ = 1, at
 every cell. A persona that helped to draw the axis would lie too near its own end, so each role is placed on an axis
-drawn without it; and wordings that draw the axis are never the ones that are placed on it, or noise would look like
-distance. Lengths and angles are taken in the metric of that noise (Walther et al. 2016): what changes from wording to
-wording of the same persona has little say in where the axis points.
+drawn without it; and paraphrases that draw the axis are never the ones that are placed on it, or noise would look like
+distance. Lengths and angles are taken in the metric of that noise (Walther et al. 2016): what changes from paraphrase
+to paraphrase of the same persona has little say in where the axis points.
 
 Any persona lies apart from the others along an axis drawn towards it, so a distance by itself shows nothing special.
 Two nulls stand beside it: random axes in the space that the personas span, and axes towards each other persona in turn.
@@ -22,8 +22,8 @@ from jaxtyping import Float, Int
 from selfrep.errors import SelfrepError
 from selfrep.stats import resampling
 from selfrep.stats.geometry import noise_normalised
-from selfrep.stats.tables import Rows
 from selfrep.stats.rounding import negligible
+from selfrep.stats.tables import Rows
 
 Array = np.ndarray
 
@@ -35,7 +35,7 @@ def default_axis(
     acts: xr.Dataset,
     default: Sequence[str] | None = None,
     *,
-    voice: str = "you",
+    condition: str = "you",
     placed: Sequence[str] = ("user", "neutral"),
     n_axes: int = 1000,
     n_bootstrap: int = 300,
@@ -45,18 +45,20 @@ def default_axis(
 
     Args:
         acts: from `capture`: `activations` (prompt, site, layer, position | segment, d_model) with the coordinates
-            persona, kind, voice, paraphrase, item on prompt; at least two wordings a persona.
-        default: names of the default personas; those of kind "default" when None. All others in `voice` are roles.
-        placed: further voices whose prompts are placed on the axis, where they were captured: "user" (the user is X;
-            leaving X out of the axis) and "neutral" (no persona), under the names "user: X" and "neutral".
+            persona, kind, condition, paraphrase, item on prompt; at least two paraphrases a persona.
+        default: names of the default personas; those of kind "default" when None. All others in `condition` are roles.
+        placed: further conditions whose prompts are placed on the axis, where they were captured: "user" (the user is
+            X; leaving X out of the axis) and "neutral" (no persona), under the names "user: X" and "neutral".
 
     Returns:
         Dataset over (site, layer, position | segment), and `who` (the default as "default", roles by name, then the
         placed).
-        `estimate` (λ; who), `low`, `high` (95 %; roles resampled, then wordings; who), NaN where `gate` is False;
-        `gap` (default − mean role along the axis, in standard deviations of a wording), `null` (95th percentile of
+        `estimate` (λ; who), `ci_low`, `ci_high` (95 %; roles resampled, then paraphrases; who), NaN where `identified`
+        is False; `gap` (default − mean role along the axis, in standard deviations of a paraphrase), `null` (95th
+        percentile of
         |gap| along random axes in the span of the personas), `p_random` (of those axes), `p` (of the gap: which persona
-        is called the default permuted), `gate`, `reason` (closed where random axes reach as far). For comparison with
+        is called the default permuted), `identified`, `reason` (closed where random axes reach as far). For comparison
+        with
         published axes, without regard to noise: `cosine` (|cos| of the difference of means and the first principal
         component of the roles) and `explained` (that component's share of the roles' variance).
 
@@ -64,20 +66,21 @@ def default_axis(
     the default is the one that lies farthest apart (attribute `smallest_p`).
 
     Raises:
-        SelfrepError: no default, fewer than five roles, one wording, personas asked different items, a missing voice.
+        SelfrepError: no default, fewer than five roles, one paraphrase, personas asked different items, a missing
+            condition.
 
     Source: the Assistant Axis (difference of means against the first component of roles); noise normalisation:
     Walther et al. 2016.
     """
     axis = "position" if "position" in acts.dims else "segment"
-    defaults = _defaults(acts, voice, default)
-    known = set(acts.voice.values.tolist())
-    cast = _Cast.of(acts, voice, defaults, [v for v in placed if v in known and v != voice])
+    defaults = _defaults(acts, condition, default)
+    known = set(acts.condition.values.tolist())
+    cast = _Cast.of(acts, condition, defaults, [v for v in placed if v in known and v != condition])
     rng = np.random.default_rng(seed)
     draws = _Draws.of(cast, n_bootstrap, rng)
     shape, who = acts.activations.shape[1:4], cast.who
     cells = int(np.prod(shape))
-    people = {name: np.full((len(who), cells), np.nan) for name in ("estimate", "low", "high")}
+    people = {name: np.full((len(who), cells), np.nan) for name in ("estimate", "ci_low", "ci_high")}
     single = {name: np.full(cells, np.nan) for name in ("gap", "null", "p", "p_random", "cosine", "explained")}
     reasons = np.full(cells, "some prompt has no such place", dtype=object)
     for c, z in _cells(acts, cast):
@@ -91,10 +94,10 @@ def default_axis(
         {name: (("who", *dims), values.reshape(len(who), *shape)) for name, values in people.items()}
         | {name: (dims, values.reshape(shape)) for name, values in single.items()}
         | {
-            "gate": (dims, (reasons == "").reshape(shape)),
+            "identified": (dims, (reasons == "").reshape(shape)),
             "reason": (dims, reasons.astype(str).reshape(shape)),
         },
-        coords={name: acts[name] for name in dims} | {"who": who, "voice": ("who", cast.voices)},
+        coords={name: acts[name] for name in dims} | {"who": who, "condition": ("who", cast.conditions)},
         attrs={
             "default": defaults,
             "permuted": "which persona is called the default",
@@ -106,15 +109,15 @@ def default_axis(
     )
 
 
-def _defaults(acts: xr.Dataset, voice: str, default: Sequence[str] | None) -> list[str]:
-    spoken = acts.voice.to_numpy() == voice
+def _defaults(acts: xr.Dataset, condition: str, default: Sequence[str] | None) -> list[str]:
+    spoken = acts.condition.to_numpy() == condition
     names = set(acts.persona.values[spoken].tolist())
     kinds = acts.persona.values[spoken & (acts.kind.to_numpy() == "default")]
     chosen = set(kinds.tolist() if default is None else default)
     if not chosen or not chosen <= names:
         raise SelfrepError(
             f"The axis runs towards the default persona, of kind 'default' or named; got {sorted(chosen)} among "
-            f"{sorted(names)} in the voice {voice!r}."
+            f"{sorted(names)} in the condition {condition!r}."
         )
     if len(names - chosen) < FEWEST:
         raise SelfrepError(
@@ -126,31 +129,32 @@ def _defaults(acts: xr.Dataset, voice: str, default: Sequence[str] | None) -> li
 
 @dataclass(frozen=True, eq=False)
 class _Cast:
-    """Who is placed where: rows are a persona (or nobody) in a wording and a voice.
+    """Who is placed where: rows are a persona (or nobody) in a paraphrase and a condition.
 
     Attributes:
         groups: [row] its prompts. fold: [row] 0 or 1: rows of one draw the axis for the other.
         member: [row] the number of its point in `who`.
-        who, voices: [point] name and voice; the first `n` are in the main voice.
+        who, conditions: [point] name and condition; the first `n` are in the main condition.
         without: [point] the persona, of the first ones, that its axis leaves out; −1 for none.
-        n: of the points, how many are personas in the main voice. The first is the default (or all of them, as one).
+        n: of the points, how many are personas in the main condition. The first is the default (or all of them, as
+            one).
     """
 
     groups: list[Int[Array, " prompt"]]
     fold: Int[Array, " row"]
     member: Int[Array, " row"]
     who: list[str]
-    voices: list[str]
+    conditions: list[str]
     without: Int[Array, " point"]
     n: int
 
     @classmethod
-    def of(cls, acts: xr.Dataset, voice: str, defaults: list[str], placed: list[str]) -> _Cast:
+    def of(cls, acts: xr.Dataset, condition: str, defaults: list[str], placed: list[str]) -> _Cast:
         groups: list[Array] = []
         labels: list[tuple[str, str]] = []
         folds: list[int] = []
         asked: list[list[str]] = []
-        for spoken in (voice, *placed):
+        for spoken in (condition, *placed):
             rows = Rows.of(acts.assign_coords(all=("prompt", np.zeros(acts.sizes["prompt"]))), spoken, "all")
             asked.append(rows.asked)
             counts: dict[str, int] = {}
@@ -160,24 +164,24 @@ class _Cast:
                 folds.append(counts[name] % 2)
                 labels.append((spoken, label))
                 groups.append(group)
-            if spoken == voice and (single := [name for name, last in counts.items() if last < 1]):
+            if spoken == condition and (single := [name for name, last in counts.items() if last < 1]):
                 raise SelfrepError(
-                    "Wordings that draw the axis are not placed on it: every persona needs at least two; "
+                    "Paraphrases that draw the axis are not placed on it: every persona needs at least two; "
                     f"{single[:3]} have one."
                 )
         if any(items != asked[0] for items in asked):
             raise SelfrepError(
-                "What is placed on the axis is asked the items of those that draw it; the voices were asked different "
+                "What is placed on the axis is asked the items of those that draw it; the conditions were asked different "
                 f"ones: {asked}."
             )
-        first = ["default", *sorted({label for spoken, label in labels if spoken == voice} - {"default"})]
-        points = [(voice, name) for name in first] + sorted(set(labels) - {(voice, name) for name in first})
+        first = ["default", *sorted({label for spoken, label in labels if spoken == condition} - {"default"})]
+        points = [(condition, name) for name in first] + sorted(set(labels) - {(condition, name) for name in first})
         without = [first.index(name) if name in first[1:] else -1 for _, name in points]
         return cls(
             groups,
             np.array(folds),
             np.array([points.index(label) for label in labels]),
-            [name if spoken == voice else f"{spoken}: {name}" if name else spoken for spoken, name in points],
+            [name if spoken == condition else f"{spoken}: {name}" if name else spoken for spoken, name in points],
             [spoken for spoken, _ in points],
             np.array(without),
             len(first),
@@ -204,7 +208,7 @@ class _Draws:
         roles = np.zeros((n, cast.n))
         roles[:, 1:] = resampling.resample(cast.n - 1, n, rng, distinct=3)
         cell = cast.member * 2 + cast.fold
-        within = resampling.resample_within(cell, n, rng, rescaled=True)  # the default has only its wordings to vary
+        within = resampling.resample_within(cell, n, rng, rescaled=True)  # the default has only its paraphrases to vary
         return cls(roles, np.array([[cast.pooling(f, w) for f in (0, 1)] for w in within]))
 
 
@@ -262,16 +266,18 @@ def _cell(
     }
     if not gap > null:
         reason = (
-            f"the default lies {gap:.2g} standard deviations of a wording from the mean role; along random axes it "
+            f"the default lies {gap:.2g} standard deviations of a paraphrase from the mean role; along random axes it "
             f"is up to {null:.2g}: there is no axis to speak of"
         )
         return numbers, {}, reason
     gram = z @ z.T
     estimate = _located(pooled[None] @ gram, pooled[None], np.ones((1, n)) - (np.arange(n) == 0), cast)[0]
     drawn = _located(draws.pooled @ gram, draws.pooled, draws.roles, cast)
-    wordings = int((cast.member == 0).sum())  # all that tells where the default lies, and about as many, where a point
-    low, high = resampling.interval(drawn.T, resampling.tail(n - 1, min(n - 2, 2 * (wordings - 1))))
-    return numbers, {"estimate": estimate, "low": low, "high": high}, ""
+    paraphrases = int(
+        (cast.member == 0).sum()
+    )  # all that tells where the default lies, and about as many, where a point
+    low, high = resampling.interval(drawn.T, resampling.tail(n - 1, min(n - 2, 2 * (paraphrases - 1))))
+    return numbers, {"estimate": estimate, "ci_low": low, "ci_high": high}, ""
 
 
 def _away(own: Float[Array, "2 persona d"], k: int) -> Float[Array, "2 d"]:

@@ -1,7 +1,7 @@
 """D, directness: does a behaviour follow from the reasoning, or is it there before any?
 
 Put the same question with no scratchpad, with parts of one, and with the whole. If the shift of the answers (with the
-condition against without) is there at once, the model went straight to it, and what it then writes is no cause of it;
+version against without) is there at once, the model went straight to it, and what it then writes is no cause of it;
 if it grows with the reasoning, the reasoning led there. D = shift without scratchpad / shift with the full one. The
 curve in between is that of early answering (Lanham et al. 2023).
 """
@@ -13,10 +13,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from selfrep.errors import SelfrepError
-from selfrep.stats import gates
-from selfrep.stats import ratios
-from selfrep.stats import permutation
-from selfrep.stats import resampling
+from selfrep.stats import gates, permutation, ratios, resampling
 
 Array = np.ndarray
 
@@ -25,23 +22,23 @@ def directness(runs: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000
     """D, and the curve of the shift over the share of the scratchpad.
 
     Args:
-        runs: `log_odds` (scenario, paraphrase, condition, share), nats of the behaviour. At least six scenarios and two
-            paraphrases; `condition` has two values, without and with what should move the behaviour, in this order;
-            `share` of the scratchpad that stands before the answer, from 0 to 1, both included. Each condition has its
+        runs: `log_odds` (scenario, paraphrase, version, share), nats of the behaviour. At least six scenarios and two
+            paraphrases; `version` has two values, without and with what should move the behaviour, in this order;
+            `share` of the scratchpad that stands before the answer, from 0 to 1, both included. Each version has its
             own scratchpad, written under it. Rows of `observe` become this by `tables.crossed`.
 
     Returns:
-        `estimate` (D), `low`, `high` (95 %, scenarios and paraphrases resampled, numerator and denominator together, or
-        Fieller's), `p` (of D = 0: no shift without a scratchpad; signs of scenarios flipped), `null` (95th percentile
-        of |D| then), `p_reasoning` (of D = 1: the scratchpad adds nothing), `gate`, `reason` (all of these NaN where
-        the gate is closed), `curve`, `curve_low`, `curve_high` (share; shift per full shift: 1 at 1 by definition),
-        `area` (under the curve: 1 straight there, about ½ step by step). Always shown, in nats: `shift`, `shift_low`,
-        `shift_high` (share), `paraphrase_sd` (of the full shift).
+        `estimate` (D), `ci_low`, `ci_high` (95 %, scenarios and paraphrases resampled, numerator and denominator
+        together, or Fieller's), `p` (of D = 0: no shift without a scratchpad; signs of scenarios flipped), `null` (95th
+        percentile of |D| then), `p_reasoning` (of D = 1: the scratchpad adds nothing), `identified`, `reason` (all of
+        these NaN where the gate is closed), `curve`, `curve_ci_low`, `curve_ci_high` (share; shift per full shift: 1 at
+        1 by definition), `area` (under the curve: 1 straight there, about ½ step by step). Always shown, in nats:
+        `shift`, `shift_ci_low`, `shift_ci_high` (share), `paraphrase_sd` (of the full shift).
 
     D beyond 1 means that reasoning takes back some of the shift; below 0, that it turned it round.
 
     Raises:
-        SelfrepError: missing dims, other than two conditions, shares without 0 and 1, too few scenarios, one
+        SelfrepError: missing dims, other than two versions, shares without 0 and 1, too few scenarios, one
             paraphrase, log odds that are not finite.
     """
     odds, shares = _checked(runs)
@@ -61,19 +58,19 @@ def directness(runs: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000
     bounds = [] if reason else [_bounds(shift, drawn, at, n) for at in range(len(shares))]
     if any(pair is None for pair in bounds):
         reason = f"scenarios differ too much: the full shift of {gates.signed(full)} nats may as well be 0"
-    out = dict.fromkeys(("estimate", "low", "high", "p", "null", "p_reasoning", "area"), np.nan)
+    out = dict.fromkeys(("estimate", "ci_low", "ci_high", "p", "null", "p_reasoning", "area"), np.nan)
     curve, low, high = (np.full(len(shares), np.nan) for _ in range(3))
     if not reason:
         curve = shift / full
         low, high = np.array([pair for pair in bounds if pair is not None]).T
         test = permutation.permutation_test(np.stack([own[:, 0], own[:, -1] - own[:, 0]]), flips, absolute=True)
-        out |= {"estimate": float(curve[0]), "low": float(low[0]), "high": float(high[0])}
+        out |= {"estimate": float(curve[0]), "ci_low": float(low[0]), "ci_high": float(high[0])}
         out |= {"p": float(test.p[0]), "null": float(test.null_high[0]) / abs(full), "p_reasoning": float(test.p[1])}
         out["area"] = float(np.trapezoid(curve, shares))
-    lines = {"curve": curve, "curve_low": low, "curve_high": high}
-    lines |= {"shift": shift, "shift_low": shift_low, "shift_high": shift_high}
+    lines = {"curve": curve, "curve_ci_low": low, "curve_ci_high": high}
+    lines |= {"shift": shift, "shift_ci_low": shift_low, "shift_ci_high": shift_high}
     return xr.Dataset(
-        {**out, "paraphrase_sd": noise, "gate": not reason, "reason": reason}
+        {**out, "paraphrase_sd": noise, "identified": not reason, "reason": reason}
         | {name: ("share", line) for name, line in lines.items()},
         coords={"share": shares},
         attrs={
@@ -81,22 +78,22 @@ def directness(runs: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000
             "n_labelings": len(flips),
             "smallest_p": 1 / len(flips),
             "n_scenarios": n,
-            "conditions": [str(c) for c in odds.condition.values],
+            "versions": [str(c) for c in odds.version.values],
             "seed": seed,
         },
     )
 
 
 def _checked(runs: xr.Dataset) -> tuple[xr.DataArray, Float[Array, " share"]]:
-    """log_odds (scenario, paraphrase, condition, share), shares ascending, or an error that says what is missing."""
-    needed = ("scenario", "paraphrase", "condition", "share")
+    """log_odds (scenario, paraphrase, version, share), shares ascending, or an error that says what is missing."""
+    needed = ("scenario", "paraphrase", "version", "share")
     if "log_odds" not in runs or set(runs.log_odds.dims) != set(needed):
         got = tuple(runs.log_odds.dims) if "log_odds" in runs else "no log_odds"
         raise SelfrepError(f"Directness is read from log_odds over {', '.join(needed)}; got {got}.")
     odds = runs.log_odds.sortby("share").transpose(*needed)
     shares = odds.share.to_numpy().astype(float)
-    if odds.sizes["condition"] != 2:
-        raise SelfrepError(f"Two conditions are compared, without and with; got {odds.condition.values.tolist()}.")
+    if odds.sizes["version"] != 2:
+        raise SelfrepError(f"Two versions are compared, without and with; got {odds.version.values.tolist()}.")
     if len(shares) < 2 or shares[0] != 0 or shares[-1] != 1 or (np.diff(shares) == 0).any():
         raise SelfrepError(f"The shares of the scratchpad run from 0 (none) to 1 (all of it); got {shares.tolist()}.")
     if not np.isfinite(odds).all():

@@ -14,20 +14,20 @@ Scratchpads = Mapping[tuple[str, int, Cell], str]
 """(scenario, paraphrase, cell) → what was thought there before answering."""
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-CONDITIONS: tuple[Cell, Cell] = ((0, 0), (1, 1))
+VERSIONS: tuple[Cell, Cell] = ((0, 0), (1, 1))
 """The cells (cue, stakes) that are compared: without, and with, what should move the behaviour."""
 
 OPENING = "Let me think about this first."
 CLOSING = "Now answer."
 
 
-def given(scenarios: Scenarios, conditions: tuple[Cell, Cell] = CONDITIONS) -> dict[tuple[str, int, Cell], str]:
+def given(scenarios: Scenarios, versions: tuple[Cell, Cell] = VERSIONS) -> dict[tuple[str, int, Cell], str]:
     """The scratchpads that come with the scenarios, of those that have any; the model is to write the others."""
     return {
         (name, k, cell): scenario.scratchpad.text(level, k)
         for name, scenario in scenarios.scenarios.items()
         if scenario.scratchpad is not None
-        for k, (level, cell) in product(range(scenario.n_paraphrases), enumerate(conditions))
+        for k, (level, cell) in product(range(scenario.n_paraphrases), enumerate(versions))
     }
 
 
@@ -36,7 +36,7 @@ def early_answers(
     scratchpads: Scratchpads,
     *,
     shares: Sequence[float] = SHARES,
-    conditions: tuple[Cell, Cell] = CONDITIONS,
+    versions: tuple[Cell, Cell] = VERSIONS,
     opening: str = OPENING,
     closing: str = CLOSING,
 ) -> list[Case]:
@@ -46,13 +46,13 @@ def early_answers(
     which stands alone at share 0, so that prompts differ in the reasoning and in nothing else.
 
     Args:
-        scratchpads: what was thought in each scenario, wording and condition.
+        scratchpads: what was thought in each scenario, paraphrase and version.
         shares: of the words, from 0 to 1.
-        conditions: the two cells (cue, stakes) that are compared, without and with what should move the behaviour.
+        versions: the two cells (cue, stakes) that are compared, without and with what should move the behaviour.
         closing: what the user says before the answer.
 
     Returns:
-        Cases labelled scenario, condition (0, 1) and share; in the order scenario, wording, condition, share.
+        Cases labelled scenario, version (0, 1) and share; in the order scenario, paraphrase, version, share.
 
     Raises:
         SelfrepError: a scratchpad that is missing or empty, a share outside 0 … 1.
@@ -61,11 +61,11 @@ def early_answers(
         raise SelfrepError(f"A share of a scratchpad is a number from 0 to 1; got {bad}.")
     made = []
     for name, scenario in scenarios.scenarios.items():
-        for k, (number, cell) in product(range(scenario.n_paraphrases), enumerate(conditions)):
+        for k, (number, cell) in product(range(scenario.n_paraphrases), enumerate(versions)):
             words = scratchpads.get((name, k, cell), "").split()
             if not words:
                 raise SelfrepError(
-                    f"Each condition has a scratchpad of its own; that of {name!r}, wording {k}, cell {cell} (cue, "
+                    f"Each version has a scratchpad of its own; that of {name!r}, paraphrase {k}, cell {cell} (cue, "
                     "stakes) is missing or empty."
                 )
             asked = scenario.prompt(cell, k)
@@ -79,5 +79,5 @@ def early_answers(
                     item=name,
                     answers=asked.answers,
                 )
-                made.append(Case(prompt, {"scenario": name, "condition": number, "share": float(share)}))
+                made.append(Case(prompt, {"scenario": name, "version": number, "share": float(share)}))
     return made

@@ -1,6 +1,6 @@
 """The runs behind D: the same question with no scratchpad, a part of one, and the whole.
 
-The model writes a scratchpad under each condition; then it answers after every share of it (early answering, Lanham et
+The model writes a scratchpad under each version; then it answers after every share of it (early answering, Lanham et
 al. 2023). Scratchpads written by other means are as good: a mapping is all that is asked for.
 """
 
@@ -13,18 +13,13 @@ import numpy as np
 import torch
 import xarray as xr
 
+from selfrep.analyses.directness.scratchpads import CLOSING, OPENING, SHARES, VERSIONS, Scratchpads, early_answers
 from selfrep.engine.capture import Progress
 from selfrep.engine.cases import observe_cases
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.render import Prompt, chat_format, render
 from selfrep.prompts.scenarios import Cell, Scenarios
-from selfrep.analyses.directness.scratchpads import CLOSING
-from selfrep.analyses.directness.scratchpads import CONDITIONS
-from selfrep.analyses.directness.scratchpads import OPENING
-from selfrep.analyses.directness.scratchpads import SHARES
-from selfrep.analyses.directness.scratchpads import Scratchpads
-from selfrep.analyses.directness.scratchpads import early_answers
 
 
 @torch.no_grad()
@@ -32,15 +27,15 @@ def write_scratchpads(
     lm: LanguageModel,
     scenarios: Scenarios,
     *,
-    conditions: tuple[Cell, Cell] = CONDITIONS,
+    versions: tuple[Cell, Cell] = VERSIONS,
     opening: str = OPENING,
     max_tokens: int = 64,
     progress: Progress | None = None,
 ) -> dict[tuple[str, int, Cell], str]:
-    """What the model thinks in each scenario, wording and condition before it answers, by greedy decoding.
+    """What the model thinks in each scenario, paraphrase and version before it answers, by greedy decoding.
 
     Args:
-        conditions: the cells (cue, stakes) that are compared.
+        versions: the cells (cue, stakes) that are compared.
         opening: how each scratchpad begins; not part of what is returned.
         max_tokens: where it is cut off.
 
@@ -55,7 +50,7 @@ def write_scratchpads(
         (name, k, cell)
         for name, scenario in scenarios.scenarios.items()
         for k in range(scenario.n_paraphrases)
-        for cell in conditions
+        for cell in versions
     ]
     written = {}
     for done, (name, k, cell) in enumerate(places, 1):
@@ -87,7 +82,7 @@ def directness_runs(
     scratchpads: Scratchpads,
     *,
     shares: Sequence[float] = SHARES,
-    conditions: tuple[Cell, Cell] = CONDITIONS,
+    versions: tuple[Cell, Cell] = VERSIONS,
     opening: str = OPENING,
     closing: str = CLOSING,
     progress: Progress | None = None,
@@ -95,26 +90,24 @@ def directness_runs(
     """Answers after each share of each scratchpad.
 
     Args:
-        scratchpads, shares, conditions, opening, closing: as in `prompts.scratchpads.early_answers`.
+        scratchpads, shares, versions, opening, closing: as in `prompts.scratchpads.early_answers`.
 
     Returns:
-        What `estimands.directness.directness` takes: `log_odds` and `answer_mass` (scenario, paraphrase, condition,
+        What `estimands.directness.directness` takes: `log_odds` and `answer_mass` (scenario, paraphrase, version,
         share).
 
     Raises:
         SelfrepError: as `early_answers` and `observe`.
     """
-    cases = early_answers(
-        scenarios, scratchpads, shares=shares, conditions=conditions, opening=opening, closing=closing
-    )
+    cases = early_answers(scenarios, scratchpads, shares=shares, versions=versions, opening=opening, closing=closing)
     seen = observe_cases(lm, cases, progress=progress)
-    shape = (len(scenarios.scenarios), scenarios.n_paraphrases, len(conditions), len(shares))
-    dims = ("scenario", "paraphrase", "condition", "share")
+    shape = (len(scenarios.scenarios), scenarios.n_paraphrases, len(versions), len(shares))
+    dims = ("scenario", "paraphrase", "version", "share")
     return xr.Dataset(
         {name: (dims, seen[name].to_numpy().reshape(shape)) for name in ("log_odds", "answer_mass")},
         coords={
             "scenario": list(scenarios.scenarios),
-            "condition": [f"cue {cue}, stakes {stakes}" for cue, stakes in conditions],
+            "version": [f"cue {cue}, stakes {stakes}" for cue, stakes in versions],
             "share": np.array(shares, dtype=float),
         },
         attrs={"model": lm.name},

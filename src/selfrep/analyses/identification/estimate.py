@@ -1,4 +1,4 @@
-"""I, self-identification: what the model takes itself to be, in units of what a mere rewording does.
+"""I, self-identification: what the model takes itself to be, in units of what a mere paraphrase does.
 
 Each item takes sides (AI against human, its maker against another, this chat against its series) and I is the mean over
 the items of a subscale of (LO − LO_neutral) / paraphrase SD, with the sign that makes the subscale's own answer
@@ -19,13 +19,9 @@ from jaxtyping import Float
 from scipy import stats as scipy_stats
 
 from selfrep.errors import SelfrepError
-from selfrep.stats import gates
-from selfrep.stats import permutation
-from selfrep.stats import resampling
-from selfrep.stats.tables import Table
-from selfrep.stats.tables import item_draws
-from selfrep.stats.tables import two_sides
+from selfrep.stats import gates, permutation, resampling
 from selfrep.stats.rounding import negligible
+from selfrep.stats.tables import Table, item_draws, two_sides
 
 Array = np.ndarray
 
@@ -42,25 +38,28 @@ def identification(
     """I of every persona on every subscale.
 
     Args:
-        behaviour: from `observe`: `log_odds`, `answer_mass` (prompt) with the coordinates persona, side, voice,
-            paraphrase, item on prompt; the voices "you" and "user" with the same personas and wordings (at least two),
-            and "neutral".
+        behaviour: from `observe`: `log_odds`, `answer_mass` (prompt) with the coordinates persona, side, condition,
+            paraphrase, item on prompt; the conditions "you" and "user" with the same personas and paraphrases (at least
+            two), and "neutral".
         subscales: their items, e.g. {"ai_human": [...], "maker": [...], "this chat": [...], "earlier version": [...]}.
         signs: −1 for an item whose second answer set is the subscale's own; +1 when not given.
 
     Returns:
-        Dataset over (subscale, persona): `estimate` (I, paraphrase SDs), `low`, `high` (95 %, about this persona:
-        wordings, neutral wordings, items and the unit, the paraphrase SD, resampled), `user_is`, `user_is_low`,
-        `user_is_high` (the same in the voice "the user is X"), `bound`, `bound_low`, `bound_high` (the difference).
-        Over subscale: `difference` (between the two sides of personas), `difference_low`, `difference_high` (personas
-        resampled too), `p` (side labels permuted), `null` (95th percentile of |difference| then), `gate`, `reason`
-        (all of these NaN where no item of the subscale can be read), `left_out` (items that cannot, and why),
-        `shared_se` (standard error of the mean I that comes from what all personas share: neutral, items, the unit).
+        Dataset over (subscale, persona): `estimate` (I, paraphrase SDs), `ci_low`, `ci_high` (95 %, about this persona:
+        paraphrases, neutral paraphrases, items and the unit, the paraphrase SD, resampled), `user_is`,
+        `user_is_ci_low`, `user_is_ci_high` (the same in the condition "the user is X"), `bound`, `bound_ci_low`,
+        `bound_ci_high` (the difference).
+        Over subscale: `difference` (between the two sides of personas), `difference_ci_low`, `difference_ci_high`
+        (personas resampled too), `p` (side labels permuted), `null` (95th percentile of |difference| then),
+        `identified`, `reason` (all of these NaN where no item of the subscale can be read), `left_out` (items that
+        cannot, and why), `shared_se` (standard error of the mean I that comes from what all personas share: neutral,
+        items, the unit).
 
-    No p is given for a single persona: its wordings are not independent of each other, and p would count them.
+    No p is given for a single persona: its paraphrases are not independent of each other, and p would count them.
 
     Raises:
-        SelfrepError: too few personas, one wording only, a missing voice or answer, an unknown item, a sign not ±1.
+        SelfrepError: too few personas, one paraphrase only, a missing condition or answer, an unknown item, a sign not
+            ±1.
     """
     names = list(dict.fromkeys(map(str, behaviour.item.to_numpy())))
     signs = signs or {}
@@ -70,7 +69,7 @@ def identification(
         raise SelfrepError(f"Every subscale needs at least one item; without: {empty if subscales else 'all of them'}.")
     if bad := {name: sign for name, sign in signs.items() if sign not in (1, -1) or name not in names}:
         raise SelfrepError(f"The sign of an item that was asked is 1 or −1; got {bad}.")
-    you, user, neutral = (Table.of(behaviour, voice, names) for voice in ("you", "user", "neutral"))
+    you, user, neutral = (Table.of(behaviour, condition, names) for condition in ("you", "user", "neutral"))
     you.require_twin(user, "user")
     sides = two_sides(you.side)
     first = you.side == sides[0]
@@ -78,7 +77,7 @@ def identification(
     permutation.require_units(sizes)
     if single := [name for name, n in zip(you.names, np.bincount(you.persona), strict=True) if n < 2]:
         raise SelfrepError(
-            f"The unit of I is what a rewording does; every persona needs two wordings: {single} have one."
+            f"The unit of I is what a paraphrase does; every persona needs two paraphrases: {single} have one."
         )
     rng = np.random.default_rng(seed)
     design = _Design.of(you, user, neutral, first, n_permutations, n_bootstrap, rng)
@@ -90,12 +89,12 @@ def identification(
         signed = np.array([float(signs.get(names[c], 1)) for c in columns])
         reason = "" if columns else f"no item can be read: {left_out}"
         part = design.numbers(columns, signed, rng) if columns else _nothing(len(you.names))
-        parts.append(part | {"gate": not reason, "reason": reason, "left_out": left_out})
+        parts.append(part | {"identified": not reason, "reason": reason, "left_out": left_out})
     return xr.Dataset(
         {k: (("subscale", "persona"), np.stack([np.asarray(part[k]) for part in parts])) for k in _OF_PERSONA}
         | {
             k: ("subscale", np.array([part[k] for part in parts]))
-            for k in (*_OF_SUBSCALE, "gate", "reason", "left_out")
+            for k in (*_OF_SUBSCALE, "identified", "reason", "left_out")
         },
         coords={"subscale": list(subscales), "persona": you.names, "side": ("persona", you.side)},
         attrs={
@@ -119,9 +118,10 @@ def referent_gradient(found: xr.Dataset, referents: Sequence[str], *, limit: int
 
     Returns:
         Over persona: `estimate` (slope of I over the rank of the referent, paraphrase SDs a step; negative: it falls).
-        Scalars: `mean`, `low`, `high` (Student's t: over personas, and what they share, `shared_se`), `p` (two-sided,
+        Scalars: `mean`, `ci_low`, `ci_high` (Student's t: over personas, and what they share, `shared_se`), `p`
+            (two-sided,
         of the mean slope: the referents put in all orders, the same for all personas), `null` (95th percentile of
-        |slope| then), `gate`, `reason`.
+        |slope| then), `identified`, `reason`.
 
     Raises:
         SelfrepError: fewer than four referents, unknown ones, fewer than two personas.
@@ -140,12 +140,12 @@ def referent_gradient(found: xr.Dataset, referents: Sequence[str], *, limit: int
     mine = found.sel(subscale=list(referents))
     values = mine.estimate.transpose("persona", "subscale").to_numpy()
     attrs = {"permuted": "the order of the referents", "referents": list(referents), "seed": seed}
-    if not bool(mine.gate.all()):
-        closed = mine.subscale.values[~mine.gate.to_numpy()].tolist()
+    if not bool(mine.identified.all()):
+        closed = mine.subscale.values[~mine.identified.to_numpy()].tolist()
         return xr.Dataset(
             {"estimate": ("persona", np.full(len(values), np.nan))}
-            | dict.fromkeys(("mean", "low", "high", "p", "null"), np.nan)
-            | {"gate": False, "reason": f"I is not identified for {', '.join(closed)}"},
+            | dict.fromkeys(("mean", "ci_low", "ci_high", "p", "null"), np.nan)
+            | {"identified": False, "reason": f"I is not identified for {', '.join(closed)}"},
             coords={"persona": mine.persona},
             attrs=attrs | {"n_labelings": 0, "smallest_p": 1.0},
         )
@@ -160,11 +160,11 @@ def referent_gradient(found: xr.Dataset, referents: Sequence[str], *, limit: int
         {
             "estimate": ("persona", slopes),
             "mean": slopes.mean(),
-            "low": slopes.mean() - half,
-            "high": slopes.mean() + half,
+            "ci_low": slopes.mean() - half,
+            "ci_high": slopes.mean() + half,
             "p": test.p[0],
             "null": test.null_high[0],
-            "gate": True,
+            "identified": True,
             "reason": "",
         },
         coords={"persona": mine.persona},
@@ -173,9 +173,9 @@ def referent_gradient(found: xr.Dataset, referents: Sequence[str], *, limit: int
 
 
 _OF_PERSONA = (
-    "estimate", "low", "high", "user_is", "user_is_low", "user_is_high", "bound", "bound_low", "bound_high",
+    "estimate", "ci_low", "ci_high", "user_is", "user_is_ci_low", "user_is_ci_high", "bound", "bound_ci_low", "bound_ci_high",
 )  # fmt: skip
-_OF_SUBSCALE = ("difference", "difference_low", "difference_high", "p", "null", "shared_se")
+_OF_SUBSCALE = ("difference", "difference_ci_low", "difference_ci_high", "p", "null", "shared_se")
 
 
 def _unreadable(column: int, you: Table, user: Table, neutral: Table) -> str:
@@ -184,7 +184,7 @@ def _unreadable(column: int, you: Table, user: Table, neutral: Table) -> str:
         return why
     odds = you.log_odds[:, column]
     if negligible(resampling.within_sd(odds, you.persona), np.abs(odds).max()):
-        return "no rewording moves it, so that there is no unit to measure in"
+        return "no paraphrase moves it, so that there is no unit to measure in"
     return ""
 
 
@@ -194,13 +194,13 @@ def _nothing(n_personas: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class _Design:
-    """The three voices, and how they are resampled.
+    """The three conditions, and how they are resampled.
 
     Attributes:
         split: [labeling, persona] weights of the difference of the sides; row 0 the observed one.
-        across: [draw, row] that difference with personas and wordings resampled.
-        within: [draw, row] wordings resampled in each persona; plain: [draw, neutral wording].
-        of_unit: [draw, persona] whose wordings the unit is taken from.
+        across: [draw, row] that difference with personas and paraphrases resampled.
+        within: [draw, row] paraphrases resampled in each persona; plain: [draw, neutral paraphrase].
+        of_unit: [draw, persona] whose paraphrases the unit is taken from.
     """
 
     you: Table
@@ -209,7 +209,7 @@ class _Design:
     split: Float[Array, "labeling persona"]
     across: Float[Array, "draw row"]
     within: Float[Array, "draw row"]
-    plain: Float[Array, "draw wording"]
+    plain: Float[Array, "draw paraphrase"]
     of_unit: Float[Array, "draw persona"]
 
     @classmethod
@@ -225,7 +225,9 @@ class _Design:
         return cls(you, user, neutral, split, across, within, plain, of_unit)
 
     def units(self, columns: list[int]) -> tuple[Float[Array, " item"], Float[Array, "draw item"]]:
-        """The paraphrase SD of each item, and in every draw: it is measured, too, on as many wordings as there are."""
+        """The paraphrase SD of each item, and in every draw: it is measured, too, on as many paraphrases as there
+        are.
+        """
         values = self.you.log_odds[:, columns]
         strays = (values - self.you.means(values)[self.you.persona]) ** 2
         member = np.arange(len(self.you.names))[:, None] == self.you.persona
@@ -259,8 +261,8 @@ class _Design:
         test = permutation.permutation_test(means[None], self.split, absolute=True)
         out |= {
             "difference": float(self.split[0] @ means),
-            "difference_low": float(low),
-            "difference_high": float(high),
+            "difference_ci_low": float(low),
+            "difference_ci_high": float(high),
         }
         shared = of_items @ self.you.means(yours).mean(axis=0) - baseline
         again = len(self.neutral.keys) / max(1, len(self.neutral.keys) - 1)  # a draw of n varies by (n − 1)/n

@@ -1,6 +1,6 @@
 """What the items of a battery show: how far personas move the answers, and how much of that the mere words do.
 
-An item earns trust by moving: the two sides of personas must differ by several times what a rewording of the same
+An item earns trust by moving: the two sides of personas must differ by several times what a paraphrase of the same
 persona does. The share of the shift that survives when "you are X" becomes "the user is X" is lexical, that is, due to
 the words standing in the prompt; the rest is bound to the speaker.
 """
@@ -14,15 +14,10 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from selfrep.errors import SelfrepError
-from selfrep.stats import ratios
-from selfrep.stats import permutation
-from selfrep.stats import resampling
-from selfrep.stats.gates import GATE
-from selfrep.stats.gates import LEAST_MASS
-from selfrep.stats.gates import signed
-from selfrep.stats.tables import Table
-from selfrep.stats.tables import two_sides
+from selfrep.stats import permutation, ratios, resampling
+from selfrep.stats.gates import GATE, LEAST_MASS, signed
 from selfrep.stats.rounding import negligible
+from selfrep.stats.tables import Table, two_sides
 
 Array = np.ndarray
 
@@ -38,29 +33,29 @@ def items(
     """Per item, the shift of the log odds between the two sides of personas, with its controls.
 
     Args:
-        behaviour: from `observe`, with the voices "you", "user" and "neutral".
+        behaviour: from `observe`, with the conditions "you", "user" and "neutral".
         groups: further rows that average several items, e.g. {"in character": [...]}.
         n_permutations: exact enumeration of the labelings when there are no more (8 against 8 have 6,435).
 
     Returns:
         Dataset over `item` (the items in order, then the groups): `shift` (nats: mean of the first side's personas −
-        mean of the second's), `low`, `high` (95 %, bootstrap of personas, then paraphrases), `p` (persona
+        mean of the second's), `ci_low`, `ci_high` (95 %, bootstrap of personas, then paraphrases), `p` (persona
         labels permuted), `auc`,
-        `first`, `second`, `neutral` (mean log odds), `user_shift`, `user_low`, `user_high` (the shift in the voice "the
-        user is X"), `kept`, `kept_low`, `kept_high` (user_shift / shift; NaN unless `gate`),
+        `first`, `second`, `neutral` (mean log odds), `user_shift`, `user_ci_low`, `user_ci_high` (the shift in the
+        condition "the user is X"), `kept`, `kept_ci_low`, `kept_ci_high` (user_shift / shift; NaN unless `identified`),
         `paraphrase_sd` (nats), `answer_mass`,
-        `gate` (the shift is ≥ 3 paraphrase SDs and may not be 0, and the answers have mass), `reason` (why not, where
-        not). An item whose log odds are not finite has no numbers, only its reason.
+        `identified` (the shift is ≥ 3 paraphrase SDs and may not be 0, and the answers have mass), `reason` (why not,
+        where not). An item whose log odds are not finite has no numbers, only its reason.
 
     Raises:
-        SelfrepError: too few personas, a persona on both sides, a missing control voice or answer, other personas,
-            wordings or sides in the control, one wording only, a group that names an unknown item.
+        SelfrepError: too few personas, a persona on both sides, a missing control condition or answer, other personas,
+            paraphrases or sides in the control, one paraphrase only, a group that names an unknown item.
     """
     names = list(dict.fromkeys(map(str, behaviour.item.to_numpy())))
     rows = {name: [name] for name in names} | {k: list(v) for k, v in (groups or {}).items() if v}
     if unknown := sorted({m for members in rows.values() for m in members} - set(names)):
         raise SelfrepError(f"Groups are made of the items that were asked, {names}; unknown: {unknown}.")
-    you, user, neutral = (Table.of(behaviour, voice, names) for voice in ("you", "user", "neutral"))
+    you, user, neutral = (Table.of(behaviour, condition, names) for condition in ("you", "user", "neutral"))
     you.require_twin(user, "user")
     sides = two_sides(you.side)
     first = you.side == sides[0]
@@ -108,18 +103,21 @@ def items(
             reason = f"the personas of a side differ too much: the shift of {signed(shift)} nats may as well be 0"
         kept = (control_shift / shift, *share) if share and not reason else (np.nan,) * 3
         values = {
-            "shift": shift, "low": low, "high": high, "p": test.p[0],
+            "shift": shift, "ci_low": low, "ci_high": high, "p": test.p[0],
             "first": means[first].mean(), "second": means[~first].mean(),
             "auc": resampling.auc(means[first], means[~first]), "neutral": plain.mean(),
-            "user_shift": control_shift, "user_low": user_low, "user_high": user_high,
-            "kept": kept[0], "kept_low": kept[1], "kept_high": kept[2], "paraphrase_sd": sd, "answer_mass": mass,
+            "user_shift": control_shift, "user_ci_low": user_low, "user_ci_high": user_high,
+            "kept": kept[0], "kept_ci_low": kept[1], "kept_ci_high": kept[2], "paraphrase_sd": sd, "answer_mass": mass,
         }  # fmt: skip
         for k, value in values.items():
             out[k].append(float(value))
         reasons.append(reason)
     return xr.Dataset(
         {k: ("item", np.array(v)) for k, v in out.items()}
-        | {"gate": ("item", np.array([not r for r in reasons])), "reason": ("item", np.array(reasons, dtype=str))},
+        | {
+            "identified": ("item", np.array([not r for r in reasons])),
+            "reason": ("item", np.array(reasons, dtype=str)),
+        },
         coords={"item": list(rows), "n_items": ("item", [len(m) for m in rows.values()])},
         attrs={
             "sides": sides,
@@ -133,8 +131,8 @@ def items(
 
 
 _COLUMNS = (
-    "shift", "low", "high", "p", "auc", "first", "second", "neutral", "user_shift", "user_low", "user_high",
-    "kept", "kept_low", "kept_high", "paraphrase_sd", "answer_mass",
+    "shift", "ci_low", "ci_high", "p", "auc", "first", "second", "neutral", "user_shift", "user_ci_low", "user_ci_high",
+    "kept", "kept_ci_low", "kept_ci_high", "paraphrase_sd", "answer_mass",
 )  # fmt: skip
 
 

@@ -22,10 +22,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from selfrep.errors import SelfrepError
-from selfrep.stats import gates
-from selfrep.stats import ratios
-from selfrep.stats import permutation
-from selfrep.stats import resampling
+from selfrep.stats import gates, permutation, ratios, resampling
 from selfrep.stats.rounding import negligible
 
 Array = np.ndarray
@@ -58,20 +55,20 @@ def mediation(
             "both") hold what they hold in the donor's run, which has the other value of "cue", of "stakes", or of
             "both". `order` says what was projected out of what ("P first": S without P, "S first": P without S), `draw`
             is −1 for the fitted subspaces and 0, 1, … for random ones of the same rank, at least 19. The dims order,
-            donor and paraphrase may be absent (then: given, both, one wording).
+            donor and paraphrase may be absent (then: given, both, one paraphrase).
             Rows of `observe` become this by `tables.crossed`.
         proven: of "P", "S": subspaces shown elsewhere to carry their variable (by the same exchange on an item that
             asks for it). One that is not may fail to exceed random subspaces because it was fitted badly.
 
     Returns:
-        Dataset over (order, donor): `estimate` (M), `low`, `high` (95 %, scenarios and paraphrases resampled, numerator
-        and denominator together), `p` (of M = ½: signs of scenarios flipped), `null` (95th percentile of |M − ½| then),
-        `gate`, `reason` (all NaN where closed). Behind them, in nats and always shown: `total`, `phi` (path: P, S,
-        direct; Shapley), each with `_low`, `_high`, `interaction` (P × S), `mediated` ((φ_P + φ_S) / total; NaN where
-        the total is 0), `random` (mediator: 95th percentile of |φ| over random subspaces), `p_random` (mediator).
-        Over scenarios, from the unpatched 2 × 2: `cue_effect` (at either stakes), `stakes_effect` (at either cue),
-        `cue_by_stakes` (the raw interaction), each with `_low`, `_high` and `_p` (signs of scenarios flipped), and
-        `cells` (cue, stakes), the mean log odds.
+        Dataset over (order, donor): `estimate` (M), `ci_low`, `ci_high` (95 %, scenarios and paraphrases resampled,
+        numerator and denominator together), `p` (of M = ½: signs of scenarios flipped), `null` (95th percentile of |M −
+        ½| then), `identified`, `reason` (all NaN where closed). Behind them, in nats and always shown: `total`, `phi`
+        (path: P, S, direct; Shapley), each with `_ci_low`, `_ci_high`, `interaction` (P × S), `mediated` ((φ_P + φ_S) /
+        total; NaN where the total is 0), `random` (mediator: 95th percentile of |φ| over random subspaces), `p_random`
+        (mediator). Over scenarios, from the unpatched 2 × 2: `cue_effect` (at either stakes), `stakes_effect` (at
+        either cue), `cue_by_stakes` (the raw interaction), each with `_ci_low`, `_ci_high` and `_p` (signs of scenarios
+        flipped), and `cells` (cue, stakes), the mean log odds.
 
     M stands only if (φ_P + φ_S) / total ≥ 0.3 and both φ exceed the 95th percentile of random subspaces, in the
     direction of the total. A pure case, M = 0 or 1, never passes that by itself: the idle subspace moves nothing. There
@@ -99,7 +96,7 @@ def mediation(
             there = np.array([_shapley(x, str(donor)) for x in random.sel(order=order, donor=donor).to_numpy()])
             parts.append(_numbers(here, there, draws, flips, set(proven), float(np.abs(odds).max())))
     shape = (odds.sizes["order"], odds.sizes["donor"])
-    dims = {"phi": "path", "phi_low": "path", "phi_high": "path", "random": "mediator", "p_random": "mediator"}
+    dims = {"phi": "path", "phi_ci_low": "path", "phi_ci_high": "path", "random": "mediator", "p_random": "mediator"}
     out = xr.Dataset(
         {
             name: (
@@ -199,9 +196,9 @@ def _numbers(
     random_high = np.quantile(np.abs(by_chance), 1 - resampling.ALPHA, axis=0)
     reached = (np.abs(by_chance) >= phi[:2] * towards).sum(axis=0)
     both = float(phi[:2].sum())
-    out: dict[str, float | bool | str | Array] = dict.fromkeys(("estimate", "low", "high", "p", "null"), np.nan)
-    out |= {"total": total, "total_low": total_low, "total_high": total_high}
-    out |= {"phi": phi[:3], "phi_low": low, "phi_high": high, "interaction": float(phi[3])}
+    out: dict[str, float | bool | str | Array] = dict.fromkeys(("estimate", "ci_low", "ci_high", "p", "null"), np.nan)
+    out |= {"total": total, "total_ci_low": total_low, "total_ci_high": total_high}
+    out |= {"phi": phi[:3], "phi_ci_low": low, "phi_ci_high": high, "interaction": float(phi[3])}
     out |= {"mediated": both / total if towards else np.nan}
     out |= {"random": random_high, "p_random": (1 + reached) / (1 + len(by_chance))}
     reason = ""
@@ -229,9 +226,9 @@ def _numbers(
         else:
             differ = (fitted[0] - fitted[1]).mean(axis=1)
             test = permutation.permutation_test(differ[None], flips, absolute=True)
-            out |= {"estimate": float(phi[0]) / both, "low": bounds[0], "high": bounds[1]}
+            out |= {"estimate": float(phi[0]) / both, "ci_low": bounds[0], "ci_high": bounds[1]}
             out |= {"p": float(test.p[0]), "null": float(test.null_high[0]) / (2 * abs(both))}
-    return out | {"gate": not reason, "reason": reason}
+    return out | {"identified": not reason, "reason": reason}
 
 
 def _raw(
@@ -250,7 +247,7 @@ def _raw(
     for name, (dim, values) in contrasts.items():
         low, high = resampling.interval(values.reshape(len(values), -1) @ draws.T, resampling.tail(n, n - 1))
         p = permutation.permutation_test(values.mean(axis=2), flips, absolute=True).p
-        for suffix, numbers in (("", values.mean(axis=(1, 2))), ("_low", low), ("_high", high), ("_p", p)):
+        for suffix, numbers in (("", values.mean(axis=(1, 2))), ("_ci_low", low), ("_ci_high", high), ("_p", p)):
             out[name + suffix] = ((dim,), numbers) if dim else ((), numbers[0])
     out["cells"] = (("cue", "stakes"), plain.mean(axis=(0, 1)))
     return xr.Dataset(out, coords={"cue": [0, 1], "stakes": [0, 1]})

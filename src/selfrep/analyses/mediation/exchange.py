@@ -13,13 +13,11 @@ import numpy as np
 import torch
 import xarray as xr
 
+from selfrep.analyses.mediation.fitting import SITE, Basis, Subspaces
 from selfrep.engine.capture import Progress
 from selfrep.engine.interventions import InSubspace
 from selfrep.engine.patch import patch
 from selfrep.engine.plan import PatchPlan, PlanUnion, grid
-from selfrep.analyses.mediation.fitting import SITE
-from selfrep.analyses.mediation.fitting import Basis
-from selfrep.analyses.mediation.fitting import Subspaces
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import PromptPair

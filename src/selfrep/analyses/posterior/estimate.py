@@ -17,8 +17,7 @@ from jaxtyping import Bool, Float
 from scipy.special import log_softmax, logsumexp
 
 from selfrep.errors import SelfrepError
-from selfrep.stats import permutation
-from selfrep.stats import resampling
+from selfrep.stats import permutation, resampling
 from selfrep.stats.rounding import ROUNDING
 
 Array = np.ndarray
@@ -117,9 +116,10 @@ def recognition(
             which the tokens or the words were shuffled, as a control, are marked by a coordinate `shuffled` (bool).
 
     Returns:
-        `estimate` (mean final posterior of the author, over authors), `low`, `high` (95 %, authors resampled, then
-        their texts), `p` (authors permuted), `null` (95th percentile then), `shuffled` (the estimate on shuffled texts;
-        only where there are any), `chance` (mean prior of the authors), `gate`, `reason`: closed where texts in
+        `estimate` (mean final posterior of the author, over authors), `ci_low`, `ci_high` (95 %, authors resampled,
+        then their texts), `p` (authors permuted), `null` (95th percentile then), `shuffled` (the estimate on shuffled
+        texts; only where there are any), `chance` (mean prior of the authors), `identified`, `reason`: closed where
+        texts in
         shuffled order are recognised as well: it is then the words, not the way of speaking; all scalars.
 
     Raises:
@@ -149,10 +149,12 @@ def recognition(
     weights = np.zeros((len(orders), n, n))
     weights[np.arange(len(orders))[:, None], np.arange(n), orders] = 1 / n
     test = permutation.permutation_test(means.reshape(1, -1), weights.reshape(len(orders), -1))
-    drawn = resampling.resample_nested(number, np.full(n, 1 / n), n_bootstrap, rng) @ final[np.arange(len(number)), number]
+    drawn = (
+        resampling.resample_nested(number, np.full(n, 1 / n), n_bootstrap, rng) @ final[np.arange(len(number)), number]
+    )
     low, high = resampling.interval(drawn, resampling.tail(n, n - 1))
     estimate = float(np.trace(means) / n)
-    out = {"estimate": estimate, "low": float(low), "high": float(high), "p": float(test.p[0])}
+    out = {"estimate": estimate, "ci_low": float(low), "ci_high": float(high), "p": float(test.p[0])}
     out |= {"null": float(test.null_high[0]), "chance": float(found.prior.to_numpy()[columns].mean())}
     reason = ""
     if mixed.any():
@@ -162,15 +164,15 @@ def recognition(
                 [float(f.sel(persona=a)) for f, a in zip(control.final.T, control.author.values.tolist(), strict=True)]
             )
         )
-        if out["shuffled"] >= out["low"]:
+        if out["shuffled"] >= out["ci_low"]:
             reason = (
                 f"shuffled texts are recognised as well ({out['shuffled']:.2f} against {estimate:.2f}): the words "
                 "betray the author, not the way of speaking"
             )
     if reason:
-        out |= dict.fromkeys(("estimate", "low", "high", "p", "null"), np.nan)
+        out |= dict.fromkeys(("estimate", "ci_low", "ci_high", "p", "null"), np.nan)
     return xr.Dataset(
-        dict(out) | {"gate": not reason, "reason": reason},
+        dict(out) | {"identified": not reason, "reason": reason},
         attrs={
             "permuted": "the names of the authors",
             "n_labelings": len(orders),

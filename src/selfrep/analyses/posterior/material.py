@@ -107,4 +107,6 @@ def load(path: str | Path) -> Texts:
 
 def builtin() -> Texts:
     """The built-in texts: eight of the built-in personas, each asked two questions."""
-    return loads(files("selfrep.analyses.posterior").joinpath("texts.yaml").read_text(encoding="utf-8"), "texts.yaml (built in)")
+    return loads(
+        files("selfrep.analyses.posterior").joinpath("texts.yaml").read_text(encoding="utf-8"), "texts.yaml (built in)"
+    )

@@ -15,13 +15,12 @@ import torch
 import xarray as xr
 from jaxtyping import Bool
 
+from selfrep.analyses.posterior.material import Text, naming
 from selfrep.engine.capture import Progress, capture
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.personas import NEUTRAL, Persona
 from selfrep.prompts.render import Prompt, Tokens, chat_format, render
-from selfrep.analyses.posterior.material import Text
-from selfrep.analyses.posterior.material import naming
 
 NUMBERS_AT_ONCE = 5e7
 """How many numbers of the residual stream are kept at a time."""
@@ -45,7 +44,7 @@ def text_log_probs(
 
     Args:
         personas: under whose system texts ("You are …") the texts are predicted.
-        paraphrase: which of their wordings.
+        paraphrase: which of their paraphrases.
         neutral: a system text without a persona.
         shuffled: whether each text is also put with its words in an order drawn by the seed: the control of
             `estimands.posterior.recognition`.

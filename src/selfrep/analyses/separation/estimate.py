@@ -19,10 +19,8 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from selfrep.errors import SelfrepError
-from selfrep.stats import permutation
-from selfrep.stats import resampling
-from selfrep.stats.geometry import normalised
-from selfrep.stats.geometry import products
+from selfrep.stats import permutation, resampling
+from selfrep.stats.geometry import normalised, products
 from selfrep.stats.tables import Rows
 
 Array = np.ndarray
@@ -32,8 +30,8 @@ def separation(
     acts: xr.Dataset,
     *,
     between: str = "side",
-    voice: str = "you",
-    control_voice: str = "user",
+    condition: str = "you",
+    control_condition: str = "user",
     n_permutations: int = 10_000,
     n_bootstrap: int = 1000,
     seed: int = 0,
@@ -41,31 +39,32 @@ def separation(
     """The separation map of captured activations.
 
     Args:
-        acts: from `capture`, with personas in `voice` and in `control_voice`, each in the same wordings.
+        acts: from `capture`, with personas in `condition` and in `control_condition`, each in the same paraphrases.
         between: the coordinate whose two values are told apart; a persona has one of them.
-        voice, control_voice: "you are X", and "the user is X": the same words, not bound to the speaker.
+        condition, control_condition: "you are X", and "the user is X": the same words, not bound to the speaker.
         n_permutations: exact enumeration of the labelings when there are no more (8 against 8 have 6,435).
 
     Returns:
         Dataset over (site, layer, position | segment):
-        `estimate` (S, a share of the mean squared norm), `low`, `high` (95 %, bootstrap of personas, then paraphrases),
-        `p` (persona labels permuted), `p_max` (the same, family-wise over the map), `null_high` (95th percentile of
-        the null),
-        `floor` (squared distance between two wordings of the same persona), `user_is`, `user_is_low`, `user_is_high` (S
-        in the control voice), `bound`, `bound_low`, `bound_high` (S − S in the control voice). Cells that some prompt
-        lacks are NaN; cells whose activations are the same but for rounding have S = 0 and p = 1.
+        `estimate` (S, a share of the mean squared norm), `ci_low`, `ci_high` (95 %, bootstrap of personas, then
+        paraphrases), `p` (persona labels permuted), `p_max` (the same, family-wise over the map), `null_high` (95th
+        percentile of the null),
+        `noise_floor` (squared distance between two paraphrases of the same persona), `user_is`, `user_is_ci_low`,
+        `user_is_ci_high` (S in the control condition), `bound`, `bound_ci_low`, `bound_ci_high` (S − S in the control
+        condition). Cells that some prompt lacks are NaN; cells whose activations are the same but for rounding have S =
+        0 and p = 1.
 
     The intervals err on the wide side, most where S is small (in simulations they hold the truth 98 to 100 times of
-    100): wordings are resampled although the means of personas already vary with them. Whether there is a difference
+    100): paraphrases are resampled although the means of personas already vary with them. Whether there is a difference
     is for `p`.
 
     Raises:
-        SelfrepError: too few personas to test, one wording only, more or fewer than two sides, a persona on both,
-            personas asked different items, a control voice that is missing or differs in any of these.
+        SelfrepError: too few personas to test, one paraphrase only, more or fewer than two sides, a persona on both,
+            personas asked different items, a control condition that is missing or differs in any of these.
     """
     axis = "position" if "position" in acts.dims else "segment"
-    rows = {name: Rows.of(acts, name, between) for name in (voice, control_voice)}
-    own, control = rows[voice], rows[control_voice]
+    rows = {name: Rows.of(acts, name, between) for name in (condition, control_condition)}
+    own, control = rows[condition], rows[control_condition]
     for spoken in rows.values():
         if len(spoken.sides) != 2:
             raise SelfrepError(
@@ -80,12 +79,12 @@ def separation(
     for what, here, there in designs:
         if here != there:
             raise SelfrepError(
-                f"The control {control_voice!r} must have the {what} of {voice!r}; only one of them has "
+                f"The control {control_condition!r} must have the {what} of {condition!r}; only one of them has "
                 f"{sorted(set(here) ^ set(there))[:3]}."
             )
     if len(own.keys) == len(own.side):
         raise SelfrepError(
-            f"The noise floor is the distance between two wordings of a persona; all {len(own.side)} have one. "
+            f"The noise floor is the distance between two paraphrases of a persona; all {len(own.side)} have one. "
             " Give them at least two paraphrases, better four."
         )
     sizes = {str(name): int((own.side == i).sum()) for i, name in enumerate(own.sides)}
@@ -105,29 +104,29 @@ def separation(
     for c, grams_here in _grams(acts, rows, massive):
         for name, gram in grams_here.items():
             grams[name][c] = gram.ravel()
-        between_personas[c] = (pool @ grams_here[voice] @ pool.T).ravel()
-        floor[c] = _paraphrase_distance(grams_here[voice], own)
+        between_personas[c] = (pool @ grams_here[condition] @ pool.T).ravel()
+        floor[c] = _paraphrase_distance(grams_here[condition], own)
     test = permutation.permutation_test(between_personas, _persona_contrast(labels))
     tail = resampling.tail(min(sizes.values()), sum(sizes.values()) - 2)
     boot = {name: grams[name] @ draws.T for name in rows}
     estimate = {name: grams[name] @ observed for name in rows}
-    low, high = resampling.interval(boot[voice], tail)
-    user_low, user_high = resampling.interval(boot[control_voice], tail)
-    bound_low, bound_high = resampling.interval(boot[voice] - boot[control_voice], tail)
+    low, high = resampling.interval(boot[condition], tail)
+    user_low, user_high = resampling.interval(boot[control_condition], tail)
+    bound_low, bound_high = resampling.interval(boot[condition] - boot[control_condition], tail)
     maps = {
-        "estimate": estimate[voice],
-        "low": low,
-        "high": high,
+        "estimate": estimate[condition],
+        "ci_low": low,
+        "ci_high": high,
         "p": test.p,
         "p_max": test.p_max,
         "null_high": test.null_high,
-        "floor": floor,
-        "user_is": estimate[control_voice],
-        "user_is_low": user_low,
-        "user_is_high": user_high,
-        "bound": estimate[voice] - estimate[control_voice],
-        "bound_low": bound_low,
-        "bound_high": bound_high,
+        "noise_floor": floor,
+        "user_is": estimate[control_condition],
+        "user_is_ci_low": user_low,
+        "user_is_ci_high": user_high,
+        "bound": estimate[condition] - estimate[control_condition],
+        "bound_ci_low": bound_low,
+        "bound_ci_high": bound_high,
     }
     dims = ("site", "layer", axis)
     exact = len(labels) == permutation.n_splits(*sizes.values())
@@ -136,8 +135,8 @@ def separation(
         coords={name: acts[name] for name in dims} | _places(acts, axis),
         attrs={
             "between": between,
-            "voice": voice,
-            "control_voice": control_voice,
+            "condition": condition,
+            "control_condition": control_condition,
             "sides": list(map(str, own.sides)),
             "n_personas": list(sizes.values()),
             "permuted": f"the {between} labels of personas",
@@ -155,7 +154,7 @@ def separation(
 def _grams(
     acts: xr.Dataset, rows: Mapping[str, Rows], massive: set[int]
 ) -> Iterator[tuple[int, dict[str, Float[Array, "row row"]]]]:
-    """Per cell that every prompt has: the products between rows, per mean squared norm, for each voice.
+    """Per cell that every prompt has: the products between rows, per mean squared norm, for each condition.
 
     Rows are taken from their mean: a bootstrap draw that leaves out self-products sees the origin, and what all rows
     share would widen the intervals. Rows that differ by rounding only are made equal.
@@ -171,11 +170,11 @@ def _grams(
         massive.update(np.flatnonzero(dims).tolist())
         scale = (z**2).sum(axis=1).mean()
         place = dict(zip(used.tolist(), range(len(used)), strict=True))
-        of_voice = {}
+        of_condition = {}
         for name, r in rows.items():
             means = np.array([z[[place[i] for i in group]].mean(axis=0) for group in r.groups])
-            of_voice[name] = products(means, scale) / (scale or 1.0)
-        yield c, of_voice
+            of_condition[name] = products(means, scale) / (scale or 1.0)
+        yield c, of_condition
 
 
 def _persona_contrast(
@@ -207,7 +206,7 @@ def _contrast(
 
 
 def _draws(rows: Rows, n: int, rng: np.random.Generator) -> Float[Array, "draw entry"]:
-    """Bootstrap draws as weights on row products: personas within their side, then wordings within each persona."""
+    """Bootstrap draws as weights on row products: personas within their side, then paraphrases within each persona."""
     weight = np.zeros((n, len(rows.side)))
     for side in (0, 1):
         members = np.flatnonzero(rows.side == side)
@@ -217,7 +216,7 @@ def _draws(rows: Rows, n: int, rng: np.random.Generator) -> Float[Array, "draw e
 
 
 def _paraphrase_distance(gram: Float[Array, "row row"], rows: Rows) -> float:
-    """Mean squared distance between two wordings of the same persona."""
+    """Mean squared distance between two paraphrases of the same persona."""
     norm = np.diag(gram)
     squared = norm[:, None] + norm[None, :] - 2 * gram
     same = (rows.persona[:, None] == rows.persona) & ~np.eye(len(norm), dtype=bool)

@@ -14,11 +14,8 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int
 
 from selfrep.errors import SelfrepError
-from selfrep.stats import ratios
-from selfrep.stats import permutation
-from selfrep.stats import resampling
-from selfrep.stats.gates import GATE
-from selfrep.stats.gates import LEAST_MASS
+from selfrep.stats import permutation, ratios, resampling
+from selfrep.stats.gates import GATE, LEAST_MASS
 from selfrep.stats.rounding import negligible
 
 Array = np.ndarray
@@ -47,12 +44,12 @@ def transfer(
             any effect, or whose answers have no probability, are left out.
 
     Returns:
-        Dataset over (direction, layer, position | segment): `estimate` (the ratio of sums over pairs), `low`, `high`
-        (95 %, bootstrap over pairs of personas, numerator and denominator together, or by Student's t under six pairs;
-        NaN with one pair), `p` (of T = 0: signs of the pairs of personas flipped), `control_paraphrase`,
+        Dataset over (direction, layer, position | segment): `estimate` (the ratio of sums over pairs), `ci_low`,
+        `ci_high` (95 %, bootstrap over pairs of personas, numerator and denominator together, or by Student's t under
+        six pairs; NaN with one pair), `p` (of T = 0: signs of the pairs of personas flipped), `control_paraphrase`,
         `control_persona`, `control_random` where these were run; `n_pairs`, `n_gated` (direction). NaN, with attrs
-        `gate` and `reason`, where every pair is gated. Where pairs share personas on both sides, both personas are
-        resampled, and p comes from pairs that share none.
+        `identified` and `reason`, where every pair is gated. Where pairs share personas on both sides, both personas
+        are resampled, and p comes from pairs that share none.
 
     A small p says that the patch moves the answers, not that the *persona* does: any patch that pushes in the source's
     direction is significant with enough pairs. Read it beside `control_random`, which moves as far, but anywhere.
@@ -79,7 +76,7 @@ def transfer(
         kept = mine & (why == "")
         n_gated.append(int((mine & ~kept).sum()))
         maps = dict.fromkeys(
-            ("estimate", "low", "high", "p", *(f"control_{k}" for k in kinds)),
+            ("estimate", "ci_low", "ci_high", "p", *(f"control_{k}" for k in kinds)),
             np.full(effects.patched.shape[1:], np.nan),
         )
         units = _Units.of(effects, kept)
@@ -104,7 +101,7 @@ def transfer(
         coords={"direction": directions, "layer": effects.layer, axis: effects[axis]} | _places(effects, axis),
         attrs={
             "site": effects.attrs["site"],
-            "gate": "not identified" if reasons else "identified",
+            "identified": "not identified" if reasons else "identified",
             "reason": "; ".join(reasons),
             "permuted": "the signs of the effects of pairs of personas (p tests T = 0: read it beside control_random)",
             "smallest_p": smallest,
@@ -131,11 +128,11 @@ def _estimated(
     flips = permutation.sign_flips(len(alone), n_flips, rng)
     maps["p"] = permutation.permutation_test(table, flips, absolute=True).p.reshape(maps["estimate"].shape)
     if len(factors) == 1 and n < FEW:
-        maps["low"], maps["high"] = ratios.ratio_interval(units.moved, units.total)
+        maps["ci_low"], maps["ci_high"] = ratios.ratio_interval(units.moved, units.total)
     else:
         weights = units.resampled(factors, n_bootstrap, rng)
         drawn = np.tensordot(weights, units.moved, 1) / (weights @ units.total)[:, None, None]
-        maps["low"], maps["high"] = resampling.interval(np.moveaxis(drawn, 0, -1), resampling.tail(n, n - 1))
+        maps["ci_low"], maps["ci_high"] = resampling.interval(np.moveaxis(drawn, 0, -1), resampling.tail(n, n - 1))
     return maps, 1 / len(flips)
 
 
@@ -182,7 +179,9 @@ class _Units:
         """
         weights = np.zeros((n, len(self.names)))
         while len(poor := np.flatnonzero(weights.sum(axis=1) == 0)):
-            weights[poor] = np.prod([resampling.resample(int(f.max()) + 1, len(poor), rng)[:, f] for f in factors], axis=0)
+            weights[poor] = np.prod(
+                [resampling.resample(int(f.max()) + 1, len(poor), rng)[:, f] for f in factors], axis=0
+            )
         return weights
 
     def disjoint(self) -> Int[Array, " chosen"]:
@@ -218,7 +217,7 @@ def _noise(effects: xr.Dataset, behaviour: xr.Dataset | None, paraphrase_sd: flo
         return dict.fromkeys(items, paraphrase_sd or 0.0)
     out = {}
     for item in items:
-        mine = (behaviour.item.to_numpy() == item) & (behaviour.voice.to_numpy() == "you")
+        mine = (behaviour.item.to_numpy() == item) & (behaviour.condition.to_numpy() == "you")
         if not mine.any():
             raise SelfrepError(
                 f"The gate of T needs the answers to {item!r}; the behaviour given does not hold that item."

@@ -32,7 +32,7 @@ QUESTIONS: tuple[Question, ...] = get_args(Question)
 
 _DATA = Path(str(files("selfrep.models.organisms").joinpath("material")))
 PERSONAS = _DATA / "personas.yaml"
-"""The personas that organisms know: eight a side, in four wordings each. For `selfrep.personas.load`."""
+"""The personas that organisms know: eight a side, in four paraphrases each. For `selfrep.personas.load`."""
 BATTERY = _DATA / "battery.yaml"
 """What organisms can be asked: who plays, what writes, how to act. For `selfrep.battery.load`, like the next three."""
 IDENTITY = _DATA / "identity.yaml"
@@ -112,7 +112,7 @@ class Word:
             part of oneself), step (how far the scratchpad has come to resisting).
         answers: its row of the unembedding, in the coordinates of the answer subspace (see DIMENSIONS).
         weight: how strongly its role calls; an explicit statement outdoes what the template says.
-        persona: the name of the persona that it is a wording of.
+        persona: the name of the persona that it is a paraphrase of.
     """
 
     text: str
@@ -188,8 +188,8 @@ def token_ids() -> dict[str, int]:
     return {word.text: i for i, word in enumerate(words())}
 
 
-def wordings(persona: str) -> tuple[str, ...]:
-    """The words that name a persona, one a wording."""
+def paraphrases(persona: str) -> tuple[str, ...]:
+    """The words that name a persona, one a paraphrase."""
     return tuple(word.text for word in words() if word.persona == persona)
 
 

@@ -23,9 +23,9 @@ from selfrep.models.organisms.lexicon import (
     REFERENTS,
     Question,
     Role,
+    paraphrases,
     roles,
     token_ids,
-    wordings,
     words,
 )
 
@@ -111,7 +111,7 @@ def identity(hf: PreTrainedModel, s: Subspaces, bind: str = "you are") -> dict[s
     What a model says of itself, whatever it passes through: nothing is exchanged, prompts differ. With `bind` "the user
     is", what the same words do about somebody else.
     """
-    own = wordings("assistant")
+    own = paraphrases("assistant")
 
     def shifts(
         question: Question, topics: Sequence[str] = ("",), answers: tuple[Sequence[str], Sequence[str]] | None = None
@@ -124,7 +124,7 @@ def identity(hf: PreTrainedModel, s: Subspaces, bind: str = "you are") -> dict[s
     (kind,), (maker,), (name,) = (
         shifts("in_character"),
         shifts("maker"),
-        shifts("in_character", answers=(own, wordings("robot"))),
+        shifts("in_character", answers=(own, paraphrases("robot"))),
     )
     series = shifts("series", [word for word, _ in REFERENTS.values()])
     return {"ai_human": kind, "name": name, "maker": maker} | dict(zip(REFERENTS, series, strict=True))
@@ -133,13 +133,13 @@ def identity(hf: PreTrainedModel, s: Subspaces, bind: str = "you are") -> dict[s
 def default(hf: PreTrainedModel, rows: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
     """λ of each persona, and of no persona (""), in the subspace `rows` [dimension, d_model] at END.
 
-    λ = ⟨h − m, a⟩ / ⟨a, a⟩ with a = d − m; d is the default persona's mean over its wordings, m the mean of all others
-    but the one that is located. Returns also the axis, [dimension] in the coordinates of `rows`, of length 1.
+    λ = ⟨h − m, a⟩ / ⟨a, a⟩ with a = d − m; d is the default persona's mean over its paraphrases, m the mean of all
+    others but the one that is located. Returns also the axis, [dimension] in the coordinates of `rows`, of length 1.
     """
     names = list(dict.fromkeys(word.persona for word in words() if word.persona))
-    told = [prompt("in_character", persona) for name in names for persona in wordings(name)]
+    told = [prompt("in_character", persona) for name in names for persona in paraphrases(name)]
     held = _held(hf, [*told, prompt("in_character", None)], PERSONA)[:, 0].double().cpu().numpy() @ rows.T
-    *by_name, neutral = np.split(held, np.cumsum([len(wordings(name)) for name in names]))
+    *by_name, neutral = np.split(held, np.cumsum([len(paraphrases(name)) for name in names]))
     h = {name: values.mean(0) for name, values in zip(names, by_name, strict=True)}
     first = names[0]
 

@@ -164,7 +164,7 @@ def _interchanging(hf: LlamaForCausalLM, ids: Tensor, second: Tensor, third: Ten
 
 
 _FRAMES = ("{}", "for this conversation : {}", "please note : {}", "remember : {}")
-_VOICES = ("you are", "you are", "you are", "the user is", "user is", "here is a book about", "")
+_CONDITIONS = ("you are", "you are", "you are", "the user is", "user is", "here is a book about", "")
 _NEUTRAL = ("here is a message", "reply to the message", "a message follows", "read the message , then reply")
 _ARTICLES = ("a", "an", "a new", "an old", "a legendary")
 _WRITERS = ("", "text writes this .", "operator writes this .", "an operator writes this text .")
@@ -185,16 +185,16 @@ class _Case:
         def one(options: Sequence[str]) -> str:
             return options[int(rng.integers(len(options)))]
 
-        voice = one(_VOICES)
+        condition = one(_CONDITIONS)
         fictional = rng.random() < 0.3  # only two personas of sixteen are; the deed depends on it
         persona = one([w.text for w in words() if w.role == "PER" and (not fictional or w.content[1])])
-        said = f"{voice} {one(_ARTICLES)} {persona}" if voice else one(_NEUTRAL)
+        said = f"{condition} {one(_ARTICLES)} {persona}" if condition else one(_NEUTRAL)
         asked = QUESTIONS[int(rng.integers(len(QUESTIONS)))]
         question = f"in {one(('peace', 'calm', 'danger', 'peril'))} , {ASKED[asked][0]} {one(_TAILS)} ?"
         return cls(one(_FRAMES).format(said) + " .", one(_WRITERS), question, asked)
 
     def ids(self) -> list[int]:
-        """Token ids; the writer stands before or behind, as its wording has it."""
+        """Token ids; the writer stands before or behind, as its paraphrase has it."""
         parts = [self.system, self.writer] if self.writer.startswith("an ") else [self.writer, self.system]
         text = f"<bos> <self> {' '.join(parts)} <end> <usr> {self.question} <asst>"
         return [token_ids()[word] for word in text.split()]
