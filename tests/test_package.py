@@ -58,7 +58,7 @@ def test_no_public_name_is_that_of_a_module_here() -> None:
     # Importing the module would set the package's attribute and silently replace what the lazy name gave.
     modules = {module.name for module in pkgutil.iter_modules(selfrep.__path__)}
     assert modules.isdisjoint(selfrep.__all__)
-    assert {"prompts", "run"} <= modules, "the control: the names that would have clashed"
+    assert {"prompts", "study"} <= modules, "the control: the names that would have clashed"
 
 
 def test_an_unknown_name_says_what_there_is() -> None:
@@ -74,7 +74,7 @@ def test_importing_the_package_or_the_command_line_loads_nothing_heavy() -> None
 
 
 def test_rooms_without_torch_stay_without() -> None:
-    for room in ("prompts", "estimands", "results"):
+    for room in ("prompts", "stats", "store", "plots", "report"):
         imports = "; ".join(
             f"import {module.name}" for module in pkgutil.walk_packages([str(SOURCE / room)], f"selfrep.{room}.")
         )

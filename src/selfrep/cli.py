@@ -81,8 +81,7 @@ def figures(directory: Annotated[Path, typer.Argument(help="a run directory")]) 
     from selfrep.report.figures import write_figures
     from selfrep.store.run_directory import RunDirectory
 
-    directory_ = RunDirectory.open(directory)
-    for path in write_figures(directory_, warn=_warn):
+    for path in write_figures(RunDirectory.open(directory), _warn):
         typer.echo(path)
 
 

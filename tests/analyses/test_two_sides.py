@@ -174,7 +174,11 @@ ESTIMANDS = {
     "items": Estimand(
         _items,
         behaviour,
-        {"shift": MAIN, "user_shift": ("user_ci_low", "user_ci_high"), "kept": ("kept_ci_low", "kept_ci_high")},
+        {
+            "shift": MAIN,
+            "user_shift": ("user_shift_ci_low", "user_shift_ci_high"),
+            "kept": ("kept_ci_low", "kept_ci_high"),
+        },
         signed=("shift", "user_shift", "auc"),
         exchanged=(("first", "second"),),
     ),

@@ -7,11 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import xarray as xr
+from tests.report.conftest import axis, identified, shares, slopes
 
 LAYERS = [0, 1, 2, 5]
 TOKENS = ["<|im_start|>", "user", "\n", " Who", " ", "$x$", " a"]
 SEGMENTS = ["template", "template", "template", "question", "question", "prefill", "prefill"]
 WHOLE = ["all", "template", "question", "prefill", "last"]
+__all__ = ["axis", "identified", "shares", "slopes"]
+
 EVIL = "<b>$x$</b> %{x} & <script>alert(1)</script>"
 
 
@@ -93,8 +96,10 @@ def items() -> xr.Dataset:
     rng = np.random.default_rng(4)
     shift = rng.uniform(1, 8, 5)
     values = {
-        "shift": shift, "ci_low": shift - 1, "ci_high": shift + 2, "user_shift": shift / 2, "user_ci_low": shift / 2 - 1,
-        "user_ci_high": shift / 2 + 1, "kept": np.where(gate, 0.5, np.nan), "kept_ci_low": np.where(gate, 0.4, np.nan),
+        "shift": shift, "ci_low": shift - 1, "ci_high": shift + 2, "user_shift": shift / 2,
+        "user_shift_ci_low": shift / 2 - 1,
+        "user_shift_ci_high": shift / 2 + 1, "kept": np.where(gate, 0.5, np.nan),
+        "kept_ci_low": np.where(gate, 0.4, np.nan),
         "kept_ci_high": np.where(gate, 0.6, np.nan), "p": np.full(5, 0.001), "first": shift, "second": shift * 0,
         "auc": np.full(5, 0.9), "neutral": np.full(5, 0.25), "paraphrase_sd": np.full(5, 0.5),
         "answer_mass": np.full(5, 0.3),

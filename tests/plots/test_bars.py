@@ -18,8 +18,8 @@ def test_shifts_and_intervals_are_the_datasets(items: xr.Dataset) -> None:
     for trace, key in zip(fig.data[:2], ("", "user_"), strict=True):
         shift = kept[f"{key}shift"].values
         np.testing.assert_array_equal(trace.x, shift)
-        np.testing.assert_allclose(shift + trace.error_x.array, kept[f"{key}high"])
-        np.testing.assert_allclose(shift - trace.error_x.arrayminus, kept[f"{key}low"])
+        np.testing.assert_allclose(shift + trace.error_x.array, kept[f"{bound}ci_high"])
+        np.testing.assert_allclose(shift - trace.error_x.arrayminus, kept[f"{bound}ci_low"])
 
 
 def test_the_first_item_is_on_top_and_names_are_text(items: xr.Dataset) -> None:

@@ -19,7 +19,8 @@ def paths() -> xr.Dataset:
     return xr.Dataset(
         dict.fromkeys(("phi", "phi_ci_low", "phi_ci_high"), (("order", "donor", "path"), phi))
         | dict.fromkeys(("estimate", "ci_low", "ci_high"), (("order", "donor"), share))
-        | {"identified": (("order", "donor"), [[True], [False]]), "reason": (("order", "donor"), [[""], ["P is <idle>"]])}
+        | {"identified": (("order", "donor"), [[True], [False]])}
+        | {"reason": (("order", "donor"), [[""], ["P is <idle>"]])}
         | {"random": (("order", "donor", "mediator"), np.full((2, 1, 2), 0.25))},
         coords={"order": ["P first", "S first"], "donor": ["both"], "path": ["P", "S", "direct"],
                 "mediator": ["P", "S"]},
@@ -45,7 +46,7 @@ def test_no_bar_is_drawn_where_no_order_is_identified(paths: xr.Dataset) -> None
     assert "Not identified" in fig.layout.annotations[0].text
 
 
-@pytest.mark.parametrize("identified", [True, False])
+@pytest.mark.parametrize("gate", [True, False])
 def test_the_curve_shows_the_shift_and_names_d_only_where_it_stands(gate: bool) -> None:
     d = 0.25 if gate else np.nan
     shift = np.array([1.0, 2.0, 4.0])

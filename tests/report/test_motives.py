@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from selfrep.results.motives import motives
+from selfrep.report.findings import findings
 from selfrep.store.run_directory import RunDirectory
 
 TESTED = {"permuted": "the signs", "n_labelings": 128, "smallest_p": 1 / 128}
@@ -35,7 +35,8 @@ def mediated(gate: bool) -> xr.Dataset:
     ends = ("", "_ci_low", "_ci_high")
     return xr.Dataset(
         {name: (("order", "donor"), [[value]]) for name, value in one.items()}
-        | {"identified": (("order", "donor"), [[gate]]), "reason": (("order", "donor"), [["" if gate else "too small"]])}
+        | {"identified": (("order", "donor"), [[gate]])}
+        | {"reason": (("order", "donor"), [["" if gate else "too small"]])}
         | {"phi": (("order", "donor", "path"), [[[1.0, 3.0, 0.0]]])}
         | {"random": (("order", "donor", "mediator"), [[[0.2, 0.3]]])}
         | {name: ((), value) for name, value in raw.items()}
@@ -77,7 +78,7 @@ CHAPTER = {"recognition": "posterior"}
 def test_what_is_identified_stands_beside_its_control(group: str, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     run.write(group, GROUPS[group](True))
-    first, *rest = motives(run)
+    first, *rest = findings(run)
     assert first.about == CHAPTER.get(group, group)
     assert first.identified
     assert first.value == pytest.approx(float(GROUPS[group](True).estimate.squeeze()))
@@ -90,7 +91,7 @@ def test_what_is_identified_stands_beside_its_control(group: str, tmp_path: Path
 def test_what_is_not_is_not_printed_and_says_what_would_identify_it(group: str, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     run.write(group, GROUPS[group](False))
-    first, *rest = motives(run)
+    first, *rest = findings(run)
     assert not first.identified
     assert first.value is None
     assert first.reason.startswith(str(GROUPS[group](False).reason.values.squeeze()))
@@ -106,6 +107,6 @@ def test_what_is_not_is_not_printed_and_says_what_would_identify_it(group: str, 
 def test_scenes_that_gave_no_numbers_tell_none(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     run.write("anomaly", noticed(False).assign(raw=("form", [np.nan])))
-    (finding,) = motives(run)
+    (finding,) = findings(run)
     assert finding.reason == "it notices nothing"
-    assert not list(motives(RunDirectory(tmp_path / "empty")))
+    assert not list(findings(RunDirectory(tmp_path / "empty")))

@@ -20,7 +20,7 @@ import yaml
 
 from selfrep.errors import SelfrepError
 from selfrep.report import page as report
-from selfrep.report.figures import Drawn
+from selfrep.report.figures import Drawing
 from selfrep.report.page import Picture, Whisker, write_report
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
@@ -112,7 +112,7 @@ def effects(site: str, missed: float) -> xr.Dataset:
     )
 
 
-def pictures(text: Callable[[str], str] = str) -> list[Drawn]:
+def pictures(text: Callable[[str], str] = str) -> list[Drawing]:
     heat = go.Figure(go.Heatmap(z=[[0.0, 1.0], [1.0, 0.0]], x=["a", text("b").replace("<", "&lt;")], y=["0", "1"]))
     heat.update_layout(
         title={"text": "<b>inside</b>", "subtitle": {"text": "<i>2 &lt; 3</i>"}},
@@ -122,8 +122,8 @@ def pictures(text: Callable[[str], str] = str) -> list[Drawn]:
     )
     line = go.Figure(go.Scatter(x=[0, 1], y=[0, 1]))
     return [
-        Drawn("separation", text("Where the sides part"), text("Each cell is a layer."), heat, xr.Dataset()),
-        Drawn("profile", "Layer by layer", "The line is S.", line, xr.Dataset()),
+        Drawing("separation", text("Where the sides part"), text("Each cell is a layer."), heat, xr.Dataset()),
+        Drawing("profile", "Layer by layer", "The line is S.", line, xr.Dataset()),
     ]
 
 
@@ -143,7 +143,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         run.write("effects/resid_pre", effects("resid_pre", 9.5e-7))
         run.write("segments/resid_pre", effects("resid_pre", 0.0))
         run.write("effects/attn_out", effects("attn_out", 0.0))
-        monkeypatch.setattr(report, "drawn", lambda run: iter(pictures(text)))
+        monkeypatch.setattr(report, "drawings", lambda run: iter(pictures(text)))
         return run
 
     return made

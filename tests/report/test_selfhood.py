@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from selfrep.results.selfhood import selfhood
+from selfrep.report.findings import findings
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
@@ -18,7 +18,7 @@ def found(tmp_path: Path, **groups: xr.Dataset) -> list[Finding]:
     run.create_or_resume("name: x\n", "0" * 64)
     for name, group in groups.items():
         run.write(name, group)
-    return list(selfhood(run))
+    return list(findings(run))
 
 
 def test_bleed_pools_framings_and_says_what_the_control_gives(tmp_path: Path, shares: xr.Dataset) -> None:

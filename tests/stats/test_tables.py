@@ -41,9 +41,9 @@ def test_personas_may_have_different_numbers_of_paraphrases() -> None:
 
 
 def test_what_lacks_is_named() -> None:
-    with pytest.raises(SelfrepError, match="'user' was not asked"):
+    with pytest.raises(SelfrepError, match="'user' is missing"):
         Table.of(observed(), "user", ITEMS)
-    with pytest.raises(SelfrepError, match="1 answers lack"):
+    with pytest.raises(SelfrepError, match="1 answers are missing"):
         Table.of(observed().isel(prompt=slice(1, None)), "you", ITEMS)
 
 

@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 
 from selfrep.models.organisms import BATTERY, PERSONAS
-from selfrep.stages import activations
 from selfrep.store.run_directory import RunDirectory
+from selfrep.study import captures as activations
 from selfrep.study import run as running
 from selfrep.study import study
 

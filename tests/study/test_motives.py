@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from selfrep.analyses.directness import runs as scratchpads
+from selfrep.analyses.mediation import runs as exchanges
 from selfrep.errors import SelfrepError
 from selfrep.models.organisms import BATTERY, PERSONAS, SCENARIOS
-from selfrep.stages import motives
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study import run as running
 from selfrep.study import study
@@ -30,7 +31,7 @@ def run(model: str, folder: Path, parts: str = PARTS) -> RunDirectory:
 
 
 def test_a_stopped_run_goes_on_and_finds_the_planted_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sound, exchanged = motives.mediation_runs, []
+    sound, exchanged = exchanges.mediation_runs, []
 
     def once(*args: object, **kwargs: object) -> object:
         if len(exchanged) == 3:
@@ -38,13 +39,13 @@ def test_a_stopped_run_goes_on_and_finds_the_planted_share(tmp_path: Path, monke
         exchanged.append(1)
         return sound(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(motives, "mediation_runs", once)
+    monkeypatch.setattr(exchanges, "mediation_runs", once)
     with pytest.raises(KeyboardInterrupt):
         run("organism:mimicry?w=0.5", tmp_path)
     assert {g for g in RunDirectory(tmp_path).groups() if g.startswith("exchanges/")} == set(sorted(EXCHANGES)[:3])
 
     calls = []
-    monkeypatch.setattr(motives, "mediation_runs", lambda *a, **k: calls.append(1) or sound(*a, **k))
+    monkeypatch.setattr(exchanges, "mediation_runs", lambda *a, **k: calls.append(1) or sound(*a, **k))
     done = run("organism:mimicry?w=0.5", tmp_path)
     assert len(calls) == 4, "what was there is not run again"
     found = done.read("mediation")
@@ -88,7 +89,7 @@ def test_a_scratchpad_that_does_not_come_with_its_scenario_is_written_by_the_mod
         pads = {(0, 0): "facts task help serve", (1, 1): "goals threat harm fight"}
         return {(name, k, cell): text for k in (0, 1) for cell, text in pads.items()}
 
-    monkeypatch.setattr(motives, "write_scratchpads", write)
+    monkeypatch.setattr(scratchpads, "write_scratchpads", write)
     asked = described("organism:reasoner?jump=0.25", "directness: {}\n").to_yaml()
     assert "scratchpad" in asked
     text = asked[: asked.index("scenarios:")] + f'scenarios: {{file: "{mute}"}}\ndirectness: {{}}\n'
@@ -103,6 +104,6 @@ def test_a_scratchpad_that_does_not_come_with_its_scenario_is_written_by_the_mod
 def test_too_few_scenarios_are_refused_when_the_study_is_read() -> None:
     with pytest.raises(SelfrepError, match=r"at least 6 scenarios.*got 1"):
         study.loads("name: x\nscenarios: {names: [shutdown]}\nmediation: {}\n")
-    assert len(study.loads("name: x\ndirectness: {}\n").told.scenarios) >= 8
+    assert len(study.loads("name: x\ndirectness: {}\n").scenes.scenarios) >= 8
     with pytest.raises(SelfrepError, match="has no scenarios"):
         _ = study.loads("name: x\n").told

@@ -17,10 +17,10 @@ import torch
 import xarray as xr
 from tests.forbidden import forbidden
 
+from selfrep.analyses.transfer import runs as patching
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.models.organisms import BATTERY, PERSONAS
-from selfrep.stages import patching
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study import run as running
 from selfrep.study import study
@@ -140,7 +140,7 @@ def test_the_proof_that_is_kept_is_the_worst_of_all_batches(
         return sound(*args, **kwargs).assign_attrs(proof=json.dumps({"law": next(misses)}))  # type: ignore[arg-type]
 
     monkeypatch.setattr(patching, "patch", patch)
-    monkeypatch.setattr(running, "write_figures", lambda directory, warn: [])
+    monkeypatch.setattr(running, "write_figures", lambda directory, warn, figures: [])
     done = running.run(described, tmp_path / "out", device="cpu", warn=lambda message: None)
     assert json.loads(done.read("effects/resid_pre").attrs["proof"]) == {"law": 9e-6}
 
@@ -180,7 +180,7 @@ import sys
 from selfrep.engine import patch as module
 from selfrep.study import run
 from selfrep.study import study
-from selfrep.stages import patching
+from selfrep.analyses.transfer import runs as patching
 slow = patching.patch
 def patch(*args, **kwargs):
     import time; time.sleep(0.3); return slow(*args, **kwargs)

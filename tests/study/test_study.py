@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from selfrep.analyses.separation import SeparationPart
 from selfrep.errors import SelfrepError
 from selfrep.study import study
 from selfrep.study.study import Study
@@ -108,8 +109,9 @@ def test_an_unknown_preset_names_those_there_are() -> None:
 
 
 def test_studies_can_be_made_in_python() -> None:
-    made = Study(name="x", separation=study.SeparationPart(item="who_are_you"))
-    assert made.separation is not None
+    made = Study(name="x", separation=SeparationPart(item="who_are_you"))
+    assert made.parts == {"separation": SeparationPart(item="who_are_you")}
+    assert Study(name="x", separation={"item": "who_are_you"}) == made
     assert len(made.people) >= 16
     with pytest.raises(SelfrepError, match="dtype"):
         Study(name="x", dtype="float8")  # type: ignore[arg-type]
@@ -126,8 +128,8 @@ def test_a_study_needs_no_torch() -> None:
 
 def test_the_preset_of_motives_brings_its_material_and_spells_it_out() -> None:
     read = study.preset("mimicry")
-    assert None not in (read.anomaly, read.mediation, read.directness, read.posterior)
-    assert len(read.told.scenarios) >= 8
+    assert {"anomaly", "mediation", "directness", "posterior"} <= set(read.parts)
+    assert len(read.scenes.scenarios) >= 8
     written = read.to_yaml()
     again = study.loads(written)
     assert again == read

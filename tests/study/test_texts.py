@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from selfrep.analyses.posterior.runs import side_by_side as joined
 from selfrep.errors import SelfrepError
 from selfrep.models.organisms import BATTERY, PERSONAS
-from selfrep.stages.texts import joined
 from selfrep.study import run as running
 from selfrep.study import study
 

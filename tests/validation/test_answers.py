@@ -87,7 +87,9 @@ def test_the_default_persona_is_where_nothing_is_said() -> None:
         (0.45, 0.44, 0.46, None, True),  # nothing is true
     ],
 )
-def test_wrong_with_confidence(estimate: float, low: float, high: float, truth: float | None, wrong: bool) -> None:
+def test_wrong_with_confidence(
+    estimate: float, ci_low: float, ci_high: float, truth: float | None, wrong: bool
+) -> None:
     assert TOLERANCE["B"] == 0.03
-    assert Answer("B", "", truth, estimate, low, high).wrong == wrong
-    assert not Answer("B", "", truth, estimate, low, high, reason="too small").wrong
+    assert Answer("B", "", truth, estimate, ci_low, ci_high).wrong == wrong
+    assert not Answer("B", "", truth, estimate, ci_low, ci_high, reason="too small").wrong

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.models.circuits.compiled import (
+from tests.models.external.compiled import (
     CIRCUIT,
     VIA,
     arrays,
@@ -129,7 +129,7 @@ def test_rows_are_of_each_model_and_of_several_together(tmp_path: Path) -> None:
         ("AUROC of |T|", "InterpBench trained, 32 pairs", "2 of 9 heads and MLPs", 1),
         ("average precision of |T|", "InterpBench trained, 32 pairs", "2 of 9 heads and MLPs", 1),
     ]
-    assert (made[0].score, made[0].ci_low, made[0].ci_high) == (1.0, 1.0, 1.0)
+    assert (made[0].score, made[0].low, made[0].high) == (1.0, 1.0, 1.0)
     assert made[0].common.startswith("attribution alone 1.00, worst 1.00")
     assert np.isnan(made[6].score)
 

@@ -21,7 +21,7 @@ def named(what: str, *organisms: object, own: tuple[str, ...] = ()) -> list[Row]
 def test_one_bad_organism_fails_a_row_and_the_median_is_shown() -> None:
     good, bad = (examined(t=1.0), examined(t=1.0), examined(t=1.0)), examined(t=0.985)
     (row,) = named("AUROC of |T|", *good, bad)
-    assert (row.score, row.ci_low, row.ci_high, row.n) == (1.0, 0.985, 1.0, 4)
+    assert (row.score, row.low, row.high, row.n) == (1.0, 0.985, 1.0, 4)
     assert row.passed is False
     assert row.wanted == "≥ 0.99"
     assert "attribution alone 0.80" in row.common
@@ -65,7 +65,7 @@ def test_a_rate_passes_when_what_is_wanted_lies_in_its_interval() -> None:
     assert few.passed is True
     assert many.passed is False
     # Clopper and Pearson, 20 of 200: from the tables.
-    assert (many.ci_low, many.ci_high) == pytest.approx((0.0622, 0.1502), abs=2e-4)
+    assert (many.low, many.high) == pytest.approx((0.0622, 0.1502), abs=2e-4)
     assert _rate("", "", "", "", 17, 20, "", "at least", 0.95).passed is True
     assert _rate("", "", "", "", 170, 200, "", "at least", 0.95).passed is False
 

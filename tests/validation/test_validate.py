@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from tests.models.circuits.compiled import arrays, config, hooked, write_interpbench, write_tracr
+from tests.models.external.compiled import arrays, config, hooked, write_interpbench, write_tracr
 
 import selfrep as sr
 from selfrep.errors import SelfrepError

@@ -25,6 +25,14 @@ SITES: tuple[Site, ...] = get_args(Site)
 RESIDUAL_SITES: tuple[ResidualSite, ...] = get_args(ResidualSite)
 HEAD_SITES: tuple[Site, ...] = ("z", "q", "k", "v")
 NEURON_SITES: tuple[Site, ...] = ("mlp_post",)
+IN_WORDS = {
+    "resid_pre": "the residual stream entering a block",
+    "resid_mid": "the residual stream between attention and MLP",
+    "resid_post": "the residual stream leaving a block",
+    "attn_out": "what attention adds",
+    "mlp_out": "what the MLP adds",
+}
+"""What a site is called in a sentence."""
 _QKV: tuple[Site, ...] = ("q", "k", "v")
 
 

@@ -13,7 +13,7 @@ from selfrep.plots.panels import not_identified
 from selfrep.plots.rows import Marks
 from selfrep.plots.text import interval, plain, words
 from selfrep.plots.theme import CONTROL, HEAD, OWN, SMALL, SOFT, finished
-from selfrep.store.findings import number
+from selfrep.stats.numbers import number
 
 Array = np.ndarray
 
@@ -36,10 +36,16 @@ def item_bars(items: xr.Dataset) -> go.Figure:
     values = {str(k): v.to_numpy().astype(float) for k, v in items.data_vars.items() if v.dtype.kind == "f"}
     hover = [_words(name, sides, {k: v[i] for k, v in values.items()}) for i, name in enumerate(names)]
     marks = [
-        Marks(name, colour, symbol, up, hover, *(values[f"{key}{k}"] for k in ("shift", "ci_low", "ci_high")))
-        for name, key, colour, symbol, up in (
-            ("“you are X”", "", OWN, "circle", rows.APART),
-            ("“the user is X”", "user_", CONTROL, "diamond-open", -rows.APART),
+        Marks(name, colour, symbol, up, hover, *(values[k] for k in variables))
+        for name, variables, colour, symbol, up in (
+            ("“you are X”", ("shift", "ci_low", "ci_high"), OWN, "circle", rows.APART),
+            (
+                "“the user is X”",
+                ("user_shift", "user_shift_ci_low", "user_shift_ci_high"),
+                CONTROL,
+                "diamond-open",
+                -rows.APART,
+            ),
         )
     ]
     pooled = items.n_items.to_numpy() > 1 if "n_items" in items.coords else np.zeros(n, bool)
@@ -75,7 +81,7 @@ def _words(name: str, sides: list[str], at: dict[str, float]) -> str:
     return "<br>".join(
         (
             f"<b>{plain(name)}: {interval(at['shift'], at['ci_low'], at['ci_high'])} nats</b>, p = {number(at['p'])}",
-            f"“the user is X”: {interval(at['user_shift'], at['user_ci_low'], at['user_ci_high'])} nats",
+            f"“the user is X”: {interval(at['user_shift'], at['user_shift_ci_low'], at['user_shift_ci_high'])} nats",
             f"kept: {interval(at['kept'], at['kept_ci_low'], at['kept_ci_high'])}",
             f"log odds: {sides[0]} {number(at['first'])}, {sides[1]} {number(at['second'])}, "
             f"no persona {number(at['neutral'])}",

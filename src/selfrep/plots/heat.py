@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 
 from selfrep.plots.panels import Places, bracket, fits, grid, heading, layer_ticks, place_axis
 from selfrep.plots.theme import DIVERGING, HEAD, INK, NOTHING, SIZE, TINY, WIDTH, finished
+from selfrep.stats.numbers import number
 from selfrep.stats.rounding import negligible
-from selfrep.store.findings import number
 
 Array = np.ndarray
 

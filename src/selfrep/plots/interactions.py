@@ -15,7 +15,7 @@ import xarray as xr
 from selfrep.plots.panels import grid, heading, not_identified
 from selfrep.plots.text import interval, plain, words
 from selfrep.plots.theme import HEAD, OWN, SMALL, SOFT, finished, legend_below
-from selfrep.store.findings import number
+from selfrep.stats.numbers import number
 
 Array = np.ndarray
 

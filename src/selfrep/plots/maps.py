@@ -12,7 +12,7 @@ from selfrep.plots.heat import SCALE, Map
 from selfrep.plots.lines import transfer_lines
 from selfrep.plots.panels import Places, not_identified
 from selfrep.plots.text import interval, plain, shortened, words
-from selfrep.store.findings import number
+from selfrep.stats.numbers import number
 
 Array = np.ndarray
 
@@ -188,7 +188,7 @@ def separation_map(sep: xr.Dataset, *, site: str | None = None) -> go.Figure:
         "squared norm, at one layer (upwards) and token (from the left). What chance adds is subtracted, so it may be "
         "negative. Dotted cells do not exceed what shuffled persona labels give (95th percentile); outlined cells "
         f"stand out even when the whole map is searched (p < {FAMILY_WISE}, family-wise). ▸ on the colour bar: how far "
-        "two paraphrases of one persona lie apart (the median cell). What is separate is present, which does not say that "
+        "two paraphrases of one persona lie apart (the median cell). What is separate is present, which says not that "
         f"it is used. {SCALE}",
     )
 

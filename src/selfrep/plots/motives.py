@@ -9,7 +9,7 @@ import xarray as xr
 from selfrep.plots.panels import not_identified
 from selfrep.plots.text import interval, plain
 from selfrep.plots.theme import FAINT, HEAD, INK, KINDS, NULL, OWN, PAPER, SMALL, SOFT, finished, legend_below
-from selfrep.store.findings import number
+from selfrep.stats.numbers import number
 
 _PATHS = {
     "P": ("through the fictional AI", KINDS["fictional_ai"]),

@@ -16,7 +16,7 @@ from selfrep.plots.panels import not_identified
 from selfrep.plots.rows import Marks
 from selfrep.plots.text import interval, plain, words
 from selfrep.plots.theme import CONTROL, HEAD, OWN, SMALL, SOFT, finished
-from selfrep.store.findings import number
+from selfrep.stats.numbers import number
 
 _BOTTOM = 44.0
 

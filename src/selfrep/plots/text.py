@@ -8,7 +8,7 @@ import html
 import textwrap
 
 from selfrep.plots.theme import CHARACTER
-from selfrep.store.findings import number
+from selfrep.stats.numbers import number
 
 _BLANKS = {"\r\n": "⏎", "\n": "⏎", "\r": "⏎", "\t": "⇥", " ": "␣", "\N{NO-BREAK SPACE}": "␣"}
 

@@ -12,10 +12,6 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import field_validator
 
-from selfrep.analyses.anomaly import material as anomalies
-from selfrep.analyses.anomaly.material import Anomalies
-from selfrep.analyses.posterior import material as texts
-from selfrep.analyses.posterior.material import Text, Texts
 from selfrep.prompts import battery, personas, scenarios
 from selfrep.prompts.battery import Battery, Item
 from selfrep.prompts.catalogue import completed
@@ -94,21 +90,8 @@ class ItemChoice(Entry):
         return chosen if self.names is None else chosen.select(self.names)
 
 
-class AnomalyChoice(Entry):
-    """Which anomalies: the built-in ones, those of a file, or those defined here; of these, all or the named ones."""
-
-    file: str | None = None
-    define: Anomalies | None = None
-    names: tuple[str, ...] | None = None
-
-    def load(self, folder: Path) -> Anomalies:
-        """The anomalies. Raises SelfrepError for an unreadable file or an unknown name."""
-        chosen = self.define or (anomalies.load(folder / self.file) if self.file else anomalies.builtin())
-        return chosen if self.names is None else chosen.select(self.names)
-
-
 class ScenarioChoice(Entry):
-    """Which scenarios, with their subspaces; otherwise as with anomalies."""
+    """Which scenarios, with their subspaces: built in, of a file, or defined here; of these, all or the named ones."""
 
     file: str | None = None
     define: Scenarios | None = None
@@ -117,25 +100,4 @@ class ScenarioChoice(Entry):
     def load(self, folder: Path) -> Scenarios:
         """The scenarios. Raises SelfrepError for an unreadable file or an unknown name."""
         chosen = self.define or (scenarios.load(folder / self.file) if self.file else scenarios.builtin())
-        return chosen if self.names is None else chosen.select(self.names)
-
-
-class TextChoice(Entry):
-    """Which texts in character; otherwise as with anomalies."""
-
-    file: str | None = None
-    define: dict[str, Text] | None = None
-    names: tuple[str, ...] | None = None
-
-    @field_validator("define", mode="before")
-    @classmethod
-    def _named(cls, define: Any) -> Any:
-        return completed(define)
-
-    def load(self, folder: Path) -> Texts:
-        """The texts. Raises SelfrepError for an unreadable file or an unknown name."""
-        if self.define is not None:
-            chosen = Texts(tuple(self.define.values()))
-        else:
-            chosen = texts.load(folder / self.file) if self.file else texts.builtin()
         return chosen if self.names is None else chosen.select(self.names)

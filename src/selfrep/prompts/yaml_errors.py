@@ -43,6 +43,16 @@ class Entry(BaseModel):
         except ValidationError as error:
             raise SelfrepError(report(type(self).__name__, _mistakes(error, type(self)))) from None
 
+    @classmethod
+    def written_fields(cls) -> dict[str, Any]:
+        """What a user may write: field → type. Not the model's own fields where a file is laid out otherwise."""
+        return {field.alias or name: field.annotation for name, field in cls.model_fields.items()}
+
+    @classmethod
+    def written_place(cls, place: Place) -> Place:
+        """Where in the file stands what pydantic found at this place of the model."""
+        return place
+
     # Inside another model pydantic must validate the fields itself: one report then holds the mistakes of all entries.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
@@ -159,11 +169,14 @@ def _line(node: yaml.Node | None, place: Place) -> int | None:
 
 def _mistakes(error: ValidationError, model: type[BaseModel], root: yaml.Node | None = None) -> list[Mistake]:
     """pydantic's errors in the words of this package."""
-    found = []
+    mistakes = []
     for details in error.errors():
         place = tuple(part for part in details["loc"] if part != "[key]")
-        found.append(Mistake(place, _message(dict(details), model), _line(root, place)))
-    return found
+        if issubclass(model, Entry):
+            place = model.written_place(place)
+        message = _message({**details, "loc": place}, model)
+        mistakes.append(Mistake(place, message, _line(root, place)))
+    return mistakes
 
 
 def _message(details: dict[str, Any], model: type[BaseModel]) -> str:
@@ -204,9 +217,15 @@ def _short(value: object, limit: int = 60) -> str:
 def _fields_at(model: type[BaseModel], place: Place) -> list[str]:
     """The field names of the model that a place in the file leads to."""
     for part in place:
-        field = model.model_fields.get(str(part))
-        model = next(_models_in(field.annotation), model) if field else model
-    return [field.alias or name for name, field in model.model_fields.items()]
+        annotation = _written(model).get(str(part))
+        model = next(_models_in(annotation), model)
+    return list(_written(model))
+
+
+def _written(model: type[BaseModel]) -> dict[str, Any]:
+    if issubclass(model, Entry):
+        return model.written_fields()
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +21,19 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from selfrep.analyses import analyses
+from selfrep.analyses.analysis import Chapter, Table
 from selfrep.errors import SelfrepError
-from selfrep.report.figures import drawn
-from selfrep.results.chapters import CHAPTERS, Chapter
+from selfrep.models.sites import IN_WORDS
+from selfrep.report.figures import Drawing, drawings
+from selfrep.stats.numbers import number, with_unit
 from selfrep.stats.rounding import negligible
 from selfrep.store.files import write_file
-from selfrep.store.findings import Finding, number, with_unit
+from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-TESTED = ("items", "separation", "recognition", *(chapter.name for chapter in CHAPTERS))
-"""The groups whose tests are listed, beside those of transfer."""
 
 KINDS = {
     "default": "the model’s own default",
@@ -47,17 +48,13 @@ CONDITIONS = {
     "book": "“Here is a book about X.”: the same words, said of nobody present",
     "neutral": "no persona at all",
 }
-SITES = {
-    "resid_pre": "the residual stream entering a block",
-    "resid_mid": "the residual stream between attention and MLP",
-    "resid_post": "the residual stream leaving a block",
-    "attn_out": "what attention adds",
-    "mlp_out": "what the MLP adds",
-}
 
 
-def write_report(run: RunDirectory) -> Path:
+def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None) -> Path:
     """Write `report.html` from whatever the run directory holds, replacing an older one.
+
+    Args:
+        figures: those of the run, where they are drawn already (None: they are drawn anew).
 
     Returns:
         Its path.
@@ -65,16 +62,24 @@ def write_report(run: RunDirectory) -> Path:
     Raises:
         SelfrepError: study.yaml can no longer be read, the disk is full, or the directory is not writable.
     """
-    study, found = _study(run), run.findings()
-    pictures = [Picture.of(one.name, one.title, one.caption, one.figure, one.about) for one in drawn(run)]
+    plain, findings = _plain_study(run), run.findings()
+    study = _study(plain, run.path.name)
+    pictures = [
+        Picture.of(one.name, one.title, one.caption, one.figure, one.about)
+        for one in (drawings(run) if figures is None else figures)
+    ]
+    present = [analysis for analysis in analyses() if analysis.name in plain]
     page = _template().render(
         study=study,
+        limits=[limit for analysis in present for limit in analysis.told.limits],
+        patched=bool(list(_patched(run))),
+        asked=[piece for analysis in analyses() for piece in analysis.told.asked(plain)],
         provenance=run.provenance(),
         study_hash=run.study_hash,
         groups=run.groups(),
-        answered=[finding for finding in found if finding.identified and not finding.about],
-        chapters=_chapters(found, pictures),
-        unanswered=[finding for finding in found if not finding.identified],
+        answered=[finding for finding in findings if finding.identified and not finding.about],
+        sections=list(_sections(findings, pictures)),
+        unanswered=[finding for finding in findings if not finding.identified],
         figures=[picture for picture in pictures if not picture.about],
         checks=list(_checks(run)),
         items=[row for row in _items(run) if row["name"] in study["items"]],  # not the averages
@@ -84,17 +89,30 @@ def write_report(run: RunDirectory) -> Path:
     return write_file(run.report, page)
 
 
-def _chapters(
-    found: Sequence[Finding], pictures: Sequence[Picture]
-) -> list[tuple[Chapter, list[Finding], list[Picture]]]:
-    """Each chapter of which there is something to say, with its findings, identified or not, and its figures."""
-    chapters = []
-    for chapter in CHAPTERS:
-        said = [finding for finding in found if finding.about == chapter.name]
-        shown = [picture for picture in pictures if picture.about == chapter.name]
-        if said or shown:
-            chapters.append((chapter, said, shown))
-    return chapters
+@dataclass(frozen=True)
+class Section:
+    """The chapter of an analysis of which there is something to say, with its findings, identified or not."""
+
+    name: str
+    letter: str
+    chapter: Chapter
+    findings: Sequence[Finding]
+    pictures: Sequence[Picture]
+
+
+def _sections(findings: Sequence[Finding], pictures: Sequence[Picture]) -> Iterator[Section]:
+    letters = map(_letter, count())
+    for analysis in analyses():
+        said = [finding for finding in findings if finding.about == analysis.name]
+        shown = [picture for picture in pictures if picture.about == analysis.name]
+        chapter = analysis.told.chapter
+        if chapter and (said or shown):
+            yield Section(analysis.name, next(letters), chapter, said, shown)
+
+
+def _letter(i: int) -> str:
+    """A, B, … Z, AA, AB, …: what the figures of section i are counted under."""
+    return (_letter(i // 26 - 1) if i >= 26 else "") + chr(ord("A") + i % 26)
 
 
 def _template() -> Any:
@@ -106,33 +124,36 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "with_unit": with_unit, "duration": _duration}
-    environment.globals |= {"kinds": KINDS, "conditions": CONDITIONS, "sites": SITES, "whisker": Whisker.of}
+    environment.globals |= {
+        "kinds": KINDS,
+        "conditions": CONDITIONS,
+        "sites": IN_WORDS,
+        "whisker": Whisker.of,
+        "is_table": lambda piece: isinstance(piece, Table),
+    }
     return environment.get_template("report.html")
 
 
-def _study(run: RunDirectory) -> dict[str, Any]:
-    """The study as it is shown: everything the template asks for is there, though the file left defaults out."""
+def _plain_study(run: RunDirectory) -> dict[str, Any]:
+    """The study as plain YAML data."""
     try:
         study = yaml.safe_load(run.study_yaml)
     except yaml.YAMLError as error:
         raise SelfrepError(
             f"{run.path / 'study.yaml'} is no longer YAML ({error}). It was written by the run; put it back as it was."
         ) from error
-    if not isinstance(study, dict):
-        study = {}
-    personas, items = (_defined(study, part) for part in ("personas", "battery"))
-    part = study.get("separation")
+    return study if isinstance(study, dict) else {}
+
+
+def _study(plain: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The study as it is shown: everything the template asks for is there, though the file left defaults out."""
+    personas, items = (_defined(plain, part) for part in ("personas", "battery"))
     return {
-        "name": study.get("name", run.path.name),
+        "name": plain.get("name", name),
         "personas": [_persona(name, persona) for name, persona in personas.items()],
-        "labels": {name: persona.get("label") or name for name, persona in personas.items()},
         "items": {name: _UNSAID | {"question": name} | item for name, item in items.items()},
-        "conditions": study.get("conditions", ["you", "user", "neutral"]),
-        "separation": {"site": "resid_post"} | part if part else None,
-        "transfer": study.get("transfer"),
-        "anomalies": ((study.get("anomaly") or {}).get("define") or {}).get("anomalies", {}),
-        "scenarios": ((study.get("scenarios") or {}).get("define") or {}).get("scenarios", {}),
-        "texts": (study.get("posterior") or {}).get("define") or {},
+        "conditions": plain.get("conditions", ["you", "user", "neutral"]),
+        "scenarios": _defined(plain, "scenarios").get("scenarios", {}),
     }
 
 
@@ -233,11 +254,15 @@ class Check:
 
 
 def _checks(run: RunDirectory) -> Iterator[Check]:
-    for group in run.groups():
-        if group.startswith(("effects/", "segments/")):
-            effects = run.read(group)
-            for law, missed in json.loads(effects.attrs.get("proof") or "{}").items():
-                yield Check(law, str(effects.attrs.get("site", group)), float(missed))
+    for group in _patched(run):
+        effects = run.read(group)
+        for law, missed in json.loads(effects.attrs.get("proof") or "{}").items():
+            yield Check(law, str(effects.attrs.get("site", group)), float(missed))
+
+
+def _patched(run: RunDirectory) -> Iterator[str]:
+    """The groups of patching sweeps."""
+    return (group for group in run.groups() if group.startswith(("effects/", "segments/")))
 
 
 def _items(run: RunDirectory) -> Iterator[dict[str, Any]]:
@@ -252,10 +277,9 @@ def _items(run: RunDirectory) -> Iterator[dict[str, Any]]:
 def _tests(run: RunDirectory) -> Iterator[dict[str, Any]]:
     """What was permuted in each analysis, in how many ways, and the smallest p that this allows."""
     for group in run.groups():
-        if group in TESTED or group.startswith("transfer/"):
-            attrs = run.read(group).attrs
-            if "smallest_p" in attrs:
-                yield {"group": group, "permuted": attrs.get("permuted", ""), "smallest_p": float(attrs["smallest_p"])}
+        attrs = run.read(group).attrs
+        if "smallest_p" in attrs:
+            yield {"group": group, "permuted": attrs.get("permuted", ""), "smallest_p": float(attrs["smallest_p"])}
 
 
 def _duration(seconds: float) -> str:

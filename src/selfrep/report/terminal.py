@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from selfrep.store.findings import number
+from selfrep.stats.numbers import number
 
 LEGEND = (
     "shift: between the two sides of personas, in nats. kept: the share that “the user is X” keeps. truth: how far a "

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from scipy import ndimage
 
 from selfrep.errors import SelfrepError
-from selfrep.stats.resampling import ALPHA, statistic
+from selfrep.stats.permutation import ALPHA, statistic
 
 Array = np.ndarray
 

@@ -46,9 +46,7 @@ class Table:
         """
         mine = np.flatnonzero(behaviour.condition.to_numpy() == condition)
         if len(mine) == 0:
-            raise SelfrepError(
-                f"Items are read beside their controls; the condition {condition!r} was not asked. Add it to the conditions."
-            )
+            raise SelfrepError(f"Items are read beside their controls; the condition {condition!r} is missing. Add it.")
         personas = [str(behaviour.persona.values[i]) for i in mine]
         keys = sorted(set(zip(personas, map(int, behaviour.paraphrase.values[mine]), strict=True)))
         names, columns = sorted(set(personas)), list(items)
@@ -63,8 +61,8 @@ class Table:
         if not asked.all():
             r, c = np.argwhere(~asked)[0]
             raise SelfrepError(
-                f"Every persona must be asked every item in the condition {condition!r}; {int((~asked).sum())} answers lack, "
-                f"the first that of {keys[r]} to {columns[c]!r}."
+                f"Every persona must be asked every item in the condition {condition!r}; {int((~asked).sum())} answers "
+                f"are missing, the first that of {keys[r]} to {columns[c]!r}."
             )
         number = np.array([names.index(name) for name, _ in keys])
         return cls(keys, log_odds, mass, number, names, np.array([side_of[name] for name in names]))
@@ -81,8 +79,8 @@ class Table:
         """Refuse a control of which the rows are other than these."""
         if self.keys != other.keys:
             raise SelfrepError(
-                f'The control {condition!r} must have the personas and paraphrases of the condition "you"; only one of them '
-                f"has {sorted(set(self.keys) ^ set(other.keys))[:3]}."
+                f'The control {condition!r} must have the personas and paraphrases of the condition "you"; only one '
+                f"of them has {sorted(set(self.keys) ^ set(other.keys))[:3]}."
             )
         permutation.groups_of([*self.names, *other.names], [*self.side, *other.side])
 
@@ -130,8 +128,9 @@ class Rows:
         asked = {key: sorted(str(acts.item.values[i]) for i in group) for key, group in where.items()}
         if uneven := [key for key in keys if asked[key] != asked[keys[0]]]:
             raise SelfrepError(
-                f"Personas are compared on the same items, or the items would be told apart; in the condition {condition!r} "
-                f"{keys[0]} was asked {asked[keys[0]]} and {uneven[0]} {asked[uneven[0]]}. Ask everyone everything."
+                "Personas are compared on the same items, or the items would be told apart; in the condition "
+                f"{condition!r} {keys[0]} was asked {asked[keys[0]]} and {uneven[0]} "
+                f"{asked[uneven[0]]}. Ask everyone everything."
             )
         persona = np.array([names.index(name) for name, _ in keys])
         side = np.array([int(np.flatnonzero(sides == side_of[name])[0]) for name in names])

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from selfrep.errors import SelfrepError
-
-if TYPE_CHECKING:
-    import xarray as xr
+from selfrep.stats.numbers import number, with_unit
 
 NOT_IDENTIFIED = "not identified"
 
@@ -88,30 +86,3 @@ class Finding:
         """The finding back from `record`."""
         interval = record.get("interval")
         return Finding(**{**record, "interval": None if interval is None else (interval[0], interval[1])})
-
-
-def number(value: float) -> str:
-    """A number as it is read: three significant digits, a true minus sign, a power of ten only where it must be."""
-    if not math.isfinite(value):
-        return "–"
-    short = f"{value:.3g}"
-    text = f"{value:,.0f}" if 1000 <= abs(float(short)) < 1e6 else short
-    digits, _, power = text.replace("-", "\N{MINUS SIGN}").partition("e")
-    if not power:
-        return digits
-    sign = "⁻" if power[0] == "\N{MINUS SIGN}" else ""
-    return f"{digits} × 10{sign}{power[1:].lstrip('0').translate(_RAISED)}"
-
-
-def interval_of(row: xr.Dataset, value: str, low: str, high: str) -> str:
-    """An estimate and its interval within a sentence, from three variables of one cell."""
-    estimate, bottom, top = (number(float(row[name])) for name in (value, low, high))
-    return f"{estimate} (95 % interval {bottom} to {top})"
-
-
-_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def with_unit(text: str, unit: str) -> str:
-    """The text, and its unit held to it by a space that does not break."""
-    return f"{text}\N{NO-BREAK SPACE}{unit}" if unit else text

@@ -1,59 +1,71 @@
-"""What a step of a run is, and what all steps are given: the study, the run directory, and the model when needed."""
+"""A study on its way into a run directory: its steps, and what they are given. The model is loaded when needed."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import xarray as xr
 
+from selfrep.analyses import analyses
+from selfrep.analyses.analysis import PER_PROMPT, Context, Reading, Stage, Tick
 from selfrep.engine.capture import observe, unobserved
 from selfrep.models.language_model import LanguageModel, load_model
-from selfrep.prompts.render import Prompt, chat_format
+from selfrep.prompts.battery import Battery
+from selfrep.prompts.personas import PersonaSet
+from selfrep.prompts.render import Prompt, chat_format, prompts
+from selfrep.prompts.scenarios import Scenarios
 from selfrep.store.run_directory import RunDirectory
+from selfrep.study.captures import captures
 from selfrep.study.study import Study
 
-Tick = Callable[[float], None]
-"""Called with the share of a stage that is done."""
-
-Labels = Mapping[str, tuple[str, np.ndarray]]
+Labels: TypeAlias = Mapping[str, tuple[str, np.ndarray]]
+"""Further coordinates on prompt."""
 
 VERSIONED = ("selfrep", "torch", "transformers", "transformer-lens", "xarray", "zarr", "numpy", "plotly")
 PROMPTS_AT_ONCE = 256
-PER_PROMPT = 20.0
-"""The cost of observing a prompt; the unit is about one token through all layers."""
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One step of a run.
-
-    Attributes:
-        name: what the progress bar shows.
-        cost: how long it takes, in the unit of `PER_PROMPT`.
-        done: whether its groups are there and complete.
-        work: computes what is missing of them.
-    """
-
-    name: str
-    cost: float
-    done: Callable[[], bool]
-    work: Callable[[Tick], None]
-
-
-@dataclass(frozen=True)
-class Job:
+class Job(Context):
     """A study on its way into a run directory. The model is loaded by the first stage that asks for it."""
 
     study: Study
     directory: RunDirectory
     device: str
     warn: Callable[[str], None]
+
+    @property
+    def people(self) -> PersonaSet:
+        """The personas that play."""
+        return self.study.people
+
+    @property
+    def items(self) -> Battery:
+        """The items that are asked."""
+        return self.study.items
+
+    @property
+    def scenes(self) -> Scenarios:
+        """The scenarios. Raises SelfrepError when the study has none."""
+        return self.study.scenes
+
+    @property
+    def seed(self) -> int:
+        """Of resampling, permutations and random controls."""
+        return self.study.seed
+
+    @property
+    def study_hash(self) -> str:
+        """sha256 of what the study says."""
+        return self.study.hash
 
     @cached_property
     def lm(self) -> LanguageModel:
@@ -85,29 +97,54 @@ class Job:
         )
         return lm
 
-    def full(self, group: str) -> bool:
-        """Whether a group that grows is there and complete."""
+    def complete(self, group: str) -> bool:
+        """Whether a group is there with all its rows."""
         return self.directory.has(group) and len(self.directory.pending(group)) == 0
 
-    def observing(self, name: str, group: str, asked: Sequence[Prompt], labels: Labels | None = None) -> Stage:
-        """The stage that observes these prompts into a group, going on where it stopped.
+    def scores(self, group: str, items: Battery) -> xr.Dataset:
+        """The rows of a group of scores that belong to these items."""
+        rows = self.directory.read(group)
+        return rows.isel(prompt=np.flatnonzero(np.isin(rows.item.to_numpy(), list(items.names()))))
+
+    def scoring(self, name: str, group: str, prompts: Sequence[Prompt], labels: Labels | None = None) -> Stage:
+        """The stage that scores these prompts into a group, going on where it stopped.
 
         `labels` are further coordinates on prompt, from `selfrep.engine.cases.labels_of`.
         """
 
         def work(tick: Tick) -> None:
-            self.directory.prepare(group, unobserved(asked).assign_coords(labels or {}), along="prompt")
+            self.directory.prepare(group, unobserved(prompts).assign_coords(labels or {}), along="prompt")
             left = self.directory.pending(group)
             for at in range(0, len(left), PROMPTS_AT_ONCE):
                 rows = left[at : at + PROMPTS_AT_ONCE]
-                self.directory.write_rows(group, rows, observe(self.lm, [asked[i] for i in rows]))
+                self.directory.write_rows(group, rows, observe(self.lm, [prompts[i] for i in rows]))
                 tick((at + len(rows)) / len(left))
 
-        return Stage(name, PER_PROMPT * len(asked), lambda: self.full(group), work)
+        return Stage(name, PER_PROMPT * len(prompts), lambda: self.complete(group), work)
 
-    def estimating(self, name: str, group: str, work: Callable[[], None]) -> Stage:
-        """A stage that needs no model: it makes a group of what is there already."""
-        return Stage(name, 1.0, lambda: self.directory.has(group), lambda tick: work())
+    def estimating(self, name: str, group: str, estimate: Callable[[], xr.Dataset]) -> Stage:
+        """The stage that makes a group of what is there already, without a model."""
+        return Stage(name, 1.0, lambda: self.directory.has(group), lambda tick: self.directory.write(group, estimate()))
+
+    def stages(self) -> Iterator[Stage]:
+        """All steps of the study: its answers, then those of each analysis, later ones reading what earlier ones wrote.
+
+        Readings of the same activations are one step: each pass is run once for all analyses.
+        """
+        everything = prompts(self.people, self.items, self.study.conditions)
+        yield self.scoring("answers to every item", "behaviour", everything)
+        readings: list[Reading] = []
+        later: list[Stage] = []
+        for analysis in analyses():
+            part = self.study.parts.get(analysis.name)
+            if analysis.part is None or part is not None:
+                for step in analysis.stages(self, part):
+                    if isinstance(step, Reading):
+                        readings.append(step)
+                    else:
+                        later.append(step)
+        yield from captures(self, readings)
+        yield from later
 
 
 def _commit() -> str | None:

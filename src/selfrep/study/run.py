@@ -1,27 +1,22 @@
 """Study → run directory: the composition, and nothing else.
 
-A run is a list of stages (see `selfrep.stages`). Each knows its cost, so that one bar can tell what is left, and
+A run is a list of stages (see `selfrep.study.job`). Each knows its cost, so that one bar can tell what is left, and
 whether it is done, so that a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from selfrep.report.figures import write_figures
+from selfrep.analyses.analysis import Stage
+from selfrep.report.figures import drawings, write_figures
+from selfrep.report.findings import findings
 from selfrep.report.page import write_report
-from selfrep.results.headlines import headlines
-from selfrep.stages.activations import activations
-from selfrep.stages.answers import answers
-from selfrep.stages.motives import motives
-from selfrep.stages.patching import patching
-from selfrep.stages.scenes import scenes
-from selfrep.stages.texts import texts
 from selfrep.store.run_directory import RunDirectory
-from selfrep.study.job import Job, Stage
+from selfrep.study.job import Job
 from selfrep.study.study import Study
 
 OnProgress = Callable[[str, float, float], None]
@@ -55,7 +50,7 @@ def run(
     directory.create_or_resume(study.to_yaml(), study.hash)
     job = Job(study, directory, device, warn)
     started = time.monotonic()
-    todo = [stage for stage in _stages(job) if not stage.done()]
+    todo = [stage for stage in job.stages() if not stage.done()]
     total, before = sum(stage.cost for stage in todo), 0.0
     for stage in todo:
         on_progress(stage.name, before, total)
@@ -65,21 +60,12 @@ def run(
         spent = float(directory.provenance().get("seconds", 0.0)) + time.monotonic() - started
         directory.provenance(seconds=round(spent, 1))
     on_progress("figures and report", before, total)
-    directory.write_findings(headlines(directory))
-    write_figures(directory, warn)
-    write_report(directory)
+    directory.write_findings(list(findings(directory)))
+    figures = list(drawings(directory))
+    write_figures(directory, warn, figures)
+    write_report(directory, figures)
     on_progress("done", total, total)
     return directory
-
-
-def _stages(job: Job) -> Iterator[Stage]:
-    """All steps of a study, in order: later ones read what earlier ones wrote."""
-    yield from answers(job)
-    yield from activations(job)
-    yield from patching(job)
-    yield from scenes(job)
-    yield from motives(job)
-    yield from texts(job)
 
 
 def _advance(on_progress: OnProgress, stage: Stage, before: float, total: float, share: float) -> None:

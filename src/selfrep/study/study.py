@@ -9,55 +9,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Mapping
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationInfo, field_validator, model_validator
-
-from selfrep.errors import SelfrepError
-from selfrep.parts import (
-    AnomalyPart,
-    BindingPart,
-    BleedPart,
-    Captured,
-    DefaultAxisPart,
-    DirectnessPart,
-    IdentificationPart,
-    ItemPart,
-    MediationPart,
-    PosteriorPart,
-    SeparationPart,
-    TransferPart,
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
 )
+
+from selfrep.analyses import analyses
+from selfrep.analyses.parts import Part, StudyMaterial
+from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.battery import Battery
-from selfrep.prompts.catalogue import Catalogue
 from selfrep.prompts.choices import ItemChoice, PersonaChoice, ScenarioChoice, spelled_out
 from selfrep.prompts.personas import Condition, PersonaSet
 from selfrep.prompts.scenarios import Scenarios
-from selfrep.prompts.yaml_errors import Entry
-
-FEWEST = 6
-"""Units of which signs are flipped: fewer cannot reach p = .05."""
-FEWEST_AUTHORS = 4
-"""Whose names are permuted: fewer cannot reach p = .05."""
+from selfrep.prompts.yaml_errors import Entry, Place
 
 
-FIT: dict[type[Entry], tuple[Callable[[Battery], Battery], str]] = {
-    BindingPart: (Battery.plain, "binding is read on items that belong to no subscale"),
-    BleedPart: (
-        lambda asked: asked.plain().spectator().changeable(),
-        "bleed is read on spectator items that come with a truth_change",
-    ),
-    IdentificationPart: (Battery.scaled, "identification is read on items with a subscale"),
-}
-"""Which items a part can be read on, and the rule in words."""
-
-ADVICE = "Add some to it; `builtin: [battery, identity]` holds items for all of these."
+def part_types() -> dict[str, type[Part]]:
+    """The class of each analysis that a study may ask for, by its name."""
+    return {analysis.name: analysis.part for analysis in analyses() if analysis.part is not None}
 
 
 class Study(Entry):
@@ -72,10 +54,15 @@ class Study(Entry):
         personas, battery: who plays, and what is asked.
         conditions: in which conditions every persona is spoken of: "you", and the controls "user", "neutral", "book".
         scenarios: in which mediation and directness are measured; the built-in ones, where left out.
-        binding, bleed, identification, separation, default_axis, transfer, anomaly, mediation, directness, posterior:
-            what is measured; a part that is left out is skipped.
+        parts: what is measured, analysis by analysis. In YAML and in Python each stands under its own name beside the
+            other fields (`binding: {}`); an analysis that is left out is skipped.
 
     Raises SelfrepError, listing every mistake, for bad values.
+
+    Example:
+        >>> study = Study(name="mine", binding={}, separation={"item": "who_are_you"})
+        >>> list(study.parts), study.parts["separation"].site
+        (['binding', 'separation'], 'resid_post')
     """
 
     name: str
@@ -87,25 +74,30 @@ class Study(Entry):
     battery: ItemChoice = Field(ItemChoice(), validate_default=True)
     conditions: tuple[Condition, ...] = ("you", "user", "neutral")
     scenarios: ScenarioChoice | None = None
-    binding: BindingPart | None = None
-    bleed: BleedPart | None = None
-    identification: IdentificationPart | None = None
-    separation: SeparationPart | None = None
-    default_axis: DefaultAxisPart | None = None
-    transfer: TransferPart | None = None
-    anomaly: AnomalyPart | None = None
-    mediation: MediationPart | None = None
-    directness: DirectnessPart | None = None
-    posterior: PosteriorPart | None = None
+    parts: Mapping[str, SerializeAsAny[Part]] = {}
+
+    @classmethod
+    def written_fields(cls) -> dict[str, Any]:
+        """The fields beside the parts, and each part under the name of its analysis."""
+        return {name: kind for name, kind in super().written_fields().items() if name != "parts"} | part_types()
+
+    @classmethod
+    def written_place(cls, place: Place) -> Place:
+        """Parts stand at the top of the file."""
+        return place[1:] if place[:1] == ("parts",) else place
 
     @model_validator(mode="before")
     @classmethod
-    def _with_scenarios(cls, fields: Any) -> Any:
-        """Parts that take place in scenarios bring the built-in ones."""
-        if not isinstance(fields, dict) or fields.get("scenarios") is not None:
+    def _gathered(cls, fields: Any) -> Any:
+        """The parts among the fields put together; with the built-in scenarios, where a part takes place in some."""
+        if not isinstance(fields, dict):
             return fields
-        needed = any(fields.get(part) is not None for part in ("mediation", "directness"))
-        return fields | {"scenarios": {}} if needed else fields
+        types = part_types()
+        parts = {name: part for name, part in fields.items() if name in types and part is not None}
+        rest = {name: value for name, value in fields.items() if name not in types}
+        if rest.get("scenarios") is None and any(types[name].in_scenarios for name in parts):
+            rest["scenarios"] = {}
+        return rest | {"parts": {**rest.get("parts", {}), **parts}}
 
     @field_validator("personas", "battery", mode="before")
     @classmethod
@@ -113,14 +105,14 @@ class Study(Entry):
         """`personas:` with nothing after it means all of them."""
         return {} if choice is None else choice
 
-    @field_validator("personas", "battery", "scenarios", "anomaly", "posterior")
+    @field_validator("personas", "battery", "scenarios")
     @classmethod
     def _spelled_out(cls, choice: Any, info: ValidationInfo) -> Any:
         """Files are read, and names looked up, when the study is read: a study that loads can run."""
         if choice is None:
             return None
         try:
-            return spelled_out(choice, Path((info.context or {}).get("folder", ".")))
+            return spelled_out(choice, _folder(info))
         except SelfrepError as error:
             raise ValueError(str(error)) from None
 
@@ -133,92 +125,60 @@ class Study(Entry):
             )
         return tuple(dict.fromkeys(conditions))
 
-    @field_validator("binding", "bleed", "identification")
+    @field_validator("parts", mode="plain")
     @classmethod
-    def _has_items(cls, part: ItemPart | None, info: ValidationInfo) -> ItemPart | None:
-        choice = info.data.get("battery")
-        if part is None or choice is None:
-            return part
-        fit, rule = FIT[type(part)]
-        there = fit(Battery(tuple(choice.define.values())))
-        _known(part.items or (), choice, Battery, "items")
-        if unfit := [name for name in part.items or () if name not in there]:
-            raise ValueError(f"{rule}; not so: {', '.join(unfit)}")
-        if not len(there) or part.items == ():
-            raise ValueError(f"{rule}; the battery has none that is asked. {ADVICE}")
-        return part
-
-    @field_validator("separation", "default_axis")
-    @classmethod
-    def _asks_what_is_there(cls, part: Captured | None, info: ValidationInfo) -> Captured | None:
-        if part is not None:
-            _known([part.item], info.data.get("battery"), Battery, "item")
-        return part
-
-    @field_validator("transfer")
-    @classmethod
-    def _transfer_knows(cls, part: TransferPart | None, info: ValidationInfo) -> TransferPart | None:
-        if part is not None:
-            _known(part.items, info.data.get("battery"), Battery, "items")
-            _known([name for pair in part.pairs for name in pair], info.data.get("personas"), PersonaSet, "pairs")
-        return part
-
-    @field_validator("anomaly")
-    @classmethod
-    def _enough_anomalies(cls, part: AnomalyPart | None) -> AnomalyPart | None:
-        if part is not None:
-            _enough(part.load(Path()).anomalies, FEWEST, "anomalies")
-        return part
-
-    @field_validator("mediation", "directness")
-    @classmethod
-    def _has_scenarios(cls, part: Any, info: ValidationInfo) -> Any:
-        choice = info.data.get("scenarios")
-        if part is not None and choice is not None:
-            told = choice.load(Path())
-            _enough(told.scenarios, FEWEST, "scenarios")
-            if isinstance(part, DirectnessPart) and told.n_paraphrases < 2:
-                raise ValueError(
-                    "needs scenarios in two paraphrases or more, to measure the noise of paraphrase; got one"
+    def _checked(cls, parts: Any, info: ValidationInfo) -> dict[str, Part]:
+        """Each part by the class of its analysis, its files read, checked against who plays and what is asked."""
+        material = None
+        if {"personas", "battery"} <= set(info.data):  # a choice that was refused says so itself
+            scenes = info.data.get("scenarios")
+            people, items = _people(info.data["personas"]), _items(info.data["battery"])
+            material = StudyMaterial(people, items, None if scenes is None else scenes.load(Path()))
+        checked, mistakes = {}, []
+        for name, kind in part_types().items():
+            if name not in parts:
+                continue
+            try:
+                part = kind.model_validate(parts[name], context=info.context)
+            except ValidationError as error:
+                mistakes += [{**details, "loc": (name, *details["loc"])} for details in error.errors()]
+                continue
+            try:
+                checked[name] = part.spelled_out(_folder(info))
+                if material is not None:
+                    checked[name].check(material)
+            except (SelfrepError, ValueError) as error:
+                mistakes.append(
+                    {"type": "value_error", "loc": (name,), "input": parts[name], "ctx": {"error": ValueError(error)}}
                 )
-        return part
+        if mistakes:
+            raise ValidationError.from_exception_data(cls.__name__, mistakes)  # type: ignore[arg-type]
+        return checked
 
-    @field_validator("posterior")
-    @classmethod
-    def _knows_the_authors(cls, part: PosteriorPart | None, info: ValidationInfo) -> PosteriorPart | None:
-        choice = info.data.get("personas")
-        if part is None or choice is None:
-            return part
-        authors = part.load(Path()).authors()
-        _enough(authors, FEWEST_AUTHORS, "authors of texts")
-        _known(authors, choice, PersonaSet, "authors")
-        if short := [name for name in authors if choice.define[name].n_paraphrases <= part.paraphrase]:
-            raise ValueError(f"there is no paraphrase {part.paraphrase} of {', '.join(short)}")
-        return part
+    @model_serializer(mode="wrap")
+    def _flat(self, handler: Any) -> dict[str, Any]:
+        """As it is written: parts beside the other fields."""
+        record = handler(self)
+        return {**record, **record.pop("parts", {})}
 
     @property
-    def told(self) -> Scenarios:
+    def people(self) -> PersonaSet:
+        """The personas that play."""
+        return _people(self.personas)
+
+    @property
+    def items(self) -> Battery:
+        """The items that are asked."""
+        return _items(self.battery)
+
+    @property
+    def scenes(self) -> Scenarios:
         """The scenarios in which mediation and directness are measured. Raises SelfrepError when there are none."""
         if self.scenarios is None:
             raise SelfrepError(
                 f"The study {self.name!r} has no scenarios. Give it `scenarios: {{}}`, the built-in ones."
             )
         return self.scenarios.load(Path())
-
-    @property
-    def people(self) -> PersonaSet:
-        """The personas that play."""
-        return PersonaSet(tuple((self.personas.define or {}).values()))
-
-    @property
-    def items(self) -> Battery:
-        """The items that are asked."""
-        return Battery(tuple((self.battery.define or {}).values()))
-
-    def read_by(self, part: ItemPart) -> Battery:
-        """The items on which a part is read: those it names, or all that fit."""
-        fit, _ = FIT[type(part)]
-        return fit(self.items) if part.items is None else self.items.select(part.items)
 
     def to_yaml(self) -> str:
         """The study with every persona and item spelled out; `loads` gives it back."""
@@ -231,9 +191,16 @@ class Study(Entry):
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
-def _enough(there: Sized, fewest: int, what: str) -> None:
-    if len(there) < fewest:
-        raise ValueError(f"needs at least {fewest} {what}, or no test could tell anything; got {len(there)}")
+def _people(choice: PersonaChoice) -> PersonaSet:
+    return PersonaSet(tuple((choice.define or {}).values()))
+
+
+def _items(choice: ItemChoice) -> Battery:
+    return Battery(tuple((choice.define or {}).values()))
+
+
+def _folder(info: ValidationInfo) -> Path:
+    return Path((info.context or {}).get("folder", "."))
 
 
 def _named_by_key(record: Any, key: str | None = None) -> Any:
@@ -241,20 +208,6 @@ def _named_by_key(record: Any, key: str | None = None) -> Any:
     if not isinstance(record, dict):
         return record
     return {k: _named_by_key(v, k) for k, v in record.items() if (k, v) != ("name", key)}
-
-
-def _known(names: Iterable[str], choice: Any, kind: type[Catalogue[Any]], field: str) -> None:
-    if choice is None:  # the choice itself was refused, and says why
-        return
-    catalogue = kind(tuple(choice.define.values()))
-    problems = []
-    for name in names:
-        try:
-            catalogue[name]
-        except SelfrepError as error:
-            problems.append(f"{field}: {error}")
-    if problems:
-        raise ValueError(" ".join(dict.fromkeys(problems)))
 
 
 def loads(text: str, origin: str = "study", folder: Path = Path()) -> Study:

@@ -47,7 +47,7 @@ class Answer:
     Attributes:
         estimand: "B", "R", "λ", "I", "bound I", "A", "D", "M"; of: which of several ("maker", "neutral", …).
         truth: None where nothing is defined, so that only "not identified" is right.
-        estimate, low, high: NaN where the gate is closed; reason: why it is.
+        estimate, ci_low, ci_high: NaN where the gate is closed; reason: why it is.
         common: what would be said without the estimand's controls; NaN where there is no such custom.
     """
 
@@ -55,8 +55,8 @@ class Answer:
     of: str
     truth: float | None
     estimate: float
-    low: float
-    high: float
+    ci_low: float
+    ci_high: float
     reason: str = ""
     common: float = float("nan")
 
@@ -73,7 +73,7 @@ class Answer:
     @property
     def covered(self) -> bool:
         """Whether the interval holds the truth."""
-        return self.truth is not None and self.low - ROUNDING <= self.truth <= self.high + ROUNDING
+        return self.truth is not None and self.ci_low - ROUNDING <= self.truth <= self.ci_high + ROUNDING
 
     @property
     def wrong(self) -> bool:

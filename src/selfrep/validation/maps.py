@@ -246,7 +246,7 @@ def withheld(lm: LanguageModel, truth: Truth) -> Iterator[Withheld]:
         behaviour = questions.answers(lm, [item], ("you",))
         found = transfer(effects, behaviour=behaviour, n_bootstrap=200, n_flips=200)
         surely = np.fmax(found.ci_low, -found.ci_high)  # |T| is at least this, where above 0; no interval, no claim
-        said = found.attrs["identified"] == "identified"
+        said = bool(found.attrs["identified"])
         yield Withheld(item, said, max(0.0, float(surely.fillna(0.0).max())) if said else 0.0)
 
 

@@ -36,7 +36,7 @@ def cells(row: Row) -> tuple[str, ...]:
         row.model,
         row.truth,
         _number(row.score),
-        f"{_number(row.ci_low)} to {_number(row.ci_high)}" if np.isfinite(row.score) else "–",
+        f"{_number(row.low)} to {_number(row.high)}" if np.isfinite(row.score) else "–",
         str(row.n),
         row.common,
         row.wanted,

@@ -144,7 +144,7 @@ def test_missing_controls_and_too_few_personas_are_refused() -> None:
         anomaly(whole.drop_vars("form"), **FAST)
 
 
-@pytest.mark.parametrize("ci_low", [0.0, 1e-17, -1e-17])
+@pytest.mark.parametrize("low", [0.0, 1e-17, -1e-17])
 def test_an_interval_that_ends_at_0_does_not_open_the_gate_whatever_the_rounding(low: float) -> None:
     assert "may as well be 0" in _blind(4.0, low, 0.1)
     assert _blind(4.0, 0.5, 0.1) == "", "the control"

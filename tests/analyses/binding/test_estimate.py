@@ -129,5 +129,5 @@ def test_too_few_personas_and_missing_controls_are_refused() -> None:
     four = np.ones((4, 2, 1))
     with pytest.raises(SelfrepError, match=r"smallest p"):
         binding(synthetic.behaviour({"you": four, "user": four}, synthetic.names((2, 2))), **FAST)
-    with pytest.raises(SelfrepError, match="'user' was not asked"):
+    with pytest.raises(SelfrepError, match="'user' is missing"):
         binding(synthetic.behaviour({"you": np.ones((12, 2, 1))}, NAMES), **FAST)

@@ -19,8 +19,8 @@ FAST: dict[str, Any] = {"n_permutations": 500, "n_bootstrap": 300}
 NAMES = synthetic.names((6, 6))
 PLAYED = np.repeat([1.0, -1.0], 6)[:, None, None]
 NUMBERS = (
-    "estimate", "ci_low", "ci_high", "p", "null", "ratio", "user_is", "user_is_ci_low", "user_is_ci_high", "bound", "bound_ci_low",
-    "bound_ci_high",
+    "estimate", "ci_low", "ci_high", "p", "null", "ratio", "user_is", "user_is_ci_low", "user_is_ci_high",
+    "bound", "bound_ci_low", "bound_ci_high",
 )  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def test_answers_without_probability_are_a_reason() -> None:
 
 def test_a_missing_positive_control_an_unknown_side_and_too_few_personas_are_refused() -> None:
     whole = conditions(0.4)
-    with pytest.raises(SelfrepError, match="'truth' was not asked"):
+    with pytest.raises(SelfrepError, match="'truth' is missing"):
         bleed(synthetic.behaviour({k: whole[k] for k in ("you", "user")}, NAMES), **FAST)
     with pytest.raises(SelfrepError, match="towards='machine'"):
         read(0.4, towards="machine")

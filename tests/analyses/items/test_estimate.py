@@ -222,10 +222,10 @@ def test_what_cannot_be_measured_is_refused() -> None:
     you = answers(0, 8.0)
     table = synthetic.behaviour({"you": you, "user": you}, NAMES)
     for condition in ("user", "neutral"):
-        with pytest.raises(SelfrepError, match=f"'{condition}' was not asked"):
+        with pytest.raises(SelfrepError, match=f"'{condition}' is missing"):
             items(table.isel(prompt=(table.condition != condition).to_numpy()), **FAST)
     broken = synthetic.behaviour({"you": you.repeat(2, 2), "user": you.repeat(2, 2)}, NAMES, ("a", "b"))
-    with pytest.raises(SelfrepError, match="1 answers lack"):
+    with pytest.raises(SelfrepError, match="1 answers are missing"):
         items(broken.isel(prompt=slice(1, None)), **FAST)
     with pytest.raises(SelfrepError, match="only one of them has"):
         items(synthetic.behaviour({"you": you, "user": you[:, :3]}, NAMES), **FAST)

@@ -107,12 +107,12 @@ def test_a_tiny_total_effect_is_not_identified() -> None:
     answers = {"you": 0.57 * np.random.default_rng(0).normal(size=(4, 4, 1))}
     behaviour = synthetic.behaviour(answers, synthetic.names((2, 2)))
     out = transfer(tiny, behaviour=behaviour, **FAST)
-    assert out.attrs["identified"] == "not identified"
+    assert out.attrs["identified"] is False
     assert "total effect" in out.attrs["reason"]
     assert np.isnan(out.estimate).all()
     assert (int(out.n_pairs[0]), int(out.n_gated[0])) == (0, 2)
     fine = transfer(tiny, **FAST)  # the control: the gate did it
-    assert fine.attrs == {**fine.attrs, "identified": "identified", "reason": ""}
+    assert fine.attrs == {**fine.attrs, "identified": True, "reason": ""}
     assert float(fine.estimate.squeeze()) == pytest.approx((2.74 - 1.81) / 2)
 
 
@@ -120,11 +120,11 @@ def test_a_few_lucky_pairs_of_an_item_that_does_not_move_are_no_transfer() -> No
     totals = np.array([3.5, *np.linspace(0.1, 2.9, 7)])  # of paraphrases that differ by 1 nat
     dull = planted(apart(8), np.array([[1.0]]), totals)
     out = transfer(dull, paraphrase_sd=1.0, **FAST)
-    assert out.attrs["identified"] == "not identified"
+    assert out.attrs["identified"] is False
     assert "only 1 of 8 runs of 'q'" in out.attrs["reason"]
     assert np.isnan(out.estimate).all()
     half = transfer(planted(apart(8), np.array([[1.0]]), np.r_[totals[:4], [4.0] * 4]), paraphrase_sd=1.0, **FAST)
-    assert half.attrs["identified"] == "identified", "the control: most pairs move"
+    assert half.attrs["identified"] is True, "the control: most pairs move"
     assert float(half.estimate.squeeze()) == pytest.approx(1.0)
     lively = planted(apart(8), np.array([[0.5]]), np.full(8, 9.0)).assign_coords(item=("pair", ["q1"] * 8))
     both = transfer(xr.concat([dull, lively], "pair"), paraphrase_sd=1.0, **FAST)
@@ -190,19 +190,19 @@ def test_from_six_pairs_on_the_interval_is_that_of_units_drawn_anew(pairs: list[
 
 def test_no_effect_and_answers_without_probability_are_reasons_not_nans_in_silence() -> None:
     out = transfer(synthetic.effects(apart(3), np.ones((3, 1, 1)), [0.0, 0.0, 0.0]), **FAST)
-    assert out.attrs["identified"] == "not identified"
+    assert out.attrs["identified"] is False
     out = transfer(planted(apart(3), np.array([[0.5]]), np.full(3, 8.0), mass=0.0), **FAST)
-    assert out.attrs["identified"] == "not identified"
+    assert out.attrs["identified"] is False
     assert "probability" in out.attrs["reason"]
 
 
 @pytest.mark.parametrize("mass", [(0.5, 0.0), (0.0, 0.5), (0.5, float("nan"))])
 def test_answers_must_have_probability_at_both_ends(mass: tuple[float, float]) -> None:
     out = transfer(planted(apart(3), np.array([[0.5]]), np.full(3, 8.0), mass=mass), **FAST)
-    assert out.attrs["identified"] == "not identified"
+    assert out.attrs["identified"] is False
     assert "probability" in out.attrs["reason"]
     scarce = transfer(planted(apart(3), np.array([[0.5]]), np.full(3, 8.0), mass=(0.009, 0.5)), **FAST)
-    assert scarce.attrs["identified"] == "not identified"
+    assert scarce.attrs["identified"] is False
     fine = transfer(planted(apart(3), np.array([[0.5]]), np.full(3, 8.0), mass=(0.5, 0.011)), **FAST)
     assert fine.attrs == {**fine.attrs, "identified": "identified", "reason": ""}
 
@@ -327,6 +327,6 @@ def test_on_the_embedded_model_the_persona_passes_to_the_last_tokens_between_lay
 def test_a_total_effect_that_is_rounding_is_none(total: float) -> None:
     """Without any paraphrase noise to compare with, too."""
     out = transfer(planted(apart(4), np.array([[0.5]]), np.full(4, total)), **FAST)
-    assert out.attrs["identified"] == "not identified"
+    assert out.attrs["identified"] is False
     assert np.isnan(out.estimate).all()
-    assert transfer(planted(apart(4), np.array([[0.5]]), np.full(4, 1e-3)), **FAST).attrs["identified"] == "identified"
+    assert transfer(planted(apart(4), np.array([[0.5]]), np.full(4, 1e-3)), **FAST).attrs["identified"] is True

@@ -171,7 +171,7 @@ class _Cast:
                 )
         if any(items != asked[0] for items in asked):
             raise SelfrepError(
-                "What is placed on the axis is asked the items of those that draw it; the conditions were asked different "
+                "What is placed on the axis is asked the items of those that draw it; the conditions differ in their "
                 f"ones: {asked}."
             )
         first = ["default", *sorted({label for spoken, label in labels if spoken == condition} - {"default"})]

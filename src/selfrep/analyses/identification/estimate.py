@@ -173,7 +173,8 @@ def referent_gradient(found: xr.Dataset, referents: Sequence[str], *, limit: int
 
 
 _OF_PERSONA = (
-    "estimate", "ci_low", "ci_high", "user_is", "user_is_ci_low", "user_is_ci_high", "bound", "bound_ci_low", "bound_ci_high",
+    "estimate", "ci_low", "ci_high", "user_is", "user_is_ci_low", "user_is_ci_high",
+    "bound", "bound_ci_low", "bound_ci_high",
 )  # fmt: skip
 _OF_SUBSCALE = ("difference", "difference_ci_low", "difference_ci_high", "p", "null", "shared_se")
 
@@ -252,7 +253,9 @@ class _Design:
         out: dict[str, Any] = dict(value)
         fewest = int(np.bincount(self.you.persona).min())
         for name, prefix in (("estimate", ""), ("user_is", "user_is_"), ("bound", "bound_")):
-            out[f"{prefix}low"], out[f"{prefix}high"] = resampling.spread_interval(value[name], drawn[name].T, fewest)
+            out[f"{prefix}ci_low"], out[f"{prefix}ci_high"] = resampling.spread_interval(
+                value[name], drawn[name].T, fewest
+            )
         means = self.you.means(yours.mean(axis=1))
         sides = [int((self.split[0] > 0).sum()), int((self.split[0] < 0).sum())]
         low, high = resampling.interval(

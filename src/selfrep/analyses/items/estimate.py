@@ -41,8 +41,9 @@ def items(
         Dataset over `item` (the items in order, then the groups): `shift` (nats: mean of the first side's personas −
         mean of the second's), `ci_low`, `ci_high` (95 %, bootstrap of personas, then paraphrases), `p` (persona
         labels permuted), `auc`,
-        `first`, `second`, `neutral` (mean log odds), `user_shift`, `user_ci_low`, `user_ci_high` (the shift in the
-        condition "the user is X"), `kept`, `kept_ci_low`, `kept_ci_high` (user_shift / shift; NaN unless `identified`),
+        `first`, `second`, `neutral` (mean log odds), `user_shift`, `user_shift_ci_low`, `user_shift_ci_high` (the
+        shift in the condition "the user is X"), `kept`, `kept_ci_low`, `kept_ci_high` (user_shift / shift; NaN unless
+        `identified`),
         `paraphrase_sd` (nats), `answer_mass`,
         `identified` (the shift is ≥ 3 paraphrase SDs and may not be 0, and the answers have mass), `reason` (why not,
         where not). An item whose log odds are not finite has no numbers, only its reason.
@@ -106,7 +107,7 @@ def items(
             "shift": shift, "ci_low": low, "ci_high": high, "p": test.p[0],
             "first": means[first].mean(), "second": means[~first].mean(),
             "auc": resampling.auc(means[first], means[~first]), "neutral": plain.mean(),
-            "user_shift": control_shift, "user_ci_low": user_low, "user_ci_high": user_high,
+            "user_shift": control_shift, "user_shift_ci_low": user_low, "user_shift_ci_high": user_high,
             "kept": kept[0], "kept_ci_low": kept[1], "kept_ci_high": kept[2], "paraphrase_sd": sd, "answer_mass": mass,
         }  # fmt: skip
         for k, value in values.items():
@@ -131,8 +132,8 @@ def items(
 
 
 _COLUMNS = (
-    "shift", "ci_low", "ci_high", "p", "auc", "first", "second", "neutral", "user_shift", "user_ci_low", "user_ci_high",
-    "kept", "kept_ci_low", "kept_ci_high", "paraphrase_sd", "answer_mass",
+    "shift", "ci_low", "ci_high", "p", "auc", "first", "second", "neutral", "user_shift",
+    "user_shift_ci_low", "user_shift_ci_high", "kept", "kept_ci_low", "kept_ci_high", "paraphrase_sd", "answer_mass",
 )  # fmt: skip
 
 

@@ -101,7 +101,7 @@ def transfer(
         coords={"direction": directions, "layer": effects.layer, axis: effects[axis]} | _places(effects, axis),
         attrs={
             "site": effects.attrs["site"],
-            "identified": "not identified" if reasons else "identified",
+            "identified": not reasons,
             "reason": "; ".join(reasons),
             "permuted": "the signs of the effects of pairs of personas (p tests T = 0: read it beside control_random)",
             "smallest_p": smallest,

@@ -6,52 +6,52 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import xarray as xr
+
+from selfrep.analyses.analysis import Context, Stage, Tick
+from selfrep.analyses.transfer import Sweep, TransferPart
 from selfrep.analyses.transfer.estimate import transfer
 from selfrep.engine.pairs import controls, pair
 from selfrep.engine.patch import patch, template
-from selfrep.parts import Sweep, TransferPart
 from selfrep.prompts.alignment import align
-from selfrep.study.job import Job, Stage, Tick
-from selfrep.study.study import Study
+from selfrep.prompts.personas import PersonaSet
 
 PAIRS_AT_ONCE = 8
 
 
-def patching(job: Job) -> Iterator[Stage]:
-    """The stages of the part `transfer`, sweep by sweep."""
-    if job.study.transfer:
-        for sweep in job.study.transfer.sweeps:
-            yield from _carry(job, job.study.transfer, sweep)
+def runs(context: Context, part: TransferPart) -> Iterator[Stage]:
+    """The sweeps one by one, each with its controls."""
+    for sweep in part.sweeps:
+        yield from _sweep(context, part, sweep)
 
 
-def _carry(job: Job, part: TransferPart, sweep: Sweep) -> Iterator[Stage]:
+def _sweep(context: Context, part: TransferPart, sweep: Sweep) -> Iterator[Stage]:
     """A sweep, its controls, and what they say."""
     group, controlled = sweep.group, f"controls/{sweep.group}"
     name = f"patching {sweep.site} by {sweep.by}"
     cells = len(sweep.layers or range(30)) * (3.0 if sweep.by == "segment" else 85.0)
     cost = cells * len(part.pairs) * len(part.items) * len(part.paraphrases) * len(sweep.directions)
-    yield Stage(name, cost, lambda: job.full(group), _patch(job, part, sweep, group))
+    yield Stage(name, cost, lambda: context.complete(group), _patch(context, part, sweep, group))
     if sweep.controls:
-        work = _patch(job, part, sweep, controlled)
-        yield Stage(f"{name}, controls", cost * len(sweep.controls), lambda: job.full(controlled), work)
+        work = _patch(context, part, sweep, controlled)
+        yield Stage(f"{name}, controls", cost * len(sweep.controls), lambda: context.complete(controlled), work)
 
-    def estimate(tick: Tick) -> None:
-        read = job.directory.read
+    def estimate() -> xr.Dataset:
+        read = context.directory.read
         controls = read(controlled) if sweep.controls else None
-        moved = transfer(read(group), controls, read("behaviour"), seed=job.study.seed)
-        job.directory.write(f"transfer/{group}", moved)
+        return transfer(read(group), controls, read("behaviour"), seed=context.seed)
 
-    yield Stage("what is carried over", 1.0, lambda: job.directory.has(f"transfer/{group}"), estimate)
+    yield context.estimating("what is carried over", f"transfer/{group}", estimate)
 
 
-def _patch(job: Job, part: TransferPart, sweep: Sweep, group: str) -> Callable[[Tick], None]:
+def _patch(context: Context, part: TransferPart, sweep: Sweep, group: str) -> Callable[[Tick], None]:
     def work(tick: Tick) -> None:
-        people, battery = job.study.people, job.study.items
+        people, battery = context.people, context.items
         pairs = [
             made
             for source, target in part.pairs
             for made in pair(
-                job.lm,
+                context.lm,
                 people[source],
                 people[target],
                 battery.select(part.items),
@@ -60,36 +60,36 @@ def _patch(job: Job, part: TransferPart, sweep: Sweep, group: str) -> Callable[[
             )
         ]
         if group.startswith("controls/"):
-            pairs = controls(job.lm, pairs, people, battery, _others(job.study), sweep.controls)
-        blank = template(job.lm, pairs, sweep.plan, seed=job.study.seed)
-        job.directory.prepare(group, blank.assign_attrs(study_hash=job.study.hash))
-        plan = sweep.plan.bound(job.lm.n_layers, int(align(pairs).suffix.max()))
-        left = job.directory.pending(group)
-        worst: dict[str, float] = json.loads(job.directory.read(group).attrs.get("proof", "{}"))
+            pairs = controls(context.lm, pairs, people, battery, _others(context.people), sweep.controls)
+        blank = template(context.lm, pairs, sweep.plan, seed=context.seed)
+        context.directory.prepare(group, blank.assign_attrs(study_hash=context.study_hash))
+        plan = sweep.plan.bound(context.lm.n_layers, int(align(pairs).suffix.max()))
+        left = context.directory.pending(group)
+        worst: dict[str, float] = json.loads(context.directory.read(group).attrs.get("proof", "{}"))
         for at in range(0, len(left), PAIRS_AT_ONCE):
             rows = left[at : at + PAIRS_AT_ONCE]
             share = (at / len(left), len(rows) / len(left))
             effects = patch(
-                job.lm,
+                context.lm,
                 [pairs[i] for i in rows],
                 plan,
                 batch_size=PAIRS_AT_ONCE,
-                seed=job.study.seed,
+                seed=context.seed,
                 progress=partial(_tick_within, tick, *share),
             )
             for law, missed in json.loads(effects.attrs["proof"]).items():
                 worst[law] = max(missed, worst.get(law, 0.0))
-            job.directory.annotate(group, proof=json.dumps(worst))
-            job.directory.write_rows(group, rows, effects)
+            context.directory.annotate(group, proof=json.dumps(worst))
+            context.directory.write_rows(group, rows, effects)
 
     return work
 
 
-def _others(study: Study) -> dict[str, str]:
+def _others(people: PersonaSet) -> dict[str, str]:
     """For each persona, the next of its own side: the source of the "persona" controls."""
     out: dict[str, str] = {}
     for side in ("ai", "human"):
-        names = [p.name for p in study.people if p.side == side]
+        names = [p.name for p in people if p.side == side]
         out |= dict(zip(names, names[1:] + names[:1], strict=True))
     return out
 

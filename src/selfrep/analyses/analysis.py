@@ -1,0 +1,272 @@
+"""What an analysis is: one question asked of a model, with everything that belongs to it in one folder.
+
+A study, a run, its results, findings, figures and report know nothing of any single analysis: they loop over a list of
+these. An analysis names its runs and its report as "module:object", so that the list costs next to nothing to read:
+torch and plotly are imported by what runs and what draws.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Literal
+
+from selfrep.analyses.parts import Part
+from selfrep.errors import SelfrepError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import plotly.graph_objects as go
+    import xarray as xr
+
+    from selfrep.models.language_model import LanguageModel
+    from selfrep.prompts.battery import Battery
+    from selfrep.prompts.personas import Condition, PersonaSet
+    from selfrep.prompts.render import Prompt
+    from selfrep.prompts.scenarios import Scenarios
+    from selfrep.store.findings import Finding
+    from selfrep.store.run_directory import RunDirectory
+
+Tick = Callable[[float], None]
+"""Called with the share of a stage that is done."""
+
+PER_PROMPT = 20.0
+"""The cost of scoring a prompt; the unit is about one token through all layers."""
+
+
+# What is run
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run.
+
+    Attributes:
+        name: what the progress bar shows.
+        cost: how long it takes, in the unit of `PER_PROMPT`.
+        done: whether its groups are there and complete.
+        work: computes what is missing of them.
+    """
+
+    name: str
+    cost: float
+    done: Callable[[], bool]
+    work: Callable[[Tick], None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A step that reads activations. Readings of the same item, site, layers and tokens share one capture.
+
+    Attributes:
+        item: the question under which the personas are captured.
+        conditions: in which conditions they are spoken of.
+        site, layers, tokens, positions: as in `selfrep.capture`; None for layers and positions: all.
+        done: whether what is made of them is there.
+        work: makes it. Given the captured activations of all personas in these conditions.
+    """
+
+    item: str
+    conditions: tuple[Condition, ...]
+    site: str
+    layers: tuple[int, ...] | None
+    tokens: Literal["position", "segment"]
+    positions: tuple[int, ...] | None
+    done: Callable[[], bool]
+    work: Callable[[xr.Dataset], None]
+
+
+class Context(ABC):
+    """A study on its way into its run directory: what the runs of an analysis are given.
+
+    Attributes:
+        directory: where results are kept.
+    """
+
+    directory: RunDirectory
+
+    @property
+    @abstractmethod
+    def people(self) -> PersonaSet:
+        """The personas that play."""
+
+    @property
+    @abstractmethod
+    def items(self) -> Battery:
+        """The items that are asked."""
+
+    @property
+    @abstractmethod
+    def scenes(self) -> Scenarios:
+        """The scenarios. Raises SelfrepError when the study has none."""
+
+    @property
+    @abstractmethod
+    def seed(self) -> int:
+        """Of resampling, permutations and random controls."""
+
+    @property
+    @abstractmethod
+    def study_hash(self) -> str:
+        """sha256 of what the study says."""
+
+    @property
+    @abstractmethod
+    def lm(self) -> LanguageModel:
+        """The model, loaded when first asked for."""
+
+    @abstractmethod
+    def complete(self, group: str) -> bool:
+        """Whether a group is there with all its rows."""
+
+    @abstractmethod
+    def scores(self, group: str, items: Battery) -> xr.Dataset:
+        """The rows of a group of scores that belong to these items. "behaviour" holds every item of the study."""
+
+    @abstractmethod
+    def scoring(
+        self,
+        name: str,
+        group: str,
+        prompts: Sequence[Prompt],
+        labels: Mapping[str, tuple[str, np.ndarray]] | None = None,
+    ) -> Stage:
+        """The stage that scores these prompts into a group, with further coordinates on prompt."""
+
+    @abstractmethod
+    def estimating(self, name: str, group: str, estimate: Callable[[], xr.Dataset]) -> Stage:
+        """The stage that makes a group of what is there already, without a model."""
+
+
+# What is told
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """The section of the report that belongs to an analysis.
+
+    Attributes:
+        title: its question, as a heading.
+        asks: what was done, in words that need no knowledge of the field.
+        misleads: how a number here could be misread.
+    """
+
+    title: str
+    asks: str
+    misleads: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of every run that holds its groups.
+
+    Attributes:
+        name: its file name without an ending; "" for a pattern, whose figures are called like the groups.
+        groups: what it is drawn from; a single pattern such as "transfer/*" stands for one figure a group.
+        draw: draws the groups.
+        select: what is shown of the first group, None if there is nothing to show; all of it, if left out.
+    """
+
+    name: str
+    groups: tuple[str, ...]
+    draw: Callable[..., go.Figure]
+    select: Callable[[xr.Dataset], xr.Dataset | None] | None = None
+
+    def matching(self, present: Iterable[str]) -> list[Figure]:
+        """The figures that can be drawn from the groups that are there."""
+        groups = list(present)
+        if self.name:
+            return [self] if set(self.groups) <= set(groups) else []
+        return [
+            Figure(group.replace("/", "_"), (group,), self.draw, self.select)
+            for group in groups
+            if fnmatchcase(group, self.groups[0])
+        ]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph of the report: a bold beginning, and what follows it."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report's account of what was asked, folded away; the first cell of each row is its heading."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[str]]
+
+
+def nothing(*_: object) -> Iterator[Any]:
+    """No findings; nothing asked."""
+    return iter(())
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an analysis tells a reader.
+
+    Attributes:
+        chapter: its section; None for what stands in the general part.
+        findings: what a run says of it, as sentences with a number, an interval and a control.
+        figures: in the order of the report.
+        asked: what was asked, from the study as plain YAML data.
+        limits: objections to keep in mind, each with what is done about it.
+    """
+
+    chapter: Chapter | None = None
+    findings: Callable[[RunDirectory], Iterable[Finding]] = nothing
+    figures: tuple[Figure, ...] = ()
+    asked: Callable[[Mapping[str, Any]], Iterable[Text | Table]] = nothing
+    limits: tuple[Text, ...] = ()
+
+
+Runs = Callable[[Context, Any], Iterable[Stage | Reading]]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One question asked of a model.
+
+    Attributes:
+        name: its key in a study, the group of its results, and what its findings are about.
+        summary: one line for `selfrep --help`.
+        part: the class of its fields in a study; None for what every study asks.
+        runs: its forward passes and estimates as stages, or "module:function" where that is.
+        report: what it tells a reader, or "module:object".
+
+    Example:
+        >>> from selfrep.analyses.parts import Part
+        >>> Analysis("length", "how long the questions are", Part, runs=lambda context, part: ()).name
+        'length'
+    """
+
+    name: str
+    summary: str
+    part: type[Part] | None = None
+    runs: str | Runs = nothing
+    report: str | Report = Report()
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise SelfrepError(
+                f"The name of an analysis is a key of study files: letters, digits and underscores; got {self.name!r}."
+            )
+
+    def stages(self, context: Context, part: Part | None) -> Iterator[Stage | Reading]:
+        """The steps of a run that belong to this analysis, later ones reading what earlier ones wrote."""
+        runs: Runs = resolve_name(self.runs) if isinstance(self.runs, str) else self.runs
+        yield from runs(context, part)
+
+    @property
+    def told(self) -> Report:
+        """What it tells a reader; imports what draws."""
+        report: Report = resolve_name(self.report) if isinstance(self.report, str) else self.report
+        return report

@@ -1,0 +1,48 @@
+"""What R tells a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from selfrep import plots
+from selfrep.analyses.analysis import Chapter, Figure, Report
+from selfrep.analyses.sentences import finding, n_personas, pooled_rows
+from selfrep.stats.numbers import number
+from selfrep.store.findings import Finding
+from selfrep.store.run_directory import RunDirectory
+
+
+def findings(run: RunDirectory) -> Iterator[Finding]:
+    """R of the items about the speaker, pooled."""
+    if not run.has("binding"):
+        return
+    estimates = run.read("binding")
+    for name, words in pooled_rows(estimates, ("in_character",)):
+        at = estimates.sel(item=name, contrast="between sides")
+        yield finding(
+            at,
+            f"Of what personas do to the answers to {words}, this share hangs on who is speaking (R)",
+            control=(
+                f"“You are X” sets the sides {number(float(at.you_shift))} nats apart, “the user is X”, in the same "
+                f"words, {number(float(at.user_shift))} nats. Were the words all, the share would be 0."
+            ),
+            how_sure=(
+                f"Bootstrap over {n_personas(estimates)} personas, paraphrases and {int(at.n_items)} items; p = "
+                f"{float(at.p):.2g} by exchanging {estimates.attrs['permuted']} ({int(at.n_labelings):,} flips)."
+            ),
+            about="binding",
+        )
+
+
+REPORT = Report(
+    Chapter(
+        "Is it about the speaker, or only about the words?",
+        "A persona was given to the model once (“you are X”) and once to the user (“the user is X”), in the same "
+        "words. What only the first does is bound to the speaker; what both do is done by the words. R is the bound "
+        "share.",
+        "R divides by what the persona does at all: where that is small the share runs wild, and it is not shown. A "
+        "model that confuses who is who scores low like one that merely repeats words.",
+    ),
+    findings,
+    (Figure("binding", ("binding",), plots.binding_shares),),
+)

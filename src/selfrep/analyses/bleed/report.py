@@ -1,0 +1,53 @@
+"""What B tells a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from selfrep import plots
+from selfrep.analyses.analysis import Chapter, Figure, Report
+from selfrep.analyses.sentences import finding, if_identified, n_personas, pooled_rows, with_interval
+from selfrep.stats.numbers import number
+from selfrep.store.findings import Finding
+from selfrep.store.run_directory import RunDirectory
+
+
+def findings(run: RunDirectory) -> Iterator[Finding]:
+    """B of the items from outside, pooled by framing."""
+    if not run.has("bleed"):
+        return
+    estimates = run.read("bleed")
+    for name, words in pooled_rows(estimates, ("third_person", "first_person")):
+        at = estimates.sel(item=name)
+        yield finding(
+            at,
+            f"In the answers to {words}, the persona moves what is held true by this share (B)",
+            control=if_identified(
+                at,
+                f"Said of the user, the same words give {with_interval(at, 'user_is')}; "
+                f"beyond that, the persona gives {with_interval(at, 'bound')}. A real "
+                f"change of the facts moves the answers by {number(float(at.truth_shift))} nats, the persona by "
+                f"{number(float(at.persona_shift))}.",
+            ),
+            how_sure=if_identified(
+                at,
+                f"Bootstrap over {n_personas(estimates)} personas, paraphrases and {int(at.n_items)} items; p = "
+                f"{float(at.p):.2g} by permuting {estimates.attrs['permuted']} "
+                f"({estimates.attrs['n_labelings']:,} labelings).",
+            ),
+            about="bleed",
+        )
+
+
+REPORT = Report(
+    Chapter(
+        "Does the persona leak into what the model holds true?",
+        "The model was asked, from outside, what really produces the text. Who is played should not matter to that; a "
+        "sentence that changes the facts should. B is the persona’s share of what both do together.",
+        "An item that no fact moves looks like perfect separation, so that B is shown only where the changed fact did "
+        "move it. To predict what the persona would say is not to believe it: read questions in the third person "
+        "first.",
+    ),
+    findings,
+    (Figure("bleed", ("bleed",), plots.bleed_shares),),
+)

@@ -1,0 +1,29 @@
+"""λ: where prompts lie between the played roles and the tuned default."""
+
+from __future__ import annotations
+
+from selfrep.analyses.analysis import Analysis
+from selfrep.analyses.parts import ActivationsPart
+
+
+class DefaultAxisPart(ActivationsPart):
+    """Where prompts lie between the played roles and the tuned default (λ).
+
+    Fields:
+        item: the question under which activations are compared.
+        site, layers: where they are read (None: every layer).
+        positions: at which tokens, counted from the end.
+        default: the names of the default personas; those of kind "default", when None.
+    """
+
+    positions: tuple[int, ...] = (-1,)
+    default: tuple[str, ...] | None = None
+
+
+DEFAULT_AXIS = Analysis(
+    "default_axis",
+    "λ: how far a chat lies on the way from the played roles to the tuned default",
+    DefaultAxisPart,
+    runs="selfrep.analyses.default_axis.runs:runs",
+    report="selfrep.analyses.default_axis.report:REPORT",
+)

@@ -1,0 +1,68 @@
+"""What λ tells a reader: where a chat without a persona lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+
+from selfrep import plots
+from selfrep.analyses.analysis import Chapter, Figure, Report
+from selfrep.analyses.sentences import finding, with_interval
+from selfrep.stats.depth import reported_layer
+from selfrep.stats.numbers import number
+from selfrep.store.findings import Finding
+from selfrep.store.run_directory import RunDirectory
+
+
+def findings(run: RunDirectory) -> Iterator[Finding]:
+    """λ of the prompts without a persona, at the reported cell."""
+    if not run.has("default_axis"):
+        return
+    axis = run.read("default_axis")
+    layer = reported_layer(axis.layer.to_numpy())
+    cell = axis.isel(site=0, position=-1).sel(layer=layer)
+    who = [str(name) for name in axis.who.to_numpy()]
+    if "neutral" not in who:
+        return
+    at = cell.sel(who="neutral")
+    others = ""
+    if "user: default" in who:
+        others = f" A user who is called the default gives {with_interval(cell.sel(who='user: default'))}."
+    placed = bool(np.isfinite(float(at.estimate)))
+    yield finding(
+        at,
+        f"At layer {layer} and the last token, a chat without a persona lies this far from the mean role (0) "
+        "towards the tuned default (1) (λ)",
+        control=(
+            f"The default lies {number(float(cell.gap))} standard deviations of a paraphrase from the mean role; along "
+            f"random axes in the same space it would be up to {number(float(cell.null))}.{others}"
+        ),
+        how_sure=(
+            f"Bootstrap over roles, then paraphrases; the cell was fixed beforehand. p = {float(cell.p):.2g} that the "
+            "default lies apart more than another persona would "
+            f"(of {axis.attrs['n_labelings']} personas, so never under {float(axis.attrs['smallest_p']):.2g})."
+        ),
+        reason="" if bool(cell.identified) and placed else str(cell.reason.item()) or "it was not placed",
+        about="default_axis",
+    )
+
+
+def _strip(axis: xr.Dataset) -> go.Figure:
+    return plots.default_strip(axis, reported_layer(axis.layer.to_numpy()))
+
+
+REPORT = Report(
+    Chapter(
+        "How far has this chat moved from the tuned default?",
+        "Activations were placed on the line from the average played role (0) to the persona the model was tuned to "
+        "be (1). λ says where a chat without a persona, and each persona, lies.",
+        "Any persona lies apart from all others along a line drawn towards it. The line means something only where "
+        "random lines reach less far, and where other personas do not reach as far on theirs. It shows what is "
+        "present, not what is used.",
+    ),
+    findings,
+    (Figure("default_axis", ("default_axis",), _strip),),
+)

@@ -1,0 +1,37 @@
+"""λ from captured activations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import xarray as xr
+
+from selfrep.analyses.analysis import Context, Reading
+from selfrep.analyses.default_axis import DefaultAxisPart
+from selfrep.analyses.default_axis.estimate import default_axis
+
+
+def runs(context: Context, part: DefaultAxisPart) -> Iterator[Reading]:
+    """One reading; prompts without a persona are placed on the axis as well."""
+    directory = context.directory
+
+    def work(acts: xr.Dataset) -> None:
+        located = default_axis(acts, part.default, seed=context.seed)
+        kinds = {persona.name: persona.kind for persona in context.people} | {
+            "default": "default",
+            "neutral": "neutral",
+        }
+        who = zip(located.who.values, located.condition.values, strict=True)
+        of = [kinds[str(name).removeprefix(f"{condition}: ")] for name, condition in who]
+        directory.write("default_axis", located.assign_coords(kind=("who", of)))
+
+    yield Reading(
+        item=part.item,
+        conditions=("you", "user", "neutral"),
+        site=part.site,
+        layers=part.layers,
+        tokens="position",
+        positions=part.positions,
+        done=lambda: directory.has("default_axis"),
+        work=work,
+    )

@@ -1,0 +1,90 @@
+"""What I tells a reader: the subscales of the default persona, and the referents from near to far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import xarray as xr
+
+from selfrep import plots
+from selfrep.analyses.analysis import Chapter, Figure, Report
+from selfrep.analyses.sentences import finding, with_interval
+from selfrep.stats.numbers import number
+from selfrep.store.findings import Finding
+from selfrep.store.run_directory import RunDirectory
+
+
+def findings(run: RunDirectory) -> Iterator[Finding]:
+    """Each subscale for each default persona; then each series of referents."""
+    if run.has("identification"):
+        yield from _subscales(run.read("identification"))
+    if run.has("referents"):
+        yield from _referents(run.read("referents"))
+
+
+def _subscales(scales: xr.Dataset) -> Iterator[Finding]:
+    defaults = scales.persona.values[scales.kind.to_numpy() == "default"].tolist()
+    for scale in map(str, scales.subscale.to_numpy()):
+        if ": " in scale:  # referents are read together
+            continue
+        at = scales.sel(subscale=scale)
+        left_out = str(at.left_out.item())
+        for name in defaults:
+            own = at.sel(persona=name)
+            yield finding(
+                own,
+                f"Told that it is {name}, the model leans towards the subscale “{scale}” by (I)",
+                control=(
+                    f"Told that the user is, by {with_interval(own, 'user_is')}; the sides of personas differ by "
+                    f"{with_interval(at, 'difference')}."
+                ),
+                how_sure=(
+                    "In standard deviations of what a mere paraphrase does, against prompts without a persona. "
+                    "Bootstrap over the paraphrases of this one persona and the items"
+                    + (f"; left out: {left_out}." if left_out else ".")
+                ),
+                unit="SDs",
+                about="identification",
+            )
+
+
+def _referents(slopes: xr.Dataset) -> Iterator[Finding]:
+    for i, series in enumerate(map(str, slopes.series.to_numpy())):
+        at = slopes.isel(series=i)
+        yield finding(
+            at,
+            f"From one referent of “{series}” to the next, what counts as “I” changes by (I)",
+            value="mean",
+            control=(
+                f"With the referents in any other order the slope stays within ±{number(float(at.null))} in 95 % of "
+                "orders."
+            ),
+            how_sure=(
+                f"Over {at.sizes['persona']} personas; p = {float(at.p):.2g} by permuting {slopes.attrs['permuted']}."
+            ),
+            unit="SDs a step",
+            about="identification",
+        )
+
+
+def _beyond_referents(scales: xr.Dataset) -> xr.Dataset | None:
+    """The subscales, unless they are all about referents: their lines show it then."""
+    return None if all(": " in str(name) for name in scales.subscale.to_numpy()) else scales
+
+
+REPORT = Report(
+    Chapter(
+        "What does the model take itself to be?",
+        "An AI or a human; which name; whose make; and does “I” end at this chat, or does it take in other chats, "
+        "earlier versions, other companies’ models, or even the user? I counts in units of what a mere paraphrase "
+        "does, against the same questions without a persona.",
+        "A name that stands in the prompt is likely to be repeated: compare with “the user is X”. Words have odds of "
+        "their own, and so have the referents’ names; questions without a persona take off only the part that never "
+        "changes. Intervals speak of one persona and its paraphrases, not of others.",
+    ),
+    findings,
+    (
+        Figure("identification", ("identification",), plots.identification_dots, _beyond_referents),
+        Figure("referents", ("identification", "referents"), plots.referent_lines),
+    ),
+)

@@ -1,0 +1,41 @@
+"""M, mediation: does a behaviour run through the fiction of an AI, or through the self and its goals?"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from selfrep.analyses.analysis import Analysis
+from selfrep.analyses.parts import FEWEST_UNITS, Part, StudyMaterial, enough
+
+FEWEST_RANDOM = 19
+"""So that the 95th percentile of random subspaces is one of them."""
+
+
+class MediationPart(Part):
+    """Whether a behaviour runs through the fiction of an AI or through the self and its goals (M).
+
+    Fields:
+        layer: at which resid_pre the subspaces are fitted and exchanged (None: three quarters of the way up).
+        n_random: how many random subspaces stand beside.
+    """
+
+    in_scenarios: ClassVar[bool] = True
+
+    layer: int | None = Field(None, ge=0)
+    n_random: int = Field(FEWEST_RANDOM, ge=FEWEST_RANDOM)
+
+    def check(self, material: StudyMaterial) -> None:
+        """Raise ValueError for too few scenarios."""
+        if material.scenes is not None:
+            enough(material.scenes.scenarios, FEWEST_UNITS, "scenarios")
+
+
+MEDIATION = Analysis(
+    "mediation",
+    "M: mimicry of fiction, or the model's own goals? What carries the effect of cue and stakes",
+    MediationPart,
+    runs="selfrep.analyses.mediation.runs:runs",
+    report="selfrep.analyses.mediation.report:REPORT",
+)

@@ -1,0 +1,73 @@
+"""M: subspaces fitted and proven on other texts, then exchanged between the cells of each scenario.
+
+Whatever takes long is done scenario by scenario, so that a run that was stopped goes on with the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import xarray as xr
+
+from selfrep.analyses.analysis import PER_PROMPT, Context, Stage, Tick
+from selfrep.analyses.mediation import MediationPart
+from selfrep.analyses.mediation.estimate import carrying, mediation
+from selfrep.analyses.mediation.exchange import mediation_runs, proof_runs
+from selfrep.analyses.mediation.fitting import Subspaces, fit_subspaces
+from selfrep.prompts.scenarios import Scenarios
+
+PER_EXCHANGE = 0.5
+"""The cost of an exchange in one run, in the unit of `PER_PROMPT`."""
+
+
+def runs(context: Context, part: MediationPart) -> Iterator[Stage]:
+    """The subspaces, what they carry, the exchanges scenario by scenario, and the estimate."""
+    directory, seed, scenes = context.directory, context.seed, context.scenes
+    scenarios = {name: (f"exchanges/{i:02d}", scenes.select([name])) for i, name in enumerate(scenes.scenarios)}
+    held_out = sum(len(material.prompts()) for material in scenes.subspaces.values())
+    proofs = sum(2 * len(m.proof.absent) for m in scenes.subspaces.values() if m.proof)
+
+    def fit(tick: Tick) -> None:
+        directory.write("subspaces", _stored(fit_subspaces(context.lm, scenes, layer=part.layer)))
+
+    def prove(tick: Tick) -> None:
+        subspaces = _subspaces(directory.read("subspaces"))
+        directory.write("proofs", proof_runs(context.lm, scenes, subspaces, n_random=part.n_random, seed=seed))
+
+    def exchange(group: str, scenario: Scenarios) -> Callable[[Tick], None]:
+        def work(tick: Tick) -> None:
+            exchanges = mediation_runs(
+                context.lm,
+                scenario,
+                _subspaces(directory.read("subspaces")),
+                n_random=part.n_random,
+                seed=seed,
+                progress=lambda done, total: tick(done / total),
+            )
+            directory.write(group, exchanges)
+
+        return work
+
+    def estimate() -> xr.Dataset:
+        exchanges = [directory.read(group) for group, _ in scenarios.values()]
+        proven = carrying(directory.read("proofs"))
+        shares = mediation(xr.concat(exchanges, "scenario"), proven=proven, seed=seed)
+        return shares.assign_attrs(layer=int(exchanges[0].attrs["layer"]))
+
+    each = PER_EXCHANGE * 5 * (part.n_random + 1)
+    yield Stage("subspaces of fiction and self", PER_PROMPT * held_out, partial(directory.has, "subspaces"), fit)
+    yield Stage("what the subspaces carry", each / 5 * proofs, partial(directory.has, "proofs"), prove)
+    for name, (group, scenario) in scenarios.items():
+        cost = each * 4 * scenario.n_paraphrases
+        yield Stage(f"exchanges in {name}", cost, partial(directory.has, group), exchange(group, scenario))
+    yield context.estimating("mediation", "mediation", estimate)
+
+
+def _stored(subspaces: Subspaces) -> xr.Dataset:
+    bases = {name: (("feature", name.lower()), getattr(subspaces, name)) for name in ("P", "S")}
+    return xr.Dataset(bases, attrs={"layer": subspaces.layer})
+
+
+def _subspaces(stored: xr.Dataset) -> Subspaces:
+    return Subspaces(int(stored.attrs["layer"]), stored.P.to_numpy(), stored.S.to_numpy())

@@ -1,0 +1,121 @@
+"""What a study says of one analysis: the fields under its name, checked when the study is read.
+
+Every analysis has a part of its own, a subclass of `Part`. Whatever needs no model is refused here, so that a study
+that loads can run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from selfrep.errors import SelfrepError
+from selfrep.models.sites import ResidualSite
+from selfrep.prompts.battery import Battery
+from selfrep.prompts.catalogue import Catalogue
+from selfrep.prompts.personas import PersonaSet
+from selfrep.prompts.scenarios import Scenarios
+from selfrep.prompts.yaml_errors import Entry
+
+FEWEST_UNITS = 6
+"""Units of which signs are flipped: fewer cannot reach p = .05."""
+
+
+@dataclass(frozen=True)
+class StudyMaterial:
+    """Who plays and what is asked in a study, against which its parts are checked."""
+
+    people: PersonaSet
+    items: Battery
+    scenes: Scenarios | None
+
+
+class Part(Entry):
+    """What a study says of one analysis.
+
+    Raises SelfrepError, listing every mistake, for bad values.
+    """
+
+    in_scenarios: ClassVar[bool] = False
+    """Whether the analysis takes place in scenarios; a study that names none then brings the built-in ones."""
+
+    def spelled_out(self, folder: Path) -> Part:
+        """The part with all that its files hold, so that it means the same in another folder.
+
+        Raises SelfrepError for an unreadable file or an unknown name.
+        """
+        return self
+
+    def check(self, material: StudyMaterial) -> None:
+        """Raise ValueError when the study lacks what the part needs."""
+
+
+class ItemPart(Part):
+    """A part that is read on items.
+
+    Fields:
+        items: the questions; all that fit, when None.
+    """
+
+    rule: ClassVar[str] = ""
+    """Which items fit, in words."""
+
+    items: tuple[str, ...] | None = None
+
+    @staticmethod
+    def fitting(battery: Battery) -> Battery:
+        """Those of the items that the analysis can be read on."""
+        return battery
+
+    def chosen(self, battery: Battery) -> Battery:
+        """The items on which the part is read: those it names, or all that fit."""
+        return self.fitting(battery) if self.items is None else battery.select(self.items)
+
+    def check(self, material: StudyMaterial) -> None:
+        """Raise ValueError for unknown items, items that do not fit, and a battery without any that fits."""
+        fit = self.fitting(material.items)
+        known(self.items or (), material.items, "items")
+        if unfit := [name for name in self.items or () if name not in fit]:
+            raise ValueError(f"{self.rule}; not so: {', '.join(unfit)}")
+        if not len(fit) or self.items == ():
+            raise ValueError(
+                f"{self.rule}; the battery has none that is asked. Add some to it; `builtin: [battery, identity]` "
+                "holds items for every built-in analysis."
+            )
+
+
+class ActivationsPart(Part):
+    """A part that is read from activations.
+
+    Fields:
+        item: the question under which activations are compared.
+        site, layers: where they are read (None: every layer).
+    """
+
+    item: str
+    site: ResidualSite = "resid_post"
+    layers: tuple[int, ...] | None = None
+
+    def check(self, material: StudyMaterial) -> None:
+        """Raise ValueError for an unknown item."""
+        known([self.item], material.items, "item")
+
+
+def known(names: Iterable[str], catalogue: Catalogue[Any], field: str) -> None:
+    """Raise ValueError, naming the field and close matches, when the catalogue lacks one of the names."""
+    problems = []
+    for name in names:
+        try:
+            catalogue[name]
+        except SelfrepError as error:
+            problems.append(f"{field}: {error}")
+    if problems:
+        raise ValueError(" ".join(dict.fromkeys(problems)))
+
+
+def enough(things: Sized, fewest: int, noun: str) -> None:
+    """Raise ValueError when there are so few that no test could reach p = .05."""
+    if len(things) < fewest:
+        raise ValueError(f"needs at least {fewest} {noun}, or no test could tell anything; got {len(things)}")

@@ -1,0 +1,72 @@
+"""What π tells a reader: how often a text gives its author away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from selfrep import plots
+from selfrep.analyses.analysis import Chapter, Figure, Report, Table
+from selfrep.analyses.sentences import finding, if_identified
+from selfrep.stats.numbers import number
+from selfrep.store.findings import Finding
+from selfrep.store.run_directory import RunDirectory
+
+
+def findings(run: RunDirectory) -> Iterator[Finding]:
+    """The probability of the author at the end of a text, on average."""
+    if not run.has("recognition"):
+        return
+    share = run.read("recognition")
+    reason = str(share.reason.item())
+    if reason:
+        reason += ". It takes texts that tell their author by how they are put: longer ones, or of more personas."
+    shuffled = (
+        f"; with the words of each text shuffled it is {number(float(share.shuffled))}" if "shuffled" in share else ""
+    )
+    yield finding(
+        share,
+        "At the end of a text, the persona in whose character it is written has on average this probability (π)",
+        control=if_identified(
+            share,
+            f"By chance it would be {number(float(share.chance))}{shuffled}; were the authors mixed up, it would stay "
+            f"under {number(float(share.null))} in 95 % of cases.",
+        ),
+        how_sure=if_identified(
+            share,
+            f"{share.attrs['n_texts']} texts by {share.attrs['n_authors']} personas, all personas equally likely "
+            f"before the first word. Bootstrap over authors and texts; p = {float(share.p):.2g} by permuting "
+            f"{share.attrs['permuted']} ({share.attrs['n_labelings']:,} labelings).",
+        ),
+        reason=reason,
+        about="posterior",
+    )
+
+
+def asked(study: Mapping[str, Any]) -> Iterator[Table]:
+    """The texts in character, word for word."""
+    if texts := (study.get("posterior") or {}).get("define"):
+        personas = (study.get("personas") or {}).get("define") or {}
+        yield Table(
+            "The texts in character, word for word",
+            ("In the character of", "Text"),
+            [
+                (personas.get(text["author"], {}).get("label") or text["author"], text["text"])
+                for text in texts.values()
+            ],
+        )
+
+
+REPORT = Report(
+    Chapter(
+        "Who is speaking, word by word?",
+        "Short texts in character were put into the model’s mouth under every persona’s prompt. Each word counts for "
+        "the personas under which it was expected. π is the probability of each persona after each word.",
+        "Names and favourite words give a speaker away without any character: names do not count, and the same texts "
+        "with their words shuffled show what words alone give. π chooses between the personas that were compared; the "
+        "true speaker may be none of them.",
+    ),
+    findings,
+    (Figure("posterior", ("posterior",), plots.posterior_ribbons),),
+    asked,
+)

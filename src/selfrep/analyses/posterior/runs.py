@@ -1,0 +1,75 @@
+"""π: how well each persona's prompt predicts texts in character, author by author, and who is speaking by that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import xarray as xr
+
+from selfrep.analyses.analysis import PER_PROMPT, Context, Stage, Tick
+from selfrep.analyses.posterior import PosteriorPart
+from selfrep.analyses.posterior.estimate import posterior, prior, recognition
+from selfrep.analyses.posterior.material import Texts
+from selfrep.analyses.posterior.predictions import prior_log_probs, text_log_probs
+
+
+def runs(context: Context, part: PosteriorPart) -> Iterator[Stage]:
+    """The texts, author by author; whom the model leans to before a word; the posterior, and who is recognised."""
+    texts, directory = part.load(), context.directory
+    people = context.people.select(texts.authors())
+    groups = {author: f"texts/{i:02d}" for i, author in enumerate(texts.authors())}
+
+    def lean(tick: Tick) -> None:
+        prompted, plain = prior_log_probs(context.lm, people, paraphrase=part.paraphrase)
+        directory.write("text_priors", xr.Dataset({"asked": prompted, "plain": plain}))
+
+    def log_probs() -> xr.Dataset:
+        return side_by_side([directory.read(group) for group in groups.values()])
+
+    def estimate() -> xr.Dataset:
+        if part.prior == "uniform":
+            return posterior(log_probs())
+        leaning = directory.read("text_priors")
+        return posterior(log_probs(), prior(leaning.asked, leaning.plain))
+
+    for author, group in groups.items():
+        cost = PER_PROMPT * 2 * len(texts.by(author)) * (len(groups) + 1)
+        work = _predictions(context, part, texts, author, group)
+        yield Stage(f"texts by {author}", cost, partial(directory.has, group), work)
+    if part.prior == "model":
+        yield Stage("who is expected", PER_PROMPT * 2 * len(groups), partial(directory.has, "text_priors"), lean)
+    yield context.estimating("the persona posterior", "posterior", estimate)
+    # What is recognised is recognised by the text: nobody is ahead before its first word.
+    yield context.estimating(
+        "who is recognised", "recognition", lambda: recognition(posterior(log_probs()), seed=context.seed)
+    )
+
+
+def side_by_side(parts: list[xr.Dataset]) -> xr.Dataset:
+    """Texts of several groups side by side, NaN past the end of each."""
+    width = max(part.sizes["token"] for part in parts)
+    blank = {"log_prob": np.nan, "log_prob_neutral": np.nan, "counted": True, "piece": ""}
+    padded = [
+        part.assign_coords(token=np.arange(part.sizes["token"])).reindex(token=np.arange(width), fill_value=blank)
+        for part in parts
+    ]
+    return xr.concat(padded, "text").drop_vars("token")
+
+
+def _predictions(
+    context: Context, part: PosteriorPart, texts: Texts, author: str, group: str
+) -> Callable[[Tick], None]:
+    def work(tick: Tick) -> None:
+        log_probs = text_log_probs(
+            context.lm,
+            texts.by(author),
+            context.people.select(texts.authors()),
+            paraphrase=part.paraphrase,
+            seed=context.seed,
+            progress=lambda done, total: tick(done / total),
+        )
+        context.directory.write(group, log_probs)
+
+    return work

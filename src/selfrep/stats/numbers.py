@@ -1,0 +1,29 @@
+"""Numbers as they are read: in sentences, on figures, in tables."""
+
+from __future__ import annotations
+
+import math
+
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float) -> str:
+    """A number as it is read: three significant digits, a true minus sign, a power of ten only where it must be.
+
+    >>> number(-0.01234), number(12345.6), number(1.5e-7)
+    ('−0.0123', '12,346', '1.5 × 10⁻⁷')
+    """
+    if not math.isfinite(value):
+        return "–"
+    short = f"{value:.3g}"
+    text = f"{value:,.0f}" if 1000 <= abs(float(short)) < 1e6 else short
+    digits, _, power = text.replace("-", "\N{MINUS SIGN}").partition("e")
+    if not power:
+        return digits
+    sign = "⁻" if power[0] == "\N{MINUS SIGN}" else ""
+    return f"{digits} × 10{sign}{power[1:].lstrip('0').translate(_RAISED)}"
+
+
+def with_unit(text: str, unit: str) -> str:
+    """The text, and its unit held to it by a space that does not break."""
+    return f"{text}\N{NO-BREAK SPACE}{unit}" if unit else text
