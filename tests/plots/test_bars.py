@@ -15,7 +15,7 @@ from selfrep.plots.theme import CONTROL, OWN
 def test_shifts_and_intervals_are_the_datasets(items: xr.Dataset) -> None:
     fig = item_bars(items)
     kept = items.isel(item=items.identified.values)
-    for trace, key in zip(fig.data[:2], ("", "user_"), strict=True):
+    for trace, key, bound in zip(fig.data[:2], ("", "user_"), ("", "user_shift_"), strict=True):
         shift = kept[f"{key}shift"].values
         np.testing.assert_array_equal(trace.x, shift)
         np.testing.assert_allclose(shift + trace.error_x.array, kept[f"{bound}ci_high"])
