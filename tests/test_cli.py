@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.forbidden import forbidden
-from tests.results.groups import GROUPS
+from tests.report.groups import GROUPS
 from tests.validation.made import card, examined
 from typer.testing import CliRunner
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from tests.results.groups import GROUPS, decimals
-from tests.results.plots.reading import ends, labels, legend, named
+from tests.plots.reading import ends, labels, legend, named
+from tests.report.groups import GROUPS, decimals
 
 from selfrep.plots import rows
 from selfrep.plots.bars import item_bars

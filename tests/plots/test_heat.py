@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.results.plots.reading import labels, note
+from tests.plots.reading import labels, note
 
 from selfrep.plots import heat
 from selfrep.plots.heat import Map

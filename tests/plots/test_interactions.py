@@ -6,8 +6,8 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import xarray as xr
-from tests.results.groups import GROUPS, decimals
-from tests.results.plots.reading import labels, legend, named, note
+from tests.plots.reading import labels, legend, named, note
+from tests.report.groups import GROUPS, decimals
 
 from selfrep.plots.interactions import anomaly_interaction, cue_by_stakes
 from selfrep.plots.theme import OWN, SOFT

@@ -8,9 +8,9 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import xarray as xr
-from tests.results.groups import GROUPS, LAYERS, decimals
-from tests.results.plots.reading import labels, legend, note, rules
-from tests.results.plots.reading import named as one
+from tests.plots.reading import labels, legend, note, rules
+from tests.plots.reading import named as one
+from tests.report.groups import GROUPS, LAYERS, decimals
 
 from selfrep.errors import SelfrepError
 from selfrep.plots.lines import separation_profile

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
 import xarray as xr
-from tests.results.groups import GROUPS, LAYERS, decimals
-from tests.results.plots.reading import named, note
+from tests.plots.reading import named, note
+from tests.report.groups import GROUPS, LAYERS, decimals
 
 from selfrep.errors import SelfrepError
 from selfrep.plots.maps import heatmap, separation_map, transfer_maps

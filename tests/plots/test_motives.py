@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from tests.results.groups import GROUPS, decimals
-from tests.results.plots.reading import labels, legend, named, rules
+from tests.plots.reading import labels, legend, named, rules
+from tests.report.groups import GROUPS, decimals
 
 from selfrep.plots.motives import directness_curve, mediation_paths
 from selfrep.plots.theme import FAINT, KINDS, NULL, OWN

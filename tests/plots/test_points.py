@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from tests.results.plots.reading import legend, note
+from tests.plots.reading import legend, note
 
 from selfrep.plots.points import persona_map
 from selfrep.plots.theme import KINDS, SIDES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from tests.results.plots.reading import labels
+from tests.plots.reading import labels
 
 from selfrep.plots import rows
 from selfrep.plots.rows import Marks

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from plotly.graph_objects import Figure, Scatter
-from tests.results.groups import GROUPS, decimals
-from tests.results.plots.reading import ends, labels, legend, named, note, rules
+from tests.plots.reading import ends, labels, legend, named, note, rules
+from tests.report.groups import GROUPS, decimals
 
 from selfrep.plots.scales import default_strip, identification_dots, referent_lines
 from selfrep.plots.theme import CONTROL, INK, KINDS

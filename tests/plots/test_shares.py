@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 from plotly.graph_objects import Figure
-from tests.results.groups import GROUPS, decimals
-from tests.results.plots.reading import ends, labels, legend, named, note, rules
+from tests.plots.reading import ends, labels, legend, named, note, rules
+from tests.report.groups import GROUPS, decimals
 
 from selfrep.plots import rows
 from selfrep.plots.shares import binding_shares, bleed_shares

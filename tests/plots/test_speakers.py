@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from tests.results.groups import GROUPS
-from tests.results.plots.reading import legend, named, note
+from tests.plots.reading import legend, named, note
+from tests.report.groups import GROUPS
 
 from selfrep.plots.speakers import posterior_ribbons
 

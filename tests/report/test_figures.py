@@ -9,11 +9,12 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 import xarray as xr
-from tests.results.groups import GROUPS, run_of
+from tests.report.groups import GROUPS, run_of
 
 from selfrep import plots
+from selfrep.analyses import ANALYSES
 from selfrep.errors import SelfrepError
-from selfrep.report.figures import KINDS, drawn, write_figures
+from selfrep.report.figures import drawings, write_figures
 
 
 def plane() -> xr.Dataset:
@@ -50,7 +51,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_kind_of_figure_is_written_with_its_table(folder: Path) -> None:
-    assert {kind.name for kind in KINDS} < set(SHOWN), "the control: the table above leaves no kind out"
+    kinds = {figure.name for analysis in ANALYSES for figure in analysis.told.figures if figure.name}
+    assert kinds < set(SHOWN), "the control: the table above leaves no kind out"
     assert {path.name for path in folder.iterdir()} == {f"{n}{end}" for n in SHOWN for end in (".csv", ".html")}
 
 
@@ -70,7 +72,7 @@ def test_a_table_read_back_is_its_group(folder: Path, name: str) -> None:
 
 
 def test_figures_stand_in_the_chapter_of_their_group() -> None:
-    about = {one.name: one.about for one in drawn(run_of())}
+    about = {one.name: one.about for one in drawings(run_of())}
     general = {"items", "separation", "separation_profile", "persona_map"}
     assert {name for name in about if not about[name]} == general | {n for n in SHOWN if n.startswith("transfer_")}
     assert (about["cue_by_stakes"], about["referents"]) == ("mediation", "identification")
@@ -79,12 +81,12 @@ def test_figures_stand_in_the_chapter_of_their_group() -> None:
 
 def test_a_figure_needs_all_of_its_groups_and_something_to_show() -> None:
     names = ("identification", "activations_summary")
-    assert {one.name for one in drawn(run_of({name: GROUPS[name] for name in names}))} == {
+    assert {one.name for one in drawings(run_of({name: GROUPS[name] for name in names}))} == {
         "identification", "persona_map",
     }  # fmt: skip
     only = GROUPS["identification"].sel(subscale=["series: this chat", "series: the user"])
     run = run_of({"identification": only, "referents": GROUPS["referents"]})
-    assert [one.name for one in drawn(run)] == ["referents"], "their lines show them all"
+    assert [one.name for one in drawings(run)] == ["referents"], "their lines show them all"
 
 
 def test_with_a_browser_paper_is_written_and_one_that_fails_is_said_once(

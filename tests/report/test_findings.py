@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import xarray as xr
-from tests.results.groups import GROUPS, closed, decimals, run_of
+from tests.report.groups import GROUPS, closed, decimals, run_of
 
-from selfrep.results.headlines import headlines
+from selfrep.report.findings import findings as all_findings
 from selfrep.store.findings import Finding
 
 Cell = Callable[[xr.Dataset], xr.Dataset]
@@ -138,7 +138,10 @@ SOURCES = [
     ),
     Source(
         "default_axis", lambda data: fixed(data).sel(who="neutral"), "At layer 3 and the last token",
-        ("gap", "null", *((lambda data: fixed(data).sel(who="user: default"), k) for k in ("estimate", "ci_low", "ci_high"))),
+        (
+            "gap", "null",
+            *((lambda data: fixed(data).sel(who="user: default"), k) for k in ("estimate", "ci_low", "ci_high")),
+        ),
         sure=("p", "smallest_p"), counts=("4321 personas",), about="default_axis",
     ),
     Source(
@@ -194,7 +197,7 @@ SOURCES = [
 
 @pytest.fixture(scope="module")
 def findings() -> list[Finding]:
-    return headlines(run_of())
+    return all_findings(run_of())
 
 
 def test_there_is_a_source_for_every_finding(findings: list[Finding]) -> None:
@@ -236,7 +239,7 @@ def test_without_an_open_gate_every_finding_is_its_reason() -> None:
     lost = {name: GROUPS[name] for name in ("separation", "separation_chosen")}
     nowhere = {name: group.assign(estimate=group.estimate * np.nan) for name, group in lost.items()}
     silent = GROUPS["transfer/segments/resid_pre"].assign_attrs(reason="transfer is deaf")
-    found = headlines(run_of(GROUPS | gated | nowhere | {"transfer/segments/resid_pre": silent}))
+    found = all_findings(run_of(GROUPS | gated | nowhere | {"transfer/segments/resid_pre": silent}))
     sources = SOURCES.copy()
     sources.remove(next(source for source in SOURCES if source.title == "self taken whole"))  # M's orders: said once
     for finding, source in zip(found, sources, strict=True):
@@ -251,10 +254,10 @@ def test_without_an_open_gate_every_finding_is_its_reason() -> None:
 
 
 def test_a_gate_that_is_shut_leaves_the_control_of_the_words_alone() -> None:
-    found = headlines(run_of({"items": closed(GROUPS["items"], "too weak")}))
+    found = all_findings(run_of({"items": closed(GROUPS["items"], "too weak")}))
     for finding, source in zip(found[:2], SOURCES[:2], strict=True):
         row = source.cell(GROUPS["items"])
-        expected = [float(row[name]) for name in ("user_shift", "user_ci_low", "user_ci_high")]
+        expected = [float(row[name]) for name in ("user_shift", "user_shift_ci_low", "user_shift_ci_high")]
         np.testing.assert_allclose(decimals(finding.control), expected)
         assert finding.control.endswith("nats.")
 
@@ -267,14 +270,14 @@ def test_one_of_two_gates_shut_shuts_one_finding() -> None:
         identified=group.identified & first, reason=group.reason.astype(object).where(first, "P is idle")
     )
     half["reason"] = half.reason.astype(str)
-    found = headlines(run_of({"mediation": half}))
+    found = all_findings(run_of({"mediation": half}))
     assert [one.identified for one in found] == [False, True, True]
     assert found[0].reason.startswith("P is idle")
 
 
 def test_a_direction_or_a_whole_that_was_not_run_gives_way_to_one_that_was() -> None:
     group = GROUPS["transfer/segments/resid_pre"].sel(direction=["noise"], segment=["question"])
-    (finding,) = headlines(run_of({"transfer/segments/resid_pre": group}))
+    (finding,) = all_findings(run_of({"transfer/segments/resid_pre": group}))
     cell = group.sel(direction="noise", segment="question", layer=3)
     assert finding.value == float(cell.estimate)
     assert "the tokens of “question”" in finding.title
@@ -283,11 +286,11 @@ def test_a_direction_or_a_whole_that_was_not_run_gives_way_to_one_that_was() -> 
 
 def test_a_transfer_without_a_number_says_so_and_one_without_an_interval_shows_none() -> None:
     group = GROUPS["transfer/segments/resid_pre"]
-    (found,) = headlines(run_of({"transfer/segments/resid_pre": group.assign(estimate=group.estimate * np.nan)}))
+    (found,) = all_findings(run_of({"transfer/segments/resid_pre": group.assign(estimate=group.estimate * np.nan)}))
     assert found.reason == "no pair of personas has an effect to carry over in the direction “denoise”"
     bare = group.assign(low=group.ci_low * np.nan, high=group.ci_high * np.nan)
     bare = bare.assign(control_persona=bare.control_persona * np.nan)
-    (found,) = headlines(run_of({"transfer/segments/resid_pre": bare}))
+    (found,) = all_findings(run_of({"transfer/segments/resid_pre": bare}))
     assert found.value == float(moved(3)(group).estimate)
     assert found.interval is None
     assert "another persona of its side" not in found.control, "a control that was not run says nothing"

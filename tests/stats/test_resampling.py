@@ -71,7 +71,7 @@ def _any_weights() -> np.ndarray:
     return rng(4).random((35, 7))  # their statistics are not 0 on average, as those of a squared distance are not
 
 
-@pytest.mark.parametrize("chunk", [resampling._CHUNK, 1])
+@pytest.mark.parametrize("chunk", [permutation._CHUNK, 1])
 @pytest.mark.parametrize("absolute", [True, False])
 @pytest.mark.parametrize("weights", [signed(permutation.labelings(np.arange(7) < 3, 100, rng())), _any_weights()])
 def test_the_null_and_the_family_wise_p_equal_brute_force(
@@ -195,7 +195,8 @@ def test_everything_is_enumerated_up_to_the_limit_and_beyond_it_sampled(
     """3 against 4 have 35 splits, 7 signs 64 flips, 4 things 24 orders; a sample is row 0 and `limit` more."""
     observed = np.arange(7) < 3
     labels, signs, order = (
-        permutation.labelings(observed, limit, rng()), permutation.sign_flips(7, limit, rng()), permutation.orders(4, limit, rng()),
+        permutation.labelings(observed, limit, rng()), permutation.sign_flips(7, limit, rng()),
+        permutation.orders(4, limit, rng()),
     )  # fmt: skip
     for rows, whole, n in ((labels, 35, splits), (signs, 64, flips), (order, 24, orders)):
         assert len(rows) == (n if limit >= whole else limit + 1)

@@ -6,14 +6,11 @@ the model's depth, at the last token. Where a number is not identified, the sent
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from selfrep.analyses import analyses
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
 
-def findings(run: RunDirectory) -> Iterator[Finding]:
+def findings(run: RunDirectory) -> list[Finding]:
     """The findings of a run, of whatever groups it holds, in the order of the analyses."""
-    for analysis in analyses():
-        yield from analysis.told.findings(run)
+    return [finding for analysis in analyses() for finding in analysis.told.findings(run)]

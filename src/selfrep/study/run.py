@@ -60,7 +60,7 @@ def run(
         spent = float(directory.provenance().get("seconds", 0.0)) + time.monotonic() - started
         directory.provenance(seconds=round(spent, 1))
     on_progress("figures and report", before, total)
-    directory.write_findings(list(findings(directory)))
+    directory.write_findings(findings(directory))
     figures = list(drawings(directory))
     write_figures(directory, warn, figures)
     write_report(directory, figures)

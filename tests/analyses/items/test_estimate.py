@@ -105,7 +105,9 @@ def test_intervals_are_those_of_personas_drawn_anew_and_the_smaller_side_widens_
     varied, steady = (items(b, n_permutations=500, n_bootstrap=20_000).isel(item=0) for b in behaviours)
     step = 1.5 / 12
     assert [float(varied.ci_low), float(varied.ci_high)] == pytest.approx([low, high], abs=step)
-    assert [float(varied.user_ci_low), float(varied.user_ci_high)] == pytest.approx([3 * low, 3 * high], abs=3 * step)
+    assert [float(varied.user_shift_ci_low), float(varied.user_shift_ci_high)] == pytest.approx(
+        [3 * low, 3 * high], abs=3 * step
+    )
     assert [float(steady.ci_low), float(steady.ci_high)] == pytest.approx([100, 100])
     assert [float(steady.kept_ci_low), float(steady.kept_ci_high)] == pytest.approx(
         [low / 100, high / 100], abs=step / 100
@@ -121,7 +123,7 @@ def test_paraphrases_are_drawn_anew_too() -> None:
     )  # two sides of six personas, whose four paraphrases have variance 1
     width = float(out.ci_high - out.ci_low) / 2
     assert width == pytest.approx(norm.isf(synthetic.tail(6, 10)) * spread, rel=0.1)
-    assert float(out.user_ci_high - out.user_ci_low) == pytest.approx(0, abs=1e-9)
+    assert float(out.user_shift_ci_high - out.user_shift_ci_low) == pytest.approx(0, abs=1e-9)
 
 
 def test_p_and_levels_by_hand() -> None:
