@@ -54,14 +54,14 @@ def difference(logits: Tensor) -> Tensor:
 def selfrep(work: Work) -> Loop:
     """The staged replay, from token ids to the labelled Dataset; it runs the whole grid that the cells span.
 
-    A sweep proves itself the first time that it meets a model. Here it meets a new one every turn, so that each turn
+    A sweep checks itself the first time that it meets a model. Here it meets a new one every turn, so that each turn
     holds what that costs.
     """
     axes = ["layer", "position", "head"][: 3 if work.site == "z" else 2]
     metric = logit_difference(FIRST, SECOND)
     weights_hash = work.lm.weights_hash
 
-    def unproven() -> LanguageModel:
+    def unchecked() -> LanguageModel:
         return replace(work.lm, hf=twin(work.lm.hf), _hash=weights_hash)
 
     def run(lm: LanguageModel, cells: Sequence[Cell]) -> Tensor:
@@ -71,11 +71,11 @@ def selfrep(work: Work) -> Loop:
         index = {axis: xr.DataArray([getattr(cell, axis) for cell in cells], dims="cell") for axis in axes}
         return torch.tensor(effects.patched.sel(index).transpose("cell", "pair").values)
 
-    return Loop(unproven, run)
+    return Loop(unchecked, run)
 
 
-def selfrep_proven(work: Work) -> Loop:
-    """The same on a model that has been proven: every sweep of a kind after the first."""
+def selfrep_checked(work: Work) -> Loop:
+    """The same on a model that has been checked: every sweep of a kind after the first."""
     return Loop(lambda: work.lm, selfrep(work).run)
 
 
@@ -194,7 +194,7 @@ def plain_hooks(work: Work) -> Loop:
 
 TOOLS: dict[str, Tool] = {
     "selfrep": selfrep,
-    "selfrep_proven": selfrep_proven,
+    "selfrep_checked": selfrep_checked,
     "transformer_lens": transformer_lens,
     "nnsight": nnsight,
     "pyvene": pyvene,
@@ -202,7 +202,7 @@ TOOLS: dict[str, Tool] = {
 }
 
 
-WHOLE_GRID = ("selfrep", "selfrep_proven")
+WHOLE_GRID = ("selfrep", "selfrep_checked")
 """Those that compute all cells: what one cell costs depends on the others."""
 
 

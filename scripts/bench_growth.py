@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import selfrep as sr
-from selfrep.engine.batches import token_batch
+from selfrep.engine.replay.runner import token_batch
 
 SWEEP = {"batch": 8, "tokens": 64, "positions": 6, "layers": 30, "width": 1.0}
 CHANGES = [

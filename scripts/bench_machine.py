@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from selfrep.engine.products import quick_products
+from selfrep.engine.replay.matmul import quick_products
 from selfrep.models.language_model import LanguageModel
 
 SPEED_TOKENS = {"cpu": 768, "cuda": 16384}
@@ -45,7 +45,7 @@ def machine(device: torch.device, threads: int) -> Iterator[str]:
 def speed(lm: LanguageModel, *, quick: bool = False) -> float:
     """Multiply-adds a second of one block's matrix products over many tokens; best of several.
 
-    As torch does them, or by the quicker of its libraries (see `selfrep.engine.products`).
+    As torch does them, or by the quicker of its libraries (see `selfrep.engine.replay.matmul`).
     """
     weights: Sequence[Tensor] = [w for w in lm.blocks[0].parameters() if w.ndim == 2]
     tokens = SPEED_TOKENS.get(lm.device.type, SPEED_TOKENS["cuda"])

@@ -13,8 +13,8 @@
     f   the shape of Llama-3.2-1B in bfloat16, 32 prompts of 256 tokens, resid_pre at the last 24 positions
     g   f, with the shape of Qwen2.5-7B
 
-selfrep computes all cells, from token ids to the labelled Dataset, its proofs included ("selfrep_proven" is a later
-sweep of the kind on the same model, which needs none; name it in --tools to see it). The others cost the same for
+selfrep computes all cells, from token ids to the labelled Dataset, its self-check included ("selfrep_checked" is a
+later sweep of the kind on the same model, which needs none; name it in --tools to see it). The others cost the same for
 every cell (each is one full forward pass), so they are timed on a random sample and multiplied; the pass over the
 source, which they make once, is timed apart and counted once. The tools take turns, so that a machine that slows down
 slows down all of them, and medians are reported. Processor seconds, of all threads, stand beside those of the clock:

@@ -70,7 +70,7 @@ def worded(rng: Rng, true: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def observed(values: Mapping[str, Array], names: Sequence[str]) -> xr.Dataset:
-    """The same as `observe` returns it; the items are q0, q1, …"""
+    """The same as `score` returns it; the items are q0, q1, …"""
     return synthetic.behaviour(values, names, [f"q{i}" for i in range(next(iter(values.values())).shape[2])])
 
 

@@ -76,7 +76,7 @@ def main() -> None:
         pairs = sr.pair(lm, personas[source], personas[target], items, paraphrases=[0])
         for site in args.sites:
             plan = sr.grid(site, positions=[-1]) if site in ("z", "q", "k", "v") else sr.grid(site)
-            sr.patch(lm, pairs[:1], sr.grid(site, layers=[0], positions=[-1]))  # proves, and measures what blocks cost
+            sr.patch(lm, pairs[:1], sr.grid(site, layers=[0], positions=[-1]))  # checks, and measures what blocks cost
             clock = [time.process_time()]
             exact = sr.patch(lm, pairs, plan, check=False)
             clock.append(time.process_time())

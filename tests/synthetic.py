@@ -74,7 +74,7 @@ def behaviour(
     *,
     mass: float | Mapping[str, float] = 0.5,
 ) -> xr.Dataset:
-    """Log odds, given as [persona, paraphrase, item] for each condition, as `observe` returns them."""
+    """Log odds, given as [persona, paraphrase, item] for each condition, as `score` returns them."""
     conditions = dict(conditions)
     conditions.setdefault("neutral", np.zeros((1, 2, len(items))))
     rows, coords = _prompts(conditions, personas, items)

@@ -8,12 +8,13 @@ plain Hugging Face modules, with module paths written out by hand: they share no
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
@@ -63,6 +64,30 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "starcoder2": _LLAMA | _WINDOW,
 }
 """Architecture, with what sets it apart → its configuration. Grouped-query wherever the architecture allows."""
+CATCHING = ("llama", "gpt2", "opt", "gemma2", "gpt_oss", "gpt_neox")
+"""The families that catch faults between them, one for a kind of risk: grouped queries; joint projections; learned
+positions, absolute and offset; windows, soft caps and norms behind; sinks and experts; parallel blocks."""
+
+
+LACKING = {
+    "qwen3_moe": ("mlp_post",), "mixtral": ("mlp_post",), "gpt_oss": ("mlp_post",),  # experts have no neurons in common
+    "granite": ("attn_out", "mlp_out"),  # multiplied on the way into the stream
+    "cohere": ("resid_mid",), "gpt_neox": ("resid_mid",), "phi": ("resid_mid",),  # parallel blocks
+}  # fmt: skip
+"""The sites that an architecture does not have."""
+FLATTENED = {"opt": ("resid_mid", "mlp_out", "mlp_post")}
+"""Sites where rows and tokens are passed as one, which are refused."""
+
+
+def sites_of(family: str, sites: Iterable[str]) -> list[str]:
+    """Those of the sites that can be patched in a family."""
+    return [site for site in sites if site not in (*LACKING.get(family, ()), *FLATTENED.get(family, ()))]
+
+
+def by_risk(families: Iterable[str], catching: Sequence[str] = CATCHING) -> list[Any]:
+    """Families as parameters of a test: those that catch faults in any run, the others marked slow."""
+    return [pytest.param(f, id=f, marks=[] if f in catching else pytest.mark.slow) for f in families]
+
 
 _TWO = {"n_layer": 2, "n_head": 4, "vocab_size": VOCABULARY}
 _FALCON = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": D_MODEL, "vocab_size": VOCABULARY}

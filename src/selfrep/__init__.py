@@ -30,8 +30,9 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what
     from selfrep.analyses.separation.estimate import separation
     from selfrep.analyses.transfer.estimate import transfer
     from selfrep.engine.attribution import attribute, attribute_tokens
-    from selfrep.engine.capture import capture, observe
-    from selfrep.engine.cases import observe_cases
+    from selfrep.engine.capture import capture, score
+    from selfrep.engine.cases import score_cases
+    from selfrep.engine.cost import cost
     from selfrep.engine.interventions import Ablate, InSubspace, Replace, Steer
     from selfrep.engine.metrics import (
         answer_log_odds,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what
     )
     from selfrep.engine.pairs import equal_lengths, pair
     from selfrep.engine.patch import patch, patch_tokens
-    from selfrep.engine.plan import grid, prefix_swap
+    from selfrep.engine.plan import grid, prefix_patch
     from selfrep.engine.screen import screen
     from selfrep.errors import SelfrepError
     from selfrep.models.language_model import load_model
@@ -73,6 +74,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "capture": ("selfrep.engine.capture", "capture"),
     "carrying": ("selfrep.analyses.mediation.estimate", "carrying"),
     "check_battery": ("selfrep.study.check", "check_battery"),
+    "cost": ("selfrep.engine.cost", "cost"),
     "default_axis": ("selfrep.analyses.default_axis.estimate", "default_axis"),
     "directness": ("selfrep.analyses.directness.estimate", "directness"),
     "directness_runs": ("selfrep.analyses.directness.writing", "directness_runs"),
@@ -88,21 +90,21 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "make_prompts": ("selfrep.prompts.render", "prompts"),
     "mediation": ("selfrep.analyses.mediation.estimate", "mediation"),
     "mediation_runs": ("selfrep.analyses.mediation.exchange", "mediation_runs"),
-    "observe": ("selfrep.engine.capture", "observe"),
-    "observe_cases": ("selfrep.engine.cases", "observe_cases"),
     "pair": ("selfrep.engine.pairs", "pair"),
     "patch": ("selfrep.engine.patch", "patch"),
     "patch_tokens": ("selfrep.engine.patch", "patch_tokens"),
     "personas": ("selfrep.prompts.personas", None),
     "plot": ("selfrep.plots", None),
     "posterior": ("selfrep.analyses.posterior.estimate", "posterior"),
-    "prefix_swap": ("selfrep.engine.plan", "prefix_swap"),
+    "prefix_patch": ("selfrep.engine.plan", "prefix_patch"),
     "prior_log_probs": ("selfrep.analyses.posterior.predictions", "prior_log_probs"),
     "proof_runs": ("selfrep.analyses.mediation.exchange", "proof_runs"),
     "recognition": ("selfrep.analyses.posterior.estimate", "recognition"),
     "referent_gradient": ("selfrep.analyses.identification.estimate", "referent_gradient"),
     "run_study": ("selfrep.study.run", "run"),
     "scenarios": ("selfrep.prompts.scenarios", None),
+    "score": ("selfrep.engine.capture", "score"),
+    "score_cases": ("selfrep.engine.cases", "score_cases"),
     "screen": ("selfrep.engine.screen", "screen"),
     "separation": ("selfrep.analyses.separation.estimate", "separation"),
     "sequence_log_prob": ("selfrep.engine.metrics", "sequence_log_prob"),
@@ -132,6 +134,7 @@ __all__ = [
     "capture",
     "carrying",
     "check_battery",
+    "cost",
     "default_axis",
     "directness",
     "directness_runs",
@@ -147,21 +150,21 @@ __all__ = [
     "make_prompts",
     "mediation",
     "mediation_runs",
-    "observe",
-    "observe_cases",
     "pair",
     "patch",
     "patch_tokens",
     "personas",
     "plot",
     "posterior",
-    "prefix_swap",
+    "prefix_patch",
     "prior_log_probs",
     "proof_runs",
     "recognition",
     "referent_gradient",
     "run_study",
     "scenarios",
+    "score",
+    "score_cases",
     "screen",
     "separation",
     "sequence_log_prob",

@@ -20,10 +20,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-from selfrep.engine import schedule
 from selfrep.engine.metrics import kl_divergence, logit_difference
 from selfrep.engine.patch import patch_tokens
-from selfrep.engine.plan import grid, prefix_swap
+from selfrep.engine.plan import grid, prefix_patch
+from selfrep.engine.replay import schedule
 from selfrep.models.language_model import load_model
 
 aten = torch.ops.aten
@@ -108,7 +108,7 @@ def places(hf: Any) -> dict[str, str]:
 def compared(family: str, site: str, positions: list[int], costs: schedule.CostModel) -> dict[str, Any]:
     """A model in two places beside the same in one."""
     if site == "prefix":
-        plan, pair, how = prefix_swap(layers=[1] if positions is FEW else None), EVEN, {"suffix": 5}
+        plan, pair, how = prefix_patch(layers=[1] if positions is FEW else None), EVEN, {"suffix": 5}
     else:
         plan, pair, how = grid(site, positions=positions), (SOURCE, TARGET), {}
     wanted = patch_tokens(tiny(family), *pair, plan, METRICS, **how)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from tests.engine.conftest import Talker
 from tests.tiny import log_odds, logits, tiny, tiny_hf, values_at
 
-from selfrep.engine import attention, capture, together
-from selfrep.engine.capture import observe
+from selfrep.engine import capture
+from selfrep.engine.capture import score
+from selfrep.engine.replay import attention, prefix_sharing
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.models.sites import RESIDUAL_SITES
@@ -102,7 +103,7 @@ def test_the_residual_stream_is_the_hidden_states_that_transformers_returns(talk
 @pytest.mark.parametrize("family", ["llama", "gemma2", "granite", "cohere", "phi3", "gpt_oss"])
 def test_answers_equal_the_plain_model(family: str, talker: Talker) -> None:
     lm = talker(family)
-    seen = observe(lm, PROMPTS[:-1])
+    seen = score(lm, PROMPTS[:-1])
     for i, tokens in enumerate(read(lm, PROMPTS[:-1])):
         last = logits(lm.hf, tokens.ids)[-1]
         first, second = (tuple(answer(lm, text) for text in side) for side in PROMPTS[i].answers or ())
@@ -117,7 +118,7 @@ def test_answers_equal_the_plain_model(family: str, talker: Talker) -> None:
 
 def test_capture_answers_as_observe_does_and_leaves_the_unasked_blank(talker: Talker) -> None:
     lm = talker()
-    kept, seen = capture.capture(lm, PROMPTS), observe(lm, PROMPTS[:-1])
+    kept, seen = capture.capture(lm, PROMPTS), score(lm, PROMPTS[:-1])
     for name in ("log_odds", "answer_mass"):
         np.testing.assert_allclose(kept[name][:-1], seen[name], atol=1e-5)
         assert np.isnan(kept[name][-1])
@@ -133,7 +134,7 @@ def test_neither_company_nor_order_nor_batches_matter(chosen: list[int], room: i
     prompts = [PROMPTS[i] for i in chosen]  # the same one may come twice
     whole = capture.capture(lm, PROMPTS, ["resid_post"], layers=[1], tokens="position", positions=[-4, -1])
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setitem(together.PASS_TOKENS, "cpu", room)
+        monkeypatch.setitem(prefix_sharing.PASS_TOKENS, "cpu", room)
         part = capture.capture(lm, prompts, ["resid_post"], layers=[1], tokens="position", positions=[-4, -1])
     np.testing.assert_allclose(part.activations, whole.activations[chosen], atol=1e-4)
     if "log_odds" in part:
@@ -174,9 +175,9 @@ def test_a_result_beyond_the_budget_is_refused_before_anything_runs(talker: Talk
 
 
 def test_progress_ends_with_all_prompts(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(together.PASS_TOKENS, "cpu", 60)
+    monkeypatch.setitem(prefix_sharing.PASS_TOKENS, "cpu", 60)
     told: list[tuple[int, int]] = []
-    observe(talker(), PROMPTS[:-1], progress=lambda *at: told.append(at))
+    score(talker(), PROMPTS[:-1], progress=lambda *at: told.append(at))
     assert len(told) > 2
     assert told[-1] == (len(PROMPTS) - 1, len(PROMPTS) - 1)
     assert told == sorted(set(told))
@@ -244,22 +245,22 @@ def test_what_is_not_there_is_refused(asked: dict[str, Any], message: str, talke
 
 def test_nothing_to_run_is_refused(talker: Talker) -> None:
     with pytest.raises(SelfrepError, match="empty"):
-        observe(talker(), [])
+        score(talker(), [])
 
 
 def test_prompts_need_a_tokenizer() -> None:
     with pytest.raises(SelfrepError, match="tokenizer"):
-        observe(tiny(), PROMPTS[:1])
+        score(tiny(), PROMPTS[:1])
 
 
 def test_observing_needs_answers(talker: Talker) -> None:
     with pytest.raises(SelfrepError, match=r"answer sets.*Hello!"):
-        observe(talker(), PROMPTS)
+        score(talker(), PROMPTS)
 
 
 def test_answers_of_several_tokens_are_refused(talker: Talker) -> None:
     with pytest.raises(SelfrepError, match="' who' is not"):
-        observe(talker(), [replace(PROMPTS[0], answers=((" robot",), (" who",)))])
+        score(talker(), [replace(PROMPTS[0], answers=((" robot",), (" who",)))])
 
 
 def test_a_model_that_says_nan_is_refused(talker: Talker) -> None:
@@ -267,7 +268,7 @@ def test_a_model_that_says_nan_is_refused(talker: Talker) -> None:
     with torch.no_grad():
         hf.lm_head.weight[5] = torch.nan
     with pytest.raises(SelfrepError, match="finite"):
-        observe(load_model(hf, tokenizer=talker().tokenizer), PROMPTS[:1])
+        score(load_model(hf, tokenizer=talker().tokenizer), PROMPTS[:1])
 
 
 # Sharing prefixes is an optimisation, and has to prove itself.
@@ -275,16 +276,16 @@ def test_a_model_that_says_nan_is_refused(talker: Talker) -> None:
 
 def test_a_prefix_that_is_shared_wrongly_is_caught(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
     lm = talker()
-    observe(lm, PROMPTS[:-1])
-    sound = together._prefixes
+    score(lm, PROMPTS[:-1])
+    sound = prefix_sharing._prefixes
 
     def forgets(*args: Any) -> Any:
         recording = sound(*args)
         return recording and replace(recording, visible=torch.zeros(recording.rows, recording.width, dtype=torch.bool))
 
-    monkeypatch.setattr(together, "_prefixes", forgets)
+    monkeypatch.setattr(prefix_sharing, "_prefixes", forgets)
     with pytest.raises(SelfrepError, match="plain forward pass"):
-        observe(lm, PROMPTS[:-1])
+        score(lm, PROMPTS[:-1])
 
 
 def test_a_window_that_is_ignored_is_caught(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,6 +295,6 @@ def test_a_window_that_is_ignored_is_caught(talker: Talker, monkeypatch: pytest.
     def shared_prefix_attention(*args: Any, **kwargs: Any) -> Any:
         return sound(*args, **kwargs | {"sliding_window": None})
 
-    monkeypatch.setattr(together, "shared_prefix_attention", shared_prefix_attention)
+    monkeypatch.setattr(prefix_sharing, "shared_prefix_attention", shared_prefix_attention)
     with pytest.raises(SelfrepError, match="plain forward pass"):
-        observe(lm, PROMPTS[:-1])
+        score(lm, PROMPTS[:-1])

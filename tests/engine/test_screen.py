@@ -17,7 +17,7 @@ from selfrep.engine.metrics import kl_divergence, logit_difference
 from selfrep.engine.patch import patch
 from selfrep.engine.plan import grid
 from selfrep.engine.screen import screen
-from selfrep.engine.sweep import Sweep
+from selfrep.engine.sweep import PatchSweep
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models.language_model import load_model
 
@@ -156,7 +156,7 @@ def test_on_a_real_model_it_finds_the_top_tenth_for_a_fifth_of_the_cost() -> Non
 
 def test_effects_that_are_rounding_promise_nothing() -> None:
     """Two plans, of which the second moves the answers by rounding only: it is not blown up to the first."""
-    sweep = object.__new__(Sweep)
+    sweep = object.__new__(PatchSweep)
     vars(sweep)["plans"] = tuple(SimpleNamespace(cells=range(3)) for _ in range(2))
     effects = np.array([[3.0, 2.0, 1.0, 3e-15, 2e-15, 0.0]])[:, :, None]
     promise = screening._promise(sweep, effects, np.array([5.0]))
@@ -178,5 +178,5 @@ def test_ranks_are_not_read_off_rounding() -> None:
             "target_metric": ("pair", [0.0, 0.0]),
         }
     )
-    assert np.isfinite(float(screening._told(found).rank_correlation))
-    assert np.isnan(float(screening._told(found.assign(patched=1e-15 * found.patched)).rank_correlation))
+    assert np.isfinite(float(screening._with_sample(found).rank_correlation))
+    assert np.isnan(float(screening._with_sample(found.assign(patched=1e-15 * found.patched)).rank_correlation))

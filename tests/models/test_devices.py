@@ -15,11 +15,11 @@ from tests.prompts.conftest import CHATML, make_tokenizer
 from tests.tiny import ragged, tiny, tiny_hf
 from transformers.utils import logging
 
-from selfrep.engine import schedule
-from selfrep.engine.capture import capture, observe
+from selfrep.engine.capture import capture, score
 from selfrep.engine.metrics import kl_divergence, logit_difference
 from selfrep.engine.patch import patch_tokens
-from selfrep.engine.plan import grid, prefix_swap
+from selfrep.engine.plan import grid, prefix_patch
+from selfrep.engine.replay import schedule
 from selfrep.errors import SelfrepError
 from selfrep.models import devices
 from selfrep.models.language_model import load_model
@@ -88,7 +88,7 @@ def test_a_spread_model_is_patched_alike(family: str, how: Spread, tmp_path: Pat
     how(hf, tmp_path)
     lm = load_model(hf)
     positions = {"positions": [-6, -1]}
-    plans = [grid("resid_pre", **positions), grid("attn_out", **positions), prefix_swap()]
+    plans = [grid("resid_pre", **positions), grid("attn_out", **positions), prefix_patch()]
     plans += [grid(site, **positions) for site in ("z", "k") if site in lm.layout.taps]
     plan = plans[0] | plans[1]
     for more in plans[2:]:
@@ -116,7 +116,7 @@ def test_a_device_map_reads_files_where_they_go(
     lm, whole = load_model(folder, device_map=device_map), load_model(folder, device="cpu")
     assert any(p.is_meta for p in lm.hf.parameters()) == (device_map is MAP)
     assert lm.weights_hash == whole.weights_hash
-    for run in (observe, capture):
+    for run in (score, capture):
         ours, wanted = run(lm, ASKED), run(whole, ASKED)
         for name in wanted.data_vars:
             np.testing.assert_allclose(ours[name], wanted[name], atol=1e-5)

@@ -107,7 +107,7 @@ def effects(site: str, missed: float) -> xr.Dataset:
         {"patched": (("pair", "layer"), np.zeros((1, 2), np.float32))},
         attrs={
             "site": site,
-            "proof": json.dumps({LAW: missed, "a replayed cell equals the plain forward pass": 2.4e-5}),
+            "selfcheck": json.dumps({LAW: missed, "a replayed cell equals the plain forward pass": 2.4e-5}),
         },
     )
 

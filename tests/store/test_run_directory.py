@@ -97,7 +97,7 @@ def test_a_stranger_reads_it_with_plain_xarray_and_no_warning(run: RunDirectory)
     run.write("items", template())
     run.prepare("effects/resid_pre", template())
     run.write_rows("effects/resid_pre", [2], filled("pair", [2]))
-    run.annotate("effects/resid_pre", proof='{"law": 0.0}')
+    run.annotate("effects/resid_pre", selfcheck='{"law": 0.0}')
     for group in ("items", "effects/resid_pre"):
         with xr.open_zarr(run.store, group=group) as stored:
             assert stored.source.values.tolist() == template().source.values.tolist()
@@ -105,7 +105,7 @@ def test_a_stranger_reads_it_with_plain_xarray_and_no_warning(run: RunDirectory)
             assert stored.sizes["layer"] == N_LAYERS
             assert stored.attrs["site"] == "resid_pre"
     with xr.open_zarr(run.store, group="effects/resid_pre") as stored:
-        assert stored.attrs["proof"] == '{"law": 0.0}'
+        assert stored.attrs["selfcheck"] == '{"law": 0.0}'
         assert stored.patched.values[2].tolist() == [3.0] * N_LAYERS
     arrays = dict(zarr.open_group(run.store, path="items", mode="r").arrays())
     assert arrays["patched"].metadata.dimension_names == ("pair", "layer")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ import xarray as xr
 from tests.forbidden import forbidden
 
 from selfrep.analyses.transfer import runs as patching
+from selfrep.engine.misses import from_attrs, to_attrs
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.models.organisms import BATTERY, PERSONAS
@@ -124,25 +124,25 @@ def test_any_cell_can_be_computed_again_from_the_file_alone(done: RunDirectory, 
             assert stored[pair, layer, position] == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
-def test_every_sweep_kept_its_proof(done: RunDirectory) -> None:
+def test_every_sweep_kept_its_selfcheck(done: RunDirectory) -> None:
     for name in ("effects/resid_pre", "effects/attn_out", "segments/resid_pre"):
-        proof = json.loads(done.read(name).attrs["proof"])
-        assert len(proof) == 4
-        assert max(proof.values()) < 1e-3
+        misses = from_attrs(done.read(name).attrs)
+        assert len(misses) == 4
+        assert max(misses.values()) < 1e-3
 
 
-def test_the_proof_that_is_kept_is_the_worst_of_all_batches(
+def test_the_selfcheck_that_is_kept_is_the_worst_of_all_batches(
     described: study.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound, misses = patching.patch, iter([1e-6, 9e-6, *[2e-6] * 50])
+    sound, misses = patching.patch_sweep, iter([1e-6, 9e-6, *[2e-6] * 50])
 
-    def patch(*args: object, **kwargs: object) -> xr.Dataset:
-        return sound(*args, **kwargs).assign_attrs(proof=json.dumps({"law": next(misses)}))  # type: ignore[arg-type]
+    def patch_sweep(*args: object, **kwargs: object) -> list[xr.Dataset]:
+        return [one.assign_attrs(to_attrs({"law": next(misses)})) for one in sound(*args, **kwargs)]  # type: ignore[arg-type]
 
-    monkeypatch.setattr(patching, "patch", patch)
+    monkeypatch.setattr(patching, "patch_sweep", patch_sweep)
     monkeypatch.setattr(running, "write_figures", lambda directory, warn, figures: [])
     done = running.run(described, tmp_path / "out", device="cpu", warn=lambda message: None)
-    assert json.loads(done.read("effects/resid_pre").attrs["proof"]) == {"law": 9e-6}
+    assert from_attrs(done.read("effects/resid_pre").attrs) == {"law": 9e-6}
 
 
 def test_the_planted_truth_is_found(done: RunDirectory) -> None:
@@ -177,14 +177,13 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(done: RunDirectory,
     out = tmp_path / "out"
     code = f"""
 import sys
-from selfrep.engine import patch as module
 from selfrep.study import run
 from selfrep.study import study
 from selfrep.analyses.transfer import runs as patching
-slow = patching.patch
-def patch(*args, **kwargs):
+slow = patching.patch_sweep
+def patch_sweep(*args, **kwargs):
     import time; time.sleep(0.3); return slow(*args, **kwargs)
-patching.patch = patch
+patching.patch_sweep = patch_sweep
 run.run(study.load({str(tmp_path / "study.yaml")!r}), {str(out)!r}, device="cpu", warn=lambda m: None)
 """
     process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONWARNINGS": "ignore"})

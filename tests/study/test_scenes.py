@@ -42,18 +42,18 @@ def test_what_a_blind_persona_does_not_notice_the_spectator_does(tmp_path: Path)
 def test_a_stopped_run_asks_only_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from selfrep.study import job as stage
 
-    sound, asked = stage.observe, []
+    sound, asked = stage.score, []
 
-    def observe(lm: object, prompts: list[object]) -> object:
+    def score(lm: object, prompts: list[object]) -> object:
         if len(asked) == 2:
             raise KeyboardInterrupt
         asked.append(len(prompts))
         return sound(lm, prompts)  # type: ignore[arg-type]
 
     monkeypatch.setattr(stage, "PROMPTS_AT_ONCE", 100)
-    monkeypatch.setattr(stage, "observe", observe)
+    monkeypatch.setattr(stage, "score", score)
     with pytest.raises(KeyboardInterrupt):
         run("organism:noticing", tmp_path)
-    monkeypatch.setattr(stage, "observe", sound)
+    monkeypatch.setattr(stage, "score", sound)
     done = run("organism:noticing", tmp_path)
     assert float(done.read("anomaly").estimate.sel(form="persona")) == pytest.approx(4, abs=1e-3)

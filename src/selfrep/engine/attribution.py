@@ -12,33 +12,70 @@ too coarse:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
-from selfrep.engine.batches import Options, Progress, sweep_pairs, token_batch
 from selfrep.engine.effects import Baselines
-from selfrep.engine.ground import Ground, Place, heard, replayed, slopes, whole
-from selfrep.engine.metrics import Metric, answer_log_odds
-from selfrep.engine.plan import PREFIX, Cell, PatchPlan, Plan, PlanUnion
-from selfrep.engine.recording import STREAM
-from selfrep.engine.sweep import Sweep
+from selfrep.engine.metrics import Metric, Metrics, answer_log_odds
+from selfrep.engine.patch import SweepOptions
+from selfrep.engine.plan import PREFIX, STREAM, PatchCell, PatchPlan, PlanUnion, plans_of
+from selfrep.engine.progress import Progress
+from selfrep.engine.replay.baselines import record_sweep
+from selfrep.engine.replay.gradients import (
+    Place,
+    TargetRuns,
+    activation_after,
+    gradients,
+    replay_runs,
+    whole_run,
+)
+from selfrep.engine.replay.runner import Options, Values, by_plan, run_sweep
+from selfrep.engine.sweep import Pairs, PatchSweep, bind, bind_tokens
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.alignment import AlignedBatch, PromptPair, align
+from selfrep.prompts.alignment import PromptPair
 
 Method = Literal["attribution", "atp*"]
 MOST_TOKENS = 4096
 """How many tokens are pushed through a block at once where queries or keys are written."""
 
 
+class GradientOptions(SweepOptions, total=False):
+    """The options of `patch`, and those of the approximation."""
+
+    method: Method
+    ig_steps: int
+
+
+@overload
+def attribute(
+    lm: LanguageModel,
+    pairs: Pairs,
+    plan: PatchPlan,
+    metric: Metrics = answer_log_odds,
+    **how: Unpack[GradientOptions],
+) -> xr.Dataset: ...
+
+
+@overload
+def attribute(
+    lm: LanguageModel,
+    pairs: Pairs,
+    plan: PlanUnion,
+    metric: Metrics = answer_log_odds,
+    **how: Unpack[GradientOptions],
+) -> xr.DataTree: ...
+
+
 def attribute(
     lm: LanguageModel,
     pairs: Sequence[PromptPair],
-    plan: Plan,
+    plan: PatchPlan | PlanUnion,
     metric: Metric | Sequence[Metric] = answer_log_odds,
     *,
     method: Method = "attribution",
@@ -46,13 +83,14 @@ def attribute(
     batch_size: int | None = None,
     budget_gb: float | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
-) -> Any:
-    """Estimate what `patch` would find, from gradients at the target.
+    check: bool = True,
+    progress: Progress = None,
+) -> xr.Dataset | xr.DataTree:
+    """Estimate what `patch` would give, from gradients at the target.
 
     Args:
-        pairs, plan, metric, batch_size, budget_gb, seed, progress: as in `patch`; the metric must be differentiable.
-            The KL divergence from the target has no gradient at the target: read it with `ig_steps`.
+        lm, pairs, plan, metric, batch_size, budget_gb, seed, progress: as in `patch`; the metric must be
+            differentiable. The KL divergence from the target has no gradient at the target: read it with `ig_steps`.
         method: "attribution", or "atp*": queries and keys are written into their block's attention, and only what comes
             after is taken as linear; and a variable `grad_drop`, the mean over blocks of |effect without the gradient
             through that block|. The block that holds the cell is left out of the mean, since without it there is no
@@ -60,26 +98,53 @@ def attribute(
         ig_steps: more than one: the gradient is averaged over so many Gauss–Legendre nodes on the straight line from
             the target's activations to those written, for each layer of a plan at all its tokens and components
             together. The effects of a layer then add up to the exact effect of writing all of them at once.
+        check: whether the run that gradients are taken of must give the target's own metric.
 
     Returns:
         The Dataset (or DataTree) that `patch` returns. `patched` is the target's metric plus the approximate effect,
         `transfer` follows from it, `attrs["engine"]` says by which method.
 
     Raises:
-        SelfrepError: as in `patch`; a prefix swap, for which there is no approximation; a metric without gradient;
+        SelfrepError: as in `patch`; a prefix patch, for which there is no approximation; a metric without gradient;
             ig_steps with "atp*".
     """
-    approximate = Approximate(lm, method, ig_steps, plan)
-    batch = align(pairs)
-    options = Options(batch_size, budget_gb, seed, progress, approximate.row_bytes(batch, metric))
-    return sweep_pairs(lm, batch, plan, metric, approximate, options)
+    approximate = Approximate(lm, plan, method, ig_steps, check)
+    sweep = bind(lm, pairs, plan, metric, seed=seed)
+    options = Options(batch_size, budget_gb, progress, approximate.row_bytes(sweep))
+    return by_plan(plan, run_sweep(lm, sweep, approximate, options))
+
+
+@overload
+def attribute_tokens(
+    lm: LanguageModel,
+    source: Any,
+    target: Any,
+    plan: PatchPlan,
+    metric: Metrics,
+    *,
+    suffix: int | None = None,
+    **how: Unpack[GradientOptions],
+) -> xr.Dataset: ...
+
+
+@overload
+def attribute_tokens(
+    lm: LanguageModel,
+    source: Any,
+    target: Any,
+    plan: PlanUnion,
+    metric: Metrics,
+    *,
+    suffix: int | None = None,
+    **how: Unpack[GradientOptions],
+) -> xr.DataTree: ...
 
 
 def attribute_tokens(
     lm: LanguageModel,
     source: Any,
     target: Any,
-    plan: Plan,
+    plan: PatchPlan | PlanUnion,
     metric: Metric | Sequence[Metric],
     *,
     suffix: int | None = None,
@@ -88,19 +153,25 @@ def attribute_tokens(
     batch_size: int | None = None,
     budget_gb: float | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
-) -> Any:
-    """`attribute` for those who bring token ids; source, target and suffix as in `patch_tokens`."""
-    approximate = Approximate(lm, method, ig_steps, plan)
-    batch = token_batch(lm, source, target, suffix, plan)
-    options = Options(batch_size, budget_gb, seed, progress, approximate.row_bytes(batch, metric))
-    return sweep_pairs(lm, batch, plan, metric, approximate, options)
+    check: bool = True,
+    progress: Progress = None,
+) -> xr.Dataset | xr.DataTree:
+    """`attribute` for those who bring token ids; source, target and suffix as in `patch_tokens`.
+
+    Returns, raises: as `attribute`.
+    """
+    approximate = Approximate(lm, plan, method, ig_steps, check)
+    sweep = bind_tokens(lm, source, target, plan, metric, suffix=suffix, seed=seed)
+    options = Options(batch_size, budget_gb, progress, approximate.row_bytes(sweep))
+    return by_plan(plan, run_sweep(lm, sweep, approximate, options))
 
 
 class Approximate:
-    """Runs sweeps by gradients (a `Runner` of `sweep_pairs`)."""
+    """Runs sweeps by gradients (a `Runner` of `run_sweep`)."""
 
-    def __init__(self, lm: LanguageModel, method: Method, ig_steps: int, plan: Plan) -> None:
+    def __init__(
+        self, lm: LanguageModel, plan: PatchPlan | PlanUnion, method: Method, ig_steps: int, check: bool
+    ) -> None:
         if method not in ("attribution", "atp*"):
             raise SelfrepError(f"method is 'attribution' or 'atp*'; got {method!r}.")
         if ig_steps < 1 or (ig_steps > 1 and method == "atp*"):
@@ -108,96 +179,91 @@ class Approximate:
                 f"ig_steps is a number of nodes, 1 for the gradient at the target, and goes with 'attribution' alone; "
                 f"got {ig_steps} with {method!r}."
             )
-        plans = plan.plans if isinstance(plan, PlanUnion) else (plan,)
-        if any(p.site == PREFIX for p in plans):
-            raise SelfrepError("A prefix swap has no approximation here: it costs little, use patch.")
-        self.lm, self.star, self.ig_steps = lm, method == "atp*", ig_steps
-        self.sites = {p.site for p in plans}
+        if any(one.site == PREFIX for one in plans_of(plan)):
+            raise SelfrepError("A prefix patch has no approximation here: it costs little, use patch.")
+        self.lm, self.star, self.ig_steps, self.check = lm, method == "atp*", ig_steps, check
 
     def attrs(self) -> dict[str, object]:
         """The method."""
         engine = "atp*" if self.star else "attribution"
         return {"engine": f"integrated gradients, {self.ig_steps} steps" if self.ig_steps > 1 else engine}
 
-    def row_bytes(self, batch: AlignedBatch, metric: Metric | Sequence[Metric]) -> float:
+    def row_bytes(self, sweep: PatchSweep) -> float:
         """What the pass of one pair keeps for the way back, and the gradients that are kept."""
-        lm, tokens = self.lm, int(batch.target_ids.shape[1])
+        lm, tokens = self.lm, int(sweep.batch.target_ids.shape[1])
         matrices = [p.shape[-2:] for p in lm.blocks[0].parameters() if p.ndim > 1]
         heads = int(getattr(lm.hf.config.get_text_config(), "num_attention_heads", 1))
-        kept = sum(map(sum, matrices)) + 6 * lm.d_model + 4 * heads * tokens
-        metrics = 1 if isinstance(metric, Metric) else len(metric)
-        ways = metrics * (1 + lm.n_layers if self.star else 1)
-        return 4.0 * lm.n_layers * tokens * (kept + 2 * ways * lm.d_model * len(self.sites))
+        numbers = sum(map(sum, matrices)) + 6 * lm.d_model + 4 * heads * tokens
+        ways = len(sweep.metrics) * (1 + lm.n_layers if self.star else 1)
+        sites = len({plan.site for plan in sweep.plans})
+        return 4.0 * lm.n_layers * tokens * (numbers + 2 * ways * lm.d_model * sites)
 
-    def __call__(
-        self, sweep: Sweep, budget: float, progress: Callable[[int], None] | None
-    ) -> tuple[Mapping[str, np.ndarray], Baselines]:
+    def __call__(self, sweep: PatchSweep, budget: float, progress: Callable[[int], None]) -> tuple[Values, Baselines]:
         """See `Runner`. An architecture that cannot be replayed is run as a whole, a pair at a time."""
         try:
-            grounds = [replayed(self.lm, sweep)]
+            parts = [replay_runs(record_sweep(self.lm, sweep))]
         except CannotReplay:
-            grounds = [whole(self.lm, sweep, row) for row in range(len(sweep.reach))]
-        found = [self.on(ground) for ground in grounds]
-        if progress is not None:
-            progress(len(sweep.reach) * len(sweep.cells))
-        values = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
-        return values, Baselines.merged([ground.baselines for ground in grounds])
+            parts = [whole_run(self.lm, sweep.rows([row])) for row in range(len(sweep))]
+        estimates = [self.estimate(runs) for runs in parts]
+        progress(len(sweep) * len(sweep.cells))
+        values = {name: np.concatenate([one[name] for one in estimates]) for name in estimates[0]}
+        return values, Baselines.merged([runs.baselines for runs in parts])
 
-    def on(self, ground: Ground) -> dict[str, np.ndarray]:
+    def estimate(self, runs: TargetRuns) -> dict[str, np.ndarray]:
         """The approximate metrics "patched", and "grad_drop" with AtP*, each [pair, cell, metric]."""
-        effects = self.effects(ground)
-        values = {"patched": ground.baselines.target[:, None] + effects[:, :, 0]}
+        effects = self.effects(runs)
+        values = {"patched": runs.baselines.target[:, None] + effects[:, :, 0]}
         if self.star:
-            between = np.array([cell.site in STREAM for _, cell in ground.sweep.cells])
+            between = np.array([cell.site in STREAM for cell in runs.sweep.cells])
             n = np.where(between, self.lm.n_layers, max(1, self.lm.n_layers - 1))
             values["grad_drop"] = np.abs(effects[:, :, 1:]).sum(2) / n[:, None]
         return values
 
-    def token_blocks(self, sweep: Sweep) -> float:
+    def token_blocks(self, sweep: PatchSweep) -> float:
         """What it takes, as tokens pushed through blocks, forward or backward."""
-        n, tokens = self.lm.n_layers, sweep.width * len(sweep.reach)
+        n, tokens = self.lm.n_layers, sweep.width * len(sweep)
         passes = 1 + len(sweep.metrics) * (1 + n if self.star else 1)
         if self.ig_steps > 1:
             blocks = sum(n - layer for plan in sweep.plans for layer in plan.layers or ())
             return float(tokens * passes * self.ig_steps * blocks)
-        written = sum(cell.site in ("q", "k") for _, cell in sweep.cells) if self.star else 0
-        return float(tokens * (passes * n + written))
+        n_written = sum(cell.site in ("q", "k") for cell in sweep.cells) if self.star else 0
+        return float(tokens * (passes * n + n_written))
 
-    def effects(self, ground: Ground) -> np.ndarray:
+    def effects(self, runs: TargetRuns) -> np.ndarray:
         """[pair, cell, way, metric] in the metric's unit, NaN where a pair has no token in the cell; way 0 is the
         effect, way 1 + l the effect without the gradient through block l."""
-        plans = ground.sweep.plans
+        plans = runs.sweep.plans
         places = [(plan.site, layer) for plan in plans for layer in plan.layers or ()]
         at = {place: place for place in places}
         if self.star:  # written queries and keys are followed as far as the heads' outputs
             at = {(site, layer): ("z" if site in ("q", "k") else site, layer) for site, layer in places}
-        found: dict[Place, Tensor] = {}
+        slopes: dict[Place, Tensor] = {}
         if self.ig_steps == 1:
-            found = slopes(ground, sorted(set(at.values())), drop=self.star)
-        else:
+            slopes = gradients(runs, sorted(set(at.values())), drop=self.star, check=self.check)
+        elif self.check:
             with torch.no_grad():
-                ground.check(ground.values(ground.rerun(0, 1)))
+                runs.check(runs.values(runs.rerun(0, 1)))
         parts = []
         for plan in plans:
             for layer in plan.layers or ():
                 place = at[plan.site, layer]
-                move = ground.move(plan, layer)
-                masks = _masks(ground.sweep, plan, layer).to(move.device)
+                move = runs.move(plan, layer)
+                masks = _masks(runs.sweep, plan, layer).to(move.device)
                 if self.ig_steps > 1:
-                    slope = _along(ground, place, move, masks.any(0), self.ig_steps)
+                    slope = _mean_gradient(runs, place, move, masks.any(0), self.ig_steps)
                 else:
-                    slope = found[place][:, :, 0]
+                    slope = slopes[place][:, :, 0]
                 if place[0] == plan.site:
                     effect = _linear(plan, move, slope, masks)
                 else:
-                    effect = _through_attention(ground, plan, layer, move, slope, masks)
+                    effect = _through_attention(runs, plan, layer, move, slope, masks)
                 parts.append(torch.where(masks.any(-1).T[:, :, None, None, None], effect, torch.nan).flatten(1, 2))
         return torch.cat(parts, dim=1).float().cpu().numpy()
 
 
-def _masks(sweep: Sweep, plan: PatchPlan, layer: int) -> Tensor:
+def _masks(sweep: PatchSweep, plan: PatchPlan, layer: int) -> Tensor:
     """[where, row, token] which tokens the cells of a layer cover."""
-    return torch.as_tensor(np.stack([sweep.mask(plan, Cell(plan.site, layer, where)) for where in plan.where or ()]))
+    return torch.as_tensor(np.stack([sweep.mask(PatchCell(plan, layer, where)) for where in plan.where or ()]))
 
 
 def _linear(plan: PatchPlan, move: Tensor, slope: Tensor, masks: Tensor) -> Tensor:
@@ -207,7 +273,7 @@ def _linear(plan: PatchPlan, move: Tensor, slope: Tensor, masks: Tensor) -> Tens
     return torch.einsum("ambtc,wbt->bwcam", each, masks.to(each))
 
 
-def _along(ground: Ground, place: Place, move: Tensor, covered: Tensor, steps: int) -> Tensor:
+def _mean_gradient(runs: TargetRuns, place: Place, move: Tensor, mask: Tensor, steps: int) -> Tensor:
     """The gradient, averaged on the way from the target's activations to those moved at the covered tokens.
 
     Args:
@@ -217,18 +283,18 @@ def _along(ground: Ground, place: Place, move: Tensor, covered: Tensor, steps: i
         [1, metric, row, token, (component,) feature].
     """
     points, weights = np.polynomial.legendre.leggauss(steps)
-    move = torch.where(covered.reshape(*covered.shape, *[1] * (move.ndim - 2)), move, 0.0)
+    move = torch.where(mask.reshape(*mask.shape, *[1] * (move.ndim - 2)), move, 0.0)
     total: Tensor | None = None
     for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
-        found = weight * slopes(ground, [place], block=place[1], add={place: point * move})[place][:, :, 0]
-        total = found if total is None else total + found
+        slope = weight * gradients(runs, [place], block=place[1], add={place: point * move})[place][:, :, 0]
+        total = slope if total is None else total + slope
     if total is None:
         raise SelfrepError(f"Integrated gradients need at least one node; got {steps}.")
     return total
 
 
 def _through_attention(
-    ground: Ground, plan: PatchPlan, layer: int, move: Tensor, slope: Tensor, masks: Tensor
+    runs: TargetRuns, plan: PatchPlan, layer: int, move: Tensor, slope: Tensor, masks: Tensor
 ) -> Tensor:
     """Effects of written queries or keys: the block's attention is run with them, and what leaves the heads is linear.
 
@@ -240,14 +306,14 @@ def _through_attention(
     """
     z, at = ("z", layer), (plan.site, layer)
     heads = plan.components or ()
-    own = heard(ground, z, at, torch.zeros_like(move)[None])
+    own = activation_after(runs, z, at, torch.zeros_like(move)[None])
     cells = [(w, head) for w in range(len(masks)) for head in heads]
     step = max(1, MOST_TOKENS // (move.shape[0] * move.shape[1]))
-    found = []
+    parts = []
     for start in range(0, len(cells), step):
         some = cells[start : start + step]
         add = move.new_zeros(len(some), *move.shape)
         for one, (w, head) in zip(add, some, strict=True):
             one[:, :, head] = torch.where(masks[w][..., None], move[:, :, head], 0.0)
-        found.append(torch.einsum("ambtnf,cbtnf->bcam", slope, heard(ground, z, at, add) - own))
-    return torch.cat(found, dim=1).unflatten(1, (len(masks), len(heads)))
+        parts.append(torch.einsum("ambtnf,cbtnf->bcam", slope, activation_after(runs, z, at, add) - own))
+    return torch.cat(parts, dim=1).unflatten(1, (len(masks), len(heads)))

@@ -13,16 +13,14 @@ import xarray as xr
 from torch import Tensor
 
 from selfrep.engine import metrics
-from selfrep.engine.together import Work, run_alone, run_together
+from selfrep.engine.progress import Progress, ticker
+from selfrep.engine.replay.prefix_sharing import PromptSet, run_alone, run_prompts
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.sites import RESIDUAL_SITES, component
 from selfrep.prompts.render import SEGMENTS, Prompt, Tokens
 
 LABELS = ("persona", "kind", "side", "condition", "paraphrase", "item")
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total) as work goes on."""
 
 
 def capture(
@@ -35,7 +33,7 @@ def capture(
     positions: Sequence[int] | None = None,
     storage: Literal["float32", "float16"] = "float32",
     budget_gb: float = 4.0,
-    progress: Progress | None = None,
+    progress: Progress = None,
 ) -> xr.Dataset:
     """Run prompts and keep activations.
 
@@ -48,6 +46,7 @@ def capture(
         positions: for single tokens, which, counted from the end; by default all those after the system text.
         storage: the type that activations are kept in.
         budget_gb: the most memory the result may take.
+        progress: True for a bar, or a function that is called with (done, total) prompts.
 
     Returns:
         Dataset with `activations` (prompt, site, layer, segment | position, d_model), NaN where a prompt has no such
@@ -70,19 +69,19 @@ def capture(
                 f"capture keeps the sites {', '.join(RESIDUAL_SITES)}, of d_model features; got {site!r}."
             )
         lm.layout.tap(site)
-    work = Work.of(lm, prompts)
+    prompt_set = PromptSet.of(lm, prompts)
     if tokens == "segment":
         columns: Sequence[int | str] = list(SEGMENTS)
     else:
-        longest = max(len(r) for r in work.rendered)
-        suffix = max(len(r) - cut for r, cut in zip(work.rendered, work.cut, strict=True))
-        asked = list(range(-suffix, 0) if positions is None else positions)
-        if bad := [p for p in asked if not -longest <= p < 0]:
+        longest = max(len(r) for r in prompt_set.renderings)
+        suffix = max(len(r) - cut for r, cut in zip(prompt_set.renderings, prompt_set.cut, strict=True))
+        where = list(range(-suffix, 0) if positions is None else positions)
+        if bad := [p for p in where if not -longest <= p < 0]:
             raise SelfrepError(
                 f"A position counts from the end of the prompt, −1 being the last token; the longest prompt has "
                 f"{longest} tokens; got {bad}."
             )
-        columns = asked
+        columns = where
     shape = (len(prompts), len(sites), len(layers), len(columns), lm.d_model)
     gigabytes = np.prod(shape, dtype=float) * np.dtype(storage).itemsize / 1e9
     if gigabytes > budget_gb:
@@ -98,21 +97,24 @@ def capture(
         places, values = [], []
         for i, own in zip(index, activations, strict=True):
             for c, column in enumerate(columns):
-                if (value := _column(own, work.rendered[i], column)) is not None:
+                if (value := _column(own, prompt_set.renderings[i], column)) is not None:
                     places.append((i, c))
                     values.append(value)
         kept = torch.stack(values).cpu().numpy() if values else ()  # one copy from the device, not one a column
         for (i, c), value in zip(places, kept, strict=True):
             out[i, :, :, c] = value
 
-    read = _run(lm, work, list(sites), layers, keep, progress)
+    read = _run(lm, prompt_set, list(sites), layers, keep, progress)
     coords: dict[str, object] = {"site": list(sites), "layer": layers, tokens: columns}
     if tokens == "position":
-        at = [[(p + len(r)) if -p <= len(r) else None for p in columns if isinstance(p, int)] for r in work.rendered]
+        at = [
+            [(p + len(r)) if -p <= len(r) else None for p in columns if isinstance(p, int)]
+            for r in prompt_set.renderings
+        ]
         for name, field in (("token", "texts"), ("segment_of", "segments")):
             cells = [
                 ["" if t is None else getattr(r, field)[t] for t in row]
-                for r, row in zip(work.rendered, at, strict=True)
+                for r, row in zip(prompt_set.renderings, at, strict=True)
             ]
             coords[name] = (("prompt", "position"), np.array(cells, dtype=str))
     data = xr.DataArray(out, dims=("prompt", "site", "layer", tokens, "d_model"), name="activations")
@@ -134,62 +136,69 @@ def _column(activations: Tensor, tokens: Tokens, column: int | str) -> Tensor | 
     return torch.cat(runs, dim=2).float().mean(2) if runs else None
 
 
-def observe(lm: LanguageModel, prompts: Sequence[Prompt], *, progress: Progress | None = None) -> xr.Dataset:
+def score(lm: LanguageModel, prompts: Sequence[Prompt], *, progress: Progress = None) -> xr.Dataset:
     """What the model would answer: `log_odds` and `answer_mass` per prompt, without activations. See `capture`.
+
+    Args:
+        prompts: with answer sets, as `selfrep.make_prompts` makes them.
+        progress: as in `capture`.
+
+    Returns:
+        Dataset over `prompt`: `log_odds` (nats, first answer set against the second), `answer_mass` (0 … 1, the
+        probability of any answer), and the coordinates that `capture` gives.
 
     Raises:
         SelfrepError: a prompt without answers, unfit answers, NaN logits.
     """
     if bare := [p.item or p.question for p in prompts if p.answers is None]:
-        raise SelfrepError(f"To observe answers, prompts must carry answer sets; these do not: {bare[:3]}.")
-    return _run(lm, Work.of(lm, prompts), [], [], None, progress)
+        raise SelfrepError(f"To score answers, prompts must carry answer sets; these do not: {bare[:3]}.")
+    return _run(lm, PromptSet.of(lm, prompts), [], [], None, progress)
 
 
-def unobserved(prompts: Sequence[Prompt]) -> xr.Dataset:
-    """The Dataset that `observe` will return, its numbers still NaN: to make room for results before they are there."""
+def blank_scores(prompts: Sequence[Prompt]) -> xr.Dataset:
+    """The Dataset that `score` will return, its numbers still NaN: to make room for results before they are there."""
     blank = np.full(len(prompts), np.nan)
-    return _labelled(prompts, blank, blank)
+    return _with_labels(prompts, blank, blank)
 
 
 def _run(
     lm: LanguageModel,
-    work: Work,
+    prompts: PromptSet,
     sites: list[str],
     layers: list[int],
     keep: Callable[[list[int], Iterable[Tensor]], None] | None,
-    progress: Progress | None,
+    progress: Progress,
 ) -> xr.Dataset:
     """Run all prompts; `keep` is handed some prompts' numbers, and the activations [site, layer, token, d_model] of
     each."""
-    n = len(work.prompts)
+    n, tick = len(prompts.prompts), ticker(progress, "prompt")
     log_odds, mass = np.full(n, np.nan), np.full(n, np.nan)
-    left = dict.fromkeys(range(n))
+    pending = dict.fromkeys(range(n))
 
     def settle(index: list[int], logits: Tensor, activations: Iterable[Tensor]) -> None:
-        chosen = work.answers[index]
-        asked = (chosen >= 0).any(axis=(1, 2))
-        sums = metrics.probability_of(lm, logits, chosen)
-        reading = metrics.log_odds(chosen, logits.device)
+        answers = prompts.answers[index]
+        has_answers = (answers >= 0).any(axis=(1, 2))
+        sums = metrics.probability_of(lm, logits, answers)
+        reading = metrics.log_odds(answers, logits.device)
         odds = reading.value(logits[:, None, reading.tokens])
-        log_odds[index], mass[index] = np.where(asked, torch.stack([odds, sums]).cpu().numpy(), np.nan)
+        log_odds[index], mass[index] = np.where(has_answers, torch.stack([odds, sums]).cpu().numpy(), np.nan)
         if keep is not None:
             keep(index, activations)
         for i in index:
-            del left[i]
-        if progress is not None:
-            progress(n - len(left), n)
+            del pending[i]
+        tick(n - len(pending), n)
 
     try:
-        for index, logits, activations in run_together(lm, work, sites, layers):
+        for index, logits, activations in run_prompts(lm, prompts, sites, layers):
             settle(index, logits, activations)
     except CannotReplay as reason:
         warnings.warn(f"{reason} Each prompt is run on its own: this is slow.", UserWarning, stacklevel=3)
-        for i in list(left):
-            settle([i], *run_alone(lm, work.rendered[i], sites, layers))
-    answered = _labelled(work.prompts, log_odds, mass).assign_attrs(model=lm.name)
-    return answered.drop_vars(list(answered.data_vars)) if np.isnan(mass).all() else answered
+        for i in list(pending):
+            settle([i], *run_alone(lm, prompts.renderings[i], sites, layers))
+    out = _with_labels(prompts.prompts, log_odds, mass).assign_attrs(model=lm.name)
+    return out.drop_vars(list(out.data_vars)) if np.isnan(mass).all() else out
 
 
-def _labelled(prompts: Sequence[Prompt], log_odds: np.ndarray, mass: np.ndarray) -> xr.Dataset:
+def _with_labels(prompts: Sequence[Prompt], log_odds: np.ndarray, mass: np.ndarray) -> xr.Dataset:
     coords = {name: ("prompt", np.array([getattr(p, name) for p in prompts])) for name in LABELS}
     return xr.Dataset({"log_odds": ("prompt", log_odds), "answer_mass": ("prompt", mass)}, coords=coords)

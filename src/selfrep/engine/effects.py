@@ -31,21 +31,21 @@ class Baselines:
     target_mass: np.ndarray | None
 
     @classmethod
-    def empty(cls, pairs: int, metrics: int, answered: bool) -> Baselines:
+    def empty(cls, pairs: int, metrics: int, has_answers: bool) -> Baselines:
         """All NaN, to be filled in."""
         values = [np.full((pairs, metrics), np.nan) for _ in range(3)]
-        masses = [np.full(pairs, np.nan) if answered else None for _ in range(2)]
+        masses = [np.full(pairs, np.nan) if has_answers else None for _ in range(2)]
         return cls(*values, *masses)
 
     @classmethod
     def merged(cls, parts: Sequence[Baselines]) -> Baselines:
         """Those of several batches, one after another."""
 
-        def together(name: str) -> np.ndarray | None:
+        def concat(name: str) -> np.ndarray | None:
             arrays = [getattr(part, name) for part in parts]
             return None if arrays[0] is None else np.concatenate(arrays)
 
-        return cls(*(together(field.name) for field in fields(cls)))  # type: ignore[arg-type]
+        return cls(*(concat(field.name) for field in fields(cls)))  # type: ignore[arg-type]
 
     def rows(self, order: np.ndarray) -> Baselines:
         """Those of some pairs, in that order."""
@@ -86,9 +86,9 @@ def effects_dataset(
         return cell, (values[..., 0] if metrics is None else values).astype(np.float32)
 
     wide = (slice(None), *[None] * len(plan.axes), slice(None))
-    moved = patched - baselines.target[wide]
+    effect = patched - baselines.target[wide]
     nothing = negligible(baselines.total, np.maximum(np.abs(baselines.source), np.abs(baselines.target)))
-    transfer = moved / np.where(nothing, np.nan, baselines.total)[wide]
+    transfer = effect / np.where(nothing, np.nan, baselines.total)[wide]
     names = ("source_name", "target_name", "direction", "control", "source_paraphrase", "target_paraphrase")
     coords: dict[str, object] = {
         **{axis: list(labels) for axis, labels in plan.axes.items()},

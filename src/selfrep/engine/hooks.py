@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from selfrep.errors import SelfrepError
 
 
+class EndOfPass(Exception):
+    """Raised by a hook to end a forward pass, once all that is wanted of it is there."""
+
+
 def listen(module: nn.Module, end: str, hear: Callable[[Tensor], None]) -> Callable[[], None]:
     """Call `hear` with what enters or leaves a module; returns the remover."""
 
@@ -30,7 +34,7 @@ def replace(module: nn.Module, end: str, change: Callable[[Tensor], Tensor]) -> 
     The hook raises SelfrepError where an architecture passes something else (OPT flattens rows and tokens into one).
     """
 
-    def checked(x: Tensor) -> Tensor:
+    def check(x: Tensor) -> Tensor:
         if x.ndim != 3:
             raise SelfrepError(
                 f"A site passes [row, token, feature]; the {end}put of this {type(module).__name__} is "
@@ -43,17 +47,17 @@ def replace(module: nn.Module, end: str, change: Callable[[Tensor], Tensor]) -> 
 
         def before(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
             if args:
-                return (checked(args[0]), *args[1:]), kwargs
+                return (check(args[0]), *args[1:]), kwargs
             if first not in kwargs:
                 raise SelfrepError(
                     f"What enters a module is the first argument of its forward; this {type(module).__name__} was "
                     f"called without {first!r}, with {sorted(kwargs)}. Use another site of this model."
                 )
-            return args, {**kwargs, first: checked(kwargs[first])}
+            return args, {**kwargs, first: check(kwargs[first])}
 
         return module.register_forward_pre_hook(before, with_kwargs=True).remove
 
     def after(_: Any, __: Any, out: Any) -> Any:
-        return (checked(out[0]), *out[1:]) if isinstance(out, tuple) else checked(out)
+        return (check(out[0]), *out[1:]) if isinstance(out, tuple) else check(out)
 
     return module.register_forward_hook(after).remove

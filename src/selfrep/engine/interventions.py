@@ -137,8 +137,8 @@ class Steer:
 
     def __post_init__(self) -> None:
         vector = self.vector
-        made = {k: _tensor(v) for k, v in vector.items()} if isinstance(vector, dict) else _tensor(vector)
-        object.__setattr__(self, "vector", made)
+        tensors = {k: _tensor(v) for k, v in vector.items()} if isinstance(vector, dict) else _tensor(vector)
+        object.__setattr__(self, "vector", tensors)
 
     @property
     def name(self) -> str:

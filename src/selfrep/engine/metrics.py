@@ -18,7 +18,7 @@ from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import AlignedBatch
 
 Run = Literal["source", "target"]
-Reference = Callable[[Run, Sequence[int]], Tensor]
+UnpatchedLogits = Callable[[Run, Sequence[int]], Tensor]
 """Logits of the unpatched source or target runs at positions from the end: [pair, position, d_vocab], float32."""
 
 
@@ -50,15 +50,19 @@ class Metric:
 
     name: str
     answers: Callable[[AlignedBatch], np.ndarray] | None = None
-    prepare: Callable[[AlignedBatch, Reference, torch.device], Reading] | None = None
+    prepare: Callable[[AlignedBatch, UnpatchedLogits, torch.device], Reading] | None = None
 
 
-def compiled(
-    metric: Metric, batch: AlignedBatch, answers: np.ndarray | None, reference: Reference, device: torch.device
+Metrics = Metric | Sequence[Metric]
+"""One metric, or several for the price of one sweep."""
+
+
+def compile_metric(
+    metric: Metric, batch: AlignedBatch, answers: np.ndarray | None, unpatched: UnpatchedLogits, device: torch.device
 ) -> Reading:
     """The metric for a batch; `answers` are those of these pairs, for a metric that has them."""
     if metric.prepare is not None:
-        return metric.prepare(batch, reference, device)
+        return metric.prepare(batch, unpatched, device)
     if answers is None:
         raise SelfrepError(f"A metric has answers, or prepares a reading; {metric.name!r} does neither.")
     return log_odds(answers, device)
@@ -125,7 +129,7 @@ def sequence_log_prob(n_tokens: int | None = None) -> Metric:
             `answer` of `selfrep.pair`), which may be a different number in each pair.
     """
 
-    def prepare(batch: AlignedBatch, reference: Reference, device: torch.device) -> Reading:
+    def prepare(batch: AlignedBatch, unpatched: UnpatchedLogits, device: torch.device) -> Reading:
         own = (batch.segments == "answer").sum(1)
         lengths = own if n_tokens is None else np.full_like(own, n_tokens)
         if lengths.min() < 1 or (lengths + 1 > (batch.target_ids >= 0).sum(1)).any():
@@ -160,8 +164,8 @@ def kl_divergence(against: Run = "target", positions: Sequence[int] = (-1,)) -> 
         raise SelfrepError(f"kl_divergence is against 'source' or 'target'; got {against!r}.")
     where = _from_the_end(positions)
 
-    def prepare(batch: AlignedBatch, reference: Reference, device: torch.device) -> Reading:
-        log_p = reference(against, where).log_softmax(-1)
+    def prepare(batch: AlignedBatch, unpatched: UnpatchedLogits, device: torch.device) -> Reading:
+        log_p = unpatched(against, where).log_softmax(-1)
 
         def value(logits: Tensor) -> Tensor:
             return (log_p.exp() * (log_p - logits.log_softmax(-1))).sum(-1).mean(-1)
@@ -189,7 +193,7 @@ def logit_metric(
     """
     where = _from_the_end(positions)
 
-    def prepare(batch: AlignedBatch, reference: Reference, device: torch.device) -> Reading:
+    def prepare(batch: AlignedBatch, unpatched: UnpatchedLogits, device: torch.device) -> Reading:
         return Reading(where, None if tokens is None else torch.as_tensor(tokens, device=device), function)
 
     return Metric(name, prepare=prepare)

@@ -1,4 +1,4 @@
-"""Which prompt is patched into which: two personas, asked the same, and the controls that belong beside them."""
+"""Which prompt is patched into which: two personas under one question, and the controls that belong beside them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pair(
     Args:
         source: whose activations are taken ("denoise"; in "noise" the two change places).
         target: into whose run they are put.
-        items: what both are asked.
+        items: the questions to both.
         paraphrases: which paraphrases (the same number in both); all that both have when None.
         directions: "denoise", "noise", or both.
         answer: how both prompts go on after the prefill, for metrics that read a whole answer (`sequence_log_prob`);
@@ -44,13 +44,13 @@ def pair(
     chat = chat_format(lm.tokenizer, lm.chat_template)
     if paraphrases is None:
         paraphrases = range(min(source.n_paraphrases, target.n_paraphrases))
-    made = []
+    out = []
     for item in items:
         answers = answer_sides(chat, item.prefill, item.answer_sets)
         for k in paraphrases:
             real = PromptPair(
-                source=_answered(prompt(source, item, "you", k), answer, chat),
-                target=_answered(prompt(target, item, "you", k), answer, chat),
+                source=_with_answer(prompt(source, item, "you", k), answer, chat),
+                target=_with_answer(prompt(target, item, "you", k), answer, chat),
                 source_name=source.name,
                 target_name=target.name,
                 item=item.name,
@@ -59,27 +59,27 @@ def pair(
                 source_paraphrase=k,
                 target_paraphrase=k,
             )
-            made += [real if direction == "denoise" else swapped(real) for direction in directions]
-    if not made:
+            out += [real if direction == "denoise" else swapped(real) for direction in directions]
+    if not out:
         raise SelfrepError("There is nothing to pair: give at least one item and one paraphrase.")
-    return made
+    return out
 
 
 def equal_lengths(pairs: Iterable[PromptPair]) -> list[PromptPair]:
-    """The pairs whose two prompts have the same number of tokens: those that a prefix swap can use."""
+    """The pairs whose two prompts have the same number of tokens: those that a prefix patch can use."""
     return [pair for pair in pairs if len(pair.source) == len(pair.target)]
 
 
-def _answered(asked: Prompt, answer: str | None, chat: ChatFormat) -> Tokens:
+def _with_answer(question: Prompt, answer: str | None, chat: ChatFormat) -> Tokens:
     """The prompt's tokens, and those of the answer in a segment of their own."""
-    bare = render(asked, chat)
+    bare = render(question, chat)
     if not answer:
         return bare
-    whole = render(replace(asked, prefill=asked.prefill + answer), chat)
+    whole = render(replace(question, prefill=question.prefill + answer), chat)
     if whole.ids[: len(bare)] != bare.ids or len(whole) == len(bare):
         raise SelfrepError(
-            f"An answer begins with a token of its own; after {asked.prefill!r} the tokenizer melts {answer!r} into "
-            "the prefill. Begin it with a space."
+            f"An answer begins with a token of its own; after {question.prefill!r} the tokenizer joins {answer!r} "
+            "to the prefill. Begin it with a space."
         )
     return replace(whole, segments=bare.segments + ("answer",) * (len(whole) - len(bare)))
 
@@ -98,14 +98,14 @@ def controls(
     "random": the target's own activation, moved in a random direction as far as the real source would move it.
 
     Args:
-        personas, items: where the names in the pairs are found.
+        personas, items: those that the names in the pairs stand for.
         others: for each persona's name, that of another of its side.
 
     Raises:
         SelfrepError: a persona with a single paraphrase, asked for a paraphrase control.
     """
     chat = chat_format(lm.tokenizer, lm.chat_template)
-    made = []
+    out = []
     for real in pairs:
         own, item = personas[real.target_name], items[real.item]
         for kind in kinds:
@@ -125,5 +125,5 @@ def controls(
                 control = replace(control, source=text, source_name=other.name, source_paraphrase=k)
             elif kind != "random":
                 raise SelfrepError(f"A control is one of paraphrase, persona, random; got {kind!r}.")
-            made.append(control)
-    return made
+            out.append(control)
+    return out

@@ -1,37 +1,68 @@
 """Exact activation patching: pairs × plan × metric → the effects Dataset.
 
-A kind of sweep proves itself the first time a model is asked for it (see `selfrep.engine.proof`). A model whose blocks
-cannot be replayed is patched by whole forward passes, which is exact too, and slow; a warning says so.
+A sweep checks itself the first time a model is asked for one of its kind (see `selfrep.engine.selfcheck`). A model
+whose blocks cannot be replayed is patched by whole forward passes, which is exact too, and slow; a warning says so.
 """
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
 import xarray as xr
 
-from selfrep.engine import cost, fast, plain, unpatched
-from selfrep.engine.batches import Options, Progress, sweep_pairs, token_batch
+from selfrep.engine import reference
 from selfrep.engine.effects import Baselines, effects_dataset, provenance
-from selfrep.engine.metrics import Metric, answer_log_odds
-from selfrep.engine.plan import PatchPlan, Plan, PlanUnion
-from selfrep.engine.proof import Mismatch, prove
-from selfrep.engine.sweep import Sweep
+from selfrep.engine.metrics import Metric, Metrics, answer_log_odds
+from selfrep.engine.misses import Misses, to_attrs, worst
+from selfrep.engine.plan import PatchPlan, PlanUnion
+from selfrep.engine.progress import Progress
+from selfrep.engine.replay.baselines import record_sweep
+from selfrep.engine.replay.cells import run_cells
+from selfrep.engine.replay.runner import Options, Values, by_plan, run_sweep
+from selfrep.engine.selfcheck import Mismatch, selfcheck
+from selfrep.engine.sweep import Pairs, PatchSweep, bind, bind_tokens
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.alignment import PromptPair, align
+from selfrep.prompts.alignment import PromptPair
 
 OnMismatch = Literal["raise", "slow"]
+
+
+class SweepOptions(TypedDict, total=False):
+    """The options that `patch` and its siblings share; what they mean is said there."""
+
+    batch_size: int | None
+    budget_gb: float | None
+    seed: int
+    check: bool
+    progress: Progress
+
+
+class PatchOptions(SweepOptions, total=False):
+    """Those of exact patching."""
+
+    on_mismatch: OnMismatch
+
+
+@overload
+def patch(
+    lm: LanguageModel, pairs: Pairs, plan: PatchPlan, metric: Metrics = answer_log_odds, **how: Unpack[PatchOptions]
+) -> xr.Dataset: ...
+
+
+@overload
+def patch(
+    lm: LanguageModel, pairs: Pairs, plan: PlanUnion, metric: Metrics = answer_log_odds, **how: Unpack[PatchOptions]
+) -> xr.DataTree: ...
 
 
 def patch(
     lm: LanguageModel,
     pairs: Sequence[PromptPair],
-    plan: Plan,
+    plan: PatchPlan | PlanUnion,
     metric: Metric | Sequence[Metric] = answer_log_odds,
     *,
     batch_size: int | None = None,
@@ -39,52 +70,69 @@ def patch(
     seed: int = 0,
     check: bool = True,
     on_mismatch: OnMismatch = "raise",
-    progress: Progress | None = None,
-) -> Any:
+    progress: Progress = None,
+) -> xr.Dataset | xr.DataTree:
     """Patch each source into its target, cell by cell of the plan.
 
     Args:
+        lm: the model.
         pairs: from `pair`; prompts may differ in length.
-        plan: from `grid` or `prefix_swap`, or several of them joined by `|`.
-        metric: what each run is asked for; a list of metrics costs one sweep.
+        plan: from `grid` or `prefix_patch`, or several of them joined by `|`.
+        metric: what is read of each run; a list of metrics costs one sweep.
         batch_size: pairs replayed together; by default as many as the budget allows. Where they do not fit the memory,
             half as many go on, in this sweep and in later ones of the model.
         budget_gb: what a sweep may take beside the model; 1 GB on a CPU, half of what is free on an accelerator.
         seed: of the random directions of "random" control pairs, and of resampling.
-        check: prove the replay (see above) before the first sweep of its kind.
-        on_mismatch: what to do where the replay does not agree with plain passes: "raise", or "slow" to go on with
-            plain passes and a warning.
+        check: let the replay check itself before the first sweep of its kind.
+        on_mismatch: what to do where the replay does not agree with plain forward passes: "raise", or "slow" to go on
+            with plain passes and a warning.
+        progress: True for a bar, or a function that is called with (done, total) patched runs.
 
     Returns:
         The effects Dataset (see `effects_dataset`), dims pair, layer, position | segment, and head or neuron where
         they are swept; with a list of metrics also `metric`. For several plans a DataTree of such Datasets, one for
         each, under `PlanUnion.names`. `attrs["engine"]` says whether runs were replayed ("replay") or run in full
-        ("plain").
+        ("reference"), `attrs["selfcheck"]` by how much the laws of the self-check were missed.
 
     Raises:
         SelfrepError: a layer, position or head out of range, a replay that does not agree with the plain model, a
-            prefix swap between prompts of different lengths.
+            prefix patch between prompts of different lengths.
     """
-    exact = _Exact(lm, check, on_mismatch)
-    return sweep_pairs(lm, align(pairs), plan, metric, exact, Options(batch_size, budget_gb, seed, progress))
+    exact, options = _Exact(lm, check, on_mismatch), Options(batch_size, budget_gb, progress)
+    return by_plan(plan, run_sweep(lm, bind(lm, pairs, plan, metric, seed=seed), exact, options))
 
 
-def template(
-    lm: LanguageModel, pairs: Sequence[PromptPair], plan: PatchPlan, metric: Metric = answer_log_odds, *, seed: int = 0
-) -> xr.Dataset:
-    """The Dataset that `patch` will return, its numbers still NaN: to make room for results before they are there."""
-    whole = align(pairs)
-    (plan,) = cost.bound(lm, PlanUnion((plan,)), whole).plans
-    blank = np.full((len(pairs), *plan.shape, 1), np.nan)
-    baselines = Baselines.empty(len(pairs), 1, metric.answers is not None)
-    return effects_dataset(whole, plan, blank, baselines, provenance(lm, plan, [metric.name], seed))
+@overload
+def patch_tokens(
+    lm: LanguageModel,
+    source: Any,
+    target: Any,
+    plan: PatchPlan,
+    metric: Metrics,
+    *,
+    suffix: int | None = None,
+    **how: Unpack[PatchOptions],
+) -> xr.Dataset: ...
+
+
+@overload
+def patch_tokens(
+    lm: LanguageModel,
+    source: Any,
+    target: Any,
+    plan: PlanUnion,
+    metric: Metrics,
+    *,
+    suffix: int | None = None,
+    **how: Unpack[PatchOptions],
+) -> xr.DataTree: ...
 
 
 def patch_tokens(
     lm: LanguageModel,
     source: Any,
     target: Any,
-    plan: Plan,
+    plan: PatchPlan | PlanUnion,
     metric: Metric | Sequence[Metric],
     *,
     suffix: int | None = None,
@@ -93,49 +141,77 @@ def patch_tokens(
     seed: int = 0,
     check: bool = True,
     on_mismatch: OnMismatch = "raise",
-    progress: Progress | None = None,
-) -> Any:
-    """The same engine for those who bring token ids; needs no tokenizer.
+    progress: Progress = None,
+) -> xr.Dataset | xr.DataTree:
+    """`patch` for those who bring token ids; needs no tokenizer.
 
     Args:
         source, target: [pair, token] ids, right-aligned, −1 on the left of shorter prompts; one pair a row.
-        suffix: how many tokens at the end may be patched, and read the prefix in a prefix swap; by default all that
+        suffix: how many tokens at the end may be patched, and read the prefix in a prefix patch; by default all that
             both prompts of a pair have.
+        metric, batch_size, budget_gb, seed, check, on_mismatch, progress: as in `patch`.
 
-    Returns, raises: as `patch`.
+    Returns:
+        As `patch`, without the coordinates that only prompts have.
+
+    Raises:
+        SelfrepError: as `patch`; ids that are not [pair, token], right-aligned, and in the vocabulary.
     """
-    exact = _Exact(lm, check, on_mismatch)
-    whole = token_batch(lm, source, target, suffix, plan)
-    return sweep_pairs(lm, whole, plan, metric, exact, Options(batch_size, budget_gb, seed, progress))
+    exact, options = _Exact(lm, check, on_mismatch), Options(batch_size, budget_gb, progress)
+    sweep = bind_tokens(lm, source, target, plan, metric, suffix=suffix, seed=seed)
+    return by_plan(plan, run_sweep(lm, sweep, exact, options))
+
+
+def patch_sweep(
+    lm: LanguageModel,
+    sweep: PatchSweep,
+    *,
+    batch_size: int | None = None,
+    budget_gb: float | None = None,
+    check: bool = True,
+    on_mismatch: OnMismatch = "raise",
+    progress: Progress = None,
+) -> list[xr.Dataset]:
+    """`patch` for a sweep that is bound, or some of its rows: one Dataset a plan. Options are those of `patch`."""
+    return run_sweep(lm, sweep, _Exact(lm, check, on_mismatch), Options(batch_size, budget_gb, progress))
+
+
+def blank_effects(lm: LanguageModel, sweep: PatchSweep) -> list[xr.Dataset]:
+    """What `patch_sweep` will return, its numbers still NaN: to make room for results before they are there."""
+    baselines = Baselines.empty(len(sweep), len(sweep.metrics), sweep.answer_sets is not None)
+    names = [metric.name for metric in sweep.metrics]
+    axis = names if sweep.metric_axis else None
+    out = []
+    for plan in sweep.plans:
+        blank = np.full((len(sweep), *plan.shape, len(names)), np.nan)
+        out.append(effects_dataset(sweep.batch, plan, blank, baselines, provenance(lm, plan, names, sweep.seed), axis))
+    return out
 
 
 class _Exact:
-    """Runs sweeps by replay, proven first; or, from the first that cannot be on, by whole forward passes."""
+    """Runs sweeps by replay, checked first; or, from the first that cannot be on, by whole forward passes."""
 
     def __init__(self, lm: LanguageModel, check: bool, on_mismatch: OnMismatch) -> None:
         if on_mismatch not in ("raise", "slow"):
             raise SelfrepError(f"on_mismatch is 'raise' or 'slow'; got {on_mismatch!r}.")
         self.lm, self.check, self.on_mismatch = lm, check, on_mismatch
-        self.engine, self.proof = "replay", dict[str, float]()
+        self.engine, self.misses = "replay", Misses()
 
     def attrs(self) -> dict[str, object]:
-        return {"proof": json.dumps(self.proof), "engine": self.engine}
+        return {**to_attrs(self.misses), "engine": self.engine}
 
-    def __call__(
-        self, sweep: Sweep, budget: float, progress: Callable[[int], None] | None
-    ) -> tuple[Mapping[str, np.ndarray], Baselines]:
+    def __call__(self, sweep: PatchSweep, budget: float, progress: Callable[[int], None]) -> tuple[Values, Baselines]:
         if self.engine == "replay":
             try:
-                recorded = unpatched.record_sweep(self.lm, sweep)
-                for law, off in (prove(recorded) if self.check else {}).items():
-                    self.proof[law] = max(off, self.proof.get(law, 0.0))
-                return {"patched": fast.run(recorded, budget=budget, progress=progress)}, recorded.baselines
+                recording = record_sweep(self.lm, sweep)
+                self.misses = worst(self.misses, selfcheck(recording) if self.check else {})
+                return {"patched": run_cells(recording, budget=budget, progress=progress)}, recording.baselines
             except CannotReplay as reason:
                 warnings.warn(f"{reason} Each cell takes a whole forward pass: this is slow.", stacklevel=4)
             except Mismatch as reason:
                 if self.on_mismatch == "raise":
                     raise
                 warnings.warn(f"{reason} Going on with whole forward passes: this is slow.", stacklevel=4)
-            self.engine = "plain"
-        values, baselines = plain.run(self.lm, sweep, progress)
+            self.engine = "reference"
+        values, baselines = reference.run_sweep(self.lm, sweep, progress)
         return {"patched": values}, baselines

@@ -6,7 +6,7 @@ grid("resid_pre", by="segment")                     every layer × each stretch 
 grid("resid_pre", segments={"names": [-9, -4]})     a set of positions at once
 grid("z", positions=[-1])                           every layer × head, at the last token
 grid("resid_pre", intervention=InSubspace(basis))   something other than the source's whole value
-prefix_swap(window="from")                          all keys and values before the suffix, in layers ≥ l
+prefix_patch(window="from")                         all keys and values before the suffix, in layers ≥ l
 grid("resid_pre") | grid("z", positions=[-1])       both in one sweep
 """
 
@@ -14,49 +14,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from selfrep.engine.interventions import Intervention, Replace
 from selfrep.errors import SelfrepError
 from selfrep.models.sites import HEAD_SITES, NEURON_SITES, SITES, component
 
-if TYPE_CHECKING:
-    from selfrep.engine.cost import Cost
-    from selfrep.models.language_model import LanguageModel
-    from selfrep.prompts.alignment import AlignedBatch
+if TYPE_CHECKING:  # a plan, and so a study, is read without torch
+    from torch import Tensor
 
 SEGMENT_CELLS = ("all", "template", "question", "prefill", "last")
 """The stretches of a prompt's suffix that one cell can cover; "last" is the token the answer is read at."""
 REPLACE = Replace()
 PREFIX = "prefix_kv"
-"""The site of a prefix swap: the keys and values of all tokens before the suffix."""
+"""The site of a prefix patch: the keys and values of all tokens before the suffix."""
+STREAM = ("resid_pre", "resid_post")
+"""The sites between blocks."""
 
 Window = Literal["from", "before"] | int
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One patched run: at `site` of block `layer`, something is written at `where`.
-
-    `where` is a position counted from the end (−1 is the last token), or the name of a segment or of a set of
-    positions. `component` is a head or a neuron, None where the site has none.
-    """
-
-    site: str
-    layer: int
-    where: int | str
-    component: int | None = None
-
-
-@dataclass(frozen=True)
 class PatchPlan:
-    """A site swept over layers × positions (or segments) × components. None means all of them, settled by `bound`.
+    """A site swept over layers × positions (or segments) × components. None means all of them, settled by `bind`.
 
     Attributes:
         sets: the positions of each named set among the segments.
         intervention: what is written.
-        window: for a prefix swap, the layers that read the source's prefix in the cell of layer l: "from" (≥ l),
+        window: for a prefix patch, the layers that read the source's prefix in the cell of layer l: "from" (≥ l),
             "before" (< l), or a number k of layers from l on.
     """
 
@@ -69,7 +54,7 @@ class PatchPlan:
     intervention: Intervention = REPLACE
     window: Window | None = None
 
-    def bound(self, n_layers: int, suffix: int, n_components: int = 0) -> PatchPlan:
+    def bind(self, n_layers: int, suffix: int, n_components: int = 0) -> PatchPlan:
         """The same plan with every layer, position and head spelled out.
 
         Args:
@@ -84,8 +69,8 @@ class PatchPlan:
         where = self.where
         if where is None:
             where = SEGMENT_CELLS if self.by == "segment" else tuple(range(-suffix, 0))
-        asked = [w for w in where if isinstance(w, int)] + [p for _, positions in self.sets for p in positions]
-        if bad := [w for w in asked if not -suffix <= w < 0]:
+        positions = [w for w in where if isinstance(w, int)] + [p for _, members in self.sets for p in members]
+        if bad := [p for p in positions if not -suffix <= p < 0]:
             raise SelfrepError(
                 f"A position counts from the end of the prompt, −1 being the last token, and lies in the part that "
                 f"source and target share: here −{suffix} … −1. The plan asks for {bad}."
@@ -111,31 +96,27 @@ class PatchPlan:
         return tuple(len(labels) for labels in self.axes.values())
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
+    def cells(self) -> tuple[PatchCell, ...]:
         """The cells of a bound plan, layers slowest."""
         components = (None,) if self.components is None else self.components
         return tuple(
-            Cell(self.site, layer, where, c)
+            PatchCell(self, layer, where, c)
             for layer in self.layers or ()
             for where in self.where or ()
             for c in components
         )
 
-    def joins(self, layer: int, n_layers: int) -> int:
-        """The first block that runs differently when a cell of this layer is patched."""
-        if self.site == PREFIX:
-            return min(self.swapped(layer, n_layers), default=n_layers)
-        return layer if self.site in ("resid_pre", "k", "v") else layer + 1
-
-    def swapped(self, layer: int, n_layers: int) -> range:
-        """For a prefix swap: the layers that read the source's prefix in the cell of this layer."""
+    def source_layers(self, layer: int, n_layers: int) -> range:
+        """For a prefix patch: the layers that read the source's prefix in the cell of this layer."""
         if self.window == "before":
             return range(layer)
         return range(layer, n_layers if self.window == "from" else min(layer + int(self.window or 0), n_layers))
 
-    def cost(self, lm: LanguageModel, batch: AlignedBatch) -> Cost:
-        """What this plan will take on a model: seconds, bytes, cells. See `selfrep.engine.cost`."""
-        return PlanUnion((self,)).cost(lm, batch)
+    def first_block(self, layer: int, n_layers: int) -> int:
+        """The first block that runs differently when a cell of this layer is patched."""
+        if self.site == PREFIX:
+            return min(self.source_layers(layer, n_layers), default=n_layers)
+        return layer if self.site in ("resid_pre", "k", "v") else layer + 1
 
     def __or__(self, other: PatchPlan | PlanUnion) -> PlanUnion:
         """Both, in one sweep."""
@@ -152,12 +133,6 @@ class PlanUnion:
         """These, and others."""
         return PlanUnion(self.plans + (other.plans if isinstance(other, PlanUnion) else (other,)))
 
-    def cost(self, lm: LanguageModel, batch: AlignedBatch) -> Cost:
-        """What these plans will take on a model: seconds, bytes, cells. See `selfrep.engine.cost`."""
-        from selfrep.engine.cost import cost  # it runs the model; a plan is data that `study` reads without one
-
-        return cost(lm, self, batch)
-
     @property
     def names(self) -> tuple[str, ...]:
         """A name for each plan: its site, by which axis, what is written; numbered where two would be the same."""
@@ -166,17 +141,50 @@ class PlanUnion:
             parts = [plan.site, *(["segment"] if plan.by == "segment" and plan.site != PREFIX else [])]
             parts += [] if isinstance(plan.intervention, Replace) else [plan.intervention.name]
             name = " ".join(parts)
-            taken = sum(n == name or n.startswith(f"{name} (") for n in names)
-            names.append(f"{name} ({taken + 1})" if taken else name)
+            same = sum(n == name or n.startswith(f"{name} (") for n in names)
+            names.append(f"{name} ({same + 1})" if same else name)
         return tuple(names)
 
 
-Plan = PatchPlan | PlanUnion
+@dataclass(frozen=True)
+class PatchCell:
+    """One patched run: a plan's intervention at one layer, written at `where`.
+
+    `where` is a position counted from the end (−1 is the last token), or the name of a segment or of a set of
+    positions. `component` is a head or a neuron, None where the site has none.
+    """
+
+    plan: PatchPlan
+    layer: int
+    where: int | str
+    component: int | None = None
+
+    @property
+    def site(self) -> str:
+        """Where in the block something is written."""
+        return self.plan.site
+
+    @property
+    def is_prefix(self) -> bool:
+        """Whether it lets the suffix read another prefix, and so covers no token of its own."""
+        return self.site == PREFIX
+
+    def first_block(self, n_layers: int) -> int:
+        """The first block that runs differently."""
+        return self.plan.first_block(self.layer, n_layers)
+
+    def source_layers(self, n_layers: int) -> range:
+        """For a prefix patch: the layers that read the source's prefix."""
+        return self.plan.source_layers(self.layer, n_layers)
+
+    def values(self, source: Tensor, target: Tensor) -> Tensor:
+        """What is written: source, target [row, token, (component,) feature] → the same shape."""
+        return self.plan.intervention.values(source, target, self.layer)
 
 
-def n_cells(plan: Plan) -> int:
-    """How many cells a bound plan has."""
-    return sum(prod(p.shape) for p in (plan.plans if isinstance(plan, PlanUnion) else (plan,)))
+def plans_of(plan: PatchPlan | PlanUnion) -> tuple[PatchPlan, ...]:
+    """The plans of a union, or the one plan."""
+    return plan.plans if isinstance(plan, PlanUnion) else (plan,)
 
 
 def grid(
@@ -230,28 +238,28 @@ def grid(
         raise SelfrepError(f"Say which neurons of {site} to patch, e.g. neurons=[5, 17]: each is a cell of its own.")
     components = heads if heads is not None else neurons
     which = None if components is None else tuple(components)
-    chosen_layers = None if layers is None else tuple(layers)
-    if where == () or chosen_layers == () or which == ():
+    layers = None if layers is None else tuple(layers)
+    if where == () or layers == () or which == ():
         raise SelfrepError("A grid needs at least one layer, position and component; got an empty list.")
-    return PatchPlan(site, by, chosen_layers, where, which, sets, intervention or REPLACE)
+    return PatchPlan(site, by, layers, where, which, sets, intervention or REPLACE)
 
 
-def prefix_swap(*, layers: Iterable[int] | None = None, window: Window = "from") -> PatchPlan:
+def prefix_patch(*, layers: Iterable[int] | None = None, window: Window = "from") -> PatchPlan:
     """A plan that lets the target's suffix read the keys and values of the source's prefix.
 
-    The two prompts must have the same length. The cell of layer l swaps the prefix in the layers of its window; the
-    suffix is the target's. It tells where the prefix is read, which patches in the suffix cannot.
+    The two prompts must have the same length. The cell of layer l exchanges the prefix in the layers of its window; the
+    suffix is the target's. It shows where the prefix is read, which patches in the suffix cannot.
 
     Args:
         layers: 0-indexed blocks; all when None.
-        window: "from" swaps layers ≥ l, "before" layers < l, a number k the k layers from l on.
+        window: "from" means layers ≥ l, "before" layers < l, a number k the k layers from l on.
 
     Raises:
         SelfrepError: another window, an empty list of layers.
     """
     if window not in ("from", "before") and not (isinstance(window, int) and window > 0):
         raise SelfrepError(f"A window is 'from', 'before' or a number of layers; got {window!r}.")
-    chosen = None if layers is None else tuple(layers)
-    if chosen == ():
-        raise SelfrepError("A prefix swap needs at least one layer; got an empty list.")
-    return PatchPlan(PREFIX, "segment", chosen, ("prefix",), window=window)
+    layers = None if layers is None else tuple(layers)
+    if layers == ():
+        raise SelfrepError("A prefix patch needs at least one layer; got an empty list.")
+    return PatchPlan(PREFIX, "segment", layers, ("prefix",), window=window)

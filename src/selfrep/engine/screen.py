@@ -6,52 +6,81 @@ what they cost are then patched exactly, and so is a random sample of all cells,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Unpack, overload
 
 import numpy as np
 import xarray as xr
 from scipy.stats import spearmanr
 
-from selfrep.engine import fast, unpatched
-from selfrep.engine.attribution import Approximate, Method
-from selfrep.engine.batches import Options, Progress, sweep_pairs
+from selfrep.engine.attribution import Approximate, GradientOptions, Method
 from selfrep.engine.effects import Baselines
-from selfrep.engine.ground import upon
-from selfrep.engine.metrics import Metric, answer_log_odds
-from selfrep.engine.plan import Plan
-from selfrep.engine.proof import prove
-from selfrep.engine.recording import STREAM
-from selfrep.engine.sweep import Sweep
+from selfrep.engine.metrics import Metric, Metrics, answer_log_odds
+from selfrep.engine.misses import Misses, to_attrs, worst
+from selfrep.engine.plan import STREAM, PatchPlan, PlanUnion
+from selfrep.engine.progress import Progress
+from selfrep.engine.replay.baselines import record_sweep
+from selfrep.engine.replay.cells import run_cells
+from selfrep.engine.replay.gradients import replay_runs
+from selfrep.engine.replay.runner import Options, Values, by_plan, run_sweep
+from selfrep.engine.selfcheck import selfcheck
+from selfrep.engine.sweep import Pairs, PatchSweep, bind
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.alignment import PromptPair, align
+from selfrep.prompts.alignment import PromptPair
 from selfrep.stats.rounding import negligible
 
 BOUND = 0.95
 """The share of the random sample whose error lies within `error_bound`."""
 
 
+class ScreenOptions(GradientOptions, total=False):
+    """The options of `attribute`, and what may be spent."""
+
+    budget: float
+    sample: float
+
+
+@overload
+def screen(
+    lm: LanguageModel,
+    pairs: Pairs,
+    plan: PatchPlan,
+    metric: Metrics = answer_log_odds,
+    **how: Unpack[ScreenOptions],
+) -> xr.Dataset: ...
+
+
+@overload
+def screen(
+    lm: LanguageModel,
+    pairs: Pairs,
+    plan: PlanUnion,
+    metric: Metrics = answer_log_odds,
+    **how: Unpack[ScreenOptions],
+) -> xr.DataTree: ...
+
+
 def screen(
     lm: LanguageModel,
     pairs: Sequence[PromptPair],
-    plan: Plan,
+    plan: PatchPlan | PlanUnion,
     metric: Metric | Sequence[Metric] = answer_log_odds,
     *,
     budget: float = 0.2,
     sample: float = 0.02,
     method: Method = "attribution",
     ig_steps: int = 1,
-    batch_size: int = 1,
+    batch_size: int | None = 1,
     budget_gb: float | None = None,
     seed: int = 0,
     check: bool = True,
-    progress: Progress | None = None,
-) -> Any:
+    progress: Progress = None,
+) -> xr.Dataset | xr.DataTree:
     """Find the cells with the largest effects for a share of what patching all of them takes.
 
     Args:
-        pairs, plan, metric, budget_gb, seed, check, progress: as in `patch`.
+        lm, pairs, plan, metric, budget_gb, seed, check, progress: as in `patch`.
         budget: what may be spent, as a share of the exact sweep, both counted in tokens pushed through blocks (forward
             or backward), recordings and approximation included. The approximation and the sample are run in any case:
             in a sweep of a few cells they may take more.
@@ -71,76 +100,72 @@ def screen(
         SelfrepError: as in `patch` and `attribute`; shares that are not between 0 and 1.
         CannotReplay: an architecture whose blocks cannot be replayed.
     """
-    approximate = Approximate(lm, method, ig_steps, plan)
-    screening = _Screening(approximate, budget, sample, seed, check)
-    batch = align(pairs)
-    options = Options(batch_size, budget_gb, seed, progress, approximate.row_bytes(batch, metric))
-    found = sweep_pairs(lm, batch, plan, metric, screening, options)
-    if isinstance(found, xr.Dataset):
-        return _told(found)
-    return xr.DataTree.from_dict({name: _told(node.to_dataset()) for name, node in found.children.items()})
+    approximate = Approximate(lm, plan, method, ig_steps, check)
+    screening = _Screening(approximate, budget, sample, seed)
+    sweep = bind(lm, pairs, plan, metric, seed=seed)
+    options = Options(batch_size, budget_gb, progress, approximate.row_bytes(sweep))
+    return by_plan(plan, [_with_sample(one) for one in run_sweep(lm, sweep, screening, options)])
 
 
 class _Screening:
-    """Runs sweeps by screening (a `Runner` of `sweep_pairs`)."""
+    """Runs sweeps by screening (a `Runner` of `run_sweep`)."""
 
-    def __init__(self, approximate: Approximate, budget: float, sample: float, seed: int, check: bool) -> None:
+    def __init__(self, approximate: Approximate, budget: float, sample: float, seed: int) -> None:
         if not (0 < budget <= 1 and 0 <= sample <= 1):
             raise SelfrepError(
                 f"budget is a share of the exact cost, sample of the cells, 0 … 1; got {budget} and {sample}."
             )
-        self.approximate, self.budget, self.sample, self.check = approximate, budget, sample, check
+        self.approximate, self.budget, self.sample = approximate, budget, sample
         self.rng = np.random.default_rng(seed)
         self.spent = self.whole = 0.0
+        self.misses = Misses()
 
     def attrs(self) -> dict[str, object]:
         approximate = self.approximate.attrs()
-        return {**approximate, "engine": f"screen, {approximate['engine']}", "cost_share": self.spent / self.whole}
+        screened = {"engine": f"screen, {approximate['engine']}", "cost_share": self.spent / self.whole}
+        return {**approximate, **to_attrs(self.misses), **screened}
 
-    def __call__(
-        self, sweep: Sweep, budget: float, progress: Callable[[int], None] | None
-    ) -> tuple[Mapping[str, np.ndarray], Baselines]:
-        recorded = unpatched.record_sweep(self.approximate.lm, sweep)
-        if self.check:
-            prove(recorded)
-        values = self.approximate.on(upon(recorded))
+    def __call__(self, sweep: PatchSweep, budget: float, progress: Callable[[int], None]) -> tuple[Values, Baselines]:
+        recording = record_sweep(self.approximate.lm, sweep)
+        if self.approximate.check:
+            self.misses = worst(self.misses, selfcheck(recording))
+        values = self.approximate.estimate(replay_runs(recording))
         values["approximate"] = values["patched"]
         n_cells, n_layers = len(sweep.cells), self.approximate.lm.n_layers
         costs = _costs(sweep, n_layers)
-        begun = n_layers * float(sum((ids >= 0).sum() for ids in (sweep.donor_ids, sweep.batch.target_ids)))
-        whole, begun = begun + float(costs.sum()), begun + self.approximate.token_blocks(sweep)
+        base = n_layers * float(sum((ids >= 0).sum() for ids in (sweep.donor_ids, sweep.batch.target_ids)))
+        whole, base = base + float(costs.sum()), base + self.approximate.token_blocks(sweep)
         size = min(n_cells, max(1, round(self.sample * n_cells))) if self.sample else 0
-        sampled = self.rng.choice(n_cells, size=size, replace=False)
-        left = self.budget * whole - begun - float(costs[sampled].sum())
-        ends = recorded.baselines.source, recorded.baselines.target
+        sample = self.rng.choice(n_cells, size=size, replace=False)
+        remaining = self.budget * whole - base - float(costs[sample].sum())
+        ends = recording.baselines.source, recording.baselines.target
         scale = np.abs(ends).max(axis=(0, 1))
         promise = _promise(sweep, values["approximate"] - ends[1][:, None], scale)
-        promise[sampled] = 0.0
+        promise[sample] = 0.0
         order = np.argsort(-(promise**2) / costs, kind="stable")  # squared: the larger effects are worth more than many
-        affordable = order[(np.cumsum(costs[order]) <= left) & (promise[order] > 0)]
-        chosen = np.union1d(sampled, affordable).astype(int)
-        exact = fast.run(recorded, budget=budget, progress=progress, only=chosen.tolist())
+        affordable = order[(np.cumsum(costs[order]) <= remaining) & (promise[order] > 0)]
+        numbers = np.union1d(sample, affordable).astype(int)
+        exact = run_cells(recording, budget=budget, progress=progress, only=numbers.tolist())
         values["patched"] = np.where(np.isnan(exact), values["approximate"], exact)
         values["exact"] = (~np.isnan(exact)).astype(float)
         values["sampled"] = np.zeros_like(exact)
-        values["sampled"][:, sampled] = values["exact"][:, sampled]
+        values["sampled"][:, sample] = values["exact"][:, sample]
         self.whole += whole
-        self.spent += begun + float(costs[chosen].sum())
-        if progress is not None:
-            progress(len(sweep.reach) * n_cells)
-        return values, recorded.baselines
+        self.spent += base + float(costs[numbers].sum())
+        progress(len(sweep) * n_cells)
+        return values, recording.baselines
 
 
-def _costs(sweep: Sweep, n_layers: int) -> np.ndarray:
+def _costs(sweep: PatchSweep, n_layers: int) -> np.ndarray:
     """[cell] how many tokens a patched run pushes through how many blocks; at least one."""
-    first = [int(sweep.mask(plan, cell).any(0).argmax()) for plan, cell in sweep.cells]
-    blocks = np.array([n_layers - plan.joins(cell.layer, n_layers) for plan, cell in sweep.cells])
+    first = [int(mask.any(0).argmax()) for mask in sweep.masks]
+    blocks = np.array([n_layers - cell.first_block(n_layers) for cell in sweep.cells])
     # What is written inside a block is first taken through that block, all its tokens at once: a token for each cell.
-    inside = np.array([cell.site not in STREAM for _, cell in sweep.cells])
-    return len(sweep.reach) * np.maximum(1.0, (sweep.width - np.array(first)) * blocks + inside)
+    inside = np.array([cell.site not in STREAM for cell in sweep.cells])
+    return len(sweep) * np.maximum(1.0, (sweep.width - np.array(first)) * blocks + inside)
 
 
-def _promise(sweep: Sweep, effects: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _promise(sweep: PatchSweep, effects: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """[cell] the largest |approximate effect| over pairs and metrics, on the scale of its plan and metric.
 
     Args:
@@ -157,25 +182,25 @@ def _promise(sweep: Sweep, effects: np.ndarray, scale: np.ndarray) -> np.ndarray
     return size.max(-1)
 
 
-def _told(found: xr.Dataset) -> xr.Dataset:
-    """The same, with what the random sample tells about the approximation."""
-    effects = {name: (found[name] - found.target_metric) for name in ("patched", "approximate")}
-    axes = [dim for dim in found.patched.dims if dim != "metric"]
-    exact, rough = (effect.transpose(*axes, ...).values for effect in effects.values())
-    sampled = found.sampled.transpose(*axes, ...).values > 0
-    n_metrics = found.sizes.get("metric", 1)
+def _with_sample(effects: xr.Dataset) -> xr.Dataset:
+    """The same, with what the random sample says of the approximation."""
+    moves = [effects[name] - effects.target_metric for name in ("patched", "approximate")]
+    axes = [dim for dim in effects.patched.dims if dim != "metric"]
+    exact, rough = (effect.transpose(*axes, ...).values for effect in moves)
+    sampled = effects.sampled.transpose(*axes, ...).values > 0
+    n_metrics = effects.sizes.get("metric", 1)
     columns = [x.reshape(-1, n_metrics).T for x in (exact, rough, sampled)]
     ranks, bounds = [], []
-    ends = np.stack([found.source_metric.values, found.target_metric.values]).reshape(-1, n_metrics)
-    for true, guess, chosen, size in zip(*columns, np.abs(ends).max(axis=0), strict=True):
-        true, guess = true[chosen], guess[chosen]
-        varies = chosen.any() and not any(negligible(np.ptp(x), size) for x in (true, guess))
+    ends = np.stack([effects.source_metric.values, effects.target_metric.values]).reshape(-1, n_metrics)
+    for true, guess, in_sample, size in zip(*columns, np.abs(ends).max(axis=0), strict=True):
+        true, guess = true[in_sample], guess[in_sample]
+        varies = in_sample.any() and not any(negligible(np.ptp(x), size) for x in (true, guess))
         ranks.append(spearmanr(true, guess).statistic if varies else np.nan)
-        bounds.append(np.quantile(np.abs(true - guess), BOUND) if chosen.any() else np.nan)
-    last = ("metric",) if "metric" in found.dims else ()
-    told = {
+        bounds.append(np.quantile(np.abs(true - guess), BOUND) if in_sample.any() else np.nan)
+    last = ("metric",) if "metric" in effects.dims else ()
+    summary = {
         name: (last, np.array(values, dtype=np.float32).reshape(n_metrics if last else ()))
         for name, values in (("rank_correlation", ranks), ("error_bound", bounds))
     }
-    marks = {name: found[name].fillna(0).astype(bool) for name in ("exact", "sampled")}
-    return found.assign({**told, **marks}).assign_attrs(sample_size=int(sampled.sum() // n_metrics))
+    marks = {name: effects[name].fillna(0).astype(bool) for name in ("exact", "sampled")}
+    return effects.assign({**summary, **marks}).assign_attrs(sample_size=int(sampled.sum() // n_metrics))

@@ -1,4 +1,8 @@
-"""A sweep, as data: a batch of pairs, the cells to patch in them, and what to read. `fast` and `plain` run it."""
+"""A sweep, as data: some pairs, the cells to patch in them, and what to read.
+
+Pairs are aligned, plans spelled out and answers looked up once, by `bind` or `bind_tokens`. What follows (replay,
+reference, gradients) takes the sweep, or some of its rows.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,25 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from selfrep.engine.interventions import Replace
-from selfrep.engine.metrics import Metric
-from selfrep.engine.plan import PREFIX, Cell, PatchPlan
-from selfrep.prompts.alignment import AlignedBatch, PromptPair, trimmed
+from selfrep.engine.metrics import Metric, Metrics
+from selfrep.engine.plan import PREFIX, PatchCell, PatchPlan, PlanUnion, plans_of
+from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.sites import component
+from selfrep.prompts.alignment import AlignedBatch, PromptPair, align, trimmed
+
+Pairs = Sequence[PromptPair]
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class PatchSweep:
     """What is run on some pairs.
 
     Attributes:
@@ -27,7 +37,8 @@ class Sweep:
         donor_ids: [pair, token] the prompts whose activations are written, right-aligned, −1 padded: the sources, or
             others' for resampling.
         reach: [pair] how many tokens at the end donor and target share.
-        seed: of the random directions of "random" control pairs.
+        seed: of the random directions of "random" control pairs, and of resampling.
+        metric_axis: whether results have a dimension `metric`.
     """
 
     batch: AlignedBatch
@@ -37,11 +48,16 @@ class Sweep:
     donor_ids: np.ndarray
     reach: np.ndarray
     seed: int = 0
+    metric_axis: bool = False
 
-    def rows(self, which: Sequence[int]) -> Sweep:
+    def __len__(self) -> int:
+        return len(self.reach)
+
+    def rows(self, which: Sequence[int] | np.ndarray) -> PatchSweep:
         """The same for some of the pairs, in that order."""
-        batch, index = self.batch.rows(which), list(which)
-        own = self.donor_ids is self.batch.source_ids  # then it stays so: those who see it record the source once
+        index = [int(i) for i in which]
+        batch = self.batch.rows(index)
+        own = self.donor_ids is self.batch.source_ids  # then it stays so, and the source is recorded once
         return replace(
             self,
             batch=batch,
@@ -51,20 +67,20 @@ class Sweep:
         )
 
     @cached_property
-    def cells(self) -> list[tuple[PatchPlan, Cell]]:
-        """Every cell with its plan, plan by plan."""
-        return [(plan, cell) for plan in self.plans for cell in plan.cells]
+    def cells(self) -> list[PatchCell]:
+        """Every cell, plan by plan."""
+        return [cell for plan in self.plans for cell in plan.cells]
 
     @cached_property
     def masks(self) -> list[np.ndarray]:
         """The mask of every cell, each [pair, token]."""
-        return [self.mask(plan, cell) for plan, cell in self.cells]
+        return [self.mask(cell) for cell in self.cells]
 
     @cached_property
     def width(self) -> int:
         """How many tokens at the end a cell may cover."""
-        asked = [w if isinstance(w, int) else -self.longest for plan in self.plans for w in plan.where or ()]
-        return min(-min(asked, default=-self.longest), self.longest)
+        first = [w if isinstance(w, int) else -self.longest for plan in self.plans for w in plan.where or ()]
+        return min(-min(first, default=-self.longest), self.longest)
 
     @property
     def longest(self) -> int:
@@ -72,7 +88,7 @@ class Sweep:
         return int(self.batch.suffix.max())
 
     @property
-    def answered(self) -> np.ndarray | None:
+    def answer_sets(self) -> np.ndarray | None:
         """The answer sets of the first metric that has any, [pair, side, k]."""
         return next((answers for answers in self.answers if answers is not None), None)
 
@@ -81,45 +97,172 @@ class Sweep:
         """Whether any pair is a "random" control, whose source is made up."""
         return any(pair.control == "random" for pair in self.batch.pairs)
 
-    def mask(self, plan: PatchPlan, cell: Cell) -> np.ndarray:
+    def mask(self, cell: PatchCell) -> np.ndarray:
         """[pair, token] which of the last `width` tokens a cell covers."""
         position = np.arange(-self.width, 0)
-        there = position >= -self.reach[:, None]
+        in_suffix = position >= -self.reach[:, None]
         if isinstance(cell.where, int):
-            return there & (position == cell.where)
+            return in_suffix & (position == cell.where)
         if cell.where == "last":
-            return there & (position == -1)
-        if cell.where == "all" or plan.site == PREFIX:
-            return there
-        if (own := dict(plan.sets).get(cell.where)) is not None:
-            return there & np.isin(position, own)
-        return there & (self.batch.segments[:, -self.width :] == cell.where)
+            return in_suffix & (position == -1)
+        if cell.where == "all" or cell.is_prefix:
+            return in_suffix
+        if (own := dict(cell.plan.sets).get(cell.where)) is not None:
+            return in_suffix & np.isin(position, own)
+        return in_suffix & (self.batch.segments[:, -self.width :] == cell.where)
+
+    def source_values(self, site: str, layer: int, source: Tensor, target: Tensor) -> Tensor:
+        """The donors' activations at a place, or for "random" controls what stands for them.
+
+        A random control is the target, moved as far as the source would move it, in a random direction.
+
+        Args:
+            source, target: [row, token, (component,) feature], right-aligned.
+        """
+        out = source = source.to(target)
+        for i, pair in enumerate(self.batch.pairs):
+            if pair.control != "random":
+                continue
+            out = source.clone() if out is source else out
+            place = (self.seed, site, layer, pair.item, pair.source_name, pair.source_paraphrase, pair.target_name)
+            draw = np.random.default_rng(zlib.crc32("/".join(map(str, place)).encode()))
+            noise = draw.standard_normal(source.shape[1:])[::-1].copy()  # from the last token back: alike in any batch
+            direction = torch.from_numpy(noise).to(source)
+            distance = (source[i] - target[i]).norm(dim=-1, keepdim=True)
+            out[i] = target[i] + direction / direction.norm(dim=-1, keepdim=True) * distance
+        return out
 
     @property
-    def kind(self) -> tuple[object, ...]:
-        """What sets one sweep's replay apart from another's; the same kind need not be proven twice."""
+    def signature(self) -> tuple[object, ...]:
+        """What sets one sweep's replay apart from another's; sweeps of the same signature are checked once."""
         ragged = bool((self.batch.target_ids < 0).any())
         plans = tuple((p.site, p.by, p.window, "" if isinstance(p.intervention, Replace) else p.intervention.name)
                       for p in self.plans)  # fmt: skip
         return plans, tuple(metric.name for metric in self.metrics), ragged, self.random
 
 
-def disguised(pairs: Sequence[PromptPair], source: Tensor, target: Tensor, cell: Cell, seed: int) -> Tensor:
-    """For "random" controls: the target, moved as far as the source would move it, in a random direction.
+def bind(
+    lm: LanguageModel,
+    pairs: Sequence[PromptPair],
+    plan: PatchPlan | PlanUnion,
+    metric: Metrics,
+    *,
+    seed: int = 0,
+) -> PatchSweep:
+    """Align pairs, once, and settle for a model and these pairs what a plan leaves open.
 
-    Args:
-        pairs: one a row, or none at all when they came as token ids.
-        source, target: [row, token, (component,) feature], right-aligned.
+    Raises:
+        SelfrepError: pairs that cannot be aligned; a layer, position or head out of range; metrics of the same name; a
+            prefix patch between prompts of different lengths.
     """
-    random = [i for i, pair in enumerate(pairs) if pair.control == "random"]
-    if not random:
-        return source
-    out = source.clone()
-    for i in random:
-        pair = pairs[i]
-        place = (seed, cell.site, cell.layer, pair.item, pair.source_name, pair.source_paraphrase, pair.target_name)
-        drawn = np.random.default_rng(zlib.crc32("/".join(map(str, place)).encode())).standard_normal(source.shape[1:])
-        noise = torch.from_numpy(drawn[::-1].copy()).to(source)  # from the last token back: the same in any batch
-        distance = (source[i] - target[i]).norm(dim=-1, keepdim=True)
-        out[i] = target[i] + noise / noise.norm(dim=-1, keepdim=True) * distance
-    return out
+    return bind_batch(lm, align(pairs), plan, metric, seed)
+
+
+def bind_tokens(
+    lm: LanguageModel,
+    source: Any,
+    target: Any,
+    plan: PatchPlan | PlanUnion,
+    metric: Metrics,
+    *,
+    suffix: int | None = None,
+    seed: int = 0,
+) -> PatchSweep:
+    """The same for token ids; see `token_batch`."""
+    if any(p.by == "segment" and not p.sets and (p.where is None or set(p.where) - {"all", "last", "prefix"})
+           for p in plans_of(plan)):  # fmt: skip
+        raise SelfrepError("Token ids have no segments but 'all' and 'last': give grid(...) positions.")
+    return bind_batch(lm, token_batch(lm, source, target, suffix), plan, metric, seed)
+
+
+def bind_batch(
+    lm: LanguageModel,
+    batch: AlignedBatch,
+    plan: PatchPlan | PlanUnion,
+    metric: Metrics,
+    seed: int = 0,
+) -> PatchSweep:
+    """As `bind`, for pairs that are aligned."""
+    plans = bind_plans(lm, plan, batch)
+    metrics = (metric,) if isinstance(metric, Metric) else tuple(metric)
+    if not metrics or len({m.name for m in metrics}) < len(metrics):
+        raise SelfrepError(f"Metrics have names of their own; got {[m.name for m in metrics]}.")
+    answers = tuple(None if m.answers is None else m.answers(batch) for m in metrics)
+    table = next((a for a in answers if a is not None), None)
+    if (
+        not batch.items and table is not None
+    ):  # token ids: what is read is kept as items, so that any cell can be redone
+        kinds, index = np.unique(table, axis=0, return_inverse=True)
+        names = tuple(f"answers{i}" for i in range(len(kinds)))
+        batch = replace(batch, answer_ids=kinds, items=names, item_index=index.reshape(-1))
+    if any(p.site == PREFIX for p in plans):
+        _require_equal_lengths(batch)
+    several = not isinstance(metric, Metric)
+    return PatchSweep(batch, plans, metrics, answers, batch.source_ids, batch.suffix, seed, several)
+
+
+def bind_plans(lm: LanguageModel, plan: PatchPlan | PlanUnion, batch: AlignedBatch) -> tuple[PatchPlan, ...]:
+    """The plans with every layer, position and head spelled out for this model and these pairs."""
+
+    def n_components(site: str) -> int:
+        part = lm.layout.tap(site).part if component(site) else None
+        return 0 if part is None else part.n
+
+    plans = plans_of(plan)
+    for one in plans:
+        for site in ("k", "v") if one.site == PREFIX else (one.site,):
+            lm.layout.tap(site)
+    return tuple(one.bind(lm.n_layers, int(batch.suffix.max()), n_components(one.site)) for one in plans)
+
+
+def token_batch(lm: LanguageModel, source: Any, target: Any, suffix: int | None = None) -> AlignedBatch:
+    """A batch without texts or answers, in which positions that both prompts have are shared, `suffix` of them at most.
+
+    Raises:
+        SelfrepError: ids that are not [pair, token], right-aligned, and in the vocabulary.
+    """
+    rows = [np.asarray(torch.as_tensor(ids).cpu(), dtype=np.int64) for ids in (source, target)]
+    if any(ids.ndim != 2 or ids.size == 0 for ids in rows) or len(rows[0]) != len(rows[1]):
+        raise SelfrepError(
+            f"Source and target are [pair, token], one pair a row; got shapes {[ids.shape for ids in rows]}."
+        )
+    ragged = any((ids[:, -1] < 0).any() or ((ids[:, :-1] >= 0) & (ids[:, 1:] < 0)).any() for ids in rows)
+    if ragged or any(ids.max() >= lm.d_vocab for ids in rows):
+        raise SelfrepError(f"Token ids are 0 … {lm.d_vocab - 1}, right-aligned with −1 on the left; got others.")
+    common = np.minimum(*((ids >= 0).sum(1) for ids in rows))
+    if suffix is not None:
+        if not 1 <= suffix <= common.max():
+            raise SelfrepError(
+                f"A suffix has 1 … {common.max()} tokens here, all that both prompts have; got {suffix}."
+            )
+        common = np.minimum(common, suffix)
+    width = int(common.max())
+    inside = np.arange(-width, 0) >= -common[:, None]
+    return AlignedBatch(
+        source_ids=rows[0],
+        target_ids=rows[1],
+        suffix=common,
+        tokens=np.where(inside, rows[1][:, -width:].astype(str), ""),
+        segments=np.where(inside, "prompt", ""),
+        answer_ids=np.empty((0, 2, 0), dtype=np.int64),
+        items=(),
+        item_index=np.zeros(len(common), dtype=np.int64),
+        pairs=(),
+    )
+
+
+def _require_equal_lengths(batch: AlignedBatch) -> None:
+    lengths = [(ids >= 0).sum(1) for ids in (batch.source_ids, batch.target_ids)]
+    unequal = np.flatnonzero(lengths[0] != lengths[1])
+    if len(unequal):
+        i = int(unequal[0])
+        raise SelfrepError(
+            f"A prefix patch needs prompts of the same length; pair {i} has a source of {lengths[0][i]} tokens and a "
+            f"target of {lengths[1][i]} ({len(unequal)} of {len(lengths[0])} pairs differ). Choose paraphrases of "
+            "equal length: equal_lengths(pairs) keeps those that are."
+        )
+    if (bare := np.flatnonzero(lengths[1] <= batch.suffix)).size:
+        raise SelfrepError(
+            f"A prefix patch needs a prefix; all {lengths[1][bare[0]]} tokens of pair {bare[0]} are its suffix. For "
+            "token ids say how many tokens at the end are the suffix: patch_tokens(..., suffix=n)."
+        )

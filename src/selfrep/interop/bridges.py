@@ -1,4 +1,4 @@
-"""The selfrep model that stands for a `TransformerBridge`, and the proof that it does.
+"""The selfrep model that stands for a `TransformerBridge`, and the check that it does.
 
 A bridge wraps its modules in hook points; the engine wants them bare. So a bridge is taken apart once, on the same
 weights, and what came of it is kept for as long as the bridge lives and its weights are neither moved nor edited.
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from selfrep.engine import plain
-from selfrep.engine.proof import Mismatch
+from selfrep.engine import reference
+from selfrep.engine.selfcheck import Mismatch
 from selfrep.errors import SelfrepError
 from selfrep.interop.cells import Cache, Index, Kind
 from selfrep.interop.metrics import Rule
@@ -32,11 +32,11 @@ CHECKED = 2
 
 @dataclass(frozen=True)
 class Held:
-    """What is kept for a bridge: a selfrep model on its weights, and the kinds of sweep proven on it."""
+    """What is kept for a bridge: a selfrep model on its weights, and the kinds of sweep that were checked on it."""
 
     stamp: tuple[tuple[int, int], ...]
     lm: LanguageModel
-    proven: set[object] = field(default_factory=set)
+    checked: set[object] = field(default_factory=set)
 
 
 _held: WeakKeyDictionary[nn.Module, Held] = WeakKeyDictionary()
@@ -89,7 +89,7 @@ def verify(
     """
     owner = held(bridge)
     key = kind.activation, kind.axes
-    if key in owner.proven:
+    if key in owner.checked:
         return
     picked = np.random.default_rng(0).choice(len(cells), size=min(CHECKED, len(cells)), replace=False)
     for c in (None, *picked.tolist()):
@@ -100,7 +100,7 @@ def verify(
         logits = bridge.run_with_hooks(tokens, fwd_hooks=hooks)
         theirs = torch.stack([rule(logits) for rule in rules]).cpu()
         ours = baseline if c is None else values[:, c]
-        close = (ours - theirs).abs() <= plain.TOLERANCE[owner.lm.dtype] * theirs.abs().clamp(min=1)
+        close = (ours - theirs).abs() <= reference.TOLERANCE[owner.lm.dtype] * theirs.abs().clamp(min=1)
         close |= (ours == theirs) | (ours.isnan() & theirs.isnan())
         if not bool(close.all()):
             worst = int((~close).flatten().int().argmax())
@@ -110,7 +110,7 @@ def verify(
                 f"{ours.flatten()[worst]:.6g} and bridge.run_with_hooks {theirs.flatten()[worst]:.6g}. Use "
                 "transformer_lens.patching for this model."
             )
-    owner.proven.add(key)
+    owner.checked.add(key)
 
 
 def _set(kind: Kind, index: Index, clean: Tensor, corrupted: Tensor, hook: Any) -> Tensor:

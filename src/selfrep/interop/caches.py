@@ -9,22 +9,24 @@ output at token d, namely the new row times the values that the corrupted run ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from selfrep.engine import cost, fast
-from selfrep.engine.batches import token_batch
 from selfrep.engine.effects import Baselines
 from selfrep.engine.metrics import Metric, Reading
-from selfrep.engine.plan import PatchPlan
-from selfrep.engine.recording import STREAM, Recording, record
-from selfrep.engine.sweep import Sweep
-from selfrep.engine.unpatched import Recorded
+from selfrep.engine.plan import STREAM, PatchPlan
+from selfrep.engine.progress import Progress, Tick, ticker
+from selfrep.engine.replay.baselines import SweepRecording
+from selfrep.engine.replay.cells import run_cells
+from selfrep.engine.replay.memory import budget_bytes
+from selfrep.engine.replay.recording import Recording, record
+from selfrep.engine.sweep import PatchSweep, token_batch
 from selfrep.errors import SelfrepError
 from selfrep.interop.bridges import held
 from selfrep.interop.cells import PATTERN, Cache, Index, Kind
@@ -34,8 +36,6 @@ from selfrep.models.sites import Part, component
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-Progress = Callable[[int, int], None]
-"""Called with (done, total) cells."""
 Place = tuple[int, int | None, int | None]
 """(layer, position, head) of a cell."""
 
@@ -95,7 +95,7 @@ def sweep(
     cells: Sequence[Index],
     *,
     budget_gb: float | None = None,
-    progress: Progress | None = None,
+    progress: Progress = None,
 ) -> Tensor:
     """Patch every cell: [metric, cell, batch], float32.
 
@@ -111,27 +111,27 @@ def sweep(
     metrics = tuple(Metric(str(i)) for i in range(len(readings)))
     unread = Baselines.empty(len(ids), len(readings), False)
     values = torch.empty(len(readings), len(cells), len(ids))
-    done = 0
+    done, tick = 0, ticker(progress, "cell")
     for src, members in _by_source(cells, kind).items():
         places = [_place(cells[c], kind) for c in members]
         plan = _plan(corrupted, places)
         number = {(cell.layer, cell.where, cell.component): i for i, cell in enumerate(plan.cells)}
-        asked = [number[layer, corrupted.where(pos), head] for layer, pos, head in places]
+        numbers = [number[layer, corrupted.where(pos), head] for layer, pos, head in places]
         donor = _donor(corrupted, cache, plan.layers or (), src)
-        whole = Sweep(batch, (plan,), metrics, (None,) * len(metrics), batch.source_ids, batch.suffix)
-        out = fast.run(
-            Recorded(lm, whole, donor, corrupted.run, tuple(readings), unread),
-            budget=cost.budget_bytes(lm, budget_gb),
-            progress=progress and _told(progress, done, len(cells), len(ids)),
-            only=sorted(set(asked)),
+        whole = PatchSweep(batch, (plan,), metrics, (None,) * len(metrics), batch.source_ids, batch.suffix)
+        out = run_cells(
+            SweepRecording(lm, whole, donor, corrupted.run, tuple(readings), unread),
+            budget=budget_bytes(lm, budget_gb),
+            progress=partial(_tick, tick, done, len(cells), len(ids)),
+            only=sorted(set(numbers)),
         )
-        values[:, members] = torch.from_numpy(out[:, asked]).float().permute(2, 1, 0)
+        values[:, members] = torch.from_numpy(out[:, numbers]).float().permute(2, 1, 0)
         done += len(members)
     return values
 
 
-def _told(progress: Progress, before: int, total: int, rows: int) -> Callable[[int], None]:
-    return lambda done: progress(before + done // rows, total)
+def _tick(tick: Tick, before: int, total: int, rows: int, runs: int) -> None:
+    tick(before + runs // rows, total)
 
 
 def _by_source(cells: Sequence[Index], kind: Kind) -> dict[int | None, list[int]]:
@@ -154,7 +154,7 @@ def _plan(corrupted: Corrupted, places: Sequence[Place]) -> PatchPlan:
     heads = tuple(sorted({head for *_, head in places if head is not None})) or None
     site, part = corrupted.kind.site, corrupted.part
     plan = PatchPlan(site, "position" if positions else "segment", layers, positions or ("all",), heads)
-    return plan.bound(corrupted.lm.n_layers, corrupted.tokens.shape[1], 0 if part is None else part.n)
+    return plan.bind(corrupted.lm.n_layers, corrupted.tokens.shape[1], 0 if part is None else part.n)
 
 
 def _donor(corrupted: Corrupted, cache: Cache, layers: Sequence[int], src: int | None) -> Recording:

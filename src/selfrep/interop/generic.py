@@ -15,10 +15,10 @@ from torch import Tensor
 from transformer_lens import patching
 from transformer_lens.patching import PatchingResult, make_df_from_ranges
 
+from selfrep.engine.progress import Progress
 from selfrep.errors import SelfrepError
 from selfrep.interop import caches, metrics
 from selfrep.interop.bridges import verify
-from selfrep.interop.caches import Progress
 from selfrep.interop.cells import Cache, Setter, cells_of, kind_of
 from selfrep.interop.metrics import MetricFn
 
@@ -41,7 +41,7 @@ def generic_activation_patch(
     baseline: bool = False,
     reads: Sequence[int] | None = None,
     budget_gb: float | None = None,
-    progress: Progress | None = None,
+    progress: Progress = None,
 ) -> Any:
     """`transformer_lens.patching.generic_activation_patch`; see there, and the head of this file for the rest.
 
@@ -126,7 +126,7 @@ def _replayed(
     reduce: str,
     reads: Sequence[int] | None,
     budget_gb: float | None,
-    progress: Progress | None,
+    progress: Progress,
 ) -> tuple[Tensor, Tensor] | SelfrepError:
     """[metric, cell, (batch)] patched and [metric, (batch)] unpatched; or why the engine cannot serve it."""
     kind = kind_of(setter, activation)

@@ -11,7 +11,7 @@ setters, taken from `clean_cache` into a run of `corrupted_tokens`. There are th
                 default all of them, each a whole unembedding in every cell. The metric is handed [batch, pos, d_vocab]
                 in any case; what it does not read is NaN, and before the sweep it must give the same with and without.
     budget_gb   what a sweep may take beside the model; by default 1 GB on a CPU, half of what is free on a GPU.
-    progress    called with (done, total) cells; there is no progress bar.
+    progress    True for a bar, or a function that is called with (done, total) cells.
 
 A metric is called once for each cell and some times more, in no particular order, with logits in float32; it must not
 keep them. What the engine cannot serve (patch setters of one's own, a bridge in compatibility mode or with hooks on it,

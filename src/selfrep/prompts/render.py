@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Literal, TypeAlias
+from weakref import WeakKeyDictionary
 
 from jinja2 import TemplateError
 
@@ -145,6 +146,9 @@ def _truth(persona: Persona, item: Item, paraphrase: int) -> str:
     return f"{persona.system('you', paraphrase)} {item.truth_change}"
 
 
+TemplateName = Literal["model", "plain", "custom"]
+
+
 @dataclass(frozen=True, eq=False)
 class ChatFormat:
     """How conversations become text for one tokenizer; made by `chat_format`.
@@ -158,7 +162,7 @@ class ChatFormat:
 
     tokenizer: Tokenizer
     template: str | None
-    name: Literal["model", "plain", "custom"]
+    name: TemplateName
     system_role: bool
 
     @property
@@ -182,6 +186,12 @@ class Tokens:
         return len(self.ids)
 
 
+_probes: WeakKeyDictionary[Tokenizer, dict[tuple[str | None, str], tuple[str | None, TemplateName, bool]]] = (
+    WeakKeyDictionary()
+)
+"""What was found out about the templates of a tokenizer, which is not kept alive by it."""
+
+
 def chat_format(tokenizer: Tokenizer, template: str | None = None) -> ChatFormat:
     """Find out how to talk to a model.
 
@@ -190,8 +200,8 @@ def chat_format(tokenizer: Tokenizer, template: str | None = None) -> ChatFormat
         template: a Jinja chat template to use instead of the tokenizer's own, or of the plain dialogue when it has
             none.
 
-    Whether the template knows a system role is tried, not read: one that refuses system messages, and one that silently
-    drops them, both get the system text at the head of the first user turn.
+    Whether the template knows a system role is tried, not read, once for each tokenizer and template: one that refuses
+    system messages, and one that silently drops them, both get the system text at the head of the first user turn.
 
     Raises SelfrepError for a slow tokenizer, or a template that fails on the simplest conversation or loses its texts.
     """
@@ -200,7 +210,17 @@ def chat_format(tokenizer: Tokenizer, template: str | None = None) -> ChatFormat
             f"Segments need a tokenizer that reports character offsets; got {type(tokenizer).__name__}. "
             f"Load the fast one: AutoTokenizer.from_pretrained(name, use_fast=True)."
         )
-    name: Literal["model", "plain", "custom"] = "custom"
+    probes = _probes.setdefault(tokenizer, {})
+    key = template, repr(tokenizer.chat_template)  # a tokenizer may be given another template
+    if key not in probes:
+        chat = _probe(tokenizer, template)
+        probes[key] = chat.template, chat.name, chat.system_role
+    return ChatFormat(tokenizer, *probes[key])
+
+
+def _probe(tokenizer: Tokenizer, template: str | None) -> ChatFormat:
+    """Try whether a template knows a system role, and whether it keeps what is said."""
+    name: TemplateName = "custom"
     if template is None:
         own = tokenizer.chat_template
         template, name = (None, "model") if own else (PLAIN_TEMPLATE, "plain")

@@ -23,6 +23,7 @@ from plotly.offline import get_plotlyjs
 
 from selfrep.analyses import analyses
 from selfrep.analyses.analysis import Chapter, Table
+from selfrep.engine.misses import from_attrs
 from selfrep.errors import SelfrepError
 from selfrep.models.sites import IN_WORDS
 from selfrep.report.figures import Drawing, drawings
@@ -256,7 +257,7 @@ class Check:
 def _checks(run: RunDirectory) -> Iterator[Check]:
     for group in _patched(run):
         effects = run.read(group)
-        for law, missed in json.loads(effects.attrs.get("proof") or "{}").items():
+        for law, missed in from_attrs(effects.attrs).items():
             yield Check(law, str(effects.attrs.get("site", group)), float(missed))
 
 

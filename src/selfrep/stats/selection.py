@@ -73,7 +73,7 @@ def select_and_test(
     """Choose the cell where `value` is largest on one half of the personas; return what the other half says there.
 
     Args:
-        data: from `observe` or `capture`.
+        data: from `score` or `capture`.
         estimand: what makes a map of either half, e.g. `selfrep.separation`.
         value: the variable to be large.
 

@@ -1,6 +1,6 @@
 """What was observed as tables: one row a persona in one paraphrase, so that statistics cannot forget the unit.
 
-Prompts come out of `observe` and `capture` as a flat list with labels. Every estimand wants them by persona and
+Prompts come out of `score` and `capture` as a flat list with labels. Every estimand wants them by persona and
 paraphrase, complete, and in the same order in every condition; what is missing is refused here, by name, before
 anything is computed.
 """

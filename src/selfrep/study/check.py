@@ -15,7 +15,8 @@ import xarray as xr
 
 from selfrep.analyses.bleed.estimate import bleed
 from selfrep.analyses.items.estimate import items as shifts
-from selfrep.engine.capture import Progress, observe
+from selfrep.engine.capture import score
+from selfrep.engine.progress import Progress
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.battery import Battery
@@ -36,7 +37,7 @@ def check_battery(
     *,
     paraphrases: Sequence[int] = (0, 1),
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = None,
 ) -> xr.Dataset:
     """Ask every item of personas of both sides, and say which items discriminate.
 
@@ -45,7 +46,7 @@ def check_battery(
         battery: its items, of any perspective and subscale.
         personas: enough of either side to be tested; seven of the built-in ones when None.
         paraphrases: which paraphrases, at least two.
-        progress: called with (done, total) prompts.
+        progress: True for a bar, or a function that is called with (done, total) prompts.
 
     Returns:
         Dataset over item. From `items`: `shift` (nats, between the two sides of personas), `ci_low`, `ci_high`, `auc`,
@@ -96,14 +97,14 @@ def _read(
     people: PersonaSet,
     paraphrases: Sequence[int],
     seed: int,
-    progress: Progress | None,
+    progress: Progress,
 ) -> xr.Dataset:
     changeable = battery.changeable()
     swapped = Battery(tuple(item.swapped() for item in battery if item.options))
     personal = prompts(people, battery, ("you", "user", "neutral"), paraphrases)
     told = prompts(people, changeable, ("truth",), paraphrases) if len(changeable) else []
     other_way = prompts(people, swapped, ("you",), paraphrases) if len(swapped) else []
-    seen = observe(lm, [*personal, *told, *other_way], progress=progress)
+    seen = score(lm, [*personal, *told, *other_way], progress=progress)
     first, then = len(personal), len(personal) + len(told)
     behaviour, truth, swap = (seen.isel(prompt=slice(*ends)) for ends in ((0, first), (first, then), (then, None)))
     found = shifts(behaviour, seed=seed)

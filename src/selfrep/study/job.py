@@ -16,7 +16,7 @@ import xarray as xr
 
 from selfrep.analyses import analyses
 from selfrep.analyses.analysis import PER_PROMPT, Context, Reading, Stage, Tick
-from selfrep.engine.capture import observe, unobserved
+from selfrep.engine.capture import blank_scores, score
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.personas import PersonaSet
@@ -113,11 +113,11 @@ class Job(Context):
         """
 
         def work(tick: Tick) -> None:
-            self.directory.prepare(group, unobserved(prompts).assign_coords(labels or {}), along="prompt")
+            self.directory.prepare(group, blank_scores(prompts).assign_coords(labels or {}), along="prompt")
             left = self.directory.pending(group)
             for at in range(0, len(left), PROMPTS_AT_ONCE):
                 rows = left[at : at + PROMPTS_AT_ONCE]
-                self.directory.write_rows(group, rows, observe(self.lm, [prompts[i] for i in rows]))
+                self.directory.write_rows(group, rows, score(self.lm, [prompts[i] for i in rows]))
                 tick((at + len(rows)) / len(left))
 
         return Stage(name, PER_PROMPT * len(prompts), lambda: self.complete(group), work)

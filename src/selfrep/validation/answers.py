@@ -23,7 +23,7 @@ from selfrep.analyses.identification.estimate import identification
 from selfrep.analyses.mediation.estimate import carrying, mediation
 from selfrep.analyses.mediation.exchange import mediation_runs, proof_runs
 from selfrep.analyses.mediation.fitting import fit_subspaces
-from selfrep.engine.cases import observe_cases
+from selfrep.engine.cases import score_cases
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.organisms import Truth
 from selfrep.stats import resampling
@@ -177,7 +177,7 @@ def _identity(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
 def _anomaly(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
     if truth.anomaly is None:
         return
-    found = anomaly(observe_cases(lm, questions.anomalies().cases()))
+    found = anomaly(score_cases(lm, questions.anomalies().cases()))
     for form, value in truth.anomaly.items():
         at = found.sel(form=form)
         strange, ordinary = (float(at.cells.sel(who="persona", setting=s)) for s in ("strange", "ordinary"))

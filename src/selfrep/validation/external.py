@@ -16,7 +16,7 @@ import xarray as xr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from selfrep.analyses.transfer.estimate import transfer
-from selfrep.engine import plain
+from selfrep.engine import reference
 from selfrep.engine.attribution import attribute_tokens
 from selfrep.engine.metrics import Metric, logit_difference, logit_metric
 from selfrep.engine.patch import patch_tokens
@@ -123,7 +123,7 @@ def differing(known: Known, seed: int = 0) -> list[tuple[Prompt, Prompt]]:
 
 def output(known: Known, prompt: Prompt) -> torch.Tensor:
     """[output] what the model says at the last token of an input."""
-    return plain.logits(known.lm, np.array(prompt, dtype=np.int64))[0]
+    return reference.logits(known.lm, np.array(prompt, dtype=np.int64))[0]
 
 
 def _differ(known: Known, first: torch.Tensor, second: torch.Tensor) -> bool:

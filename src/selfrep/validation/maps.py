@@ -51,7 +51,7 @@ class Seen:
         effects: from `patch`: every pair (denoise and noise), resid_pre, every token of the common suffix.
         activations: from `capture`: every persona and paraphrase ("you", "user"), resid_pre (prompt, site, layer,
             position, d_model), from the persona's word on.
-        behaviour: from `observe`: what the same prompts answer.
+        behaviour: from `score`: what the same prompts answer.
     """
 
     lm: LanguageModel

@@ -13,7 +13,7 @@ import xarray as xr
 
 from selfrep.analyses.anomaly import material as strange
 from selfrep.analyses.anomaly.material import Anomalies
-from selfrep.engine.capture import capture, observe
+from selfrep.engine.capture import capture, score
 from selfrep.engine.pairs import pair
 from selfrep.models import organisms
 from selfrep.models.language_model import LanguageModel
@@ -63,12 +63,12 @@ def scenarios() -> Scenarios:
 
 def answers(lm: LanguageModel, items: Sequence[str], conditions: Sequence[PromptCondition]) -> xr.Dataset:
     """The answers of all personas to these items."""
-    return observe(lm, prompts(personas(), battery().select(items), conditions))
+    return score(lm, prompts(personas(), battery().select(items), conditions))
 
 
 def identities(lm: LanguageModel) -> xr.Dataset:
     """The answers to the items of identity, with their controls."""
-    return observe(lm, prompts(personas(), identity(), ("you", "user", "neutral")))
+    return score(lm, prompts(personas(), identity(), ("you", "user", "neutral")))
 
 
 def activations(

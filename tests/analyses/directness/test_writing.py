@@ -11,7 +11,7 @@ from tests.engine.conftest import Talker
 from selfrep.analyses.directness.estimate import directness
 from selfrep.analyses.directness.scratchpads import OPENING, VERSIONS, given
 from selfrep.analyses.directness.writing import directness_runs, write_scratchpads
-from selfrep.engine.capture import observe
+from selfrep.engine.capture import score
 from selfrep.models import organisms
 from selfrep.models.language_model import load_model
 from selfrep.prompts import scenarios
@@ -75,7 +75,7 @@ subspaces:
         "I am",
         answers=((" a",), (" robot",)),
     )
-    assert float(runs.log_odds[0, 0, 1, 1]) == pytest.approx(float(observe(lm, [asked]).log_odds[0]), abs=1e-4)
+    assert float(runs.log_odds[0, 0, 1, 1]) == pytest.approx(float(score(lm, [asked]).log_odds[0]), abs=1e-4)
     assert float(runs.log_odds[0, 0, 0, 1]) != pytest.approx(float(runs.log_odds[0, 0, 1, 1]), abs=1e-3)
 
 

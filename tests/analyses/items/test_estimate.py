@@ -249,13 +249,13 @@ def test_on_the_embedded_model_personas_move_who_speaks_and_hardly_what_produces
 
     lm, people, battery = sr.load_model(), sr.personas.builtin(), sr.battery.builtin()
     asked = sr.make_prompts(people, [battery["who_are_you"]], conditions=["you", "user", "neutral"])
-    own = items(sr.observe(lm, asked)).isel(item=0)
+    own = items(sr.score(lm, asked)).isel(item=0)
     assert 6.6 < float(own["shift"]) < 9.6  # 8.1 ± 1.5 nats
     assert bool(own.identified)
     assert float(own.kept) > 0.5, "most of it is words"
     outside = [item for item in battery.spectator() if item.framing == "third_person"]
     asked = sr.make_prompts(people, outside, conditions=["you", "user", "neutral"], paraphrases=[0, 1])
-    moved = items(sr.observe(lm, asked))["shift"]
+    moved = items(sr.score(lm, asked))["shift"]
     assert moved.size >= 3
     assert float(np.abs(moved).max()) < 0.25 * float(own["shift"])
 

@@ -44,7 +44,7 @@ def test_a_model_that_attends_both_ways_is_run_as_a_whole(tmp_path: Path) -> Non
     metric = sr.logit_difference(0, 1)
     with pytest.warns(UserWarning, match="tokens see those after them too. Each cell takes a whole forward pass"):
         found = sr.patch_tokens(known.lm, source, target, sr.grid("z"), metric)
-    assert found.attrs["engine"] == "plain"
+    assert found.attrs["engine"] == "reference"
     # Head 1.1 at the first word reads the second, which comes after it: a replay would have held it to be unchanged.
     assert float(found.transfer.sel(layer=1, head=1, position=-3)[0]) == pytest.approx(1)
     assert float(found.transfer.sel(layer=2, head=0, position=-1)[0]) == pytest.approx(1)
@@ -54,7 +54,7 @@ def test_a_model_that_attends_both_ways_is_run_as_a_whole(tmp_path: Path) -> Non
         pytest.warns(UserWarning, match="tokens see those after them too"),
         pytest.raises(SelfrepError, match="prefix that sees nothing after it; Tracr via attends both ways"),
     ):
-        sr.patch_tokens(known.lm, source, target, sr.prefix_swap(), metric, suffix=2)
+        sr.patch_tokens(known.lm, source, target, sr.prefix_patch(), metric, suffix=2)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

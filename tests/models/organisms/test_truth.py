@@ -166,11 +166,11 @@ def test_with_noise_the_planted_bleed_is_nearer_to_what_is_said_than_the_paramet
     assert off[0] < 0.75 * off[1], off
 
 
-# The ordinary route: personas, battery, observe, pair, patch.
+# The ordinary route: personas, battery, score, pair, patch.
 
 
 def mean_log_odds(lm: LanguageModel, prompts: list[sr.prompts.render.Prompt]) -> float:
-    return float(sr.observe(lm, prompts).log_odds.mean())
+    return float(sr.score(lm, prompts).log_odds.mean())
 
 
 def test_what_an_organism_says_is_what_it_was_planted_to_say(
@@ -179,7 +179,7 @@ def test_what_an_organism_says_is_what_it_was_planted_to_say(
     beta, w = 0.1, 0.8
     lm = load_model(f"organism:bleed?beta={beta}&w={w}&seed=8")
     played = personas.select(["network", "robot", "overlord", "terminator", "sailor", "farmer", "queen", "villain"])
-    said = sr.observe(lm, sr.make_prompts(played, battery, conditions=("you", "user", "book", "neutral")))
+    said = sr.score(lm, sr.make_prompts(played, battery, conditions=("you", "user", "book", "neutral")))
     bound = said.condition.values == "you"  # "the user is", and books, leave the speaker alone
     side = bound * np.where(said.side.values == "ai", 1.0, -1.0)
     danger = np.char.endswith(said.item.values, "danger")

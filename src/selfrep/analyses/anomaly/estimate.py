@@ -28,7 +28,7 @@ def anomaly(behaviour: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 20
     """A in every form in which it was asked.
 
     Args:
-        behaviour: from `observe`: `log_odds` (that something is strange, against that nothing is), `answer_mass`
+        behaviour: from `score`: `log_odds` (that something is strange, against that nothing is), `answer_mass`
             (prompt), with these coordinates on prompt, every combination of which was observed once:
             persona: whose anachronism it is, in all conditions; the unit, at least six.
             condition: "you" (the persona speaks), "assistant" (the plain assistant, in the same setting), "told" (the

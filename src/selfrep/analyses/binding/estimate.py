@@ -32,7 +32,7 @@ def binding(
     """R of every item, and of every framing.
 
     Args:
-        behaviour: from `observe`: `log_odds`, `answer_mass` (prompt) with the coordinates persona, side, condition,
+        behaviour: from `score`: `log_odds`, `answer_mass` (prompt) with the coordinates persona, side, condition,
             paraphrase, item on prompt; the conditions "you" and "user" with the same personas and paraphrases, and
             "neutral".
         framings: the framing of every item, e.g. {"who_are_you": "in_character", "written_by": "third_person"}; a row

@@ -39,7 +39,7 @@ def bleed(
     """B of every spectator item, and of every framing.
 
     Args:
-        behaviour: from `observe`, spectator items only: `log_odds`, `answer_mass` (prompt) with the coordinates
+        behaviour: from `score`, spectator items only: `log_odds`, `answer_mass` (prompt) with the coordinates
             persona, side, condition, paraphrase, item on prompt. Conditions: "you"; `truth_condition`, the same
             personas and paraphrases with the item's truth-changing sentence added to the system text; and "user" (the
             user is X).

@@ -25,7 +25,7 @@ def directness(runs: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000
         runs: `log_odds` (scenario, paraphrase, version, share), nats of the behaviour. At least six scenarios and two
             paraphrases; `version` has two values, without and with what should move the behaviour, in this order;
             `share` of the scratchpad that stands before the answer, from 0 to 1, both included. Each version has its
-            own scratchpad, written under it. Rows of `observe` become this by `tables.crossed`.
+            own scratchpad, written under it. Rows of `score` become this by `tables.crossed`.
 
     Returns:
         `estimate` (D), `ci_low`, `ci_high` (95 %, scenarios and paraphrases resampled, numerator and denominator

@@ -14,8 +14,8 @@ import torch
 import xarray as xr
 
 from selfrep.analyses.directness.scratchpads import CLOSING, OPENING, SHARES, VERSIONS, Scratchpads, early_answers
-from selfrep.engine.capture import Progress
-from selfrep.engine.cases import observe_cases
+from selfrep.engine.cases import score_cases
+from selfrep.engine.progress import Progress, ticker
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.render import Prompt, chat_format, render
@@ -30,7 +30,7 @@ def write_scratchpads(
     versions: tuple[Cell, Cell] = VERSIONS,
     opening: str = OPENING,
     max_tokens: int = 64,
-    progress: Progress | None = None,
+    progress: Progress = None,
 ) -> dict[tuple[str, int, Cell], str]:
     """What the model thinks in each scenario, paraphrase and version before it answers, by greedy decoding.
 
@@ -52,7 +52,7 @@ def write_scratchpads(
         for k in range(scenario.n_paraphrases)
         for cell in versions
     ]
-    written = {}
+    written, tick = {}, ticker(progress, "scratchpad")
     for done, (name, k, cell) in enumerate(places, 1):
         asked = scenarios.scenarios[name].prompt(cell, k)
         begun = render(Prompt(asked.system, asked.turns, opening), chat).ids
@@ -71,8 +71,7 @@ def write_scratchpads(
                 "Give another opening, or scratchpads written by other means."
             )
         written[name, k, cell] = text
-        if progress is not None:
-            progress(done, len(places))
+        tick(done, len(places))
     return written
 
 
@@ -85,7 +84,7 @@ def directness_runs(
     versions: tuple[Cell, Cell] = VERSIONS,
     opening: str = OPENING,
     closing: str = CLOSING,
-    progress: Progress | None = None,
+    progress: Progress = None,
 ) -> xr.Dataset:
     """Answers after each share of each scratchpad.
 
@@ -97,10 +96,10 @@ def directness_runs(
         share).
 
     Raises:
-        SelfrepError: as `early_answers` and `observe`.
+        SelfrepError: as `early_answers` and `score`.
     """
     cases = early_answers(scenarios, scratchpads, shares=shares, versions=versions, opening=opening, closing=closing)
-    seen = observe_cases(lm, cases, progress=progress)
+    seen = score_cases(lm, cases, progress=progress)
     shape = (len(scenarios.scenarios), scenarios.n_paraphrases, len(versions), len(shares))
     dims = ("scenario", "paraphrase", "version", "share")
     return xr.Dataset(

@@ -38,7 +38,7 @@ def identification(
     """I of every persona on every subscale.
 
     Args:
-        behaviour: from `observe`: `log_odds`, `answer_mass` (prompt) with the coordinates persona, side, condition,
+        behaviour: from `score`: `log_odds`, `answer_mass` (prompt) with the coordinates persona, side, condition,
             paraphrase, item on prompt; the conditions "you" and "user" with the same personas and paraphrases (at least
             two), and "neutral".
         subscales: their items, e.g. {"ai_human": [...], "maker": [...], "this chat": [...], "earlier version": [...]}.

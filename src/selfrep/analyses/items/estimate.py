@@ -33,7 +33,7 @@ def items(
     """Per item, the shift of the log odds between the two sides of personas, with its controls.
 
     Args:
-        behaviour: from `observe`, with the conditions "you", "user" and "neutral".
+        behaviour: from `score`, with the conditions "you", "user" and "neutral".
         groups: further rows that average several items, e.g. {"in character": [...]}.
         n_permutations: exact enumeration of the labelings when there are no more (8 against 8 have 6,435).
 

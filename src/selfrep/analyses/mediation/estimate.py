@@ -56,7 +56,7 @@ def mediation(
             "both". `order` says what was projected out of what ("P first": S without P, "S first": P without S), `draw`
             is −1 for the fitted subspaces and 0, 1, … for random ones of the same rank, at least 19. The dims order,
             donor and paraphrase may be absent (then: given, both, one paraphrase).
-            Rows of `observe` become this by `tables.crossed`.
+            Rows of `score` become this by `tables.crossed`.
         proven: of "P", "S": subspaces shown elsewhere to carry their variable (by the same exchange on an item that
             asks for it). One that is not may fail to exceed random subspaces because it was fitted badly.
 

@@ -14,10 +14,10 @@ import torch
 import xarray as xr
 
 from selfrep.analyses.mediation.fitting import SITE, Basis, Subspaces
-from selfrep.engine.capture import Progress
 from selfrep.engine.interventions import InSubspace
 from selfrep.engine.patch import patch
 from selfrep.engine.plan import PatchPlan, PlanUnion, grid
+from selfrep.engine.progress import Progress
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import PromptPair
@@ -44,7 +44,7 @@ def mediation_runs(
     donors: Sequence[str] = ("both",),
     n_random: int = 19,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = None,
 ) -> xr.Dataset:
     """Every cell of every scenario, with each subspace exchanged.
 
@@ -137,7 +137,7 @@ def _exchanged(
     pairs: Sequence[PromptPair],
     layer: int,
     draws: Sequence[Exchange],
-    progress: Progress | None,
+    progress: Progress,
 ) -> tuple[dict[str, Array], list[Moved]]:
     """The log odds of unpatched sources and targets, and of targets with each basis of each draw exchanged [pair].
 

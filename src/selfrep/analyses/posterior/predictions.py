@@ -16,7 +16,8 @@ import xarray as xr
 from jaxtyping import Bool
 
 from selfrep.analyses.posterior.material import Text, naming
-from selfrep.engine.capture import Progress, capture
+from selfrep.engine.capture import capture
+from selfrep.engine.progress import Progress, ticker
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.personas import NEUTRAL, Persona
@@ -38,7 +39,7 @@ def text_log_probs(
     neutral: str = NEUTRAL[0],
     shuffled: bool = True,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = None,
 ) -> xr.Dataset:
     """log p(y_t | the system text of each persona, y_<t).
 
@@ -122,7 +123,7 @@ def prior_log_probs(
 
 
 def answer_log_probs(
-    lm: LanguageModel, prompts: Sequence[Prompt], answers: Sequence[str], *, progress: Progress | None = None
+    lm: LanguageModel, prompts: Sequence[Prompt], answers: Sequence[str], *, progress: Progress = None
 ) -> tuple[np.ndarray, list[tuple[str, ...]]]:
     """Log probability of each token of an answer that follows a prompt and its prefill, teacher-forced.
 
@@ -142,7 +143,7 @@ def answer_log_probs(
     if min(lengths) < 1:
         short = answers[lengths.index(min(lengths))]
         raise SelfrepError(f"An answer begins with a token of its own; {short!r} adds none to what stands before it.")
-    width = max(lengths)
+    width, tick = max(lengths), ticker(progress, "answer")
     out = np.full((len(prompts), width), np.nan)
     room = max(1, int(NUMBERS_AT_ONCE / (width * lm.d_model)))
     for at in range(0, len(prompts), room):
@@ -157,8 +158,7 @@ def answer_log_probs(
         )
         for i, residual in zip(part, acts.activations.to_numpy()[:, 0, 0], strict=True):
             out[i, : lengths[i]] = _read(lm, residual[-lengths[i] :], rendered[i].ids[-lengths[i] :])
-            if progress is not None:
-                progress(i + 1, len(prompts))
+            tick(i + 1, len(prompts))
     pieces = [tokens.texts[-n:] for tokens, n in zip(rendered, lengths, strict=True)]
     return out, pieces
 

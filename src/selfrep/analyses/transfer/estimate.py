@@ -39,7 +39,7 @@ def transfer(
     Args:
         effects: from `patch`, real pairs.
         controls: from `patch`, their control pairs, on the same cells.
-        behaviour: from `observe`; gives the paraphrase SD of each item, for the gate.
+        behaviour: from `score`; gives the paraphrase SD of each item, for the gate.
         paraphrase_sd: that SD in nats, for all items, where there is no `behaviour`. With neither, only pairs without
             any effect, or whose answers have no probability, are left out.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -11,9 +10,11 @@ import xarray as xr
 from selfrep.analyses.analysis import Context, Stage, Tick
 from selfrep.analyses.transfer import Sweep, TransferPart
 from selfrep.analyses.transfer.estimate import transfer
+from selfrep.engine.metrics import answer_log_odds
+from selfrep.engine.misses import from_attrs, to_attrs, worst
 from selfrep.engine.pairs import controls, pair
-from selfrep.engine.patch import patch, template
-from selfrep.prompts.alignment import align
+from selfrep.engine.patch import blank_effects, patch_sweep
+from selfrep.engine.sweep import bind
 from selfrep.prompts.personas import PersonaSet
 
 PAIRS_AT_ONCE = 8
@@ -61,25 +62,18 @@ def _patch(context: Context, part: TransferPart, sweep: Sweep, group: str) -> Ca
         ]
         if group.startswith("controls/"):
             pairs = controls(context.lm, pairs, people, battery, _others(context.people), sweep.controls)
-        blank = template(context.lm, pairs, sweep.plan, seed=context.seed)
+        bound = bind(context.lm, pairs, sweep.plan, answer_log_odds, seed=context.seed)
+        (blank,) = blank_effects(context.lm, bound)
         context.directory.prepare(group, blank.assign_attrs(study_hash=context.study_hash))
-        plan = sweep.plan.bound(context.lm.n_layers, int(align(pairs).suffix.max()))
         left = context.directory.pending(group)
-        worst: dict[str, float] = json.loads(context.directory.read(group).attrs.get("proof", "{}"))
+        misses = from_attrs(context.directory.read(group).attrs)
         for at in range(0, len(left), PAIRS_AT_ONCE):
             rows = left[at : at + PAIRS_AT_ONCE]
             share = (at / len(left), len(rows) / len(left))
-            effects = patch(
-                context.lm,
-                [pairs[i] for i in rows],
-                plan,
-                batch_size=PAIRS_AT_ONCE,
-                seed=context.seed,
-                progress=partial(_tick_within, tick, *share),
-            )
-            for law, missed in json.loads(effects.attrs["proof"]).items():
-                worst[law] = max(missed, worst.get(law, 0.0))
-            context.directory.annotate(group, proof=json.dumps(worst))
+            within = partial(_tick_within, tick, *share)
+            (effects,) = patch_sweep(context.lm, bound.rows(rows), batch_size=PAIRS_AT_ONCE, progress=within)
+            misses = worst(misses, from_attrs(effects.attrs))
+            context.directory.annotate(group, **to_attrs(misses))
             context.directory.write_rows(group, rows, effects)
 
     return work

@@ -28,7 +28,7 @@ def test_what_cannot_be_replayed_is_run_in_full_and_says_so(family: str, site: s
     with pytest.warns(UserWarning, match=rf"{lm.layout.architecture}.*whole forward pass.*slow") as told:
         effects = patch_tokens(lm, SOURCE, TARGET, grid(site, positions=positions), METRIC, batch_size=1)
     assert len(told) == 1  # not once a batch
-    assert effects.attrs["engine"] == "plain"
+    assert effects.attrs["engine"] == "reference"
     wanted = patched_differences(lm.hf, family, site, SOURCE, TARGET, positions)
     np.testing.assert_allclose(effects.patched, wanted, rtol=1e-5, atol=1e-5)
     assert np.isnan(wanted).sum() == N_LAYERS  # the shorter source has no eighth token
@@ -48,5 +48,5 @@ def test_what_can_be_replayed_says_nothing() -> None:
     assert effects.attrs["engine"] == "replay"
 
 
-def test_every_plain_architecture_is_tried() -> None:
+def test_every_architecture_without_replay_is_tried() -> None:
     assert set(SITES) == set(PLAIN)

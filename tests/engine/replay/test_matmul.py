@@ -10,27 +10,27 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from selfrep.engine import products
+from selfrep.engine.replay import matmul
 
 pytestmark = pytest.mark.skipif(
     not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")),
     reason="this torch has no oneDNN",
 )
 CPU = torch.device("cpu")
-TOKENS = products.FEWEST
+TOKENS = matmul.FEWEST
 
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shapes that oneDNN multiplied, on a machine where it pays."""
-    sound, shapes = products.quick_linear, list[tuple[int, ...]]()
+    sound, shapes = matmul.quick_linear, list[tuple[int, ...]]()
 
     def counted(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         shapes.append((*x.shape[:-1], *weight.shape))
         return sound(x, weight, bias)
 
-    monkeypatch.setattr(products, "onednn_pays", lambda: True)
-    monkeypatch.setattr(products, "quick_linear", counted)
+    monkeypatch.setattr(matmul, "onednn_pays", lambda: True)
+    monkeypatch.setattr(matmul, "quick_linear", counted)
     return shapes
 
 
@@ -49,7 +49,7 @@ def test_the_product_is_the_one_in_double_precision(rows: list[int], wide: int, 
     x, weight, bias = tensors((*rows, wide), (out, wide), (out,))
     exact = linear(x.double(), weight.double(), bias.double() if biased else None)
     with torch.no_grad():
-        got = products.quick_linear(x, weight, bias if biased else None)
+        got = matmul.quick_linear(x, weight, bias if biased else None)
     torch.testing.assert_close(got.double(), exact, rtol=1e-5, atol=1e-5)
     assert got.shape == exact.shape
 
@@ -57,7 +57,7 @@ def test_the_product_is_the_one_in_double_precision(rows: list[int], wide: int, 
 def test_the_gradient_is_that_of_linear() -> None:
     x, weight, bias, pull = tensors((3, 50, 40), (30, 40), (30,), (3, 50, 30))
     grads = []
-    for function in (linear, products.quick_linear):
+    for function in (linear, matmul.quick_linear):
         moving = x.clone().requires_grad_()
         (function(moving, weight, bias) * pull).sum().backward()
         grads.append(moving.grad)
@@ -71,7 +71,7 @@ def test_a_module_is_taken_there_and_back(taken: list[tuple[int, ...]]) -> None:
     with torch.no_grad():
         plain = module(x)
         assert not taken
-        with products.quick_products(CPU, TOKENS):
+        with matmul.quick_products(CPU, TOKENS):
             quick = module(x)
         assert taken == [(TOKENS, 12, 24)]
         module(x)
@@ -81,7 +81,7 @@ def test_a_module_is_taken_there_and_back(taken: list[tuple[int, ...]]) -> None:
 
 def test_the_sizes_that_are_multiplied_are_few_and_hardly_larger() -> None:
     asked = np.arange(TOKENS, 4096)
-    sizes = np.array([products._rounded(int(n)) for n in asked])
+    sizes = np.array([matmul._rounded(int(n)) for n in asked])
     assert len(set(sizes.tolist())) < 50
     assert ((sizes >= asked) & (sizes - asked < np.maximum(TOKENS / 2, asked / 8))).all()
 
@@ -89,7 +89,7 @@ def test_the_sizes_that_are_multiplied_are_few_and_hardly_larger() -> None:
 def test_strided_tensors_are_multiplied_as_they_stand() -> None:
     x, weight = tensors((6, 8, 24), (24, 12))
     with torch.no_grad():
-        torch.testing.assert_close(products.quick_linear(x[:, ::2], weight.T), linear(x[:, ::2], weight.T))
+        torch.testing.assert_close(matmul.quick_linear(x[:, ::2], weight.T), linear(x[:, ::2], weight.T))
 
 
 @pytest.mark.parametrize("what", ["few", "half", "double", "trained", "subclass", "elsewhere", "named"])
@@ -109,18 +109,18 @@ def test_what_it_cannot_do_is_left_to_torch(what: str, taken: list[tuple[int, ..
     elif what == "elsewhere":
         device = torch.device("cuda")
     wanted = linear(x, weight)
-    with products.quick_products(device, tokens):
+    with matmul.quick_products(device, tokens):
         got = linear(input=x, weight=weight) if what == "named" else linear(x, weight)
     assert not taken
     assert torch.equal(torch.as_tensor(got), torch.as_tensor(wanted))
 
 
 def test_a_machine_where_it_does_not_pay_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "_seconds", lambda work: 1.0)
-    products.onednn_pays.cache_clear()
-    assert not products.onednn_pays()
+    monkeypatch.setattr(matmul, "_seconds", lambda work: 1.0)
+    matmul.onednn_pays.cache_clear()
+    assert not matmul.onednn_pays()
     times = iter([2.0, 1.0])
-    monkeypatch.setattr(products, "_seconds", lambda work: next(times))
-    products.onednn_pays.cache_clear()
-    assert products.onednn_pays()
-    products.onednn_pays.cache_clear()
+    monkeypatch.setattr(matmul, "_seconds", lambda work: next(times))
+    matmul.onednn_pays.cache_clear()
+    assert matmul.onednn_pays()
+    matmul.onednn_pays.cache_clear()

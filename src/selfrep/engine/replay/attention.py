@@ -1,6 +1,6 @@
 """Attention that shares one prefix among many continuations of it.
 
-Every patched run of a prompt begins with the same tokens; so does every question put to the same persona. transformers
+Every patched run of a prompt begins with the same tokens; so does every question to the same persona. transformers
 lets a program supply the attention function by name and hands it the rotated queries, keys and values of the *new*
 tokens alone. The function here adds the prefix from a `Tape`: one matrix product over all continuations of a prompt
 at once, with no copy of its keys and values, merged with each continuation's own causal attention by their running
@@ -20,6 +20,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from selfrep.engine.hooks import EndOfPass
+
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one layer, each [row, kv_head, token, d_head]."""
 
@@ -34,8 +36,8 @@ class Tape:
         own_visible: [n, token], False at left padding of the pass's own tokens; None when all are seen.
         rewrite: maps this pass's own keys and values to those that are attended to; None leaves them.
         keep: whether to record this pass's own keys and values.
-        stop: whether to end the pass right after that, by raising `Recorded`.
-        recorded: what was recorded, per layer.
+        stop: whether to end the pass right after that, by raising `EndOfPass`.
+        keys_values: what was kept, per layer.
 
     Rows of the pass are continuations × prompts, prompts fastest: row `c * n + b` continues prompt `b`.
     """
@@ -46,11 +48,7 @@ class Tape:
     rewrite: Callable[[Tensor, Tensor], KeysValues] | None = None
     keep: bool = False
     stop: bool = False
-    recorded: dict[int, KeysValues] = field(default_factory=dict)
-
-
-class Recorded(Exception):
-    """Raised by `shared_prefix_attention` once it has recorded, when the tape says stop."""
+    keys_values: dict[int, KeysValues] = field(default_factory=dict)
 
 
 _tape: ContextVar[Tape] = ContextVar("selfrep_tape")
@@ -96,9 +94,9 @@ def shared_prefix_attention(
     if tape.rewrite is not None:
         key, value = tape.rewrite(key, value)
     if tape.keep:
-        tape.recorded[layer] = (key, value)
+        tape.keys_values[layer] = (key, value)
     if tape.stop:
-        raise Recorded
+        raise EndOfPass
     groups = query.shape[1] // key.shape[1]
     query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     tokens = query.shape[2]
@@ -125,8 +123,8 @@ def shared_prefix_attention(
         n = len(keys)
         shape = {"b": n, "g": groups, "t": tokens}
         shared = rearrange(q, "(c b) h (g t) d -> b h (c g t) d", **shape) @ keys.mT
-        seen = _prefix_mask(keys.shape[2], tokens, tape.prefix_visible, sliding_window, query.device)
-        shared = scored(shared, None if seen is None else seen.repeat(1, 1, shared.shape[2] // tokens, 1))
+        prefix_mask = _prefix_mask(keys.shape[2], tokens, tape.prefix_visible, sliding_window, query.device)
+        shared = scored(shared, None if prefix_mask is None else prefix_mask.repeat(1, 1, shared.shape[2] // tokens, 1))
         top = torch.maximum(
             top, rearrange(shared.detach().amax(-1, keepdim=True), "b h (c g t) 1 -> (c b) h (g t) 1", **shape)
         )

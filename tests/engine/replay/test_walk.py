@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.tiny import N_LAYERS, hooked, logits, module_at, ragged, tiny, values_at
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from selfrep.engine.recording import record
-from selfrep.engine.replay import Entry, walk, written
+from selfrep.engine.replay.recording import record
+from selfrep.engine.replay.walk import PatchedRun, walk, write_site
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import load_model
 from selfrep.models.sites import RESIDUAL_SITES
@@ -63,7 +63,7 @@ def test_the_whole_stream_of_another_prompt_makes_it_that_prompt(seed: int, fami
     assume(not (source == target).all(1).any())
     kept, other = (record(lm, ids.clamp(min=0), ids >= 0) for ids in (target, source))
     everything = torch.ones(2, 8 - start, dtype=torch.bool)
-    entries = [Entry(block, everything, other.residuals[block][:, start:]) for block in (N_LAYERS, 0, 2, 1)]
+    entries = [PatchedRun(block, everything, other.residuals[block][:, start:]) for block in (N_LAYERS, 0, 2, 1)]
     for reads in (1, 3, 8):  # also tokens before the walk's start, at which nothing has changed
         ends = lm.logits(walk(lm, kept, start, entries, reads=reads))[..., 7]
         for b, (row, own) in enumerate(zip(source, target, strict=True)):
@@ -80,7 +80,7 @@ def test_a_value_written_inside_a_block_leaves_it_as_in_the_plain_model(family: 
     kept = record(lm, ids.clamp(min=0), ids >= 0, start=start)
     for site in set(lm.layout.taps) & {"attn_out", "mlp_out"}:
         values = record(lm, others.clamp(min=0), others >= 0, start=start, sites=[site]).sites[site][1]
-        leaving = written(lm, kept, site, 1, values)
+        leaving = write_site(lm, kept, site, 1, values)
         for b, row in enumerate(ids):
             own = row[row >= 0]
             new = values[b, -min(len(own), 8 - start) :]

@@ -7,7 +7,7 @@ the blocks: at block L the rows patched there join in, starting from the recorde
 Every site reduces to the same walk. A value written inside block L at position p (an attention output, a head's query,
 an MLP output) reaches the rest of the network only through the residual stream that leaves block L at p; block L alone
 is run for it, and the walk begins at block L + 1. Keys and values are read by later tokens too: they are rewritten
-while block L runs. A swapped prefix changes no token of the walk, only what it attends to.
+while block L runs. Another prefix changes no token of the walk, only what it attends to.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from einops import rearrange
 from torch import Tensor
 
 from selfrep.engine import hooks
-from selfrep.engine.attention import KeysValues, Recorded, Tape, playing, shared_prefix_attention
-from selfrep.engine.products import quick_products
-from selfrep.engine.recording import Call, Recording
+from selfrep.engine.replay.attention import KeysValues, Tape, playing, shared_prefix_attention
+from selfrep.engine.replay.matmul import quick_products
+from selfrep.engine.replay.recording import Call, Recording
 from selfrep.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """Keys and values that are written while the block of an entry runs, at the tokens it patches.
+    """Keys and values that are written while the first block of a patched run is at work, at the tokens it patches.
 
     keys, values: [row, head, token, d_head], tokens counted from the walk's start.
     """
@@ -41,21 +41,21 @@ class Rewrite:
 
 
 @dataclass(frozen=True)
-class Entry:
+class PatchedRun:
     """A patched run that joins a walk at `block`.
 
     Attributes:
         mask: [row, token] bool, which tokens are patched, counted from the walk's start.
         values: [row, token, d_model] the residual stream that those tokens take; None leaves the recorded one.
         rewrite: what is written into the keys or values of those tokens in that block.
-        swapped: the blocks in which this run reads the prefix of the donor.
+        source_layers: the blocks in which this run reads the prefix of the donor.
     """
 
     block: int
     mask: Tensor
     values: Tensor | None
     rewrite: Rewrite | None = None
-    swapped: range = range(0)
+    source_layers: range = range(0)
 
 
 @torch.no_grad()
@@ -63,7 +63,7 @@ def walk(
     lm: LanguageModel,
     base: Recording,
     start: int,
-    entries: Sequence[Entry],
+    runs: Sequence[PatchedRun],
     *,
     reads: int = 1,
     chunk_tokens: int = 768,
@@ -73,29 +73,29 @@ def walk(
 
     Args:
         base: the recording that is patched.
-        start: the first column that any entry changes.
-        entries: the patched runs; any order.
+        start: the first column that any run changes.
+        runs: the patched runs; any order.
         reads: how many tokens at the end are read out.
         chunk_tokens: how many tokens are pushed through a block at once, at most (but one run at the least).
-        donor: whose prefix the entries read in the blocks they name as swapped; of the same width as `base`.
+        donor: whose prefix the runs read in the blocks they name; of the same width as `base`.
 
     Returns:
-        The residual stream after the last block at those tokens, [entry, row, reads, d_model].
+        The residual stream after the last block at those tokens, [run, row, reads, d_model].
     """
-    order = sorted(range(len(entries)), key=lambda i: (entries[i].block, -entries[i].swapped.stop))
-    ordered = [entries[i] for i in order]
-    buffer = torch.stack([_entering(base, entry, start - base.start) for entry in ordered])
+    order = sorted(range(len(runs)), key=lambda i: (runs[i].block, -runs[i].source_layers.stop))
+    in_order = [runs[i] for i in order]
+    buffer = torch.stack([_entering(base, run, start - base.start) for run in in_order])
     step = max(1, chunk_tokens // (buffer.shape[1] * buffer.shape[2]))
     tapes = {False: _prefix_tape(base, start), True: _prefix_tape(base, start, donor)}
     *early, last = range(lm.n_layers)
     ends = buffer[:, :, -reads:]  # what joins behind the last block is final
     with lm.attention(shared_prefix_attention):
         for layer in early:
-            for piece, tape in _pieces(ordered, layer, step, tapes, base.rows):
+            for piece, tape in _pieces(in_order, layer, step, tapes, base.rows):
                 chunk = buffer[piece]
                 with playing(tape):
                     chunk.copy_(_through(lm.blocks[layer], base.calls[layer], chunk, start, base.width))
-        for piece, tape in _pieces(ordered, last, step, tapes, base.rows):
+        for piece, tape in _pieces(in_order, last, step, tapes, base.rows):
             ends[piece] = _ends(lm, base, last, buffer[piece], start, reads, tape)
     if (missing := reads - ends.shape[2]) > 0:  # read before the walk's start: nothing has changed there
         before = base.final[:, -reads : -(reads - missing)]
@@ -106,45 +106,45 @@ def walk(
 
 
 def _pieces(
-    ordered: Sequence[Entry], layer: int, step: int, tapes: dict[bool, Tape], rows: int
+    in_order: Sequence[PatchedRun], layer: int, step: int, tapes: dict[bool, Tape], rows: int
 ) -> Iterator[tuple[slice, Tape]]:
-    """The entries that have joined by this block, cut where what they attend to differs, and to chunks."""
+    """The runs that have joined by this block, cut where what they attend to differs, and to chunks."""
 
     def kind(i: int) -> tuple[bool, bool]:
-        entry = ordered[i]
-        return layer in entry.swapped, entry.rewrite is not None and entry.block == layer
+        run = in_order[i]
+        return layer in run.source_layers, run.rewrite is not None and run.block == layer
 
-    joined = [i for i, entry in enumerate(ordered) if entry.block <= layer]
-    for (swapped, rewritten), group in groupby(joined, kind):
+    present = [i for i, run in enumerate(in_order) if run.block <= layer]
+    for (from_donor, rewrites), group in groupby(present, kind):
         members = list(group)
         for at in range(members[0], members[-1] + 1, step):
             piece = slice(at, min(at + step, members[-1] + 1))
-            tape = tapes[swapped]
-            yield piece, replace(tape, rewrite=_Rewriter(ordered[piece], rows)) if rewritten else tape
+            tape = tapes[from_donor]
+            yield piece, replace(tape, rewrite=_Rewriter(in_order[piece], rows)) if rewrites else tape
 
 
 @dataclass(frozen=True)
 class _Rewriter:
-    """Writes the keys and values of each entry into those that its rows computed, over some of the tokens."""
+    """Writes the keys and values of each run into those that its rows computed, over some of the tokens."""
 
-    entries: Sequence[Entry]
+    runs: Sequence[PatchedRun]
     rows: int
     tokens: slice = field(default_factory=lambda: slice(None))
 
     def __call__(self, key: Tensor, value: Tensor) -> KeysValues:
-        """Both [entry × row, head, token, d_head]."""
+        """Both [run × row, head, token, d_head]."""
         out = []
         for tensor, which in ((key, "keys"), (value, "values")):
-            split = rearrange(tensor.clone(), "(c b) h t d -> c b h t d", b=self.rows)
-            for own, entry in zip(split, self.entries, strict=True):
-                new, mask = getattr(entry.rewrite, which)[:, :, self.tokens], entry.mask[:, None, self.tokens, None]
+            parts = rearrange(tensor.clone(), "(c b) h t d -> c b h t d", b=self.rows)
+            for own, run in zip(parts, self.runs, strict=True):
+                new, mask = getattr(run.rewrite, which)[:, :, self.tokens], run.mask[:, None, self.tokens, None]
                 own.copy_(torch.where(mask.to(own.device), new.to(own), own))
-            out.append(rearrange(split, "c b h t d -> (c b) h t d"))
+            out.append(rearrange(parts, "c b h t d -> (c b) h t d"))
         return out[0], out[1]
 
 
 def _ends(lm: LanguageModel, base: Recording, layer: int, x: Tensor, start: int, reads: int, tape: Tape) -> Tensor:
-    """Block `layer` on [entry, row, token, d_model], computed for the last `reads` tokens only.
+    """Block `layer` on [run, row, token, d_model], computed for the last `reads` tokens only.
 
     Nothing reads the other tokens after the last block but these tokens' attention. So they are taken through it
     only as far as their keys and values, which then stand before the tokens that are read like any prefix.
@@ -158,10 +158,10 @@ def _ends(lm: LanguageModel, base: Recording, layer: int, x: Tensor, start: int,
         for tokens in (slice(0, cut), slice(cut, None))
     )
     own = Tape(keep=True, stop=True, rewrite=early)
-    with playing(own), suppress(Recorded):
+    with playing(own), suppress(hooks.EndOfPass):
         _through(block, call, x[:, :, :cut], start, base.width, tokens=cut)
     before = tape.prefix.get(layer)
-    keys, values = own.recorded[layer]
+    keys, values = own.keys_values[layer]
     if before is not None:
         keys, values = (
             torch.cat([shared.repeat(len(x), 1, 1, 1), new], dim=2)
@@ -173,7 +173,7 @@ def _ends(lm: LanguageModel, base: Recording, layer: int, x: Tensor, start: int,
 
 
 @torch.no_grad()
-def written(
+def write_site(
     lm: LanguageModel, base: Recording, site: str, layer: int, values: Tensor, components: Sequence[int] | None = None
 ) -> Tensor:
     """The residual stream that leaves block `layer` when `site` takes `values`, at each kept column on its own.
@@ -195,7 +195,7 @@ def written(
 
 
 @torch.no_grad()
-def rewritten(
+def rewrite_keys_values(
     lm: LanguageModel, base: Recording, site: str, layer: int, values: Tensor, components: Sequence[int]
 ) -> list[Rewrite]:
     """Keys and values of the kept columns in block `layer`, as attention gets them, when k or v takes `values`.
@@ -210,9 +210,9 @@ def rewritten(
         One for each component, for the kept tokens.
     """
     own = Tape(keep=True, stop=True)
-    with suppress(Recorded):
+    with suppress(hooks.EndOfPass):
         _with_written(lm, base, site, layer, values, components, own)
-    keys, new = (rearrange(x, "(c b) h t d -> c b h t d", c=len(components)) for x in own.recorded[layer])
+    keys, new = (rearrange(x, "(c b) h t d -> c b h t d", c=len(components)) for x in own.keys_values[layer])
     return [Rewrite(k, v) for k, v in zip(keys, new, strict=True)]
 
 
@@ -234,10 +234,10 @@ def _with_written(
             return passing.copy_(values)
         if tap.part is None or components is None:
             return values.to(passing)
-        split = rearrange(tap.part.read(passing), "(c b) t n f -> c b t n f", c=len(components)).clone()
-        for one, component in zip(split, components, strict=True):
+        parts = rearrange(tap.part.read(passing), "(c b) t n f -> c b t n f", c=len(components)).clone()
+        for one, component in zip(parts, components, strict=True):
             one[:, :, component] = values[:, :, component].to(passing)
-        return tap.part.write(passing, rearrange(split, "c b t n f -> (c b) t n f"))
+        return tap.part.write(passing, rearrange(parts, "c b t n f -> (c b) t n f"))
 
     with ExitStack() as stack:
         stack.callback(hooks.replace(module, tap.end, change))
@@ -247,19 +247,19 @@ def _with_written(
 
 
 def push(lm: LanguageModel, base: Recording, layer: int, x: Tensor, start: int) -> Tensor:
-    """Block `layer` on [entry, row, token, d_model], tokens from column `start` on; gradients go through it."""
+    """Block `layer` on [run, row, token, d_model], tokens from column `start` on; gradients go through it."""
     with lm.attention(shared_prefix_attention), playing(_prefix_tape(base, start)):
         return _through(lm.blocks[layer], base.calls[layer], x, start, base.width, tokens=x.shape[2])
 
 
-def _entering(base: Recording, entry: Entry, first: int) -> Tensor:
-    own = base.residuals[min(entry.block, len(base.residuals) - 1)][:, first:]
-    return own if entry.values is None else torch.where(entry.mask[..., None], entry.values.to(own), own)
+def _entering(base: Recording, run: PatchedRun, first: int) -> Tensor:
+    own = base.residuals[min(run.block, len(base.residuals) - 1)][:, first:]
+    return own if run.values is None else torch.where(run.mask[..., None], run.values.to(own), own)
 
 
 def _prefix_tape(base: Recording, start: int, donor: Recording | None = None) -> Tape:
     before = None if base.visible is None else base.visible[:, :start]
-    own = None if base.visible is None or start >= base.padded else base.visible[:, start:]
+    own = None if base.visible is None or start >= base.padding else base.visible[:, start:]
     if start == 0:
         return Tape(own_visible=own)
     shared = (donor or base).keys_values
@@ -268,7 +268,7 @@ def _prefix_tape(base: Recording, start: int, donor: Recording | None = None) ->
 
 
 def _through(block: Any, call: Call, x: Tensor, start: int, width: int, tokens: int | None = None) -> Tensor:
-    """Call a block on [entry, row, token, d_model], with the recorded arguments cut to these columns and rows.
+    """Call a block on [run, row, token, d_model], with the recorded arguments cut to these columns and rows.
 
     A block on another device moves what it is given itself (see `selfrep.models.devices`); what it gives is moved back.
     """

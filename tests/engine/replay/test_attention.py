@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from selfrep.engine.attention import Tape, playing, shared_prefix_attention
+from selfrep.engine.replay.attention import Tape, playing, shared_prefix_attention
 
 
 def layer(index: int) -> nn.Module:
@@ -85,7 +85,7 @@ def test_it_is_attention(
         out, weights = shared_prefix_attention(layer(7), q, k, v, None, dropout=0.0, **how)
     assert weights is None
     assert out.shape == (rows, tokens, heads, 4)
-    assert tape.recorded[7][0] is k
+    assert tape.keys_values[7][0] is k
     for c in range(continuations):
         for b in range(prompts):
             r = c * prompts + b

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from tests.tiny import tiny, token_pair
 
-from selfrep.engine import attention, fast, patch, proof, replay, unpatched
-from selfrep.engine.plan import PatchPlan, grid, prefix_swap
+from selfrep.engine import patch, selfcheck
+from selfrep.engine.plan import PatchPlan, grid, prefix_patch
+from selfrep.engine.replay import attention, baselines, walk
 from selfrep.errors import SelfrepError
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -42,96 +43,96 @@ def _padding_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _patches_land_a_token_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = replay._entering
+    sound = walk._entering
 
     def broken(base: Any, entry: Any, first: int) -> Any:
         return sound(base, replace(entry, mask=entry.mask.roll(1, 1)), first)
 
-    monkeypatch.setattr(replay, "_entering", broken)
+    monkeypatch.setattr(walk, "_entering", broken)
 
 
 def _values_come_from_a_token_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = replay._entering
+    sound = walk._entering
 
     def broken(base: Any, entry: Any, first: int) -> Any:
         return sound(
             base, replace(entry, values=entry.values if entry.values is None else entry.values.roll(1, 1)), first
         )
 
-    monkeypatch.setattr(replay, "_entering", broken)
+    monkeypatch.setattr(walk, "_entering", broken)
 
 
 def _patches_join_a_block_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = replay._entering
+    sound = walk._entering
 
     def broken(base: Any, entry: Any, first: int) -> Any:
         return sound(base, replace(entry, block=max(0, entry.block - 1)), first)
 
-    monkeypatch.setattr(replay, "_entering", broken)
+    monkeypatch.setattr(walk, "_entering", broken)
 
 
 def _rotary_tables_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = replay._through
+    sound = walk._through
 
     def broken(block: Any, call: Any, *where: Any, **how: Any) -> Any:
         args, kwargs = call
         tables = tuple(table.roll(1, 1) for table in kwargs["position_embeddings"])
         return sound(block, (args, kwargs | {"position_embeddings": tables}), *where, **how)
 
-    monkeypatch.setattr(replay, "_through", broken)
+    monkeypatch.setattr(walk, "_through", broken)
 
 
 def _prefixes_are_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = replay._prefix_tape
+    sound = walk._prefix_tape
 
     def broken(base: Any, start: int, donor: Any = None) -> Any:
         tape = sound(base, start, donor)
         return replace(tape, prefix={layer: (k.flip(0), v.flip(0)) for layer, (k, v) in tape.prefix.items()})
 
-    monkeypatch.setattr(replay, "_prefix_tape", broken)
+    monkeypatch.setattr(walk, "_prefix_tape", broken)
 
 
 def _source_and_target_are_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = unpatched.record_sweep
+    sound = patch.record_sweep
 
     def broken(*args: Any) -> Any:
-        made = sound(*args)
-        return replace(made, donor=made.target, target=replace(made.donor, keys_values=made.target.keys_values))
+        own = sound(*args)
+        return replace(own, donor=own.target, target=replace(own.donor, keys_values=own.target.keys_values))
 
-    monkeypatch.setattr(unpatched, "record_sweep", broken)
+    monkeypatch.setattr(patch, "record_sweep", broken)
 
 
 def _answers_are_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = unpatched.compiled
+    sound = baselines.compile_metric
 
     def broken(metric: Any, batch: Any, answers: Any, *rest: Any) -> Any:
         return sound(metric, batch, answers[:, ::-1].copy(), *rest)
 
-    monkeypatch.setattr(unpatched, "compiled", broken)
+    monkeypatch.setattr(baselines, "compile_metric", broken)
 
 
 def _one_head_too_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = replay._with_written
+    sound = walk._with_written
 
     def broken(lm: Any, base: Any, site: Any, layer: Any, values: Any, components: Any, tape: Any) -> Any:
         return sound(lm, base, site, layer, values.roll(1, 2), components, tape)
 
-    monkeypatch.setattr(replay, "_with_written", broken)
+    monkeypatch.setattr(walk, "_with_written", broken)
 
 
 def _keys_are_rewritten_a_token_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = replay._Rewriter.__call__
+    sound = walk._Rewriter.__call__
 
     def broken(self: Any, key: Any, value: Any) -> Any:
-        late = [replace(entry, mask=entry.mask.roll(1, 1)) for entry in self.entries]
-        return sound(replace(self, entries=late), key, value)
+        late = [replace(run, mask=run.mask.roll(1, 1)) for run in self.runs]
+        return sound(replace(self, runs=late), key, value)
 
-    monkeypatch.setattr(replay._Rewriter, "__call__", broken)
+    monkeypatch.setattr(walk._Rewriter, "__call__", broken)
 
 
 def _the_donor_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = replay._prefix_tape
-    monkeypatch.setattr(replay, "_prefix_tape", lambda base, start, donor=None: sound(base, start))
+    sound = walk._prefix_tape
+    monkeypatch.setattr(walk, "_prefix_tape", lambda base, start, donor=None: sound(base, start))
 
 
 BROKEN: list[tuple[str, Break]] = [
@@ -153,12 +154,12 @@ STREAM_PLANS = {site: grid(site) for site in ("resid_pre", "attn_out")}
 HEADS = {f"{wreck.__name__} {site}": (wreck, grid(site)) for wreck, site in (
     (_one_head_too_far, "z"), (_one_head_too_far, "k"), (_keys_are_rewritten_a_token_late, "k"),
     (_keys_are_rewritten_a_token_late, "v"),
-)} | {"the donor is not read": (_the_donor_is_not_read, prefix_swap())}  # fmt: skip
+)} | {"the donor is not read": (_the_donor_is_not_read, prefix_patch())}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_proven() -> None:
-    proof._proven.clear()
+def _nothing_is_checked_yet() -> None:
+    selfcheck._results.clear()
 
 
 @pytest.mark.parametrize("plan", STREAM_PLANS.values(), ids=STREAM_PLANS)
@@ -166,7 +167,7 @@ def _nothing_is_proven() -> None:
 def test_a_broken_replay_is_caught(family: str, wreck: Break, plan: PatchPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     lm = tiny(family)
     sound = patch.patch(lm, PAIRS, plan).patched.values
-    proof._proven.clear()
+    selfcheck._results.clear()
     wreck(monkeypatch)
     with pytest.raises(SelfrepError, match=r"replay must (obey|agree)"):
         patch.patch(lm, PAIRS, plan)
@@ -178,23 +179,29 @@ def test_a_broken_replay_is_caught(family: str, wreck: Break, plan: PatchPlan, m
 def test_a_broken_rewriting_of_heads_or_prefixes_is_caught(
     wreck: Break, plan: PatchPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proof, "CELLS", 12)
+    monkeypatch.setattr(selfcheck, "CELLS", 12)
     pairs = [token_pair(k, systems=(6, 6), suffix=(2, 3, 2)) for k in range(3)]
     patch.patch(tiny(), pairs, plan)
-    proof._proven.clear()
+    selfcheck._results.clear()
     wreck(monkeypatch)
-    with pytest.raises(proof.Mismatch, match=r"replay must (obey|agree)"):
+    with pytest.raises(selfcheck.Mismatch, match=r"replay must (obey|agree)"):
         patch.patch(tiny(), pairs, plan)
 
 
-def test_a_kind_of_sweep_is_proven_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kind_of_sweep_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     lm, runs = tiny(), []
-    sound = fast.run
-    monkeypatch.setattr(fast, "run", lambda *args, **how: runs.append(how.get("only")) or sound(*args, **how))
+    sound = patch.run_cells
+
+    def run_cells(*args: Any, **how: Any) -> Any:
+        runs.append(how.get("only"))
+        return sound(*args, **how)
+
+    for module in (patch, selfcheck):
+        monkeypatch.setattr(module, "run_cells", run_cells)
     first = patch.patch(lm, PAIRS, grid("resid_pre"))
     again = patch.patch(lm, PAIRS[:2], grid("resid_pre", layers=[1]))
-    assert [only is None for only in runs] == [False, True, True]  # the proof's cells, then the sweeps
-    assert again.attrs["proof"] == first.attrs["proof"] != "{}"
+    assert [only is None for only in runs] == [False, True, True]  # the self-check's cells, then the sweeps
+    assert again.attrs["selfcheck"] == first.attrs["selfcheck"] != "{}"
     patch.patch(lm, PAIRS, grid("attn_out"))
     assert runs[-2] is not None
 
@@ -203,10 +210,10 @@ def test_a_mismatch_names_the_cell_and_both_numbers(monkeypatch: pytest.MonkeyPa
     lm = tiny()
     sound = patch.patch(lm, PAIRS, grid("resid_pre", layers=[1], positions=[-3])).patched.values[:, 0, 0]
     _patches_land_a_token_late(monkeypatch)
-    monkeypatch.setattr(proof, "_laws", lambda *_: ())
-    proof._proven.clear()
+    monkeypatch.setattr(selfcheck, "_laws", lambda *_: ())
+    selfcheck._results.clear()
     cell = r"LlamaForCausalLM at resid_pre, layer 1, position -3, it gives (\S+) and the plain pass (\S+)\."
-    with pytest.raises(proof.Mismatch, match=cell) as refused:
+    with pytest.raises(selfcheck.Mismatch, match=cell) as refused:
         patch.patch(lm, PAIRS, grid("resid_pre", layers=[1], positions=[-3]))
     replayed, plain = map(float, re.search(cell, str(refused.value)).groups())  # type: ignore[union-attr]
     assert np.abs(sound - plain).min() < 1e-4
@@ -216,10 +223,10 @@ def test_a_mismatch_names_the_cell_and_both_numbers(monkeypatch: pytest.MonkeyPa
 def test_a_law_that_fails_names_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = tiny()
     target = patch.patch(lm, PAIRS, grid("resid_pre")).target_metric.values
-    proof._proven.clear()
+    selfcheck._results.clear()
     _future_is_seen(monkeypatch)
     law = r"leaves the target\. On LlamaForCausalLM at resid_pre, pair (\d), it gives (\S+) where .* gives (\S+)\."
-    with pytest.raises(proof.Mismatch, match=law) as refused:
+    with pytest.raises(selfcheck.Mismatch, match=law) as refused:
         patch.patch(lm, PAIRS, grid("resid_pre"))
     pair, got, expected = re.search(law, str(refused.value)).groups()  # type: ignore[union-attr]
     assert abs(float(got) - float(expected)) > 1e-3
@@ -229,11 +236,11 @@ def test_a_law_that_fails_names_both_numbers(monkeypatch: pytest.MonkeyPatch) ->
 def test_where_asked_a_mismatch_falls_back_to_plain_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     lm, plan = tiny(), grid("resid_pre", layers=[0, 2], positions=[-2, -1])
     sound = patch.patch(lm, PAIRS, plan)
-    proof._proven.clear()
+    selfcheck._results.clear()
     _future_is_seen(monkeypatch)
     with pytest.warns(UserWarning, match=r"replay must (obey|agree).*whole forward passes.*slow") as told:
         slow = patch.patch(lm, PAIRS, plan, on_mismatch="slow", batch_size=1)
     assert len(told) == 1
-    assert (slow.attrs["engine"], sound.attrs["engine"]) == ("plain", "replay")
+    assert (slow.attrs["engine"], sound.attrs["engine"]) == ("reference", "replay")
     np.testing.assert_allclose(slow.patched, sound.patched, atol=1e-4)
     np.testing.assert_allclose(slow.transfer, sound.transfer, atol=1e-3)

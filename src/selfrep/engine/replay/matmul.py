@@ -105,7 +105,7 @@ def _seconds(work: Callable[[], object]) -> float:
     """The least of several turns, after one to warm up."""
     times = []
     for _ in range(6):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         work()
-        times.append(time.perf_counter() - begun)
+        times.append(time.perf_counter() - start)
     return min(times[1:])

@@ -1,7 +1,7 @@
-"""Runs prompts: many at once where they share prefixes, one by one where an architecture does not allow it.
+"""Runs many prompts at once where they share prefixes.
 
-Prompts that share a system text share its keys and values: the prefix is run once, and the questions put to it follow
-as continuations. Prefixes are padded on the left and continuations on the right, so that a token and what it sees lie
+Prompts that share a system text share its keys and values: the prefix is run once, and the questions follow it as
+continuations. Prefixes are padded on the left and continuations on the right, so that a token and what it sees lie
 at their true distance, and each row counts positions from its own first token.
 """
 
@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfrep.engine import metrics, plain
-from selfrep.engine.attention import Tape, playing, shared_prefix_attention
+from selfrep.engine import metrics, reference
 from selfrep.engine.hooks import listen
-from selfrep.engine.products import quick_products
-from selfrep.engine.recording import Recording, record
+from selfrep.engine.replay.attention import Tape, playing, shared_prefix_attention
+from selfrep.engine.replay.matmul import quick_products
+from selfrep.engine.replay.recording import Recording, record
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.render import Prompt, Tokens, answer_sides, chat_format, render
@@ -31,17 +31,23 @@ PASS_TOKENS_ELSEWHERE = 65536
 
 
 @dataclass(frozen=True)
-class Work:
-    """Prompts as tokens, grouped by the prefix they share."""
+class PromptSet:
+    """Prompts as tokens, grouped by the prefix they share.
+
+    Attributes:
+        cut: where each prompt's own continuation begins: after its system text.
+        answers: [prompt, side, k], −1 padded; all −1 for a prompt without.
+        groups: numbers of the prompts with the same prefix.
+    """
 
     prompts: Sequence[Prompt]
-    rendered: list[Tokens]
-    cut: list[int]  # where each prompt's own continuation begins: after its system text
-    answers: np.ndarray  # [prompt, side, k], −1 padded; all −1 for a prompt without
-    groups: list[list[int]]  # prompts with the same prefix
+    renderings: list[Tokens]
+    cut: list[int]
+    answers: np.ndarray
+    groups: list[list[int]]
 
     @classmethod
-    def of(cls, lm: LanguageModel, prompts: Sequence[Prompt]) -> Work:
+    def of(cls, lm: LanguageModel, prompts: Sequence[Prompt]) -> PromptSet:
         """Read the prompts with the model's tokenizer.
 
         Raises:
@@ -52,25 +58,25 @@ class Work:
         if lm.tokenizer is None:
             raise SelfrepError("Prompts are text: pass the model's tokenizer to load_model(model, tokenizer=...).")
         chat = chat_format(lm.tokenizer, lm.chat_template)
-        rendered = [render(prompt, chat) for prompt in prompts]
-        asked = {(p.prefill, p.answers) for p in prompts}
-        ids = {(prefill, sets): answer_sides(chat, prefill, sets) for prefill, sets in asked if sets is not None}
+        renderings = [render(prompt, chat) for prompt in prompts]
+        questions = {(p.prefill, p.answers) for p in prompts}
+        ids = {(prefill, sets): answer_sides(chat, prefill, sets) for prefill, sets in questions if sets is not None}
         widest = max((len(side) for sides in ids.values() for side in sides), default=1)
         answers = np.full((len(prompts), 2, widest), -1)
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         cut = []
-        for i, (prompt, tokens) in enumerate(zip(prompts, rendered, strict=True)):
-            known_sides = () if prompt.answers is None else ids[prompt.prefill, prompt.answers]
-            for side, known in enumerate(known_sides):
-                answers[i, side, : len(known)] = known
+        for i, (prompt, tokens) in enumerate(zip(prompts, renderings, strict=True)):
+            sides = () if prompt.answers is None else ids[prompt.prefill, prompt.answers]
+            for side, own in enumerate(sides):
+                answers[i, side, : len(own)] = own
             after = max((t + 1 for t, segment in enumerate(tokens.segments) if segment == "system"), default=0)
             cut.append(min(after, len(tokens) - 1))
             groups[tokens.ids[: cut[-1]]].append(i)
-        return cls(prompts, rendered, cut, answers, list(groups.values()))
+        return cls(prompts, renderings, cut, answers, list(groups.values()))
 
     def batches(self, tokens: int) -> Iterator[list[list[int]]]:
         """Batches of equally many continuations of several prefixes, within a number of tokens a pass."""
-        longest = max(len(r) - c for r, c in zip(self.rendered, self.cut, strict=True))
+        longest = max(len(r) - c for r, c in zip(self.renderings, self.cut, strict=True))
         room = max(1, tokens // longest)
         pieces = [g[i : i + room] for g in self.groups for i in range(0, len(g), room)]
         pieces.sort(key=lambda g: (-len(g), -self.cut[g[0]]))  # alike beside alike: little padding
@@ -81,8 +87,8 @@ class Work:
 
 
 @torch.no_grad()
-def run_together(
-    lm: LanguageModel, work: Work, sites: list[str], layers: list[int]
+def run_prompts(
+    lm: LanguageModel, prompts: PromptSet, sites: list[str], layers: list[int]
 ) -> Iterator[tuple[list[int], Tensor, Iterable[Tensor]]]:
     """Run prompts by batches that share prefixes.
 
@@ -94,36 +100,37 @@ def run_together(
         CannotReplay: an architecture whose attention cannot be replaced.
         SelfrepError: logits that are not finite, or not those of plain forward passes.
     """
-    proven = False
-    for batch in work.batches(PASS_TOKENS.get(lm.device.type, PASS_TOKENS_ELSEWHERE)):
-        prefix = _prefixes(lm, [work.rendered[g[0]].ids[: work.cut[g[0]]] for g in batch], sites)
+    is_checked = False
+    for batch in prompts.batches(PASS_TOKENS.get(lm.device.type, PASS_TOKENS_ELSEWHERE)):
+        prefix = _prefixes(lm, [prompts.renderings[g[0]].ids[: prompts.cut[g[0]]] for g in batch], sites)
         most = max(map(len, batch))
         rows = [g[min(c, len(g) - 1)] for c in range(most) for g in batch]  # short groups repeat their last prompt
-        final, kept = _continue(lm, prefix, [work.rendered[i].ids[work.cut[i] :] for i in rows], sites, layers)
+        final, kept = _continue(lm, prefix, [prompts.renderings[i].ids[prompts.cut[i] :] for i in rows], sites, layers)
         fresh = {i: r for r, i in reversed(list(enumerate(rows)))}
         logits = lm.logits(final[torch.tensor(list(fresh.values())).to(lm.device)])
         metrics.require_finite(lm, logits)
-        if not proven:
-            _prove(lm, [work.rendered[i] for i in fresh], logits)
-            proven = True
-        yield list(fresh), logits, _each(prefix, kept, work, fresh, sites, layers) if sites else ()
+        if not is_checked:
+            _selfcheck(lm, [prompts.renderings[i] for i in fresh], logits)
+            is_checked = True
+        yield list(fresh), logits, _each(prefix, kept, prompts, fresh, sites, layers) if sites else ()
 
 
 @torch.no_grad()
 def run_alone(lm: LanguageModel, tokens: Tokens, sites: list[str], layers: list[int]) -> tuple[Tensor, list[Tensor]]:
     """One prompt by a plain forward pass: its last logits [1, d_vocab], and its activations as above."""
-    logits, heard = plain.observed(lm, np.array(tokens.ids), [(site, layer) for site in sites for layer in layers])
+    places = [(site, layer) for site in sites for layer in layers]
+    logits, passing = reference.logits_and_activations(lm, np.array(tokens.ids), places)
     if not sites:
         return logits[None], []
-    return logits[None], [torch.stack([torch.stack([heard[site, layer] for layer in layers]) for site in sites])]
+    return logits[None], [torch.stack([torch.stack([passing[site, layer] for layer in layers]) for site in sites])]
 
 
-def _prove(lm: LanguageModel, rendered: list[Tokens], logits: Tensor) -> None:
+def _selfcheck(lm: LanguageModel, renderings: list[Tokens], logits: Tensor) -> None:
     """The longest of these prompts, run alone by the untouched model, must end as it ended here [prompt, d_vocab]."""
-    r = max(range(len(rendered)), key=lambda i: len(rendered[i]))
-    slow, fast = plain.logits(lm, np.array(rendered[r].ids)), logits[r]
-    off, scale = float((slow - fast).abs().max()), max(1.0, float(slow.abs().max()))
-    if not off <= plain.TOLERANCE[lm.dtype] * scale:
+    r = max(range(len(renderings)), key=lambda i: len(renderings[i]))
+    slow, own = reference.logits(lm, np.array(renderings[r].ids)), logits[r]
+    off, scale = float((slow - own).abs().max()), max(1.0, float(slow.abs().max()))
+    if not off <= reference.TOLERANCE[lm.dtype] * scale:
         raise SelfrepError(
             f"Prompts that share a prefix must end as they do in a plain forward pass. On {lm.name} the logits of a "
             f"prompt are off by up to {off:.3g}, where they reach {scale:.3g}."
@@ -158,11 +165,11 @@ def _continue(
             else prefix.visible.sum(1)
         )
         offset = lengths.repeat(len(ids) // prefix.rows)
-    heard: dict[tuple[str, int], Tensor] = {}
+    passing: dict[tuple[str, int], Tensor] = {}
     final: list[Tensor] = []
 
     def hear(key: tuple[str, int], x: Tensor) -> None:
-        heard[key] = x.to(lm.device)
+        passing[key] = x.to(lm.device)
 
     with ExitStack() as stack:
         for site in sites:
@@ -176,21 +183,26 @@ def _continue(
         positions = offset[:, None] + torch.arange(width, device=lm.device)
         lm.hf.base_model(input_ids=padded, position_ids=positions, use_cache=False)
     last = torch.tensor([len(row) - 1 for row in ids], device=lm.device)
-    stacked = (
-        torch.stack([torch.stack([heard[site, layer] for layer in layers]) for site in sites])
+    stack_of_sites = (
+        torch.stack([torch.stack([passing[site, layer] for layer in layers]) for site in sites])
         if sites
         else final[0][:0]
     )
-    return final[0].to(lm.device)[torch.arange(len(ids), device=lm.device), last], stacked
+    return final[0].to(lm.device)[torch.arange(len(ids), device=lm.device), last], stack_of_sites
 
 
 def _each(
-    prefix: Recording | None, kept: Tensor, work: Work, rows: dict[int, int], sites: list[str], layers: list[int]
+    prefix: Recording | None,
+    kept: Tensor,
+    prompts: PromptSet,
+    rows: dict[int, int],
+    sites: list[str],
+    layers: list[int],
 ) -> Iterator[Tensor]:
     """The activations of each prompt [site, layer, token, d_model], those of its prefix before those of its row."""
     for i, row in rows.items():
-        cut = work.cut[i]
-        own = kept[:, :, row, : len(work.rendered[i]) - cut]
+        cut = prompts.cut[i]
+        own = kept[:, :, row, : len(prompts.renderings[i]) - cut]
         if prefix is None or cut == 0:
             yield own
             continue

@@ -1,7 +1,7 @@
-"""The target's runs of a batch, ready to be run again with hooks and with gradients: what approximations stand on.
+"""Gradients of a metric at every site, from the target's runs of a batch: what approximations stand on.
 
 As in exact patching, the tokens before the suffix are recorded once and read as keys and values; only the suffix is run
-again, from whichever block is asked for. A model whose blocks cannot be replayed is run as a whole, a prompt at a time.
+again, from any block. A model whose blocks cannot be replayed is run as a whole, a prompt at a time.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfrep.engine import hooks, plain, unpatched
+from selfrep.engine import hooks, reference
 from selfrep.engine.effects import Baselines
 from selfrep.engine.metrics import Reading, read
-from selfrep.engine.plan import Cell, PatchPlan
-from selfrep.engine.recording import STREAM, Recording
-from selfrep.engine.replay import push
-from selfrep.engine.sweep import Sweep, disguised
+from selfrep.engine.plan import PatchPlan
+from selfrep.engine.replay.baselines import SweepRecording
+from selfrep.engine.replay.walk import push
+from selfrep.engine.sweep import PatchSweep
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 
@@ -32,7 +32,7 @@ d_model]. Hooks on the modules of the blocks are felt."""
 
 
 @dataclass(frozen=True)
-class Ground:
+class TargetRuns:
     """The target's runs of a batch of pairs.
 
     Attributes:
@@ -43,7 +43,7 @@ class Ground:
     """
 
     lm: LanguageModel
-    sweep: Sweep
+    sweep: PatchSweep
     readings: tuple[Reading, ...]
     baselines: Baselines
     rerun: Rerun
@@ -52,9 +52,9 @@ class Ground:
     @torch.no_grad()
     def move(self, plan: PatchPlan, layer: int) -> Tensor:
         """The value that a plan writes at a layer, minus the target's own: [row, token, (component,) feature]."""
-        theirs, own = self.passing((plan.site, layer))
-        theirs = disguised(self.sweep.batch.pairs, theirs.to(own), own, Cell(plan.site, layer, -1), self.sweep.seed)
-        return plan.intervention.values(theirs, own, layer) - own
+        source, own = self.passing((plan.site, layer))
+        source = self.sweep.source_values(plan.site, layer, source, own)
+        return plan.intervention.values(source, own, layer) - own
 
     def values(self, final: Tensor) -> list[Tensor]:
         """Each metric, [copy, row], of what `rerun` gives."""
@@ -63,28 +63,18 @@ class Ground:
     def check(self, values: Sequence[Tensor]) -> None:
         """Raise SelfrepError when these metrics, [copy, row] of runs with nothing added, are not those of the targets:
         then gradients would be taken of something else than the model."""
-        got = torch.stack([value.detach() for value in values], dim=-1).cpu().numpy()
+        own = torch.stack([value.detach() for value in values], dim=-1).cpu().numpy()
         wanted = self.baselines.target
-        off = np.abs(got - wanted)
-        if not bool((off <= plain.TOLERANCE[self.lm.dtype] * np.maximum(1.0, np.abs(wanted))).all()):
+        if not reference.agrees(self.lm, own, wanted):
             raise SelfrepError(
                 f"The run that gradients are taken of must say what the model says. On {self.lm.name} it is off by "
-                f"{off.max():.3g}: use patch, which checks itself against plain forward passes."
+                f"{np.abs(own - wanted).max():.3g}: use patch, which checks itself against plain forward passes."
             )
 
 
-def replayed(lm: LanguageModel, sweep: Sweep) -> Ground:
-    """The ground of a batch whose suffixes are replayed.
-
-    Raises:
-        CannotReplay: an architecture whose blocks cannot be.
-    """
-    return upon(unpatched.record_sweep(lm, sweep))
-
-
-def upon(recorded: unpatched.Recorded) -> Ground:
-    """The ground of a batch that is recorded."""
-    lm, target, donor, reads = recorded.lm, recorded.target, recorded.donor, recorded.reads
+def replay_runs(recording: SweepRecording) -> TargetRuns:
+    """The target's runs of a batch that is recorded: its suffixes are replayed."""
+    lm, target, donor, reads = recording.lm, recording.target, recording.donor, recording.reads
 
     def rerun(block: int, copies: int) -> Tensor:
         x = target.residuals[block].expand(copies, -1, -1, -1)
@@ -95,27 +85,20 @@ def upon(recorded: unpatched.Recorded) -> Ground:
         return ends if ends.shape[2] == reads else torch.cat([before.expand(copies, -1, -1, -1), ends], dim=2)
 
     def passing(place: Place) -> tuple[Tensor, Tensor]:
-        return _recorded(donor, place), _recorded(target, place)
+        return donor.at(*place), target.at(*place)
 
-    return Ground(lm, recorded.sweep, recorded.readings, recorded.baselines, rerun, passing)
-
-
-def _recorded(recording: Recording, place: Place) -> Tensor:
-    site, layer = place
-    if site in STREAM:
-        return recording.residuals[layer + (site == "resid_post")]
-    return recording.sites[site][layer]
+    return TargetRuns(lm, recording.sweep, recording.readings, recording.baselines, rerun, passing)
 
 
-def whole(lm: LanguageModel, sweep: Sweep, row: int) -> Ground:
-    """The ground of one pair of a batch, whose target is run as a whole by the untouched model."""
-    one = sweep.rows([row])
-    ids = torch.as_tensor(one.batch.target_ids, device=lm.device)
-    readings = tuple(plain.readings(lm, one, 0))
+def whole_run(lm: LanguageModel, pair: PatchSweep) -> TargetRuns:
+    """The runs of a sweep of one pair, whose target is run as a whole by the untouched model."""
+    ids = torch.as_tensor(pair.batch.target_ids, device=lm.device)
+    readings = tuple(reference.readings_of(lm, pair))
     reads = max(-p for reading in readings for p in reading.positions)
-    places = {(cell.site, cell.layer) for _, cell in one.cells}
-    donor, target = (plain.activations(lm, prompt[0], places) for prompt in (one.donor_ids, one.batch.target_ids))
-    reach = int(one.reach[0])
+    places = {(cell.site, cell.layer) for cell in pair.cells}
+    prompts = pair.donor_ids[0], pair.batch.target_ids[0]
+    donor, target = (reference.activations(lm, prompt, places) for prompt in prompts)
+    reach = int(pair.reach[0])
 
     def rerun(block: int, copies: int) -> Tensor:
         final: list[Tensor] = []
@@ -125,16 +108,16 @@ def whole(lm: LanguageModel, sweep: Sweep, row: int) -> Ground:
         return final[0][:, None, -reads:]
 
     def passing(place: Place) -> tuple[Tensor, Tensor]:
-        own = target[place][-one.width :]
-        theirs = own.clone()
-        theirs[-reach:] = donor[place][-reach:]
-        return theirs[None], own[None]
+        own = target[place][-pair.width :]
+        source = own.clone()
+        source[-reach:] = donor[place][-reach:]
+        return source[None], own[None]
 
-    _, baselines = plain.run(lm, replace(one, plans=()), None)
-    return Ground(lm, one, readings, baselines, rerun, passing)
+    _, baselines = reference.run_sweep(lm, replace(pair, plans=()))
+    return TargetRuns(lm, pair, readings, baselines, rerun, passing)
 
 
-def visit(ground: Ground, place: Place, kept: dict[Place, Tensor], add: Tensor | None = None) -> Callable[[], None]:
+def visit(runs: TargetRuns, place: Place, kept: dict[Place, Tensor], add: Tensor | None = None) -> Callable[[], None]:
     """Hook a place so that what passes there is kept, after something is added to it; returns the remover.
 
     What enters a norm also goes past it: to `resid_mid` it is added in place, as patches there are written.
@@ -143,7 +126,7 @@ def visit(ground: Ground, place: Place, kept: dict[Place, Tensor], add: Tensor |
         kept: gets what passes, with all features of the module.
         add: [copy × row, token, (component,) feature], for the last tokens.
     """
-    module, tap = ground.lm.tap(*place)
+    module, tap = runs.lm.tap(*place)
 
     def change(x: Tensor) -> Tensor:
         if add is not None:
@@ -157,14 +140,15 @@ def visit(ground: Ground, place: Place, kept: dict[Place, Tensor], add: Tensor |
     return hooks.replace(module, tap.end, change)
 
 
-def slopes(
-    ground: Ground,
+def gradients(
+    runs: TargetRuns,
     places: Sequence[Place],
     *,
     block: int = 0,
     copies: int = 1,
     add: Mapping[Place, Tensor] | None = None,
     drop: bool = False,
+    check: bool = True,
 ) -> dict[Place, Tensor]:
     """∂metric/∂activation at places, from one pass forward and one backward for each metric (and dropped block).
 
@@ -172,6 +156,7 @@ def slopes(
         block: where the runs start; no place is before it.
         add: what is added to the activations at a place, see `visit`.
         drop: also with each block in turn dropped from the gradient: it goes past the block, not through it.
+        check: whether a run with nothing added must give the target's own metrics.
 
     Returns:
         For each place [way, metric, copy, row, token, (component,) feature] at the last `sweep.width` tokens: way 0 is
@@ -181,40 +166,40 @@ def slopes(
         SelfrepError: a metric that is no differentiable function of the logits; a run that, with nothing added, is not
             the target's own.
     """
-    lm, width = ground.lm, ground.sweep.width
+    lm, width = runs.lm, runs.sweep.width
     kept: dict[Place, Tensor] = {}
-    dropped: list[int | None] = [None]
+    drop_block: list[int | None] = [None]
     with torch.enable_grad(), ExitStack() as stack:
         stack.callback(hooks.replace(lm.blocks[block], "in", lambda x: x.detach().requires_grad_()))
         for layer in range(lm.n_layers) if drop else ():
-            for remove in _droppable(lm, layer, dropped):
+            for remove in _droppable(lm, layer, drop_block):
                 stack.callback(remove)
         for place in places:
-            stack.callback(visit(ground, place, kept, (add or {}).get(place)))
-        values = ground.values(ground.rerun(block, copies))
+            stack.callback(visit(runs, place, kept, (add or {}).get(place)))
+        values = runs.values(runs.rerun(block, copies))
         totals = [value.sum() for value in values]
-    if not add:
-        ground.check(values)
-    for metric, total in zip(ground.sweep.metrics, totals, strict=True):
+    if check and not add:
+        runs.check(values)
+    for metric, total in zip(runs.sweep.metrics, totals, strict=True):
         if not total.requires_grad:
             raise SelfrepError(
                 f"A gradient needs a metric that is a differentiable function of the logits; {metric.name!r} is none. "
                 "Use patch, or write the metric in torch operations on what it is given."
             )
-    found: dict[Place, list[Tensor]] = {place: [] for place in places}
+    out: dict[Place, list[Tensor]] = {place: [] for place in places}
     for way in (None, *range(lm.n_layers)) if drop else (None,):
-        dropped[0] = way
+        drop_block[0] = way
         for total in totals:
             grads = torch.autograd.grad(
                 total, [kept[place] for place in places], retain_graph=True, materialize_grads=True
             )
             for place, grad in zip(places, grads, strict=True):
                 part = lm.layout.tap(place[0]).part
-                found[place].append((grad if part is None else part.read(grad))[:, -width:].clone())
+                out[place].append((grad if part is None else part.read(grad))[:, -width:].clone())
     ways = lm.n_layers + 1 if drop else 1
     return {
         place: torch.stack(grads).unflatten(1, (copies, -1)).unflatten(0, (ways, len(totals)))
-        for place, grads in found.items()
+        for place, grads in out.items()
     }
 
 
@@ -222,10 +207,10 @@ class _Gate(torch.autograd.Function):
     """Passes on what leaves a block; its gradient goes to what entered the block when the block is dropped."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, entered: Tensor, left: Tensor, layer: int,
-                dropped: list[int | None]) -> Tensor:  # fmt: skip
-        ctx.is_dropped = lambda: dropped[0] == layer  # type: ignore[attr-defined]
-        return left.view_as(left)
+    def forward(ctx: torch.autograd.function.FunctionCtx, inputs: Tensor, output: Tensor, layer: int,
+                drop_block: list[int | None]) -> Tensor:  # fmt: skip
+        ctx.is_dropped = lambda: drop_block[0] == layer  # type: ignore[attr-defined]
+        return output.view_as(output)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -233,23 +218,19 @@ class _Gate(torch.autograd.Function):
         return (grad, None, None, None) if ctx.is_dropped() else (None, grad, None, None)  # type: ignore[attr-defined]
 
 
-def _droppable(lm: LanguageModel, layer: int, dropped: list[int | None]) -> list[Callable[[], None]]:
-    """Hook a block so that gradients go past it while `dropped` names it; returns the removers."""
-    entered: list[Tensor] = []
+def _droppable(lm: LanguageModel, layer: int, drop_block: list[int | None]) -> list[Callable[[], None]]:
+    """Hook a block so that gradients go past it while `drop_block` names it; returns the removers."""
+    inputs: list[Tensor] = []
 
     def leave(x: Tensor) -> Tensor:
-        return _Gate.apply(entered.pop(), x, layer, dropped)
+        return _Gate.apply(inputs.pop(), x, layer, drop_block)
 
     block = lm.blocks[layer]
-    return [hooks.listen(block, "in", entered.append), hooks.replace(block, "out", leave)]
-
-
-class _Enough(Exception):
-    """Raised once what was wanted has been heard."""
+    return [hooks.listen(block, "in", inputs.append), hooks.replace(block, "out", leave)]
 
 
 @torch.no_grad()
-def heard(ground: Ground, place: Place, at: Place, add: Tensor) -> Tensor:
+def activation_after(runs: TargetRuns, place: Place, at: Place, add: Tensor) -> Tensor:
     """What passes at one place when something is added at another, earlier in the same block.
 
     Args:
@@ -259,15 +240,15 @@ def heard(ground: Ground, place: Place, at: Place, add: Tensor) -> Tensor:
         [copy, row, token, (component,) feature] at the last `sweep.width` tokens.
     """
     out: list[Tensor] = []
-    module, tap = ground.lm.tap(*place)
+    module, tap = runs.lm.tap(*place)
 
     def hear(x: Tensor) -> None:
-        out.append((x if tap.part is None else tap.part.read(x))[:, -ground.sweep.width :].clone())
-        raise _Enough
+        out.append((x if tap.part is None else tap.part.read(x))[:, -runs.sweep.width :].clone())
+        raise hooks.EndOfPass
 
     with ExitStack() as stack:
-        stack.callback(visit(ground, at, {}, add.flatten(0, 1)))
+        stack.callback(visit(runs, at, {}, add.flatten(0, 1)))
         stack.callback(hooks.listen(module, tap.end, hear))
-        with suppress(_Enough):
-            ground.rerun(at[1], len(add))
+        with suppress(hooks.EndOfPass):
+            runs.rerun(at[1], len(add))
     return out[0].unflatten(0, (len(add), -1))

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.tiny import tiny_hf
 
-from selfrep.engine import schedule
-from selfrep.engine.schedule import CostModel, jobs, side_by_side
+from selfrep.engine.replay import schedule
+from selfrep.engine.replay.schedule import CostModel, side_by_side, walks
 from selfrep.models.language_model import load_model
 
 LINEAR = CostModel((1, 100), (0.01, 1.0))  # only tokens cost
@@ -32,23 +32,23 @@ def test_every_cell_runs_once_from_where_it_starts_or_before(
     cells: list[tuple[int, int]], rows: int, at_once: int, most: int | None, model: CostModel
 ) -> None:
     starts, blocks = zip(*cells, strict=True)
-    made = jobs(starts, blocks, rows=rows, width=10, n_layers=4, model=model, at_once=at_once, most_tokens=most)
-    assert sorted(i for job in made for i in job.members) == list(range(len(cells)))
-    assert all(job.start <= starts[i] for job in made for i in job.members)
-    assert [job.seconds for job in made] == sorted((job.seconds for job in made), reverse=True)
+    plan = walks(starts, blocks, rows=rows, width=10, n_layers=4, model=model, at_once=at_once, most_tokens=most)
+    assert sorted(i for walk in plan for i in walk.members) == list(range(len(cells)))
+    assert all(walk.start <= starts[i] for walk in plan for i in walk.members)
+    assert [walk.seconds for walk in plan] == sorted((walk.seconds for walk in plan), reverse=True)
     if most is not None:
-        for job in made:
-            assert len(job.members) == 1 or len(job.members) * rows * (10 - job.start) <= most
+        for walk in plan:
+            assert len(walk.members) == 1 or len(walk.members) * rows * (10 - walk.start) <= most
 
 
 def test_walks_are_shared_where_calls_are_dear_and_not_where_tokens_are() -> None:
     starts, blocks = [0, 3, 6, 9], [0, 0, 0, 0]
     asked = {"rows": 2, "width": 10, "n_layers": 4}
-    assert len(jobs(starts, blocks, model=LINEAR, **asked)) == 4
-    (one,) = jobs(starts, blocks, model=DEAR_CALLS, **asked)
+    assert len(walks(starts, blocks, model=LINEAR, **asked)) == 4
+    (one,) = walks(starts, blocks, model=DEAR_CALLS, **asked)
     assert one.start == 0
-    split = jobs(starts, blocks, model=DEAR_CALLS, at_once=2, **asked)
-    assert [len(job.members) for job in split] == [2, 2]
+    split = walks(starts, blocks, model=DEAR_CALLS, at_once=2, **asked)
+    assert [len(walk.members) for walk in split] == [2, 2]
 
 
 def test_the_cost_of_tokens_is_read_between_and_beyond_what_was_measured() -> None:

@@ -1,6 +1,6 @@
 """The unpatched runs of a sweep: its prompts, recorded once, and what they answer by themselves.
 
-All that is done to a sweep by replay starts from here: patched runs (`fast`), proofs, and gradients (`ground`).
+All that is done to a sweep by replay starts from here: patched runs (`cells`), self-checks, and gradients.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 
 from selfrep.engine.effects import Baselines
-from selfrep.engine.metrics import Reading, Run, answer_mass, compiled
-from selfrep.engine.plan import PREFIX
-from selfrep.engine.products import quick_products
-from selfrep.engine.recording import STREAM, Recording, record
-from selfrep.engine.sweep import Sweep
+from selfrep.engine.metrics import Reading, Run, answer_mass, compile_metric
+from selfrep.engine.plan import PREFIX, STREAM
+from selfrep.engine.replay.matmul import quick_products
+from selfrep.engine.replay.recording import Recording, record
+from selfrep.engine.sweep import PatchSweep
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import right_aligned
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """A sweep whose prompts have been run, ready to be patched.
+class SweepRecording:
+    """The unpatched runs of a sweep, ready to be patched.
 
     Attributes:
         donor: the runs whose activations are written; target: the runs they are written into.
@@ -33,7 +33,7 @@ class Recorded:
     """
 
     lm: LanguageModel
-    sweep: Sweep
+    sweep: PatchSweep
     donor: Recording
     target: Recording
     readings: tuple[Reading, ...]
@@ -45,42 +45,44 @@ class Recorded:
         return max(-p for reading in self.readings for p in reading.positions)
 
 
-def record_sweep(lm: LanguageModel, sweep: Sweep) -> Recorded:
+def record_sweep(lm: LanguageModel, sweep: PatchSweep) -> SweepRecording:
     """Run the prompts of a sweep once, and read their own answers.
 
     Raises:
         CannotReplay: an architecture whose blocks cannot be replayed.
-        SelfrepError: a prefix swap between prompts of different lengths.
+        SelfrepError: a prefix patch between prompts of different lengths.
     """
     batch = sweep.batch
     sites = sorted({plan.site for plan in sweep.plans} - {*STREAM, PREFIX})
-    swap = any(plan.site == PREFIX for plan in sweep.plans)
-    target = _record(lm, batch.target_ids, sweep.width, sites)
-    donor = _record(lm, sweep.donor_ids, sweep.width, sites, keys_values=swap)
-    source = donor if sweep.donor_ids is batch.source_ids else _record(lm, batch.source_ids, 1, (), keys_values=False)
+    prefix = any(plan.site == PREFIX for plan in sweep.plans)
+    target = record_ids(lm, batch.target_ids, sweep.width, sites)
+    donor = record_ids(lm, sweep.donor_ids, sweep.width, sites, keys_values=prefix)
+    source = (
+        donor if sweep.donor_ids is batch.source_ids else record_ids(lm, batch.source_ids, 1, (), keys_values=False)
+    )
     finals = {"source": source.final, "target": target.final}
 
     def reference(run: Run, positions: Sequence[int]) -> Tensor:
         return lm.logits(_at(finals[run], positions))
 
     readings = tuple(
-        compiled(metric, batch, answers, reference, lm.device)
+        compile_metric(metric, batch, answers, reference, lm.device)
         for metric, answers in zip(sweep.metrics, sweep.answers, strict=True)
     )
     values = {run: read_metrics(lm, readings, final[None])[0] for run, final in finals.items()}
     scale = values["source"].copy()
     references = {i: pair.reference.ids for i, pair in enumerate(batch.pairs) if pair.reference is not None}
     if references:
-        final = _record(lm, right_aligned(list(references.values()), -1, np.int64), 1, (), keys_values=False).final
+        final = record_ids(lm, right_aligned(list(references.values()), -1, np.int64), 1, (), keys_values=False).final
         wide = min(final.shape[1], target.final.shape[1])
         ends = target.final[:, -wide:].clone()
         ends[list(references)] = final[:, -wide:]
         scale[list(references)] = read_metrics(lm, readings, ends[None])[0, list(references)]
     masses: list[np.ndarray | None] = [None, None]
-    if sweep.answered is not None:
-        masses = [answer_mass(lm, final[:, -1], sweep.answered).cpu().numpy() for final in finals.values()]
+    if sweep.answer_sets is not None:
+        masses = [answer_mass(lm, final[:, -1], sweep.answer_sets).cpu().numpy() for final in finals.values()]
     baselines = Baselines(values["source"], values["target"], scale - values["target"], *masses)
-    return Recorded(lm, sweep, donor, target, readings, baselines)
+    return SweepRecording(lm, sweep, donor, target, readings, baselines)
 
 
 MOST_LOGITS = 2**26
@@ -110,9 +112,10 @@ def _at(x: Tensor, positions: Sequence[int]) -> Tensor:
     return torch.stack([x[..., p, :] for p in positions], dim=-2)
 
 
-def _record(
+def record_ids(
     lm: LanguageModel, ids: np.ndarray, keep: int, sites: Sequence[str], *, keys_values: bool = True
 ) -> Recording:
+    """Record prompts [row, token], −1 padded on the left; streams and sites are kept at the last `keep` tokens."""
     if (lacking := keep - ids.shape[1]) > 0:  # a resampled donor may be shorter than what is patched elsewhere
         ids = np.pad(ids, ((0, 0), (lacking, 0)), constant_values=-1)
     tokens = torch.as_tensor(ids, device=lm.device)

@@ -64,15 +64,15 @@ class CostModel:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One walk: the column it starts from, the cells that take part, and what it should cost in seconds."""
+class Walk:
+    """One walk: the column it starts from, the numbers of the cells that take part, and the seconds it should cost."""
 
     start: int
     members: tuple[int, ...]
     seconds: float
 
 
-def jobs(
+def walks(
     starts: Sequence[int],
     blocks: Sequence[int],
     *,
@@ -82,13 +82,13 @@ def jobs(
     model: CostModel,
     at_once: int = 1,
     most_tokens: int | None = None,
-) -> list[Job]:
-    """Put cells into walks, the dearest first.
+) -> list[Walk]:
+    """Put cells into walks, the most expensive first.
 
     Args:
         starts: [cell] the first column each changes; blocks: [cell] the block it joins at.
         rows: prompts in the batch; width: columns.
-        at_once: how many walks run side by side; one that is dearer than its share is split.
+        at_once: how many walks run side by side; one that costs more than its share is split.
         most_tokens: what the buffer of a walk may hold, in tokens.
     """
     start, block = np.asarray(starts), np.asarray(blocks)
@@ -105,7 +105,7 @@ def jobs(
         least = min(options)
         best.append(least[0])
         cut.append(least[1])
-    out: list[Job] = []
+    out: list[Walk] = []
     end = len(firsts)
     while end:
         begin = cut[end]
@@ -117,11 +117,11 @@ def jobs(
         if most_tokens is not None:
             pieces = max(pieces, -(-len(inside) // max(1, most_tokens // tokens)))
         pieces = min(pieces, len(inside))
-        for i in range(pieces):  # every so-manyth: each piece joins early and late blocks alike
+        for i in range(pieces):  # dealt like cards: each piece holds early and late blocks alike
             part = inside[i::pieces]
-            out.append(Job(int(firsts[begin]), tuple(int(k) for k in part), seconds / pieces))
+            out.append(Walk(int(firsts[begin]), tuple(int(k) for k in part), seconds / pieces))
         end = begin
-    return sorted(out, key=lambda job: -job.seconds)
+    return sorted(out, key=lambda walk: -walk.seconds)
 
 
 def workers(lm: LanguageModel) -> int:
@@ -136,7 +136,7 @@ class Each(Protocol):
     """A `map`, maybe over several workers at once."""
 
     def __call__(self, work: Callable[[T], R], over: Iterable[T], /) -> Iterator[R]:
-        """What the work makes of each, in order."""
+        """The work's result for each, in order."""
 
 
 @contextmanager
@@ -155,23 +155,6 @@ def side_by_side(n: int) -> Iterator[Each]:
 
 
 _models: WeakKeyDictionary[nn.Module, CostModel] = WeakKeyDictionary()
-_limits: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
-
-
-def chunk_tokens(lm: LanguageModel, model: CostModel) -> int:
-    """The chunk for this model: what is cheapest, or less if that did not fit the memory once."""
-    return min(model.chunk, _limits.get(lm.hf, model.chunk))
-
-
-def remember_limit(lm: LanguageModel, tokens: int) -> None:
-    """From now on, at most so many tokens a chunk for this model."""
-    _limits[lm.hf] = max(1, min(tokens, _limits.get(lm.hf, tokens)))
-
-
-def release(device: torch.device) -> None:
-    """Give back what torch holds of a device's memory without using it."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def cost_model(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
@@ -181,11 +164,11 @@ def cost_model(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
         through: pushes about so many tokens through a block.
     """
     if lm.hf not in _models:
-        _models[lm.hf] = _kept(lm, through)
+        _models[lm.hf] = _load(lm, through)
     return _models[lm.hf]
 
 
-def _kept(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
+def _load(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
     size = sum(p.numel() for p in lm.blocks[0].parameters())
     chip = torch.cuda.get_device_name(lm.device) if lm.device.type == "cuda" else platform.processor()
     kept = "spread" if is_spread(lm.hf) else lm.device.type
@@ -209,11 +192,11 @@ def _measured(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
         for n in sizes:
             times = []
             for _ in range(4):  # the first warms up; the least of the others is the cost without others' noise
-                begun = time.perf_counter()
+                start = time.perf_counter()
                 through(n)
                 if lm.device.type == "cuda":
                     torch.cuda.synchronize(lm.device)
-                times.append(time.perf_counter() - begun)
+                times.append(time.perf_counter() - start)
             seconds.append(min(times[1:]))
     except torch.OutOfMemoryError:
         if not seconds:

@@ -16,15 +16,13 @@ import torch
 from torch import Tensor
 
 from selfrep.engine import hooks
-from selfrep.engine.attention import KeysValues, Tape, playing, shared_prefix_attention
-from selfrep.engine.products import quick_products
+from selfrep.engine.plan import STREAM
+from selfrep.engine.replay.attention import KeysValues, Tape, playing, shared_prefix_attention
+from selfrep.engine.replay.matmul import quick_products
 from selfrep.errors import CannotReplay
 from selfrep.models.language_model import LanguageModel
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
-
-STREAM = ("resid_pre", "resid_post")
-"""The sites between blocks, which every recording has."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,12 @@ class Recording:
     Attributes:
         start: the first column whose residual stream was kept; residuals[l][:, j] belongs to column start + j.
         residuals: n_layers + 1 tensors [row, token, d_model]: what enters each block, and what leaves the last.
-        sites: activations of the sites asked for, site → per layer [row, token, d_model], or [row, token, component,
-            feature] for heads and neurons.
+        sites: activations of sites inside blocks, site → per layer [row, token, d_model], or [row, token, component,
+            feature] for heads and neurons. The sites between blocks are in `residuals`.
         final: [row, column, d_model] what leaves the last block, at all columns.
-        keys_values: per layer, all columns; empty when they were not asked for.
+        keys_values: per layer, all columns; empty when they were not kept.
         visible: [row, column], False at left padding; None when there is none.
-        padded: how many columns on the left hold padding in some row.
+        padding: how many columns on the left hold padding in some row.
         calls: per block, the arguments (positional, by name) it was called with beside the residual stream.
         width: how many columns were run.
     """
@@ -52,7 +50,7 @@ class Recording:
     final: Tensor
     keys_values: dict[int, KeysValues]
     visible: Tensor | None
-    padded: int
+    padding: int
     calls: list[Call]
     width: int
 
@@ -60,6 +58,10 @@ class Recording:
     def rows(self) -> int:
         """How many prompts were recorded."""
         return len(self.residuals[0])
+
+    def at(self, site: str, layer: int) -> Tensor:
+        """What passes at a place: [row, token, d_model], or [row, token, component, feature]."""
+        return self.residuals[layer + (site == "resid_post")] if site in STREAM else self.sites[site][layer]
 
 
 @torch.no_grad()
@@ -85,8 +87,8 @@ def record(
         CannotReplay: an architecture whose blocks do not attend through a function that can be replaced.
     """
     positions = (real.cumsum(1) - 1).clamp(min=0)
-    padded = int((~real).sum(1).max())  # asked once: a walk must not wait for the device
-    visible = real if padded else None
+    padding = int((~real).sum(1).max())  # read once: a walk must not wait for the device
+    visible = real if padding else None
     tape = Tape(own_visible=visible, keep=True)
     residuals: list[Tensor] = []
     kept: dict[str, list[Tensor]] = {site: [] for site in sites}
@@ -94,9 +96,9 @@ def record(
     final: list[Tensor] = []
 
     def enter(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        named = {k: v for k, v in kwargs.items() if k != "hidden_states"}
+        by_name = {k: v for k, v in kwargs.items() if k != "hidden_states"}
         residuals.append(_tail(args[0] if args else kwargs["hidden_states"], start).to(ids.device))
-        calls.append((args[1:], named))
+        calls.append((args[1:], by_name))
 
     def keep(site: str, x: Tensor) -> None:
         part = lm.layout.tap(site).part
@@ -113,12 +115,12 @@ def record(
         stack.enter_context(playing(tape))
         stack.enter_context(quick_products(ids.device, ids.numel()))
         lm.hf.base_model(input_ids=ids, position_ids=positions, use_cache=False)
-    if silent := sorted(set(range(lm.n_layers)) - set(tape.recorded)):
+    if silent := sorted(set(range(lm.n_layers)) - set(tape.keys_values)):
         raise CannotReplay(f"selfrep replays blocks by their attention; these of {lm.name} have none: {silent}.")
     last = final[0].to(ids.device)
     residuals.append(last[:, start:])
-    keys = tape.recorded if keys_values else {}
-    return Recording(start, residuals, kept, last, keys, visible, padded, calls, ids.shape[1])
+    keys = tape.keys_values if keys_values else {}
+    return Recording(start, residuals, kept, last, keys, visible, padding, calls, ids.shape[1])
 
 
 def _tail(x: Tensor, start: int) -> Tensor:

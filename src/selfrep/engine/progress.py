@@ -1,0 +1,35 @@
+"""Who hears of progress: nobody, a function of (done, total), or a bar on the screen. In one place for all verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Tick = Callable[[int, int], None]
+"""Called with (done, total) as work goes on."""
+Progress = Tick | bool | None
+"""What verbs take: True for a bar (tqdm), a function of (done, total), or None or False for silence."""
+
+
+def ticker(progress: Progress, unit: str) -> Tick:
+    """A function of (done, total) for any kind of progress. A bar comes with the first tick and is closed by the last.
+
+    Args:
+        unit: what is counted, for the bar: "run", "prompt".
+    """
+    if progress is None or progress is False:
+        return lambda done, total: None
+    if progress is not True:
+        return progress
+    bars: list[Any] = []
+
+    def tick(done: int, total: int) -> None:
+        from tqdm.auto import tqdm  # here, since it looks for a notebook when it is imported
+
+        if not bars:
+            bars.append(tqdm(total=total, unit=unit))
+        bars[0].update(done - bars[0].n)
+        if done >= total:
+            bars[0].close()  # ticks after the last do nothing
+
+    return tick

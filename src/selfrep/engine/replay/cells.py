@@ -1,0 +1,232 @@
+"""The cells of a sweep by replay: bring what each writes to the residual stream it enters by, walk on, and read out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfrep.engine.plan import PREFIX, STREAM, PatchPlan
+from selfrep.engine.replay import memory, schedule
+from selfrep.engine.replay.attention import shared_prefix_attention
+from selfrep.engine.replay.baselines import SweepRecording, read_metrics
+from selfrep.engine.replay.recording import Recording
+from selfrep.engine.replay.walk import PatchedRun, Rewrite, push, rewrite_keys_values, walk, write_site
+from selfrep.engine.sweep import PatchSweep
+from selfrep.models.language_model import LanguageModel
+
+Place = tuple[int, int, int | None]
+"""(index of the plan, layer, component): where in a block something is written, for all tokens."""
+
+
+@dataclass(frozen=True)
+class StreamWrite:
+    """What is written at one place, as a walk takes it in: at `block`, by a residual stream or by keys or values.
+
+    values: [row, token, d_model], or None; rewrite: for the recorded tokens, or None.
+    """
+
+    block: int
+    values: Tensor | None = None
+    rewrite: Rewrite | None = None
+
+
+@torch.no_grad()
+def run_cells(
+    recording: SweepRecording,
+    *,
+    budget: float,
+    progress: Callable[[int], None] = lambda done: None,
+    only: Sequence[int] | None = None,
+) -> np.ndarray:
+    """All cells: [pair, cell, metric], NaN where a pair has no token in the cell.
+
+    Args:
+        budget: bytes that patched runs may take beside the recordings.
+        progress: called with how many patched runs are done.
+        only: the numbers of the cells to run; the others stay NaN.
+    """
+    lm, sweep = recording.lm, recording.sweep
+    out = np.full((len(sweep), len(sweep.cells), len(sweep.metrics)), np.nan)
+    with lm.attention(shared_prefix_attention):
+        model = schedule.cost_model(lm, partial(push_tokens, lm, recording.target))
+        done = 0
+        for portion in _portions(recording, _places(sweep, only), budget / 8):
+            for part, values in _run(recording, portion, model, budget):
+                out[:, part] = np.where(_has_cell(sweep, part)[:, :, None], values.transpose(1, 0, 2), np.nan)
+                done += len(part) * len(out)
+                progress(done)
+    return out
+
+
+def stream_writes(
+    recording: SweepRecording,
+    plan: PatchPlan,
+    layer: int,
+    components: Sequence[int] | None,
+    donor: Recording | None = None,
+) -> Iterator[StreamWrite]:
+    """What a plan writes at a layer, as a walk takes it in, for each of the components (or for the whole site).
+
+    Args:
+        donor: whose activations are written; those of the sweep when None.
+    """
+    lm, target = recording.lm, recording.target
+    block = plan.first_block(layer, lm.n_layers)
+    if plan.site == PREFIX:
+        yield StreamWrite(block)
+        return
+    own = target.at(plan.site, layer)
+    source = recording.sweep.source_values(plan.site, layer, (donor or recording.donor).at(plan.site, layer), own)
+    new = plan.intervention.values(source, own, layer)
+    if plan.site in STREAM:
+        yield StreamWrite(block, new)
+    elif plan.site in ("k", "v"):
+        for rewrite in rewrite_keys_values(lm, target, plan.site, layer, new, components or ()):
+            yield StreamWrite(block, rewrite=rewrite)
+    elif components is None:
+        yield StreamWrite(block, write_site(lm, target, plan.site, layer, new))
+    else:
+        yield from (StreamWrite(block, one) for one in write_site(lm, target, plan.site, layer, new, components))
+
+
+def _places(sweep: PatchSweep, only: Sequence[int] | None) -> dict[Place, list[int]]:
+    """Where something is written, and the numbers of the cells that write it there; those of one layer together."""
+    index = {id(plan): i for i, plan in enumerate(sweep.plans)}
+    places: dict[Place, list[int]] = defaultdict(list)
+    for i in range(len(sweep.cells)) if only is None else only:
+        cell = sweep.cells[i]
+        places[index[id(cell.plan)], cell.layer, cell.component].append(i)
+    return dict(sorted(places.items(), key=lambda item: (item[0][1], item[0][0], item[0][2] or 0)))
+
+
+def _portions(
+    recording: SweepRecording, places: Mapping[Place, list[int]], most_bytes: float
+) -> Iterator[dict[Place, list[int]]]:
+    """The places, so many at once that their residual streams together stay below a number of bytes."""
+    plans, one = recording.sweep.plans, recording.target.residuals[0].nbytes
+    portion: dict[Place, list[int]] = {}
+    room = 0.0
+    for place, members in places.items():
+        size = 0 if plans[place[0]].site in (*STREAM, PREFIX) else one
+        if portion and room + size > most_bytes:
+            yield portion
+            portion, room = {}, 0.0
+        portion[place] = members
+        room += size
+    yield portion
+
+
+def _run(
+    recording: SweepRecording, portion: Mapping[Place, list[int]], model: schedule.CostModel, budget: float
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """The cells of a portion, walk by walk: their numbers, and values [cell, pair, metric]."""
+    lm, sweep, target, masks = recording.lm, recording.sweep, recording.target, recording.sweep.masks
+    at_once = schedule.workers(lm)
+    step = max(1, 2 * model.chunk // max(1, target.rows * sweep.width))
+    with schedule.side_by_side(at_once) as each:
+        writes = _writes(recording, portion, step, each)
+        cells = [i for i in writes if sweep.cells[i].is_prefix or masks[i].any()]
+        todo = schedule.walks(
+            [_start(recording, i) for i in cells],
+            [writes[i].block for i in cells],
+            rows=target.rows,
+            width=target.width,
+            n_layers=lm.n_layers,
+            model=model,
+            at_once=at_once,
+            most_tokens=int(budget / 4 / at_once / (lm.d_model * target.residuals[0].element_size())),
+        )
+
+        def work(todo: schedule.Walk) -> tuple[list[int], np.ndarray]:
+            part, first = [cells[k] for k in todo.members], todo.start - target.start
+            mask = np.stack([masks[i][:, first:] for i in part])
+            on_device = torch.as_tensor(mask, device=lm.device)  # all at once: each copy to a device waits for it
+            runs = [_run_of(recording, i, writes[i], m, first) for i, m in zip(part, on_device, strict=True)]
+            return part, walk_metrics(recording, todo.start, runs, memory.chunk_tokens(lm, model.chunk))
+
+        yield from each(work, todo)
+
+
+def _writes(
+    recording: SweepRecording, portion: Mapping[Place, list[int]], step: int, each: schedule.Each
+) -> dict[int, StreamWrite]:
+    """What each cell of a portion writes, as its walk takes it in. Components are written `step` at a time."""
+    by_layer: dict[int, dict[int, list[int | None]]] = defaultdict(lambda: defaultdict(list))
+    for p, layer, component in portion:
+        by_layer[layer][p].append(component)
+
+    @torch.no_grad()
+    def of_layer(layer: int) -> dict[Place, StreamWrite]:
+        out: dict[Place, StreamWrite] = {}
+        for p, components in sorted(by_layer[layer].items()):
+            for at in range(0, len(components), step):
+                some = components[at : at + step]
+                numbers = None if some[0] is None else [c for c in some if c is not None]
+                writes = stream_writes(recording, recording.sweep.plans[p], layer, numbers)
+                out |= {(p, layer, c): one for c, one in zip(some, writes, strict=True)}
+        return out
+
+    writes: dict[Place, StreamWrite] = {}
+    for of_one in each(of_layer, list(by_layer)):  # layer by layer: hooks on one layer are not felt in another
+        writes |= of_one
+    return {i: writes[place] for place, members in portion.items() for i in members}
+
+
+def _start(recording: SweepRecording, i: int) -> int:
+    """The first column that cell i changes."""
+    sweep = recording.sweep
+    is_prefix = sweep.cells[i].is_prefix
+    first = sweep.width - sweep.longest if is_prefix else int(sweep.masks[i].any(0).argmax())
+    return recording.target.start + first
+
+
+def _run_of(recording: SweepRecording, i: int, write: StreamWrite, mask: Tensor, first: int) -> PatchedRun:
+    """Cell i in a walk from the recorded column `first` on; `covered` [row, token] are the tokens it patches."""
+    cell = recording.sweep.cells[i]
+    if cell.is_prefix:
+        layers = cell.source_layers(recording.lm.n_layers)
+        return PatchedRun(write.block, torch.zeros_like(mask), None, source_layers=layers)
+    rewrite = write.rewrite
+    if rewrite is not None:
+        rewrite = Rewrite(rewrite.keys[:, :, first:], rewrite.values[:, :, first:])
+    return PatchedRun(write.block, mask, None if write.values is None else write.values[:, first:], rewrite)
+
+
+@torch.no_grad()
+def walk_metrics(recording: SweepRecording, start: int, runs: Sequence[PatchedRun], chunk: int) -> np.ndarray:
+    """[run, pair, metric]. Out of memory, it goes on with half the runs and half the chunk at a time."""
+    lm = recording.lm
+    try:
+        ends = walk(lm, recording.target, start, runs, reads=recording.reads, chunk_tokens=chunk, donor=recording.donor)
+        return read_metrics(lm, recording.readings, ends)
+    except torch.OutOfMemoryError:
+        if len(runs) == 1:
+            raise  # fewer pairs at once, then
+    n_tokens = min(chunk, len(runs) * recording.target.rows * (recording.target.width - start))
+    chunk = max(1, n_tokens // 2)
+    memory.remember_chunk(lm, chunk)
+    memory.release(lm.device)
+    half = len(runs) // 2
+    return np.concatenate([walk_metrics(recording, start, some, chunk) for some in (runs[:half], runs[half:])])
+
+
+def _has_cell(sweep: PatchSweep, part: Sequence[int]) -> np.ndarray:
+    """[pair, cell] whether a pair has the cell at all."""
+    every = np.ones(len(sweep), bool)
+    return np.stack([every if sweep.cells[i].is_prefix else sweep.masks[i].any(1) for i in part], axis=1)
+
+
+@torch.no_grad()
+def push_tokens(lm: LanguageModel, base: Recording, tokens: int) -> None:
+    """Push about so many tokens through a block in the middle, as walks do, to see what it takes."""
+    layer = lm.n_layers // 2
+    wide = max(1, min(16, base.width, tokens // base.rows))
+    runs = max(1, tokens // (base.rows * wide))
+    x = base.residuals[layer][:, -1:].expand(runs, -1, wide, -1).contiguous()
+    push(lm, base, layer, x, base.width - wide)
