@@ -78,7 +78,7 @@ def test_the_null_and_the_family_wise_p_equal_brute_force(
     weights: np.ndarray, absolute: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cell by cell and labeling by labeling, as the docstring says it."""
-    monkeypatch.setattr(stats, "_CHUNK", chunk)  # however many cells are held at once
+    monkeypatch.setattr(permutation, "_CHUNK", chunk)  # however many cells are held at once
     table = rng(3).normal(size=(4, 7)) * np.array([[1.0], [20.0], [0.1], [1.0]])
     table[:2, :3] += np.array([[1.5], [20.0]])
     tied = np.array([[0.3, 0.1, 0.3, 0.1, 0.2, 0.1, 0.1], [0.7, 0.7, 0.1, 0.1, 0.1, 0.1, 0.7]])
