@@ -59,5 +59,5 @@ def test_keys_are_names_and_what_is_shared_gives_way_to_what_is_said() -> None:
     }  # fmt: skip
     assert completed(["a"]) == ["a"], "what is no mapping is refused in its own place"
     assert keyed({"a": entry("a")}) == {"a": entry("a")}
-    with pytest.raises(ValueError, match="named by its key, 'a'.*'b'"):
+    with pytest.raises(ValueError, match=r"named by its key, 'a'.*'b'"):
         keyed({"a": entry("b")})

@@ -24,19 +24,20 @@ def test_every_pair_has_its_own_answers_and_what_they_weigh() -> None:
         last = {"source": logits(lm.hf, pair.source.ids)[-1], "target": logits(lm.hf, pair.target.ids)[-1]}
         answers = [token for side in pair.answers for token in side]
         for end, values, mass in (
-            ("source", own.source_metric, own.answer_mass_source), ("target", own.target_metric, own.answer_mass_target),
-        ):  # fmt: skip
+            ("source", own.source, own.source_mass),
+            ("target", own.target, own.target_mass),
+        ):
             wanted = [log_odds(last[end], pair.answers), float(last[end][7] - last[end][9])]
             np.testing.assert_allclose(values[i], wanted, atol=1e-4)
             assert mass is not None
             assert float(mass[i]) == pytest.approx(float(last[end].softmax(-1)[answers].sum()), abs=1e-5)
-        np.testing.assert_allclose(own.total_effect[i], own.source_metric[i] - own.target_metric[i], atol=1e-4)
+        np.testing.assert_allclose(own.total[i], own.source[i] - own.target[i], atol=1e-4)
 
 
 def test_metrics_do_not_depend_on_how_many_logits_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = tiny()
     unpatched = record_sweep(lm, bind(lm, PAIRS, grid("resid_pre"), [answer_log_odds, logit_difference(7, 9)]))
-    ends = torch.stack([unpatched.target.final * scale for scale in (1.0, 0.5, 2.0, -1.0, 0.1)])
+    ends = torch.randn(5, *unpatched.target.final.shape, generator=torch.Generator().manual_seed(0))
     whole = read_metrics(lm, unpatched.readings, ends)
     monkeypatch.setattr(baselines, "MOST_LOGITS", 1)
     np.testing.assert_allclose(read_metrics(lm, unpatched.readings, ends), whole, atol=1e-5)
