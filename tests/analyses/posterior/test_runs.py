@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from tests.analyses.planted import chapter, described, finish
 
-from selfrep.analyses.posterior.runs import side_by_side as joined
+from selfrep.analyses.posterior.runs import side_by_side
 from selfrep.errors import SelfrepError
-from selfrep.models.organisms import BATTERY, PERSONAS
-from selfrep.study import run as running
 from selfrep.study import study
 
 SAID = {
@@ -25,14 +24,12 @@ TEXTS = "".join(
     for name, said in SAID.items()
     for i in (0, 1)
 )
-HEAD = f'name: planted\nmodel: "organism:separate"\npersonas: {{file: "{PERSONAS}"}}\n'
-ASKED = f'battery: {{file: "{BATTERY}", names: [who_are_you]}}\n'
 
 
 def test_each_author_is_a_group_and_the_posterior_joins_them(tmp_path: Path) -> None:
-    described = study.loads(HEAD + ASKED + f"posterior:\n  define:\n{TEXTS}")
-    assert study.loads(described.to_yaml()) == described
-    done = running.run(described, tmp_path / "out", device="cpu", warn=lambda message: None)
+    asked = described("organism:separate", f"posterior:\n  define:\n{TEXTS}")
+    assert study.loads(asked.to_yaml()) == asked
+    done = finish(asked, tmp_path)
     found = done.read("posterior")
     assert found.persona.values.tolist() == ["nurse", "queen", "robot", "poet"]
     assert found.sizes["text"] == 2 * 2 * 4
@@ -40,9 +37,7 @@ def test_each_author_is_a_group_and_the_posterior_joins_them(tmp_path: Path) -> 
     np.testing.assert_allclose(found.posterior.sum("persona").values[there.values], 1)
     np.testing.assert_array_equal(there.sum("token"), (found.piece != "").sum("token"))
     assert {g for g in done.groups() if g.startswith("texts/")} == {f"texts/{i:02d}" for i in range(4)}
-    page = done.report.read_text("utf-8")
-    assert '<section id="posterior"' in page
-    assert 'data-drawing="drawing-posterior"' in page
+    chapter(done, "posterior", "posterior")
     (finding,) = [finding for finding in done.findings() if finding.about == "posterior"]
     assert finding.identified == bool(done.read("recognition").identified)
 
@@ -59,7 +54,7 @@ def test_joined_texts_keep_every_number() -> None:
             coords={"author": ("text", [author]), "piece": (("text", "token"), np.full((1, width), "x"))},
         )
 
-    both = joined([part(2, "a"), part(5, "b")])
+    both = side_by_side([part(2, "a"), part(5, "b")])
     assert both.author.values.tolist() == ["a", "b"]
     np.testing.assert_array_equal(both.log_prob[:, 0, :2], part(2, "a").log_prob[:, 0])
     assert both.log_prob[:, 0, 2:].isnull().all()
