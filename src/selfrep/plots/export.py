@@ -20,7 +20,7 @@ import plotly.graph_objects as go
 
 from selfrep.errors import SelfrepError
 from selfrep.plots.theme import DPI
-from selfrep.store.files import write_file
+from selfrep.files import write_file
 
 FORMATS = ("html", "svg", "pdf", "png")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")

@@ -29,7 +29,7 @@ from selfrep.models.sites import IN_WORDS
 from selfrep.report.figures import Drawing, drawings
 from selfrep.stats.numbers import number, with_unit
 from selfrep.stats.rounding import negligible
-from selfrep.store.files import write_file
+from selfrep.files import write_file
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 

@@ -32,7 +32,7 @@ import zarr
 from zarr.errors import ZarrUserWarning
 
 from selfrep.errors import SelfrepError
-from selfrep.store.files import reserve, write_file, writing
+from selfrep.files import reserve, write_file, writing
 from selfrep.store.findings import Finding
 
 Axis = Literal["pair", "prompt"]

@@ -29,7 +29,7 @@ from selfrep.plots.theme import (
     legend_below,
 )
 from selfrep.report.page import Picture
-from selfrep.store.files import write_file
+from selfrep.files import write_file
 from selfrep.validation.answers import TOLERANCE
 from selfrep.validation.card import Card, Examined
 from selfrep.validation.maps import COMMON, OURS
