@@ -19,8 +19,8 @@ from pydantic import Field, field_validator, model_validator
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.cases import Case, unmatched
 from selfrep.prompts.catalogue import Named, NamedEntry, select
+from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.questions import Question
-from selfrep.prompts.render import Prompt
 from selfrep.prompts.subspaces import SubspaceMaterial, SubspaceName
 from selfrep.prompts.yaml_errors import Entry
 

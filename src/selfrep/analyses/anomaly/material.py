@@ -24,8 +24,8 @@ from selfrep.prompts import yaml_errors
 from selfrep.prompts.cases import Case, unmatched
 from selfrep.prompts.catalogue import Named, NamedEntry, select
 from selfrep.prompts.personas import BINDINGS, FRAMES, Descriptions
+from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.questions import Prefill, Question, Said
-from selfrep.prompts.render import Prompt
 from selfrep.prompts.yaml_errors import Entry, Info
 
 Condition = Literal["you", "assistant", "told"]
