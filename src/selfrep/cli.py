@@ -211,7 +211,7 @@ def validate(
     """
     from rich.console import Console
 
-    from selfrep.store.files import reserve
+    from selfrep.files import reserve
     from selfrep.validation.page import write
     from selfrep.validation.shown import terminal
     from selfrep.validation.validate import validate as mark

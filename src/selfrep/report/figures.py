@@ -12,7 +12,7 @@ import xarray as xr
 from selfrep import plots
 from selfrep.analyses import analyses
 from selfrep.errors import SelfrepError
-from selfrep.store.files import write_file
+from selfrep.files import write_file
 from selfrep.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:

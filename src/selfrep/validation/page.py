@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from selfrep.files import write_file
 from selfrep.plots.panels import grid, heading
 from selfrep.plots.text import plain, reach
 from selfrep.plots.theme import (
@@ -29,7 +30,6 @@ from selfrep.plots.theme import (
     legend_below,
 )
 from selfrep.report.page import Picture
-from selfrep.store.files import write_file
 from selfrep.validation.answers import TOLERANCE
 from selfrep.validation.card import Card, Examined
 from selfrep.validation.maps import COMMON, OURS

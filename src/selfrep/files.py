@@ -1,7 +1,8 @@
 """Writing files so that a reader never meets half of one, and so that a full or forbidden disk is explained once.
 
-Every file of a run directory goes through here or through the store built on it. A file is written beside its final
-place and moved in one step; whatever was there before stays readable until then.
+A file is written beside its final place and moved there in one step; what was there before stays readable until then.
+The model cache and the run directory both write this way, and the cache must not know of run directories. So the one
+writer lies below both, and only `write_file` adds the advice that concerns an output directory.
 """
 
 from __future__ import annotations
@@ -66,16 +67,47 @@ def _explain(error: OSError, path: Path) -> str | None:
     return None
 
 
-def write_file(path: Path, content: str | bytes) -> Path:
-    """Write `content` (text as UTF-8) to `path` in one step, creating its folders; the old file survives a failure."""
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Put `content` (text as UTF-8) at `path` in one step, creating its folders; the old file survives a failure.
+
+    Args:
+        path: the file; content: all that it is to hold.
+
+    Raises:
+        OSError: whatever the operating system says.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp(), "new folder", "numbers.json")
+        >>> replace_file(file, "[1, 2]")
+        >>> file.read_text(), [other.name for other in file.parent.iterdir()]
+        ('[1, 2]', ['numbers.json'])
+    """
     data = content.encode("utf-8") if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    finally:
+        if path.parent.is_dir():
+            partial.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: str | bytes) -> Path:
+    """`replace_file` for a file of an output directory. Returns the path.
+
+    Args:
+        path: the file; content: all that it is to hold.
+
+    Raises:
+        SelfrepError: a full disk, a missing permission, a path that cannot hold a file (see `writing`).
+
+    Example:
+        >>> import tempfile
+        >>> write_file(Path(tempfile.mkdtemp(), "study.yaml"), "name: demo").read_text()
+        'name: demo'
+    """
     with writing(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(data)
-            os.replace(partial, path)
-        finally:
-            if path.parent.is_dir():
-                partial.unlink(missing_ok=True)
+        replace_file(path, content)
     return path

@@ -10,7 +10,7 @@ import pytest
 from tests.forbidden import forbidden
 
 from selfrep.errors import SelfrepError
-from selfrep.store.files import reserve, write_file, writing
+from selfrep.files import reserve, write_file, writing
 
 
 def test_text_and_bytes_arrive_with_their_folders(tmp_path: Path) -> None:
