@@ -6,9 +6,10 @@ marks in place of its texts and once as it is; the marks show where every text l
 letter for letter. The whole text is then tokenised once, and each token is labelled by where it starts, the space
 before a word left aside.
 
-    >>> chat = chat_format(tokenizer)
+    >>> import selfrep as sr
+    >>> chat = chat_format(sr.load_model("organism:separate").tokenizer)
     >>> render(Prompt(system="You are a nurse.", turns=("Who are you?",), prefill="I am a"), chat).segments
-    ('template', 'template', 'template', 'system', ..., 'question', ..., 'template', ..., 'prefill')
+    ('template', 'template', 'system', ..., 'question', ..., 'template', ..., 'prefill')
 """
 
 from __future__ import annotations
