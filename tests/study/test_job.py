@@ -22,7 +22,7 @@ def test_a_stopped_run_asks_only_what_is_left(tmp_path: Path, monkeypatch: pytes
     asked = described("organism:noticing", f'anomaly: {{file: "{ANOMALIES}"}}\n')
     sound, batches = jobs.score, list[int]()
 
-    def score(lm: object, prompts: list[object]) -> object:
+    def score(lm: object, prompts: list[object], **how: object) -> object:
         if len(batches) == 2:
             raise KeyboardInterrupt
         batches.append(len(prompts))
