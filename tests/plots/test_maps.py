@@ -103,14 +103,14 @@ def test_a_cell_is_outlined_where_the_low_end_beats_zero_and_every_control(trans
     }
     moved = transfer()
     whole = moved.estimate * 0
-    moved = moved.assign(estimate=whole + 0.5, high=whole + 0.9, low=whole + low)
+    moved = moved.assign(estimate=whole + 0.5, ci_high=whole + 0.9, ci_low=whole + low)
     moved = moved.assign({f"control_{name}": whole + values for name, values in controls.items()})
     fig = transfer_maps(moved)
     for panel in ("x", "x2"):
         assert outlined(fig, panel) == {(i, 0) for i in range(4)}, "the estimate alone would outline them all"
     up = moved.ci_low.copy()
     up[0, 2, 1] = 0.45
-    assert outlined(transfer_maps(moved.assign(low=up))) == {(i, 0) for i in range(4)} | {(2, 1)}
+    assert outlined(transfer_maps(moved.assign(ci_low=up))) == {(i, 0) for i in range(4)} | {(2, 1)}
 
 
 def test_a_cell_of_a_separation_is_outlined_by_its_p_over_the_whole_map(separation: Maker) -> None:
@@ -129,7 +129,7 @@ def test_colours_and_floor_are_those_of_all_panels(separation: Maker, largest: t
     sep.noise_floor[1, 0, 0] = np.nan
     fig = separation_map(sep)
     assert (fig.layout.coloraxis.cmin, fig.layout.coloraxis.cmax) == (-3.5, 3.5)
-    (mark,) = (a for a in fig.layout.annotations if a.name == "noise_floor")
+    (mark,) = (a for a in fig.layout.annotations if a.name == "floor")
     assert mark.y == pytest.approx(0.5 + 0.1 / 3.5 / 2), "the median cell, of 28 with 0.1 and 27 with 0.3"
 
 
@@ -148,7 +148,10 @@ def test_colours_of_a_transfer_reach_the_whole_behaviour_in_any_panel(
 
 def test_every_cell_says_its_own_numbers() -> None:
     sep, moved = GROUPS["separation"], GROUPS["transfer/effects/resid_pre"]
-    said = "estimate low high null_high p p_max floor user_is user_is_low user_is_high bound bound_low bound_high"
+    said = (
+        "estimate ci_low ci_high null_high p p_max noise_floor user_is user_is_ci_low user_is_ci_high "
+        "bound bound_ci_low bound_ci_high"
+    )
     fig = separation_map(sep)
     for trace, site in zip(maps(fig), ("resid_pre", "resid_post"), strict=True):
         for (i, layer), (j, place) in product(enumerate(LAYERS), enumerate((-2, -1))):
@@ -157,7 +160,7 @@ def test_every_cell_says_its_own_numbers() -> None:
             np.testing.assert_allclose(decimals(trace.text[i][j]), numbers, rtol=1e-9)
             assert f"layer {layer}, position −{-place}" in trace.text[i][j]
             assert trace.z[i][j] == float(cell.estimate)
-    said = "estimate low high control_paraphrase control_persona control_random p"
+    said = "estimate ci_low ci_high control_paraphrase control_persona control_random p"
     fig = transfer_maps(moved)
     for trace, direction in zip(maps(fig), ("noise", "denoise"), strict=True):
         for (i, layer), (j, place) in product(enumerate(LAYERS), enumerate((-2, -1))):
