@@ -7,8 +7,8 @@ import xarray as xr
 from tests.plots.reading import ends, labels, legend, named
 from tests.report.groups import GROUPS, decimals
 
+from selfrep.analyses.items.figures import item_bars
 from selfrep.plots import rows
-from selfrep.plots.bars import item_bars
 from selfrep.plots.theme import CONTROL, OWN
 
 
