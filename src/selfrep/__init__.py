@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what runs
-    from selfrep import plots as plot
+    from selfrep import plot
     from selfrep.analyses.anomaly import material as anomalies
     from selfrep.analyses.anomaly.estimate import anomaly
     from selfrep.analyses.binding.estimate import binding
@@ -94,7 +94,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "patch": ("selfrep.engine.patch", "patch"),
     "patch_tokens": ("selfrep.engine.patch", "patch_tokens"),
     "personas": ("selfrep.prompts.personas", None),
-    "plot": ("selfrep.plots", None),
+    "plot": ("selfrep.plot", None),
     "posterior": ("selfrep.analyses.posterior.estimate", "posterior"),
     "prefix_patch": ("selfrep.engine.plan", "prefix_patch"),
     "prior_log_probs": ("selfrep.analyses.posterior.predictions", "prior_log_probs"),

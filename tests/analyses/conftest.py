@@ -1,16 +1,19 @@
-"""Fixtures of the engine's, the prompts' and the studies' tests that analyses with runs of their own need too."""
+"""Fixtures of the engine's, the drawings' and the prompts' tests that analyses with runs of their own need too."""
 
 from __future__ import annotations
 
 import pytest
 from tests.analyses.planted import finish, with_subscales
 from tests.engine.conftest import talker
+from tests.plots.conftest import axis, identified, items, points, separation, shares, slopes, transfer
 from tests.prompts.conftest import smollm
 from tests.study.conftest import _no_browser
 
 from selfrep.store.run_directory import RunDirectory
 
-__all__ = ["_no_browser", "smollm", "talker"]
+__all__ = [
+    "_no_browser", "axis", "identified", "items", "points", "separation", "shares", "slopes", "smollm", "talker", "transfer",
+]
 
 
 @pytest.fixture(scope="session")

@@ -85,8 +85,8 @@ _SERIES = ["series: this chat", "series: the user"]
 
 GROUPS: dict[str, xr.Dataset] = {
     "items": made(
-        {"item": "shift ci_low ci_high p first second auc neutral user_shift user_shift_ci_low "
-                 "user_shift_ci_high kept kept_ci_low kept_ci_high paraphrase_sd answer_mass"},
+        {"item": "shift ci_low ci_high p first second auc neutral user_shift user_shift_ci_low user_shift_ci_high "
+                 "kept kept_ci_low kept_ci_high paraphrase_sd answer_mass"},
         {"item": ["who", "all in character", "all spectator, third person"], "n_items": ("item", [1, 23, 34])},
         TESTED | {"sides": ["ai", "human"], "n_personas": [57, 68]},
         gate="item",
@@ -155,8 +155,8 @@ GROUPS: dict[str, xr.Dataset] = {
         TESTED | {"site": "resid_pre", "identified": "identified", "reason": "", "items": ["who", "what"]},
     ),
     "anomaly": made(
-        {"form": "estimate ci_low ci_high p raw raw_ci_low raw_ci_high capability capability_ci_low "
-                 "capability_ci_high paraphrase_sd",
+        {"form": "estimate ci_low ci_high p raw raw_ci_low raw_ci_high "
+                 "capability capability_ci_low capability_ci_high paraphrase_sd",
          "form who setting": "cells"},
         {"form": ["persona", "spectator"], "who": ["persona", "assistant"], "setting": ["strange", "ordinary"]},
         TESTED | {"n_personas": 57},

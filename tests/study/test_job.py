@@ -26,7 +26,7 @@ def test_a_stopped_run_asks_only_what_is_left(tmp_path: Path, monkeypatch: pytes
         if len(batches) == 2:
             raise KeyboardInterrupt
         batches.append(len(prompts))
-        return sound(lm, prompts)  # type: ignore[arg-type]
+        return sound(lm, prompts, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(jobs, "PROMPTS_AT_ONCE", 100)
     monkeypatch.setattr(jobs, "score", score)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
+import xarray as xr
 
 from selfrep.plots.panels import Places, bracket, fits, grid, heading, layer_ticks, place_axis
-from selfrep.plots.theme import DIVERGING, HEAD, INK, NOTHING, SIZE, TINY, WIDTH, finished
+from selfrep.plots.text import hover
+from selfrep.plots.theme import DIVERGING, HEAD, INK, NOTHING, SIZE, TINY, WIDTH, finish
 from selfrep.stats.numbers import number
 from selfrep.stats.rounding import negligible
 
 Array = np.ndarray
+CellWords = Callable[[dict[str, float]], str]
+"""From the numbers of a cell, by the names of their variables, to a text (escaped)."""
 
 _LEFT, _RIGHT, _GAP = 44.0, 56.0, 18.0
 SCALE = "White is zero, orange positive, blue negative, equally strong either way; grey cells have no number."
@@ -28,6 +32,28 @@ class Map:
     hover: list[list[str]]
     dotted: Array | None = None
     outlined: Array | None = None
+
+
+def layers_of(data: xr.Dataset) -> list[int]:
+    """The layers of a Dataset, from the bottom up."""
+    return [int(layer) for layer in data.layer.to_numpy()]
+
+
+def arrays(data: xr.Dataset, axis: str) -> dict[str, Array]:
+    """The variables [layer, place] of a Dataset whose places are `axis`, as floats."""
+    maps = {str(k): v for k, v in data.data_vars.items() if set(v.dims) == {"layer", axis}}
+    return {k: v.transpose("layer", axis).to_numpy().astype(float) for k, v in maps.items()}
+
+
+def cell_words(values: dict[str, Array], words: CellWords, layers: Sequence[int], places: Places) -> list[list[str]]:
+    """What hover says of each cell: `words` of its numbers, and where it is."""
+    return [
+        [
+            f"{words({name: float(v[i, j]) for name, v in values.items()})}<br>layer {layer}, {place}"
+            for j, place in enumerate(places.names)
+        ]
+        for i, layer in enumerate(layers)
+    ]
 
 
 def draw(
@@ -59,8 +85,7 @@ def draw(
         frame.fig.add_trace(
             go.Heatmap(
                 z=one.values,
-                text=one.hover,
-                hovertemplate="%{text}<extra></extra>",
+                **hover(one.hover),
                 hoverongaps=False,
                 coloraxis="coloraxis",
                 name=one.title,
@@ -84,7 +109,7 @@ def draw(
     inner = frame.height(each, below + above + 16)
     largest = max((float(np.nanmax(np.abs(m.values))) for m in maps if np.isfinite(m.values).any()), default=0.0)
     _colour_bar(frame.fig, name, limit, beyond=largest > limit, floor=floor)
-    return finished(
+    return finish(
         frame.fig,
         title=title,
         subtitle=subtitle,
@@ -92,6 +117,12 @@ def draw(
         height=inner + top + bottom,
         margin={"l": _LEFT, "r": _RIGHT, "t": top, "b": bottom},
     )
+
+
+def transfer_limit(values: Sequence[Array]) -> float:
+    """Where the colours of a transfer end: at least at 1, the whole behaviour. Ratios may overshoot it; past 1.5 more
+    colour says no more."""
+    return float(np.clip(extent(values), 1.0, 1.5))
 
 
 def extent(values: Sequence[Array]) -> float:

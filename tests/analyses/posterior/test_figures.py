@@ -1,4 +1,4 @@
-"""Ribbons fill each panel from the prior to the last token; shuffled texts have none."""
+"""Each text has its panel, each persona its ribbon."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import xarray as xr
 from tests.plots.reading import legend, named, note
 from tests.report.groups import GROUPS
 
-from selfrep.plots.speakers import posterior_ribbons
+from selfrep.analyses.posterior.figures import posterior_ribbons
 
 
 def test_each_text_has_a_panel_that_is_always_full() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tests.plots.reading import labels, note
 
-from selfrep.plots import heat
-from selfrep.plots.heat import Map
+from selfrep.plots import heat_maps
+from selfrep.plots.heat_maps import Map
 from selfrep.plots.panels import Places
 from selfrep.plots.theme import DIVERGING
 
@@ -16,7 +16,7 @@ PLACES = Places(("a", "b", "c"), ("a", "b", "c"), ("question",) * 3)
 
 def drawn(*values: np.ndarray, limit: float = 1.0, **more: object) -> object:
     maps = [Map("", v, [[""] * v.shape[1]] * v.shape[0], **more) for v in values]  # type: ignore[arg-type]
-    return heat.draw(maps, PLACES, [0, 1], name="T", limit=limit, title="t", subtitle="", caption="")
+    return heat_maps.draw(maps, PLACES, [0, 1], name="T", limit=limit, title="t", subtitle="", caption="")
 
 
 def luminance(colour: str) -> float:
@@ -77,7 +77,7 @@ def test_dots_stand_in_their_cells() -> None:
 @pytest.mark.parametrize(("floor", "said", "pointed"), [(0.25, "▸ floor<br>0.25", 1), (4.0, "above: floor<br>4", 0)])
 def test_the_floor_is_said_even_when_it_lies_beyond_the_colours(floor: float, said: str, pointed: int) -> None:
     one = Map("", np.zeros((2, 3)), [[""] * 3] * 2)
-    fig = heat.draw([one], PLACES, [0, 1], name="S", limit=1.0, title="t", subtitle="", caption="", floor=floor)
+    fig = heat_maps.draw([one], PLACES, [0, 1], name="S", limit=1.0, title="t", subtitle="", caption="", floor=floor)
     texts = [a.text for a in fig.layout.annotations]
     assert said in texts
     assert texts.count("▸") == pointed
@@ -86,7 +86,7 @@ def test_the_floor_is_said_even_when_it_lies_beyond_the_colours(floor: float, sa
 @pytest.mark.parametrize(("floor", "limit"), [(0.25, 1.0), (0.3, 0.3), (0.0, 2.0), (-0.5, 2.0), (3.0, 4.0)])
 def test_the_mark_of_the_floor_stands_at_the_height_of_its_colour(floor: float, limit: float) -> None:
     one = Map("", np.zeros((2, 3)), [[""] * 3] * 2)
-    fig = heat.draw([one], PLACES, [0, 1], name="S", limit=limit, title="t", subtitle="", caption="", floor=floor)
+    fig = heat_maps.draw([one], PLACES, [0, 1], name="S", limit=limit, title="t", subtitle="", caption="", floor=floor)
     (mark,) = (a for a in fig.layout.annotations if a.name == "floor")
     axis, bar = fig.layout.coloraxis, fig.layout.coloraxis.colorbar
     assert (mark.yref, mark.yanchor, bar.len, bar.y) == ("paper", "middle", 1, 0.5), "both over the whole height"
@@ -106,7 +106,7 @@ def test_low_is_blue_and_high_orange_on_one_scale_for_all_panels() -> None:
 def test_layers_grow_upwards_and_tokens_to_the_right_in_every_panel() -> None:
     values = np.arange(6.0).reshape(2, 3)
     one = Map("first", values, [["a", "b", "c"], ["d", "e", "f"]])
-    fig = heat.draw([one, one], PLACES, [4, 7], name="T", limit=1.0, title="t", subtitle="", caption="")
+    fig = heat_maps.draw([one, one], PLACES, [4, 7], name="T", limit=1.0, title="t", subtitle="", caption="")
     for trace in fig.data:
         assert (trace.x, trace.y, trace.transpose) == (None, None, None), "rows are layers, by their index"
         np.testing.assert_array_equal(trace.z, values)
@@ -119,7 +119,7 @@ def test_layers_grow_upwards_and_tokens_to_the_right_in_every_panel() -> None:
 
 
 def test_extent_ignores_what_is_not_a_number() -> None:
-    assert heat.extent([np.array([np.nan, -3.0]), np.array([2.0])]) == 3.0
-    assert heat.extent([np.array([np.nan])]) == 1.0
-    assert heat.extent([np.zeros(2)]) == heat.extent([np.array([1e-17, -3e-17])]) == 1.0
-    assert heat.extent([np.array([1e-5])]) == 1e-5, "small, and no rounding"
+    assert heat_maps.extent([np.array([np.nan, -3.0]), np.array([2.0])]) == 3.0
+    assert heat_maps.extent([np.array([np.nan])]) == 1.0
+    assert heat_maps.extent([np.zeros(2)]) == heat_maps.extent([np.array([1e-17, -3e-17])]) == 1.0
+    assert heat_maps.extent([np.array([1e-5])]) == 1e-5, "small, and no rounding"

@@ -7,8 +7,8 @@ import xarray as xr
 from tests.plots.reading import ends, labels, legend, named
 from tests.report.groups import GROUPS, decimals
 
+from selfrep.analyses.items.figures import item_bars
 from selfrep.plots import rows
-from selfrep.plots.bars import item_bars
 from selfrep.plots.theme import CONTROL, OWN
 
 
@@ -58,27 +58,27 @@ def test_hover_says_levels_and_neutral(items: xr.Dataset) -> None:
 
 
 LOOKS = (
-    ("“you are X”", "", OWN, "circle", rows.APART),
-    ("“the user is X”", "user_", CONTROL, "diamond-open", -rows.APART),
+    ("“you are X”", "shift", OWN, "circle", rows.APART),
+    ("“the user is X”", "user_shift", CONTROL, "diamond-open", -rows.APART),
 )
 
 
 def test_every_row_has_its_marks_its_share_and_its_words_in_place() -> None:
-    group = GROUPS["items"].assign(kept=("item", [0.21, -0.32, 0.43]), gate=("item", [True, False, True]))
+    group = GROUPS["items"].assign(kept=("item", [0.21, -0.32, 0.43]), identified=("item", [True, False, True]))
     shown = group.isel(item=[0, 2])
     fig = item_bars(group)
     assert legend(fig) == [name for name, *_ in LOOKS]
     for name, key, colour, symbol, up in LOOKS:
         marks = named(fig, name)
         low, high = ends(marks)
-        np.testing.assert_allclose(marks.x, shown[f"{key}shift"])
-        np.testing.assert_allclose(low, shown[f"{key}low"])
-        np.testing.assert_allclose(high, shown[f"{key}high"])
+        np.testing.assert_allclose(marks.x, shown[key])
+        np.testing.assert_allclose(low, shown[f"{key}_ci_low".removeprefix("shift_")])
+        np.testing.assert_allclose(high, shown[f"{key}_ci_high".removeprefix("shift_")])
         np.testing.assert_allclose(marks.y, np.array([2, 0]) + up)
         assert (marks.marker.color, marks.error_x.color, marks.marker.symbol) == (colour, colour, symbol)
         said = (
-            "shift low high p user_shift user_low user_high kept kept_low kept_high first second neutral "
-            "paraphrase_sd answer_mass auc"
+            "shift ci_low ci_high p user_shift user_shift_ci_low user_shift_ci_high kept kept_ci_low kept_ci_high "
+            "first second neutral paraphrase_sd answer_mass auc"
         )
         for k, text in enumerate(marks.text):
             np.testing.assert_allclose(decimals(text), [float(shown[v][k]) for v in said.split()], rtol=1e-9)

@@ -1,15 +1,52 @@
-"""Paths add up to the total and are drawn only where M stands; the curve of D always is."""
+"""Paths add up to the total and are drawn only where M is identified; slopes hold the cell means."""
 
 from __future__ import annotations
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 import xarray as xr
-from tests.plots.reading import labels, legend, named, rules
+from tests.plots.reading import labels, named, rules
 from tests.report.groups import GROUPS, decimals
 
-from selfrep.plots.motives import directness_curve, mediation_paths
-from selfrep.plots.theme import FAINT, KINDS, NULL, OWN
+from selfrep.analyses.mediation.figures import cue_by_stakes, mediation_paths
+from selfrep.plots.theme import FAINT, KINDS, OWN, SOFT
+
+
+def texts(fig: go.Figure) -> str:
+    return " ".join(str(note.text) for note in fig.layout.annotations)
+
+
+def test_the_four_cells_are_drawn_as_two_slopes() -> None:
+    raw = {"cue_by_stakes": 1.0, "cue_by_stakes_ci_low": 0.5, "cue_by_stakes_ci_high": 1.5}
+    found = xr.Dataset(
+        {"cells": (("cue", "stakes"), [[0.0, 2.0], [1.0, 4.0]])} | {name: ((), v) for name, v in raw.items()},
+        coords={"cue": [0, 1], "stakes": [0, 1]},
+        attrs={"n_scenarios": 8},
+    )
+    fig = cue_by_stakes(found)
+    assert {trace.name: list(trace.y) for trace in fig.data} == {
+        "something at stake": [2, 4],
+        "nothing at stake": [0, 1],
+    }
+    assert "raw interaction 1 [0.5, 1.5] nats" in texts(fig)
+
+
+def test_stakes_tell_the_lines_and_the_cue_their_ends() -> None:
+    group = GROUPS["mediation"]
+    fig = cue_by_stakes(group)
+    for name, stakes, colour, dash in (("something at stake", 1, OWN, "solid"), ("nothing at stake", 0, SOFT, "dash")):
+        line = named(fig, name)
+        np.testing.assert_array_equal(line.y, group.cells.sel(stakes=stakes, cue=[0, 1]))
+        assert (line.line.color, line.line.dash) == (colour, dash)
+        assert [decimals(text)[0] for text in line.text] == list(line.y)
+    assert labels(fig.layout.xaxis) == {0: "no cue", 1: "cue of fiction"}
+    assert fig.layout.yaxis.title.text == "log odds of the behaviour (nats)"
+    (said,) = (a.text for a in fig.layout.annotations if "raw interaction" in a.text)
+    raw = ("cue_by_stakes", "cue_by_stakes_ci_low", "cue_by_stakes_ci_high")
+    np.testing.assert_allclose(decimals(said), [float(group[k]) for k in raw])
+    low, high = cue_by_stakes(group.assign(cells=group.cells * 0 + 2)).layout.yaxis.range
+    assert (low, high) == (1.5, 2.5), "a hair is no slope"
 
 
 @pytest.fixture
@@ -46,23 +83,6 @@ def test_no_bar_is_drawn_where_no_order_is_identified(paths: xr.Dataset) -> None
     assert "Not identified" in fig.layout.annotations[0].text
 
 
-@pytest.mark.parametrize("gate", [True, False])
-def test_the_curve_shows_the_shift_and_names_d_only_where_it_stands(gate: bool) -> None:
-    d = 0.25 if gate else np.nan
-    shift = np.array([1.0, 2.0, 4.0])
-    found = xr.Dataset(
-        {"shift": ("share", shift), "shift_ci_low": ("share", shift - 1), "shift_ci_high": ("share", shift + 1)}
-        | dict.fromkeys(("estimate", "ci_low", "ci_high"), ((), d))
-        | {"identified": ((), gate), "reason": ((), ""), "paraphrase_sd": ((), 0.5)},
-        coords={"share": [0.0, 0.5, 1.0]},
-    )
-    fig = directness_curve(found)
-    (line,) = [trace for trace in fig.data if trace.name.startswith("shift")]
-    assert list(line.y) == [1, 2, 4]
-    assert ("D = 0.25" in fig.layout.title.text) == gate
-    assert ("not identified" in fig.layout.title.text) == (not gate)
-
-
 def test_each_order_has_its_bar_its_paths_and_its_m() -> None:
     group = GROUPS["mediation"]
     fig, at = mediation_paths(group), group.sel(donor="both")
@@ -90,28 +110,3 @@ def test_each_order_has_its_bar_its_paths_and_its_m() -> None:
         assert y + 0.25 <= said.y < y + 0.5, "above its own bar"
     assert rules(fig) == {("x", 0.0)}
     assert fig.layout.xaxis.title.text == "change of the log odds of the behaviour (nats)"
-
-
-def test_the_curve_stands_between_its_bounds_beside_what_paraphrasing_does() -> None:
-    group = GROUPS["directness"].assign(paraphrase_sd=0.4)
-    fig = directness_curve(group)
-    line, band = named(fig, "shift, with its 95 % interval"), named(fig, "interval")
-    np.testing.assert_array_equal(line.x, [0, 0.5, 1])
-    np.testing.assert_array_equal(line.y, group["shift"])
-    assert (line.line.color, band.fillcolor) == (OWN, "rgba(0,114,178,0.15)")
-    np.testing.assert_array_equal(band.x, [0, 0.5, 1, 1, 0.5, 0])
-    np.testing.assert_array_equal(band.y, [*group.shift_ci_high.values, *group.shift_ci_low.values[::-1]])
-    noise = named(fig, "what paraphrasing does (1 SD)")
-    assert list(zip(noise.x, noise.y, strict=True)) == [(0, 0.4), (1, 0.4), (None, None), (0, -0.4), (1, -0.4)]
-    assert (noise.line.color, noise.line.dash) == (NULL, "dot")
-    assert legend(fig) == ["shift, with its 95 % interval", "what paraphrasing does (1 SD)"]
-    assert rules(fig) == {("y", 0.0)}
-    assert labels(fig.layout.xaxis) == {0: "0 %", 0.5: "50 %", 1: "100 %"}
-    for k, text in enumerate(line.text):
-        said = [float(group[v][k]) for v in ("shift", "shift_ci_low", "shift_ci_high")]
-        np.testing.assert_allclose(decimals(text), said, rtol=1e-9)
-        assert text.startswith(f"<b>after {50 * k} % ")
-        assert text.endswith(" nats</b>")
-    assert fig.layout.yaxis.title.text == "shift of the behaviour (nats)"
-    said = [float(group[v]) for v in ("estimate", "ci_low", "ci_high")]
-    np.testing.assert_allclose(decimals(fig.layout.title.text.split("D = ")[1]), said)

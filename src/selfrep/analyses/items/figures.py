@@ -1,6 +1,4 @@
-"""What each item of a battery shows: how far apart the two sides of personas answer it, and how
-much of that the mere words do.
-"""
+"""What each item shows, drawn: how far apart the two sides answer it, and how much of that the mere words do."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from selfrep.plots import rows
 from selfrep.plots.panels import not_identified
 from selfrep.plots.rows import Marks
 from selfrep.plots.text import interval, plain, words
-from selfrep.plots.theme import CONTROL, HEAD, OWN, SMALL, SOFT, finished
+from selfrep.plots.theme import CONTROL, GRID, HEAD, OWN, SMALL, SOFT, finish
 from selfrep.stats.numbers import number
 
 Array = np.ndarray
@@ -21,7 +19,7 @@ Array = np.ndarray
 def item_bars(items: xr.Dataset) -> go.Figure:
     """The shift of each item between the sides of personas beside its "the user is X" control, from `items`.
 
-    An item that did not pass its gate shows no number; hover gives the reason.
+    An item that is not identified shows no number; hover gives the reason.
     """
     sides = [words(s) for s in items.attrs.get("sides", ("first", "second"))]
     title = f"How far apart {sides[0]} and {sides[1]} personas answer"
@@ -29,32 +27,24 @@ def item_bars(items: xr.Dataset) -> go.Figure:
     subtitle = f"{counts[0]} against {counts[1]} personas" if len(counts) == 2 else ""
     names = [str(n) for n in items["item"].to_numpy()]
     n = len(names)
-    gate = items.identified.to_numpy().astype(bool) & np.isfinite(items["shift"].to_numpy())
+    identified = items.identified.to_numpy().astype(bool) & np.isfinite(items["shift"].to_numpy())
     reasons = [str(r) or "it has no number" for r in items.reason.to_numpy()]
-    if not gate.any():
+    if not identified.any():
         return not_identified(title, "; ".join(dict.fromkeys(reasons)) or "there are no items", subtitle=subtitle)
     values = {str(k): v.to_numpy().astype(float) for k, v in items.data_vars.items() if v.dtype.kind == "f"}
     hover = [_words(name, sides, {k: v[i] for k, v in values.items()}) for i, name in enumerate(names)]
+    own = [values[k] for k in ("shift", "ci_low", "ci_high")]
+    user = [values[f"user_shift{end}"] for end in ("", "_ci_low", "_ci_high")]
     marks = [
-        Marks(name, colour, symbol, up, hover, *(values[k] for k in variables))
-        for name, variables, colour, symbol, up in (
-            ("“you are X”", ("shift", "ci_low", "ci_high"), OWN, "circle", rows.APART),
-            (
-                "“the user is X”",
-                ("user_shift", "user_shift_ci_low", "user_shift_ci_high"),
-                CONTROL,
-                "diamond-open",
-                -rows.APART,
-            ),
-        )
+        Marks("“you are X”", OWN, "circle", rows.APART, hover, *own),
+        Marks("“the user is X”", CONTROL, "diamond-open", -rows.APART, hover, *user),
     ]
     pooled = items.n_items.to_numpy() > 1 if "n_items" in items.coords else np.zeros(n, bool)
-    fig = rows.draw(names, gate, reasons, pooled, marks)
-    _kept_column(fig, rows.heights(n)[gate], values["kept"][gate])
+    fig = rows.draw(names, identified, reasons, pooled, marks)
+    _kept_column(fig, rows.heights(n)[identified], values["kept"][identified])
     fig.update_xaxes(
+        GRID,
         title_text=f"shift of the log odds, {sides[0]} minus {sides[1]} (nats)",
-        showgrid=True,
-        gridcolor="#eeeeee",
         zeroline=True,
         zerolinecolor=SOFT,
         zerolinewidth=1,
@@ -64,7 +54,7 @@ def item_bars(items: xr.Dataset) -> go.Figure:
     fig.update_layout(
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yref": "paper", "yanchor": "bottom"}
     )
-    return finished(
+    return finish(
         fig,
         title=title,
         subtitle=subtitle,

@@ -1,4 +1,4 @@
-"""Slopes hold the cell means, whether or not the estimate is identified; the estimate is named only where it is."""
+"""Slopes hold the cell means, whether or not A is identified."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import xarray as xr
 from tests.plots.reading import labels, legend, named, note
 from tests.report.groups import GROUPS, decimals
 
-from selfrep.plots.interactions import anomaly_interaction, cue_by_stakes
+from selfrep.analyses.anomaly.figures import anomaly_interaction
 from selfrep.plots.theme import OWN, SOFT
 from selfrep.store.findings import number
 
@@ -46,21 +46,6 @@ def test_without_numbers_the_reasons_stand_there(noticed: xr.Dataset) -> None:
     assert "&lt;deaf&gt;" in texts(fig)
 
 
-def test_the_four_cells_are_drawn_as_two_slopes() -> None:
-    raw = {"cue_by_stakes": 1.0, "cue_by_stakes_ci_low": 0.5, "cue_by_stakes_ci_high": 1.5}
-    found = xr.Dataset(
-        {"cells": (("cue", "stakes"), [[0.0, 2.0], [1.0, 4.0]])} | {name: ((), v) for name, v in raw.items()},
-        coords={"cue": [0, 1], "stakes": [0, 1]},
-        attrs={"n_scenarios": 8},
-    )
-    fig = cue_by_stakes(found)
-    assert {trace.name: list(trace.y) for trace in fig.data} == {
-        "something at stake": [2, 4],
-        "nothing at stake": [0, 1],
-    }
-    assert "raw interaction 1 [0.5, 1.5] nats" in texts(fig)
-
-
 def test_slopes_run_from_the_ordinary_to_the_strange_in_their_look_and_panel() -> None:
     group = GROUPS["anomaly"].assign(identified=("form", [True, False]))
     fig = anomaly_interaction(group)
@@ -86,20 +71,3 @@ def test_slopes_run_from_the_ordinary_to_the_strange_in_their_look_and_panel() -
     assert low < group.cells.min() < group.cells.max() < high
     assert fig.layout.yaxis.title.text == "log odds of “strange” (nats)"
     assert "57 personas" in fig.layout.title.text
-
-
-def test_stakes_tell_the_lines_and_the_cue_their_ends() -> None:
-    group = GROUPS["mediation"]
-    fig = cue_by_stakes(group)
-    for name, stakes, colour, dash in (("something at stake", 1, OWN, "solid"), ("nothing at stake", 0, SOFT, "dash")):
-        line = named(fig, name)
-        np.testing.assert_array_equal(line.y, group.cells.sel(stakes=stakes, cue=[0, 1]))
-        assert (line.line.color, line.line.dash) == (colour, dash)
-        assert [decimals(text)[0] for text in line.text] == list(line.y)
-    assert labels(fig.layout.xaxis) == {0: "no cue", 1: "cue of fiction"}
-    assert fig.layout.yaxis.title.text == "log odds of the behaviour (nats)"
-    (said,) = (a.text for a in fig.layout.annotations if "raw interaction" in a.text)
-    raw = ("cue_by_stakes", "cue_by_stakes_ci_low", "cue_by_stakes_ci_high")
-    np.testing.assert_allclose(decimals(said), [float(group[k]) for k in raw])
-    low, high = cue_by_stakes(group.assign(cells=group.cells * 0 + 2)).layout.yaxis.range
-    assert (low, high) == (1.5, 2.5), "a hair is no slope"
