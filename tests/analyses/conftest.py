@@ -12,7 +12,17 @@ from tests.study.conftest import _no_browser
 from selfrep.store.run_directory import RunDirectory
 
 __all__ = [
-    "_no_browser", "axis", "identified", "items", "points", "separation", "shares", "slopes", "smollm", "talker", "transfer",
+    "_no_browser",
+    "axis",
+    "identified",
+    "items",
+    "points",
+    "separation",
+    "shares",
+    "slopes",
+    "smollm",
+    "talker",
+    "transfer",
 ]
 
 
