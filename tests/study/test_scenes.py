@@ -44,11 +44,11 @@ def test_a_stopped_run_asks_only_what_is_left(tmp_path: Path, monkeypatch: pytes
 
     sound, asked = stage.score, []
 
-    def score(lm: object, prompts: list[object]) -> object:
+    def score(lm: object, prompts: list[object], **how: object) -> object:
         if len(asked) == 2:
             raise KeyboardInterrupt
         asked.append(len(prompts))
-        return sound(lm, prompts)  # type: ignore[arg-type]
+        return sound(lm, prompts, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(stage, "PROMPTS_AT_ONCE", 100)
     monkeypatch.setattr(stage, "score", score)
