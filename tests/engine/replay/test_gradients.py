@@ -84,3 +84,16 @@ def test_a_run_that_is_not_the_models_own_is_noticed(options: Any, monkeypatch: 
     monkeypatch.setattr(module, "push", lambda *args: sound(*args) * 1.01)
     with pytest.raises(SelfrepError, match="must say what the model says"):
         attribute(tiny(), [token_pair(1)], grid("resid_pre"), **options)
+
+
+def test_where_asked_a_mismatch_falls_back_to_the_whole_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs, plan = [token_pair(1), token_pair(2)], grid("resid_pre")
+    own = attribute(tiny(), pairs, plan)
+    sound = module.push
+    monkeypatch.setattr(module, "push", lambda *args: sound(*args) * 1.01)
+    with pytest.warns(UserWarning, match="must say what the model says.*whole model.*slow") as caught:
+        slow = attribute(tiny(), pairs, plan, on_mismatch="slow", batch_size=1)
+    assert len(caught) == 1
+    torch.testing.assert_close(
+        torch.tensor(slow.patched.values), torch.tensor(own.patched.values), rtol=1e-3, atol=1e-4
+    )
