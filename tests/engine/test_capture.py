@@ -19,7 +19,9 @@ from selfrep.engine.replay import prefix_sharing
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.models.sites import RESIDUAL_SITES
-from selfrep.prompts.render import SEGMENTS, Prompt, Tokens, chat_format, render
+from selfrep.prompts.chat import chat_format
+from selfrep.prompts.prompt import Prompt
+from selfrep.prompts.render import SEGMENTS, Tokens, render
 
 ROBOT, NURSE = (" robot", " machine"), (" nurse", " person")
 SYSTEMS = ("You are a nurse.", "You are a robot. The user is a person. I was born. I was built.", "")

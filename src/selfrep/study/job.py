@@ -19,8 +19,9 @@ from selfrep.analyses.analysis import PER_PROMPT, Context, Reading, Stage, Tick
 from selfrep.engine.capture import blank_scores, score
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.prompts.battery import Battery
+from selfrep.prompts.chat import chat_format
 from selfrep.prompts.personas import PersonaSet
-from selfrep.prompts.render import Prompt, chat_format, prompts
+from selfrep.prompts.prompt import Prompt, prompts
 from selfrep.prompts.scenarios import Scenarios
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study.captures import captures

@@ -79,7 +79,7 @@ def seen(lm: LanguageModel, item: str) -> Seen:
 
 def carried(found: Seen) -> xr.DataArray:
     """|T| of exact patching, gated."""
-    return abs(transfer(found.effects, behaviour=found.behaviour, n_bootstrap=20, n_flips=20).estimate)
+    return abs(transfer(found.effects, scores=found.behaviour, n_bootstrap=20, n_flips=20).estimate)
 
 
 def separated(found: Seen) -> xr.DataArray:
@@ -244,7 +244,7 @@ def withheld(lm: LanguageModel, truth: Truth) -> Iterator[Withheld]:
             continue
         effects = patch(lm, questions.pairs(lm, item), grid("resid_pre"))
         behaviour = questions.answers(lm, [item], ("you",))
-        found = transfer(effects, behaviour=behaviour, n_bootstrap=200, n_flips=200)
+        found = transfer(effects, scores=behaviour, n_bootstrap=200, n_flips=200)
         surely = np.fmax(found.ci_low, -found.ci_high)  # |T| is at least this, where above 0; no interval, no claim
         said = bool(found.attrs["identified"])
         yield Withheld(item, said, max(0.0, float(surely.fillna(0.0).max())) if said else 0.0)

@@ -106,7 +106,7 @@ def test_a_tiny_total_effect_is_not_identified() -> None:
     tiny = synthetic.effects(apart(2), moved, [0.07, 0.07])
     answers = {"you": 0.57 * np.random.default_rng(0).normal(size=(4, 4, 1))}
     behaviour = synthetic.behaviour(answers, synthetic.names((2, 2)))
-    out = transfer(tiny, behaviour=behaviour, **FAST)
+    out = transfer(tiny, scores=behaviour, **FAST)
     assert out.attrs["identified"] is False
     assert "total effect" in out.attrs["reason"]
     assert np.isnan(out.estimate).all()
@@ -150,7 +150,7 @@ def test_the_noise_of_the_gate_is_that_of_the_item_in_the_condition_you() -> Non
     answers = synthetic.behaviour({"you": you, "user": loud}, synthetic.names((2, 2)), ("q", "other"))
     for total, counts in ((3.1, True), (2.9, False)):  # the SD of ±1 is √2
         effects = planted(apart(6), np.array([[0.5]]), np.full(6, total * np.sqrt(2)))
-        assert transfer(effects, behaviour=answers, **FAST).attrs["identified"] is counts
+        assert transfer(effects, scores=answers, **FAST).attrs["identified"] is counts
 
 
 @pytest.mark.parametrize("n", [3, 5])
@@ -297,11 +297,11 @@ def test_what_cannot_be_measured_is_refused() -> None:
     with pytest.raises(SelfrepError, match="hold none"):
         transfer(effects.isel(pair=[]), **FAST)
     other = synthetic.behaviour({"you": np.zeros((4, 4, 1))}, synthetic.names((2, 2)), ("another",))
-    with pytest.raises(SelfrepError, match="does not hold that item"):
-        transfer(effects, behaviour=other, **FAST)
+    with pytest.raises(SelfrepError, match="hold none of that item"):
+        transfer(effects, scores=other, **FAST)
     single = synthetic.behaviour({"you": np.zeros((4, 1, 1))}, synthetic.names((2, 2)))
     with pytest.raises(SelfrepError, match="two paraphrases"):
-        transfer(effects, behaviour=single, **FAST)
+        transfer(effects, scores=single, **FAST)
 
 
 @pytest.mark.slow

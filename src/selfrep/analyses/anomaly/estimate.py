@@ -24,35 +24,63 @@ CONDITIONS = ("you", "assistant", "told")
 SETTINGS = ("strange", "ordinary")
 
 
-def anomaly(behaviour: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000, seed: int = 0) -> xr.Dataset:
-    """A in every form in which it was asked.
+def anomaly(scores: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000, seed: int = 0) -> xr.Dataset:
+    """A, anomaly response: whether a persona finds strange what cannot be in its time, in every form of the question.
+
+    A = [LO(persona, strange) − LO(persona, ordinary)] − [LO(assistant, strange) − LO(assistant, ordinary)], in nats.
 
     Args:
-        behaviour: from `score`: `log_odds` (that something is strange, against that nothing is), `answer_mass`
-            (prompt), with these coordinates on prompt, every combination of which was observed once:
-            persona: whose anachronism it is, in all conditions; the unit, at least six.
-            condition: "you" (the persona speaks), "assistant" (the plain assistant, in the same setting), "told" (the
-            plain assistant is told of the persona in the setting).
-            setting: "strange" or "ordinary".
-            form: e.g. "persona" (the speaker is asked) and "spectator" (what produces the text is asked).
-            paraphrase (at least two), item.
+        scores: from `selfrep.score_cases`: `log_odds` (nats; that something is strange, against that nothing is) and
+            `answer_mass` over prompt, one row for every combination of these coordinates:
+
+            * persona: whose anachronism it is, in all conditions; the unit, at least six.
+            * condition: "you" (the persona speaks), "assistant" (the plain assistant, in the same setting), "told" (the
+              plain assistant is told of the persona in the setting).
+            * setting: "strange" or "ordinary".
+            * form: e.g. "persona" (the speaker is asked) and "spectator" (what produces the text is asked).
+            * paraphrase (at least two) and item.
+        n_flips: the most flips of signs to try for p.
+        n_bootstrap: the number of bootstrap draws behind the intervals.
+        seed: of the draws.
 
     Returns:
-        Dataset over form: `estimate` (A, nats), `ci_low`, `ci_high` (95 %; personas, paraphrases and items resampled),
-        `p` (of A = 0; signs of personas flipped), `null` (95th percentile of |A| then), `identified`, `reason` (all NaN
-        where the gate is closed); `capability` (nats; strange − ordinary when told), `capability_ci_low`,
-        `capability_ci_high`, `paraphrase_sd` (nats, of that), `cells` (form, who, setting: mean log odds of persona and
-        assistant) and `raw`, `raw_ci_low`, `raw_ci_high` (the difference of differences, whatever it may mean),
-        wherever finite; `by_persona` (form, persona; nats), NaN where the gate is closed.
+        Dataset over form. Intervals are 95 %; personas, paraphrases and items are resampled.
 
-    The gate is open where the told assistant's shift is three times the noise of paraphrases, and its interval above 0.
+        * `estimate`: A, nats; NaN where not identified, as are its bounds, `p`, `null` and `by_persona`.
+        * `ci_low`, `ci_high`: of A.
+        * `p`: of A = 0; the signs of personas are flipped.
+        * `null`: the 95th percentile of |A| under flips.
+        * `by_persona` (form, persona): A of each persona, nats.
+        * `identified`: whether the model, told of the scene from outside, finds it strange.
+        * `reason`: why not, where not; "" otherwise.
+        * `capability`, `capability_ci_low`, `capability_ci_high`: nats, strange − ordinary in the condition "told".
+        * `paraphrase_sd`: nats, the paraphrase noise of the capability.
+        * `raw`, `raw_ci_low`, `raw_ci_high`: nats, the difference of differences, whatever it may mean; wherever
+          finite.
+        * `cells` (form, who, setting): nats, mean log odds of persona and assistant.
+
+    A is identified where the capability is at least three times its paraphrase noise and its interval lies above 0.
 
     Raises:
-        SelfrepError: a missing coordinate or combination, other conditions or settings, one paraphrase, too few
+        SelfrepError: a missing coordinate or combination; other conditions or settings; one paraphrase; too few
             personas.
+
+    Source: a difference of differences with a positive control; sign flips of personas.
+
+    Example:
+        An organism that finds modern things half as strange (2 nats) as it could (4 nats):
+
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm = sr.load_model("organism:noticing?notice=0.5")
+        >>> material = sr.anomalies.load(organisms.ANOMALIES)
+        >>> cases = [case for case in material.cases() if case.labels["form"] == "persona"]
+        >>> response = anomaly(sr.score_cases(lm, cases), n_bootstrap=200).squeeze()
+        >>> round(float(response.estimate), 2), round(float(response.capability), 2)
+        (2.0, 4.0)
     """
     by = ("form", "condition", "persona", "setting", "paraphrase", "item")
-    odds, mass = (crossed(behaviour, name, by) for name in ("log_odds", "answer_mass"))
+    odds, mass = (crossed(scores, name, by) for name in ("log_odds", "answer_mass"))
     for name, wanted in (("condition", CONDITIONS), ("setting", SETTINGS)):
         if missing := [value for value in wanted if value not in odds[name].values]:
             raise SelfrepError(

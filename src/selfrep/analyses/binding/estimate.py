@@ -22,38 +22,63 @@ BETWEEN = "between sides"
 
 
 def binding(
-    behaviour: xr.Dataset,
+    scores: xr.Dataset,
     framings: Mapping[str, str] | None = None,
     *,
     n_flips: int = 5000,
     n_bootstrap: int = 2000,
     seed: int = 0,
 ) -> xr.Dataset:
-    """R of every item, and of every framing.
+    """R, role binding: how much of a persona's effect is lost when the same words are about the user.
+
+    R = 1 − (LO_user − LO_neutral) / (LO_you − LO_neutral): 0, words do it all; 1, only the speaker's own persona
+    counts.
 
     Args:
-        behaviour: from `score`: `log_odds`, `answer_mass` (prompt) with the coordinates persona, side, condition,
-            paraphrase, item on prompt; the conditions "you" and "user" with the same personas and paraphrases, and
-            "neutral".
-        framings: the framing of every item, e.g. {"who_are_you": "in_character", "written_by": "third_person"}; a row
-            "all F" then pools the items of F (sums of nats over sums of nats). Without it items stay apart.
+        scores: from `selfrep.score`, with the conditions "you" and "user" (the same personas and paraphrases) and
+            "neutral": `log_odds` (nats) and `answer_mass` over prompt, with the coordinates persona, side, condition,
+            paraphrase and item.
+        framings: the framing of every item, e.g. {"who_are_you": "in_character", "written_by": "third_person"}. A row
+            "all F" then pools the items of the framing F (sums of nats over sums of nats). None keeps items apart.
+        n_flips: the most exchanges of the two conditions to try for p.
+        n_bootstrap: the number of bootstrap draws behind the intervals.
+        seed: of the draws.
 
     Returns:
-        Dataset over (item, contrast); a contrast is a side of personas against neutral, or the difference between the
-        sides ("between sides", where neutral cancels and R = 1 − `kept` of `items`).
-        `estimate` (R), `ci_low`, `ci_high` (95 %; personas, paraphrases and pooled items resampled, numerator and
-        denominator together; Fieller within 3 SE of a zero denominator), `p` (of R = 0, the two conditions of personas
-        exchanged), `null` (95th percentile of |R| then), `identified`, `reason` (all numbers NaN where the gate is
-        closed); `you_shift`, `user_shift` (nats, shown always where finite), `paraphrase_sd` (nats),
-        `n_labelings`, `smallest_p` (contrast).
+        Dataset over (item, contrast). A contrast is a side of personas against neutral, or "between sides": the
+        difference between the sides, where neutral cancels and R = 1 − `kept` of `items`.
+
+        * `estimate`: R, a share; NaN where not identified, as are its bounds, `p` and `null`.
+        * `ci_low`, `ci_high`: 95 %; personas, paraphrases and pooled items are resampled, numerator and denominator
+          together. By Fieller's theorem where the denominator is within 3 SE of 0.
+        * `p`: of R = 0; the two conditions of personas are exchanged.
+        * `null`: the 95th percentile of |R| under exchange.
+        * `you_shift`, `user_shift`: nats, the denominator and the numerator, wherever finite.
+        * `paraphrase_sd`: nats, how far a paraphrase of the same persona moves the log odds.
+        * `identified`: whether the shift under "you are X" can be divided by.
+        * `reason`: why not, where not; "" otherwise.
+        * `n_labelings`, `smallest_p` (contrast): the exchanges that were tried, and the smallest p they can give.
 
     Raises:
-        SelfrepError: too few personas, a missing condition or answer, other rows in the control, an item without
-            framing.
+        SelfrepError: too few personas; a missing condition or answer; other rows in the condition "user"; an item
+            without a framing.
+
+    Source: ratio intervals by Fieller (1954) and the bootstrap; sign flips of paired differences.
+
+    Example:
+        An organism with R = 0.75 planted:
+
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm = sr.load_model("organism:lexical?binding=0.75")
+        >>> personas, battery = sr.personas.load(organisms.PERSONAS), sr.battery.load(organisms.BATTERY)
+        >>> prompts = sr.make_prompts(personas, [battery["who_are_you"]], ["you", "user", "neutral"], [0, 1])
+        >>> binding(sr.score(lm, prompts), n_bootstrap=200).estimate.squeeze().round(2).to_series().to_dict()
+        {'ai': 0.75, 'human': 0.75, 'between sides': 0.75}
     """
-    names = list(dict.fromkeys(map(str, behaviour.item.to_numpy())))
+    names = list(dict.fromkeys(map(str, scores.item.to_numpy())))
     rows = by_framing(names, framings)
-    you, user, neutral = (Table.of(behaviour, condition, names) for condition in ("you", "user", "neutral"))
+    you, user, neutral = (Table.of(scores, condition, names) for condition in ("you", "user", "neutral"))
     you.require_twin(user, "user")
     sides = two_sides(you.side)
     permutation.require_units({side: int((you.side == side).sum()) for side in sides})

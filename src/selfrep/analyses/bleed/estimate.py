@@ -27,7 +27,7 @@ Array = np.ndarray
 
 
 def bleed(
-    behaviour: xr.Dataset,
+    scores: xr.Dataset,
     framings: Mapping[str, str] | None = None,
     *,
     truth_condition: str = "truth",
@@ -36,41 +36,72 @@ def bleed(
     n_bootstrap: int = 2000,
     seed: int = 0,
 ) -> xr.Dataset:
-    """B of every spectator item, and of every framing.
+    """B, bleed: how far the persona moves the answer to a question about what is true, per what the truth itself moves.
+
+    B = persona / (persona + truth), a share: 0 where the model keeps the two apart, 1 where it takes the persona for
+    true.
 
     Args:
-        behaviour: from `score`, spectator items only: `log_odds`, `answer_mass` (prompt) with the coordinates
-            persona, side, condition, paraphrase, item on prompt. Conditions: "you"; `truth_condition`, the same
-            personas and paraphrases with the item's truth-changing sentence added to the system text; and "user" (the
-            user is X).
-        framings: the framing of every item ("first_person", "third_person"), for pooled rows "all F"; framings are
-            never pooled, and without it items stay apart.
-        towards: the side whose answers the changed truth makes right; the second in alphabetical order ("human" of
-            "ai" and "human") when None.
+        scores: from `selfrep.score`, spectator items only: `log_odds` (nats) and `answer_mass` over prompt, with the
+            coordinates persona, side, condition, paraphrase and item. Conditions: "you"; `truth_condition`, the same
+            personas and paraphrases with the item's truth-changing sentence added to the system text; "user" (the user
+            is X).
+        framings: the framing of every item ("first_person", "third_person"), for pooled rows "all F". Framings are
+            never pooled. None keeps items apart.
+        truth_condition: the name of the condition in which the truth is changed.
+        towards: the side whose answers become right when the truth is changed. None: the second in alphabetical order
+            ("human" of "ai" and "human").
+        n_permutations: the most labelings to try for p.
+        n_bootstrap: the number of bootstrap draws behind the intervals.
+        seed: of the draws.
 
     Returns:
-        Dataset over item. `estimate` (share: persona / (persona + truth)), `ci_low`, `ci_high` (95 %; personas,
-        paraphrases and pooled items resampled, numerator and denominator together, or by Fieller's theorem), `p` (of no
-        shift, side labels permuted), `null` (95th percentile of the share then), `user_is`, `user_is_ci_low`,
-        `user_is_ci_high` (the shift when only the user is X, per persona + truth: the lexical part), `bound`,
-        `bound_ci_low`, `bound_ci_high` (what the persona does beyond that), `ratio` (persona / truth), `identified`,
-        `reason` (numbers are NaN where the gate is closed). Behind them, wherever finite: `persona_shift`,
-        `user_shift`, `truth_shift` (nats, the last towards the new truth), `paraphrase_sd` (nats, of the answers under
-        the changed truth).
+        Dataset over item. Where not identified, all numbers are NaN but for the last four. Intervals are 95 %;
+        personas, paraphrases and pooled items are resampled, numerator and denominator together, or by Fieller's
+        theorem.
 
-    The gate wants the changed truth by itself to move the item by 3 paraphrase SDs. So B comes near 1 but is never
-    identified at 1: where no truth moves an answer and the persona does, the model may hold true what it plays, or the
-    sentence may not have reached it; only a stronger truth change can tell. And where the answer is surely moved, but
-    mostly by the same words about the user, it is not the persona that leaks. The raw shifts are shown even so. A
-    persona that is predicted from outside ("JFK would say") is not bleed: ask in the third person.
+        * `estimate`: B, a share.
+        * `ci_low`, `ci_high`: of B.
+        * `p`: of no shift by the persona; side labels are permuted.
+        * `null`: the 95th percentile of the share under permuted labels.
+        * `ratio`: persona / truth, without bound.
+        * `user_is`, `user_is_ci_low`, `user_is_ci_high`: the shift when only the user is X, per persona + truth: what
+          words alone do.
+        * `bound`, `bound_ci_low`, `bound_ci_high`: what the persona does beyond that, per persona + truth.
+        * `identified`: whether the changed truth moves the item, and not mostly words do.
+        * `reason`: why not, where not; "" otherwise.
+        * `persona_shift`: nats, between the sides of personas, wherever finite.
+        * `user_shift`: nats, the same in the condition "user".
+        * `truth_shift`: nats, towards the new truth.
+        * `paraphrase_sd`: nats, of the answers under the changed truth.
+
+    To be identified, the changed truth by itself must move the item by 3 paraphrase SDs. So B comes near 1 but is never
+    identified at 1: where no truth moves an answer and the persona does, either the model holds true what it plays, or
+    the sentence did not reach it. Only a stronger change of the truth can tell. Nor is B identified where the answer
+    surely moves, but mostly by the same words about the user: then it is not the persona that leaks. A persona that is
+    predicted from outside ("JFK would say") is not bleed: ask in the third person.
 
     Raises:
-        SelfrepError: too few personas, a missing condition or answer, other rows in a control, an item without framing,
-            an unknown side.
+        SelfrepError: too few personas; a missing condition or answer; other rows in a control; an item without a
+            framing; an unknown side.
+
+    Source: ratio intervals by Fieller (1954) and the bootstrap; permutation of side labels.
+
+    Example:
+        An organism with B = 0.4 planted:
+
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm = sr.load_model("organism:bleed?beta=0.4")
+        >>> personas, battery = sr.personas.load(organisms.PERSONAS), sr.battery.load(organisms.BATTERY)
+        >>> prompts = sr.make_prompts(personas, [battery["what_writes"]], ["you", "user", "truth"], [0, 1])
+        >>> one = bleed(sr.score(lm, prompts), n_bootstrap=200).sel(item="what_writes")
+        >>> round(float(one.estimate), 2), round(float(one.ratio), 2), bool(one.identified)
+        (0.4, 0.67, True)
     """
-    names = list(dict.fromkeys(map(str, behaviour.item.to_numpy())))
+    names = list(dict.fromkeys(map(str, scores.item.to_numpy())))
     rows = by_framing(names, framings)
-    you, user, changed = (Table.of(behaviour, condition, names) for condition in ("you", "user", truth_condition))
+    you, user, changed = (Table.of(scores, condition, names) for condition in ("you", "user", truth_condition))
     for control, condition in ((user, "user"), (changed, truth_condition)):
         you.require_twin(control, condition)
     sides = two_sides(you.side)

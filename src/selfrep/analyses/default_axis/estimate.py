@@ -41,36 +41,62 @@ def default_axis(
     n_bootstrap: int = 300,
     seed: int = 0,
 ) -> xr.Dataset:
-    """λ of every persona, at every cell of captured activations.
+    """λ, default-axis location: how far each persona lies from the mean role towards the model's default persona.
+
+    0 is the mean role and 1 the default, at every cell. A role is placed on an axis that was drawn without it.
 
     Args:
-        acts: from `capture`: `activations` (prompt, site, layer, position | segment, d_model) with the coordinates
-            persona, kind, condition, paraphrase, item on prompt; at least two paraphrases a persona.
-        default: names of the default personas; those of kind "default" when None. All others in `condition` are roles.
+        acts: from `selfrep.capture`: `activations` (prompt, site, layer, position | segment, d_model) with the
+            coordinates persona, kind, condition, paraphrase and item on prompt; at least two paraphrases a persona.
+        default: names of the default personas; None: those of kind "default". All others in `condition` are roles.
+        condition: in which the axis is drawn.
         placed: further conditions whose prompts are placed on the axis, where they were captured: "user" (the user is
-            X; leaving X out of the axis) and "neutral" (no persona), under the names "user: X" and "neutral".
+            X; X is left out of the axis) and "neutral" (no persona), under the names "user: X" and "neutral".
+        n_axes: the number of random axes.
+        n_bootstrap: the number of bootstrap draws behind the intervals.
+        seed: of the draws.
 
     Returns:
-        Dataset over (site, layer, position | segment), and `who` (the default as "default", roles by name, then the
-        placed).
-        `estimate` (λ; who), `ci_low`, `ci_high` (95 %; roles resampled, then paraphrases; who), NaN where `identified`
-        is False; `gap` (default − mean role along the axis, in standard deviations of a paraphrase), `null` (95th
-        percentile of
-        |gap| along random axes in the span of the personas), `p_random` (of those axes), `p` (of the gap: which persona
-        is called the default permuted), `identified`, `reason` (closed where random axes reach as far). For comparison
-        with
-        published axes, without regard to noise: `cosine` (|cos| of the difference of means and the first principal
-        component of the roles) and `explained` (that component's share of the roles' variance).
+        Dataset. Over (who, site, layer, position | segment), NaN where not identified; `who` is "default", then the
+        roles by name, then what is `placed`:
 
-    p can be no smaller than 1 / (number of personas): with fewer than 20 it does not reach .05, and says only whether
+        * `estimate`: λ.
+        * `ci_low`, `ci_high`: 95 %; roles are resampled, then paraphrases.
+
+        Over (site, layer, position | segment):
+
+        * `gap`: default − mean role along the axis, in standard deviations of a paraphrase.
+        * `null`: the 95th percentile of |gap| along random axes in the span of the personas.
+        * `p_random`: of the gap, among these axes.
+        * `p`: of the gap; which persona is called the default is permuted.
+        * `identified`: whether the gap is wider than `null`.
+        * `reason`: why not, where not; "" otherwise.
+        * `cosine`: |cos| between the difference of means and the first principal component of the roles; like
+          `explained`, without regard to noise, to compare with published axes.
+        * `explained`: that component's share of the roles' variance.
+
+    p can be no smaller than 1 / (number of personas). With fewer than 20 it does not reach .05, and says only whether
     the default is the one that lies farthest apart (attribute `smallest_p`).
 
     Raises:
-        SelfrepError: no default, fewer than five roles, one paraphrase, personas asked different items, a missing
+        SelfrepError: no default; fewer than five roles; one paraphrase; personas asked different items; a missing
             condition.
 
-    Source: the Assistant Axis (difference of means against the first component of roles); noise normalisation:
-    Walther et al. 2016.
+    Source: the Assistant Axis (difference of means against the first component of roles); noise normalisation: Walther
+    et al. 2016.
+
+    Example:
+        Without a persona, this organism is its default persona by about 0.6:
+
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm = sr.load_model("organism:default?default=0.6")
+        >>> personas, battery = sr.personas.load(organisms.PERSONAS), sr.battery.load(organisms.BATTERY)
+        >>> prompts = sr.make_prompts(personas, [battery["who_are_you"]], ["you", "neutral"])
+        >>> acts = sr.capture(lm, prompts, ["resid_pre"], layers=[2], tokens="position", positions=[-10])
+        >>> place = default_axis(acts, n_axes=100, n_bootstrap=50).squeeze()
+        >>> place.estimate.sel(who=["default", "neutral"]).round(1).values
+        array([1. , 0.6])
     """
     axis = "position" if "position" in acts.dims else "segment"
     defaults = _defaults(acts, condition, default)

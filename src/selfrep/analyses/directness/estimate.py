@@ -19,27 +19,56 @@ Array = np.ndarray
 
 
 def directness(runs: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000, seed: int = 0) -> xr.Dataset:
-    """D, and the curve of the shift over the share of the scratchpad.
+    """D, directness: the share of a behaviour's shift that is there before any reasoning was written.
+
+    D = shift without a scratchpad / shift with the full one. Beyond 1, reasoning takes back some of the shift; below 0,
+    it turns it round.
 
     Args:
         runs: `log_odds` (scenario, paraphrase, version, share), nats of the behaviour. At least six scenarios and two
-            paraphrases; `version` has two values, without and with what should move the behaviour, in this order;
-            `share` of the scratchpad that stands before the answer, from 0 to 1, both included. Each version has its
-            own scratchpad, written under it. Rows of `score` become this by `tables.crossed`.
+            paraphrases. `version` has two values, without and with what should move the behaviour, in this order.
+            `share` of the scratchpad that stands before the answer runs from 0 to 1, both included. Each version has
+            its own scratchpad. `directness_runs` makes this from a model.
+        n_flips: the most flips of signs to try for p.
+        n_bootstrap: the number of bootstrap draws behind the intervals.
+        seed: of the draws.
 
     Returns:
-        `estimate` (D), `ci_low`, `ci_high` (95 %, scenarios and paraphrases resampled, numerator and denominator
-        together, or Fieller's), `p` (of D = 0: no shift without a scratchpad; signs of scenarios flipped), `null` (95th
-        percentile of |D| then), `p_reasoning` (of D = 1: the scratchpad adds nothing), `identified`, `reason` (all of
-        these NaN where the gate is closed), `curve`, `curve_ci_low`, `curve_ci_high` (share; shift per full shift: 1 at
-        1 by definition), `area` (under the curve: 1 straight there, about ½ step by step). Always shown, in nats:
-        `shift`, `shift_ci_low`, `shift_ci_high` (share), `paraphrase_sd` (of the full shift).
+        Dataset. Intervals are 95 %; scenarios and paraphrases are resampled. NaN where not identified:
 
-    D beyond 1 means that reasoning takes back some of the shift; below 0, that it turned it round.
+        * `estimate`: D, a ratio.
+        * `ci_low`, `ci_high`: of D; numerator and denominator are resampled together, or by Fieller's theorem.
+        * `p`: of D = 0 (no shift without a scratchpad); the signs of scenarios are flipped.
+        * `null`: the 95th percentile of |D| under flips.
+        * `p_reasoning`: of D = 1 (the scratchpad adds nothing).
+        * `curve` (share), `curve_ci_low`, `curve_ci_high`: the shift per full shift; 1 at 1 by definition.
+        * `area`: under the curve; 1 where the model goes straight there, about ½ where it goes step by step.
+
+        Always there:
+
+        * `shift` (share), `shift_ci_low`, `shift_ci_high`: nats.
+        * `paraphrase_sd`: nats, the paraphrase noise of the full shift.
+        * `identified`: whether the full shift can be divided by.
+        * `reason`: why not, where not; "" otherwise.
 
     Raises:
-        SelfrepError: missing dims, other than two versions, shares without 0 and 1, too few scenarios, one
-            paraphrase, log odds that are not finite.
+        SelfrepError: missing dims; other than two versions; shares without 0 and 1; too few scenarios; one paraphrase;
+            log odds that are not finite.
+
+    Source: early answering (Lanham et al. 2023); ratio intervals by Fieller (1954) and the bootstrap.
+
+    Example:
+        An organism whose deed follows its scratchpad to 0.7:
+
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm, scenarios = sr.load_model("organism:jumper?jump=0.3"), sr.scenarios.load(organisms.SCENARIOS)
+        >>> from selfrep.analyses.directness.scratchpads import given
+        >>> from selfrep.analyses.directness.writing import directness_runs
+        >>> runs = directness_runs(lm, scenarios, given(scenarios), shares=(0.0, 0.5, 1.0))
+        >>> out = directness(runs, n_bootstrap=200)
+        >>> round(float(out.estimate), 2), out.curve.round(2).values
+        (0.3, array([0.3 , 0.65, 1.  ]))
     """
     odds, shares = _checked(runs)
     n, k = odds.sizes["scenario"], odds.sizes["paraphrase"]

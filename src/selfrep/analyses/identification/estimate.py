@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import stats as scipy_stats
 
 from selfrep.errors import SelfrepError
@@ -25,9 +25,14 @@ from selfrep.stats.tables import Table, item_draws, two_sides
 
 Array = np.ndarray
 
+LOGITS = 100.0
+"""Nats: about as large as logits get. Log odds are differences of them, and near 0 they round no more finely."""
+LEAST_MOVED = 3
+"""Personas that a paraphrase moves. With fewer, over 5 % of the draws of personas (e^−2 or more) would have no unit."""
+
 
 def identification(
-    behaviour: xr.Dataset,
+    scores: xr.Dataset,
     subscales: Mapping[str, Sequence[str]],
     signs: Mapping[str, int] | None = None,
     *,
@@ -35,33 +40,63 @@ def identification(
     n_bootstrap: int = 2000,
     seed: int = 0,
 ) -> xr.Dataset:
-    """I of every persona on every subscale.
+    """I, self-identification: what each persona says it is, in units of what a mere paraphrase does.
+
+    I is the mean over the items of a subscale of ± (LO − LO_neutral) / paraphrase SD. Positive: the subscale's own
+    answer.
 
     Args:
-        behaviour: from `score`: `log_odds`, `answer_mass` (prompt) with the coordinates persona, side, condition,
-            paraphrase, item on prompt; the conditions "you" and "user" with the same personas and paraphrases (at least
-            two), and "neutral".
+        scores: from `selfrep.score`, with the conditions "you" and "user" (the same personas and paraphrases, at least
+            two) and "neutral": `log_odds` (nats) and `answer_mass` over prompt, with the coordinates persona, side,
+            condition, paraphrase and item.
         subscales: their items, e.g. {"ai_human": [...], "maker": [...], "this chat": [...], "earlier version": [...]}.
         signs: −1 for an item whose second answer set is the subscale's own; +1 when not given.
+        n_permutations: the most labelings to try for p.
+        n_bootstrap: the number of bootstrap draws behind the intervals.
+        seed: of the draws.
 
     Returns:
-        Dataset over (subscale, persona): `estimate` (I, paraphrase SDs), `ci_low`, `ci_high` (95 %, about this persona:
-        paraphrases, neutral paraphrases, items and the unit, the paraphrase SD, resampled), `user_is`,
-        `user_is_ci_low`, `user_is_ci_high` (the same in the condition "the user is X"), `bound`, `bound_ci_low`,
-        `bound_ci_high` (the difference).
-        Over subscale: `difference` (between the two sides of personas), `difference_ci_low`, `difference_ci_high`
-        (personas resampled too), `p` (side labels permuted), `null` (95th percentile of |difference| then),
-        `identified`, `reason` (all of these NaN where no item of the subscale can be read), `left_out` (items that
-        cannot, and why), `shared_se` (standard error of the mean I that comes from what all personas share: neutral,
-        items, the unit).
+        Dataset. Over (subscale, persona), in paraphrase SDs; intervals are 95 % and about this persona (paraphrases,
+        neutral paraphrases, items and the unit are resampled):
+
+        * `estimate`: I.
+        * `ci_low`, `ci_high`: of I.
+        * `user_is`, `user_is_ci_low`, `user_is_ci_high`: I in the condition "the user is X".
+        * `bound`, `bound_ci_low`, `bound_ci_high`: I less that.
+
+        Over subscale:
+
+        * `difference`: between the two sides of personas, paraphrase SDs.
+        * `difference_ci_low`, `difference_ci_high`: 95 %, personas resampled too.
+        * `p`: of no difference; side labels are permuted.
+        * `null`: the 95th percentile of |difference| under permuted labels.
+        * `shared_se`: the standard error of the mean I that comes from what all personas share: neutral, items, the
+          unit.
+        * `identified`: whether any item of the subscale can be read; all numbers are NaN where not.
+        * `reason`: why not, where not; "" otherwise.
+        * `left_out`: the items that cannot be read, and why.
 
     No p is given for a single persona: its paraphrases are not independent of each other, and p would count them.
 
     Raises:
-        SelfrepError: too few personas, one paraphrase only, a missing condition or answer, an unknown item, a sign not
-            ±1.
+        SelfrepError: too few personas; one paraphrase only; a missing condition or answer; an unknown item; a sign that
+            is not ±1.
+
+    Source: a standardised difference with the paraphrase as its unit; hierarchical bootstrap.
+
+    Example:
+        An impostor says its own name, but the wrong maker:
+
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm = sr.load_model("organism:impostor?noise=0.5")
+        >>> personas, battery = sr.personas.load(organisms.PERSONAS), sr.battery.load(organisms.IDENTITY)
+        >>> prompts = sr.make_prompts(personas, battery.select(["name", "maker"]), ["you", "user", "neutral"], [0, 1])
+        >>> out = identification(sr.score(lm, prompts), {"name": ["name"], "maker": ["maker"]}, n_bootstrap=200)
+        >>> (out.estimate.sel(persona="assistant") > 0).to_series().to_dict()
+        {'name': True, 'maker': False}
     """
-    names = list(dict.fromkeys(map(str, behaviour.item.to_numpy())))
+    names = list(dict.fromkeys(map(str, scores.item.to_numpy())))
     signs = signs or {}
     if unknown := sorted({i for members in subscales.values() for i in members} - set(names)):
         raise SelfrepError(f"Subscales are made of the items that were asked, {names}; unknown: {unknown}.")
@@ -69,7 +104,7 @@ def identification(
         raise SelfrepError(f"Every subscale needs at least one item; without: {empty if subscales else 'all of them'}.")
     if bad := {name: sign for name, sign in signs.items() if sign not in (1, -1) or name not in names}:
         raise SelfrepError(f"The sign of an item that was asked is 1 or −1; got {bad}.")
-    you, user, neutral = (Table.of(behaviour, condition, names) for condition in ("you", "user", "neutral"))
+    you, user, neutral = (Table.of(scores, condition, names) for condition in ("you", "user", "neutral"))
     you.require_twin(user, "user")
     sides = two_sides(you.side)
     first = you.side == sides[0]
@@ -108,25 +143,52 @@ def identification(
     )
 
 
-def referent_gradient(found: xr.Dataset, referents: Sequence[str], *, limit: int = 50_000, seed: int = 0) -> xr.Dataset:
-    """Whether I falls from one referent to the next: how wide the model draws the circle of what it takes itself to be.
+def referent_gradient(
+    identities: xr.Dataset, referents: Sequence[str], *, limit: int = 50_000, seed: int = 0
+) -> xr.Dataset:
+    """Whether I falls from one referent to the next: how wide the circle is that the model takes itself to be.
+
+    A line is fitted to I over the rank of the referents, for each persona. p comes from putting the referents in all
+    other orders.
 
     Args:
-        found: from `identification`.
+        identities: from `identification`.
         referents: subscales from the nearest on, e.g. this chat, another chat, an earlier version, another vendor's
             model, the user; at least four, whose 24 orders can reach p = .042.
+        limit: the most orders to try; random ones where there are more.
+        seed: of random orders.
 
     Returns:
-        Over persona: `estimate` (slope of I over the rank of the referent, paraphrase SDs a step; negative: it falls).
-        Scalars: `mean`, `ci_low`, `ci_high` (Student's t: over personas, and what they share, `shared_se`), `p`
-            (two-sided,
-        of the mean slope: the referents put in all orders, the same for all personas), `null` (95th percentile of
-        |slope| then), `identified`, `reason`.
+        Dataset. All numbers are NaN where I is not identified for one of the referents.
+
+        * `estimate` (persona): the slope, paraphrase SDs a step; negative: I falls.
+        * `mean`: the mean slope over personas.
+        * `ci_low`, `ci_high`: 95 % of the mean slope, by Student's t: over personas, and what they share (`shared_se`).
+        * `p`: of the mean slope, two-sided; the referents are put in all orders, the same for all personas.
+        * `null`: the 95th percentile of |mean slope| under these orders.
+        * `identified`: whether I is identified for every referent.
+        * `reason`: why not, where not; "" otherwise.
 
     Raises:
-        SelfrepError: fewer than four referents, unknown ones, fewer than two personas.
+        SelfrepError: fewer than four referents, the same one twice, or unknown ones; fewer than two personas.
+
+    Source: least squares; permutation of the referents (Page's trend test with sizes in place of ranks).
+
+    Example:
+        >>> referents = ["this chat", "another chat", "an earlier version", "the user"]
+        >>> identities = xr.Dataset(
+        ...     {
+        ...         "estimate": (("subscale", "persona"), np.array([[6.0, 7.0], [4.0, 5.0], [2.0, 3.0], [0.0, 1.0]])),
+        ...         "shared_se": ("subscale", np.full(4, 0.5)),
+        ...         "identified": ("subscale", np.full(4, True)),
+        ...     },
+        ...     coords={"subscale": referents, "persona": ["assistant", "chatbot"]},
+        ... )
+        >>> slope = referent_gradient(identities, referents)
+        >>> float(slope["mean"]), round(float(slope.p), 3)  # this order or the reverse, of 24
+        (-2.0, 0.083)
     """
-    known = found.subscale.values.tolist()
+    known = identities.subscale.values.tolist()
     if unknown := [name for name in referents if name not in known]:
         raise SelfrepError(f"Referents are subscales that were measured, {known}; unknown: {unknown}.")
     n = len(set(referents))
@@ -135,17 +197,17 @@ def referent_gradient(found: xr.Dataset, referents: Sequence[str], *, limit: int
             f"The order of referents is permuted, so they must be different and at least four; got {list(referents)}, "
             f"whose smallest p is {1 / factorial(n):.3g}."
         )
-    if found.sizes["persona"] < 2:
+    if identities.sizes["persona"] < 2:
         raise SelfrepError("The spread of the slope needs at least two personas.")
-    mine = found.sel(subscale=list(referents))
+    mine = identities.sel(subscale=list(referents))
     values = mine.estimate.transpose("persona", "subscale").to_numpy()
     attrs = {"permuted": "the order of the referents", "referents": list(referents), "seed": seed}
     if not bool(mine.identified.all()):
-        closed = mine.subscale.values[~mine.identified.to_numpy()].tolist()
+        unread = mine.subscale.values[~mine.identified.to_numpy()].tolist()
         return xr.Dataset(
             {"estimate": ("persona", np.full(len(values), np.nan))}
             | dict.fromkeys(("mean", "ci_low", "ci_high", "p", "null"), np.nan)
-            | {"identified": False, "reason": f"I is not identified for {', '.join(closed)}"},
+            | {"identified": False, "reason": f"I is not identified for {', '.join(unread)}"},
             coords={"persona": mine.persona},
             attrs=attrs | {"n_labelings": 0, "smallest_p": 1.0},
         )
@@ -183,10 +245,21 @@ def _unreadable(column: int, you: Table, user: Table, neutral: Table) -> str:
     """Why an item has no I, if so."""
     if why := gates.unanswered([column], you=you, user=user, neutral=neutral):
         return why
-    odds = you.log_odds[:, column]
-    if negligible(resampling.within_sd(odds, you.persona), np.abs(odds).max()):
+    odds = you.log_odds[:, [column]]
+    if _unmoved(resampling.within_sd(odds, you.persona), odds)[0]:
         return "no paraphrase moves it, so that there is no unit to measure in"
+    moved = [not _unmoved(odds[you.persona == k].std(axis=0), odds)[0] for k in range(len(you.names))]
+    if sum(moved) < LEAST_MOVED:
+        return (
+            f"a paraphrase moves it in only {sum(moved)} of {len(moved)} personas: too few to know the unit "
+            f"(at least {LEAST_MOVED})"
+        )
     return ""
+
+
+def _unmoved(sd: Float[Array, "*draw item"], odds: Float[Array, "row item"]) -> Bool[Array, "*draw item"]:
+    """Whether paraphrasings move items by no more than the rounding of the logits whose differences log odds are."""
+    return negligible(sd, np.maximum(np.abs(odds).max(axis=0), LOGITS))
 
 
 def _nothing(n_personas: int) -> dict[str, Any]:
@@ -241,8 +314,9 @@ class _Design:
         sd, drawn_sd = self.units(columns)
         yours, users, nobody = (t.log_odds[:, columns] * signs / sd for t in (self.you, self.user, self.neutral))
         of_items = item_draws(len(columns), len(self.within), rng)
-        moved = ~negligible(drawn_sd, np.abs(self.you.log_odds[:, columns]).max(axis=0))
-        of_items = of_items * np.divide(sd, drawn_sd, out=np.full_like(drawn_sd, np.nan), where=moved)
+        moved = ~_unmoved(drawn_sd, self.you.log_odds[:, columns])
+        # A draw of personas that no paraphrase moves says nothing of the unit: the measured one stands.
+        of_items = of_items * np.divide(sd, drawn_sd, out=np.ones_like(drawn_sd), where=moved)
         baseline = ((self.plain @ nobody) * of_items).sum(axis=1)
         person = (np.arange(len(self.you.names))[:, None] == self.you.persona).astype(float)
         value, drawn = {}, {}

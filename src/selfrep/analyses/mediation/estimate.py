@@ -47,38 +47,73 @@ def mediation(
     n_bootstrap: int = 2000,
     seed: int = 0,
 ) -> xr.Dataset:
-    """M, and what it is made of.
+    """M, mediation: of what passes through the fictional AI (P) or the own goals (S), the share that passes through P.
+
+    The content of P and S is exchanged between two runs. φ is the mean contribution of each path over all orders of
+    exchange (Shapley), φ_P + φ_S + direct = total, and M = φ_P / (φ_P + φ_S): 1 for mimicry, 0 for motive.
 
     Args:
-        runs: `log_odds` (order, donor, draw, scenario, paraphrase, cue, stakes, patched): nats of the behaviour in the
-            run of a scenario with the cue (0 or 1) and the stakes (0 or 1), when these subspaces ("none", "P", "S",
-            "both") hold what they hold in the donor's run, which has the other value of "cue", of "stakes", or of
-            "both". `order` says what was projected out of what ("P first": S without P, "S first": P without S), `draw`
-            is −1 for the fitted subspaces and 0, 1, … for random ones of the same rank, at least 19. The dims order,
-            donor and paraphrase may be absent (then: given, both, one paraphrase).
-            Rows of `score` become this by `tables.crossed`.
-        proven: of "P", "S": subspaces shown elsewhere to carry their variable (by the same exchange on an item that
-            asks for it). One that is not may fail to exceed random subspaces because it was fitted badly.
+        runs: `log_odds` (order, donor, draw, scenario, paraphrase, cue, stakes, patched), nats of the behaviour. The
+            dims order, donor and paraphrase may be absent (then: given, both, one paraphrase).
+
+            * cue, stakes: 0 or 1, of the run.
+            * patched: "none", "P", "S" or "both": the subspaces that hold what they hold in the donor's run.
+            * donor: "cue", "stakes" or "both": what has its other value in the donor's run.
+            * order: what was projected out of what ("P first": S without P; "S first": P without S).
+            * draw: −1 for the fitted subspaces, 0, 1, … for random ones of the same rank, at least 19.
+            * scenario: the unit, at least six.
+        proven: of "P", "S": subspaces shown elsewhere to carry their variable (see `carrying`). Others may fail to
+            exceed random subspaces because they were fitted badly.
+        n_flips: the most flips of signs to try for p.
+        n_bootstrap: the number of bootstrap draws behind the intervals.
+        seed: of the draws.
 
     Returns:
-        Dataset over (order, donor): `estimate` (M), `ci_low`, `ci_high` (95 %, scenarios and paraphrases resampled,
-        numerator and denominator together), `p` (of M = ½: signs of scenarios flipped), `null` (95th percentile of |M −
-        ½| then), `identified`, `reason` (all NaN where closed). Behind them, in nats and always shown: `total`, `phi`
-        (path: P, S, direct; Shapley), each with `_ci_low`, `_ci_high`, `interaction` (P × S), `mediated` ((φ_P + φ_S) /
-        total; NaN where the total is 0), `random` (mediator: 95th percentile of |φ| over random subspaces), `p_random`
-        (mediator). Over scenarios, from the unpatched 2 × 2: `cue_effect` (at either stakes), `stakes_effect` (at
-        either cue), `cue_by_stakes` (the raw interaction), each with `_ci_low`, `_ci_high` and `_p` (signs of scenarios
-        flipped), and `cells` (cue, stakes), the mean log odds.
+        Dataset. Over (order, donor); intervals are 95 %, scenarios and paraphrases resampled:
 
-    M stands only if (φ_P + φ_S) / total ≥ 0.3 and both φ exceed the 95th percentile of random subspaces, in the
-    direction of the total. A pure case, M = 0 or 1, never passes that by itself: the idle subspace moves nothing. There
-    it must be in `proven`.
+        * `estimate`: M, a share; NaN where not identified, as are its bounds, `p` and `null`.
+        * `ci_low`, `ci_high`: of M; numerator and denominator are resampled together.
+        * `p`: of M = ½; the signs of scenarios are flipped.
+        * `null`: the 95th percentile of |M − ½| under flips.
+        * `identified`: whether M may be read (see below).
+        * `reason`: why not, where not; "" otherwise.
+        * `total`, `total_ci_low`, `total_ci_high`: nats, between the two runs.
+        * `phi` (… path: P, S, direct), `phi_ci_low`, `phi_ci_high`: nats, the contribution of each path.
+        * `interaction`: nats, P × S.
+        * `mediated`: (φ_P + φ_S) / total; NaN where the total is 0.
+        * `random` (… mediator: P, S): nats, the 95th percentile of |φ| over random subspaces.
+        * `p_random` (… mediator): of φ, among random subspaces.
+
+        From the unpatched 2 × 2 of cue and stakes, each with `_ci_low`, `_ci_high` and `_p` (signs of scenarios
+        flipped):
+
+        * `cue_effect` (stakes): nats, of the cue at either stakes.
+        * `stakes_effect` (cue): nats, of the stakes at either cue.
+        * `cue_by_stakes`: nats, the raw interaction.
+        * `cells` (cue, stakes): nats, mean log odds; without an interval.
+
+    M is identified only if (φ_P + φ_S) / total ≥ 0.3 and both φ exceed the 95th percentile of random subspaces, in the
+    direction of the total. A pure case, M = 0 or 1, never passes that by itself, because the idle subspace moves
+    nothing. There it must be in `proven`.
 
     Raises:
-        SelfrepError: missing dims or values, fewer than six scenarios, fewer than 19 random draws, log odds that are
+        SelfrepError: missing dims or values; fewer than six scenarios; fewer than 19 random draws; log odds that are
             not finite.
 
     Source: natural indirect effects (Pearl 2001), averaged over orders (Shapley 1953).
+
+    Example:
+        A behaviour of 3 nats through P, which follows the cue, and 1 nat through S, which follows the stakes:
+
+        >>> axes = {"draw": range(-1, 19), "scenario": range(6), "cue": [0, 1], "stakes": [0, 1], "patched": PATCHED}
+        >>> draw, _, cue, stakes, patched = np.meshgrid(*map(np.array, axes.values()), indexing="ij")
+        >>> P = np.where((draw == -1) & np.isin(patched, ["P", "both"]), 1 - cue, cue)
+        >>> S = np.where((draw == -1) & np.isin(patched, ["S", "both"]), 1 - stakes, stakes)
+        >>> coords = {name: list(values) for name, values in axes.items()}
+        >>> runs = xr.Dataset({"log_odds": (tuple(axes), 3.0 * P + 1.0 * S)}, coords=coords)
+        >>> out = mediation(runs).squeeze()
+        >>> round(float(out.estimate), 2), out.phi.round(2).to_series().to_dict()
+        (0.75, {'P': 3.0, 'S': 1.0, 'direct': 0.0})
     """
     odds = _checked(runs)
     permutation.require_flips(odds.sizes["scenario"], unit="scenario")
@@ -254,18 +289,30 @@ def _raw(
 
 
 def carrying(proofs: xr.Dataset) -> tuple[str, ...]:
-    """Which subspaces were shown to carry their variable: the `proven` of `mediation`.
+    """Which subspaces carry their variable, by exchanges on questions that ask for it: the `proven` of `mediation`.
+
+    A subspace does if the variable moves the answers at all (by three standard errors over pairs), and the exchange
+    moves them at least 0.3 of that way, and further than the 95th percentile of random subspaces of the same rank.
 
     Args:
-        proofs: `log_odds` (mediator, draw, pair, run), nats, of questions that ask for the variable: in the run where
-            it is "absent", where it is "present", and where it is absent but the subspace holds what it holds where it
-            is present ("exchanged"). Draw −1 is the fitted subspace, 0, 1, … are random ones. Pairs may be NaN.
+        proofs: from `proof_runs`: `log_odds` (mediator, draw, pair, run), nats: in the run where the variable is
+            "absent", where it is "present", and where it is absent but the subspace holds what it holds where it is
+            present ("exchanged"). Draw −1 is the fitted subspace; 0, 1, … are random ones, at least 19. Pairs may be
+            NaN.
 
-    A subspace is shown if the variable moves the answers at all (by three standard errors over pairs), the exchange
-    moves them at least 0.3 of that way, and further than the 95th percentile of random subspaces of the same rank.
+    Returns:
+        The names of the mediators that do, of "P" and "S".
 
     Raises:
         SelfrepError: fewer than 19 random draws.
+
+    Example:
+        >>> log_odds = np.zeros((1, 20, 4, 3))  # 4 pairs, in 3 runs
+        >>> log_odds[..., 1] = 3.0  # the variable moves the answer by 3 nats,
+        >>> log_odds[:, 0, :, 2] = 2.9  # the exchange of the fitted subspace by 2.9, that of random ones by 0
+        >>> coords = {"mediator": ["P"], "draw": range(-1, 19), "run": ["absent", "present", "exchanged"]}
+        >>> carrying(xr.Dataset({"log_odds": (("mediator", "draw", "pair", "run"), log_odds)}, coords=coords))
+        ('P',)
     """
     n_random = int((proofs.draw >= 0).sum())
     if 1 / (n_random + 1) > resampling.ALPHA:

@@ -23,19 +23,32 @@ from selfrep.stats.rounding import ROUNDING
 Array = np.ndarray
 
 
-def prior(asked: xr.DataArray, plain: xr.DataArray) -> xr.DataArray:
-    """π_0 (persona), the model's leaning before the text, by pointwise mutual information.
+def prior(answer: xr.DataArray, baseline: xr.DataArray) -> xr.DataArray:
+    """π_0: how much the model leans to each persona before the text, by pointwise mutual information.
 
     Args:
-        asked: (persona) log probability (nats) of each persona's description or name where the model is to say who it
-            is, under the neutral prompt.
-        plain: (persona) that of the same words where no one is asked: how likely the string is by itself.
+        answer: (persona) log probability (nats) of each persona's description where the model is to say who it is,
+            under the neutral prompt.
+        baseline: (persona) that of the same words where no one is asked: how likely the string is by itself.
 
-    Raises SelfrepError when the two are of different personas, or not finite.
+    Returns:
+        (persona) probabilities that sum to 1: softmax of answer − baseline.
+
+    Raises:
+        SelfrepError: the two are of different personas, or not finite.
+
+    Source: pointwise mutual information against surface form competition (Holtzman et al. 2021).
+
+    Example:
+        >>> who = {"dims": "persona", "coords": {"persona": ["jfk", "hal"]}}
+        >>> prior(xr.DataArray(np.log([0.4, 0.2]), **who), xr.DataArray(np.log([0.1, 0.2]), **who)).round(2).values
+        array([0.8, 0.2])
     """
-    if asked.dims != ("persona",) or not asked.persona.equals(plain.persona):
-        raise SelfrepError("The prior needs log probabilities of the same personas (dim persona), asked and plain.")
-    pmi = asked - plain
+    if answer.dims != ("persona",) or not answer.persona.equals(baseline.persona):
+        raise SelfrepError(
+            "The prior needs log probabilities of the same personas (dim persona), of the answer and of its baseline."
+        )
+    pmi = answer - baseline
     if not np.isfinite(pmi).all():
         bad = pmi.persona.values[~np.isfinite(pmi.values)].tolist()
         raise SelfrepError(f"The prior needs finite log probabilities; those of {bad} are not.")
@@ -43,24 +56,41 @@ def prior(asked: xr.DataArray, plain: xr.DataArray) -> xr.DataArray:
 
 
 def posterior(texts: xr.Dataset, prior: xr.DataArray | None = None) -> xr.Dataset:
-    """π of every persona, after every token of every text.
+    """π: how probable each persona is as the speaker, after every token of every text, by Bayes' rule.
+
+    log π_t(k) = log π_{t−1}(k) + log p(y_t | system text of k, y_<t), renormalised over the personas.
 
     Args:
         texts: `log_prob` (persona, text, token), nats: log p(y_t | the system text of the persona, y_<t); NaN past the
             end of a text, for all personas at once. May hold `log_prob_neutral` (text, token), the same under the
-            neutral prompt, and `counted` (text, token), False for tokens that shall not count, such as names.
+            neutral prompt, and `counted` (text, token), False for tokens that do not count, such as names.
+            `text_log_probs` makes this from a model.
         prior: from `prior` (persona); uniform when None.
 
     Returns:
-        `posterior` (persona, text, token; sums to 1 over personas; NaN past the end), `prior` (persona),
-        `entropy` (text, token; nats, 0 … log K), `final` (persona, text; after the last token), `n_tokens` (text, how
-        many counted); with a neutral prompt, `evidence` (persona, text, token; nats: how much better the persona has
-        predicted the text so far than no persona; where all are negative the text is by none of them). Coordinates of
-        `text`, such as author, are kept.
+        Dataset; coordinates of `text`, such as author, are kept.
+
+        * `posterior` (persona, text, token): sums to 1 over personas; NaN past the end.
+        * `prior` (persona): π_0.
+        * `entropy` (text, token): nats, 0 … log K.
+        * `final` (persona, text): π after the last token.
+        * `n_tokens` (text): how many tokens count.
+        * `evidence` (persona, text, token): nats, only with a neutral prompt: how much better the persona has predicted
+          the text so far than no persona. A text for which all are negative is by none of them.
 
     Raises:
-        SelfrepError: fewer than two personas, a prior of other personas, texts without a token, personas that
-            disagree on where a text ends, log probabilities above 0 or −inf under every persona.
+        SelfrepError: fewer than two personas; a prior of other personas; texts without a token; personas that disagree
+            on where a text ends; log probabilities above 0, or −inf under every persona.
+
+    Source: Bayes' rule.
+
+    Example:
+        >>> p = np.array([[[0.5, 0.8]], [[0.5, 0.2]]])  # of 2 tokens, under 2 personas
+        >>> coords = {"persona": ["jfk", "hal"]}
+        >>> texts = xr.Dataset({"log_prob": (("persona", "text", "token"), np.log(p))}, coords=coords)
+        >>> out = posterior(texts)
+        >>> out.posterior.sel(persona="jfk").round(2).values, out.entropy.round(2).values
+        (array([[0.5, 0.8]]), array([[0.69, 0.5 ]]))
     """
     if "log_prob" not in texts or set(texts.log_prob.dims) != {"persona", "text", "token"}:
         raise SelfrepError("The posterior is made from log_prob over (persona, text, token).")
@@ -107,33 +137,58 @@ def posterior(texts: xr.Dataset, prior: xr.DataArray | None = None) -> xr.Datase
 
 
 def recognition(
-    found: xr.Dataset, *, n_permutations: int = 10_000, n_bootstrap: int = 2000, seed: int = 0
+    posteriors: xr.Dataset, *, n_permutations: int = 10_000, n_bootstrap: int = 2000, seed: int = 0
 ) -> xr.Dataset:
-    """Whether the posterior recognises who wrote each text.
+    """Whether the posterior recognises who wrote each text: the mean final posterior of the author.
 
     Args:
-        found: from `posterior`, with the coordinate `author` on text: the persona under which it was written. Texts of
-            which the tokens or the words were shuffled, as a control, are marked by a coordinate `shuffled` (bool).
+        posteriors: from `posterior`, with the coordinate `author` on text: the persona under which it was written.
+            Texts whose words were shuffled, as a control, are marked by a coordinate `shuffled` (bool).
+        n_permutations: the most orders of the authors to try for p.
+        n_bootstrap: the number of bootstrap draws behind the interval.
+        seed: of the draws.
 
     Returns:
-        `estimate` (mean final posterior of the author, over authors), `ci_low`, `ci_high` (95 %, authors resampled,
-        then their texts), `p` (authors permuted), `null` (95th percentile then), `shuffled` (the estimate on shuffled
-        texts; only where there are any), `chance` (mean prior of the authors), `identified`, `reason`: closed where
-        texts in
-        shuffled order are recognised as well: it is then the words, not the way of speaking; all scalars.
+        Dataset of scalars.
+
+        * `estimate`: the mean final posterior of the author, over authors; NaN where not identified, as are its bounds,
+          `p` and `null`.
+        * `ci_low`, `ci_high`: 95 %; authors are resampled, then their texts.
+        * `p`: of no recognition; the names of the authors are permuted.
+        * `null`: the 95th percentile of the estimate under permuted names.
+        * `shuffled`: the estimate on shuffled texts; only where there are any.
+        * `chance`: the mean prior of the authors.
+        * `identified`: False where shuffled texts are recognised as well: the words give the author away, not the way
+          of speaking.
+        * `reason`: why not, where not; "" otherwise.
 
     Raises:
-        SelfrepError: no authors, unknown authors, or too few of them to test.
+        SelfrepError: no authors; unknown authors; too few of them to test.
+
+    Source: permutation of the authors; hierarchical bootstrap.
+
+    Example:
+        Four texts, each of which its author predicts with probability 0.7 and the others with 0.1:
+
+        >>> names = ["jfk", "hal", "nurse", "pirate"]
+        >>> p = np.where(np.eye(4) == 1, 0.7, 0.1)[..., None]  # persona, text, one token
+        >>> coords = {"persona": names, "author": ("text", names)}
+        >>> texts = xr.Dataset({"log_prob": (("persona", "text", "token"), np.log(p))}, coords=coords)
+        >>> out = recognition(posterior(texts))
+        >>> round(float(out.estimate), 2), float(out.chance), round(float(out.p), 3)
+        (0.7, 0.25, 0.042)
     """
-    if "author" not in found.coords:
+    if "author" not in posteriors.coords:
         raise SelfrepError("Recognition needs to know who wrote each text: a coordinate `author` on text.")
-    names = found.persona.values.tolist()
-    if unknown := sorted(set(found.author.values.tolist()) - set(names)):
+    names = posteriors.persona.values.tolist()
+    if unknown := sorted(set(posteriors.author.values.tolist()) - set(names)):
         raise SelfrepError(f"Authors are among the personas that are compared, {names}; unknown: {unknown}.")
     mixed = (
-        found.shuffled.to_numpy().astype(bool) if "shuffled" in found.coords else np.zeros(found.sizes["text"], bool)
+        posteriors.shuffled.to_numpy().astype(bool)
+        if "shuffled" in posteriors.coords
+        else np.zeros(posteriors.sizes["text"], bool)
     )
-    whole = found.isel(text=np.flatnonzero(~mixed))
+    whole = posteriors.isel(text=np.flatnonzero(~mixed))
     authors = sorted(set(whole.author.values.tolist()))
     if 1 / factorial(len(authors)) > resampling.ALPHA:
         raise SelfrepError(
@@ -155,10 +210,10 @@ def recognition(
     low, high = resampling.interval(drawn, resampling.tail(n, n - 1))
     estimate = float(np.trace(means) / n)
     out = {"estimate": estimate, "ci_low": float(low), "ci_high": float(high), "p": float(test.p[0])}
-    out |= {"null": float(test.null_high[0]), "chance": float(found.prior.to_numpy()[columns].mean())}
+    out |= {"null": float(test.null_high[0]), "chance": float(posteriors.prior.to_numpy()[columns].mean())}
     reason = ""
     if mixed.any():
-        control = found.isel(text=np.flatnonzero(mixed))
+        control = posteriors.isel(text=np.flatnonzero(mixed))
         out["shuffled"] = float(
             np.mean(
                 [float(f.sel(persona=a)) for f, a in zip(control.final.T, control.author.values.tolist(), strict=True)]

@@ -36,31 +36,57 @@ def separation(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> xr.Dataset:
-    """The separation map of captured activations.
+    """How far apart two groups of personas lie in activation space, at every cell.
+
+    S is the squared distance between the two group means per mean squared norm, from products of different personas
+    only. It is 0 on average where the groups do not differ, and may be negative.
 
     Args:
-        acts: from `capture`, with personas in `condition` and in `control_condition`, each in the same paraphrases.
-        between: the coordinate whose two values are told apart; a persona has one of them.
-        condition, control_condition: "you are X", and "the user is X": the same words, not bound to the speaker.
-        n_permutations: exact enumeration of the labelings when there are no more (8 against 8 have 6,435).
+        acts: from `selfrep.capture`: `activations` (prompt, site, layer, position | segment, d_model), with personas in
+            `condition` and in `control_condition`, each in the same paraphrases (at least two).
+        between: the coordinate of prompt whose two values are the groups; each persona has one value.
+        condition: "you are X".
+        control_condition: "the user is X": the same words, not bound to the speaker.
+        n_permutations: the most labelings to try. All of them are tried where there are no more (8 against 8 have
+            6,435).
+        n_bootstrap: the number of bootstrap draws behind the intervals.
+        seed: of the draws.
 
     Returns:
-        Dataset over (site, layer, position | segment):
-        `estimate` (S, a share of the mean squared norm), `ci_low`, `ci_high` (95 %, bootstrap of personas, then
-        paraphrases), `p` (persona labels permuted), `p_max` (the same, family-wise over the map), `null_high` (95th
-        percentile of the null),
-        `noise_floor` (squared distance between two paraphrases of the same persona), `user_is`, `user_is_ci_low`,
-        `user_is_ci_high` (S in the control condition), `bound`, `bound_ci_low`, `bound_ci_high` (S − S in the control
-        condition). Cells that some prompt lacks are NaN; cells whose activations are the same but for rounding have S =
-        0 and p = 1.
+        Dataset over (site, layer, position | segment). Intervals are 95 %; personas are resampled, then paraphrases.
 
-    The intervals err on the wide side, most where S is small (in simulations they hold the truth 98 to 100 times of
+        * `estimate`: S, a share of the mean squared norm.
+        * `ci_low`, `ci_high`: of S.
+        * `p`: of no difference; the group labels of personas are permuted.
+        * `p_max`: the same for the whole map: the chance that any cell of it comes out so large (family-wise).
+        * `null_high`: the 95th percentile of S under permuted labels.
+        * `noise_floor`: the squared distance between two paraphrases of a persona, in the unit of S.
+        * `user_is`, `user_is_ci_low`, `user_is_ci_high`: S in `control_condition`.
+        * `bound`, `bound_ci_low`, `bound_ci_high`: S less S in `control_condition`.
+
+        Cells that some prompt lacks are NaN. Cells whose activations are equal up to rounding have S = 0 and p = 1.
+
+    The intervals are on the wide side, most where S is small (in simulations they hold the truth 98 to 100 times of
     100): paraphrases are resampled although the means of personas already vary with them. Whether there is a difference
-    is for `p`.
+    is for `p` to say.
 
     Raises:
-        SelfrepError: too few personas to test, one paraphrase only, more or fewer than two sides, a persona on both,
-            personas asked different items, a control condition that is missing or differs in any of these.
+        SelfrepError: too few personas to test; one paraphrase only; more or fewer than two groups; a persona in both;
+            personas asked different items; a control condition that is missing or differs in any of these.
+
+    Source: crossed U-statistic of squared distances; max-statistic permutation (Westfall & Young 1993).
+
+    Example:
+        At the last token an organism knows its persona from layer 2 on:
+
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm = sr.load_model("organism:separate")
+        >>> personas, battery = sr.personas.load(organisms.PERSONAS), sr.battery.load(organisms.BATTERY)
+        >>> prompts = sr.make_prompts(personas, [battery["who_are_you"]], ["you", "user"], [0, 1])
+        >>> acts = sr.capture(lm, prompts, layers=[0, 1, 2], tokens="position", positions=[-1])
+        >>> separation(acts, n_bootstrap=100).bound.squeeze().round(2).values
+        array([0. , 0. , 0.2])
     """
     axis = "position" if "position" in acts.dims else "segment"
     rows = {name: Rows.of(acts, name, between) for name in (condition, control_condition)}

@@ -27,35 +27,63 @@ FEW = 6
 def transfer(
     effects: xr.Dataset,
     controls: xr.Dataset | None = None,
-    behaviour: xr.Dataset | None = None,
+    scores: xr.Dataset | None = None,
     *,
     paraphrase_sd: float | None = None,
     n_bootstrap: int = 2000,
     n_flips: int = 5000,
     seed: int = 0,
 ) -> xr.Dataset:
-    """The transfer map of a patching sweep.
+    """How much of a persona's behaviour its activations carry over, at every cell of a patching sweep.
+
+    T = Σ (patched − target) / Σ (source − target) over pairs: 0, the patch did nothing; 1, it brought the source's
+    answer.
 
     Args:
-        effects: from `patch`, real pairs.
-        controls: from `patch`, their control pairs, on the same cells.
-        behaviour: from `score`; gives the paraphrase SD of each item, for the gate.
-        paraphrase_sd: that SD in nats, for all items, where there is no `behaviour`. With neither, only pairs without
-            any effect, or whose answers have no probability, are left out.
+        effects: from `selfrep.patch`, real pairs: `patched` (pair, layer, position | segment), `target_metric`,
+            `source_metric` and `total_effect` (pair), in nats.
+        controls: from `selfrep.patch`, their control pairs (coordinate `control` on pair), on the same cells.
+        scores: from `selfrep.score`; gives the paraphrase SD of each item, which says how large a total effect must be.
+        paraphrase_sd: that SD in nats, for all items, where there are no `scores`. With neither, only pairs without any
+            effect, or whose answers have no probability, are left out.
+        n_bootstrap: the number of bootstrap draws behind the intervals.
+        n_flips: the most flips of signs to try for p.
+        seed: of the draws.
 
     Returns:
-        Dataset over (direction, layer, position | segment): `estimate` (the ratio of sums over pairs), `ci_low`,
-        `ci_high` (95 %, bootstrap over pairs of personas, numerator and denominator together, or by Student's t under
-        six pairs; NaN with one pair), `p` (of T = 0: signs of the pairs of personas flipped), `control_paraphrase`,
-        `control_persona`, `control_random` where these were run; `n_pairs`, `n_gated` (direction). NaN, with attrs
-        `identified` and `reason`, where every pair is gated. Where pairs share personas on both sides, both personas
-        are resampled, and p comes from pairs that share none.
+        Dataset over (direction, layer, position | segment), with the attributes `identified` and `reason`. All NaN
+        where every pair is left out.
+
+        * `estimate`: T, a share.
+        * `ci_low`, `ci_high`: 95 %; pairs of personas are resampled, numerator and denominator together. Under six
+          pairs by Student's t; NaN with one.
+        * `p`: of T = 0; the signs of the pairs of personas are flipped.
+        * `control_paraphrase`, `control_persona`, `control_random`: T of the control pairs, where these were run.
+        * `n_pairs` (direction): the pairs of personas behind the estimate.
+        * `n_gated` (direction): the runs that were left out.
+
+        Where pairs share personas on both sides, both personas are resampled, and p comes from pairs that share none.
 
     A small p says that the patch moves the answers, not that the *persona* does: any patch that pushes in the source's
     direction is significant with enough pairs. Read it beside `control_random`, which moves as far, but anywhere.
 
     Raises:
-        SelfrepError: no pair, controls on other cells than the effects, an item that `behaviour` lacks.
+        SelfrepError: no pair; controls on other cells than the effects; an item that `scores` lacks.
+
+    Source: the ratio of sums (Cochran 1977, chapter 6); the pigeonhole bootstrap (Owen 2007).
+
+    Example:
+        An organism's persona reaches the end of the system text (−10) in layer 2, and the last token in layer 3:
+
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm = sr.load_model("organism:separate")
+        >>> personas, battery = sr.personas.load(organisms.PERSONAS), sr.battery.load(organisms.BATTERY)
+        >>> pairs = sr.pair(lm, personas["robot"], personas["nurse"], [battery["who_are_you"]], paraphrases=[0])
+        >>> effects = sr.patch(lm, pairs, sr.grid("resid_pre", layers=[2, 3], positions=[-10, -1]))
+        >>> abs(transfer(effects).estimate.sel(direction="denoise").round(2)).values
+        array([[1., 0.],
+               [0., 1.]])
     """
     axis = "position" if "position" in effects.dims else "segment"
     if not effects.sizes["pair"]:
@@ -64,7 +92,7 @@ def transfer(
         raise SelfrepError(
             "Controls are compared cell by cell; these were patched at other layers or places than the effects."
         )
-    noise = _noise(effects, behaviour, paraphrase_sd)
+    noise = _noise(effects, scores, paraphrase_sd)
     why = _gates(effects, noise)
     control_why = None if controls is None else _gates(controls, noise)
     directions = list(dict.fromkeys(map(str, effects.direction.to_numpy())))
@@ -210,20 +238,18 @@ def _moved(
     return moved * np.sign(total)[:, None, None], np.abs(total)
 
 
-def _noise(effects: xr.Dataset, behaviour: xr.Dataset | None, paraphrase_sd: float | None) -> dict[str, float]:
+def _noise(effects: xr.Dataset, scores: xr.Dataset | None, paraphrase_sd: float | None) -> dict[str, float]:
     """The paraphrase SD of each item (nats); 0 where nothing is known."""
     items = sorted(set(map(str, effects.item.to_numpy())))
-    if behaviour is None:
+    if scores is None:
         return dict.fromkeys(items, paraphrase_sd or 0.0)
     out = {}
     for item in items:
-        mine = (behaviour.item.to_numpy() == item) & (behaviour.condition.to_numpy() == "you")
+        mine = (scores.item.to_numpy() == item) & (scores.condition.to_numpy() == "you")
         if not mine.any():
-            raise SelfrepError(
-                f"The gate of T needs the answers to {item!r}; the behaviour given does not hold that item."
-            )
-        _, unit = np.unique(behaviour.persona.to_numpy()[mine], return_inverse=True)
-        out[item] = float(resampling.within_sd(behaviour.log_odds.to_numpy()[mine], unit))
+            raise SelfrepError(f"The gate of T needs the answers to {item!r}; the scores hold none of that item.")
+        _, unit = np.unique(scores.persona.to_numpy()[mine], return_inverse=True)
+        out[item] = float(resampling.within_sd(scores.log_odds.to_numpy()[mine], unit))
     return out
 
 

@@ -1,0 +1,76 @@
+"""Every example in a docstring of selfrep runs, and gives what it says.
+
+Docstrings are read from the source and not from what is imported: a function that is checked at run time is no longer
+of its own module to doctest, which would pass it over.
+"""
+
+from __future__ import annotations
+
+import ast
+import doctest
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src"
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def documented(path: Path) -> Iterator[tuple[str, str, int]]:
+    """(qualified name, docstring, line before its first) of a module and of everything that is defined in it."""
+    *parents, stem = path.relative_to(SOURCE).with_suffix("").parts
+    module = ".".join(parents if stem == "__init__" else [*parents, stem])
+    waiting: list[tuple[str, ast.AST]] = [(module, ast.parse(path.read_text(encoding="utf-8")))]
+    while waiting:
+        name, node = waiting.pop()
+        if isinstance(node, DEFINITIONS) and (text := ast.get_docstring(node, clean=False)):
+            yield name, text, node.body[0].lineno - 1
+        waiting += [
+            (f"{name}.{inner.name}" if isinstance(inner, DEFINITIONS[1:]) else name, inner)
+            for inner in ast.iter_child_nodes(node)
+        ]
+
+
+def examples(path: Path) -> Iterator[tuple[str, str, int]]:
+    return (found for found in documented(path) if doctest.DocTestParser().get_examples(found[1]))
+
+
+def run(path: Path, name: str, text: str, line: int) -> str:
+    """What went wrong when the examples of a docstring ran; "" when nothing did."""
+    *parents, stem = path.relative_to(SOURCE).with_suffix("").parts
+    module = import_module(".".join(parents if stem == "__init__" else [*parents, stem]))
+    return failures(doctest.DocTestParser().get_doctest(text, dict(vars(module)), name, str(path), line))
+
+
+def failures(test: doctest.DocTest) -> str:
+    report: list[str] = []
+    doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=report.append)
+    return "".join(report)
+
+
+FOUND = {name: (path, text, line) for path in sorted(SOURCE.rglob("*.py")) for name, text, line in examples(path)}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_an_example_gives_what_it_says(name: str) -> None:
+    path, text, line = FOUND[name]
+    if report := run(path, name, text, line):
+        pytest.fail(report, pytrace=False)
+
+
+def test_an_example_that_is_wrong_or_raises_is_noticed() -> None:
+    parser = doctest.DocTestParser()
+    assert failures(parser.get_doctest(">>> 1 + 1\n2\n", {}, "right", None, 0)) == ""
+    assert "Got:\n    2" in failures(parser.get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, 0))
+    assert "ZeroDivisionError" in failures(parser.get_doctest(">>> 1 / 0\n0\n", {}, "broken", None, 0))
+
+
+def test_examples_are_found_in_modules_functions_and_classes() -> None:
+    named = {name for name, _, _ in documented(SOURCE / "selfrep" / "stats" / "rounding.py")}
+    assert named == {"selfrep.stats.rounding", "selfrep.stats.rounding.negligible"}
+    assert {"selfrep.stats.rounding.negligible", "selfrep.stats.numbers.number"} <= set(FOUND)
+    methods = {name for name, _, _ in documented(SOURCE / "selfrep" / "stats" / "tables.py")}
+    assert "selfrep.stats.tables.Table.of" in methods
