@@ -12,7 +12,7 @@ from tests.analyses.planted import described, finish
 
 from selfrep.errors import SelfrepError
 from selfrep.models.organisms import ANOMALIES, BATTERY
-from selfrep.prompts.render import prompts
+from selfrep.prompts.prompt import prompts
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study import job as jobs
 from selfrep.study.job import Job
