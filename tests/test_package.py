@@ -206,8 +206,6 @@ TESTED_ELSEWHERE = {
     "analyses/*/__init__.py": "analyses/test_parts.py",  # a room's part of a study: beside the others
     "analyses/*/report.py": "report/test_findings.py",  # its sentences and figures: one table asks the same of all
     "analyses/separation/summary.py": "analyses/separation/test_estimate.py",
-    "engine/replay/gradients.py": "engine/test_attribution.py",  # what attribution computes, against its closed forms
-    "engine/replay/recording.py": "engine/replay/test_walk.py",  # a walk goes on from what is recorded
     "interop/*.py": "interop/test_transformer_lens.py",  # its functions against those of TransformerLens, whole
     "plots/profiles.py": "analyses/separation/test_figures.py",  # what is drawn of a profile, by coordinates
     "plots/two_by_two.py": "analyses/mediation/test_figures.py",
