@@ -249,7 +249,7 @@ def test_what_is_not_identified_stands_apart_with_its_reason_and_without_a_numbe
     assert "Really? → “I am …” Not identified: under three times the noise" in unsaid
     assert "Transfer is" not in got.section("found")
     assert not re.search(r"0\.77|0\.71", " ".join(got.section(s) for s in ("found", "unsaid", "sure")))
-    assert "Really? → I am not identified 0.9 0.3" in got.section("sure")
+    assert "Really? → “I am …” not identified 0.9 0.3" in got.section("sure")
     assert "all in character" not in got.section("sure")
 
 
