@@ -55,7 +55,8 @@ def _rows(run: RunDirectory, study: Mapping[str, Any]) -> Iterator[tuple[str, xr
     items = run.read("items")
     for name, item in ((study.get("battery") or {}).get("define") or {}).items():
         if name in items.item:
-            yield f"{item.get('question', name)} → “{item.get('prefill', '')} …”", items.sel(item=name)
+            beginning = f" → “{item['prefill']} …”" if item.get("prefill", "").strip() else ""
+            yield item.get("question", name) + beginning, items.sel(item=name)
 
 
 def unclear(run: RunDirectory, study: Mapping[str, Any]) -> Iterator[Text]:
