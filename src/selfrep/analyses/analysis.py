@@ -8,7 +8,7 @@ torch and plotly are imported by what runs and what draws.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pkgutil import resolve_name
@@ -197,11 +197,22 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the report's account of what was asked, folded away; the first cell of each row is its heading."""
+    """A table of the report, folded away; the first cell of each row is its heading.
+
+    Attributes:
+        title: what is read before it is unfolded.
+        columns, rows: its texts.
+        caption: how to read it.
+        numbers: the indices of the columns that hold numbers.
+        faint: the indices of rows that are not identified.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: Sequence[Sequence[str]]
+    caption: str = ""
+    numbers: Collection[int] = ()
+    faint: Collection[int] = ()
 
 
 def nothing(*_: object) -> Iterator[Any]:
@@ -219,6 +230,8 @@ class Report:
         figures: in the order of the report.
         asked: what was asked, from the study as plain YAML data.
         limits: objections to keep in mind, each with what is done about it.
+        details: tables of single numbers, from a run and its study as plain YAML data.
+        unclear: single questions that the model does not answer clearly, each with the reason; of the same two.
     """
 
     chapter: Chapter | None = None
@@ -226,6 +239,8 @@ class Report:
     figures: tuple[Figure, ...] = ()
     asked: Callable[[Mapping[str, Any]], Iterable[Text | Table]] = nothing
     limits: tuple[Text, ...] = ()
+    details: Callable[[RunDirectory, Mapping[str, Any]], Iterable[Table]] = nothing
+    unclear: Callable[[RunDirectory, Mapping[str, Any]], Iterable[Text]] = nothing
 
 
 Runs = Callable[[Context, Any], Iterable[Stage | Reading]]
