@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from selfrep.engine.batches import Options, token_batch
 from tests.tiny import log_odds, logits, ragged, tiny, token_pair
 
-from selfrep.engine.batches import Options, token_batch
 from selfrep.engine.metrics import logit_difference
 from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.plan import grid, prefix_swap
