@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal
 
+from selfrep.analyses.answers import Answer, Answers
 from selfrep.analyses.parts import Part
 from selfrep.errors import SelfrepError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from selfrep.models.language_model import LanguageModel
+    from selfrep.models.organisms import Truth
     from selfrep.prompts.battery import Battery
     from selfrep.prompts.personas import Condition, PersonaSet
     from selfrep.prompts.prompt import Prompt
@@ -250,17 +252,20 @@ Runs = Callable[[Context, Any], Iterable[Stage | Reading]]
 class Analysis:
     """One question asked of a model.
 
-    Attributes:
-        name: its key in a study, the group of its results, and what its findings are about.
-        summary: one line for `selfrep --help`.
-        part: the class of its fields in a study; None for what every study asks.
-        runs: its forward passes and estimates as stages, or "module:function" where that is.
-        report: what it tells a reader, or "module:object".
+        Attributes:
+            name: its key in a study, the group of its results, and what its findings are about.
+            summary: one line for `selfrep --help`.
+            part: the class of its fields in a study; None for what every study asks.
+            runs: its forward passes and estimates as stages, or "module:function" where that is.
+            report: what it tells a reader, or "module:object".
+            truth: its answers about an organism beside what is planted in it, or "module:function"; for
+            `selfrep validate`.
 
     Example:
-        >>> from selfrep.analyses.parts import Part
-        >>> Analysis("length", "how long the questions are", Part, runs=lambda context, part: ()).name
-        'length'
+            >>> from selfrep.analyses.answers import Answer, Answers
+    from selfrep.analyses.parts import Part
+            >>> Analysis("length", "how long the questions are", Part, runs=lambda context, part: ()).name
+            'length'
     """
 
     name: str
@@ -268,6 +273,7 @@ class Analysis:
     part: type[Part] | None = None
     runs: str | Runs = nothing
     report: str | Report = Report()
+    truth: str | Answers = nothing
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -279,6 +285,11 @@ class Analysis:
         """The steps of a run that belong to this analysis, later ones reading what earlier ones wrote."""
         runs: Runs = resolve_name(self.runs) if isinstance(self.runs, str) else self.runs
         yield from runs(context, part)
+
+    def answers(self, lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
+        """What it says of an organism, beside what is true of it; nothing where it brings no `truth`."""
+        answers: Answers = resolve_name(self.truth) if isinstance(self.truth, str) else self.truth
+        yield from answers(lm, truth)
 
     @property
     def told(self) -> Report:
