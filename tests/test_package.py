@@ -205,7 +205,6 @@ A_FEW = 3
 TESTED_ELSEWHERE = {
     "analyses/*/__init__.py": "analyses/test_parts.py",  # a room's part of a study: beside the others
     "analyses/*/report.py": "report/test_findings.py",  # its sentences and figures: one table asks the same of all
-    "analyses/separation/summary.py": "analyses/separation/test_estimate.py",
     "interop/*.py": "interop/test_transformer_lens.py",  # its functions against those of TransformerLens, whole
     "plots/profiles.py": "analyses/separation/test_figures.py",  # what is drawn of a profile, by coordinates
     "plots/two_by_two.py": "analyses/mediation/test_figures.py",
