@@ -68,7 +68,8 @@ def unclear(run: RunDirectory, study: Mapping[str, Any]) -> Iterator[Text]:
 
 def details(run: RunDirectory, study: Mapping[str, Any]) -> Iterator[Table]:
     """Every item in numbers; none of them for the shift of one that is not identified."""
-    rows, faint = [], set()
+    rows: list[tuple[str, ...]] = []
+    faint: set[int] = set()
     for question, row in _rows(run, study):
         at = {str(name): number(float(v)) for name, v in row.data_vars.items() if v.dtype.kind == "f"}
         if bool(row.identified):
