@@ -18,7 +18,7 @@ _LEFT, _RIGHT = 50.0, 14.0
 
 def profiles(n: int) -> Grid:
     """Panels for `n` profiles, each drawn with a `Pen`."""
-    return grid(n, 3 if n > 2 else 2, left=_LEFT, right=_RIGHT)
+    return grid(n, 2 if n in (1, 2, 4) else 3, left=_LEFT, right=_RIGHT)
 
 
 def finish_profiles(
