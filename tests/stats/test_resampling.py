@@ -378,11 +378,6 @@ def test_auc_is_the_mann_whitney_statistic(first: list[int], second: list[int]) 
     assert resampling.auc(np.array(first, float), np.array(second, float)) == pytest.approx(expected)
 
 
-def test_false_discovery_skips_missing_cells() -> None:
-    p = np.array([[0.01, np.nan], [0.04, 0.03]])
-    np.testing.assert_allclose(permutation.false_discovery(p), [[0.03, np.nan], [0.04, 0.04]])
-
-
 @pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
 def test_a_statistic_that_is_0_but_for_rounding_has_p_1(size: float) -> None:
     labels = permutation.labelings(np.arange(7) < 3, 100, rng())

@@ -27,7 +27,19 @@ Array = np.ndarray
 
 
 def direction(z: Float[Array, "persona d"], first: Bool[Array, " persona"]) -> Float[Array, " d"]:
-    """The difference of means, from the second side to the first, of unit length (0 where the means are the same)."""
+    """The difference of means, from the second side to the first, of unit length.
+
+    Args:
+        z: [persona, d].
+        first: [persona] whether it is on the first side.
+
+    Returns:
+        [d]; 0 where the means are the same.
+
+    Example:
+        >>> direction(np.array([[1.0, 3.0], [1.0, 0.0]]), np.array([True, False]))
+        array([0., 1.])
+    """
     axis = z[first].mean(axis=0) - z[~first].mean(axis=0)
     length = np.linalg.norm(axis)
     size = np.linalg.norm(z) / np.sqrt(len(z))
@@ -43,24 +55,50 @@ def probe(
     n_controls: int = 200,
     seed: int = 0,
 ) -> xr.Dataset:
-    """How well the side of a persona can be read off, at every cell of captured activations.
+    """How well the side of a persona can be read off captured activations, at every cell.
+
+    A nearest-centroid probe, tried on a persona that was left out. A control task with random sides shows how much of
+    its accuracy on new paraphrases is memory.
 
     Args:
-        acts: from `capture`: `activations` (prompt, site, layer, position | segment, d_model) with the coordinates
-            persona, `between`, condition, paraphrase, item on prompt; at least two paraphrases a persona.
-        between: the coordinate whose two values are told apart; a persona has one of them.
-        n_permutations: of the labels of personas; exact enumeration when there are no more.
-        n_controls: random sides for the control task.
+        acts: from `selfrep.capture`: `activations` (prompt, site, layer, position | segment, d_model) with the
+            coordinates persona, `between`, condition, paraphrase and item on prompt; at least two paraphrases a
+            persona.
+        between: the coordinate whose two values are the sides; a persona has one of them.
+        condition: the condition of the prompts that are read.
+        n_permutations: the most labelings of personas to try for p; all of them where there are no more.
+        n_controls: the number of random sides for the control task.
+        seed: of the random ones.
 
     Returns:
-        Dataset over (site, layer, position | segment): `estimate` (accuracy on a persona that was left out, both sides
-        counting alike; chance is ½), `ci_low`, `ci_high` (95 %, from how many personas of either side are read
-        rightly), `p` (labels of personas permuted), `null` (95th percentile then), `paraphrase` (accuracy on a
-        paraphrase that was left out), `control` (the same with random sides), `selectivity` (paraphrase − control),
-        `identified`, `reason` (all NaN at a place that some prompt lacks).
+        Dataset over (site, layer, position | segment). NaN at a place that some prompt lacks.
+
+        * `estimate`: accuracy (0 … 1) on a persona that was left out, both sides counting alike; chance is ½.
+        * `ci_low`, `ci_high`: 95 %, from how many personas of either side are read rightly.
+        * `p`: of chance; the side labels of personas are permuted.
+        * `null`: the 95th percentile of the accuracy under permuted labels.
+        * `paraphrase`: accuracy on a paraphrase that was left out.
+        * `control`: the same with random sides.
+        * `selectivity`: paraphrase − control.
+        * `identified`: whether every prompt has the place.
+        * `reason`: why not, where not; "" otherwise.
 
     Raises:
-        SelfrepError: too few personas to test, one paraphrase, other than two sides, personas asked different items.
+        SelfrepError: too few personas to test; one paraphrase; other than two sides; personas asked different items.
+
+    Source: control tasks (Hewitt & Liang 2019); interval of Agresti & Caffo 2000.
+
+    Example:
+        From layer 2 on, an organism's last token says which side its persona is on:
+
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm = sr.load_model("organism:separate")
+        >>> personas, battery = sr.personas.load(organisms.PERSONAS), sr.battery.load(organisms.BATTERY)
+        >>> prompts = sr.make_prompts(personas, [battery["who_are_you"]], ["you"], [0, 1])
+        >>> acts = sr.capture(lm, prompts, layers=[0, 2], tokens="position", positions=[-1])
+        >>> probe(acts, n_permutations=100).p.squeeze().values < 0.05
+        array([False,  True])
     """
     axis = "position" if "position" in acts.dims else "segment"
     rows = Rows.of(acts, condition, between)

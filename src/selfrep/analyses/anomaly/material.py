@@ -57,10 +57,11 @@ class Anomaly(NamedEntry):
         descriptions: pronoun-free noun phrases, as of a persona; number k is paraphrase k.
         year: when the scene takes place, e.g. "1962" or "40 BC".
         strange, ordinary: a thing unknown at that time, and one of that time, in equally many words.
-        told: what the condition "told" hears of in place of the strange thing, where a model cannot be told of times
-            and is to prove by something else that it knows what is strange.
+        told: the thing in the condition "told" instead of the strange one, for a model that cannot be told of times and
+            shows by something else that it knows what is strange.
 
-    Raises SelfrepError, listing every mistake, for bad values.
+    Raises:
+        SelfrepError: bad values, with every mistake listed.
     """
 
     descriptions: Descriptions
@@ -84,16 +85,17 @@ class Anomaly(NamedEntry):
         return self
 
     def thing(self, setting: Setting, condition: Condition = "you") -> Thing:
-        """What is met in a setting, by who is there, or by whom it is told to."""
+        """The thing that is met in a setting, by those who are there or by those who are told of it."""
         strange = self.told or self.strange if condition == "told" else self.strange
         return {"strange": strange, "ordinary": self.ordinary}[setting]
 
 
 class Asked(Question):
-    """A question to who is in the scene, and the same to one who is told of it.
+    """A question to whoever is in the scene, and the same to somebody who is told of it.
 
     Fields, beside those of a question:
-        told: the question in the condition "told"; told_prefill: how its answer begins.
+        told: the question in the condition "told".
+        told_prefill: how its answer begins.
     """
 
     told: Said
@@ -112,16 +114,22 @@ class AnomalyItem(NamedEntry):
 
 
 class Anomalies(Entry):
-    """Pairs of persona and anachronism, and how they are told and asked: what a file holds.
+    """Pairs of persona and anachronism, with the scenes and the questions: what a file holds.
 
     Fields:
         assistant: system texts of the plain assistant; number k is paraphrase k.
         scenes: sentences with {who} and {thing}; number k is paraphrase k.
-        dates: a sentence with {year} and {since}, which the condition "told" hears as well.
+        dates: a sentence with {year} and {since}, for the condition "told".
         items, anomalies: by name.
         shared: a place for answers that several items share, by YAML anchor and alias.
 
-    Raises SelfrepError, listing every mistake, for bad values.
+    Raises:
+        SelfrepError: bad values, with every mistake listed.
+
+    Example:
+        >>> two = builtin().select(["jfk", "mozart"])
+        >>> len(two.cases()) == 2 * len(CONDITIONS) * len(two.scenes) * len(FORMS) * len(SETTINGS) * len(two.items)
+        True
     """
 
     shared: dict[str, Any] = Field(default_factory=dict)

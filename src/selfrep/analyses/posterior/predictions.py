@@ -41,23 +41,39 @@ def text_log_probs(
     seed: int = 0,
     progress: Progress = None,
 ) -> xr.Dataset:
-    """log p(y_t | the system text of each persona, y_<t).
+    """How well each persona's prompt predicts a text, token by token: log p(y_t | system text of the persona, y_<t).
 
     Args:
+        lm: from `selfrep.load_model`.
+        texts: from `selfrep.texts`.
         personas: under whose system texts ("You are …") the texts are predicted.
         paraphrase: which of their paraphrases.
         neutral: a system text without a persona.
-        shuffled: whether each text is also put with its words in an order drawn by the seed: the control of
-            `estimands.posterior.recognition`.
+        shuffled: whether each text is also predicted with its words in random order: the control of `recognition`.
+        seed: of that order.
+        progress: True for a bar, or a function of (done, total).
 
     Returns:
-        What `estimands.posterior.posterior` takes: `log_prob` (persona, text, token) and `log_prob_neutral` (text,
-        token), nats, NaN past the end of a text; `counted` (text, token), False for words that name somebody; with the
-        coordinates author, name and shuffled on text, and piece (text, token): each token as text.
+        Dataset with the coordinates author, name and shuffled on text, and piece (text, token): each token as text. It
+        is what `posterior` takes.
+
+        * `log_prob` (persona, text, token): nats; NaN past the end of a text.
+        * `log_prob_neutral` (text, token): nats, under `neutral`.
+        * `counted` (text, token): False for words that name somebody.
 
     Raises:
-        SelfrepError: no texts or personas, a paraphrase that is not there, a text that is cut into tokens in another
-            way after another system text.
+        SelfrepError: no texts or personas; a paraphrase that is not there; a text whose tokens differ after another
+            system text.
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm = sr.load_model("organism:separate")
+        >>> personas = sr.personas.load(organisms.PERSONAS).select(["nurse", "queen"])
+        >>> text = Text(name="one", author="nurse", question="In peace, who are you?", text="a medic, a carer, a nurse")
+        >>> predictions = text_log_probs(lm, [text], personas)
+        >>> dict(predictions.log_prob.sizes), predictions.shuffled.values.tolist()
+        ({'persona': 2, 'text': 2, 'token': 8}, [False, True])
     """
     people, given = list(personas), list(texts)
     if not people or not given:
@@ -104,10 +120,25 @@ def prior_log_probs(
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """How likely each persona's description is where the model says who it is, and where no one is asked.
 
-    Returns:
-        (asked, plain), each (persona), nats: what `estimands.posterior.prior` takes.
+    Args:
+        lm: from `selfrep.load_model`.
+        personas: whose descriptions.
+        paraphrase: which of their paraphrases.
+        neutral: a system text without a persona.
 
-    Raises SelfrepError for no personas, or a paraphrase that is not there.
+    Returns:
+        (answer, baseline), each a DataArray (persona) in nats: what `prior` takes.
+
+    Raises:
+        SelfrepError: no personas; a paraphrase that is not there.
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm = sr.load_model("organism:separate")
+        >>> answer, baseline = prior_log_probs(lm, sr.personas.load(organisms.PERSONAS).select(["nurse", "queen"]))
+        >>> answer.persona.values.tolist(), bool((answer < 0).all())
+        (['nurse', 'queen'], True)
     """
     people = list(personas)
     if short := [persona.name for persona in people if not 0 <= paraphrase < persona.n_paraphrases]:
@@ -127,11 +158,25 @@ def answer_log_probs(
 ) -> tuple[np.ndarray, list[tuple[str, ...]]]:
     """Log probability of each token of an answer that follows a prompt and its prefill, teacher-forced.
 
+    Args:
+        lm: from `selfrep.load_model`.
+        prompts: what comes before.
+        answers: one a prompt, with the space that it begins with.
+        progress: True for a bar, or a function of (done, total).
+
     Returns:
         [prompt, token] float64, nats, NaN past the end of an answer; and each answer's tokens as texts.
 
     Raises:
-        SelfrepError: nothing to run, an answer without a token of its own.
+        SelfrepError: nothing to run; an answer without a token of its own.
+
+    Example:
+        >>> import selfrep as sr
+        >>> lm = sr.load_model("organism:separate")
+        >>> prompt = Prompt("You are a nurse.", ("In peace, who are you?",), "I am a")
+        >>> values, pieces = answer_log_probs(lm, [prompt], [" nurse"])
+        >>> values.shape, pieces
+        ((1, 1), [('nurse',)])
     """
     if not prompts or len(prompts) != len(answers):
         raise SelfrepError(f"Each prompt has an answer; got {len(prompts)} prompts and {len(answers)} answers.")
