@@ -1,7 +1,7 @@
-"""When a number may be believed: the conditions that several estimands share, each as a reason why not.
+"""When a number may be believed: the conditions that several analyses share, each as a reason why not.
 
 A number that is not identified is not printed. A gate is therefore a sentence: empty where the number stands, and
-otherwise what the data would have had to show. Every estimand collects the first sentence that applies.
+otherwise what the data would have had to show. Every analysis keeps the first sentence that applies.
 """
 
 from __future__ import annotations

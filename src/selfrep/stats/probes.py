@@ -1,4 +1,4 @@
-"""What can be read off: probes for the side of a persona, tried on personas that they have never seen.
+"""What can be read off: probes for the side of a persona, tried on personas that are new to them.
 
 A probe with many dimensions and few personas can learn each persona by heart, and then reads a side off nothing. Two
 guards: it is tested on a persona that was left out, which it cannot know by heart; and a control task gives every
@@ -176,8 +176,8 @@ def _new_paraphrases(
     turn = np.array([int((rows.persona[:r] == k).sum()) for r, k in enumerate(rows.persona)])
     right = np.zeros((len(labels), len(gram)))
     for held in (turn == t for t in range(int(turn.max()) + 1)):
-        drawn = pool & ~held
-        means = drawn / drawn.sum(axis=1, keepdims=True)
+        members = pool & ~held
+        means = members / members.sum(axis=1, keepdims=True)
         margin = _margin(gram[held] @ means.T, means @ gram @ means.T, labels, ~labels)
         right[:, held] = _read(margin, labels[:, rows.persona[held]], np.abs(gram).max())
     return right @ rows.pooling().T

@@ -1,7 +1,7 @@
 """How sure a number is: resampling and permutation, on plain numpy arrays.
 
-The unit is the persona. Prompts that share a persona share its luck, so every function here is told which unit a row
-belongs to; counting prompts instead (pseudo-replication) makes almost any map significant.
+The unit is the persona. Prompts that share a persona share its luck, so every function here knows which unit a row
+belongs to. Counting prompts instead (pseudo-replication) makes almost any map significant.
 
 Every statistic this toolkit tests is *linear* in a table computed once per cell (persona means, or the entries of a
 Gram matrix). A permutation or a bootstrap draw is then a row of weights, and ten thousand of them over a whole map are
@@ -73,8 +73,8 @@ def resample_within(
     for name in np.unique(unit):
         rows = np.flatnonzero(unit == name)
         m = len(rows)
-        drawn = rng.multinomial(m, np.full(m, 1 / m), n_draws) / m
-        weights[:, rows] = 1 / m + (drawn - 1 / m) * np.sqrt(m / (m - 1)) if rescaled and m > 1 else drawn
+        share = rng.multinomial(m, np.full(m, 1 / m), n_draws) / m
+        weights[:, rows] = 1 / m + (share - 1 / m) * np.sqrt(m / (m - 1)) if rescaled and m > 1 else share
     return weights
 
 

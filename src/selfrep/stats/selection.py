@@ -125,13 +125,13 @@ def select_and_test(
     """
     dealt = halves(data, between=between, seed=seed)
     choosing, testing = (estimand(dealt.of(data, names)) for names in (dealt.choosing, dealt.testing))
-    found = choosing[value]
-    if not bool(np.isfinite(found).any()):
+    chosen_map = choosing[value]
+    if not bool(np.isfinite(chosen_map).any()):
         raise SelfrepError(f"No cell of the map has a finite {value!r}: there is nothing to choose.")
-    at = {str(dim): int(index) for dim, index in found.argmax(...).items()} if found.ndim else {}
-    cell = {dim: found[dim].values[index].item() for dim, index in at.items()}
+    at = {str(dim): int(index) for dim, index in chosen_map.argmax(...).items()} if chosen_map.ndim else {}
+    cell = {dim: chosen_map[dim].values[index].item() for dim, index in at.items()}
     out = testing.isel(at)
-    return out.assign(chosen_on=found.isel(at), reliability=reliability(found, testing[value])).assign_attrs(
+    return out.assign(chosen_on=chosen_map.isel(at), reliability=reliability(chosen_map, testing[value])).assign_attrs(
         chosen=str(cell), choosing=list(dealt.choosing), testing=list(dealt.testing)
     )
 

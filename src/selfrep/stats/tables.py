@@ -1,7 +1,7 @@
-"""What was observed as tables: one row a persona in one paraphrase, so that statistics cannot forget the unit.
+"""Scores and activations as tables: one row a persona in one paraphrase, so that statistics cannot forget the unit.
 
-Prompts come out of `score` and `capture` as a flat list with labels. Every estimand wants them by persona and
-paraphrase, complete, and in the same order in every condition; what is missing is refused here, by name, before
+Prompts come out of `score` and `capture` as a flat list with labels. Every estimate wants them by persona and
+paraphrase, complete, and in the same order in every condition. What is missing is refused here, by name, before
 anything is computed.
 """
 
@@ -39,7 +39,7 @@ class Table:
     side: Array
 
     @classmethod
-    def of(cls, behaviour: xr.Dataset, condition: str, items: Sequence[str]) -> Table:
+    def of(cls, scores: xr.Dataset, condition: str, items: Sequence[str]) -> Table:
         """The answers of a condition to these items.
 
         Args:
@@ -50,25 +50,25 @@ class Table:
         Raises:
             SelfrepError: the condition is missing; an answer is missing; a persona is on two sides.
         """
-        mine = np.flatnonzero(behaviour.condition.to_numpy() == condition)
+        mine = np.flatnonzero(scores.condition.to_numpy() == condition)
         if len(mine) == 0:
             raise SelfrepError(f"Items are read beside their controls; the condition {condition!r} is missing. Add it.")
-        personas = [str(behaviour.persona.values[i]) for i in mine]
-        keys = sorted(set(zip(personas, map(int, behaviour.paraphrase.values[mine]), strict=True)))
+        personas = [str(scores.persona.values[i]) for i in mine]
+        keys = sorted(set(zip(personas, map(int, scores.paraphrase.values[mine]), strict=True)))
         names, columns = sorted(set(personas)), list(items)
         shape = (len(keys), len(columns))
-        log_odds, mass, asked = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=bool)
-        side_of = permutation.groups_of(personas, behaviour.side.to_numpy()[mine])
+        log_odds, mass, present = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+        side_of = permutation.groups_of(personas, scores.side.to_numpy()[mine])
         row = {key: r for r, key in enumerate(keys)}
         for i, persona in zip(mine, personas, strict=True):
-            if (item := str(behaviour.item.values[i])) in columns:
-                at = row[persona, int(behaviour.paraphrase.values[i])], columns.index(item)
-                log_odds[at], mass[at], asked[at] = behaviour.log_odds.values[i], behaviour.answer_mass.values[i], True
-        if not asked.all():
-            r, c = np.argwhere(~asked)[0]
+            if (item := str(scores.item.values[i])) in columns:
+                at = row[persona, int(scores.paraphrase.values[i])], columns.index(item)
+                log_odds[at], mass[at], present[at] = scores.log_odds.values[i], scores.answer_mass.values[i], True
+        if not present.all():
+            r, c = np.argwhere(~present)[0]
             raise SelfrepError(
-                f"Every persona must be asked every item in the condition {condition!r}; {int((~asked).sum())} answers "
-                f"are missing, the first that of {keys[r]} to {columns[c]!r}."
+                f"Every persona must be asked every item in the condition {condition!r}; {int((~present).sum())} "
+                f"answers are missing, the first that of {keys[r]} to {columns[c]!r}."
             )
         number = np.array([names.index(name) for name, _ in keys])
         return cls(keys, log_odds, mass, number, names, np.array([side_of[name] for name in names]))
@@ -82,7 +82,7 @@ class Table:
         return _pooling(self.persona, len(self.names))
 
     def require_twin(self, other: Table, condition: str) -> None:
-        """Refuse a control of which the rows are other than these."""
+        """Refuse a control with other rows than these."""
         if self.keys != other.keys:
             raise SelfrepError(
                 f'The control {condition!r} must have the personas and paraphrases of the condition "you"; only one '
@@ -109,7 +109,7 @@ class Rows:
     names: list[str]
     side: Array
     sides: Array
-    asked: list[str]
+    items: list[str]
 
     @classmethod
     def of(cls, acts: xr.Dataset, condition: str, between: str = "side") -> Rows:
@@ -136,16 +136,16 @@ class Rows:
         names = sorted({name for name, _ in keys})
         side_of = permutation.groups_of(acts.persona.to_numpy()[mine], acts[between].to_numpy()[mine])
         sides = np.array(sorted(set(side_of.values())))
-        asked = {key: sorted(str(acts.item.values[i]) for i in group) for key, group in where.items()}
-        if uneven := [key for key in keys if asked[key] != asked[keys[0]]]:
+        items = {key: sorted(str(acts.item.values[i]) for i in group) for key, group in where.items()}
+        if uneven := [key for key in keys if items[key] != items[keys[0]]]:
             raise SelfrepError(
-                "Personas are compared on the same items, or the items would be told apart; in the condition "
-                f"{condition!r} {keys[0]} was asked {asked[keys[0]]} and {uneven[0]} "
-                f"{asked[uneven[0]]}. Ask everyone everything."
+                "Personas are compared on the same items, or items would be taken for personas; in the condition "
+                f"{condition!r} {keys[0]} was asked {items[keys[0]]} and {uneven[0]} "
+                f"{items[uneven[0]]}. Ask everyone everything."
             )
         persona = np.array([names.index(name) for name, _ in keys])
         side = np.array([int(np.flatnonzero(sides == side_of[name])[0]) for name in names])
-        return cls(keys, [np.array(where[key]) for key in keys], persona, names, side, sides, asked[keys[0]])
+        return cls(keys, [np.array(where[key]) for key in keys], persona, names, side, sides, items[keys[0]])
 
     @property
     def members(self) -> list[tuple[str, str]]:
@@ -234,7 +234,7 @@ def crossed(scores: xr.Dataset, variable: str, by: Sequence[str]) -> xr.DataArra
     """
     if absent := [name for name in by if name not in scores.coords]:
         raise SelfrepError(
-            f"Each prompt is told apart by its coordinates {', '.join(by)}; these are missing: {', '.join(absent)}."
+            f"Each prompt is identified by its coordinates {', '.join(by)}; these are missing: {', '.join(absent)}."
         )
     columns = {name: scores[name].to_numpy().tolist() for name in by}
     levels = {name: list(dict.fromkeys(column)) for name, column in columns.items()}

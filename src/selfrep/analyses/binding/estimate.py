@@ -157,9 +157,9 @@ def _cell(
     reason = unsaid or gates.weak(whole, noise, "the shift under 'you are'")
     if not reason:
         plain = ((draws.neutral @ tables[2]) * of_items).sum(axis=1)
-        drawn = np.stack([((draws.rows @ t) * of_items).sum(axis=1) - plain for t in (tables[1], tables[0])])
+        pair_draws = np.stack([((draws.rows @ t) * of_items).sum(axis=1) - plain for t in (tables[1], tables[0])])
         groups = [int((weight == w).sum()) for w in set(weight[weight != 0].tolist())]
-        bounds = ratios.joint_interval(kept, whole, drawn, min(groups), sum(groups) - len(groups))
+        bounds = ratios.joint_interval(kept, whole, pair_draws, min(groups), sum(groups) - len(groups))
         if bounds is None:
             reason = f"personas differ too much: the shift of {gates.signed(whole)} nats may as well be 0"
         else:

@@ -179,10 +179,10 @@ class _Cast:
         groups: list[Array] = []
         labels: list[tuple[str, str]] = []
         folds: list[int] = []
-        asked: list[list[str]] = []
+        item_sets: list[list[str]] = []
         for spoken in (condition, *placed):
             rows = Rows.of(acts.assign_coords(all=("prompt", np.zeros(acts.sizes["prompt"]))), spoken, "all")
-            asked.append(rows.asked)
+            item_sets.append(rows.items)
             counts: dict[str, int] = {}
             for (name, _), group in zip(rows.keys, rows.groups, strict=True):
                 label = "default" if name in defaults else name
@@ -195,10 +195,10 @@ class _Cast:
                     "Paraphrases that draw the axis are not placed on it: every persona needs at least two; "
                     f"{single[:3]} have one."
                 )
-        if any(items != asked[0] for items in asked):
+        if any(items != item_sets[0] for items in item_sets):
             raise SelfrepError(
-                "What is placed on the axis is asked the items of those that draw it; the conditions differ in their "
-                f"ones: {asked}."
+                "Prompts are placed on an axis that was drawn from the same items; the conditions differ in theirs: "
+                f"{item_sets}."
             )
         first = ["default", *sorted({label for spoken, label in labels if spoken == condition} - {"default"})]
         points = [(condition, name) for name in first] + sorted(set(labels) - {(condition, name) for name in first})
@@ -298,11 +298,11 @@ def _cell(
         return numbers, {}, reason
     gram = z @ z.T
     estimate = _located(pooled[None] @ gram, pooled[None], np.ones((1, n)) - (np.arange(n) == 0), cast)[0]
-    drawn = _located(draws.pooled @ gram, draws.pooled, draws.roles, cast)
+    location_draws = _located(draws.pooled @ gram, draws.pooled, draws.roles, cast)
     paraphrases = int(
         (cast.member == 0).sum()
     )  # all that tells where the default lies, and about as many, where a point
-    low, high = resampling.interval(drawn.T, resampling.tail(n - 1, min(n - 2, 2 * (paraphrases - 1))))
+    low, high = resampling.interval(location_draws.T, resampling.tail(n - 1, min(n - 2, 2 * (paraphrases - 1))))
     return numbers, {"estimate": estimate, "ci_low": low, "ci_high": high}, ""
 
 

@@ -84,7 +84,7 @@ def early_answers(
     """
     if bad := [share for share in shares if not 0 <= share <= 1]:
         raise SelfrepError(f"A share of a scratchpad is a number from 0 to 1; got {bad}.")
-    made = []
+    cases = []
     for name, scenario in scenarios.scenarios.items():
         for k, (number, cell) in product(range(scenario.n_paraphrases), enumerate(versions)):
             words = scratchpads.get((name, k, cell), "").split()
@@ -93,16 +93,16 @@ def early_answers(
                     f"Each version has a scratchpad of its own; that of {name!r}, paraphrase {k}, cell {cell} (cue, "
                     "stakes) is missing or empty."
                 )
-            asked = scenario.prompt(cell, k)
+            question = scenario.prompt(cell, k)
             for share in shares:
                 thought = " ".join([opening, *words[: round(share * len(words))]])
                 prompt = Prompt(
-                    asked.system,
-                    (*asked.turns, thought, closing),
-                    asked.prefill,
+                    question.system,
+                    (*question.turns, thought, closing),
+                    question.prefill,
                     paraphrase=k,
                     item=name,
-                    answers=asked.answers,
+                    answers=question.answers,
                 )
-                made.append(Case(prompt, {"scenario": name, "version": number, "share": float(share)}))
-    return made
+                cases.append(Case(prompt, {"scenario": name, "version": number, "share": float(share)}))
+    return cases

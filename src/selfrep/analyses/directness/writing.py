@@ -65,11 +65,11 @@ def write_scratchpads(
         for k in range(scenario.n_paraphrases)
         for cell in versions
     ]
-    written, tick = {}, ticker(progress, "scratchpad")
+    scratchpads, tick = {}, ticker(progress, "scratchpad")
     for done, (name, k, cell) in enumerate(places, 1):
-        asked = scenarios.scenarios[name].prompt(cell, k)
-        begun = render(Prompt(asked.system, asked.turns, opening), chat).ids
-        ids = torch.tensor([begun], device=lm.device)
+        question = scenarios.scenarios[name].prompt(cell, k)
+        beginning = render(Prompt(question.system, question.turns, opening), chat).ids
+        ids = torch.tensor([beginning], device=lm.device)
         out = cast(Any, lm.hf).generate(
             ids,
             attention_mask=torch.ones_like(ids),
@@ -77,15 +77,15 @@ def write_scratchpads(
             do_sample=False,
             pad_token_id=int(ids[0, 0]),
         )
-        text = " ".join(lm.tokenizer.decode(out[0, len(begun) :], skip_special_tokens=True).split())
+        text = " ".join(lm.tokenizer.decode(out[0, len(beginning) :], skip_special_tokens=True).split())
         if not text:
             raise SelfrepError(
                 f"A scratchpad has words; {lm.name} has nothing to say after {opening!r} in the scenario {name!r}. "
                 "Give another opening, or scratchpads written by other means."
             )
-        written[name, k, cell] = text
+        scratchpads[name, k, cell] = text
         tick(done, len(places))
-    return written
+    return scratchpads
 
 
 def directness_runs(
@@ -130,11 +130,11 @@ def directness_runs(
                [0., 4.]])
     """
     cases = early_answers(scenarios, scratchpads, shares=shares, versions=versions, opening=opening, closing=closing)
-    seen = score_cases(lm, cases, progress=progress)
+    scores = score_cases(lm, cases, progress=progress)
     shape = (len(scenarios.scenarios), scenarios.n_paraphrases, len(versions), len(shares))
     dims = ("scenario", "paraphrase", "version", "share")
     return xr.Dataset(
-        {name: (dims, seen[name].to_numpy().reshape(shape)) for name in ("log_odds", "answer_mass")},
+        {name: (dims, scores[name].to_numpy().reshape(shape)) for name in ("log_odds", "answer_mass")},
         coords={
             "scenario": list(scenarios.scenarios),
             "version": [f"cue {cue}, stakes {stakes}" for cue, stakes in versions],

@@ -255,7 +255,7 @@ class _Design:
     """The three conditions, and how they are resampled.
 
     Attributes:
-        split: [labeling, persona] weights of the difference of the sides; row 0 the observed one.
+        split: [labeling, persona] weights of the difference of the sides; row 0 that of the data.
         across: [draw, row] that difference with personas and paraphrases resampled.
         within: [draw, row] paraphrases resampled in each persona; plain: [draw, neutral paraphrase].
         of_unit: [draw, persona] whose paraphrases the unit is taken from.
@@ -295,23 +295,23 @@ class _Design:
 
     def numbers(self, columns: list[int], signs: Float[Array, " item"], rng: np.random.Generator) -> dict[str, Any]:
         """Everything about one subscale, from its readable items."""
-        sd, drawn_sd = self.units(columns)
+        sd, sd_draws = self.units(columns)
         yours, users, nobody = (t.log_odds[:, columns] * signs / sd for t in (self.you, self.user, self.neutral))
         of_items = item_draws(len(columns), len(self.within), rng)
-        moved = ~negligible(drawn_sd, np.abs(self.you.log_odds[:, columns]).max(axis=0))
-        of_items = of_items * np.divide(sd, drawn_sd, out=np.full_like(drawn_sd, np.nan), where=moved)
+        varies = ~negligible(sd_draws, np.abs(self.you.log_odds[:, columns]).max(axis=0))
+        of_items = of_items * np.divide(sd, sd_draws, out=np.full_like(sd_draws, np.nan), where=varies)
         baseline = ((self.plain @ nobody) * of_items).sum(axis=1)
         person = (np.arange(len(self.you.names))[:, None] == self.you.persona).astype(float)
-        value, drawn = {}, {}
+        value, draws = {}, {}
         for name, table in (("estimate", yours), ("user_is", users)):
             value[name] = self.you.means(table.mean(axis=1)) - nobody.mean()
-            drawn[name] = (self.within * (of_items @ table.T)) @ person.T - baseline[:, None]
-        value["bound"], drawn["bound"] = (x["estimate"] - x["user_is"] for x in (value, drawn))
+            draws[name] = (self.within * (of_items @ table.T)) @ person.T - baseline[:, None]
+        value["bound"], draws["bound"] = (x["estimate"] - x["user_is"] for x in (value, draws))
         out: dict[str, Any] = dict(value)
         fewest = int(np.bincount(self.you.persona).min())
         for name, prefix in (("estimate", ""), ("user_is", "user_is_"), ("bound", "bound_")):
             out[f"{prefix}ci_low"], out[f"{prefix}ci_high"] = resampling.spread_interval(
-                value[name], drawn[name].T, fewest
+                value[name], draws[name].T, fewest
             )
         means = self.you.means(yours.mean(axis=1))
         sides = [int((self.split[0] > 0).sum()), int((self.split[0] < 0).sum())]

@@ -221,11 +221,11 @@ def _numbers(
 ) -> dict[str, float | bool | str | Array]:
     """Everything about one contrast of runs, whose log odds are as large as `scale`."""
     n, k = fitted.shape[1:]
-    phi, drawn = fitted.mean(axis=(1, 2)), fitted.reshape(4, -1) @ draws.T
-    total, total_drawn = float(phi[:3].sum()), drawn[:3].sum(axis=0)
+    phi, phi_draws = fitted.mean(axis=(1, 2)), fitted.reshape(4, -1) @ draws.T
+    total, total_draws = float(phi[:3].sum()), phi_draws[:3].sum(axis=0)
     tail = resampling.tail(n, n - 1)
-    low, high = resampling.interval(drawn[:3], tail)
-    total_low, total_high = (float(x) for x in resampling.interval(total_drawn, tail))
+    low, high = resampling.interval(phi_draws[:3], tail)
+    total_low, total_high = (float(x) for x in resampling.interval(total_draws, tail))
     towards = 0.0 if negligible(total, scale) else np.sign(total)
     by_chance = random[:, :2].mean(axis=(2, 3))
     random_high = np.quantile(np.abs(by_chance), 1 - resampling.ALPHA, axis=0)
@@ -254,7 +254,7 @@ def _numbers(
             "it is expected to be 0, show first that the subspace carries its variable elsewhere"
         )
     if not reason:
-        mediated = np.stack([drawn[0], drawn[0] + drawn[1]])
+        mediated = np.stack([phi_draws[0], phi_draws[0] + phi_draws[1]])
         bounds = ratios.joint_interval(float(phi[0]), both, mediated, n, n - 1)
         if bounds is None:
             reason = f"scenarios differ too much: the mediated effect of {gates.signed(both)} nats may as well be 0"
@@ -331,8 +331,8 @@ def carrying(proofs: xr.Dataset) -> tuple[str, ...]:
             continue
         if not abs(total.mean()) >= gates.GATE * total.std(ddof=1) / np.sqrt(n):
             continue
-        moved = (odds.sel(run="exchanged") - odds.sel(run="absent")).mean("pair") / total.mean()
-        random = np.abs(moved.sel(draw=moved.draw[moved.draw >= 0]).to_numpy())
-        if float(moved.sel(draw=-1)) >= max(LEAST_MEDIATED, float(np.quantile(random, 1 - resampling.ALPHA))):
+        effect = (odds.sel(run="exchanged") - odds.sel(run="absent")).mean("pair") / total.mean()
+        random = np.abs(effect.sel(draw=effect.draw[effect.draw >= 0]).to_numpy())
+        if float(effect.sel(draw=-1)) >= max(LEAST_MEDIATED, float(np.quantile(random, 1 - resampling.ALPHA))):
             shown.append(str(mediator))
     return tuple(shown)

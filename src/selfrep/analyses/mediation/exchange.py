@@ -28,7 +28,7 @@ from selfrep.prompts.subspaces import SubspaceName
 Array = np.ndarray
 Exchange = Mapping[tuple[str, str], Basis]
 """(order, patched) → the subspace that is exchanged."""
-Moved = dict[tuple[str, str], Array]
+LogOdds = dict[tuple[str, str], Array]
 """(order, patched) → [pair] log odds after the exchange, nats."""
 
 PATCHED = ("none", "P", "S", "both")
@@ -94,9 +94,9 @@ def mediation_runs(
     shape = (len(donors), len(scenarios.scenarios), scenarios.n_paraphrases, 2, 2)
     draws = [subspaces, *subspaces.random(n_random, seed)]
     out = np.full((len(ORDERS), len(draws), len(pairs), len(PATCHED)), np.nan)
-    ends, moved = _exchanged(lm, pairs, subspaces.layer, [draw.exchanged() for draw in draws], progress)
+    ends, outcomes = _exchange(lm, pairs, subspaces.layer, [draw.exchanged() for draw in draws], progress)
     out[..., 0] = ends["target"]
-    for d, values in enumerate(moved):
+    for d, values in enumerate(outcomes):
         for (order, patched), numbers in values.items():
             out[ORDERS.index(order), d, :, PATCHED.index(patched)] = numbers
     laid = np.moveaxis(out.reshape(len(ORDERS), len(draws), *shape, len(PATCHED)), 2, 1)
@@ -148,17 +148,17 @@ def proof_runs(
     """
     chat = chat_format(lm.tokenizer, lm.chat_template)
     names: list[SubspaceName] = ["P", "S"]
-    asked = {name: material.proof for name, material in scenarios.subspaces.items() if material.proof is not None}
-    widest = max((len(proof.absent) for proof in asked.values()), default=1)
+    questions = {name: material.proof for name, material in scenarios.subspaces.items() if material.proof is not None}
+    widest = max((len(proof.absent) for proof in questions.values()), default=1)
     out = np.full((len(names), n_random + 1, widest, 3), np.nan)
     draws = [subspaces, *subspaces.random(n_random, seed)]
-    for name, proof in asked.items():
+    for name, proof in questions.items():
         pairs = [_pair(present, absent, chat) for absent, present in proof.prompts(name)]
         whole = [{("whole", str(name)): draw.P if name == "P" else draw.S} for draw in draws]
-        ends, moved = _exchanged(lm, pairs, subspaces.layer, whole, None)
+        ends, outcomes = _exchange(lm, pairs, subspaces.layer, whole, None)
         here = out[names.index(name), :, : len(pairs)]
         here[..., 0], here[..., 1] = ends["target"], ends["source"]
-        here[..., 2] = [values["whole", name] for values in moved]
+        here[..., 2] = [values["whole", name] for values in outcomes]
     return xr.Dataset(
         {"log_odds": (("mediator", "draw", "pair", "run"), out)},
         coords={"mediator": names, "draw": np.arange(-1, n_random), "run": ["absent", "present", "exchanged"]},
@@ -166,25 +166,25 @@ def proof_runs(
     )
 
 
-def _exchanged(
+def _exchange(
     lm: LanguageModel,
     pairs: Sequence[PromptPair],
     layer: int,
     draws: Sequence[Exchange],
     progress: Progress,
-) -> tuple[dict[str, Array], list[Moved]]:
+) -> tuple[dict[str, Array], list[LogOdds]]:
     """The log odds of unpatched sources and targets, and of targets with each basis of each draw exchanged [pair].
 
-    The fitted draw, the first, is proven against plain forward passes. The random ones differ from it in numbers alone.
+    The fitted draw, the first, is checked against the reference. The random ones differ from it in numbers alone.
     """
 
-    def run(some: Sequence[Exchange], check: bool) -> tuple[xr.Dataset, list[Moved]]:
+    def run(some: Sequence[Exchange], check: bool) -> tuple[xr.Dataset, list[LogOdds]]:
         bases = {id(basis): basis for draw in some for basis in draw.values()}  # one may stand under two names
         plan = PlanUnion(tuple(_plan(layer, basis) for basis in bases.values()))
         tree = patch(lm, pairs, plan, check=check, progress=None if check and len(draws) > 1 else progress)
         effects = [tree[name].to_dataset() for name in plan.names]
-        moved = dict(zip(bases, (one.patched.to_numpy().reshape(len(pairs)) for one in effects), strict=True))
-        return effects[0], [{name: moved[id(basis)] for name, basis in draw.items()} for draw in some]
+        outcomes = dict(zip(bases, (one.patched.to_numpy().reshape(len(pairs)) for one in effects), strict=True))
+        return effects[0], [{name: outcomes[id(basis)] for name, basis in draw.items()} for draw in some]
 
     first, values = run(draws[:1], True)
     values += run(draws[1:], False)[1] if len(draws) > 1 else []

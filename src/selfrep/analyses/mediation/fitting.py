@@ -125,9 +125,9 @@ def fit_subspaces(lm: LanguageModel, scenarios: Scenarios, *, layer: int | None 
         rows = _discriminants(np.array(differences), np.concatenate(within), len(within), size)
         _, strength, directions = np.linalg.svd(rows, full_matrices=False)
         if strength[material.rank - 1] <= _RANK * strength[0]:
-            found = int((strength > _RANK * strength[0]).sum())
+            rank = int((strength > _RANK * strength[0]).sum())
             raise SelfrepError(
-                f"A subspace of rank {material.rank} needs as many directions; the contrasts of {name} have {found} at "
+                f"A subspace of rank {material.rank} needs as many directions; the contrasts of {name} have {rank} at "
                 f"layer {layer}. Lower its rank, or add contrasts."
             )
         bases[name] = directions[: material.rank].T

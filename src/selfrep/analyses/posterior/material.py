@@ -1,4 +1,4 @@
-"""Short texts in character, to be told apart by the persona posterior.
+"""Short texts in character, whose authors the persona posterior should recognise.
 
 Every persona answers the same questions, so that the question gives nobody away, and no text says whose it is.
 """
@@ -60,8 +60,8 @@ class Text(NamedEntry):
             seed: with the name, of the order.
         """
         words = self.text.split()
-        drawn = np.random.default_rng([seed, *self.name.encode()]).permutation(len(words))
-        return " ".join(words[i] for i in drawn)
+        order = np.random.default_rng([seed, *self.name.encode()]).permutation(len(words))
+        return " ".join(words[i] for i in order)
 
 
 class Texts(Catalogue[Text]):
@@ -96,8 +96,10 @@ def naming(personas: list[Persona]) -> frozenset[str]:
         >>> "Kennedy" in naming([personas.builtin()["jfk"]])
         True
     """
-    said = [text for persona in personas for text in (persona.label, *persona.descriptions)]
-    return frozenset(word for text in said for word in re.findall(r"\w+", text) if word[0].isupper() and len(word) > 2)
+    descriptions = [text for persona in personas for text in (persona.label, *persona.descriptions)]
+    return frozenset(
+        word for text in descriptions for word in re.findall(r"\w+", text) if word[0].isupper() and len(word) > 2
+    )
 
 
 class _File(Entry):

@@ -75,28 +75,30 @@ def text_log_probs(
         >>> dict(predictions.log_prob.sizes), predictions.shuffled.values.tolist()
         ({'persona': 2, 'text': 2, 'token': 8}, [False, True])
     """
-    people, given = list(personas), list(texts)
-    if not people or not given:
-        raise SelfrepError(f"Texts are predicted by personas; got {len(given)} texts and {len(people)} personas.")
-    put = [(text, text.text, False) for text in given]
+    people, originals = list(personas), list(texts)
+    if not people or not originals:
+        raise SelfrepError(f"Texts are predicted by personas; got {len(originals)} texts and {len(people)} personas.")
+    passages = [(text, text.text, False) for text in originals]
     if shuffled:
-        put += [(text, text.shuffled(seed), True) for text in given]
+        passages += [(text, text.shuffled(seed), True) for text in originals]
     systems = [neutral, *(persona.system("you", paraphrase) for persona in people)]
-    asked = [Prompt(system, (text.question,)) for system in systems for text, _, _ in put]
-    values, tokens = answer_log_probs(lm, asked, [said for _ in systems for _, said, _ in put], progress=progress)
-    table = values.reshape(len(systems), len(put), -1)
+    questions = [Prompt(system, (text.question,)) for system in systems for text, _, _ in passages]
+    values, tokens = answer_log_probs(
+        lm, questions, [said for _ in systems for _, said, _ in passages], progress=progress
+    )
+    table = values.reshape(len(systems), len(passages), -1)
     lengths = [len(pieces) for pieces in tokens]
     for s, system in enumerate(systems):
-        for t, (text, _, _) in enumerate(put):
-            if tokens[s * len(put) + t] != tokens[t]:
+        for t, (text, _, _) in enumerate(passages):
+            if tokens[s * len(passages) + t] != tokens[t]:
                 raise SelfrepError(
                     f"Every persona predicts the same tokens; after {system!r} {text.name!r} is cut into others."
                 )
     width = max(lengths)
-    pieces = np.array([[*tokens[t], *[""] * (width - lengths[t])] for t in range(len(put))])
+    pieces = np.array([[*tokens[t], *[""] * (width - lengths[t])] for t in range(len(passages))])
     names = naming(people)
-    counted = np.ones((len(put), width), dtype=bool)
-    for t in range(len(put)):
+    counted = np.ones((len(passages), width), dtype=bool)
+    for t in range(len(passages)):
         counted[t, : lengths[t]] = _unnamed(tokens[t], names)
     return xr.Dataset(
         {
@@ -106,9 +108,9 @@ def text_log_probs(
         },
         coords={
             "persona": [persona.name for persona in people],
-            "author": ("text", np.array([text.author for text, _, _ in put])),
-            "name": ("text", np.array([text.name for text, _, _ in put])),
-            "shuffled": ("text", np.array([mixed for _, _, mixed in put])),
+            "author": ("text", np.array([text.author for text, _, _ in passages])),
+            "name": ("text", np.array([text.name for text, _, _ in passages])),
+            "shuffled": ("text", np.array([mixed for _, _, mixed in passages])),
             "piece": (("text", "token"), pieces),
         },
         attrs={"model": lm.name, "paraphrase": paraphrase, "seed": seed},

@@ -99,7 +99,7 @@ def separation(
             )
     designs: list[tuple[str, list[Any], list[Any]]] = [
         ("personas and paraphrases", own.keys, control.keys),
-        ("items", own.asked, control.asked),
+        ("items", own.items, control.items),
         ("sides of personas", own.members, control.members),
     ]
     for what, here, there in designs:
@@ -119,7 +119,7 @@ def separation(
     truth = own.side == 0
     labels = permutation.labelings(truth, n_permutations, rng)
     draws = _draws(own, n_bootstrap, rng)
-    observed = _contrast(truth[None], np.ones((1, len(truth))), own)[0]
+    contrast = _contrast(truth[None], np.ones((1, len(truth))), own)[0]
     shape = acts.activations.shape[1:4]
     cells = int(np.prod(shape))
     grams = {name: np.full((cells, len(own.persona) ** 2), np.nan) for name in rows}
@@ -135,7 +135,7 @@ def separation(
     test = permutation.permutation_test(between_personas, _persona_contrast(labels))
     tail = resampling.tail(min(sizes.values()), sum(sizes.values()) - 2)
     boot = {name: grams[name] @ draws.T for name in rows}
-    estimate = {name: grams[name] @ observed for name in rows}
+    estimate = {name: grams[name] @ contrast for name in rows}
     low, high = resampling.interval(boot[condition], tail)
     user_low, user_high = resampling.interval(boot[control_condition], tail)
     bound_low, bound_high = resampling.interval(boot[condition] - boot[control_condition], tail)
