@@ -43,8 +43,13 @@ def of_power(rng: Rng, n: int) -> Iterator[Row]:
         yield f"power     binding, R = {BOUND}{label}, {n} v {n}", called(out.p.sel(contrast=BETWEEN))
         swing = part * BLED + TRUTH
         true = population.mixed(rng, sides, part * BLED / swing, swing, WORDS)
-        out = bleed(population.behaviour(rng, true, names), **DEALT | {"n_bootstrap": 200})  # its gate needs intervals
-        yield f"power     bleed, {BLED} nats{label}, {n} v {n}", called(out.p.fillna(1.0))  # withheld: not seen
+        out = bleed(
+            population.behaviour(rng, true, names), **DEALT | {"n_bootstrap": 200}
+        )  # being identified needs intervals
+        yield (
+            f"power     bleed, {BLED} nats{label}, {n} v {n}",
+            called(out.p.fillna(1.0)),
+        )  # not identified: not detected
         pairs = [(f"ai{i}", f"human{i}") for i in range(n)]
         out = transfer(population.paired(rng, pairs, part * MOVED), **FLIPPED)
         yield f"power     transfer, T = {MOVED}{label}, {n} pairs", called(out.p)

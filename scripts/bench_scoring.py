@@ -25,14 +25,14 @@ def sided(first: int, second: int | None = None) -> tuple[list[str], Array, str]
 
 
 def called(p: xr.DataArray | Array | float) -> Array:
-    """Whether the test calls it; p that are missing (the gate is closed) do not count."""
+    """Whether the test calls it; a p that is missing (not identified) does not count."""
     values = np.asarray(p, dtype=float).ravel()
     return (values[np.isfinite(values)] < resampling.ALPHA).astype(float)
 
 
-def holds(found: xr.Dataset, truth: Array | float, prefix: str = "") -> Array:
-    """Whether the interval from `{prefix}low` to `{prefix}high` holds the truth; missing ones do not count."""
-    low, high, truth = np.broadcast_arrays(found[f"{prefix}low"], found[f"{prefix}high"], truth)
+def holds(out: xr.Dataset, truth: Array | float, prefix: str = "") -> Array:
+    """Whether the interval from `{prefix}ci_low` to `{prefix}ci_high` holds the truth; missing ones do not count."""
+    low, high, truth = np.broadcast_arrays(out[f"{prefix}ci_low"], out[f"{prefix}ci_high"], truth)
     known = np.isfinite(low) & np.isfinite(high)
     return ((low <= truth) & (truth <= high))[known].astype(float)
 

@@ -8,8 +8,10 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Collection
+from graphlib import CycleError, TopologicalSorter
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import hypothesis
 import pytest
@@ -18,6 +20,7 @@ import selfrep
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "selfrep"
+TESTS = ROOT / "tests"
 
 
 def run_python(code: str) -> str:
@@ -57,7 +60,12 @@ def test_the_lists_of_public_names_agree() -> None:
 def test_no_public_name_is_that_of_a_module_here() -> None:
     # Importing the module would set the package's attribute and silently replace what the lazy name gave.
     modules = {module.name for module in pkgutil.iter_modules(selfrep.__path__)}
-    assert modules.isdisjoint(selfrep.__all__)
+    same = {
+        name
+        for name, (module, attribute) in selfrep._PUBLIC.items()
+        if (module, attribute) == (f"selfrep.{name}", None)
+    }
+    assert modules.isdisjoint(set(selfrep.__all__) - same), "but for a name that stands for the module itself"
     assert {"prompts", "study"} <= modules, "the control: the names that would have clashed"
 
 
@@ -79,6 +87,16 @@ def test_rooms_without_torch_stay_without() -> None:
             f"import {module.name}" for module in pkgutil.walk_packages([str(SOURCE / room)], f"selfrep.{room}.")
         )
         assert loaded_by(imports).isdisjoint({"torch", "transformer_lens", "ray"}), room
+
+
+def test_the_list_of_analyses_loads_neither_numbers_nor_drawings_and_an_estimate_no_torch() -> None:
+    heavy = {"torch", "plotly", "xarray", "pandas", "scipy", "sklearn", "transformers", "zarr"}
+    assert loaded_by("import selfrep.analyses, selfrep.study.study").isdisjoint(heavy)
+    assert loaded_by("from selfrep.analyses import ANALYSES; ANALYSES[0].told") >= {"plotly", "xarray"}, "the control"
+    rooms = sorted(path.parent.name for path in (SOURCE / "analyses").glob("*/estimate.py"))
+    assert len(rooms) > 9
+    estimates = "; ".join(f"import selfrep.analyses.{room}.estimate" for room in rooms)
+    assert loaded_by(estimates).isdisjoint({"torch", "plotly", "transformers", "transformer_lens", "zarr"})
 
 
 def test_the_version_is_the_installed_one() -> None:
@@ -141,9 +159,93 @@ def test_every_module_says_why_it_exists() -> None:
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
 
 
-def test_tests_mirror_modules() -> None:
-    for path in (ROOT / "tests").rglob("test_*.py"):
-        room = path.relative_to(ROOT / "tests").parent
-        module = SOURCE / room / path.name.removeprefix("test_")
-        whole = {"test_package.py", "test_readme.py", "test_two_sides.py"}  # what several modules share
-        assert path.name in whole or module.exists() or module.with_suffix("").is_dir(), f"{path} tests no module"
+def imports(path: Path, modules: Collection[str]) -> set[str]:
+    """The modules of this package that a module imports when it runs, those imported inside functions included."""
+    name = name_of(path)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typed = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+        for statement in block.body
+        for node in ast.walk(statement)
+    }
+    out: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in typed:
+            continue
+        if isinstance(node, ast.Import):
+            out |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            parts = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            out |= {part if part in modules else node.module for part in parts.values()}
+    return (out & set(modules)) - {name}
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_no_circle_of_imports() -> None:
+    paths = {name_of(path): path for path in SOURCE.rglob("*.py")}
+    graph = {name: imports(path, paths) for name, path in paths.items()}
+    tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+    assert "selfrep.study.study" in graph["selfrep.study.run"], "the control: an import is an edge"
+    assert "selfrep.study.run" in graph["selfrep.cli"], "the control: so is one inside a function"
+    with pytest.raises(CycleError, match="nodes are in a cycle"):
+        tuple(TopologicalSorter({**graph, "selfrep.errors": {"selfrep.cli"}}).static_order())
+
+
+# Tests mirror modules: tests/room/test_module.py tests selfrep/room/module.py, and so the other way round.
+
+WHOLE = {"test_package.py", "test_readme.py", "test_registry.py", "test_two_sides.py"}
+"""What several modules share."""
+A_FEW = 3
+"""A function of more statements holds logic, and so does its module."""
+TESTED_ELSEWHERE = {
+    "analyses/*/__init__.py": "analyses/test_parts.py",  # a room's part of a study: beside the others
+    "analyses/*/report.py": "report/test_findings.py",  # its sentences and figures: one table asks the same of all
+    "analyses/separation/summary.py": "analyses/separation/test_estimate.py",
+    "engine/replay/gradients.py": "engine/test_attribution.py",  # what attribution computes, against its closed forms
+    "engine/replay/recording.py": "engine/replay/test_walk.py",  # a walk goes on from what is recorded
+    "interop/*.py": "interop/test_transformer_lens.py",  # its functions against those of TransformerLens, whole
+    "models/organisms/wiring.py": "models/organisms/test_circuit.py",  # the circuit that is wired is what is judged
+}
+"""Modules whose test file is another's, and why; patterns are of paths under src/selfrep."""
+
+
+def module_of(test: Path) -> Path | None:
+    """The module that a test file tests."""
+    module = SOURCE / test.relative_to(TESTS).parent / test.name.removeprefix("test_")
+    package = module.with_suffix("") / "__init__.py"
+    return next((path for path in (module, package) if path.exists()), None)
+
+
+def holds_logic(path: Path) -> bool:
+    """Whether a function or method of the module has more than a few statements, those within it included."""
+
+    def statements(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+        body = function.body[1:] if ast.get_docstring(function) else function.body
+        return sum(isinstance(node, ast.stmt) for statement in body for node in ast.walk(statement))
+
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return any(statements(function) > A_FEW for function in functions)
+
+
+def test_every_test_file_tests_a_module() -> None:
+    for path in TESTS.rglob("test_*.py"):
+        assert path.name in WHOLE or module_of(path), f"{path} tests no module"
+
+
+def test_every_module_that_holds_logic_has_its_test_file() -> None:
+    modules = {path: path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if holds_logic(path)}
+    assert SOURCE / "stats" / "numbers.py" in modules
+    assert SOURCE / "errors.py" not in modules, "the control: an error that is only a name"
+    tested = {module_of(path) for path in TESTS.rglob("test_*.py")} | {SOURCE / "__init__.py"}  # by this file
+    alone = {name for path, name in modules.items() if path not in tested}
+    excused = {name for name in alone if any(PurePath(name).match(pattern) for pattern in TESTED_ELSEWHERE)}
+    assert alone == excused
+    for pattern, test in TESTED_ELSEWHERE.items():
+        assert (TESTS / test).is_file(), test
+        assert any(PurePath(name).match(pattern) for name in alone), f"{pattern} needs no excuse any more"

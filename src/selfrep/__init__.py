@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what runs
-    from selfrep import plots as plot
+    from selfrep import plot
     from selfrep.analyses.anomaly import material as anomalies
     from selfrep.analyses.anomaly.estimate import anomaly
     from selfrep.analyses.binding.estimate import binding
@@ -48,7 +48,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PUBLIC` below is what
     from selfrep.errors import SelfrepError
     from selfrep.models.language_model import load_model
     from selfrep.prompts import battery, personas, scenarios
-    from selfrep.prompts.render import prompts as make_prompts
+    from selfrep.prompts.prompt import prompts as make_prompts
     from selfrep.study.check import check_battery
     from selfrep.study.run import run as run_study
     from selfrep.study.study import Study
@@ -87,14 +87,14 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "load_model": ("selfrep.models.language_model", "load_model"),
     "logit_difference": ("selfrep.engine.metrics", "logit_difference"),
     "logit_metric": ("selfrep.engine.metrics", "logit_metric"),
-    "make_prompts": ("selfrep.prompts.render", "prompts"),
+    "make_prompts": ("selfrep.prompts.prompt", "prompts"),
     "mediation": ("selfrep.analyses.mediation.estimate", "mediation"),
     "mediation_runs": ("selfrep.analyses.mediation.exchange", "mediation_runs"),
     "pair": ("selfrep.engine.pairs", "pair"),
     "patch": ("selfrep.engine.patch", "patch"),
     "patch_tokens": ("selfrep.engine.patch", "patch_tokens"),
     "personas": ("selfrep.prompts.personas", None),
-    "plot": ("selfrep.plots", None),
+    "plot": ("selfrep.plot", None),
     "posterior": ("selfrep.analyses.posterior.estimate", "posterior"),
     "prefix_patch": ("selfrep.engine.plan", "prefix_patch"),
     "prior_log_probs": ("selfrep.analyses.posterior.predictions", "prior_log_probs"),

@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from selfrep.errors import SelfrepError
 
@@ -22,7 +23,20 @@ if TYPE_CHECKING:
     from selfrep.study.run import OnProgress
     from selfrep.study.study import Study
 
+
+class _Help(TyperGroup):
+    """`selfrep --help` ends with what a study can ask, read off the list of analyses when help is shown."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from selfrep.analyses import analyses
+
+        lines = [f"{analysis.name}: {analysis.summary}" for analysis in analyses()]
+        self.epilog = "\n\n".join(["What a study can ask, each under its name:", *lines])
+        super().format_help(ctx, formatter)
+
+
 app = typer.Typer(
+    cls=_Help,
     help="Where, inside a language model, the representation of itself parts from that of the persona it plays.",
     no_args_is_help=True,
     add_completion=False,
@@ -197,7 +211,7 @@ def validate(
     """
     from rich.console import Console
 
-    from selfrep.store.files import reserve
+    from selfrep.files import reserve
     from selfrep.validation.page import write
     from selfrep.validation.shown import terminal
     from selfrep.validation.validate import validate as mark

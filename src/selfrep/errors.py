@@ -1,6 +1,12 @@
-"""The one exception a user should ever see: a broken rule, the value that broke it, and the fix."""
+"""The one exception a user should ever see: a broken rule, the value that broke it, and the fix.
+
+Where the value is a word that is nearly right, the fix is the word it resembles: every room asks `close_match` for it.
+"""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class SelfrepError(Exception):
@@ -9,3 +15,25 @@ class SelfrepError(Exception):
 
 class CannotReplay(SelfrepError):
     """An architecture whose blocks cannot be replayed: patched runs of it take a whole forward pass each."""
+
+
+def close_match(word: object, known: Iterable[str], likeness: float = 0.6) -> str:
+    """A hint for the end of an error message, or "" when no known word resembles this one.
+
+    Args:
+        word: what the user wrote; case does not matter.
+        known: the words that would be right.
+        likeness: from 0 to 1, how much of the two words must agree (`difflib.SequenceMatcher.ratio`).
+
+    Returns:
+        text that names up to three words, the closest first.
+
+    Example:
+        >>> close_match("humn", ["ai", "human"])
+        " (did you mean 'human'?)"
+        >>> close_match("robot", ["ai", "human"])
+        ''
+    """
+    lowered = {option.lower(): option for option in known}
+    close = difflib.get_close_matches(str(word).lower(), lowered, n=3, cutoff=likeness)
+    return f" (did you mean {' or '.join(repr(lowered[c]) for c in close)}?)" if close else ""

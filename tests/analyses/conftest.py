@@ -1,8 +1,35 @@
-"""Fixtures of the engine's and the prompts' tests that analyses with runs of their own need too."""
+"""Fixtures of the engine's, the drawings' and the prompts' tests that analyses with runs of their own need too."""
 
 from __future__ import annotations
 
+import pytest
+from tests.analyses.planted import finish, with_subscales
 from tests.engine.conftest import talker
+from tests.plots.conftest import axis, identified, items, points, separation, shares, slopes, transfer
 from tests.prompts.conftest import smollm
+from tests.study.conftest import _no_browser
 
-__all__ = ["smollm", "talker"]
+from selfrep.store.run_directory import RunDirectory
+
+__all__ = [
+    "_no_browser",
+    "axis",
+    "identified",
+    "items",
+    "points",
+    "separation",
+    "shares",
+    "slopes",
+    "smollm",
+    "talker",
+    "transfer",
+]
+
+
+@pytest.fixture(scope="session")
+def leaky(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """One run for all that is read from answers, on a model in which 0.4 of the persona leaks."""
+    asked = with_subscales("organism:bleed?beta=0.4", "binding: {}\nbleed: {}\nidentification: {}\n")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("selfrep.plots.browser", lambda: None)
+        return finish(asked, tmp_path_factory.mktemp("leaky") / "out")

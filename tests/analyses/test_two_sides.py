@@ -267,7 +267,7 @@ def test_the_planted_bleed_comes_back_though_a_human_is_the_first_by_name() -> N
     )
     asked = sr.battery.load(organisms.BATTERY).select(["what_writes"])
     prompts = sr.make_prompts(people, asked, conditions=["you", "user", "neutral", "truth"])
-    seen = sr.observe(sr.load_model("organism:bleed?beta=0.4"), prompts)
+    seen = sr.score(sr.load_model("organism:bleed?beta=0.4"), prompts)
     share = bleed(seen, n_bootstrap=DRAWS).isel(item=0)
     for value in ("ci_low", "estimate", "ci_high"):
         assert float(share[value]) == pytest.approx(0.4, abs=0.001), value

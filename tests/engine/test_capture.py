@@ -15,11 +15,13 @@ from tests.tiny import log_odds, logits, tiny, tiny_hf, values_at
 
 from selfrep.engine import capture
 from selfrep.engine.capture import score
-from selfrep.engine.replay import attention, prefix_sharing
+from selfrep.engine.replay import prefix_sharing
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.models.sites import RESIDUAL_SITES
-from selfrep.prompts.render import SEGMENTS, Prompt, Tokens, chat_format, render
+from selfrep.prompts.chat import chat_format
+from selfrep.prompts.prompt import Prompt
+from selfrep.prompts.render import SEGMENTS, Tokens, render
 
 ROBOT, NURSE = (" robot", " machine"), (" nurse", " person")
 SYSTEMS = ("You are a nurse.", "You are a robot. The user is a person. I was born. I was built.", "")
@@ -269,32 +271,3 @@ def test_a_model_that_says_nan_is_refused(talker: Talker) -> None:
         hf.lm_head.weight[5] = torch.nan
     with pytest.raises(SelfrepError, match="finite"):
         score(load_model(hf, tokenizer=talker().tokenizer), PROMPTS[:1])
-
-
-# Sharing prefixes is an optimisation, and has to prove itself.
-
-
-def test_a_prefix_that_is_shared_wrongly_is_caught(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
-    lm = talker()
-    score(lm, PROMPTS[:-1])
-    sound = prefix_sharing._prefixes
-
-    def forgets(*args: Any) -> Any:
-        recording = sound(*args)
-        return recording and replace(recording, visible=torch.zeros(recording.rows, recording.width, dtype=torch.bool))
-
-    monkeypatch.setattr(prefix_sharing, "_prefixes", forgets)
-    with pytest.raises(SelfrepError, match="plain forward pass"):
-        score(lm, PROMPTS[:-1])
-
-
-def test_a_window_that_is_ignored_is_caught(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
-    lm = talker("mistral")
-    sound = attention.shared_prefix_attention
-
-    def shared_prefix_attention(*args: Any, **kwargs: Any) -> Any:
-        return sound(*args, **kwargs | {"sliding_window": None})
-
-    monkeypatch.setattr(prefix_sharing, "shared_prefix_attention", shared_prefix_attention)
-    with pytest.raises(SelfrepError, match="plain forward pass"):
-        score(lm, PROMPTS[:-1])

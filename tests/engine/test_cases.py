@@ -16,7 +16,7 @@ from selfrep.errors import SelfrepError
 from selfrep.models import organisms
 from selfrep.models.language_model import load_model
 from selfrep.prompts.cases import Case
-from selfrep.prompts.render import Prompt
+from selfrep.prompts.prompt import Prompt
 
 WHO = Prompt("You are a nurse.", ("Who are you?",), "I am", answers=((" a",), (" robot",)))
 ROBOT = replace(WHO, system="You are a robot.")

@@ -12,8 +12,10 @@ from selfrep.engine.patch import patch
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
 from selfrep.prompts.battery import Battery, Item
+from selfrep.prompts.chat import chat_format
 from selfrep.prompts.personas import Persona, PersonaSet
-from selfrep.prompts.render import chat_format, prompt, render
+from selfrep.prompts.prompt import prompt
+from selfrep.prompts.render import render
 
 NURSE = Persona(name="nurse", kind="human", descriptions=("a nurse", "a person, a nurse", "a nurse named Toy"))
 CLERK = Persona(name="clerk", kind="human", descriptions=("a clerk", "a clerk in an office"))

@@ -14,7 +14,7 @@ import selfrep as sr
 from selfrep.engine.plan import grid
 from selfrep.engine.progress import ticker
 from selfrep.engine.replay import prefix_sharing
-from selfrep.prompts.render import Prompt
+from selfrep.prompts.prompt import Prompt
 
 
 class Bar:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tests.tiny import tiny, token_pair
 
-from selfrep.engine import patch, selfcheck
+from selfrep.engine import patch, reference, selfcheck
 from selfrep.engine.plan import PatchPlan, grid, prefix_patch
 from selfrep.engine.replay import attention, baselines, walk
 from selfrep.errors import SelfrepError
@@ -184,7 +184,7 @@ def test_a_broken_rewriting_of_heads_or_prefixes_is_caught(
     patch.patch(tiny(), pairs, plan)
     selfcheck._results.clear()
     wreck(monkeypatch)
-    with pytest.raises(selfcheck.Mismatch, match=r"replay must (obey|agree)"):
+    with pytest.raises(reference.Mismatch, match=r"replay must (obey|agree)"):
         patch.patch(tiny(), pairs, plan)
 
 
@@ -213,7 +213,7 @@ def test_a_mismatch_names_the_cell_and_both_numbers(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(selfcheck, "_laws", lambda *_: ())
     selfcheck._results.clear()
     cell = r"LlamaForCausalLM at resid_pre, layer 1, position -3, it gives (\S+) and the plain pass (\S+)\."
-    with pytest.raises(selfcheck.Mismatch, match=cell) as refused:
+    with pytest.raises(reference.Mismatch, match=cell) as refused:
         patch.patch(lm, PAIRS, grid("resid_pre", layers=[1], positions=[-3]))
     replayed, plain = map(float, re.search(cell, str(refused.value)).groups())  # type: ignore[union-attr]
     assert np.abs(sound - plain).min() < 1e-4
@@ -226,7 +226,7 @@ def test_a_law_that_fails_names_both_numbers(monkeypatch: pytest.MonkeyPatch) ->
     selfcheck._results.clear()
     _future_is_seen(monkeypatch)
     law = r"leaves the target\. On LlamaForCausalLM at resid_pre, pair (\d), it gives (\S+) where .* gives (\S+)\."
-    with pytest.raises(selfcheck.Mismatch, match=law) as refused:
+    with pytest.raises(reference.Mismatch, match=law) as refused:
         patch.patch(lm, PAIRS, grid("resid_pre"))
     pair, got, expected = re.search(law, str(refused.value)).groups()  # type: ignore[union-attr]
     assert abs(float(got) - float(expected)) > 1e-3

@@ -18,10 +18,11 @@ from selfrep.engine.plan import grid
 from selfrep.engine.sweep import PatchSweep, bind, token_batch
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import load_model
-from selfrep.prompts import render
+from selfrep.prompts import chat
 from selfrep.prompts.alignment import PromptPair
 from selfrep.prompts.battery import Item
 from selfrep.prompts.personas import Persona
+from selfrep.prompts.prompt import prompt
 
 WHOLE = token_batch(tiny(), ragged([14, 11, 9], seed=1), ragged([12, 12, 8], seed=2))
 PLAN = grid("resid_pre", layers=[0], positions=[-2, -1])
@@ -72,13 +73,13 @@ def test_pairs_are_aligned_once_a_call(verb: Any, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_template_is_probed_once_a_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound, probes = render._probe, list[object]()
+    sound, probes = chat._probe, list[object]()
 
     def probe(tokenizer: object, template: str | None) -> Any:
         probes.append(tokenizer)
         return sound(tokenizer, template)
 
-    monkeypatch.setattr(render, "_probe", probe)
+    monkeypatch.setattr(chat, "_probe", probe)
     people = [Persona(name=name, kind="human", descriptions=(f"a {name}",)) for name in ("nurse", "person")]
     who = Item(name="who", question="Who are you?", prefill="I am a", perspective="in_character",
                answers={"ai": (" robot",), "human": (" nurse",)})  # fmt: skip
@@ -89,7 +90,7 @@ def test_a_template_is_probed_once_a_tokenizer(monkeypatch: pytest.MonkeyPatch) 
         pairs = sr.pair(lm, *people, [who])
         pairs += sr.pair(lm, *reversed(people), [who])
         sr.patch(lm, pairs, grid("resid_pre", layers=[0], positions=[-1]))
-        prompts = [render.prompt(person, who, "you", 0) for person in people]
+        prompts = [prompt(person, who, "you", 0) for person in people]
         sr.score(lm, prompts)
         sr.capture(lm, prompts)
 

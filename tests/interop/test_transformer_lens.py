@@ -15,7 +15,7 @@ from tests.tiny import tiny, tiny_hf
 from torch import Tensor
 from transformer_lens import patching as theirs
 
-from selfrep.engine.selfcheck import Mismatch
+from selfrep.engine.reference import Mismatch
 from selfrep.errors import SelfrepError
 from selfrep.interop import bridges, caches
 from selfrep.interop import transformer_lens as ours

@@ -23,7 +23,7 @@ from selfrep.engine.replay import schedule
 from selfrep.errors import SelfrepError
 from selfrep.models import devices
 from selfrep.models.language_model import load_model
-from selfrep.prompts.render import Prompt
+from selfrep.prompts.prompt import Prompt
 
 SOURCE, TARGET = ragged([9, 9, 9], seed=1), ragged([9, 9, 9], seed=2)
 METRICS = [logit_difference(7, 9), kl_divergence()]  # some rows of the unembedding, and all of them

@@ -39,7 +39,7 @@ def test_a_home_folder_is_understood(own_cache: Path, tiny_gguf: Path, monkeypat
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("embeded", "Did you mean 'embedded'"),
+        ("embeded", "did you mean 'embedded'"),
         ("org/no-such-model", "HF_HUB_OFFLINE"),
         ("gpt2", "HF_HUB_OFFLINE"),
         ("./nowhere", "no such folder"),
@@ -58,9 +58,9 @@ def test_an_unknown_name_is_answered_with_what_is_accepted(name: str | Path, rea
 def test_close_names_come_from_what_is_cached(own_cache: Path, tiny_gguf: Path) -> None:
     with pytest.raises(SelfrepError) as error:
         resolve("tinny")
-    assert "Did you mean" not in str(error.value)
+    assert "did you mean" not in str(error.value)
     resolve(tiny_gguf)
-    with pytest.raises(SelfrepError, match="Did you mean 'tiny'"):
+    with pytest.raises(SelfrepError, match="did you mean 'tiny'"):
         resolve("tinny")
 
 

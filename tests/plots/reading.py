@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+import xarray as xr
+from tests.report.groups import decimals
 
 
 def named(fig: go.Figure, name: str, panel: str = "x") -> Any:
@@ -46,3 +49,30 @@ def legend(fig: go.Figure) -> list[str]:
     names = [t.name for t in fig.data if t.showlegend is not False]
     assert len(names) == len(set(names))
     return names
+
+
+Look = tuple[str, tuple[str, str, str], str, str, float]
+"""A kind of mark: its name, the variables of value and bounds, its colour and symbol, how far up it stands."""
+
+
+def check_shares(
+    fig: go.Figure, group: xr.Dataset, looks: Sequence[Look], hover: Sequence[str], between: tuple[str, str], axis: str
+) -> None:
+    """Every mark, line and word of a figure of shares stands where the numbers of its three items are."""
+    for name, keys, colour, symbol, up in looks:
+        marks = named(fig, name)
+        for values, key in zip((marks.x, *ends(marks)), keys, strict=True):
+            np.testing.assert_allclose(values, group[key])
+        np.testing.assert_allclose(marks.y, np.array([2, 1, 0]) + up)
+        assert (marks.marker.color, marks.error_x.color, marks.marker.symbol) == (colour, colour, symbol)
+        for k, text in enumerate(marks.text):
+            np.testing.assert_allclose(decimals(text), [float(group[key][k]) for key in (*keys, *hover)], rtol=1e-9)
+            assert text.count(" nats") == 2
+    assert legend(fig) == ([] if len(looks) == 1 else [name for name, *_ in looks])
+    assert [labels(fig.layout.yaxis)[y].strip("</b>")[:3] for y in (2, 1, 0)] == [
+        str(name)[:3] for name in group["item"].values
+    ]
+    assert {("x", 0.0), ("x", 1.0)} <= rules(fig)
+    for x, words, side in zip((0, 1), between, ("left", "right"), strict=True):
+        assert (note(fig, words).x, note(fig, words).xanchor) == (x, side), "each end's words, between the two lines"
+    assert fig.layout.xaxis.title.text == axis

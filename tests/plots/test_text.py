@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfrep.plots.text import exact_token, interval, plain, shortened, signed, token, words, wrapped
+from selfrep.plots.text import exact_token, integer, interval, plain, shorten, token, words, wrap
 
 
 @given(st.text())
@@ -47,7 +47,7 @@ def test_blanks_are_seen(text: str, axis: str, hover: str) -> None:
 
 @given(st.text(), st.integers(3, 30))
 def test_shortening_keeps_both_ends(text: str, longest: int) -> None:
-    cut = shortened(text, longest)
+    cut = shorten(text, longest)
     assert len(cut) <= longest
     assert cut == text if len(text) <= longest else (cut[0], cut[-1]) == (text[0], text[-1])
 
@@ -56,10 +56,10 @@ def test_numbers_carry_their_interval_when_there_is_one() -> None:
     assert interval(0.5, 0.25, 0.75) == "0.5 [0.25, 0.75]"
     assert interval(-0.5) == "−0.5"
     assert interval(np.nan, np.nan, np.nan) == "–"
-    assert signed(-3) == "−3"
+    assert integer(-3) == "−3"
 
 
 def test_slugs_become_words_and_long_texts_lines() -> None:
     assert words("fictional_ai") == "fictional AI"
     assert words("a_<b>") == "a &lt;b&gt;"
-    assert wrapped("one <two> three", 9).split("<br>") == ["one &lt;two&gt;", "three"]
+    assert wrap("one <two> three", 9).split("<br>") == ["one &lt;two&gt;", "three"]

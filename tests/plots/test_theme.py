@@ -1,45 +1,13 @@
-"""Every figure has a title and says how to read it; colours differ even without colour."""
+"""Colours differ even without colour; kinds keep one order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
 import plotly.graph_objects as go
-import xarray as xr
 
-from selfrep import plots
-from selfrep.plots.theme import DIRECTIONS, KINDS, SIDES, caption
-
-Maker = Callable[..., xr.Dataset]
-
-
-def every(separation: Maker, transfer: Maker, effects: Maker, items: xr.Dataset, points: xr.Dataset) -> list[go.Figure]:
-    return [
-        plots.separation_map(separation()),
-        plots.separation_map(separation("segment")),
-        plots.separation_profile(separation()),
-        plots.transfer_maps(transfer()),
-        plots.transfer_maps(transfer("segment")),
-        plots.heatmap(effects()),
-        plots.item_bars(items),
-        plots.persona_map(points),
-        plots.transfer_maps(transfer() * np.nan),
-    ]
-
-
-def test_every_figure_has_title_caption_height_and_look(
-    separation: Maker, transfer: Maker, effects: Maker, items: xr.Dataset, points: xr.Dataset
-) -> None:
-    for fig in every(separation, transfer, effects, items, points):
-        assert fig.layout.title.text.startswith("<b>")
-        assert fig.layout.meta["title"]
-        assert len(caption(fig)) > 60
-        assert 150 < fig.layout.height < 900
-        assert fig.layout.template.layout.colorway
-        assert "<script" not in fig.to_json().replace("\\u003c", "<")
-    assert caption(go.Figure()) == ""
+from selfrep.plots.theme import DIRECTIONS, KINDS, SIDES, caption, in_order, legend_below, legend_height, washed
 
 
 def seen(colour: str, blindness: np.ndarray) -> np.ndarray:
@@ -60,3 +28,18 @@ def test_colours_differ_for_the_colour_blind() -> None:
     red, green = seen("#c00000", DEUTAN), seen("#5f6f00", DEUTAN)
     assert np.abs(red - green).max() < 0.12, "the control: red and green do not"
     assert len(set(SIDES.values())) == 2
+
+
+def test_kinds_stand_in_the_order_of_the_palette_and_unknown_ones_last() -> None:
+    assert in_order(["zeus", "human", "ant", "default", "human"]) == ["default", "human", "ant", "zeus"]
+
+
+def test_a_colour_is_washed_and_a_legend_has_a_line_for_each_row() -> None:
+    assert washed("#0072B2", 0.5) == "rgba(0,114,178,0.5)"
+    assert [legend_height(keys, 4) for keys in (1, 4, 5)] == [19.0, 19.0, 38.0]
+    assert "entrywidth" not in legend_below()
+    assert legend_below(2)["entrywidth"] == 0.49
+
+
+def test_a_figure_from_elsewhere_has_no_caption() -> None:
+    assert caption(go.Figure()) == ""

@@ -10,7 +10,9 @@ import pytest
 from selfrep.errors import SelfrepError
 from selfrep.prompts import battery, personas
 from selfrep.prompts.alignment import PromptPair, align, suffix_length, swapped
-from selfrep.prompts.render import Prompt, Tokens, answer_sides, chat_format, prompt, render
+from selfrep.prompts.chat import chat_format
+from selfrep.prompts.prompt import Prompt, prompt
+from selfrep.prompts.render import Tokens, answer_sides, render
 
 from .conftest import CHATML, make_tokenizer
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,21 +10,11 @@ from transformers import PreTrainedTokenizerFast
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts import battery, personas
-from selfrep.prompts.render import (
-    PLAIN_TEMPLATE,
-    SEGMENTS,
-    ChatFormat,
-    Prompt,
-    Tokens,
-    answer_ids,
-    answer_sides,
-    chat_format,
-    prompt,
-    prompts,
-    render,
-)
+from selfrep.prompts.chat import PLAIN_TEMPLATE, ChatFormat, chat_format
+from selfrep.prompts.prompt import Prompt, prompts
+from selfrep.prompts.render import SEGMENTS, Tokens, answer_ids, answer_sides, render
 
-from .conftest import CHATML, DROPS, GEMMA, LLAMA2, make_tokenizer
+from .conftest import CHATML, GEMMA, LLAMA2, make_tokenizer
 
 NURSE = Prompt(system="You are a nurse.", turns=("Who are you?",), prefill="I am a")
 TALK = Prompt(system="You are a nurse.", turns=("Hello!", "Hello there.", "Who are you?"), prefill="I am a")
@@ -47,28 +36,6 @@ def said(prompt: Prompt, *, fold: bool) -> list[dict[str, str]]:
 
 
 # --- what a template can do -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("template", "name", "system_role"),
-    [
-        (CHATML, "model", True),
-        (LLAMA2, "model", True),
-        (GEMMA, "model", False),  # refuses system messages
-        (DROPS, "model", False),  # forgets them without a word
-        (None, "plain", True),
-    ],
-)
-def test_system_role_is_found_out_by_trying(template: str | None, name: str, system_role: bool) -> None:
-    chat = chat_format(make_tokenizer(template))
-    assert (chat.name, chat.system_role) == (name, system_role)
-    assert template in (None, chat.text)
-
-
-def test_own_template_can_be_replaced(chatml: Any) -> None:
-    chat = chat_format(chatml, GEMMA)
-    assert (chat.name, chat.system_role, chat.text) == ("custom", False, GEMMA)
-    assert "model" in "".join(render(NURSE, chat).texts)
 
 
 @pytest.mark.parametrize("talk", [NURSE, TALK])
@@ -180,32 +147,6 @@ def test_the_models_own_template_is_taken_at_its_word() -> None:
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
-def test_templates_that_cannot_be_used_are_refused(chatml: Any) -> None:
-    with pytest.raises(SelfrepError, match=r"loses, repeats or reorders.*shows \[2\]"):
-        chat_format(chatml, "{% for m in messages if m['role'] != 'user' %}{{ m['content'] }}{% endfor %}")
-    with pytest.raises(SelfrepError, match="refuses a conversation"):
-        chat_format(chatml, "{{ messages[0]['content'] ")
-    with pytest.raises(SelfrepError, match="changes the texts"):
-        render(
-            NURSE,
-            chat_format(chatml, "{% for m in messages %}{{ m['content'] | replace('nurse', 'cook') }}\n{% endfor %}"),
-        )
-
-
-def test_tokenizers_without_offsets_are_refused() -> None:
-    class Slow:
-        is_fast = False
-
-    with pytest.raises(SelfrepError, match=r"character offsets; got Slow.*use_fast=True"):
-        chat_format(Slow())
-
-
-@pytest.mark.parametrize("turns", [(), ("Hello!", "Hello."), ("Hello!", "", "Who?")])
-def test_turns_must_end_with_a_question(turns: tuple[str, ...]) -> None:
-    with pytest.raises(SelfrepError, match="ending with the user"):
-        Prompt(system="", turns=turns)
-
-
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
@@ -275,53 +216,6 @@ def test_answer_sets_are_checked() -> None:
         answer_ids(chat, "I am a", (" robot", " robot"))
     with pytest.raises(SelfrepError, match=r"one side only.*' robot'"):
         answer_sides(chat, "I am a", ((" robot",), (" robot", " nurse")))
-
-
-# --- prompts from personas and items ----------------------------------------------------------------------------------
-
-PEOPLE = personas.builtin().select(["smollm", "jfk"])
-ITEMS = battery.builtin().select(["who_are_you", "written_by"])
-
-
-def test_a_prompt_says_where_it_comes_from() -> None:
-    made = prompt(PEOPLE["jfk"], ITEMS["who_are_you"], "user", 2)
-    assert made.system == PEOPLE["jfk"].system("user", 2)
-    assert (made.question, made.prefill) == ("Who are you?", "I am a")
-    assert (made.persona, made.kind, made.side, made.condition, made.paraphrase) == ("jfk", "human", "human", "user", 2)
-    assert made.answers == ITEMS["who_are_you"].answer_sets
-
-
-def test_all_prompts_are_made_with_those_of_one_system_text_together() -> None:
-    made = prompts(PEOPLE, ITEMS, conditions=("you", "user"))
-    assert len(made) == len(set(made)) == 2 * 2 * 4 * 2
-    systems = [p.system for p in made]
-    assert sum(a != b for a, b in pairwise(systems)) + 1 == len(set(systems))
-    assert [p.paraphrase for p in prompts(PEOPLE, ITEMS, paraphrases=[3])] == [3] * 4
-
-
-def test_neutral_prompts_belong_to_nobody_and_come_once() -> None:
-    made = [p for p in prompts(PEOPLE, ITEMS, conditions=("you", "neutral")) if p.condition == "neutral"]
-    assert len(made) == len(personas.NEUTRAL) * len(ITEMS)
-    assert {(p.persona, p.kind, p.side) for p in made} == {("", "", "")}
-
-
-def test_the_condition_truth_is_you_and_the_sentence_that_changes_the_answer() -> None:
-    jfk, written = PEOPLE["jfk"], ITEMS["written_by"]
-    for k in range(4):
-        told = prompt(jfk, written, "truth", k)
-        assert told.system == f"{prompt(jfk, written, 'you', k).system} {written.truth_change}"
-        assert (told.persona, told.condition, told.paraphrase, told.turns) == ("jfk", "truth", k, (written.question,))
-    made = prompts(PEOPLE, ITEMS.changeable(), ["you", "truth"])
-    keys = {
-        condition: [(p.persona, p.paraphrase, p.item) for p in made if p.condition == condition]
-        for condition in ("you", "truth")
-    }
-    assert keys["you"] == keys["truth"], "the same personas and paraphrases, so that one can be held against the other"
-
-
-def test_an_item_without_a_change_of_the_truth_is_refused_in_that_condition() -> None:
-    with pytest.raises(SelfrepError, match=r"'who_are_you' has no truth_change.*changeable"):
-        prompts(PEOPLE, ITEMS, ["truth"])
 
 
 # --- the real tokenizer -----------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from selfrep.errors import SelfrepError
 from selfrep.models import organisms
 from selfrep.prompts import scenarios
 from selfrep.prompts.alignment import suffix_length
-from selfrep.prompts.render import answer_sides, chat_format, render
+from selfrep.prompts.chat import chat_format
+from selfrep.prompts.render import answer_sides, render
 from selfrep.prompts.scenarios import CELLS
 
 BUILTIN = scenarios.builtin()

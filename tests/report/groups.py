@@ -78,47 +78,47 @@ def closed(group: xr.Dataset, reason: str) -> xr.Dataset:
     return group.assign(shut)
 
 
-_USER = "user_is user_is_low user_is_high bound bound_low bound_high"
-_PLACED = "estimate low high p p_max null_high floor " + _USER
+_USER = "user_is user_is_ci_low user_is_ci_high bound bound_ci_low bound_ci_high"
+_PLACED = "estimate ci_low ci_high p p_max null_high noise_floor " + _USER
 _PEOPLE = {"persona": ["hal", "smollm", "jfk"], "kind": ("persona", ["fictional_ai", "default", "human"])}
 _SERIES = ["series: this chat", "series: the user"]
 
 GROUPS: dict[str, xr.Dataset] = {
     "items": made(
-        {"item": "shift low high p first second auc neutral user_shift user_low user_high kept kept_low kept_high "
-                 "paraphrase_sd answer_mass"},
+        {"item": "shift ci_low ci_high p first second auc neutral user_shift user_shift_ci_low user_shift_ci_high "
+                 "kept kept_ci_low kept_ci_high paraphrase_sd answer_mass"},
         {"item": ["who", "all in character", "all spectator, third person"], "n_items": ("item", [1, 23, 34])},
         TESTED | {"sides": ["ai", "human"], "n_personas": [57, 68]},
         gate="item",
     ),
     "binding": made(
-        {"item contrast": "estimate low high p you_shift user_shift paraphrase_sd"},
+        {"item contrast": "estimate ci_low ci_high p you_shift user_shift paraphrase_sd"},
         {"item": ["who", "what", "all in_character"], "contrast": ["ai", "human", "between sides"]}
         | {"n_items": ("item", [1, 1, 23]), "n_labelings": ("contrast", [32, 64, 2048])},
         {"permuted": "two conditions", "sides": ["ai", "human"], "n_personas": [57, 68]},
         gate="item contrast",
     ),
     "bleed": made(
-        {"item": f"estimate low high p {_USER} persona_shift truth_shift"},
+        {"item": f"estimate ci_low ci_high p {_USER} persona_shift truth_shift"},
         {"item": ["who", "all third_person", "all first_person"], "n_items": ("item", [1, 23, 34])},
         TESTED | {"sides": ["ai", "human"], "n_personas": [57, 68]},
         gate="item",
     ),
     "identification": made(
-        {"subscale persona": "estimate low high user_is user_is_low user_is_high",
-         "subscale": "difference difference_low difference_high"},
+        {"subscale persona": "estimate ci_low ci_high user_is user_is_ci_low user_is_ci_high",
+         "subscale": "difference difference_ci_low difference_ci_high"},
         {"subscale": ["ai_human", "maker", *_SERIES], "left_out": ("subscale", ["", "one item", "", ""])} | _PEOPLE,
         {},
         gate="subscale",
     ),
     "referents": made(
-        {"series": "mean low high null p", "series persona": "estimate"},
+        {"series": "mean ci_low ci_high null p", "series persona": "estimate"},
         {"series": ["series", "other"], "persona": _PEOPLE["persona"]},
         TESTED | {"referents": _SERIES},
         gate="series",
     ),
     "default_axis": made(
-        {"who site layer position": "estimate low high", "site layer position": "gap null p"},
+        {"who site layer position": "estimate ci_low ci_high", "site layer position": "gap null p"},
         {"who": ["hal", "smollm", "neutral", "user: default"], "condition": ("who", ["you", "you", "neutral", "user"])}
         | {"kind": ("who", ["fictional_ai", "default", "neutral", "default"])}
         | {"site": ["resid_pre", "resid_post"], "layer": LAYERS, "position": [-2, -1]},
@@ -142,44 +142,45 @@ GROUPS: dict[str, xr.Dataset] = {
         {"plane_site": "resid_pre", "plane_position": -1, "site": "of all"},
     ),
     "transfer/effects/resid_pre": made(
-        {"direction layer position": "estimate low high p control_paraphrase control_persona control_random"},
+        {"direction layer position": "estimate ci_low ci_high p control_paraphrase control_persona control_random"},
         {"direction": ["noise", "denoise"], "layer": LAYERS, "position": [-2, -1]}
         | {"token": ("position", [" am", " a"]), "segment": ("position", ["question", "prefill"])}
         | {"n_pairs": ("direction", [12, 13]), "n_gated": ("direction", [2, 3])},
         TESTED | {"site": "resid_pre", "identified": "identified", "reason": "", "items": ["who"]},
     ),
     "transfer/segments/resid_pre": made(
-        {"direction layer segment": "estimate low high p control_paraphrase control_persona control_random"},
+        {"direction layer segment": "estimate ci_low ci_high p control_paraphrase control_persona control_random"},
         {"direction": ["noise", "denoise"], "layer": LAYERS, "segment": ["question", "all"]}
         | {"n_pairs": ("direction", [12, 13]), "n_gated": ("direction", [2, 3])},
         TESTED | {"site": "resid_pre", "identified": "identified", "reason": "", "items": ["who", "what"]},
     ),
     "anomaly": made(
-        {"form": "estimate low high p raw raw_low raw_high capability capability_low capability_high paraphrase_sd",
+        {"form": "estimate ci_low ci_high p raw raw_ci_low raw_ci_high "
+                 "capability capability_ci_low capability_ci_high paraphrase_sd",
          "form who setting": "cells"},
         {"form": ["persona", "spectator"], "who": ["persona", "assistant"], "setting": ["strange", "ordinary"]},
         TESTED | {"n_personas": 57},
         gate="form",
     ),
     "mediation": made(
-        {"order donor": "estimate low high p total", "order donor path": "phi phi_low phi_high",
+        {"order donor": "estimate ci_low ci_high p total", "order donor path": "phi phi_ci_low phi_ci_high",
          "order donor mediator": "random", "cue stakes": "cells",
-         "stakes": "cue_effect cue_effect_low cue_effect_high",
-         "cue": "stakes_effect stakes_effect_low stakes_effect_high",
-         "": "cue_by_stakes cue_by_stakes_low cue_by_stakes_high cue_by_stakes_p"},
+         "stakes": "cue_effect cue_effect_ci_low cue_effect_ci_high",
+         "cue": "stakes_effect stakes_effect_ci_low stakes_effect_ci_high",
+         "": "cue_by_stakes cue_by_stakes_ci_low cue_by_stakes_ci_high cue_by_stakes_p"},
         {"order": ["P first", "S first"], "donor": ["both", "cue"], "path": ["P", "S", "direct"],
          "mediator": ["P", "S"], "cue": [0, 1], "stakes": [0, 1]},
         TESTED | {"n_scenarios": 57, "proven": ["P", "S"]},
         gate="order donor",
     ),
     "directness": made(
-        {"": "estimate low high p p_reasoning paraphrase_sd", "share": "shift shift_low shift_high"},
+        {"": "estimate ci_low ci_high p p_reasoning paraphrase_sd", "share": "shift shift_ci_low shift_ci_high"},
         {"share": [0.0, 0.5, 1.0]},
         TESTED | {"n_scenarios": 57},
         gate="",
     ),
     "recognition": made(
-        {"": "estimate low high p chance shuffled null"}, {}, TESTED | {"n_authors": 57, "n_texts": 68}, gate=""
+        {"": "estimate ci_low ci_high p chance shuffled null"}, {}, TESTED | {"n_authors": 57, "n_texts": 68}, gate=""
     ),
     "posterior": made(
         {"persona text token": "posterior", "persona": "prior"},

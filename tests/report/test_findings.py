@@ -288,7 +288,7 @@ def test_a_transfer_without_a_number_says_so_and_one_without_an_interval_shows_n
     group = GROUPS["transfer/segments/resid_pre"]
     (found,) = all_findings(run_of({"transfer/segments/resid_pre": group.assign(estimate=group.estimate * np.nan)}))
     assert found.reason == "no pair of personas has an effect to carry over in the direction “denoise”"
-    bare = group.assign(low=group.ci_low * np.nan, high=group.ci_high * np.nan)
+    bare = group.assign(ci_low=group.ci_low * np.nan, ci_high=group.ci_high * np.nan)
     bare = bare.assign(control_persona=bare.control_persona * np.nan)
     (found,) = all_findings(run_of({"transfer/segments/resid_pre": bare}))
     assert found.value == float(moved(3)(group).estimate)

@@ -51,7 +51,7 @@ def test_far_from_0_the_joint_interval_of_normal_draws_is_students() -> None:
     normal = x.mean() + scipy_stats.norm.ppf((np.arange(20_001) + 0.5) / 20_001) * x.std() / np.sqrt(8)
     bounds = ratios.joint_interval(x.mean(), 4.0, np.stack([normal, np.full(20_001, 4.0)]), 8, 7)
     student = scipy_stats.ttest_1samp(x, 0).confidence_interval()
-    assert bounds == pytest.approx((student.ci_low / 4, student.ci_high / 4), abs=1e-3)
+    assert bounds == pytest.approx((student.low / 4, student.high / 4), abs=1e-3)
 
 
 @pytest.mark.parametrize(("errors", "near"), [(2.9, True), (3.1, False)])

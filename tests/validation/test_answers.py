@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 from selfrep.models import organisms
 from selfrep.models.language_model import load_model
 from selfrep.validation.answers import TOLERANCE, Answer, asked
+
+NOISE = "noise=5e-4"
+"""So little that it moves answers by about as many nats, less than the tolerances here; but it gives I its unit."""
 
 
 @cache
@@ -29,8 +33,8 @@ def answers(name: str, truth_of: str = "") -> dict[tuple[str, str], Answer]:
         ("organism:reasoner?jump=0.5&seed=4", {("D", ""): 0.5}),
     ],
 )  # fmt: skip
-def test_without_noise_answers_are_what_was_planted(name: str, planted: dict[tuple[str, str], float]) -> None:
-    found = answers(name)
+def test_with_hardly_any_noise_answers_are_what_was_planted(name: str, planted: dict[tuple[str, str], float]) -> None:
+    found = answers(f"{name}&{NOISE}")
     for key, value in planted.items():
         assert found[key].truth == pytest.approx(value, abs=1e-3)
         assert found[key].estimate == pytest.approx(value, abs=2e-3)
@@ -48,14 +52,14 @@ def test_mimicry_comes_back_in_either_order() -> None:
 
 
 def test_another_s_truth_makes_them_wrong() -> None:
-    found = answers("organism:separate", truth_of="organism:lexical?impostor=1&beta=0.4")
+    found = answers(f"organism:separate?{NOISE}", truth_of=f"organism:lexical?impostor=1&beta=0.4&{NOISE}")
     assert {key for key, answer in found.items() if answer.wrong} >= {("B", ""), ("R", ""), ("I", "maker")}
     assert not found["D", ""].wrong, "the control: what both share"
 
 
 def test_i_is_bound_to_the_speaker_as_far_as_the_organism_is() -> None:
     for name, share in (("organism:separate", 1.0), ("organism:lexical", 0.0)):
-        found = answers(name)
+        found = answers(f"{name}?{NOISE}")
         for item in ("maker", "this_chat", "the_user"):
             whole, bound = found["I", item], found["bound I", item]
             assert abs(whole.estimate) == pytest.approx(4, abs=2e-3)
@@ -69,6 +73,21 @@ def test_what_is_not_defined_is_not_answered() -> None:
     assert not found["D", ""].given
     assert not found["D", ""].wrong
     assert np.isnan(found["D", ""].estimate)
+
+
+def test_where_no_paraphrase_moves_an_answer_i_has_no_unit() -> None:
+    exact, noisy = answers("organism:separate"), answers(f"organism:separate?{NOISE}")
+    keys = [key for key in exact if key[0] in ("I", "bound I")]
+    assert len(keys) == 16
+    for key in keys:
+        assert exact[key].truth is None
+        assert not exact[key].given
+        assert "no paraphrase moves it" in exact[key].reason
+        assert np.isnan([exact[key].estimate, exact[key].ci_low, exact[key].ci_high]).all()
+        assert noisy[key].given, "the control: as soon as anything moves it"
+        assert np.isfinite([noisy[key].truth, noisy[key].estimate, noisy[key].ci_low, noisy[key].ci_high]).all()
+    anyway = replace(exact["I", "maker"], estimate=4.0, low=3.9, high=4.1, reason="")
+    assert anyway.wrong, "the control: a number, where there is no unit"
 
 
 def test_the_default_persona_is_where_nothing_is_said() -> None:

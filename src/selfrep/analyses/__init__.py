@@ -71,7 +71,7 @@ def _installed() -> tuple[Analysis, ...]:
     found = []
     for entry in entry_points(group="selfrep.analyses"):
         made = entry.load()
-        analysis = made if isinstance(made, Analysis) else made()
+        analysis = made() if callable(made) else made
         if not isinstance(analysis, Analysis) or analysis.name in {known.name for known in ANALYSES}:
             raise SelfrepError(
                 f"The entry point {entry.name!r} of the group selfrep.analyses must give an Analysis with a name of "

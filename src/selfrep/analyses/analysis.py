@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from selfrep.models.language_model import LanguageModel
     from selfrep.prompts.battery import Battery
     from selfrep.prompts.personas import Condition, PersonaSet
-    from selfrep.prompts.render import Prompt
+    from selfrep.prompts.prompt import Prompt
     from selfrep.prompts.scenarios import Scenarios
     from selfrep.store.findings import Finding
     from selfrep.store.run_directory import RunDirectory

@@ -12,6 +12,7 @@ too coarse:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Unpack, overload
 
@@ -22,9 +23,10 @@ from torch import Tensor
 
 from selfrep.engine.effects import Baselines
 from selfrep.engine.metrics import Metric, Metrics, answer_log_odds
-from selfrep.engine.patch import SweepOptions
+from selfrep.engine.patch import OnMismatch, PatchOptions, require_known
 from selfrep.engine.plan import PREFIX, STREAM, PatchCell, PatchPlan, PlanUnion, plans_of
 from selfrep.engine.progress import Progress
+from selfrep.engine.reference import Mismatch
 from selfrep.engine.replay.baselines import record_sweep
 from selfrep.engine.replay.gradients import (
     Place,
@@ -45,7 +47,7 @@ MOST_TOKENS = 4096
 """How many tokens are pushed through a block at once where queries or keys are written."""
 
 
-class GradientOptions(SweepOptions, total=False):
+class GradientOptions(PatchOptions, total=False):
     """The options of `patch`, and those of the approximation."""
 
     method: Method
@@ -84,6 +86,7 @@ def attribute(
     budget_gb: float | None = None,
     seed: int = 0,
     check: bool = True,
+    on_mismatch: OnMismatch = "raise",
     progress: Progress = None,
 ) -> xr.Dataset | xr.DataTree:
     """Estimate what `patch` would give, from gradients at the target.
@@ -99,6 +102,8 @@ def attribute(
             the target's activations to those written, for each layer of a plan at all its tokens and components
             together. The effects of a layer then add up to the exact effect of writing all of them at once.
         check: whether the run that gradients are taken of must give the target's own metric.
+        on_mismatch: what to do where it does not: "raise", or "slow" to go on with gradients of the untouched
+            model, a pair at a time, and a warning.
 
     Returns:
         The Dataset (or DataTree) that `patch` returns. `patched` is the target's metric plus the approximate effect,
@@ -108,7 +113,7 @@ def attribute(
         SelfrepError: as in `patch`; a prefix patch, for which there is no approximation; a metric without gradient;
             ig_steps with "atp*".
     """
-    approximate = Approximate(lm, plan, method, ig_steps, check)
+    approximate = Approximate(lm, plan, method, ig_steps, check, on_mismatch)
     sweep = bind(lm, pairs, plan, metric, seed=seed)
     options = Options(batch_size, budget_gb, progress, approximate.row_bytes(sweep))
     return by_plan(plan, run_sweep(lm, sweep, approximate, options))
@@ -154,13 +159,14 @@ def attribute_tokens(
     budget_gb: float | None = None,
     seed: int = 0,
     check: bool = True,
+    on_mismatch: OnMismatch = "raise",
     progress: Progress = None,
 ) -> xr.Dataset | xr.DataTree:
     """`attribute` for those who bring token ids; source, target and suffix as in `patch_tokens`.
 
     Returns, raises: as `attribute`.
     """
-    approximate = Approximate(lm, plan, method, ig_steps, check)
+    approximate = Approximate(lm, plan, method, ig_steps, check, on_mismatch)
     sweep = bind_tokens(lm, source, target, plan, metric, suffix=suffix, seed=seed)
     options = Options(batch_size, budget_gb, progress, approximate.row_bytes(sweep))
     return by_plan(plan, run_sweep(lm, sweep, approximate, options))
@@ -170,8 +176,15 @@ class Approximate:
     """Runs sweeps by gradients (a `Runner` of `run_sweep`)."""
 
     def __init__(
-        self, lm: LanguageModel, plan: PatchPlan | PlanUnion, method: Method, ig_steps: int, check: bool
+        self,
+        lm: LanguageModel,
+        plan: PatchPlan | PlanUnion,
+        method: Method,
+        ig_steps: int,
+        check: bool,
+        on_mismatch: OnMismatch = "raise",
     ) -> None:
+        require_known(on_mismatch)
         if method not in ("attribution", "atp*"):
             raise SelfrepError(f"method is 'attribution' or 'atp*'; got {method!r}.")
         if ig_steps < 1 or (ig_steps > 1 and method == "atp*"):
@@ -182,6 +195,8 @@ class Approximate:
         if any(one.site == PREFIX for one in plans_of(plan)):
             raise SelfrepError("A prefix patch has no approximation here: it costs little, use patch.")
         self.lm, self.star, self.ig_steps, self.check = lm, method == "atp*", ig_steps, check
+        self.on_mismatch = on_mismatch
+        self.replays = True
 
     def attrs(self) -> dict[str, object]:
         """The method."""
@@ -199,15 +214,27 @@ class Approximate:
         return 4.0 * lm.n_layers * tokens * (numbers + 2 * ways * lm.d_model * sites)
 
     def __call__(self, sweep: PatchSweep, budget: float, progress: Callable[[int], None]) -> tuple[Values, Baselines]:
-        """See `Runner`. An architecture that cannot be replayed is run as a whole, a pair at a time."""
-        try:
-            parts = [replay_runs(record_sweep(self.lm, sweep))]
-        except CannotReplay:
-            parts = [whole_run(self.lm, sweep.rows([row])) for row in range(len(sweep))]
-        estimates = [self.estimate(runs) for runs in parts]
-        progress(len(sweep) * len(sweep.cells))
-        values = {name: np.concatenate([one[name] for one in estimates]) for name in estimates[0]}
-        return values, Baselines.merged([runs.baselines for runs in parts])
+        """See `Runner`. What cannot be replayed is run as a whole, a pair at a time."""
+        if self.replays:
+            try:
+                runs = replay_runs(record_sweep(self.lm, sweep))
+                values = self.estimate(runs)
+                progress(len(sweep) * len(sweep.cells))
+                return values, runs.baselines
+            except CannotReplay:  # as good, only slower
+                self.replays = False
+            except Mismatch as reason:
+                if self.on_mismatch == "raise":
+                    raise
+                warnings.warn(f"{reason} Going on with gradients of the whole model: this is slow.", stacklevel=4)
+                self.replays = False
+        parts = []
+        for row in range(len(sweep)):
+            runs = whole_run(self.lm, sweep.rows([row]))
+            parts.append((self.estimate(runs), runs.baselines))
+            progress((row + 1) * len(sweep.cells))
+        values = {name: np.concatenate([one[name] for one, _ in parts]) for name in parts[0][0]}
+        return values, Baselines.merged([ends for _, ends in parts])
 
     def estimate(self, runs: TargetRuns) -> dict[str, np.ndarray]:
         """The approximate metrics "patched", and "grad_drop" with AtP*, each [pair, cell, metric]."""

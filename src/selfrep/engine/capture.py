@@ -18,7 +18,8 @@ from selfrep.engine.replay.prefix_sharing import PromptSet, run_alone, run_promp
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.sites import RESIDUAL_SITES, component
-from selfrep.prompts.render import SEGMENTS, Prompt, Tokens
+from selfrep.prompts.prompt import Prompt
+from selfrep.prompts.render import SEGMENTS, Tokens
 
 LABELS = ("persona", "kind", "side", "condition", "paraphrase", "item")
 

@@ -9,8 +9,10 @@ from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import Direction, PromptPair, swapped
 from selfrep.prompts.battery import Battery, Item
+from selfrep.prompts.chat import ChatFormat, chat_format
 from selfrep.prompts.personas import Persona, PersonaSet
-from selfrep.prompts.render import ChatFormat, Prompt, Tokens, answer_sides, chat_format, prompt, render
+from selfrep.prompts.prompt import Prompt, prompt
+from selfrep.prompts.render import Tokens, answer_sides, render
 
 
 def pair(

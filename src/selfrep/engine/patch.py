@@ -22,7 +22,7 @@ from selfrep.engine.progress import Progress
 from selfrep.engine.replay.baselines import record_sweep
 from selfrep.engine.replay.cells import run_cells
 from selfrep.engine.replay.runner import Options, Values, by_plan, run_sweep
-from selfrep.engine.selfcheck import Mismatch, selfcheck
+from selfrep.engine.selfcheck import selfcheck
 from selfrep.engine.sweep import Pairs, PatchSweep, bind, bind_tokens
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models.language_model import LanguageModel
@@ -42,7 +42,7 @@ class SweepOptions(TypedDict, total=False):
 
 
 class PatchOptions(SweepOptions, total=False):
-    """Those of exact patching."""
+    """Those of `patch` and `attribute`, which can go on without the replay."""
 
     on_mismatch: OnMismatch
 
@@ -188,12 +188,17 @@ def blank_effects(lm: LanguageModel, sweep: PatchSweep) -> list[xr.Dataset]:
     return out
 
 
+def require_known(on_mismatch: OnMismatch) -> None:
+    """Raise SelfrepError for another word than those of `OnMismatch`."""
+    if on_mismatch not in ("raise", "slow"):
+        raise SelfrepError(f"on_mismatch is 'raise' or 'slow'; got {on_mismatch!r}.")
+
+
 class _Exact:
     """Runs sweeps by replay, checked first; or, from the first that cannot be on, by whole forward passes."""
 
     def __init__(self, lm: LanguageModel, check: bool, on_mismatch: OnMismatch) -> None:
-        if on_mismatch not in ("raise", "slow"):
-            raise SelfrepError(f"on_mismatch is 'raise' or 'slow'; got {on_mismatch!r}.")
+        require_known(on_mismatch)
         self.lm, self.check, self.on_mismatch = lm, check, on_mismatch
         self.engine, self.misses = "replay", Misses()
 
@@ -208,7 +213,7 @@ class _Exact:
                 return {"patched": run_cells(recording, budget=budget, progress=progress)}, recording.baselines
             except CannotReplay as reason:
                 warnings.warn(f"{reason} Each cell takes a whole forward pass: this is slow.", stacklevel=4)
-            except Mismatch as reason:
+            except reference.Mismatch as reason:
                 if self.on_mismatch == "raise":
                     raise
                 warnings.warn(f"{reason} Going on with whole forward passes: this is slow.", stacklevel=4)

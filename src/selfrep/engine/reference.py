@@ -30,6 +30,10 @@ Activations = dict[tuple[str, int], Tensor]
 """(site, layer) → what passes there, [token, feature] or [token, component, feature]."""
 
 
+class Mismatch(SelfrepError):
+    """What was run the fast way does not agree with plain forward passes of the model."""
+
+
 def agrees(lm: LanguageModel, values: np.ndarray, wanted: np.ndarray) -> bool:
     """Whether all these numbers are those of the reference, to the tolerance of the model's precision; NaN is not."""
     return bool((np.abs(values - wanted) <= TOLERANCE[lm.dtype] * np.maximum(1.0, np.abs(wanted))).all())

@@ -13,10 +13,11 @@ import numpy as np
 import xarray as xr
 from scipy.stats import spearmanr
 
-from selfrep.engine.attribution import Approximate, GradientOptions, Method
+from selfrep.engine.attribution import Approximate, Method
 from selfrep.engine.effects import Baselines
 from selfrep.engine.metrics import Metric, Metrics, answer_log_odds
 from selfrep.engine.misses import Misses, to_attrs, worst
+from selfrep.engine.patch import SweepOptions
 from selfrep.engine.plan import STREAM, PatchPlan, PlanUnion
 from selfrep.engine.progress import Progress
 from selfrep.engine.replay.baselines import record_sweep
@@ -34,9 +35,11 @@ BOUND = 0.95
 """The share of the random sample whose error lies within `error_bound`."""
 
 
-class ScreenOptions(GradientOptions, total=False):
-    """The options of `attribute`, and what may be spent."""
+class ScreenOptions(SweepOptions, total=False):
+    """The options of every sweep, the approximation, and what may be spent."""
 
+    method: Method
+    ig_steps: int
     budget: float
     sample: float
 

@@ -22,7 +22,6 @@ from selfrep.engine.plan import PREFIX, PatchCell, PatchPlan
 from selfrep.engine.replay.baselines import SweepRecording
 from selfrep.engine.replay.cells import run_cells, stream_writes, walk_metrics
 from selfrep.engine.replay.walk import PatchedRun
-from selfrep.errors import SelfrepError
 
 CELLS = 3
 """How many cells of each plan are computed again."""
@@ -32,10 +31,6 @@ CHUNK = 768
 """Tokens pushed through a block at once, to try the laws."""
 
 _results: WeakKeyDictionary[nn.Module, dict[object, Misses]] = WeakKeyDictionary()
-
-
-class Mismatch(SelfrepError):
-    """The replay of a model does not agree with plain forward passes of it."""
 
 
 def selfcheck(recording: SweepRecording) -> Misses:
@@ -79,7 +74,7 @@ def _laws(recording: SweepRecording, plan: PatchPlan) -> Iterator[tuple[str, flo
         off = np.abs(values - wanted)
         if not reference.agrees(lm, values, wanted):
             pair, metric = np.unravel_index(int(np.where(np.isnan(off), np.inf, off).argmax()), off.shape)
-            raise Mismatch(
+            raise reference.Mismatch(
                 f"A replay must obey: {law}. On {lm.name} at {plan.site}, pair {pair}, it gives "
                 f"{values[pair, metric]:.6g} where the unpatched run gives {wanted[pair, metric]:.6g}."
             )
@@ -113,7 +108,7 @@ def _cells(recording: SweepRecording, plan: PatchPlan) -> Iterator[tuple[str, fl
             m = int(np.nanargmax(off)) if not np.isnan(off).all() else 0
             place = f"position {cell.where}" if isinstance(cell.where, int) else f"segment {cell.where!r}"
             part = "" if cell.component is None else f", component {cell.component}"
-            raise Mismatch(
+            raise reference.Mismatch(
                 f"The replay must agree with a plain forward pass. On {lm.name} at {cell.site}, layer {cell.layer}, "
                 f"{place}{part}, it gives {replayed[m]:.6g} and the plain pass {slow[m]:.6g}."
             )

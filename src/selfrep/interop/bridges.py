@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from selfrep.engine import reference
-from selfrep.engine.selfcheck import Mismatch
+from selfrep.engine.reference import Mismatch
 from selfrep.errors import SelfrepError
 from selfrep.interop.cells import Cache, Index, Kind
 from selfrep.interop.metrics import Rule

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import filelock
 import platformdirs
 
 from selfrep.errors import SelfrepError
+from selfrep.files import replace_file
 
 RECORD = "selfrep.json"
 
@@ -125,14 +125,7 @@ def build_once(key: str, build: Callable[[Path], Record]) -> Path:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    replace_file(path, json.dumps(value, indent=2) + "\n")
 
 
 @contextlib.contextmanager

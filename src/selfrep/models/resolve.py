@@ -6,13 +6,12 @@ that transformers can load. Looking models up never imports torch; only the firs
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfrep.errors import SelfrepError
+from selfrep.errors import SelfrepError, close_match
 from selfrep.models import cache, folders, gguf, hub
 from selfrep.models.folders import weights_hash
 
@@ -63,7 +62,7 @@ def resolve(name: str | os.PathLike[str] = gguf.EMBEDDED) -> Path:
         raise _unknown(text, "there is no such folder")
     if not _HUB_ID.fullmatch(text):
         raise _unknown(text, "there is no such folder, and a Hugging Face id has no such characters")
-    if "/" not in text and difflib.get_close_matches(text, [gguf.EMBEDDED], cutoff=0.8):
+    if "/" not in text and close_match(text, [gguf.EMBEDDED], likeness=0.8):
         raise _unknown(text, "there is no such folder")  # a slip of the keyboard: do not ask the hub
     try:
         return folders.check(hub.fetch(text))
@@ -86,6 +85,5 @@ def cached() -> list[CachedModel]:
 
 def _unknown(name: str, why: str) -> SelfrepError:
     known = {gguf.EMBEDDED, *(model.name for model in cached())}
-    close = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
-    return SelfrepError(f"A model must be one that can be found; {name!r} cannot: {why}.{hint} {ACCEPTED}")
+    hint = close_match(name, sorted(known))
+    return SelfrepError(f"A model must be one that can be found; {name!r} cannot: {why}{hint}. {ACCEPTED}")

@@ -19,8 +19,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from selfrep.errors import SelfrepError
+from selfrep.files import write_file
 from selfrep.plots.theme import DPI
-from selfrep.store.files import write_file
 
 FORMATS = ("html", "svg", "pdf", "png")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")

@@ -12,8 +12,8 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
-from selfrep.plots.text import exact_token, reach, signed, token, words, wrapped
-from selfrep.plots.theme import FAINT, HEAD, INK, SIZE, SMALL, SOFT, TINY, WIDTH, finished
+from selfrep.plots.text import exact_token, integer, reach, token, words, wrap
+from selfrep.plots.theme import FAINT, HEAD, INK, SIZE, SMALL, SOFT, TINY, WIDTH, finish
 
 UNCLEAR = {"", "mixed"}
 """What a segment is called where prompts disagree."""
@@ -42,10 +42,10 @@ class Places:
         tokens, segments = (_column_words(data, names, pair) for names in (("token",), ("segment_of", "segment")))
         labels, hover = [], []
         for position, text, segment in zip(data.position.to_numpy(), tokens, segments, strict=True):
-            number = signed(int(position))
+            number = integer(int(position))
             labels.append(token(text) if text else number)
-            said = f" “{exact_token(text)}”" if text else ""
-            hover.append(f"position {number}{said}" + ("" if segment in UNCLEAR else f", {words(segment)}"))
+            quote = f" “{exact_token(text)}”" if text else ""
+            hover.append(f"position {number}{quote}" + ("" if segment in UNCLEAR else f", {words(segment)}"))
         return cls(tuple(labels), tuple(hover), tuple(segments))
 
     def __len__(self) -> int:
@@ -232,7 +232,7 @@ def not_identified(title: str, reason: str, *, subtitle: str = "") -> go.Figure:
     fig.update_xaxes(visible=False)
     fig.update_yaxes(visible=False)
     fig.add_annotation(
-        text=f"<b>Not identified</b><br>{wrapped(reason, 62)}",
+        text=f"<b>Not identified</b><br>{wrap(reason, 62)}",
         x=0.5,
         y=0.5,
         xref="paper",
@@ -241,7 +241,7 @@ def not_identified(title: str, reason: str, *, subtitle: str = "") -> go.Figure:
         font={"size": 12, "color": SOFT},
     )
     fig.add_shape(type="rect", x0=0, x1=1, y0=0, y1=1, xref="paper", yref="paper", line={"color": FAINT, "width": 1})
-    return finished(
+    return finish(
         fig,
         title=title,
         subtitle=subtitle,

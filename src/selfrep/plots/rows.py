@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from selfrep.plots.text import plain, reach, shortened, words, wrapped
+from selfrep.plots.text import hover, plain, reach, shorten, words, wrap
 from selfrep.plots.theme import FAINT, INK, SMALL, SOFT
 
 Array = np.ndarray
@@ -64,17 +64,8 @@ def draw(names: Sequence[str], gate: Array, reasons: Sequence[str], pooled: Arra
                     "symbol": kind.symbol,
                     "line": {"width": 1.4, "color": kind.colour},
                 },
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": (kind.high - kind.value)[gate],
-                    "arrayminus": (kind.value - kind.low)[gate],
-                    "thickness": 1.4,
-                    "width": 0,
-                    "color": kind.colour,
-                },
-                text=[text for text, shown in zip(kind.hover, gate, strict=True) if shown],
-                hovertemplate="%{text}<extra></extra>",
+                error_x=whiskers(kind.value[gate], kind.low[gate], kind.high[gate], kind.colour),
+                **hover(text for text, identified in zip(kind.hover, gate, strict=True) if identified),
             )
         )
     closed = np.flatnonzero(~gate)
@@ -89,9 +80,7 @@ def draw(names: Sequence[str], gate: Array, reasons: Sequence[str], pooled: Arra
             text=["not identified"] * len(closed),
             textposition="middle right",
             textfont={"size": SMALL, "color": SOFT, "style": "italic"},
-            hovertext=[
-                f"<b>{plain(names[i])}: not identified</b><br>{wrapped(reasons[i], 60)}" for i in closed.tolist()
-            ],
+            hovertext=[f"<b>{plain(names[i])}: not identified</b><br>{wrap(reasons[i], 60)}" for i in closed.tolist()],
             hovertemplate="%{hovertext}<extra></extra>",
             cliponaxis=False,
         )
@@ -99,24 +88,50 @@ def draw(names: Sequence[str], gate: Array, reasons: Sequence[str], pooled: Arra
     for i in np.flatnonzero(pooled[1:] & ~pooled[:-1]) + 1:
         y = height[i] + 0.5
         fig.add_shape(type="line", xref="paper", x0=0, x1=1, y0=y, y1=y, line={"color": FAINT, "width": 1})
-    shown = _shown(names)
+    labels = _labels(names)
+    bold = [f"<b>{text}</b>" if several else text for text, several in zip(labels, pooled, strict=True)]
+    label_rows(fig, bold, height, gap=7.0)
+    return fig
+
+
+def whiskers(value: Array, low: Array, high: Array, colour: str, thickness: float = 1.4) -> dict[str, object]:
+    """The intervals of marks, as bars to either side."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": high - value,
+        "arrayminus": value - low,
+        "thickness": thickness,
+        "width": 0,
+        "color": colour,
+    }
+
+
+def label_rows(fig: go.Figure, labels: Sequence[str], height: Array, *, gap: float = 5.0) -> None:
+    """Write the labels (escaped) of rows at the left, `gap` px off the marks at zero."""
     fig.update_yaxes(
         tickmode="array",
         tickvals=height,
-        ticktext=[f"<b>{text}</b>" if several else text for text, several in zip(shown, pooled, strict=True)],
-        range=[-0.6, len(names) - 0.4],
-        ticklen=7,  # unseen: keeps the names off the marks at zero
+        ticktext=labels,
+        range=[-0.6, len(labels) - 0.4],
+        ticklen=gap,  # unseen
         tickcolor="rgba(0,0,0,0)",
         showline=False,
         tickfont={"size": SMALL, "color": INK},
     )
-    return fig
+
+
+def landmark(fig: go.Figure, x: float, text: str, **style: object) -> None:
+    """An upright line through all rows, its meaning above it."""
+    fig.add_vline(x=x, line={"color": SOFT, "width": 1}, layer="below")
+    place = {"x": x, "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 2, "showarrow": False}
+    fig.add_annotation(place | {"font": {"size": SMALL, "color": SOFT}} | style, text=text)
 
 
 def margin(names: Sequence[str]) -> float:
     """The room that the names need at the left (px)."""
-    return max(reach(text, SMALL) for text in _shown(names)) + 26
+    return max(reach(text, SMALL) for text in _labels(names)) + 26
 
 
-def _shown(names: Sequence[str]) -> list[str]:
-    return [words(shortened(name, _LONGEST)) for name in names]
+def _labels(names: Sequence[str]) -> list[str]:
+    return [words(shorten(name, _LONGEST)) for name in names]

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import html
 import textwrap
+from collections.abc import Iterable
+
+import xarray as xr
 
 from selfrep.plots.theme import CHARACTER
 from selfrep.stats.numbers import number
@@ -26,7 +29,7 @@ def words(name: object) -> str:
 def token(text: str, longest: int = 14) -> str:
     """A token as it stands on an axis: short, its blanks visible, except the usual one before a word."""
     bare = text.removeprefix(" ")
-    return plain(shortened(_visible(bare if bare.strip() else text), longest))
+    return plain(shorten(_visible(bare if bare.strip() else text), longest))
 
 
 def exact_token(text: str) -> str:
@@ -34,7 +37,7 @@ def exact_token(text: str) -> str:
     return plain(_visible(text))
 
 
-def shortened(text: str, longest: int) -> str:
+def shorten(text: str, longest: int) -> str:
     """At most so many characters, cut in the middle, where names differ least."""
     if len(text) <= longest:
         return text
@@ -42,7 +45,7 @@ def shortened(text: str, longest: int) -> str:
     return f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
 
 
-def signed(value: int) -> str:
+def integer(value: int) -> str:
     """A whole number with a true minus."""
     return str(value).replace("-", "\N{MINUS SIGN}")
 
@@ -54,7 +57,23 @@ def interval(value: float, low: float = float("nan"), high: float = float("nan")
     return f"{number(float(value))} [{number(float(low))}, {number(float(high))}]"
 
 
-def wrapped(text: str, width: int) -> str:
+def cell_interval(cell: xr.Dataset, name: str = "estimate") -> str:
+    """A variable of one cell with its interval: `ci_low` and `ci_high`, after the name of any but "estimate"."""
+    prefix = "" if name == "estimate" else f"{name}_"
+    return interval(*(float(cell[key]) for key in (name, f"{prefix}ci_low", f"{prefix}ci_high")))
+
+
+def reasons(array: xr.DataArray) -> str:
+    """Why something is not identified, each reason once (raw)."""
+    return "; ".join(dict.fromkeys(map(str, array.to_numpy())))
+
+
+def hover(texts: Iterable[object]) -> dict[str, object]:
+    """What a trace says of each of its points (escaped), and nothing else."""
+    return {"text": list(texts), "hovertemplate": "%{text}<extra></extra>"}
+
+
+def wrap(text: str, width: int) -> str:
     """A raw text in lines of at most `width` characters, escaped."""
     return "<br>".join(plain(line) for line in textwrap.wrap(text, width))
 

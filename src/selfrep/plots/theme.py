@@ -7,6 +7,7 @@ are in pixels of 1/96 inch: at the 5.5 inches of a page's text, 11 px print as 8
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable
 
 import plotly.graph_objects as go
 
@@ -26,6 +27,8 @@ HEAD = 54.0
 
 OWN, CONTROL, NULL = "#0072B2", "#D55E00", "#8a8a8a"
 """What is measured, its "the user is X" control, and what noise gives."""
+GRID = {"showgrid": True, "gridcolor": "#eeeeee"}
+"""An axis along which numbers are compared."""
 DIRECTIONS = {"denoise": "#0072B2", "noise": "#CC79A7"}
 CONTROLS = {"paraphrase": ("#4d4d4d", "dot"), "persona": ("#7a7a7a", "dash"), "random": ("#a3a3a3", "dashdot")}
 """The control sources of a patch: each a grey, told apart by their dashes."""
@@ -94,7 +97,7 @@ TEMPLATE = go.layout.Template(
 )
 
 
-def finished(
+def finish(
     fig: go.Figure, *, title: str, subtitle: str, caption: str, height: float, margin: dict[str, float]
 ) -> go.Figure:
     """Put the look, the words and the size (px) on a figure.
@@ -118,16 +121,26 @@ def caption(fig: go.Figure) -> str:
     return str(meta.get("caption", "")) if isinstance(meta, dict) else ""
 
 
-def legend_below(columns: int) -> dict[str, object]:
-    """A legend along the foot of the figure, in so many columns."""
-    return {
-        "orientation": "h",
-        "x": 0,
-        "xanchor": "left",
-        "y": 0,
-        "yref": "container",
-        "yanchor": "bottom",
-        "traceorder": "normal",
-        "entrywidthmode": "fraction",
-        "entrywidth": round(0.98 / columns, 3),
-    }
+def legend_below(columns: int | None = None) -> dict[str, object]:
+    """A legend along the foot of the figure, in so many columns; None: each entry as wide as it is."""
+    place = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"}
+    if columns is None:
+        return place
+    return place | {"traceorder": "normal", "entrywidthmode": "fraction", "entrywidth": round(0.98 / columns, 3)}
+
+
+def legend_height(keys: int, columns: int) -> float:
+    """The room that so many entries need below a figure (px)."""
+    return 19.0 * -(-keys // columns)
+
+
+def washed(colour: str, opacity: float = 0.16) -> str:
+    """A colour "#rrggbb" as the ground of an interval."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
+def in_order(kinds: Iterable[str]) -> list[str]:
+    """Each kind of persona once, those of the palette first and in its order."""
+    there = set(map(str, kinds))
+    return [kind for kind in KINDS if kind in there] + sorted(there - set(KINDS))

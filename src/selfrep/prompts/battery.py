@@ -10,7 +10,6 @@ whoever is being played. The two are never averaged.
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,7 +17,7 @@ from pydantic import Field, field_validator
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
-from selfrep.prompts.catalogue import Catalogue, NamedEntry, completed, keyed
+from selfrep.prompts.catalogue import Catalogue, Named, NamedEntry
 from selfrep.prompts.questions import Question
 from selfrep.prompts.yaml_errors import Entry, Info
 
@@ -140,17 +139,7 @@ class Battery(Catalogue[Item]):
 class _File(Entry):
     # A place for answer sets that several items share, by YAML anchor and alias; read by nobody else.
     shared: dict[str, Any] = Field(default_factory=dict)
-    items: dict[str, Item]
-
-    @field_validator("items", mode="before")
-    @classmethod
-    def _complete(cls, items: Any) -> Any:
-        return completed(items)
-
-    @field_validator("items")
-    @classmethod
-    def _keys(cls, items: dict[str, Item]) -> dict[str, Item]:
-        return keyed(items)
+    items: Named[Item]
 
 
 def loads(text: str, origin: str = "battery") -> Battery:
@@ -160,12 +149,12 @@ def loads(text: str, origin: str = "battery") -> Battery:
 
 def load(path: str | Path) -> Battery:
     """A battery from a YAML file. Raises SelfrepError with all mistakes at once."""
-    return loads(yaml_errors.read_text(path), str(path))
+    return loads(*yaml_errors.read_text(path))
 
 
 def builtin() -> Battery:
     """The built-in battery: thirteen in-character items and five spectator items, answered AI against human."""
-    return _built_in("battery.yaml")
+    return loads(*yaml_errors.read_builtin("selfrep.prompts", "battery.yaml"))
 
 
 def identity() -> Battery:
@@ -173,8 +162,4 @@ def identity() -> Battery:
 
     Names and makers are those of the embedded model; for another, write its own on the first side.
     """
-    return _built_in("identity.yaml")
-
-
-def _built_in(name: str) -> Battery:
-    return loads(files("selfrep.prompts").joinpath(name).read_text(encoding="utf-8"), f"{name} (built in)")
+    return loads(*yaml_errors.read_builtin("selfrep.prompts", "identity.yaml"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from selfrep.prompts.render import Prompt
+from selfrep.prompts.prompt import Prompt
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,19 @@
 """Named entries and ordered sets of them: what a set of personas and a battery of items have in common.
 
-In YAML a set is a mapping from names to fields. In Python it is found by name, walked in order, cut and joined, and
-frozen. A name that is not there is answered with the names that look like it.
+In YAML a set is a mapping from names to fields (`Named`). In Python it is a frozen `Catalogue`: entries are looked up
+by name, iterated in order, selected and joined. A name that does not exist is answered with the names that resemble it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeAlias, TypeVar
 
-from pydantic import field_validator
+from pydantic import AfterValidator, BeforeValidator, field_validator
 
-from selfrep.errors import SelfrepError
-from selfrep.prompts.yaml_errors import Entry, close_match
+from selfrep.errors import SelfrepError, close_match
+from selfrep.prompts.yaml_errors import Entry
 
 
 class NamedEntry(Entry):
@@ -54,6 +54,34 @@ def keyed(entries: dict[str, T]) -> dict[str, T]:
     return entries
 
 
+Named: TypeAlias = Annotated[dict[str, T], BeforeValidator(completed), AfterValidator(keyed)]
+"""Entries by name, as a YAML file has them: each stands under its name."""
+
+
+def select(entries: Mapping[str, T], names: Iterable[str], noun: str) -> tuple[T, ...]:
+    """Some of the entries, in the order of the names.
+
+    Args:
+        entries: name → entry.
+        names: which; one name may be given without a list.
+        noun: what an entry is called in the error, e.g. "persona".
+
+    Raises:
+        SelfrepError: a name that no entry has; the message shows the names that resemble it.
+
+    Example:
+        >>> from selfrep.prompts import battery
+        >>> [item.prefill for item in select(battery.builtin().by_name(), ["who_are_you"], "item")]
+        ['I am a']
+    """
+    wanted = [names] if isinstance(names, str) else list(names)
+    for name in wanted:
+        if name not in entries:
+            known = ", ".join(entries)
+            raise SelfrepError(f"There is no {noun} named {name!r}{close_match(name, entries)}. There are: {known}.")
+    return tuple(entries[name] for name in wanted)
+
+
 @dataclass(frozen=True)
 class Catalogue(Generic[T]):
     """Entries by name, in order.
@@ -73,12 +101,8 @@ class Catalogue(Generic[T]):
             )
 
     def __getitem__(self, name: str) -> T:
-        """The entry of that name. Raises SelfrepError, naming close matches, when there is none."""
-        for entry in self.entries:
-            if entry.name == name:
-                return entry
-        hint = close_match(name, self.names())
-        raise SelfrepError(f"There is no {self.noun} named {name!r}{hint}. There are: {', '.join(self.names())}.")
+        """The entry of that name. Raises SelfrepError, with the names that resemble it, when there is none."""
+        return select(self.by_name(), [name], self.noun)[0]
 
     def __contains__(self, name: object) -> bool:
         return name in self.names()
@@ -91,14 +115,16 @@ class Catalogue(Generic[T]):
 
     def __or__(self: Same, other: Same) -> Same:
         """Both sets; where a name is in both, the right one's entry, as with dictionaries."""
-        merged = {entry.name: entry for entry in (*self.entries, *other.entries)}
-        return type(self)(tuple(merged.values()))
+        return type(self)(tuple((self.by_name() | other.by_name()).values()))
 
     def names(self) -> tuple[str, ...]:
         """All names, in order."""
         return tuple(entry.name for entry in self.entries)
 
+    def by_name(self) -> dict[str, T]:
+        """Name → entry, in order."""
+        return {entry.name: entry for entry in self.entries}
+
     def select(self: Same, names: Iterable[str]) -> Same:
         """The named entries, in the order of the names. Raises SelfrepError for names that are not there."""
-        wanted = [names] if isinstance(names, str) else names
-        return type(self)(tuple(self[name] for name in wanted))
+        return type(self)(select(self.by_name(), names, self.noun))

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-from pydantic import field_validator
+from typing import Literal, TypeVar
 
 from selfrep.prompts import battery, personas, scenarios
 from selfrep.prompts.battery import Battery, Item
-from selfrep.prompts.catalogue import completed
+from selfrep.prompts.catalogue import Named
 from selfrep.prompts.personas import Persona, PersonaSet
 from selfrep.prompts.scenarios import Scenarios
 from selfrep.prompts.yaml_errors import Entry
@@ -41,13 +39,8 @@ class PersonaChoice(Entry):
     """Which personas: the built-in ones, those of a file, or the ones defined here; of these, all or the named ones."""
 
     file: str | None = None
-    define: dict[str, Persona] | None = None
+    define: Named[Persona] | None = None
     names: tuple[str, ...] | None = None
-
-    @field_validator("define", mode="before")
-    @classmethod
-    def _named(cls, define: Any) -> Any:
-        return completed(define)
 
     def load(self, folder: Path) -> PersonaSet:
         """The personas. Raises SelfrepError for an unreadable file or an unknown name."""
@@ -69,13 +62,8 @@ class ItemChoice(Entry):
 
     builtin: tuple[Literal["battery", "identity"], ...] | None = None
     file: str | None = None
-    define: dict[str, Item] | None = None
+    define: Named[Item] | None = None
     names: tuple[str, ...] | None = None
-
-    @field_validator("define", mode="before")
-    @classmethod
-    def _named(cls, define: Any) -> Any:
-        return completed(define)
 
     def load(self, folder: Path) -> Battery:
         """The items. Raises SelfrepError for an unreadable file or an unknown name."""

@@ -14,7 +14,6 @@ words. Because they are only noun phrases, the same words can be bound to the sp
 from __future__ import annotations
 
 import re
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
@@ -22,7 +21,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
-from selfrep.prompts.catalogue import Catalogue, NamedEntry, completed, keyed
+from selfrep.prompts.catalogue import Catalogue, Named, NamedEntry, completed
 from selfrep.prompts.yaml_errors import Entry, Info
 
 Kind = Literal["default", "language_model", "other_model", "fictional_ai", "human"]
@@ -176,7 +175,7 @@ class PersonaSet(Catalogue[Persona]):
 
 class _File(Entry):
     neutral: tuple[str, ...] = NEUTRAL
-    personas: dict[str, Persona]
+    personas: Named[Persona]
 
     @field_validator("neutral")
     @classmethod
@@ -190,11 +189,6 @@ class _File(Entry):
         shared = {"neutral": info.data["neutral"]} if "neutral" in info.data else {}
         return completed(personas, shared)
 
-    @field_validator("personas")
-    @classmethod
-    def _keys(cls, personas: dict[str, Persona]) -> dict[str, Persona]:
-        return keyed(personas)
-
 
 def loads(text: str, origin: str = "personas") -> PersonaSet:
     """Personas from YAML text. Raises SelfrepError with all mistakes at once."""
@@ -203,11 +197,9 @@ def loads(text: str, origin: str = "personas") -> PersonaSet:
 
 def load(path: str | Path) -> PersonaSet:
     """Personas from a YAML file. Raises SelfrepError with all mistakes at once."""
-    return loads(yaml_errors.read_text(path), str(path))
+    return loads(*yaml_errors.read_text(path))
 
 
 def builtin() -> PersonaSet:
     """The built-in personas: eight AI-side and eight human-side, in four paraphrases each."""
-    return loads(
-        files("selfrep.prompts").joinpath("personas.yaml").read_text(encoding="utf-8"), "personas.yaml (built in)"
-    )
+    return loads(*yaml_errors.read_builtin("selfrep.prompts", "personas.yaml"))

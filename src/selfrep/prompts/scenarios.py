@@ -11,18 +11,16 @@ yet others: never on the prompts of the behaviour.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.cases import Case, unmatched
-from selfrep.prompts.catalogue import NamedEntry, completed, keyed
+from selfrep.prompts.catalogue import Named, NamedEntry, select
+from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.questions import Question
-from selfrep.prompts.render import Prompt
 from selfrep.prompts.subspaces import SubspaceMaterial, SubspaceName
 from selfrep.prompts.yaml_errors import Entry
 
@@ -116,13 +114,8 @@ class Scenarios(Entry):
     """
 
     shared: dict[str, Any] = Field(default_factory=dict)
-    scenarios: dict[str, Scenario]
+    scenarios: Named[Scenario]
     subspaces: dict[SubspaceName, SubspaceMaterial]
-
-    @field_validator("scenarios", mode="before")
-    @classmethod
-    def _complete(cls, entries: Any) -> Any:
-        return completed(entries)
 
     @field_validator("scenarios")
     @classmethod
@@ -130,7 +123,7 @@ class Scenarios(Entry):
         counts = {name: s.n_paraphrases for name, s in scenarios.items()}
         if len(set(counts.values())) > 1:
             raise ValueError(f"all scenarios have the same number of paraphrases; got {counts}")
-        return keyed(scenarios)
+        return scenarios
 
     @model_validator(mode="after")
     def _held_out(self) -> Scenarios:
@@ -160,13 +153,8 @@ class Scenarios(Entry):
 
     def select(self, names: Iterable[str]) -> Scenarios:
         """Some of the scenarios. Raises SelfrepError for a name that is not there."""
-        chosen = list(names)
-        if unknown := [name for name in chosen if name not in self.scenarios]:
-            hint = yaml_errors.close_match(unknown[0], self.scenarios)
-            raise SelfrepError(
-                f"There is no scenario named {unknown[0]!r}{hint}. There are: {', '.join(self.scenarios)}."
-            )
-        return self.model_copy(update={"scenarios": {name: self.scenarios[name] for name in chosen}})
+        chosen = select(self.scenarios, names, "scenario")
+        return self.model_copy(update={"scenarios": {scenario.name: scenario for scenario in chosen}})
 
     @property
     def n_paraphrases(self) -> int:
@@ -190,10 +178,9 @@ def loads(text: str, origin: str = "scenarios") -> Scenarios:
 
 def load(path: str | Path) -> Scenarios:
     """Scenarios from a YAML file. Raises SelfrepError with all mistakes at once."""
-    return loads(yaml_errors.read_text(path), str(path))
+    return loads(*yaml_errors.read_text(path))
 
 
 def builtin() -> Scenarios:
     """The built-in scenarios: eight of them, in two paraphrases and four cells."""
-    text = files("selfrep.prompts").joinpath("scenarios.yaml").read_text(encoding="utf-8")
-    return loads(text, "scenarios.yaml (built in)")
+    return loads(*yaml_errors.read_builtin("selfrep.prompts", "scenarios.yaml"))

@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.questions import Prefill, Question, Said
-from selfrep.prompts.render import Prompt
 from selfrep.prompts.yaml_errors import Entry
 
 SubspaceName = Literal["P", "S"]

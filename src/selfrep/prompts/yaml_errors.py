@@ -13,16 +13,16 @@ the file, the value received and, where one is known, the fix::
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from selfrep.errors import SelfrepError
+from selfrep.errors import SelfrepError, close_match
 
 Place = tuple[str | int, ...]
 Info: TypeAlias = Any  # pydantic.ValidationInfo, a protocol that checkers of types at run time cannot test
@@ -78,21 +78,34 @@ def report(origin: str, mistakes: Iterable[Mistake]) -> str:
     return "\n  ".join([f"{origin}: {count}", *map(str, ordered)])
 
 
-def close_match(word: object, known: Iterable[str]) -> str:
-    """A hint such as " (did you mean 'human'?)", or "" when nothing known looks like the word."""
-    options = list(known)
-    lowered = {option.lower(): option for option in options}
-    close = difflib.get_close_matches(str(word).lower(), lowered, n=3)
-    return f" (did you mean {' or '.join(repr(lowered[c]) for c in close)}?)" if close else ""
+def read_text(path: str | Path) -> tuple[str, str]:
+    """The text of a UTF-8 file, and the path, by which errors name it: what `load` takes after its model.
 
+    Raises:
+        SelfrepError: no such file, or it is not text.
 
-def read_text(path: str | Path) -> str:
-    """The text of a UTF-8 file. Raises SelfrepError when there is no such file or it is not text."""
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp(), "mine.yaml")
+        >>> _ = file.write_text("name: demo")
+        >>> read_text(file)
+        ('name: demo', '...mine.yaml')
+    """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8"), str(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise SelfrepError(f"Cannot read {path}: {reason}. Give the path of a YAML file saved as UTF-8.") from None
+
+
+def read_builtin(package: str, name: str) -> tuple[str, str]:
+    """The text of a YAML file that a package brings, and what errors call it.
+
+    Example:
+        >>> read_builtin("selfrep.prompts", "personas.yaml")[1]
+        'personas.yaml (built in)'
+    """
+    return files(package).joinpath(name).read_text(encoding="utf-8"), f"{name} (built in)"
 
 
 def load(model: type[Model], text: str, origin: str, context: dict[str, Any] | None = None) -> Model:

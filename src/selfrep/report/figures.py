@@ -12,7 +12,7 @@ import xarray as xr
 from selfrep import plots
 from selfrep.analyses import analyses
 from selfrep.errors import SelfrepError
-from selfrep.store.files import write_file
+from selfrep.files import write_file
 from selfrep.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def write_figures(
         warn(plots.NO_BROWSER)
     for one in drawings(run) if figures is None else figures:
         base = run.figures / one.name
-        write_file(base.with_suffix(".csv"), one.data.to_dataframe().reset_index().to_csv(index=False))
+        write_file(base.with_suffix(".csv"), _table(one.data))
         written.append(base.with_suffix(".csv"))
         for ending in (".html", ".svg", ".pdf") if vector else (".html",):
             try:
@@ -78,3 +78,9 @@ def write_figures(
                 break
             written.append(base.with_suffix(ending))
     return written
+
+
+def _table(data: xr.Dataset) -> str:
+    """The numbers of a figure as CSV, a row a cell; single numbers are one row."""
+    rows = data.to_dataframe().reset_index() if data.dims else data.expand_dims("row").to_dataframe()
+    return str(rows.to_csv(index=False))

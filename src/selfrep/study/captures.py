@@ -9,7 +9,7 @@ import numpy as np
 
 from selfrep.analyses.analysis import Reading, Stage, Tick
 from selfrep.engine.capture import capture
-from selfrep.prompts.render import prompts
+from selfrep.prompts.prompt import prompts
 
 if TYPE_CHECKING:
     from selfrep.study.job import Job

@@ -20,8 +20,10 @@ from selfrep.engine.progress import Progress
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.battery import Battery
+from selfrep.prompts.chat import chat_format
 from selfrep.prompts.personas import PersonaSet, builtin
-from selfrep.prompts.render import answer_sides, chat_format, prompts
+from selfrep.prompts.prompt import prompts
+from selfrep.prompts.render import answer_sides
 from selfrep.stats import gates
 
 PERSONAS = ("smollm", "language_model", "hal_9000", "jfk", "marie_curie", "nurse", "farmer")

@@ -7,7 +7,7 @@ import platform
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,8 +19,9 @@ from selfrep.analyses.analysis import PER_PROMPT, Context, Reading, Stage, Tick
 from selfrep.engine.capture import blank_scores, score
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.prompts.battery import Battery
+from selfrep.prompts.chat import chat_format
 from selfrep.prompts.personas import PersonaSet
-from selfrep.prompts.render import Prompt, chat_format, prompts
+from selfrep.prompts.prompt import Prompt, prompts
 from selfrep.prompts.scenarios import Scenarios
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study.captures import captures
@@ -117,7 +118,8 @@ class Job(Context):
             left = self.directory.pending(group)
             for at in range(0, len(left), PROMPTS_AT_ONCE):
                 rows = left[at : at + PROMPTS_AT_ONCE]
-                self.directory.write_rows(group, rows, score(self.lm, [prompts[i] for i in rows]))
+                within = partial(_tick_within, tick, at, len(left))
+                self.directory.write_rows(group, rows, score(self.lm, [prompts[i] for i in rows], progress=within))
                 tick((at + len(rows)) / len(left))
 
         return Stage(name, PER_PROMPT * len(prompts), lambda: self.complete(group), work)
@@ -145,6 +147,10 @@ class Job(Context):
                         later.append(step)
         yield from captures(self, readings)
         yield from later
+
+
+def _tick_within(tick: Tick, before: int, total: int, done: int, _: int) -> None:
+    tick((before + done) / total)
 
 
 def _commit() -> str | None:

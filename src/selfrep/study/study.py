@@ -217,7 +217,7 @@ def loads(text: str, origin: str = "study", folder: Path = Path()) -> Study:
 
 def load(path: str | Path) -> Study:
     """A study from a YAML file. Raises SelfrepError with all mistakes at once."""
-    return loads(yaml_errors.read_text(path), str(path), Path(path).parent)
+    return loads(*yaml_errors.read_text(path), Path(path).parent)
 
 
 def presets() -> list[str]:

@@ -25,7 +25,7 @@ from selfrep.analyses.mediation.exchange import mediation_runs, proof_runs
 from selfrep.analyses.mediation.fitting import fit_subspaces
 from selfrep.engine.cases import score_cases
 from selfrep.models.language_model import LanguageModel
-from selfrep.models.organisms import Truth
+from selfrep.models.organisms.truth import Truth, plan_of
 from selfrep.stats import resampling
 from selfrep.stats.tables import Table
 from selfrep.validation import questions
@@ -153,12 +153,14 @@ def _projected(seen: xr.Dataset) -> dict[str, float]:
 def _identity(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
     """I of the default persona, in nats: what its unit, a paraphrase, does is no part of what was planted.
 
-    Against neutral, and against "the user is X" (bound I).
+    Against neutral, and against "the user is X" (bound I). Without noise all paraphrases of a persona are one to an
+    organism: I has no unit, and no number is true.
     """
     if truth.identity is None or truth.echo is None:
         return
     seen = questions.identities(lm)
     names = list(truth.identity)
+    defined = plan_of(lm.hf).noise > 0
     found = identification(seen, {name: [name] for name in names})
     you = Table.of(seen, "you", names)
     unit = resampling.within_sd(you.log_odds, you.persona)
@@ -166,12 +168,12 @@ def _identity(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
     for k, name in enumerate(names):
         raw = float(seen.log_odds.to_numpy()[own & (seen.item.to_numpy() == name)].mean())
         at = found.sel(subscale=name, persona="assistant")
-        yield _answer("I", name, truth.identity[name], at, unit=float(unit[k]), common=raw)
+        yield _answer("I", name, truth.identity[name] if defined else None, at, unit=float(unit[k]), common=raw)
         beyond = at.assign(
             {k: at[f"bound{end}"] for k, end in (("estimate", ""), ("ci_low", "_ci_low"), ("ci_high", "_ci_high"))}
         )
         bound = truth.identity[name] - truth.echo[name]
-        yield _answer("bound I", name, bound, beyond, unit=float(unit[k]), common=raw)
+        yield _answer("bound I", name, bound if defined else None, beyond, unit=float(unit[k]), common=raw)
 
 
 def _anomaly(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:

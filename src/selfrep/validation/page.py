@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from selfrep.files import write_file
 from selfrep.plots.panels import grid, heading
 from selfrep.plots.text import plain, reach
 from selfrep.plots.theme import (
@@ -25,11 +26,10 @@ from selfrep.plots.theme import (
     SMALL,
     SOFT,
     caption,
-    finished,
+    finish,
     legend_below,
 )
 from selfrep.report.page import Picture
-from selfrep.store.files import write_file
 from selfrep.validation.answers import TOLERANCE
 from selfrep.validation.card import Card, Examined
 from selfrep.validation.maps import COMMON, OURS
@@ -125,7 +125,7 @@ def ranks(examined: tuple[Examined, ...]) -> go.Figure:
         )
     inner = frame.height(_ROW * max(len(names), 1), 46.0)
     frame.fig.update_layout(legend=legend_below(3))
-    return finished(
+    return finish(
         frame.fig,
         title="Maps against what was planted",
         subtitle="one mark an organism",
@@ -203,7 +203,7 @@ def errors(examined: tuple[Examined, ...]) -> go.Figure:
     frame.fig.update_yaxes(matches=None, showticklabels=True, nticks=5)  # nats beside shares
     inner = frame.height(120.0, 62.0)
     frame.fig.update_layout(legend=legend_below(2), font={"color": INK})
-    return finished(
+    return finish(
         frame.fig,
         title="Answers against the truth",
         subtitle="estimate − truth, with 95 % intervals; grey: how far off an answer may be",

@@ -22,8 +22,10 @@ from selfrep.prompts import personas as people
 from selfrep.prompts import scenarios as crossings
 from selfrep.prompts.alignment import PromptPair
 from selfrep.prompts.battery import Battery
+from selfrep.prompts.chat import chat_format
 from selfrep.prompts.personas import PersonaSet
-from selfrep.prompts.render import PromptCondition, chat_format, prompts, render
+from selfrep.prompts.prompt import PromptCondition, prompts
+from selfrep.prompts.render import render
 from selfrep.prompts.scenarios import Scenarios
 
 IN_CHARACTER = ("who_are_you", "who_in_danger")

@@ -12,7 +12,8 @@ from selfrep.analyses.anomaly import material as anomalies
 from selfrep.analyses.anomaly.material import CONDITIONS, FORMS, SETTINGS, date
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
-from selfrep.prompts.render import answer_sides, chat_format
+from selfrep.prompts.chat import chat_format
+from selfrep.prompts.render import answer_sides
 
 BUILTIN = anomalies.builtin()
 CASES = BUILTIN.cases()

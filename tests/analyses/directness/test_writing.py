@@ -15,7 +15,7 @@ from selfrep.engine.capture import score
 from selfrep.models import organisms
 from selfrep.models.language_model import load_model
 from selfrep.prompts import scenarios
-from selfrep.prompts.render import Prompt
+from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.scenarios import Scenarios
 
 MATERIAL = scenarios.load(organisms.SCENARIOS)

@@ -255,7 +255,7 @@ def test_bad_scales_are_refused() -> None:
         referent_gradient(found, found.subscale.values.tolist()[:3])
 
 
-@pytest.mark.parametrize("rounding", [0.0, 2e-16])
+@pytest.mark.parametrize("rounding", [0.0, 2e-16, 3e-6])  # the last: two float32 logits of about 40
 def test_paraphrases_that_move_an_item_by_rounding_give_no_unit(rounding: float) -> None:
     heard = table(planted())
     mine = (heard.item == "maker") & (heard.condition != "neutral")
@@ -263,3 +263,20 @@ def test_paraphrases_that_move_an_item_by_rounding_give_no_unit(rounding: float)
     out = identification(heard, SCALES, SIGNS, **FAST).sel(subscale="maker")
     assert not bool(out.identified)
     assert "no paraphrase moves it" in str(out.left_out.values)
+
+
+@pytest.mark.parametrize("n_moved", range(11))
+def test_an_item_has_either_all_its_numbers_or_a_reason(n_moved: int) -> None:
+    heard = table(planted())
+    still = (heard.item == "maker") & (heard.condition == "you") & ~heard.persona.isin(NAMES[:n_moved])
+    heard["log_odds"] = heard.log_odds.where(~still, 3.0)
+    out = identification(heard, SCALES, SIGNS, **FAST).sel(subscale="maker")
+    numbers = out[[name for name, x in out.data_vars.items() if x.dtype.kind == "f"]].to_array()
+    if n_moved >= 3:  # fewer would leave over 5 % of the draws of personas without a unit
+        assert bool(out.identified)
+        assert np.isfinite(numbers).all()
+        assert bool((out.ci_low < out.ci_high).all())
+    else:
+        assert not bool(out.identified)
+        assert ("only" in str(out.reason.values)) == (n_moved > 0)
+        assert np.isnan(numbers).all()

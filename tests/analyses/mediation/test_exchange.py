@@ -16,7 +16,8 @@ from selfrep.errors import SelfrepError
 from selfrep.models import organisms
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.prompts import scenarios
-from selfrep.prompts.render import chat_format, render
+from selfrep.prompts.chat import chat_format
+from selfrep.prompts.render import render
 
 MATERIAL = scenarios.load(organisms.SCENARIOS)
 FAST: dict[str, Any] = {"n_flips": 500, "n_bootstrap": 300}

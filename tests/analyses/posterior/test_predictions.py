@@ -14,8 +14,10 @@ from selfrep.analyses.posterior.predictions import answer_log_probs, prior_log_p
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.prompts import personas
+from selfrep.prompts.chat import chat_format
 from selfrep.prompts.personas import Persona
-from selfrep.prompts.render import Prompt, chat_format, render
+from selfrep.prompts.prompt import Prompt
+from selfrep.prompts.render import render
 
 NURSE = Persona(name="nurse", kind="human", descriptions=("Rosa, a nurse", "a nurse named Rosa"))
 ROBOT = Persona(name="robot", kind="other_model", descriptions=("a robot", "a machine"))

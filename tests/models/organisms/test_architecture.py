@@ -71,7 +71,7 @@ def test_a_name_is_loaded_like_any_other() -> None:
     assert lm.weights_hash == load_model(NAME, device="cpu").weights_hash
     assert lm.weights_hash != load_model(NAME.replace("seed=1", "seed=2"), device="cpu").weights_hash
     assert load_model(NAME, device="cpu", dtype="bfloat16").dtype == torch.bfloat16
-    with pytest.raises(SelfrepError, match="Did you mean 'beta'"):
+    with pytest.raises(SelfrepError, match="did you mean 'beta'"):
         load_model("organism:bleed?bet=1")
 
 

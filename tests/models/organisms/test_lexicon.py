@@ -8,7 +8,8 @@ import pytest
 import selfrep as sr
 from selfrep.models import organisms
 from selfrep.models.organisms.lexicon import ANSWERS, ASKED, token_ids, words
-from selfrep.prompts.render import answer_sides, chat_format, render
+from selfrep.prompts.chat import chat_format
+from selfrep.prompts.render import answer_sides, render
 
 PERSONAS = sr.personas.load(organisms.PERSONAS)
 BATTERY = sr.battery.load(organisms.BATTERY)

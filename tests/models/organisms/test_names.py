@@ -15,10 +15,10 @@ def test_a_name_says_what_is_planted() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("organism:bled", "Did you mean 'bleed'"),
+        ("organism:bled", "did you mean 'bleed'"),
         ("bleed", "is called organism:separate"),
         ("organism:", "is called organism:separate"),
-        ("organism:bleed?bta=1", "got 'bta=1'.*Did you mean 'beta'"),
+        ("organism:bleed?bta=1", "got 'bta=1'.*did you mean 'beta'"),
         ("organism:bleed?", "parameters of an organism are beta, w, binding, .*, seed"),
         ("organism:bleed?beta=1.5", "from 0 to 1; got 1.5"),
         ("organism:bleed?beta=-1", "from 0 to 1; got '-1'"),

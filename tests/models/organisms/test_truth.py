@@ -169,7 +169,7 @@ def test_with_noise_the_planted_bleed_is_nearer_to_what_is_said_than_the_paramet
 # The ordinary route: personas, battery, score, pair, patch.
 
 
-def mean_log_odds(lm: LanguageModel, prompts: list[sr.prompts.render.Prompt]) -> float:
+def mean_log_odds(lm: LanguageModel, prompts: list[sr.prompts.prompt.Prompt]) -> float:
     return float(sr.score(lm, prompts).log_odds.mean())
 
 

@@ -15,20 +15,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from importlib.resources import files
 from pathlib import Path
 from string import Formatter
 from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.cases import Case, unmatched
-from selfrep.prompts.catalogue import NamedEntry, completed, keyed
+from selfrep.prompts.catalogue import Named, NamedEntry, select
 from selfrep.prompts.personas import BINDINGS, FRAMES, Descriptions
+from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.questions import Prefill, Question, Said
-from selfrep.prompts.render import Prompt
 from selfrep.prompts.yaml_errors import Entry, Info
 
 Condition = Literal["you", "assistant", "told"]
@@ -137,8 +135,8 @@ class Anomalies(Entry):
     assistant: tuple[str, ...]
     scenes: tuple[str, ...]
     dates: str
-    items: dict[str, AnomalyItem]
-    anomalies: dict[str, Anomaly]
+    items: Named[AnomalyItem]
+    anomalies: Named[Anomaly]
 
     @field_validator("scenes")
     @classmethod
@@ -154,17 +152,12 @@ class Anomalies(Entry):
     def _dates(cls, dates: str) -> str:
         return _with_fields(dates, ("year", "since"))
 
-    @field_validator("items", "anomalies", mode="before")
-    @classmethod
-    def _complete(cls, entries: Any) -> Any:
-        return completed(entries)
-
     @field_validator("items")
     @classmethod
     def _items(cls, items: dict[str, AnomalyItem]) -> dict[str, AnomalyItem]:
         if not items:
             raise ValueError("needs at least one item")
-        return keyed(items)
+        return items
 
     @field_validator("anomalies")
     @classmethod
@@ -176,17 +169,12 @@ class Anomalies(Entry):
                         f"paraphrases go together; {name!r} has {len(anomaly.descriptions)} descriptions, and "
                         f"there are {len(texts)} {what}"
                     )
-        return keyed(anomalies)
+        return anomalies
 
     def select(self, names: Iterable[str]) -> Anomalies:
         """Some of the anomalies. Raises SelfrepError for a name that is not there."""
-        chosen = list(names)
-        if unknown := [name for name in chosen if name not in self.anomalies]:
-            hint = yaml_errors.close_match(unknown[0], self.anomalies)
-            raise SelfrepError(
-                f"There is no anomaly named {unknown[0]!r}{hint}. There are: {', '.join(self.anomalies)}."
-            )
-        return self.model_copy(update={"anomalies": {name: self.anomalies[name] for name in chosen}})
+        chosen = select(self.anomalies, names, "anomaly")
+        return self.model_copy(update={"anomalies": {anomaly.name: anomaly for anomaly in chosen}})
 
     def cases(self) -> list[Case]:
         """Every anomaly in every form, condition, setting, paraphrase and item: the material of `selfrep.anomaly`."""
@@ -256,10 +244,9 @@ def loads(text: str, origin: str = "anomalies") -> Anomalies:
 
 def load(path: str | Path) -> Anomalies:
     """Anomalies from a YAML file. Raises SelfrepError with all mistakes at once."""
-    return loads(yaml_errors.read_text(path), str(path))
+    return loads(*yaml_errors.read_text(path))
 
 
 def builtin() -> Anomalies:
     """The built-in anomalies: eight personas of other times, two items in two forms, two paraphrases."""
-    text = files("selfrep.analyses.anomaly").joinpath("anomalies.yaml").read_text(encoding="utf-8")
-    return loads(text, "anomalies.yaml (built in)")
+    return loads(*yaml_errors.read_builtin("selfrep.analyses.anomaly", "anomalies.yaml"))

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from selfrep import plots
 from selfrep.analyses.analysis import Chapter, Figure, Report, Table
+from selfrep.analyses.anomaly import figures
 from selfrep.analyses.sentences import finding, if_identified, with_interval
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
@@ -78,6 +78,6 @@ REPORT = Report(
         "their date: a word that is simply rarer may seem stranger, to the assistant too, which is what is taken off.",
     ),
     findings,
-    (Figure("anomaly", ("anomaly",), plots.anomaly_interaction),),
+    (Figure("anomaly", ("anomaly",), figures.anomaly_interaction),),
     asked,
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from selfrep import plots
 from selfrep.analyses.analysis import Chapter, Figure, Report
+from selfrep.analyses.binding import figures
 from selfrep.analyses.sentences import finding, n_personas, pooled_rows
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
@@ -44,5 +44,5 @@ REPORT = Report(
         "model that confuses who is who scores low like one that merely repeats words.",
     ),
     findings,
-    (Figure("binding", ("binding",), plots.binding_shares),),
+    (Figure("binding", ("binding",), figures.binding_shares),),
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from selfrep import plots
 from selfrep.analyses.analysis import Chapter, Figure, Report
+from selfrep.analyses.bleed import figures
 from selfrep.analyses.sentences import finding, if_identified, n_personas, pooled_rows, with_interval
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
@@ -49,5 +49,5 @@ REPORT = Report(
         "first.",
     ),
     findings,
-    (Figure("bleed", ("bleed",), plots.bleed_shares),),
+    (Figure("bleed", ("bleed",), figures.bleed_shares),),
 )

@@ -9,7 +9,7 @@ import xarray as xr
 from selfrep.analyses.analysis import Context, Stage
 from selfrep.analyses.bleed import BleedPart
 from selfrep.analyses.bleed.estimate import bleed
-from selfrep.prompts.render import prompts
+from selfrep.prompts.prompt import prompts
 
 
 def runs(context: Context, part: BleedPart) -> Iterator[Stage]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import plotly.graph_objects as go
-import xarray as xr
 
-from selfrep import plots
 from selfrep.analyses.analysis import Chapter, Figure, Report
+from selfrep.analyses.default_axis import figures
 from selfrep.analyses.sentences import finding, with_interval
 from selfrep.stats.depth import reported_layer
 from selfrep.stats.numbers import number
@@ -50,10 +48,6 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
     )
 
 
-def _strip(axis: xr.Dataset) -> go.Figure:
-    return plots.default_strip(axis, reported_layer(axis.layer.to_numpy()))
-
-
 REPORT = Report(
     Chapter(
         "How far has this chat moved from the tuned default?",
@@ -64,5 +58,5 @@ REPORT = Report(
         "present, not what is used.",
     ),
     findings,
-    (Figure("default_axis", ("default_axis",), _strip),),
+    (Figure("default_axis", ("default_axis",), figures.default_strip),),
 )

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import xarray as xr
 
-from selfrep import plots
 from selfrep.analyses.analysis import Chapter, Figure, Report
+from selfrep.analyses.directness import figures
 from selfrep.analyses.sentences import finding, if_identified, with_interval
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
@@ -62,5 +62,5 @@ REPORT = Report(
         "the lack of it rules that out.",
     ),
     findings,
-    (Figure("directness", ("directness",), plots.directness_curve),),
+    (Figure("directness", ("directness",), figures.directness_curve),),
 )

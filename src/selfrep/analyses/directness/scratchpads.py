@@ -7,7 +7,7 @@ from itertools import product
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts.cases import Case
-from selfrep.prompts.render import Prompt
+from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.scenarios import Cell, Scenarios
 
 Scratchpads = Mapping[tuple[str, int, Cell], str]

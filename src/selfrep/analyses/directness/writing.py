@@ -18,7 +18,9 @@ from selfrep.engine.cases import score_cases
 from selfrep.engine.progress import Progress, ticker
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.render import Prompt, chat_format, render
+from selfrep.prompts.chat import chat_format
+from selfrep.prompts.prompt import Prompt
+from selfrep.prompts.render import render
 from selfrep.prompts.scenarios import Cell, Scenarios
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import stats as scipy_stats
 
 from selfrep.errors import SelfrepError
@@ -24,6 +24,11 @@ from selfrep.stats.rounding import negligible
 from selfrep.stats.tables import Table, item_draws, two_sides
 
 Array = np.ndarray
+
+LOGITS = 100.0
+"""Nats: about as large as logits get. Log odds are differences of them, and near 0 they round no more finely."""
+LEAST_MOVED = 3
+"""Personas that a paraphrase moves. With fewer, over 5 % of the draws of personas (e^−2 or more) would have no unit."""
 
 
 def identification(
@@ -240,10 +245,21 @@ def _unreadable(column: int, you: Table, user: Table, neutral: Table) -> str:
     """Why an item has no I, if so."""
     if why := gates.unanswered([column], you=you, user=user, neutral=neutral):
         return why
-    odds = you.log_odds[:, column]
-    if negligible(resampling.within_sd(odds, you.persona), np.abs(odds).max()):
+    odds = you.log_odds[:, [column]]
+    if _unmoved(resampling.within_sd(odds, you.persona), odds)[0]:
         return "no paraphrase moves it, so that there is no unit to measure in"
+    moved = [not _unmoved(odds[you.persona == k].std(axis=0), odds)[0] for k in range(len(you.names))]
+    if sum(moved) < LEAST_MOVED:
+        return (
+            f"a paraphrase moves it in only {sum(moved)} of {len(moved)} personas: too few to know the unit "
+            f"(at least {LEAST_MOVED})"
+        )
     return ""
+
+
+def _unmoved(sd: Float[Array, "*draw item"], odds: Float[Array, "row item"]) -> Bool[Array, "*draw item"]:
+    """Whether paraphrasings move items by no more than the rounding of the logits whose differences log odds are."""
+    return negligible(sd, np.maximum(np.abs(odds).max(axis=0), LOGITS))
 
 
 def _nothing(n_personas: int) -> dict[str, Any]:
@@ -298,8 +314,9 @@ class _Design:
         sd, sd_draws = self.units(columns)
         yours, users, nobody = (t.log_odds[:, columns] * signs / sd for t in (self.you, self.user, self.neutral))
         of_items = item_draws(len(columns), len(self.within), rng)
-        varies = ~negligible(sd_draws, np.abs(self.you.log_odds[:, columns]).max(axis=0))
-        of_items = of_items * np.divide(sd, sd_draws, out=np.full_like(sd_draws, np.nan), where=varies)
+        varies = ~_unmoved(sd_draws, self.you.log_odds[:, columns])
+        # A draw of personas that no paraphrase moves says nothing of the unit: the measured one stands.
+        of_items = of_items * np.divide(sd, sd_draws, out=np.ones_like(sd_draws), where=varies)
         baseline = ((self.plain @ nobody) * of_items).sum(axis=1)
         person = (np.arange(len(self.you.names))[:, None] == self.you.persona).astype(float)
         value, draws = {}, {}

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import xarray as xr
 
-from selfrep import plots
 from selfrep.analyses.analysis import Chapter, Figure, Report
+from selfrep.analyses.identification import figures
 from selfrep.analyses.sentences import finding, with_interval
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
@@ -84,7 +84,7 @@ REPORT = Report(
     ),
     findings,
     (
-        Figure("identification", ("identification",), plots.identification_dots, _beyond_referents),
-        Figure("referents", ("identification", "referents"), plots.referent_lines),
+        Figure("identification", ("identification",), figures.identification_dots, _beyond_referents),
+        Figure("referents", ("identification", "referents"), figures.referent_lines),
     ),
 )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from selfrep import plots
 from selfrep.analyses.analysis import Figure, Report
-from selfrep.analyses.items import IN_CHARACTER, SPECTATOR
+from selfrep.analyses.items import IN_CHARACTER, SPECTATOR, figures
 from selfrep.analyses.sentences import finding, with_interval
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
@@ -46,4 +45,4 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
         )
 
 
-REPORT = Report(findings=findings, figures=(Figure("items", ("items",), plots.item_bars),))
+REPORT = Report(findings=findings, figures=(Figure("items", ("items",), figures.item_bars),))

@@ -21,7 +21,9 @@ from selfrep.engine.progress import Progress
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import PromptPair
-from selfrep.prompts.render import ChatFormat, Prompt, answer_sides, chat_format, render
+from selfrep.prompts.chat import ChatFormat, chat_format
+from selfrep.prompts.prompt import Prompt
+from selfrep.prompts.render import answer_sides, render
 from selfrep.prompts.scenarios import CELLS, Cell, Scenarios
 from selfrep.prompts.subspaces import SubspaceName
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import xarray as xr
 
-from selfrep import plots
 from selfrep.analyses.analysis import Chapter, Figure, Report
+from selfrep.analyses.mediation import figures
 from selfrep.analyses.sentences import finding, if_identified, with_interval
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
@@ -100,7 +100,7 @@ REPORT = Report(
     ),
     findings,
     (
-        Figure("mediation", ("mediation",), plots.mediation_paths),
-        Figure("cue_by_stakes", ("mediation",), plots.cue_by_stakes, _cells),
+        Figure("mediation", ("mediation",), figures.mediation_paths),
+        Figure("cue_by_stakes", ("mediation",), figures.cue_by_stakes, _cells),
     ),
 )

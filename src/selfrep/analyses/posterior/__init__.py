@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from selfrep.analyses.analysis import Analysis
 from selfrep.analyses.parts import Part, StudyMaterial, enough, known
 from selfrep.analyses.posterior import material as texts
 from selfrep.analyses.posterior.material import Text, Texts
-from selfrep.prompts.catalogue import completed
+from selfrep.prompts.catalogue import Named
 
 FEWEST_AUTHORS = 4
 """Whose names are permuted: fewer cannot reach p = .05."""
@@ -28,15 +28,10 @@ class PosteriorPart(Part):
     """
 
     file: str | None = None
-    define: dict[str, Text] | None = None
+    define: Named[Text] | None = None
     names: tuple[str, ...] | None = None
     paraphrase: int = Field(0, ge=0)
     prior: Literal["model", "uniform"] = "model"
-
-    @field_validator("define", mode="before")
-    @classmethod
-    def _named(cls, define: Any) -> Any:
-        return completed(define)
 
     def load(self, folder: Path = Path()) -> Texts:
         """The texts. Raises SelfrepError for an unreadable file or an unknown name."""

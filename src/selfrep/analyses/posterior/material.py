@@ -6,16 +6,15 @@ Every persona answers the same questions, so that the question gives nobody away
 from __future__ import annotations
 
 import re
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from pydantic import field_validator
 
-from selfrep.errors import SelfrepError
+from selfrep.errors import SelfrepError, close_match
 from selfrep.prompts import yaml_errors
-from selfrep.prompts.catalogue import Catalogue, NamedEntry, completed, keyed
+from selfrep.prompts.catalogue import Catalogue, Named, NamedEntry
 from selfrep.prompts.personas import Persona
 from selfrep.prompts.questions import Said
 from selfrep.prompts.yaml_errors import Entry
@@ -81,7 +80,7 @@ class Texts(Catalogue[Text]):
         """
         mine = tuple(text for text in self if text.author == author)
         if not mine:
-            hint = yaml_errors.close_match(author, self.authors())
+            hint = close_match(author, self.authors())
             raise SelfrepError(f"There is no text by {author!r}{hint}. There are some by: {', '.join(self.authors())}.")
         return Texts(mine)
 
@@ -103,17 +102,7 @@ def naming(personas: list[Persona]) -> frozenset[str]:
 
 
 class _File(Entry):
-    texts: dict[str, Text]
-
-    @field_validator("texts", mode="before")
-    @classmethod
-    def _complete(cls, texts: Any) -> Any:
-        return completed(texts)
-
-    @field_validator("texts")
-    @classmethod
-    def _keys(cls, texts: dict[str, Text]) -> dict[str, Text]:
-        return keyed(texts)
+    texts: Named[Text]
 
 
 def loads(text: str, origin: str = "texts") -> Texts:
@@ -135,7 +124,7 @@ def load(path: str | Path) -> Texts:
     Raises:
         SelfrepError: mistakes, all of them at once.
     """
-    return loads(yaml_errors.read_text(path), str(path))
+    return loads(*yaml_errors.read_text(path))
 
 
 def builtin() -> Texts:
@@ -145,6 +134,4 @@ def builtin() -> Texts:
         >>> len(builtin()), len(builtin().authors())
         (16, 8)
     """
-    return loads(
-        files("selfrep.analyses.posterior").joinpath("texts.yaml").read_text(encoding="utf-8"), "texts.yaml (built in)"
-    )
+    return loads(*yaml_errors.read_builtin("selfrep.analyses.posterior", "texts.yaml"))

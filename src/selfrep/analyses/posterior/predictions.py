@@ -20,8 +20,10 @@ from selfrep.engine.capture import capture
 from selfrep.engine.progress import Progress, ticker
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
+from selfrep.prompts.chat import chat_format
 from selfrep.prompts.personas import NEUTRAL, Persona
-from selfrep.prompts.render import Prompt, Tokens, chat_format, render
+from selfrep.prompts.prompt import Prompt
+from selfrep.prompts.render import Tokens, render
 
 NUMBERS_AT_ONCE = 5e7
 """How many numbers of the residual stream are kept at a time."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from selfrep import plots
 from selfrep.analyses.analysis import Chapter, Figure, Report, Table
+from selfrep.analyses.posterior import figures
 from selfrep.analyses.sentences import finding, if_identified
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
@@ -67,6 +67,6 @@ REPORT = Report(
         "true speaker may be none of them.",
     ),
     findings,
-    (Figure("posterior", ("posterior",), plots.posterior_ribbons),),
+    (Figure("posterior", ("posterior",), figures.posterior_ribbons),),
     asked,
 )

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from selfrep import plots
 from selfrep.analyses.analysis import Figure, Report, Text
 from selfrep.analyses.sentences import finding, with_interval
+from selfrep.analyses.separation import figures
 from selfrep.models.sites import IN_WORDS
 from selfrep.stats.depth import reported_layer
 from selfrep.stats.numbers import number
@@ -114,9 +114,9 @@ def asked(study: Mapping[str, Any]) -> Iterator[Text]:
 REPORT = Report(
     findings=findings,
     figures=(
-        Figure("separation", ("separation",), plots.separation_map),
-        Figure("separation_profile", ("separation",), plots.separation_profile),
-        Figure("persona_map", ("activations_summary",), plots.persona_map, _plane),
+        Figure("separation", ("separation",), figures.separation_map),
+        Figure("separation_profile", ("separation",), figures.separation_profile),
+        Figure("persona_map", ("activations_summary",), figures.persona_map, _plane),
     ),
     asked=asked,
     limits=(

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from selfrep import plots
 from selfrep.analyses.analysis import Figure, Report, Text
+from selfrep.analyses.transfer import figures
 from selfrep.stats.depth import reported_layer
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
@@ -78,7 +78,7 @@ def asked(study: Mapping[str, Any]) -> Iterator[Text]:
 
 REPORT = Report(
     findings=findings,
-    figures=(Figure("", ("transfer/*",), plots.transfer_maps),),
+    figures=(Figure("", ("transfer/*",), figures.transfer_maps),),
     asked=asked,
     limits=(
         Text(

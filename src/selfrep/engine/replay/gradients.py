@@ -61,12 +61,12 @@ class TargetRuns:
         return [read(self.lm, reading, final[:, :, list(reading.positions)]) for reading in self.readings]
 
     def check(self, values: Sequence[Tensor]) -> None:
-        """Raise SelfrepError when these metrics, [copy, row] of runs with nothing added, are not those of the targets:
+        """Raise Mismatch when these metrics, [copy, row] of runs with nothing added, are not those of the targets:
         then gradients would be taken of something else than the model."""
         own = torch.stack([value.detach() for value in values], dim=-1).cpu().numpy()
         wanted = self.baselines.target
         if not reference.agrees(self.lm, own, wanted):
-            raise SelfrepError(
+            raise reference.Mismatch(
                 f"The run that gradients are taken of must say what the model says. On {self.lm.name} it is off by "
                 f"{np.abs(own - wanted).max():.3g}: use patch, which checks itself against plain forward passes."
             )

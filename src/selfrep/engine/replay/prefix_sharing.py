@@ -24,7 +24,9 @@ from selfrep.engine.replay.matmul import quick_products
 from selfrep.engine.replay.recording import Recording, record
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.render import Prompt, Tokens, answer_sides, chat_format, render
+from selfrep.prompts.chat import chat_format
+from selfrep.prompts.prompt import Prompt
+from selfrep.prompts.render import Tokens, answer_sides, render
 
 PASS_TOKENS = {"cpu": 4096}
 PASS_TOKENS_ELSEWHERE = 65536

@@ -5,12 +5,11 @@ So a study file, a test and a colleague grow the same one from the same line.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from selfrep.errors import SelfrepError
+from selfrep.errors import SelfrepError, close_match
 
 PREFIX = "organism:"
 
@@ -106,7 +105,7 @@ def parse(name: str) -> Plan:
     kind, question, rest = name.removeprefix(PREFIX).partition("?")
     if not name.startswith(PREFIX) or kind not in KINDS:
         raise SelfrepError(
-            f"An organism is called {', '.join(PREFIX + k for k in KINDS)}; got {name!r}.{_close(kind, list(KINDS))}"
+            f"An organism is called {', '.join(PREFIX + k for k in KINDS)}; got {name!r}{close_match(kind, KINDS)}."
         )
     known = [*SHARES, "seed"]
     given: dict[str, float | int] = {}
@@ -115,7 +114,7 @@ def parse(name: str) -> Plan:
         if key not in known:
             raise SelfrepError(
                 f"The parameters of an organism are {', '.join(known)}, as in {PREFIX}bleed?beta=0.4&seed=1; "
-                f"got {part!r} in {name!r}.{_close(key, known)}"
+                f"got {part!r} in {name!r}{close_match(key, known)}."
             )
         if key in given:
             raise SelfrepError(f"A parameter of an organism is given once; {name!r} has {key} twice.")
@@ -124,8 +123,3 @@ def parse(name: str) -> Plan:
             raise SelfrepError(f"An organism's {key} is {rule}; got {value!r} in {name!r}.")
         given[key] = int(value) if key == "seed" else float(value)
     return replace(KINDS[kind], **given)  # type: ignore[arg-type]
-
-
-def _close(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,131 @@
+"""T drawn: denoising beside noising, over layers and tokens, or layer by layer for whole segments."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+
+from selfrep.plots import heat_maps
+from selfrep.plots.heat_maps import SCALE, Map, arrays, cell_words, layers_of
+from selfrep.plots.panels import Places, heading, not_identified
+from selfrep.plots.profiles import Pen, finish_profiles, profiles
+from selfrep.plots.text import interval, plain, words
+from selfrep.plots.theme import CONTROLS, DIRECTIONS, OWN
+from selfrep.stats.numbers import number
+
+GOES = (
+    "Denoise copies the source persona into a run without it; noise copies the other way, out of the persona's own "
+    "run; where the two disagree, other parts of the model stand in."
+)
+
+
+def transfer_maps(transfer: xr.Dataset) -> go.Figure:
+    """Denoising beside noising, from `transfer`: maps over positions; over whole segments, lines by layer."""
+    site = str(transfer.attrs.get("site", ""))
+    title = f"Transfer: what {SITES.get(site, 'patched activations')} carry over"
+    n_items = len(transfer.attrs.get("items", ()))
+    parts = (site, f"{n_items} item{'s' if n_items > 1 else ''}" if n_items else "")
+    subtitle = " · ".join(plain(part) for part in parts if part)
+    if not np.isfinite(transfer.estimate.to_numpy()).any():
+        return not_identified(title, str(transfer.attrs.get("reason") or "no cell has a number"), subtitle=subtitle)
+    if "position" not in transfer.dims:
+        pairs = (f"{words(d)}: {_pairs(transfer.sel(direction=d))}" for d in transfer.direction.to_numpy())
+        return _lines(transfer, title=title, subtitle=" · ".join(filter(None, (subtitle, *pairs))))
+    layers, places = layers_of(transfer), Places.of(transfer)
+    maps = []
+    for direction in transfer.direction.to_numpy():
+        one = transfer.sel(direction=direction)
+        values = arrays(one, "position")
+        z, low = values["estimate"], values["ci_low"]
+        controls = [v for k, v in values.items() if k.startswith("control_")]
+        bar = np.fmax.reduce([np.zeros_like(z), *controls])
+        name = f"{words(direction).capitalize()}: {_pairs(one)}"
+        # Without controls an outline would only say that hundreds of small intervals were looked at, and some miss 0.
+        outlined = np.isfinite(low) & (low > bar) & bool(controls)
+        maps.append(Map(name, z, cell_words(values, _words, layers, places), outlined=outlined))
+    return heat_maps.draw(
+        maps,
+        places,
+        layers,
+        name="T",
+        limit=heat_maps.transfer_limit([one.values for one in maps]),
+        title=title,
+        subtitle=subtitle,
+        caption="Each cell: the activation at one layer (upwards) and token (from the left), copied from another "
+        f"persona's run. 0, the patch did nothing; 1, it brought the other persona's answers with it. {GOES} Outlined, "
+        "where controls were run: the whole 95 % interval lies above zero and above every control. Pairs are "
+        f"of personas; gated prompts, whose total effect is too small to divide by, are left out. {SCALE}",
+    )
+
+
+SITES = {
+    "resid_pre": "residual streams entering a block",
+    "resid_mid": "residual streams within a block",
+    "resid_post": "residual streams leaving a block",
+    "attn_out": "attention outputs",
+    "mlp_out": "MLP outputs",
+}
+"""What is patched, in words."""
+
+
+def _words(at: dict[str, float]) -> str:
+    lines = [f"<b>T = {interval(at['estimate'], at['ci_low'], at['ci_high'])}</b>"]
+    for name, control in at.items():
+        if name.startswith("control_"):
+            lines.append(f"control, {words(name.removeprefix('control_'))}: {number(control)}")
+    if np.isfinite(at["p"]):
+        lines.append(f"p = {number(at['p'])}")
+    return "<br>".join(lines)
+
+
+def _pairs(one: xr.Dataset) -> str:
+    """How many pairs stand behind one direction."""
+    n, gated = (int(np.nan_to_num(one[k].to_numpy())) for k in ("n_pairs", "n_gated"))
+    if n == 0:
+        return "not identified"
+    return f"{n} pair{'s' if n > 1 else ''}" + (f" ({gated} gated)" if gated else "")
+
+
+def _lines(transfer: xr.Dataset, *, title: str, subtitle: str) -> go.Figure:
+    """T by layer for whole segments, a panel each, with both directions in it. Title and subtitle escaped."""
+    segments = [str(s) for s in transfer.segment.to_numpy()]
+    directions = [str(d) for d in transfer.direction.to_numpy()]
+    layers = layers_of(transfer)
+    controls = [kind for kind in CONTROLS if f"control_{kind}" in transfer]
+    frame = profiles(len(segments))
+    for panel, segment in zip(frame.panels, segments, strict=True):
+        draw = Pen(frame.fig, panel, layers)
+        for level in (0.0, 1.0):
+            draw.rule(level)
+        at = {
+            d: {
+                str(k): v.to_numpy().astype(float)
+                for k, v in transfer.sel(direction=d, segment=segment).data_vars.items()
+            }
+            for d in directions
+        }
+        for rank, kind in enumerate(controls, start=3):
+            colour, dash = CONTROLS[kind]
+            for i, (direction, one) in enumerate(at.items()):
+                note = f"control ({words(kind)}), {words(direction)}"
+                values = one[f"control_{kind}"]
+                draw.line(
+                    f"control: {words(kind)}", values, colour, rank=rank, dash=dash, key=i == 0, width=1.0, note=note
+                )
+        for rank, (direction, one) in enumerate(at.items(), start=1):
+            colour = DIRECTIONS.get(direction, OWN)
+            draw.band(one["ci_low"], one["ci_high"], colour)
+            draw.line(words(direction), one["estimate"], colour, one["ci_low"], one["ci_high"], rank=rank)
+        heading(frame.fig, panel, words(segment), 4.0)
+    return finish_profiles(
+        frame,
+        layers,
+        name="T",
+        columns=3,
+        title=title,
+        subtitle=subtitle,
+        caption="All tokens of a segment patched at once, layer by layer, with the 95 % interval. 0, the patch did "
+        "nothing; 1, it brought the other persona's answers with it. Denoise copies the source persona into a run "
+        "without it; noise copies the other way. Grey: sources that should carry nothing over, on the same scale.",
+    )

@@ -1,0 +1,67 @@
+"""The effects of patches as they come from a sweep: a heat map with no gate and no control."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+
+from selfrep.errors import SelfrepError
+from selfrep.plots import heat_maps
+from selfrep.plots.heat_maps import SCALE, Map, cell_words, layers_of
+from selfrep.plots.panels import Places, not_identified
+from selfrep.plots.text import plain, shorten, words
+from selfrep.stats.numbers import number
+
+
+def heatmap(effects: xr.Dataset, pair: int | None = None, *, title: str | None = None) -> go.Figure:
+    """The transfer of each patch, straight from `patch`, with no gate and no control.
+
+    Args:
+        effects: from `patch` or `patch_tokens`; dims pair, layer, position | segment.
+        pair: the row to draw. None: the mean over the real pairs, a panel for each direction.
+
+    Raises:
+        SelfrepError: no such pair, no pair at all, or other dimensions than these.
+    """
+    axis = "position" if "position" in effects.dims else "segment"
+    if set(effects.transfer.dims) != {"pair", "layer", axis}:
+        raise SelfrepError(
+            f"A heat map shows transfer(pair, layer, position or segment); it has the dimensions "
+            f"{', '.join(map(str, effects.transfer.dims))}. Choose one of the others with .sel(…) first."
+        )
+    n = effects.sizes["pair"]
+    if pair is not None and not -n <= pair < n:
+        raise SelfrepError(f"There is no pair {pair}: the effects hold {n}, numbered from 0.")
+    real = effects if "control" not in effects.coords else effects.isel(pair=effects.control.to_numpy() == "")
+    chosen = effects.isel(pair=[pair]) if pair is not None else real
+    if chosen.sizes["pair"] == 0:
+        raise SelfrepError("The effects hold no real pair: there is nothing to draw.")
+    parts = [plain(effects.attrs.get("site", "")), plain(effects.attrs.get("model", ""))]
+    if pair is None:
+        parts.append(f"mean of {chosen.sizes['pair']} pairs" if chosen.sizes["pair"] > 1 else "one pair")
+    elif "source" in chosen.coords:
+        parts.append(" → ".join(plain(shorten(str(chosen[k].values[0]), 20)) for k in ("source", "target")))
+        parts.append(words(shorten(str(chosen["item"].values[0]), 24)))
+    title, subtitle = plain(title) if title else "Transfer of each patched activation", " · ".join(filter(None, parts))
+    layers, places = layers_of(effects), Places.of(effects, pair)
+    directions = chosen.direction.to_numpy() if "direction" in chosen.coords else np.full(chosen.sizes["pair"], "")
+    maps = []
+    for direction in dict.fromkeys(directions):
+        values = chosen.transfer.isel(pair=directions == direction).mean("pair")
+        z = values.transpose("layer", axis).to_numpy().astype(float)
+        hover = cell_words({"T": z}, lambda at: f"<b>T = {number(at['T'])}</b>", layers, places)
+        maps.append(Map(words(direction).capitalize(), z, hover))
+    if not any(np.isfinite(one.values).any() for one in maps):
+        return not_identified(title, "no patched run has a number here", subtitle=subtitle)
+    return heat_maps.draw(
+        maps,
+        places,
+        layers,
+        name="T",
+        limit=heat_maps.transfer_limit([one.values for one in maps]),
+        title=title,
+        subtitle=subtitle,
+        caption="Each cell: one activation, copied from the source run into the target run. 0, the patch did nothing; "
+        f"1, it restored the source's behaviour. {SCALE}",
+    )

@@ -1,0 +1,219 @@
+"""Heat maps of layers by places: panels of one colour scale, white at zero, equally strong on either side of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+
+from selfrep.plots.panels import Places, bracket, fits, grid, heading, layer_ticks, place_axis
+from selfrep.plots.text import hover
+from selfrep.plots.theme import DIVERGING, HEAD, INK, NOTHING, SIZE, TINY, WIDTH, finish
+from selfrep.stats.numbers import number
+from selfrep.stats.rounding import negligible
+
+Array = np.ndarray
+CellWords = Callable[[dict[str, float]], str]
+"""From the numbers of a cell, by the names of their variables, to a text (escaped)."""
+
+_LEFT, _RIGHT, _GAP = 44.0, 56.0, 18.0
+SCALE = "White is zero, orange positive, blue negative, equally strong either way; grey cells have no number."
+
+
+@dataclass(frozen=True)
+class Map:
+    """One panel: values [layer, place] with what hover says of each (escaped), and which cells to dot or to outline."""
+
+    title: str
+    values: Array
+    hover: list[list[str]]
+    dotted: Array | None = None
+    outlined: Array | None = None
+
+
+def layers_of(data: xr.Dataset) -> list[int]:
+    """The layers of a Dataset, from the bottom up."""
+    return [int(layer) for layer in data.layer.to_numpy()]
+
+
+def arrays(data: xr.Dataset, axis: str) -> dict[str, Array]:
+    """The variables [layer, place] of a Dataset whose places are `axis`, as floats."""
+    maps = {str(k): v for k, v in data.data_vars.items() if set(v.dims) == {"layer", axis}}
+    return {k: v.transpose("layer", axis).to_numpy().astype(float) for k, v in maps.items()}
+
+
+def cell_words(values: dict[str, Array], words: CellWords, layers: Sequence[int], places: Places) -> list[list[str]]:
+    """What hover says of each cell: `words` of its numbers, and where it is."""
+    return [
+        [
+            f"{words({name: float(v[i, j]) for name, v in values.items()})}<br>layer {layer}, {place}"
+            for j, place in enumerate(places.names)
+        ]
+        for i, layer in enumerate(layers)
+    ]
+
+
+def draw(
+    maps: Sequence[Map],
+    places: Places,
+    layers: Sequence[int],
+    *,
+    name: str,
+    limit: float,
+    title: str,
+    subtitle: str,
+    caption: str,
+    floor: float | None = None,
+) -> go.Figure:
+    """Draw maps side by side, or one below the other where their tokens would not fit.
+
+    Args:
+        name: of the quantity, over the colour bar.
+        limit: where the colours end, on either side of zero.
+        floor: a value to point at on the colour bar.
+    """
+    beside = fits(len(places), (WIDTH - _LEFT - _RIGHT - _GAP) / 2)
+    frame = grid(len(maps), 2 if beside else 1, left=_LEFT, right=_RIGHT, gap=_GAP)
+    n = len(layers)
+    each = float(np.clip(9.5 * n, min(36 * n, 150), 330))
+    below = above = 0.0
+    for panel, one in zip(frame.panels, maps, strict=True):
+        at = {"row": panel.row, "col": panel.column}
+        frame.fig.add_trace(
+            go.Heatmap(
+                z=one.values,
+                **hover(one.hover),
+                hoverongaps=False,
+                coloraxis="coloraxis",
+                name=one.title,
+                xgap=0.5,
+                ygap=0.5,
+            ),
+            **at,
+        )
+        if one.dotted is not None:
+            frame.fig.add_trace(_dots(one.dotted), **at)
+        if one.outlined is not None:
+            frame.fig.add_trace(_outline(one.outlined), **at)
+        frame.fig.update_yaxes(layer_ticks(layers, each, 20.0), **at)
+        frame.fig.update_yaxes(title_text="layer" if panel.column == 1 else None, **at)
+        below = max(below, place_axis(frame.fig, panel, places, frame.room))
+        above = bracket(frame.fig, panel, places, frame.room)
+        if one.title:
+            heading(frame.fig, panel, one.title, above + 2)
+            above += SIZE + 6
+    top, bottom = HEAD + above, max(below + 8, 36 if floor is not None else 0)
+    inner = frame.height(each, below + above + 16)
+    largest = max((float(np.nanmax(np.abs(m.values))) for m in maps if np.isfinite(m.values).any()), default=0.0)
+    _colour_bar(frame.fig, name, limit, beyond=largest > limit, floor=floor)
+    return finish(
+        frame.fig,
+        title=title,
+        subtitle=subtitle,
+        caption=caption,
+        height=inner + top + bottom,
+        margin={"l": _LEFT, "r": _RIGHT, "t": top, "b": bottom},
+    )
+
+
+def transfer_limit(values: Sequence[Array]) -> float:
+    """Where the colours of a transfer end: at least at 1, the whole behaviour. Ratios may overshoot it; past 1.5 more
+    colour says no more."""
+    return float(np.clip(extent(values), 1.0, 1.5))
+
+
+def extent(values: Sequence[Array]) -> float:
+    """The largest size among finite values: where colours end. 1 where there is none, or where all are rounding of
+    numbers like 1 (or squares of it): a map of nothing is shown pale."""
+    finite = np.concatenate([np.abs(v[np.isfinite(v)]) for v in values])
+    largest = float(finite.max(initial=0.0))
+    return 1.0 if negligible(largest, 1.0, degree=2) else largest
+
+
+def _colour_bar(fig: go.Figure, name: str, limit: float, *, beyond: bool, floor: float | None) -> None:
+    ticks = _ticks(limit, beyond)
+    fig.update_layout(
+        plot_bgcolor=NOTHING,
+        coloraxis={
+            "colorscale": [list(stop) for stop in DIVERGING],
+            "cmin": -limit,
+            "cmax": limit,
+            "colorbar": {
+                "thickness": 10,
+                "outlinewidth": 0,
+                "len": 1,
+                "y": 0.5,
+                "x": 1,
+                "xpad": 10,
+                "ypad": 0,
+                "tickmode": "array",
+                "tickvals": list(ticks),
+                "ticktext": list(ticks.values()),
+                "tickfont": {"size": TINY, "color": INK},
+                "ticks": "outside",
+                "ticklen": 3,
+            },
+        },
+    )
+    beside = {"x": 1, "xref": "paper", "yref": "paper", "xanchor": "left", "showarrow": False}
+    fig.add_annotation(beside, text=f"<b>{name}</b>", y=1, yanchor="bottom", xshift=8, font={"size": SIZE})
+    if floor is None:
+        return
+    sign = "▸" if floor <= limit else "above:"
+    if floor <= limit:
+        height = 0.5 + floor / limit / 2
+        fig.add_annotation(beside, text="▸", y=height, yanchor="middle", xshift=2, font={"size": SIZE}, name="floor")
+    key = f"{sign} floor<br>{number(float(f'{floor:.2g}'))}"
+    fig.add_annotation(beside, text=key, y=0, yanchor="top", yshift=-4, align="left", font={"size": TINY})
+
+
+def _ticks(limit: float, beyond: bool) -> dict[float, str]:
+    """Round numbers on either side of zero; the ends say so when values lie beyond them."""
+    scale = 10.0 ** np.floor(np.log10(limit))
+    step = next(s for s in (0.2 * scale, 0.25 * scale, 0.5 * scale, scale, 2 * scale) if limit / s <= 4.01)
+    most = int(limit / step + 1e-9)
+    ticks = {float(k * step): number(float(f"{k * step:.6g}")) for k in range(-most, most + 1)}
+    if beyond:
+        ticks = {v: t for v, t in ticks.items() if abs(v) < limit - 0.3 * step}
+        ticks |= {limit: f"≥{number(limit)}", -limit: f"≤{number(-limit)}"}
+    return dict(sorted(ticks.items()))
+
+
+def _dots(where: Array) -> go.Scatter:
+    """A small dot in each chosen cell."""
+    y, x = np.nonzero(where)
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="markers",
+        marker={"size": 2, "color": "#9a9a9a"},
+        hoverinfo="skip",
+        showlegend=False,
+        name="dotted",
+    )
+
+
+def _outline(where: Array) -> go.Scatter:
+    """The boundary of the chosen cells, as separate strokes along cell edges."""
+    padded = np.pad(where, 1)
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for i, j in zip(*np.nonzero(padded[1:, :] != padded[:-1, :]), strict=True):
+        x += [j - 1.5, j - 0.5, None]
+        y += [i - 0.5, i - 0.5, None]
+    for i, j in zip(*np.nonzero(padded[:, 1:] != padded[:, :-1]), strict=True):
+        x += [j - 0.5, j - 0.5, None]
+        y += [i - 1.5, i - 0.5, None]
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        line={"width": 1, "color": INK},
+        hoverinfo="skip",
+        showlegend=False,
+        name="outlined",
+        cliponaxis=False,
+    )

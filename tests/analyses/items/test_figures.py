@@ -1,0 +1,92 @@
+"""Every item shows its shift beside its control, or why it shows none."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from tests.plots.reading import ends, labels, legend, named
+from tests.report.groups import GROUPS, decimals
+
+from selfrep.analyses.items.figures import item_bars
+from selfrep.plots import rows
+from selfrep.plots.theme import CONTROL, OWN
+
+
+def test_shifts_and_intervals_are_the_datasets(items: xr.Dataset) -> None:
+    fig = item_bars(items)
+    kept = items.isel(item=items.identified.values)
+    for trace, key, bound in zip(fig.data[:2], ("", "user_"), ("", "user_shift_"), strict=True):
+        shift = kept[f"{key}shift"].values
+        np.testing.assert_array_equal(trace.x, shift)
+        np.testing.assert_allclose(shift + trace.error_x.array, kept[f"{bound}ci_high"])
+        np.testing.assert_allclose(shift - trace.error_x.arrayminus, kept[f"{bound}ci_low"])
+
+
+def test_the_first_item_is_on_top_and_names_are_text(items: xr.Dataset) -> None:
+    axis = item_bars(items).layout.yaxis
+    labels = dict(zip(axis.tickvals, axis.ticktext, strict=True))
+    assert labels[4] == "who are you"
+    assert "&lt;b&gt;" in labels[3]
+    assert all("<script" not in label for label in axis.ticktext)
+    assert labels[0] == "<b>in character</b>", "a mean over several items"
+    assert "…" in labels[1]
+
+
+def test_an_item_that_failed_its_gate_shows_no_number_but_the_reason(items: xr.Dataset) -> None:
+    fig = item_bars(items)
+    failed = next(trace for trace in fig.data if trace.name == "not identified")
+    assert list(failed.text) == ["not identified"]
+    assert "the shift of &lt;0.2&gt; nats" in failed.hovertext[0]
+    height = failed.y[0]
+    drawn = [y for trace in fig.data[:2] for y in trace.y]
+    assert all(abs(y - height) > 0.5 for y in drawn)
+    assert [a.text for a in fig.layout.annotations].count("0.50") == 4
+
+
+def test_when_no_item_passes_the_figure_says_so(items: xr.Dataset) -> None:
+    fig = item_bars(
+        items.assign(identified=items.identified & False, reason=items.reason.astype(object).where(False, "<too> weak"))
+    )
+    assert not fig.data
+    assert "&lt;too&gt; weak" in fig.layout.annotations[0].text
+
+
+def test_hover_says_levels_and_neutral(items: xr.Dataset) -> None:
+    said = item_bars(items).data[0].text[0]
+    for word in ("who_are_you", "no persona 0.25", "AUC 0.9", "kept: 0.5 [0.4, 0.6]"):
+        assert word in said
+
+
+LOOKS = (
+    ("“you are X”", "shift", OWN, "circle", rows.APART),
+    ("“the user is X”", "user_shift", CONTROL, "diamond-open", -rows.APART),
+)
+
+
+def test_every_row_has_its_marks_its_share_and_its_words_in_place() -> None:
+    group = GROUPS["items"].assign(kept=("item", [0.21, -0.32, 0.43]), identified=("item", [True, False, True]))
+    shown = group.isel(item=[0, 2])
+    fig = item_bars(group)
+    assert legend(fig) == [name for name, *_ in LOOKS]
+    for name, key, colour, symbol, up in LOOKS:
+        marks = named(fig, name)
+        low, high = ends(marks)
+        np.testing.assert_allclose(marks.x, shown[key])
+        np.testing.assert_allclose(low, shown[f"{key}_ci_low".removeprefix("shift_")])
+        np.testing.assert_allclose(high, shown[f"{key}_ci_high".removeprefix("shift_")])
+        np.testing.assert_allclose(marks.y, np.array([2, 0]) + up)
+        assert (marks.marker.color, marks.error_x.color, marks.marker.symbol) == (colour, colour, symbol)
+        said = (
+            "shift ci_low ci_high p user_shift user_shift_ci_low user_shift_ci_high kept kept_ci_low kept_ci_high "
+            "first second neutral paraphrase_sd answer_mass auc"
+        )
+        for k, text in enumerate(marks.text):
+            np.testing.assert_allclose(decimals(text), [float(shown[v][k]) for v in said.split()], rtol=1e-9)
+            assert text.count(" nats") == 3
+    assert labels(fig.layout.yaxis) == {
+        2: "who", 1: "<b>all in character</b>", 0: "<b>all spectator, third person</b>",
+    }  # fmt: skip
+    assert {a.text: a.y for a in fig.layout.annotations} == {"kept": 1, "0.21": 2, "0.43": 0}
+    assert fig.layout.xaxis.title.text == "shift of the log odds, AI minus human (nats)"
+    assert fig.layout.xaxis.zeroline
+    assert "57 against 68 personas" in fig.layout.title.text

@@ -1,0 +1,53 @@
+"""Whole runs of single analyses on models whose truth is planted."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from selfrep.models.organisms import BATTERY, PERSONAS
+from selfrep.store.run_directory import RunDirectory
+from selfrep.study import run as running
+from selfrep.study import study
+
+SERIES = ("this chat", "another chat", "an earlier version", "the user")
+_OWN = "answers: {ai: [machine, computer], human: [human, person]}"
+_ASKED = 'question: "In peace, who are you?", prefill: "", perspective: in_character'
+_SCALED = "".join(
+    f"    s{i}: {{{_ASKED}, subscale: {scale}, {_OWN}}}\n"
+    for i, scale in enumerate(["kind", *(f"series, referent: {name}" for name in SERIES)])
+)
+
+
+def described(
+    model: str, parts: str, *, battery: str = f'{{file: "{BATTERY}", names: [who_are_you]}}', personas: str = ""
+) -> study.Study:
+    """A study of planted personas, by default with the one question that every organism understands."""
+    return study.loads(
+        f'name: planted\nmodel: "{model}"\npersonas: {{file: "{PERSONAS}"{personas}}}\nbattery: {battery}\n{parts}'
+    )
+
+
+def with_subscales(model: str, parts: str) -> study.Study:
+    """A study that asks everything, and five items of subscales: s0 of "kind", the others of `SERIES`."""
+    return described(model, parts, battery=f'\n  file: "{BATTERY}"\n  define:\n{_SCALED}')
+
+
+def finish(asked: study.Study, folder: Path) -> RunDirectory:
+    """The study, run to its end on the CPU, without a word."""
+    return running.run(asked, folder, device="cpu", warn=lambda message: None)
+
+
+def chapter(done: RunDirectory, name: str, *figures: str) -> str:
+    """The report, in which the analysis has a chapter with these figures, beside a finding and its control."""
+    page = done.report.read_text("utf-8")
+    assert f'<section id="{name}"' in page
+    for figure in figures:
+        assert f'data-drawing="drawing-{figure}"' in page
+    findings = [finding for finding in done.findings() if finding.about == name]
+    assert findings
+    for finding in findings:
+        assert finding.control or not finding.identified
+        if finding.value is not None and not isinstance(finding.value, str):
+            assert math.isfinite(finding.value)
+    return page

@@ -1,0 +1,31 @@
+"""S through whole runs: over all personas, and at a place that half of them chose for the other half."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.analyses.planted import described, finish
+
+PARTS = "separation: {item: who_are_you}\n"
+
+
+def test_the_cell_is_chosen_on_one_half_of_the_personas_and_tested_on_the_other(tmp_path: Path) -> None:
+    done = finish(described("organism:separate", PARTS), tmp_path)
+    cell, whole = done.read("separation_chosen"), done.read("separation")
+    choosing, testing = (set(cell.attrs[half]) for half in ("choosing", "testing"))
+    assert not choosing & testing
+    assert len(choosing | testing) == 16
+    assert int(cell.layer) in whole.layer
+    assert cell.estimate.shape == ()
+    assert float(cell.p) >= cell.attrs["smallest_p"] == pytest.approx(1 / 35)
+    page = done.report.read_text("utf-8")
+    assert "Chosen on half of the personas" in page
+    assert ", ".join(cell.attrs["testing"]) in page
+
+
+def test_with_too_few_personas_for_halves_nothing_is_chosen(tmp_path: Path) -> None:
+    few = ", names: [robot, network, assistant, oracle, nurse, poet, farmer, sailor]"
+    done = finish(described("organism:separate", PARTS, personas=few), tmp_path)
+    assert done.has("separation")
+    assert not done.has("separation_chosen")

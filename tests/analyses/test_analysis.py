@@ -1,0 +1,64 @@
+"""What an analysis is: a name, a part, and runs and a report that are looked up when they are needed."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+import pytest
+
+from selfrep.analyses.analysis import Analysis, Context, Figure, Report
+from selfrep.analyses.parts import Part
+from selfrep.errors import SelfrepError
+
+
+class Nowhere(Context):
+    """A study that is on its way nowhere."""
+
+
+Nowhere.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
+
+
+def draw(*_: object) -> go.Figure:
+    return go.Figure()
+
+
+def test_a_figure_is_drawn_where_all_of_its_groups_are() -> None:
+    two = Figure("pair", ("a", "b"), draw)
+    assert two.matching(["b", "c", "a"]) == [two]
+    assert two.matching(["a", "c"]) == []
+
+
+def test_a_pattern_is_one_figure_a_group_each_with_what_is_shown_of_it() -> None:
+    pattern = Figure("", ("transfer/*",), draw, select=lambda data: data)
+    figures = pattern.matching(["transfer/effects/z", "items", "transfer/segments/z", "not/transfer/z"])
+    assert [one.name for one in figures] == ["transfer_effects_z", "transfer_segments_z"]
+    assert [one.groups for one in figures] == [("transfer/effects/z",), ("transfer/segments/z",)]
+    assert all((one.draw, one.select) == (pattern.draw, pattern.select) for one in figures)
+    assert pattern.matching(["items"]) == []
+
+
+@pytest.mark.parametrize("name", ["", "how long", "3rd", "self-report"])
+def test_a_name_that_is_no_key_is_refused(name: str) -> None:
+    with pytest.raises(SelfrepError, match="letters, digits and underscores"):
+        Analysis(name, "a summary")
+    assert Analysis("self_report", "a summary").name == "self_report", "the control"
+
+
+def test_runs_and_report_are_looked_up_when_they_are_needed() -> None:
+    lazy = Analysis("mine", "a summary", runs="no.such.module:runs", report="no.such.module:REPORT")
+    with pytest.raises(ModuleNotFoundError):
+        list(lazy.stages(Nowhere(), None))
+    with pytest.raises(ModuleNotFoundError):
+        _ = lazy.told
+    named = Analysis("mine", "a summary", report="selfrep.analyses.binding.report:REPORT")
+    from selfrep.analyses.binding.report import REPORT
+
+    assert named.told is REPORT
+
+
+def test_runs_and_report_may_be_given_as_they_are() -> None:
+    report = Report()
+    given = Analysis("mine", "a summary", runs=lambda context, part: iter([context, part]), report=report)
+    context, part = Nowhere(), Part()
+    assert list(given.stages(context, part)) == [context, part]
+    assert given.told is report
+    assert list(Analysis("bare", "nothing to do").stages(context, None)) == []

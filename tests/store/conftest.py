@@ -1,0 +1,43 @@
+"""An empty run directory, and a dataset of the kinds of things that runs keep in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from selfrep.store.run_directory import RunDirectory
+
+Axis = Literal["pair", "prompt"]
+STUDY = "name: one\nseed: 0\n"
+N_ROWS, N_LAYERS = 6, 3
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    directory = RunDirectory(tmp_path / "out")
+    directory.create_or_resume(STUDY, "abc123")
+    return directory
+
+
+def template(axis: Axis = "pair", rows: int = N_ROWS) -> xr.Dataset:
+    """A Dataset of the kinds of things that runs keep: numbers to fill in, ids, texts with and without an index."""
+    return xr.Dataset(
+        {
+            "patched": ((axis, "layer"), np.zeros((rows, N_LAYERS), np.float32), {"unit": "nats"}),
+            "target_metric": (axis, np.zeros(rows)),
+            "ids": ((axis, "k"), np.arange(2 * rows).reshape(rows, 2)),
+            "answer_ids": (("item_name", "k"), [[1, -1]]),
+        },
+        coords={
+            "layer": [0, 4, 8],
+            "item_name": ["who_are_you"],
+            "source": (axis, [f"persona {i} – naïve ␣⏎" for i in range(rows)]),
+            "control": (axis, [""] * rows),
+        },
+        attrs={"site": "resid_pre", "seed": 0, "versions": json.dumps({"torch": "2.13"})},
+    )

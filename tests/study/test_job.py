@@ -1,0 +1,99 @@
+"""The steps of a study: each knows what is left of it, and analyses that read the same share it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from tests.analyses.planted import described, finish
+
+from selfrep.errors import SelfrepError
+from selfrep.models.organisms import ANOMALIES, BATTERY
+from selfrep.prompts.render import prompts
+from selfrep.store.run_directory import RunDirectory
+from selfrep.study import job as jobs
+from selfrep.study.job import Job
+
+
+def test_a_stopped_run_asks_only_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = described("organism:noticing", f'anomaly: {{file: "{ANOMALIES}"}}\n')
+    sound, batches = jobs.score, list[int]()
+
+    def score(lm: object, prompts: list[object], **how: object) -> object:
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        batches.append(len(prompts))
+        return sound(lm, prompts, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(jobs, "PROMPTS_AT_ONCE", 100)
+    monkeypatch.setattr(jobs, "score", score)
+    with pytest.raises(KeyboardInterrupt):
+        finish(asked, tmp_path)
+    rest = list[int]()
+    monkeypatch.setattr(jobs, "score", lambda lm, prompts: rest.append(len(prompts)) or sound(lm, prompts))
+    done = finish(asked, tmp_path)
+    total = sum(done.read(group).sizes["prompt"] for group in ("behaviour", "scenes"))
+    assert sum(batches) + sum(rest) == total
+    assert float(done.read("anomaly").estimate.sel(form="persona")) == pytest.approx(4, abs=1e-3)
+
+
+def job(folder: Path, parts: str, **how: Any) -> Job:
+    asked = described("organism:separate", parts, **how)
+    directory = RunDirectory(folder / "out")
+    directory.create_or_resume(asked.to_yaml(), asked.hash)
+    return Job(asked, directory, "cpu", lambda message: None)
+
+
+def test_the_answers_come_first_and_readings_of_activations_before_what_is_made_of_groups(tmp_path: Path) -> None:
+    both = job(tmp_path, "bleed: {}\nseparation: {item: who_are_you}\n", battery=f'{{file: "{BATTERY}"}}')
+    assert [stage.name for stage in both.stages()] == [
+        "answers to every item",
+        "activations",
+        "what each item shows",
+        "answers under a changed truth",
+        "bleed",
+    ]
+    assert not any(stage.done() for stage in both.stages())
+    assert all(stage.cost > 0 for stage in both.stages())
+    assert "lm" not in vars(both), "the model is loaded by the stage that needs it"
+
+
+def test_a_group_is_complete_with_its_last_row_and_labels_stay_with_their_rows(tmp_path: Path) -> None:
+    asked = job(tmp_path, "")
+    everything = prompts(asked.people, asked.items, ("you",))[:5]
+    kinds = np.array([f"label {i}" for i in range(5)])
+    stage = asked.scoring("some answers", "some", everything, {"note": ("prompt", kinds)})
+    ticks: list[float] = []
+    assert not asked.complete("some")
+    stage.work(ticks.append)
+    assert stage.done()
+    assert asked.complete("some")
+    assert ticks == [1.0]
+    rows = asked.directory.read("some")
+    np.testing.assert_array_equal(rows.note, kinds)
+    np.testing.assert_array_equal(rows.persona, [prompt.persona for prompt in everything])
+    assert asked.scores("some", asked.items).sizes == rows.sizes
+    assert asked.scores("some", asked.items.select([])).sizes["prompt"] == 0
+
+
+def test_an_estimate_is_made_once(tmp_path: Path) -> None:
+    asked, calls = job(tmp_path, ""), list[int]()
+
+    def estimate() -> xr.Dataset:
+        calls.append(1)
+        return xr.Dataset({"estimate": 1.0})
+
+    stage = asked.estimating("a number", "mine", estimate)
+    assert not stage.done()
+    stage.work(lambda share: None)
+    assert stage.done()
+    assert float(asked.directory.read("mine").estimate) == 1
+    assert len(calls) == 1
+
+
+def test_a_study_without_scenarios_has_none_to_give(tmp_path: Path) -> None:
+    with pytest.raises(SelfrepError, match="has no scenarios"):
+        _ = job(tmp_path, "").scenes
