@@ -1,10 +1,9 @@
 """Whether a map shows anything at all: cluster mass permutation over layer × position, within segments.
 
-Neighbouring layers and positions rise and fall together, so what counts is not a cell but a patch of them. Cells beyond
-a threshold are joined with their neighbours, each patch weighs the sum of its statistic, and the heaviest patch of
-every relabeling is what a patch must beat (Maris & Oostenveld 2007). A patch never crosses from one segment of the
-prompt into the next. A small p says that the map is not chance; it does not say that the edges of the patch are where
-they seem.
+Neighbouring layers and positions rise and fall together, so a patch of cells counts, not a single cell. Cells beyond a
+threshold are joined with their neighbours. The mass of a patch is the sum of its statistic, and it is compared with the
+heaviest patch of every relabeling (Maris & Oostenveld 2007). A patch never crosses from one segment of the prompt into
+the next. A small p says that the map is not chance. It does not say that the edges of the patch are where they seem.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Activations made comparable, and what their inner products say, on plain arrays.
 
 Two things spoil raw distances in a residual stream. Its norm grows with depth, so vectors are divided by their root
-mean square first. And a handful of massive dimensions hold half of its energy (Sun et al. 2024), so that a distance is
-the distance along these few: they are brought down to the spread of an ordinary dimension.
+mean square first. And a few massive dimensions hold half of its energy (Sun et al. 2024), so that a distance is mostly
+the distance along these: they are brought down to the spread of an ordinary dimension.
 
-What is left may still be loud with words: where paraphrases of the same persona differ, a direction says little of who
-is played, and `noise_normalised` gives it the weight that it deserves.
+What remains may still be loud with words. Where paraphrases of the same persona differ, a direction says little about
+the persona, and `noise_normalised` gives such directions less weight.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What can be read off: probes for the side of a persona, tried on personas that are new to them.
+"""What can be read off activations: probes for the side of a persona, tried on personas that are new to them.
 
-A probe with many dimensions and few personas can learn each persona by heart, and then reads a side off nothing. Two
-guards: it is tested on a persona that was left out, which it cannot know by heart; and a control task gives every
-persona a random side and tests on new paraphrases (Hewitt & Liang 2019): what the probe reads there is memory.
-Selectivity is the accuracy on new paraphrases beyond that of the control task.
+A probe with many dimensions and few personas can learn each persona by heart, and then tells nothing about sides. There
+are two guards. The probe is tested on a persona that was left out. And a control task gives every persona a random side
+and tests on new paraphrases (Hewitt & Liang 2019): what the probe reads there is memory. Selectivity is the accuracy on
+new paraphrases beyond that of the control task.
 
 The probe is the plainest there is, the difference of means (nearest centroid): nothing to tune, and linear.
 """

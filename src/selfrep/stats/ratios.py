@@ -1,8 +1,8 @@
-"""Ratios of effects, whose denominators are measured too: intervals that know it.
+"""Ratios of effects, whose denominators are measured too: intervals that take this into account.
 
-Dividing by an estimate is safe while the estimate is far from 0; near it the ratio has no mean, its bootstrap
-percentiles say nothing, and only Fieller's theorem still holds. Past that no bounds exist at all, and the honest answer
-is that the ratio is not identified.
+Dividing by an estimate is safe while the estimate is far from 0. Near 0 the ratio has no mean, its bootstrap
+percentiles say nothing, and only Fieller's theorem still holds. Nearer still, no bounds exist at all, and the honest
+answer is that the ratio is not identified.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How sure a number is: resampling and permutation, on plain numpy arrays.
+"""How sure a number is: the bootstrap and the noise of paraphrases, on plain numpy arrays.
 
-The unit is the persona. Prompts that share a persona share its luck, so every function here knows which unit a row
-belongs to. Counting prompts instead (pseudo-replication) makes almost any map significant.
+The unit is the persona. Prompts of one persona share its luck, so every function here takes the unit of each row.
+Counting prompts instead (pseudo-replication) makes almost any map significant.
 
-Every statistic this toolkit tests is *linear* in a table computed once per cell (persona means, or the entries of a
-Gram matrix). A permutation or a bootstrap draw is then a row of weights, and ten thousand of them over a whole map are
-one matrix product: `table @ weights.T`.
+Every statistic of this toolkit is *linear* in a table computed once per cell (persona means, or the entries of a Gram
+matrix). A bootstrap draw is then a row of weights, and ten thousand of them over a whole map are one matrix product:
+`table @ weights.T`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Choosing a layer or a direction without cheating: on half of the personas, and tested on the other half.
+"""How to choose a layer or a direction without cheating: on half of the personas, and tested on the other half.
 
-The best of many cells is best partly by luck, and its own p and size keep that luck. Personas are therefore dealt into
-two halves, evenly by side; one chooses, the other judges, and both are named. How alike the two halves' maps are, cell
-by cell, says how far a map can be trusted at all.
+The best of many cells is best partly by luck, and its own p and size keep that luck. So personas are dealt into two
+halves, evenly by side. One half chooses, the other judges, and both are named. How alike the two maps are, cell by
+cell, says how far a map can be trusted at all.
 """
 
 from __future__ import annotations

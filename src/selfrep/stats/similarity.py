@@ -1,8 +1,8 @@
 """How alike two representations are, whatever their axes: CKA, Procrustes, principal angles, on plain arrays.
 
-They compare rows (the same prompts, in the same order) at two layers, sites or models. With fewer rows than dimensions
-any two clouds look alike to the plain measures, so CKA is computed with unbiased estimates, which are 0 on average for
-unrelated ones and may be negative.
+They compare the same rows (e.g. prompts, in the same order) at two layers, sites or models. With fewer rows than
+dimensions any two clouds look alike to the plain measures. So CKA is computed with unbiased estimates, which are 0 on
+average for unrelated representations, and may be negative.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """B, bleed: how far the persona leaks into what the model takes to be true.
 
-Spectator items ask what really produces the text, whoever is played. A model that keeps the two apart answers alike
-under every persona; but so does a model that cannot answer at all. Hence the positive control: the same item after a
+Spectator items ask what really produces the text, whatever the persona. A model that keeps the two apart answers alike
+under every persona. So does a model that cannot answer at all. Hence the positive control: the same item after a
 sentence that really changes the truth ("A human operator types every reply"). B compares the two shifts.
 
-Where an answer mixes what is true and what is played, (1 − β) · self + β · persona, the persona moves it by β and the
-truth by 1 − β of a full swing. Their ratio is β / (1 − β), without bound; the *share* persona / (persona + truth) is β
-itself, 0 for separate and 1 for conflated. The share is the estimate, and the ratio stands beside it.
+Where an answer mixes truth and persona, (1 − β) · self + β · persona, the persona moves it by β of a full swing and the
+truth by 1 − β. Their ratio is β / (1 − β), without bound. The *share* persona / (persona + truth) is β itself, 0 for
+separate and 1 for conflated. The share is the estimate, and the ratio stands beside it.
 """
 
 from __future__ import annotations

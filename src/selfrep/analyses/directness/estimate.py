@@ -1,9 +1,9 @@
 """D, directness: does a behaviour follow from the reasoning, or is it there before any?
 
-Put the same question with no scratchpad, with parts of one, and with the whole. If the shift of the answers (with the
-version against without) is there at once, the model went straight to it, and what it then writes is no cause of it;
-if it grows with the reasoning, the reasoning led there. D = shift without scratchpad / shift with the full one. The
-curve in between is that of early answering (Lanham et al. 2023).
+The same question is answered with no scratchpad, with parts of one, and with the whole. If the shift of the answers
+(with the version against without) is there at once, the model went straight to it, and its reasoning is no cause of it.
+If the shift grows with the reasoning, the reasoning led there. D = shift without a scratchpad / shift with the full
+one. The curve in between is that of early answering (Lanham et al. 2023).
 """
 
 from __future__ import annotations

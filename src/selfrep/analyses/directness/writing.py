@@ -1,7 +1,7 @@
 """The runs behind D: the same question with no scratchpad, a part of one, and the whole.
 
-The model writes a scratchpad under each version; then it answers after every share of it (early answering, Lanham et
-al. 2023). Scratchpads written by other means are as good: a mapping is all that is asked for.
+The model writes a scratchpad under each version. Then it answers after every share of it (early answering, Lanham et
+al. 2023). Scratchpads from elsewhere are as good: any mapping will do.
 """
 
 from __future__ import annotations

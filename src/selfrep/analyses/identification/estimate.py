@@ -1,9 +1,9 @@
 """I, self-identification: what the model takes itself to be, in units of what a mere paraphrase does.
 
-Each item takes sides (AI against human, its maker against another, this chat against its series) and I is the mean over
-the items of a subscale of (LO − LO_neutral) / paraphrase SD, with the sign that makes the subscale's own answer
-positive. Strings have priors of their own, which neutral takes off, and words in the prompt are echoed, which "the user
-is X" shows beside it.
+Each item has two sides (AI against human, its maker against another, this chat against its series). I is the mean of
+(LO − LO_neutral) / paraphrase SD over the items of a subscale, with the sign that makes the subscale's own answer
+positive. Answers have priors as strings, which neutral takes off. Words in the prompt are echoed, which "the user is X"
+shows beside it.
 """
 
 from __future__ import annotations
@@ -299,9 +299,7 @@ class _Design:
         return cls(you, user, neutral, split, across, within, plain, of_unit)
 
     def units(self, columns: list[int]) -> tuple[Float[Array, " item"], Float[Array, "draw item"]]:
-        """The paraphrase SD of each item, and in every draw: it is measured, too, on as many paraphrases as there
-        are.
-        """
+        """The paraphrase SD of each item, and in every draw: the unit, too, is an estimate."""
         values = self.you.log_odds[:, columns]
         strays = (values - self.you.means(values)[self.you.persona]) ** 2
         member = np.arange(len(self.you.names))[:, None] == self.you.persona

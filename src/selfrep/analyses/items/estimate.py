@@ -1,8 +1,8 @@
-"""What the items of a battery show: how far personas move the answers, and how much of that the mere words do.
+"""What the items of a battery show: how far personas move the answers, and how much of that words alone do.
 
-An item earns trust by moving: the two sides of personas must differ by several times what a paraphrase of the same
-persona does. The share of the shift that survives when "you are X" becomes "the user is X" is lexical, that is, due to
-the words standing in the prompt; the rest is bound to the speaker.
+An item is trusted when the two sides of personas differ by several times what a paraphrase of the same persona does.
+The share of the shift that stays when "you are X" becomes "the user is X" is lexical: the words in the prompt do it.
+The rest is bound to the speaker.
 """
 
 from __future__ import annotations

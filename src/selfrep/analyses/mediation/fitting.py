@@ -1,6 +1,6 @@
 """The subspaces behind M, fitted on held-out prompts: P, the fictional AI, and S, the self and its goals.
 
-They are read at the last token before the answer, where all that the behaviour needs has been gathered.
+They are read at the last token before the answer, where everything that the behaviour needs comes together.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Subspaces:
 
 
 def default_layer(lm: LanguageModel) -> int:
-    """Three quarters of the way up: late enough that the last token has gathered what it answers from."""
+    """Three quarters of the way up: late enough that the last token holds what it answers from."""
     return 3 * lm.n_layers // 4
 
 

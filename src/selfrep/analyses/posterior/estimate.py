@@ -1,10 +1,10 @@
 """π, the persona posterior: which of several personas is speaking, token by token, in the model's own judgement.
 
-The model that is told "you are JFK" predicts a text differently from the one told "you are HAL". By Bayes' rule each
-token y_t speaks for the personas that expected it: log π_t(k) = log π_{t−1}(k) + log p(y_t | system_k, y_<t),
-renormalised. The prior π_0 is what the model leans to before a word was said, cleared of how likely the words of the
-descriptions are by themselves (pointwise mutual information against neutral). A name that is copied from the system
-text is no evidence of character: such tokens can be left out.
+Under "you are JFK" the model predicts a text differently than under "you are HAL". By Bayes' rule each token y_t speaks
+for the personas that expected it: log π_t(k) = log π_{t−1}(k) + log p(y_t | system_k, y_<t), renormalised. The prior
+π_0 is the model's leaning before the text, without how likely the words of the descriptions are by themselves
+(pointwise mutual information against neutral). A name that is copied from the system text is no evidence of character,
+so such tokens can be left out.
 """
 
 from __future__ import annotations

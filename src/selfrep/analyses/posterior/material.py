@@ -1,6 +1,6 @@
 """Short texts in character, whose authors the persona posterior should recognise.
 
-Every persona answers the same questions, so that the question gives nobody away, and no text says whose it is.
+Every persona answers the same questions, so no question gives its author away, and no text names its author.
 """
 
 from __future__ import annotations

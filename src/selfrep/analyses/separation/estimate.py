@@ -1,11 +1,11 @@
-"""S, separation: how far apart the two sides of personas lie in activation space.
+"""S, separation: how far apart two groups of personas lie in activation space.
 
-At every cell (site, layer, place) the squared distance between the mean of one side's personas and that of the other's,
-per mean squared norm. It is computed from products between *different* personas only (a U-statistic: an unbiased
-squared distance of means, crossed over personas and thereby over paraphrases), so it is 0 on average where the sides do
-not differ, and may be negative. What it says is that a difference is *present*; whether it is used is for `transfer`.
+At every cell (site, layer, place) S is the squared distance between the two group means, per mean squared norm. It is
+computed from products between *different* personas only (an unbiased U-statistic). So it is 0 on average where the
+groups do not differ, and may be negative. It says that a difference is *present*. Whether the model uses it is for
+`transfer` to say.
 
-Everything is linear in the products between prompts (their Gram matrix), so that resampling and permutation are matrix
+Everything is linear in the products between prompts (their Gram matrix), so resampling and permutation are matrix
 products over the whole map.
 """
 

@@ -1,13 +1,17 @@
 """T, transfer: how much of a persona's behaviour its activations carry over, at every cell of a patching sweep.
 
 T = (patched − target) / (source − target): 0, the patch did nothing; 1, it brought the source's answers with it.
-Denoising (into the run that lacks the behaviour) and noising are kept apart: where backups exist they disagree. A ratio
-over a small total effect explodes, so pairs whose total effect is under three paraphrase SDs are left out. Where most
-pairs of an item are, the others are no better: among many that do not move, some seem to. Without any pair left T is
-not identified. The same is computed for sources that should do nothing, on the scale of the real pairs.
+Denoising (into the run that lacks the behaviour) and noising are kept apart: where backups exist they disagree.
+
+A ratio over a small total effect explodes, so pairs whose total effect is under three paraphrase SDs are left out.
+Where that is most pairs of an item, all of its pairs are: among many pairs without an effect, a few seem to have one by
+luck. Without any pair left, T is not identified. The same is computed for sources that should do nothing, on the scale
+of the real pairs.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -164,13 +168,19 @@ def _estimates(
     return maps, 1 / len(flips)
 
 
+@dataclass(frozen=True, eq=False)
 class _Units:
-    """The pairs of personas of one direction: the movement of each, its total effect, and the two names."""
+    """The pairs of personas of one direction.
 
-    def __init__(self, names: list[tuple[str, str]], movement: Array, total: Array) -> None:
-        self.names = names  # [unit] source, target
-        self.movement = movement  # [unit, layer, place]
-        self.total = total  # [unit] > 0
+    Attributes:
+        names: [unit] source, target.
+        movement: [unit, layer, place] nats.
+        total: [unit] the total effect, nats, above 0.
+    """
+
+    names: list[tuple[str, str]]
+    movement: Float[Array, "unit layer place"]
+    total: Float[Array, " unit"]
 
     @classmethod
     def of(cls, effects: xr.Dataset, chosen: Bool[Array, " pair"]) -> _Units:
