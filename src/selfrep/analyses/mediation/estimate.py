@@ -87,8 +87,10 @@ def mediation(
         From the unpatched 2 × 2 of cue and stakes; p-values by flips of the signs of scenarios:
 
         * `cue_effect` (stakes), `cue_effect_ci_low`, `cue_effect_ci_high`, `cue_effect_p`: nats, at either stakes.
-        * `stakes_effect` (cue), `stakes_effect_ci_low`, `stakes_effect_ci_high`, `stakes_effect_p`: nats, at either cue.
-        * `cue_by_stakes`, `cue_by_stakes_ci_low`, `cue_by_stakes_ci_high`, `cue_by_stakes_p`: nats, the raw interaction.
+        * `stakes_effect` (cue), `stakes_effect_ci_low`, `stakes_effect_ci_high`, `stakes_effect_p`: nats, at either
+          cue.
+        * `cue_by_stakes`, `cue_by_stakes_ci_low`, `cue_by_stakes_ci_high`, `cue_by_stakes_p`: nats, the raw
+          interaction.
         * `cells` (cue, stakes): nats, mean log odds.
 
     M is identified only if (φ_P + φ_S) / total ≥ 0.3 and both φ exceed the 95th percentile of random subspaces, in the
