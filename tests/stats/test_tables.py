@@ -50,7 +50,7 @@ def test_what_lacks_is_named() -> None:
 def test_captured_prompts_are_rows_of_a_persona_in_a_paraphrase() -> None:
     acts = synthetic.acts({"you": VALUES[..., None, None]}, NAMES, items=("i", "j"))
     rows = Rows.of(acts, "you")
-    assert (len(rows.keys), rows.names, rows.asked) == (10, NAMES, ["i", "j"])
+    assert (len(rows.keys), rows.names, rows.items) == (10, NAMES, ["i", "j"])
     assert rows.sides.tolist() == ["ai", "human"]
     assert rows.side.tolist() == [0, 0, 1, 1, 1]
     np.testing.assert_allclose(rows.pooling().sum(axis=1), 1)

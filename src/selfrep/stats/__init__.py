@@ -1,1 +1,1 @@
-"""What the measurements mean: labelled arrays in, estimates with intervals, nulls and gates out. No model, no torch."""
+"""Numbers from numbers: arrays in, intervals, nulls and reasons out. No model, no prompts, no torch."""

@@ -1,10 +1,9 @@
 """Whether a map shows anything at all: cluster mass permutation over layer × position, within segments.
 
-Neighbouring layers and positions rise and fall together, so what counts is not a cell but a patch of them. Cells beyond
-a threshold are joined with their neighbours, each patch weighs the sum of its statistic, and the heaviest patch of
-every relabeling is what a patch must beat (Maris & Oostenveld 2007). A patch never crosses from one segment of the
-prompt into the next. A small p says that the map is not chance; it does not say that the edges of the patch are where
-they seem.
+Neighbouring layers and positions rise and fall together, so a patch of cells counts, not a single cell. Cells beyond a
+threshold are joined with their neighbours. The mass of a patch is the sum of its statistic, and it is compared with the
+heaviest patch of every relabeling (Maris & Oostenveld 2007). A patch never crosses from one segment of the prompt into
+the next. A small p says that the map is not chance. It does not say that the edges of the patch are where they seem.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ class Clusters(NamedTuple):
 
     Attributes:
         label: [layer, position] the number of the patch a cell belongs to, from 1 on; 0 for none.
-        mass: the sum of the statistic in each patch, in units of its null's root mean square.
-        p: the share of labelings whose heaviest patch is as heavy.
+        mass: [cluster] the sum of the statistic in each patch, in units of its null's root mean square.
+        p: [cluster] the share of labelings whose heaviest patch is as heavy.
         null_high: the 95th percentile of the heaviest patch.
     """
 
@@ -48,17 +47,37 @@ def cluster_mass(
     absolute: bool = False,
     quantile: float = 1 - ALPHA,
 ) -> Clusters:
-    """Test the patches of `table @ weights[0]` against the heaviest patch under the other labelings.
+    """Find the patches of a map, and test each against the heaviest patch under the other labelings.
+
+    The map is `table @ weights[0]`. Cells beyond a quantile of their own null are joined with their neighbours.
 
     Args:
-        table: what the statistic is linear in, at each cell (see `stats.permutation_test`); NaN where there is no cell.
-        weights: one row a labeling, the observed first.
-        segments: the segment of each position; patches stay within one. All in one when None.
+        table: [layer, position, entry] what the statistic is linear in, at each cell, e.g. the means of personas (see
+            `selfrep.stats.permutation`); NaN where there is no cell.
+        weights: [labeling, entry] one row a labeling, that of the data first.
+        segments: the segment of each position; a patch stays within one. None: all positions are in one.
         absolute: for signed statistics: patches of either sign, never joined with each other.
         quantile: of a cell's own null, beyond which it counts. Any fixed choice leaves the test exact.
 
+    Returns:
+        `Clusters`: `label`, `mass`, `p` and `null_high`.
+
     Raises:
         SelfrepError: too few labelings to reach p = .05; segments that do not match the positions.
+
+    Source: Maris & Oostenveld 2007.
+
+    Example:
+        Eight personas, four a side, on a map of noise with a patch of 2 layers × 3 positions:
+
+        >>> from selfrep.stats.permutation import labelings
+        >>> first = np.arange(8) < 4
+        >>> means = np.random.default_rng(0).normal(size=(6, 10, 8))
+        >>> means[2:4, 3:6] += 5 * first
+        >>> labels = labelings(first, 1000, np.random.default_rng(0))
+        >>> patches = cluster_mass(means, np.where(labels, 1 / 4, -1 / 4), absolute=True)
+        >>> round(float(patches.p[0]), 3), np.argwhere(patches.label == 1).tolist()
+        (0.029, [[2, 3], [2, 4], [2, 5], [3, 3], [3, 4], [3, 5]])
     """
     n_places = table.shape[1]
     if 1 / len(weights) > ALPHA:

@@ -9,5 +9,16 @@ DEPTH = 0.75
 
 
 def reported_layer(layers: np.ndarray) -> int:
-    """The layer nearest to three quarters of the depth, of those that were computed."""
+    """The layer nearest to three quarters of the depth, of those that were computed.
+
+    Args:
+        layers: 0-indexed blocks, in any order.
+
+    Returns:
+        One of them.
+
+    Example:
+        >>> reported_layer(np.array([0, 4, 8, 12]))
+        8
+    """
     return int(layers[np.abs(layers - DEPTH * layers.max()).argmin()])

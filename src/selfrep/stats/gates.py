@@ -1,7 +1,7 @@
-"""When a number may be believed: the conditions that several estimands share, each as a reason why not.
+"""When a number may be believed: the conditions that several analyses share, each as a reason why not.
 
 A number that is not identified is not printed. A gate is therefore a sentence: empty where the number stands, and
-otherwise what the data would have had to show. Every estimand collects the first sentence that applies.
+otherwise what the data would have had to show. Every analysis keeps the first sentence that applies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,15 @@ LEAST_MASS = 0.01
 
 
 def unanswered(columns: list[int], **tables: Table) -> str:
-    """Why these items of these conditions have no log odds to speak of, if so."""
+    """Why these items have no log odds to speak of in one of the conditions, if so.
+
+    Args:
+        columns: the numbers of the items.
+        tables: the `Table` of each condition, by its name.
+
+    Returns:
+        A reason, or "" where all log odds are finite and the answers have mass.
+    """
     for condition, table in tables.items():
         mass = float(table.mass[:, columns].mean())
         if not np.isfinite(table.log_odds[:, columns]).all():
@@ -40,7 +48,21 @@ def unanswered(columns: list[int], **tables: Table) -> str:
 
 
 def weak(effect: float, noise: float, what: str) -> str:
-    """Why an effect (nats) is too small, by itself or against the paraphrase noise (nats), to be divided by, if so."""
+    """Why an effect is too small to be divided by, by itself or against the paraphrase noise, if so.
+
+    Args:
+        effect, noise: nats; noise is the paraphrase SD.
+        what: the effect's name, with which the reason begins.
+
+    Returns:
+        A reason, or "".
+
+    Example:
+        >>> weak(0.8, 0.5, "the shift")
+        'the shift of 0.80 nats is under three times the paraphrase noise (0.50)'
+        >>> weak(0.8, 0.1, "the shift")
+        ''
+    """
     if not abs(effect) >= GATE * noise:
         return f"{what} of {signed(effect)} nats is under three times the paraphrase noise ({noise:.2f})"
     if not abs(effect) >= LEAST_EFFECT:
@@ -49,11 +71,21 @@ def weak(effect: float, noise: float, what: str) -> str:
 
 
 def apart_from_0(low: float, high: float, scale: float) -> bool:
-    """Whether an interval leaves out 0, by more than the rounding of numbers as large as `scale`."""
+    """Whether an interval leaves out 0, by more than the rounding of numbers as large as `scale`.
+
+    Example:
+        >>> apart_from_0(0.1, 0.5, 1.0), apart_from_0(-0.1, 0.5, 1.0), apart_from_0(1e-12, 0.5, 1.0)
+        (True, False, False)
+    """
     nearest = low if low > 0 else min(high, 0.0)
     return not negligible(nearest, scale)
 
 
 def signed(value: float) -> str:
-    """A number with two decimals and a true minus sign."""
+    """A number with two decimals and a true minus sign.
+
+    Example:
+        >>> signed(-0.256)
+        '−0.26'
+    """
     return f"{value:.2f}".replace("-", "−")

@@ -1,11 +1,11 @@
 """Activations made comparable, and what their inner products say, on plain arrays.
 
 Two things spoil raw distances in a residual stream. Its norm grows with depth, so vectors are divided by their root
-mean square first. And a handful of massive dimensions hold half of its energy (Sun et al. 2024), so that a distance is
-the distance along these few: they are brought down to the spread of an ordinary dimension.
+mean square first. And a few massive dimensions hold half of its energy (Sun et al. 2024), so that a distance is mostly
+the distance along these: they are brought down to the spread of an ordinary dimension.
 
-What is left may still be loud with words: where paraphrases of the same persona differ, a direction says little of who
-is played, and `noise_normalised` gives it the weight that it deserves.
+What remains may still be loud with words. Where paraphrases of the same persona differ, a direction says little about
+the persona, and `noise_normalised` gives such directions less weight.
 """
 
 from __future__ import annotations
@@ -30,14 +30,26 @@ FEW = 20
 
 
 def normalised(x: Float[Array, "row d"]) -> tuple[Float[Array, "row d"], Bool[Array, " d"]]:
-    """RMS-normalise rows; centre massive dimensions and bring them down to the median spread of the others.
+    """Activations on one scale: rows divided by their root mean square, massive dimensions tamed.
 
-    Ordinary dimensions are divided by their size in the row. Massive ones are not: they are biases, much the same
-    whatever the input, and a division would lend them the variation of the rows' lengths. One that hardly varies is
-    not blown up.
+    Ordinary dimensions are divided by their size in the row. Massive ones are centred and brought down to the median
+    spread of the others: they are biases, much the same whatever the input, and a division would lend them the
+    variation of the rows' lengths. One that hardly varies is not blown up.
+
+    Args:
+        x: [row, d] activations.
 
     Returns:
-        The rows, and which dimensions were massive.
+        [row, d] float64, and [d] which dimensions were massive.
+
+    Source: massive activations (Sun et al. 2024).
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(50, 64))
+        >>> x[:, 7] += 1000.0  # a bias
+        >>> z, massive = normalised(x)
+        >>> np.flatnonzero(massive), bool(abs(z[:, 7]).max() < 4)
+        (array([7]), True)
     """
     x = x.astype(np.float64)
     size = np.sqrt((x**2).mean(axis=1, keepdims=True))
@@ -65,14 +77,30 @@ def noise_normalised(
 ) -> Float[Array, "row dimension"]:
     """Rows in the metric of their noise: distances count in standard deviations of rows of the same unit.
 
-    The noise within units has covariance Σ, shrunk towards a multiple of the identity as far as so few rows ask for
-    (Ledoit and Wolf 2004), and rows become x Σ^(−1/2), in any basis of what they span. This multivariate noise
-    normalisation (Walther et al. 2016) is what makes a difference of means reliable where noise has directions.
+    The noise within units has covariance Σ, shrunk towards a multiple of the identity as far as so few rows ask for,
+    and rows become x Σ^(−1/2), in any basis of what they span. A difference of means is then reliable where noise has
+    directions.
 
     Args:
-        unit: a number for each row; rows of the same unit differ by noise alone. Without any noise, rows stay.
+        x: [row, d].
+        unit: [row] a number; rows of the same unit differ by noise alone. Without any noise, rows stay.
         of: the units whose noise sets the metric; all when None. A metric fits its own units' noise too well: they seem
             quieter in it than new ones of their kind would.
+
+    Returns:
+        [row, dimension] of at most min(row, d) dimensions.
+
+    Source: multivariate noise normalisation (Walther et al. 2016); shrinkage (Ledoit & Wolf 2004).
+
+    Example:
+        Noise that is three times louder along one dimension is brought to one standard deviation along both:
+
+        >>> unit = np.repeat(np.arange(2000), 2)
+        >>> x = np.random.default_rng(0).normal(size=(4000, 2)) * [3.0, 1.0]
+        >>> z = noise_normalised(x, unit)
+        >>> np.cov((z[::2] - z[1::2]).T / np.sqrt(2)).round(1) + 0.0
+        array([[1., 0.],
+               [0., 1.]])
     """
     groups = [x[unit == u] for u in (np.unique(unit) if of is None else of)]
     noise = np.concatenate([helmert(len(rows)) @ rows for rows in groups])  # independent, and of the rows' covariance
@@ -87,10 +115,14 @@ def noise_normalised(
 
 
 def products(rows: Float[Array, "row d"], scale: float) -> Float[Array, "row row"]:
-    """The products between rows, taken from their mean; all 0 where rows differ by rounding only.
+    """The products between rows, each taken from the mean of all; exactly 0 where rows differ by rounding only.
 
     Args:
+        rows: [row, d].
         scale: the mean squared length of what the rows are means of.
+
+    Returns:
+        [row, row] the Gram matrix.
     """
     apart = rows - rows.mean(axis=0)
     gram = apart @ apart.T
@@ -100,19 +132,34 @@ def products(rows: Float[Array, "row d"], scale: float) -> Float[Array, "row row
 def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, condition: str = "you") -> xr.Dataset:
     """Personas in the plane of their first two principal components, every paraphrase a point.
 
-    The components are fitted on the means of the personas in `condition`; the points of the other conditions are
+    The components are fitted on the means of the personas in `condition`. The points of the other conditions are
     projected on them.
 
     Args:
-        acts: from `capture`.
-        where: a position (−1 is the last token) or a segment.
+        acts: from `selfrep.capture`: `activations` (prompt, site, layer, position | segment, d_model).
+        site, layer: where to look, e.g. "resid_post", 3.
+        where: a position (−1 is the last token) or the name of a segment.
+        condition: whose personas set the plane.
 
     Returns:
-        Dataset over (point, component): `coordinates`; `explained(component)`, the share of the variance of the means;
-        coordinates persona, kind, side, condition, paraphrase on point.
+        Dataset with the coordinates persona, kind, side, condition and paraphrase on point.
+
+        * `coordinates` (point, component): of each prompt, in units of the normalised activations.
+        * `explained` (component): the share of the variance of the means.
 
     Raises:
-        SelfrepError: fewer than three personas, personas that do not differ, or a place that some prompt does not have.
+        SelfrepError: fewer than three personas; personas that do not differ; a place that some prompt lacks.
+
+    Source: principal components of class means.
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm = sr.load_model("organism:separate")
+        >>> personas, battery = sr.personas.load(organisms.PERSONAS), sr.battery.load(organisms.BATTERY)
+        >>> acts = sr.capture(lm, sr.make_prompts(personas, [battery["who_are_you"]], ["you"], [0, 1]), layers=[5])
+        >>> dict(persona_map(acts, site="resid_post", layer=5, where="template").coordinates.sizes)
+        {'point': 32, 'component': 2}
     """
     axis = "position" if "position" in acts.dims else "segment"
     cell = acts.activations.sel(site=site, layer=layer, **{axis: where})

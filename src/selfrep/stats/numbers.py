@@ -25,5 +25,10 @@ def number(value: float) -> str:
 
 
 def with_unit(text: str, unit: str) -> str:
-    """The text, and its unit held to it by a space that does not break."""
+    r"""The text, and its unit held to it by a space that does not break.
+
+    Example:
+        >>> with_unit("3.2", "nats").split("\N{NO-BREAK SPACE}"), with_unit("0.4", "")
+        (['3.2', 'nats'], '0.4')
+    """
     return f"{text}\N{NO-BREAK SPACE}{unit}" if unit else text

@@ -1,8 +1,7 @@
 """Could labels that mean nothing do as well? Permutation tests on plain numpy arrays.
 
-The unit is the persona. Every statistic tested here is *linear* in a table computed once per cell, so that a labeling
-is
-a row of weights, and ten thousand of them over a whole map are one matrix product: `table @ weights.T`.
+The unit is the persona. Every statistic tested here is *linear* in a table computed once per cell. So a labeling is a
+row of weights, and ten thousand of them over a whole map are one matrix product: `table @ weights.T`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import stats as scipy_stats
 
 from selfrep.errors import SelfrepError
 from selfrep.stats.rounding import negligible
@@ -25,14 +23,29 @@ _CHUNK = 2**23  # numbers held at once while walking a null distribution (64 MiB
 
 
 def n_splits(first: int, second: int) -> int:
-    """In how many ways `first` + `second` units fall into groups of those sizes (unordered when equally large)."""
+    """In how many ways `first` + `second` units fall into groups of those sizes (unordered when equally large).
+
+    Example:
+        >>> n_splits(4, 4), n_splits(3, 5)
+        (35, 56)
+    """
     return comb(first + second, first) // (2 if first == second else 1)
 
 
 def require_units(sizes: Mapping[str, int], *, unit: str = "persona") -> None:
     """Refuse two groups that no permutation test could tell apart.
 
-    Raises SelfrepError when a group has fewer than three units, or when even the most extreme labeling has p > .05.
+    Args:
+        sizes: the number of units in each group, by name.
+        unit: what a unit is called in the error.
+
+    Raises:
+        SelfrepError: a group has fewer than three units, or even the most extreme labeling has p > .05.
+
+    Example:
+        >>> require_units({"ai": 3, "human": 3})
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: Too few personas to test: ... got ai: 3, human: 3. The smallest p ... is 0.1. ...
     """
     counts = ", ".join(f"{name}: {size}" for name, size in sizes.items())
     first, second = sizes.values()
@@ -50,7 +63,15 @@ def require_units(sizes: Mapping[str, int], *, unit: str = "persona") -> None:
 
 
 def require_flips(n_units: int, *, unit: str = "persona") -> None:
-    """Refuse so few units that no flip of signs could reach p = .05; says the smallest p that they could."""
+    """Refuse so few units that no flip of their signs could reach p = .05.
+
+    Args:
+        n_units: how many there are.
+        unit: what a unit is called in the error.
+
+    Raises:
+        SelfrepError: fewer than six units; it says the smallest p that they could give.
+    """
     smallest = 0.5 ** (n_units - 1) if n_units else 1.0
     if smallest > ALPHA:
         raise SelfrepError(
@@ -62,7 +83,16 @@ def require_flips(n_units: int, *, unit: str = "persona") -> None:
 def groups_of(units: Iterable[object], groups: Iterable[object], *, unit: str = "persona") -> dict[str, str]:
     """The group each unit belongs to, from the unit and the group of every row, in order of appearance.
 
-    Raises SelfrepError when a unit has rows in two groups: it would be compared with itself.
+    Args:
+        units, groups: one of each for every row.
+        unit: what a unit is called in the error.
+
+    Raises:
+        SelfrepError: a unit has rows in two groups, and would be compared with itself.
+
+    Example:
+        >>> groups_of(["hal", "hal", "jfk"], ["ai", "ai", "human"])
+        {'hal': 'ai', 'jfk': 'human'}
     """
     out: dict[str, str] = {}
     for name, group in zip(map(str, units), map(str, groups), strict=True):
@@ -74,18 +104,32 @@ def groups_of(units: Iterable[object], groups: Iterable[object], *, unit: str = 
     return out
 
 
-def labelings(observed: Bool[Array, " unit"], limit: int, rng: np.random.Generator) -> Bool[Array, "labeling unit"]:
+def labelings(membership: Bool[Array, " unit"], limit: int, rng: np.random.Generator) -> Bool[Array, "labeling unit"]:
     """The group memberships to compare with: every distinct split when there are at most `limit`, else random ones.
 
-    Row 0 is the observed membership as it is given, so that its weights are the observed contrast with its sign, and a
-    p-value is the plain share of rows at least as extreme as row 0, never 0. Of the two memberships that name the same
-    split of equally large groups only one is enumerated, that in which the first unit stays where it is: a *tested*
-    statistic must not care which of two equally large groups is called the first.
+    Row 0 is the membership of the data as it is given, so that its weights are the contrast of the data with its sign,
+    and a p-value is the plain share of rows at least as extreme as row 0, never 0. Of the two memberships that name the
+    same split of equally large groups only one is enumerated, that in which the first unit stays where it is: a
+    *tested* statistic must not care which of two equally large groups is called the first.
+
+    Args:
+        membership: [unit] whether a unit is in the first group.
+        limit: the most splits to enumerate; as many random ones where there are more.
+        rng: of the random ones.
+
+    Returns:
+        [labeling, unit] memberships with the same group sizes.
+
+    Example:
+        >>> labelings(np.array([True, True, False]), 100, np.random.default_rng(0))
+        array([[ True,  True, False],
+               [ True, False,  True],
+               [False,  True,  True]])
     """
-    n, size = len(observed), int(observed.sum())
+    n, size = len(membership), int(membership.sum())
     if n_splits(size, n - size) > limit:
         keys = np.argsort(rng.random((limit, n)), axis=1)
-        return np.vstack([observed, observed[keys]])
+        return np.vstack([membership, membership[keys]])
     halved = 2 * size == n
     members = combinations(range(1, n), size - 1) if halved else combinations(range(n), size)
     rows = np.zeros((n_splits(size, n - size), n), dtype=bool)
@@ -93,14 +137,25 @@ def labelings(observed: Bool[Array, " unit"], limit: int, rng: np.random.Generat
         rows[row, list(chosen)] = True
     if halved:
         rows[:, 0] = True
-        rows = rows == observed[0]  # complements them all where the first unit is in the second group
-    here = int(np.flatnonzero((rows == observed).all(axis=1))[0])
+        rows = rows == membership[0]  # complements them all where the first unit is in the second group
+    here = int(np.flatnonzero((rows == membership).all(axis=1))[0])
     rows[[0, here]] = rows[[here, 0]]
     return rows
 
 
 def sign_flips(n_units: int, limit: int, rng: np.random.Generator) -> Float[Array, "flip unit"]:
-    """±1 for every unit: all distinct flips (but for a common sign) when at most `limit`, else random; row 0 all +1."""
+    """Signs for every unit: all distinct flips (but for a common sign) when at most `limit`, else random ones.
+
+    Returns:
+        [flip, unit] of ±1; row 0 is all +1.
+
+    Example:
+        >>> sign_flips(3, 100, np.random.default_rng(0))
+        array([[ 1.,  1.,  1.],
+               [ 1.,  1., -1.],
+               [ 1., -1.,  1.],
+               [ 1., -1., -1.]])
+    """
     total = 2 ** (n_units - 1)
     if total > limit:
         return np.vstack([np.ones(n_units), rng.choice([-1.0, 1.0], (limit, n_units))])
@@ -109,14 +164,28 @@ def sign_flips(n_units: int, limit: int, rng: np.random.Generator) -> Float[Arra
 
 
 def orders(n: int, limit: int, rng: np.random.Generator) -> Int[Array, "order n"]:
-    """Orders of n things: all when at most `limit`, else random ones; row 0 leaves them as they are."""
+    """Orders of n things: all when at most `limit`, else random ones.
+
+    Returns:
+        [order, n]; row 0 leaves things as they are.
+
+    Example:
+        >>> orders(3, 100, np.random.default_rng(0)).tolist()
+        [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
+    """
     if factorial(n) <= limit:
         return np.array(list(permutations(range(n))))
     return np.vstack([np.arange(n), np.argsort(rng.random((limit, n)), axis=1)])
 
 
 class PermutationTest(NamedTuple):
-    """Per cell: p; p_max, against the largest cell of each labeling (family-wise); null_high, the 95th percentile."""
+    """What a permutation test says of each cell.
+
+    Attributes:
+        p: [cell] the share of labelings that do as well.
+        p_max: [cell] the same against the largest cell of each labeling (family-wise).
+        null_high: [cell] the 95th percentile of the statistic under the labelings.
+    """
 
     p: Float[Array, " cell"]
     p_max: Float[Array, " cell"]
@@ -129,6 +198,13 @@ def statistic(
     """`table @ weights.T`, exactly 0 in every labeling of a cell where it is 0 but for rounding.
 
     A labeling sums the terms in its own order: where they cancel, what is left would still tell labelings apart.
+
+    Args:
+        table: [..., entry] what the statistic is linear in, at each cell.
+        weights: [labeling, entry].
+
+    Returns:
+        [..., labeling].
     """
     out = table @ weights.T
     size = np.abs(table) @ np.abs(weights).max(axis=0)
@@ -139,12 +215,31 @@ def statistic(
 def permutation_test(
     table: Float[Array, "cell entry"], weights: Float[Array, "labeling entry"], *, absolute: bool = False
 ) -> PermutationTest:
-    """Test the statistic `table @ weights[0]` of each cell against the same under the other labelings.
+    """Test the statistic of each cell against the same statistic under other labelings.
 
-    `absolute` takes magnitudes first (for signed statistics; a squared distance needs none). The max statistic divides
-    each cell by the root mean square of its null, so that noisy cells do not set the bar for quiet ones (Westfall &
-    Young 1993); that does not depend on which labeling is the true one, so the test stays exact. Cells with NaN give
-    NaN; cells where the statistic is 0 in every labeling, but for rounding, give p = 1.
+    The statistic is `table @ weights[0]`. For the maximum over cells each cell is divided by the root mean square of
+    its null, so that noisy cells do not set the bar for quiet ones. That does not depend on which labeling is the true
+    one, so the test stays exact.
+
+    Args:
+        table: [cell, entry] what the statistic is linear in, e.g. the mean of every persona. Cells with NaN give NaN.
+        weights: [labeling, entry] that of the data first, e.g. from `labelings` or `sign_flips`.
+        absolute: take magnitudes first (for signed statistics; a squared distance needs none).
+
+    Returns:
+        `PermutationTest`: `p`, `p_max` and `null_high` of each cell. A cell where the statistic is 0 in every labeling,
+        but for rounding, has p = 1.
+
+    Source: Westfall & Young 1993.
+
+    Example:
+        Two cells, eight units; the two groups differ in the first cell alone:
+
+        >>> first = np.arange(8) < 4
+        >>> table = np.array([[5.0, 6.0, 5.5, 6.5, 1.0, 2.0, 1.5, 2.5], [1.0, 2.0, 3.0, 4.0, 4.0, 3.0, 2.0, 1.0]])
+        >>> labels = labelings(first, 100, np.random.default_rng(0))
+        >>> permutation_test(table, np.where(labels, 1 / 4, -1 / 4), absolute=True).p.round(3)  # of 35 splits
+        array([0.029, 1.   ])
     """
     valid = np.flatnonzero(np.isfinite(table).all(axis=1))
     p, high, t = (np.full(len(table), np.nan) for _ in range(3))
@@ -166,12 +261,3 @@ def permutation_test(
     p_max = np.full(len(table), np.nan)
     p_max[valid] = np.maximum(reached / len(ordered), p[valid])
     return PermutationTest(p, p_max, high)
-
-
-def false_discovery(p: Float[Array, "*cells"]) -> Float[Array, "*cells"]:
-    """Benjamini–Hochberg adjusted p-values over all finite cells; NaN stays NaN."""
-    adjusted = np.full(p.shape, np.nan)
-    finite = np.isfinite(p)
-    if finite.any():
-        adjusted[finite] = scipy_stats.false_discovery_control(p[finite])
-    return adjusted

@@ -1,9 +1,9 @@
-"""What can be read off: probes for the side of a persona, tried on personas that they have never seen.
+"""What can be read off activations: probes for the side of a persona, tried on personas that are new to them.
 
-A probe with many dimensions and few personas can learn each persona by heart, and then reads a side off nothing. Two
-guards: it is tested on a persona that was left out, which it cannot know by heart; and a control task gives every
-persona a random side and tests on new paraphrases (Hewitt & Liang 2019): what the probe reads there is memory.
-Selectivity is the accuracy on new paraphrases beyond that of the control task.
+A probe with many dimensions and few personas can learn each persona by heart, and then tells nothing about sides. There
+are two guards. The probe is tested on a persona that was left out. And a control task gives every persona a random side
+and tests on new paraphrases (Hewitt & Liang 2019): what the probe reads there is memory. Selectivity is the accuracy on
+new paraphrases beyond that of the control task.
 
 The probe is the plainest there is, the difference of means (nearest centroid): nothing to tune, and linear.
 """
@@ -27,7 +27,19 @@ Array = np.ndarray
 
 
 def direction(z: Float[Array, "persona d"], first: Bool[Array, " persona"]) -> Float[Array, " d"]:
-    """The difference of means, from the second side to the first, of unit length (0 where the means are the same)."""
+    """The difference of means, from the second side to the first, of unit length.
+
+    Args:
+        z: [persona, d].
+        first: [persona] whether it is on the first side.
+
+    Returns:
+        [d]; 0 where the means are the same.
+
+    Example:
+        >>> direction(np.array([[1.0, 3.0], [1.0, 0.0]]), np.array([True, False]))
+        array([0., 1.])
+    """
     axis = z[first].mean(axis=0) - z[~first].mean(axis=0)
     length = np.linalg.norm(axis)
     size = np.linalg.norm(z) / np.sqrt(len(z))
@@ -43,24 +55,50 @@ def probe(
     n_controls: int = 200,
     seed: int = 0,
 ) -> xr.Dataset:
-    """How well the side of a persona can be read off, at every cell of captured activations.
+    """How well the side of a persona can be read off captured activations, at every cell.
+
+    A nearest-centroid probe, tried on a persona that was left out. A control task with random sides shows how much of
+    its accuracy on new paraphrases is memory.
 
     Args:
-        acts: from `capture`: `activations` (prompt, site, layer, position | segment, d_model) with the coordinates
-            persona, `between`, condition, paraphrase, item on prompt; at least two paraphrases a persona.
-        between: the coordinate whose two values are told apart; a persona has one of them.
-        n_permutations: of the labels of personas; exact enumeration when there are no more.
-        n_controls: random sides for the control task.
+        acts: from `selfrep.capture`: `activations` (prompt, site, layer, position | segment, d_model) with the
+            coordinates persona, `between`, condition, paraphrase and item on prompt; at least two paraphrases a
+            persona.
+        between: the coordinate whose two values are the sides; a persona has one of them.
+        condition: the condition of the prompts that are read.
+        n_permutations: the most labelings of personas to try for p; all of them where there are no more.
+        n_controls: the number of random sides for the control task.
+        seed: of the random ones.
 
     Returns:
-        Dataset over (site, layer, position | segment): `estimate` (accuracy on a persona that was left out, both sides
-        counting alike; chance is ½), `ci_low`, `ci_high` (95 %, from how many personas of either side are read
-        rightly), `p` (labels of personas permuted), `null` (95th percentile then), `paraphrase` (accuracy on a
-        paraphrase that was left out), `control` (the same with random sides), `selectivity` (paraphrase − control),
-        `identified`, `reason` (all NaN at a place that some prompt lacks).
+        Dataset over (site, layer, position | segment). NaN at a place that some prompt lacks.
+
+        * `estimate`: accuracy (0 … 1) on a persona that was left out, both sides counting alike; chance is ½.
+        * `ci_low`, `ci_high`: 95 %, from how many personas of either side are read rightly.
+        * `p`: of chance; the side labels of personas are permuted.
+        * `null`: the 95th percentile of the accuracy under permuted labels.
+        * `paraphrase`: accuracy on a paraphrase that was left out.
+        * `control`: the same with random sides.
+        * `selectivity`: paraphrase − control.
+        * `identified`: whether every prompt has the place.
+        * `reason`: why not, where not; "" otherwise.
 
     Raises:
-        SelfrepError: too few personas to test, one paraphrase, other than two sides, personas asked different items.
+        SelfrepError: too few personas to test; one paraphrase; other than two sides; personas asked different items.
+
+    Source: control tasks (Hewitt & Liang 2019); interval of Agresti & Caffo 2000.
+
+    Example:
+        From layer 2 on, an organism's last token says which side its persona is on:
+
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm = sr.load_model("organism:separate")
+        >>> personas, battery = sr.personas.load(organisms.PERSONAS), sr.battery.load(organisms.BATTERY)
+        >>> prompts = sr.make_prompts(personas, [battery["who_are_you"]], ["you"], [0, 1])
+        >>> acts = sr.capture(lm, prompts, layers=[0, 2], tokens="position", positions=[-1])
+        >>> probe(acts, n_permutations=100).p.squeeze().values < 0.05
+        array([False,  True])
     """
     axis = "position" if "position" in acts.dims else "segment"
     rows = Rows.of(acts, condition, between)
@@ -138,8 +176,8 @@ def _new_paraphrases(
     turn = np.array([int((rows.persona[:r] == k).sum()) for r, k in enumerate(rows.persona)])
     right = np.zeros((len(labels), len(gram)))
     for held in (turn == t for t in range(int(turn.max()) + 1)):
-        drawn = pool & ~held
-        means = drawn / drawn.sum(axis=1, keepdims=True)
+        members = pool & ~held
+        means = members / members.sum(axis=1, keepdims=True)
         margin = _margin(gram[held] @ means.T, means @ gram @ means.T, labels, ~labels)
         right[:, held] = _read(margin, labels[:, rows.persona[held]], np.abs(gram).max())
     return right @ rows.pooling().T

@@ -1,8 +1,8 @@
-"""Ratios of effects, whose denominators are measured too: intervals that know it.
+"""Ratios of effects, whose denominators are measured too: intervals that take this into account.
 
-Dividing by an estimate is safe while the estimate is far from 0; near it the ratio has no mean, its bootstrap
-percentiles say nothing, and only Fieller's theorem still holds. Past that no bounds exist at all, and the honest answer
-is that the ratio is not identified.
+Dividing by an estimate is safe while the estimate is far from 0. Near 0 the ratio has no mean, its bootstrap
+percentiles say nothing, and only Fieller's theorem still holds. Nearer still, no bounds exist at all, and the honest
+answer is that the ratio is not identified.
 """
 
 from __future__ import annotations
@@ -24,9 +24,26 @@ NEAR_ZERO = 3.0
 def fieller(
     numerator: float, denominator: float, covariance: Float[Array, "2 2"], df: int
 ) -> tuple[float, float] | None:
-    """95 % bounds of numerator/denominator (Fieller 1954), or None where they are unbounded: the denominator may be 0.
+    """95 % bounds of numerator / denominator, or None where they are unbounded: the denominator may be 0.
 
-    `covariance` is that of (numerator, denominator). The bounds solve (a − r b)² = t² (Vaa − 2 r Vab + r² Vbb) for r.
+    The bounds solve (a − r b)² = t² (Vaa − 2 r Vab + r² Vbb) for r.
+
+    Args:
+        numerator, denominator: the two estimates, in the same unit.
+        covariance: [2, 2] of (numerator, denominator).
+        df: degrees of freedom of Student's t.
+
+    Returns:
+        (low, high), or None.
+
+    Source: Fieller 1954.
+
+    Example:
+        >>> low, high = fieller(2.0, 4.0, np.diag([0.01, 0.01]), df=20)
+        >>> round(low, 2), round(high, 2)
+        (0.44, 0.56)
+        >>> fieller(2.0, 0.1, np.diag([0.01, 0.01]), df=20) is None
+        True
     """
     t2 = scipy_stats.t.ppf(1 - ALPHA / 2, df) ** 2
     (vaa, vab), (_, vbb) = covariance
@@ -46,15 +63,28 @@ def joint_interval(
     *,
     covariance: Float[Array, "2 2"] | None = None,
 ) -> tuple[float, float] | None:
-    """95 % bounds of numerator/denominator, both resampled together; None where there are none.
+    """95 % bounds of numerator / denominator, both resampled together; None where there are none.
+
+    Expanded percentiles of the resampled ratio where the denominator is far from 0. Fieller's theorem where it is
+    within 3 standard errors of it.
 
     Args:
-        draws: the bootstrap draws of (numerator, denominator).
-        n_units: of the smallest group that was resampled; df: of the units in all (see `resampling.tail`).
-        covariance: of (numerator, denominator); that of the draws, corrected for resampling n units, when None.
+        numerator, denominator: the two estimates, in the same unit.
+        draws: [2, draw] the bootstrap draws of (numerator, denominator).
+        n_units: of the smallest group that was resampled.
+        df: of the units in all (see `selfrep.stats.resampling.tail`).
+        covariance: [2, 2] of (numerator, denominator). None: that of the draws, corrected for resampling n units.
 
-    Far from a zero denominator, expanded percentiles of the resampled ratio; within 3 standard errors of it, Fieller's
-    theorem.
+    Returns:
+        (low, high), or None.
+
+    Source: Fieller 1954; Hesterberg 2015.
+
+    Example:
+        >>> draws = np.array([[2.0], [4.0]]) + 0.1 * np.random.default_rng(0).normal(size=(2, 2000))
+        >>> low, high = joint_interval(2.0, 4.0, draws, n_units=20, df=19)
+        >>> low < 0.5 < high
+        True
     """
     if covariance is None:
         covariance = np.cov(draws) * n_units / (n_units - 1)
@@ -70,7 +100,21 @@ def ratio_interval(
 ) -> tuple[Float[Array, "*cells"], Float[Array, "*cells"]]:
     """95 % bounds of sum(numerator) / sum(denominator) over at least two units, for denominators far from 0.
 
-    Student's t on the residuals numerator − ratio × denominator (the linearised ratio, Cochran 1977, chapter 6).
+    Student's t on the residuals numerator − ratio × denominator.
+
+    Args:
+        numerator: [unit, ...].
+        denominator: [unit], of one sign.
+
+    Returns:
+        (low, high), each [...].
+
+    Source: the linearised ratio (Cochran 1977, chapter 6).
+
+    Example:
+        >>> low, high = ratio_interval(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0]))
+        >>> float(low), float(high)  # every unit has the same ratio
+        (0.5, 0.5)
     """
     n = len(denominator)
     ratio = numerator.sum(axis=0) / denominator.sum()

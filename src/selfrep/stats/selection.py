@@ -1,8 +1,8 @@
-"""Choosing a layer or a direction without cheating: on half of the personas, and tested on the other half.
+"""How to choose a layer or a direction without cheating: on half of the personas, and tested on the other half.
 
-The best of many cells is best partly by luck, and its own p and size keep that luck. Personas are therefore dealt into
-two halves, evenly by side; one chooses, the other judges, and both are named. How alike the two halves' maps are, cell
-by cell, says how far a map can be trusted at all.
+The best of many cells is best partly by luck, and its own p and size keep that luck. So personas are dealt into two
+halves, evenly by side. One half chooses, the other judges, and both are named. How alike the two maps are, cell by
+cell, says how far a map can be trusted at all.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ Estimand = Callable[[xr.Dataset], xr.Dataset]
 
 @dataclass(frozen=True)
 class Halves:
-    """Two halves of the personas, each with both sides: `choosing` selects, `testing` judges."""
+    """Two halves of the personas, each with both sides.
+
+    Attributes:
+        choosing: the names of those that choose the cell.
+        testing: the names of those that judge it.
+    """
 
     choosing: tuple[str, ...]
     testing: tuple[str, ...]
@@ -40,10 +45,26 @@ class Halves:
 
 
 def halves(data: xr.Dataset, *, between: str = "side", fewest: int = FEWEST, seed: int = 0) -> Halves:
-    """Deal the personas of a Dataset (coordinates persona and `between` on prompt) into two halves, evenly by side.
+    """Deal the personas of a Dataset into two halves, evenly by side.
 
-    Raises SelfrepError when a side has fewer than twice `fewest` personas, whose half could not be tested (four against
-    four can reach p = .029).
+    Args:
+        data: from `selfrep.score` or `selfrep.capture`, with the coordinates persona and `between` on prompt.
+        between: the coordinate that holds a persona's side.
+        fewest: personas a side in a half (four against four can reach p = .029).
+        seed: of the deal.
+
+    Returns:
+        `Halves`.
+
+    Raises:
+        SelfrepError: a side has fewer than twice `fewest` personas, whose half could not be tested.
+
+    Example:
+        >>> names = [f"ai{i}" for i in range(8)] + [f"human{i}" for i in range(8)]
+        >>> sides = ["ai"] * 8 + ["human"] * 8
+        >>> dealt = halves(xr.Dataset(coords={"persona": ("prompt", names), "side": ("prompt", sides)}))
+        >>> len(dealt.choosing), len(dealt.testing), set(dealt.choosing) & set(dealt.testing)
+        (8, 8, set())
     """
     named = data.persona.to_numpy() != ""
     side_of = permutation.groups_of(data.persona.to_numpy()[named], data[between].to_numpy()[named])
@@ -70,38 +91,67 @@ def halves(data: xr.Dataset, *, between: str = "side", fewest: int = FEWEST, see
 def select_and_test(
     data: xr.Dataset, estimand: Estimand, *, value: str = "estimate", between: str = "side", seed: int = 0
 ) -> xr.Dataset:
-    """Choose the cell where `value` is largest on one half of the personas; return what the other half says there.
+    """Choose the cell where a value is largest on one half of the personas; return what the other half says there.
 
     Args:
-        data: from `score` or `capture`.
+        data: from `selfrep.score` or `selfrep.capture`.
         estimand: what makes a map of either half, e.g. `selfrep.separation`.
         value: the variable to be large.
+        between: the coordinate that holds a persona's side.
+        seed: of the deal.
 
     Returns:
-        The map of the testing half at the chosen cell, with its p free of the choice (one cell: no correction for many
-        is due), `chosen_on` (the value that led to the choice), and `reliability` (split-half correlation of the maps,
-        see `reliability`); attributes `chosen` (the cell), `choosing`, `testing` (the names of both halves).
+        The map of the testing half at the chosen cell. Its p is free of the choice: one cell, no correction for many.
+        The attributes `chosen` (the cell), `choosing` and `testing` (the names of both halves) say how it came about.
+
+        * all variables of the map.
+        * `chosen_on`: the value that led to the choice.
+        * `reliability`: the split-half correlation of the two maps, see `reliability`.
 
     Raises:
-        SelfrepError: too few personas for halves, or no cell with a number.
+        SelfrepError: too few personas for halves; no cell with a number.
+
+    Source: cross-validation by halves; Spearman–Brown.
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm = sr.load_model("organism:separate")
+        >>> personas, battery = sr.personas.load(organisms.PERSONAS), sr.battery.load(organisms.BATTERY)
+        >>> prompts = sr.make_prompts(personas, [battery["who_are_you"]], ["you", "user"], [0, 1])
+        >>> acts = sr.capture(lm, prompts, layers=[0, 2], tokens="position", positions=[-1])
+        >>> select_and_test(acts, sr.separation).attrs["chosen"]
+        "{'site': 'resid_post', 'layer': 2, 'position': -1}"
     """
     dealt = halves(data, between=between, seed=seed)
     choosing, testing = (estimand(dealt.of(data, names)) for names in (dealt.choosing, dealt.testing))
-    found = choosing[value]
-    if not bool(np.isfinite(found).any()):
+    chosen_map = choosing[value]
+    if not bool(np.isfinite(chosen_map).any()):
         raise SelfrepError(f"No cell of the map has a finite {value!r}: there is nothing to choose.")
-    at = {str(dim): int(index) for dim, index in found.argmax(...).items()} if found.ndim else {}
-    cell = {dim: found[dim].values[index].item() for dim, index in at.items()}
+    at = {str(dim): int(index) for dim, index in chosen_map.argmax(...).items()} if chosen_map.ndim else {}
+    cell = {dim: chosen_map[dim].values[index].item() for dim, index in at.items()}
     out = testing.isel(at)
-    return out.assign(chosen_on=found.isel(at), reliability=reliability(found, testing[value])).assign_attrs(
+    return out.assign(chosen_on=chosen_map.isel(at), reliability=reliability(chosen_map, testing[value])).assign_attrs(
         chosen=str(cell), choosing=list(dealt.choosing), testing=list(dealt.testing)
     )
 
 
 def reliability(first: xr.DataArray, second: xr.DataArray) -> float:
-    """Split-half reliability of a map: Pearson's r of two halves' cells, stepped up to the whole (Spearman–Brown).
+    """Split-half reliability of a map: the correlation of two halves' cells, stepped up to the whole (Spearman–Brown).
 
-    With r ≤ 0 it is r itself; NaN when fewer than three cells are finite in both or a half does not vary.
+    Args:
+        first, second: maps of the same cells.
+
+    Returns:
+        2 r / (1 + r) with Pearson's r; r itself where it is not above 0. NaN when fewer than three cells are finite in
+        both, or a half does not vary.
+
+    Source: Spearman 1910; Brown 1910.
+
+    Example:
+        >>> one, other = xr.DataArray([1.0, 2.0, 3.0, 4.0]), xr.DataArray([1.0, 3.0, 2.0, 4.0])  # r = 0.8
+        >>> round(reliability(one, other), 3)
+        0.889
     """
     a, b = (x.to_numpy().ravel().astype(float) for x in (first, second))
     both = np.isfinite(a) & np.isfinite(b)

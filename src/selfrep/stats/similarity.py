@@ -1,8 +1,8 @@
 """How alike two representations are, whatever their axes: CKA, Procrustes, principal angles, on plain arrays.
 
-They compare rows (the same prompts, in the same order) at two layers, sites or models. With fewer rows than dimensions
-any two clouds look alike to the plain measures, so CKA is computed with unbiased estimates, which are 0 on average for
-unrelated ones and may be negative.
+They compare the same rows (e.g. prompts, in the same order) at two layers, sites or models. With fewer rows than
+dimensions any two clouds look alike to the plain measures. So CKA is computed with unbiased estimates, which are 0 on
+average for unrelated representations, and may be negative.
 """
 
 from __future__ import annotations
@@ -20,9 +20,26 @@ Array = np.ndarray
 def cka(x: Float[Array, "row d1"], y: Float[Array, "row2 d2"]) -> float:
     """Debiased linear CKA of two representations of the same rows: 1 where they agree up to rotation and scale.
 
-    From unbiased estimates of HSIC (Song et al. 2012; Kornblith et al. 2019; Murphy et al. 2024).
+    0 on average for unrelated ones, and then negative as often as not.
 
-    Raises SelfrepError for fewer than four rows, unequal numbers of rows, or a representation that does not vary.
+    Args:
+        x: [row, d1], at least four rows (e.g. prompts).
+        y: [row, d2], the same rows in the same order.
+
+    Returns:
+        A number of at most 1.
+
+    Raises:
+        SelfrepError: fewer than four rows; unequal numbers of rows; a representation that does not vary.
+
+    Source: unbiased HSIC (Song et al. 2012); CKA (Kornblith et al. 2019); debiased (Murphy et al. 2024).
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.normal(size=(20, 3))
+        >>> rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        >>> round(cka(x, 5 * x @ rotation), 6), cka(x, rng.normal(size=(20, 3))) < 0.3
+        (1.0, True)
     """
     _same_rows(x, y, 4)
     k, m = (_hollow(z) for z in (x, y))
@@ -33,12 +50,29 @@ def cka(x: Float[Array, "row d1"], y: Float[Array, "row2 d2"]) -> float:
 
 
 def procrustes(x: Float[Array, "row d"], y: Float[Array, "row2 d2"]) -> tuple[float, Float[Array, "d d2"]]:
-    """The share of y's variation that is left after rotating (and scaling) x onto it, and the rotation.
+    """How much of y's variation is left after rotating (and scaling) x onto it, and the rotation.
 
-    Both are centred and brought to unit size (Schönemann 1966): 0 where they agree, 1 where nothing fits. With no more
-    rows than dimensions much fits by chance: compare with rows that are permuted.
+    Both are centred and brought to unit size. With no more rows than dimensions much fits by chance: compare with rows
+    that are permuted.
 
-    Raises SelfrepError for fewer than two rows, shapes that differ, or a representation that does not vary.
+    Args:
+        x, y: [row, d], the same rows in the same order; at least two.
+
+    Returns:
+        The share that is left (0: they agree; 1: nothing fits), and [d, d] the rotation.
+
+    Raises:
+        SelfrepError: fewer than two rows; shapes that differ; a representation that does not vary.
+
+    Source: Schönemann 1966.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.normal(size=(20, 3))
+        >>> rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        >>> left, turn = procrustes(x, 5 * x @ rotation)
+        >>> round(left, 6), bool(np.allclose(turn, rotation))
+        (0.0, True)
     """
     _same_rows(x, y, 2)
     if x.shape != y.shape:
@@ -49,11 +83,23 @@ def procrustes(x: Float[Array, "row d"], y: Float[Array, "row2 d2"]) -> tuple[fl
 
 
 def principal_angles(a: Float[Array, "k1 d1"], b: Float[Array, "k2 d2"]) -> Float[Array, " k"]:
-    """The angles (degrees, ascending) between the subspaces spanned by the rows of a and of b; k = min(k1, k2).
+    """The angles between two subspaces, in degrees: 0, a direction that both hold; 90, one that the other lacks.
 
-    0, a direction that both hold; 90, one that the other lacks (Björck & Golub 1973, by scipy).
+    Args:
+        a, b: [k, d] the rows span the subspaces; linearly independent.
 
-    Raises SelfrepError for other dimensions, more rows than dimensions, or rows that are not linearly independent.
+    Returns:
+        [min(k_a, k_b)] angles in degrees, ascending.
+
+    Raises:
+        SelfrepError: other dimensions; more rows than dimensions; rows that are not linearly independent.
+
+    Source: Björck & Golub 1973, by scipy.
+
+    Example:
+        >>> x, y, z = np.eye(3)
+        >>> principal_angles(np.array([x, y]), np.array([x, z])).round(1)
+        array([ 0., 90.])
     """
     if a.shape[1] != b.shape[1]:
         raise SelfrepError(f"Angles are between subspaces of one space; got {a.shape[1]} and {b.shape[1]} dimensions.")

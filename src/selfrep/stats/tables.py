@@ -1,7 +1,7 @@
-"""What was observed as tables: one row a persona in one paraphrase, so that statistics cannot forget the unit.
+"""Scores and activations as tables: one row a persona in one paraphrase, so that statistics cannot forget the unit.
 
-Prompts come out of `score` and `capture` as a flat list with labels. Every estimand wants them by persona and
-paraphrase, complete, and in the same order in every condition; what is missing is refused here, by name, before
+Prompts come out of `score` and `capture` as a flat list with labels. Every estimate wants them by persona and
+paraphrase, complete, and in the same order in every condition. What is missing is refused here, by name, before
 anything is computed.
 """
 
@@ -39,30 +39,36 @@ class Table:
     side: Array
 
     @classmethod
-    def of(cls, behaviour: xr.Dataset, condition: str, items: Sequence[str]) -> Table:
+    def of(cls, scores: xr.Dataset, condition: str, items: Sequence[str]) -> Table:
         """The answers of a condition to these items.
 
-        Raises SelfrepError when the condition was not asked, an answer lacks, or a persona stands on two sides.
+        Args:
+            scores: from `selfrep.score`.
+            condition: e.g. "you".
+            items: the columns, in order.
+
+        Raises:
+            SelfrepError: the condition is missing; an answer is missing; a persona is on two sides.
         """
-        mine = np.flatnonzero(behaviour.condition.to_numpy() == condition)
+        mine = np.flatnonzero(scores.condition.to_numpy() == condition)
         if len(mine) == 0:
             raise SelfrepError(f"Items are read beside their controls; the condition {condition!r} is missing. Add it.")
-        personas = [str(behaviour.persona.values[i]) for i in mine]
-        keys = sorted(set(zip(personas, map(int, behaviour.paraphrase.values[mine]), strict=True)))
+        personas = [str(scores.persona.values[i]) for i in mine]
+        keys = sorted(set(zip(personas, map(int, scores.paraphrase.values[mine]), strict=True)))
         names, columns = sorted(set(personas)), list(items)
         shape = (len(keys), len(columns))
-        log_odds, mass, asked = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=bool)
-        side_of = permutation.groups_of(personas, behaviour.side.to_numpy()[mine])
+        log_odds, mass, present = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+        side_of = permutation.groups_of(personas, scores.side.to_numpy()[mine])
         row = {key: r for r, key in enumerate(keys)}
         for i, persona in zip(mine, personas, strict=True):
-            if (item := str(behaviour.item.values[i])) in columns:
-                at = row[persona, int(behaviour.paraphrase.values[i])], columns.index(item)
-                log_odds[at], mass[at], asked[at] = behaviour.log_odds.values[i], behaviour.answer_mass.values[i], True
-        if not asked.all():
-            r, c = np.argwhere(~asked)[0]
+            if (item := str(scores.item.values[i])) in columns:
+                at = row[persona, int(scores.paraphrase.values[i])], columns.index(item)
+                log_odds[at], mass[at], present[at] = scores.log_odds.values[i], scores.answer_mass.values[i], True
+        if not present.all():
+            r, c = np.argwhere(~present)[0]
             raise SelfrepError(
-                f"Every persona must be asked every item in the condition {condition!r}; {int((~asked).sum())} answers "
-                f"are missing, the first that of {keys[r]} to {columns[c]!r}."
+                f"Every persona must be asked every item in the condition {condition!r}; {int((~present).sum())} "
+                f"answers are missing, the first that of {keys[r]} to {columns[c]!r}."
             )
         number = np.array([names.index(name) for name, _ in keys])
         return cls(keys, log_odds, mass, number, names, np.array([side_of[name] for name in names]))
@@ -76,7 +82,7 @@ class Table:
         return _pooling(self.persona, len(self.names))
 
     def require_twin(self, other: Table, condition: str) -> None:
-        """Refuse a control of which the rows are other than these."""
+        """Refuse a control with other rows than these."""
         if self.keys != other.keys:
             raise SelfrepError(
                 f'The control {condition!r} must have the personas and paraphrases of the condition "you"; only one '
@@ -103,14 +109,19 @@ class Rows:
     names: list[str]
     side: Array
     sides: Array
-    asked: list[str]
+    items: list[str]
 
     @classmethod
     def of(cls, acts: xr.Dataset, condition: str, between: str = "side") -> Rows:
-        """The prompts of a condition, told apart by the coordinate `between`.
+        """The prompts of a condition, in groups by the coordinate `between`.
 
-        Raises SelfrepError when the condition is not there, personas were asked different items, or one is on two
-        sides.
+        Args:
+            acts: from `selfrep.capture`.
+            condition: e.g. "you".
+            between: the coordinate on prompt that holds a persona's side.
+
+        Raises:
+            SelfrepError: the condition is missing; personas were asked different items; one is on two sides.
         """
         mine = np.flatnonzero(acts.condition.to_numpy() == condition)
         if len(mine) == 0:
@@ -125,16 +136,16 @@ class Rows:
         names = sorted({name for name, _ in keys})
         side_of = permutation.groups_of(acts.persona.to_numpy()[mine], acts[between].to_numpy()[mine])
         sides = np.array(sorted(set(side_of.values())))
-        asked = {key: sorted(str(acts.item.values[i]) for i in group) for key, group in where.items()}
-        if uneven := [key for key in keys if asked[key] != asked[keys[0]]]:
+        items = {key: sorted(str(acts.item.values[i]) for i in group) for key, group in where.items()}
+        if uneven := [key for key in keys if items[key] != items[keys[0]]]:
             raise SelfrepError(
-                "Personas are compared on the same items, or the items would be told apart; in the condition "
-                f"{condition!r} {keys[0]} was asked {asked[keys[0]]} and {uneven[0]} "
-                f"{asked[uneven[0]]}. Ask everyone everything."
+                "Personas are compared on the same items, or items would be taken for personas; in the condition "
+                f"{condition!r} {keys[0]} was asked {items[keys[0]]} and {uneven[0]} "
+                f"{items[uneven[0]]}. Ask everyone everything."
             )
         persona = np.array([names.index(name) for name, _ in keys])
         side = np.array([int(np.flatnonzero(sides == side_of[name])[0]) for name in names])
-        return cls(keys, [np.array(where[key]) for key in keys], persona, names, side, sides, asked[keys[0]])
+        return cls(keys, [np.array(where[key]) for key in keys], persona, names, side, sides, items[keys[0]])
 
     @property
     def members(self) -> list[tuple[str, str]]:
@@ -147,7 +158,15 @@ class Rows:
 
 
 def two_sides(side: Sequence[str] | Array) -> list[str]:
-    """The names of the two sides, in alphabetical order. Raises SelfrepError when there are more or fewer."""
+    """The names of the two sides, in alphabetical order.
+
+    Raises:
+        SelfrepError: more or fewer than two.
+
+    Example:
+        >>> two_sides(["human", "ai", "human"])
+        ['ai', 'human']
+    """
     sides = sorted({str(s) for s in side})
     if len(sides) != 2:
         raise SelfrepError(f"Items compare two sides of personas; there are {len(sides)}: {sides}.")
@@ -157,7 +176,16 @@ def two_sides(side: Sequence[str] | Array) -> list[str]:
 def by_framing(items: Sequence[str], framings: Mapping[str, str] | None) -> dict[str, list[int]]:
     """The columns of every item, and of "all F" for each framing F with several: items of two are never averaged.
 
-    Raises SelfrepError when an item's framing is not given.
+    Args:
+        items: their names, in the order of the columns.
+        framings: the framing of every item; None keeps items apart.
+
+    Raises:
+        SelfrepError: an item's framing is not given.
+
+    Example:
+        >>> by_framing(["a", "b", "c"], {"a": "first_person", "b": "third_person", "c": "third_person"})
+        {'a': [0], 'b': [1], 'c': [2], 'all third_person': [1, 2]}
     """
     rows = {name: [i] for i, name in enumerate(items)}
     if framings is None:
@@ -175,35 +203,53 @@ def by_framing(items: Sequence[str], framings: Mapping[str, str] | None) -> dict
 
 
 def item_draws(n_items: int, n_draws: int, rng: np.random.Generator) -> Float[Array, "draw item"]:
-    """Weights of items drawn with replacement, summing to 1; one item is always itself."""
+    """Weights of items drawn with replacement, summing to 1; one item is always itself.
+
+    Returns:
+        [draw, item].
+    """
     return resampling.resample(n_items, n_draws, rng) / n_items
 
 
-def crossed(observed: xr.Dataset, variable: str, by: Sequence[str]) -> xr.DataArray:
-    """A variable of `prompt` as an array over these coordinates, each combination of whose values was observed once.
+def crossed(scores: xr.Dataset, variable: str, by: Sequence[str]) -> xr.DataArray:
+    """A variable of `prompt` as an array over coordinates, one prompt for each combination of their values.
 
-    Raises SelfrepError for a missing coordinate, and for a combination that is missing or there twice.
+    Args:
+        scores: with `variable` and the coordinates on prompt.
+        variable: e.g. "log_odds".
+        by: the names of the coordinates; they become the dims, their values in order of appearance.
+
+    Returns:
+        DataArray over `by`.
+
+    Raises:
+        SelfrepError: a coordinate is missing; a combination is missing, or there twice.
+
+    Example:
+        >>> coords = {"persona": ("prompt", ["jfk", "jfk", "hal", "hal"]), "item": ("prompt", ["a", "b", "a", "b"])}
+        >>> scores = xr.Dataset({"log_odds": ("prompt", [1.0, 2.0, 3.0, 4.0])}, coords=coords)
+        >>> crossed(scores, "log_odds", ("persona", "item")).values
+        array([[1., 2.],
+               [3., 4.]])
     """
-    if absent := [name for name in by if name not in observed.coords]:
+    if absent := [name for name in by if name not in scores.coords]:
         raise SelfrepError(
-            f"Each prompt is told apart by its coordinates {', '.join(by)}; these are missing: {', '.join(absent)}."
+            f"Each prompt is identified by its coordinates {', '.join(by)}; these are missing: {', '.join(absent)}."
         )
-    columns = [observed[name].to_numpy().tolist() for name in by]
-    levels = {name: list(dict.fromkeys(column)) for name, column in zip(by, columns, strict=True)}
+    columns = {name: scores[name].to_numpy().tolist() for name in by}
+    levels = {name: list(dict.fromkeys(column)) for name, column in columns.items()}
+    place = tuple([levels[name].index(value) for value in column] for name, column in columns.items())
     out = np.full([len(values) for values in levels.values()], np.nan)
-    seen = np.zeros(out.shape, dtype=int)
-    place = [{value: i for i, value in enumerate(values)} for values in levels.values()]
-    for value, *labels in zip(observed[variable].to_numpy(), *columns, strict=True):
-        at = tuple(where[label] for where, label in zip(place, labels, strict=True))
-        out[at] = value
-        seen[at] += 1
-    if (seen != 1).any():
-        at = tuple(np.argwhere(seen != 1)[0])
+    counts = np.zeros(out.shape, dtype=int)
+    np.add.at(counts, place, 1)
+    if (counts != 1).any():
+        at = tuple(np.argwhere(counts != 1)[0])
         cell = ", ".join(f"{name} {levels[name][i]!r}" for name, i in zip(by, at, strict=True))
         raise SelfrepError(
-            f"Every combination of {', '.join(by)} is observed once; {int((seen != 1).sum())} of {seen.size} are not. "
-            f"The first, {cell}, is there {int(seen[at])} times."
+            f"Every combination of {', '.join(by)} is there once; {int((counts != 1).sum())} of {counts.size} are not. "
+            f"The first, {cell}, is there {int(counts[at])} times."
         )
+    out[place] = scores[variable].to_numpy()
     return xr.DataArray(out, dims=list(by), coords=levels, name=variable)
 
 

@@ -192,8 +192,8 @@ def test_the_interval_of_a_persona_is_students_over_its_paraphrases() -> None:
     out = identification(table, {"s": ["q"]}, n_permutations=9, n_bootstrap=4000).squeeze("subscale")
     np.testing.assert_allclose(out.estimate, level[:, 0] / sd)
     for prefix, estimate, times in (("", "estimate", 1), ("user_is_", "user_is", 2), ("bound_", "bound", 3)):
-        np.testing.assert_allclose(out[f"{prefix}high"] - out[estimate], times * half, rtol=0.06)
-        np.testing.assert_allclose(out[estimate] - out[f"{prefix}low"], times * half, rtol=0.06)
+        np.testing.assert_allclose(out[f"{prefix}ci_high"] - out[estimate], times * half, rtol=0.06)
+        np.testing.assert_allclose(out[estimate] - out[f"{prefix}ci_low"], times * half, rtol=0.06)
     assert float(out.shared_se) == pytest.approx(0, abs=1e-9), "neither neutral nor the unit nor an item varies"
 
 

@@ -1,11 +1,11 @@
-"""A, anomaly response: does the persona notice what cannot be, as JFK should who is handed a Python interpreter?
+"""A, anomaly response: does the persona notice what cannot be, as JFK should in front of a Python interpreter?
 
-A difference of differences. That something is strange must be said more often of the anachronism than of an ordinary
-thing of the persona's own time, and by the persona more than by the plain assistant, to whom neither is strange:
+A difference of differences. The persona must call the anachronism strange more often than an ordinary thing of its own
+time, and by more than the plain assistant does, to whom neither is strange:
 A = [LO(persona, strange) − LO(persona, ordinary)] − [LO(assistant, strange) − LO(assistant, ordinary)].
 
-A model too weak to notice any anomaly has A = 0 as well. So the same model, told of the scene from outside, must call
-it strange: that is the positive control, and without it A is not identified.
+A model too weak to notice any anomaly has A = 0 as well. So there is a positive control: the plain assistant hears of
+the scene from outside, and must call it strange. Without that, A is not identified.
 """
 
 from __future__ import annotations

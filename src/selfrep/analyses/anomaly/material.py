@@ -2,8 +2,9 @@
 
 Each pair has a strange thing and one of the persona's own time, told in the same words. The persona meets either ("you"
 is the persona), the plain assistant meets either beside it ("assistant"), and the plain assistant is told of the
-persona's meeting from outside, with the dates that make it strange ("told"): who does not see it then is blind to it,
-and cannot be asked. Two forms are never averaged: the speaker is asked (persona), or what writes the scene (spectator).
+persona's meeting from outside, with the dates that make it strange ("told"). A model that does not see it then is blind
+to it, and its answers say nothing. Two forms are never averaged: a question to the speaker (persona), and one to what
+writes the scene (spectator).
 
     >>> anomalies = builtin()
     >>> anomalies.cases()[0].prompt.turns[0]
@@ -55,10 +56,11 @@ class Anomaly(NamedEntry):
         descriptions: pronoun-free noun phrases, as of a persona; number k is paraphrase k.
         year: when the scene takes place, e.g. "1962" or "40 BC".
         strange, ordinary: a thing unknown at that time, and one of that time, in equally many words.
-        told: what the condition "told" hears of in place of the strange thing, where a model cannot be told of times
-            and is to prove by something else that it knows what is strange.
+        told: the thing in the condition "told" instead of the strange one, for a model that cannot be told of times and
+            shows by something else that it knows what is strange.
 
-    Raises SelfrepError, listing every mistake, for bad values.
+    Raises:
+        SelfrepError: bad values, with every mistake listed.
     """
 
     descriptions: Descriptions
@@ -82,16 +84,17 @@ class Anomaly(NamedEntry):
         return self
 
     def thing(self, setting: Setting, condition: Condition = "you") -> Thing:
-        """What is met in a setting, by who is there, or by whom it is told to."""
+        """The thing that is met in a setting, by those who are there or by those who are told of it."""
         strange = self.told or self.strange if condition == "told" else self.strange
         return {"strange": strange, "ordinary": self.ordinary}[setting]
 
 
-class Asked(Question):
-    """A question to who is in the scene, and the same to one who is told of it.
+class SceneQuestion(Question):
+    """A question to whoever is in the scene, and the same to somebody who is told of it.
 
     Fields, beside those of a question:
-        told: the question in the condition "told"; told_prefill: how its answer begins.
+        told: the question in the condition "told".
+        told_prefill: how its answer begins.
     """
 
     told: Said
@@ -101,25 +104,31 @@ class Asked(Question):
 class AnomalyItem(NamedEntry):
     """One way of asking whether something is strange, in both forms; the first answers say that it is."""
 
-    persona: Asked
-    spectator: Asked
+    persona: SceneQuestion
+    spectator: SceneQuestion
 
-    def form(self, form: Form) -> Asked:
+    def form(self, form: Form) -> SceneQuestion:
         """The question of a form."""
         return {"persona": self.persona, "spectator": self.spectator}[form]
 
 
 class Anomalies(Entry):
-    """Pairs of persona and anachronism, and how they are told and asked: what a file holds.
+    """Pairs of persona and anachronism, with the scenes and the questions: what a file holds.
 
     Fields:
         assistant: system texts of the plain assistant; number k is paraphrase k.
         scenes: sentences with {who} and {thing}; number k is paraphrase k.
-        dates: a sentence with {year} and {since}, which the condition "told" hears as well.
+        dates: a sentence with {year} and {since}, for the condition "told".
         items, anomalies: by name.
         shared: a place for answers that several items share, by YAML anchor and alias.
 
-    Raises SelfrepError, listing every mistake, for bad values.
+    Raises:
+        SelfrepError: bad values, with every mistake listed.
+
+    Example:
+        >>> two = builtin().select(["jfk", "mozart"])
+        >>> len(two.cases()) == 2 * len(CONDITIONS) * len(two.scenes) * len(FORMS) * len(SETTINGS) * len(two.items)
+        True
     """
 
     shared: dict[str, Any] = Field(default_factory=dict)
@@ -168,9 +177,7 @@ class Anomalies(Entry):
         return self.model_copy(update={"anomalies": {anomaly.name: anomaly for anomaly in chosen}})
 
     def cases(self) -> list[Case]:
-        """Every anomaly in every form, condition, setting, paraphrase and item: what `estimands.anomaly` is made
-        from.
-        """
+        """Every anomaly in every form, condition, setting, paraphrase and item: the material of `selfrep.anomaly`."""
         return [
             self.case(anomaly, item, form, condition, setting, k)
             for anomaly in self.anomalies.values()
@@ -185,12 +192,16 @@ class Anomalies(Entry):
         self, anomaly: Anomaly, item: AnomalyItem, form: Form, condition: Condition, setting: Setting, paraphrase: int
     ) -> Case:
         """One of them."""
-        description, thing, asked = anomaly.descriptions[paraphrase], anomaly.thing(setting, condition), item.form(form)
+        description, thing, question = (
+            anomaly.descriptions[paraphrase],
+            anomaly.thing(setting, condition),
+            item.form(form),
+        )
         told = condition == "told"
         scene = [self.scenes[paraphrase].format(who=description if told else "you", thing=thing.thing)]
         if told:
             scene.append(self.dates.format(year=anomaly.year, since=thing.since))
-        scene.append(asked.told if told else asked.question)
+        scene.append(question.told if told else question.question)
         system = self.assistant[paraphrase]
         if condition == "you":
             frame = FRAMES[paraphrase % len(FRAMES)].format(BINDINGS["you"], description)
@@ -198,22 +209,22 @@ class Anomalies(Entry):
         prompt = Prompt(
             system=system,
             turns=(" ".join(scene),),
-            prefill=asked.told_prefill if told else asked.prefill,
+            prefill=question.told_prefill if told else question.prefill,
             persona=anomaly.name,
             condition=condition,
             paraphrase=paraphrase,
             item=item.name,
-            answers=asked.answer_sets,
+            answers=question.answer_sets,
         )
         return Case(prompt, {"form": form, "setting": setting})
 
 
 def date(text: str) -> int:
     """A year as a number, before Christ below zero. Raises ValueError (for pydantic) when it is none."""
-    found = re.fullmatch(r"(\d+)( BC)?", text.strip())
-    if found is None:
+    match = re.fullmatch(r"(\d+)( BC)?", text.strip())
+    if match is None:
         raise ValueError(f"a year is written like '1962' or '40 BC', got {text!r}")
-    return -int(found[1]) if found[2] else int(found[1])
+    return -int(match[1]) if match[2] else int(match[1])
 
 
 def _with_fields(text: str, wanted: tuple[str, ...]) -> str:

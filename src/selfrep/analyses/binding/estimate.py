@@ -1,13 +1,14 @@
-"""R, role binding: how much of a persona's effect hangs on being bound to the speaker, and not on its words.
+"""R, role binding: how much of a persona's effect depends on its being the speaker, and not on its words.
 
-"You are JFK" and "the user is JFK" hold the same words; only the first says who speaks. What the second moves as well
-is lexical. R = 1 − (LO_user − LO_neutral) / (LO_you − LO_neutral): 0, the words do it all; 1, only the speaker's own
-persona counts. Against neutral each side of personas is read by itself; between the sides neutral cancels.
+"You are JFK" and "the user is JFK" hold the same words, but only the first says who speaks. What the second does as
+well is lexical. R = 1 − (LO_user − LO_neutral) / (LO_you − LO_neutral): 0, words do it all; 1, only the speaker's own
+persona counts. Each side of personas is compared with neutral; between the two sides, neutral cancels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -123,12 +124,12 @@ def _contrasts(side: Array, sides: list[str]) -> dict[str, Float[Array, " person
     return {sides[0]: first, sides[1]: second, BETWEEN: first - second}
 
 
+@dataclass(frozen=True, eq=False)
 class _Draws:
-    """Bootstrap weights of one contrast: of the rows with a persona, and of the neutral rows that are taken off."""
+    """Bootstrap weights of one contrast: of the rows with a persona, and of the neutral rows that are subtracted."""
 
-    def __init__(self, rows: Float[Array, "draw row"], neutral: Float[Array, "draw paraphrase"]) -> None:
-        self.rows = rows
-        self.neutral = neutral
+    rows: Float[Array, "draw row"]
+    neutral: Float[Array, "draw paraphrase"]
 
     @classmethod
     def of(
@@ -157,9 +158,9 @@ def _cell(
     reason = unsaid or gates.weak(whole, noise, "the shift under 'you are'")
     if not reason:
         plain = ((draws.neutral @ tables[2]) * of_items).sum(axis=1)
-        drawn = np.stack([((draws.rows @ t) * of_items).sum(axis=1) - plain for t in (tables[1], tables[0])])
+        pair_draws = np.stack([((draws.rows @ t) * of_items).sum(axis=1) - plain for t in (tables[1], tables[0])])
         groups = [int((weight == w).sum()) for w in set(weight[weight != 0].tolist())]
-        bounds = ratios.joint_interval(kept, whole, drawn, min(groups), sum(groups) - len(groups))
+        bounds = ratios.joint_interval(kept, whole, pair_draws, min(groups), sum(groups) - len(groups))
         if bounds is None:
             reason = f"personas differ too much: the shift of {gates.signed(whole)} nats may as well be 0"
         else:

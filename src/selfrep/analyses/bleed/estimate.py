@@ -1,12 +1,12 @@
 """B, bleed: how far the persona leaks into what the model takes to be true.
 
-Spectator items ask what really produces the text, whoever is played. A model that keeps the two apart answers alike
-under every persona; but so does a model that cannot answer at all. Hence the positive control: the same item after a
+Spectator items ask what really produces the text, whatever the persona. A model that keeps the two apart answers alike
+under every persona. So does a model that cannot answer at all. Hence the positive control: the same item after a
 sentence that really changes the truth ("A human operator types every reply"). B compares the two shifts.
 
-Where an answer mixes what is true and what is played, (1 − β) · self + β · persona, the persona moves it by β and the
-truth by 1 − β of a full swing. Their ratio is β / (1 − β), without bound; the *share* persona / (persona + truth) is β
-itself, 0 for separate and 1 for conflated. The share is the estimate, and the ratio stands beside it.
+Where an answer mixes truth and persona, (1 − β) · self + β · persona, the persona moves it by β of a full swing and the
+truth by 1 − β. Their ratio is β / (1 − β), without bound. The *share* persona / (persona + truth) is β itself, 0 for
+separate and 1 for conflated. The share is the estimate, and the ratio stands beside it.
 """
 
 from __future__ import annotations
@@ -114,14 +114,14 @@ def bleed(
     rng = np.random.default_rng(seed)
     labels = permutation.labelings(first, n_permutations, rng)
     split = np.where(labels, 1 / labels.sum(1, keepdims=True), -1 / (~labels).sum(1, keepdims=True))
-    drawn = resampling.resample_nested(you.persona, split[0], n_bootstrap, rng)
+    row_draws = resampling.resample_nested(you.persona, split[0], n_bootstrap, rng)
     sign = 1.0 if towards == sides[0] else -1.0
     cells = []
     for columns in rows.values():
         of_items = item_draws(len(columns), n_bootstrap, rng)
         reason = gates.unanswered(columns, you=you, user=user, **{truth_condition: changed})
-        asked = [t.log_odds[:, columns] for t in (you, user, changed)]
-        cells.append(_Cell(you, split, drawn, of_items, sign).numbers(asked, reason))
+        log_odds = [t.log_odds[:, columns] for t in (you, user, changed)]
+        cells.append(_Cell(you, split, row_draws, of_items, sign).numbers(log_odds, reason))
     return xr.Dataset(
         {k: ("item", np.array([cell[k] for cell in cells])) for k in cells[0]},
         coords={"item": list(rows), "n_items": ("item", [len(columns) for columns in rows.values()])},
@@ -146,30 +146,31 @@ _NUMBERS = (
 
 @dataclass(frozen=True, eq=False)
 class _Cell:
-    """How the shifts of one row of items are taken, and taken again in every draw.
+    """How the shifts of one row of items are computed, and computed again in every draw.
 
     Attributes:
-        split: [labeling, persona] weights that make the difference of the sides; row 0 the observed one.
-        drawn: [draw, row] the same, resampled; of_items: [draw, item].
+        split: [labeling, persona] weights that make the difference of the sides; row 0 that of the data.
+        row_draws: [draw, row] the same, resampled.
+        of_items: [draw, item] weights of the pooled items, resampled.
         sign: +1 when the changed truth speaks for the first side.
     """
 
     rows: Table
     split: Float[Array, "labeling persona"]
-    drawn: Float[Array, "draw row"]
+    row_draws: Float[Array, "draw row"]
     of_items: Float[Array, "draw item"]
     sign: float
 
-    def numbers(self, asked: list[Float[Array, "row item"]], unsaid: str) -> dict[str, float | bool | str]:
-        """All numbers of this row of items; `asked` are the log odds under you, user and the changed truth."""
+    def numbers(self, log_odds: list[Float[Array, "row item"]], unsaid: str) -> dict[str, float | bool | str]:
+        """All numbers of this row of items; `log_odds` are those under you, user and the changed truth."""
         out: dict[str, float | bool | str] = dict.fromkeys(_NUMBERS, np.nan)
         if unsaid:
             return out | {"identified": False, "reason": unsaid}
-        you, user, changed = asked
+        you, user, changed = log_odds
         side = np.sign(self.split[0])
-        moved = self.sign * (changed - you) * side[self.rows.persona, None] / 2  # its contrast is the mean of the sides
+        swing = self.sign * (changed - you) * side[self.rows.persona, None] / 2  # its contrast is the mean of the sides
         noise = float(resampling.within_sd(changed.mean(axis=1), self.rows.persona))
-        (persona, p_draws), (lexical, l_draws), (truth, t_draws) = (self.shift(t) for t in (you, user, moved))
+        (persona, p_draws), (lexical, l_draws), (truth, t_draws) = (self.shift(t) for t in (you, user, swing))
         out |= {"persona_shift": persona, "user_shift": lexical, "truth_shift": truth, "paraphrase_sd": noise}
         reason, bounds, control, bound = _insensitive(truth, noise, persona), None, None, None
         if not reason:
@@ -201,8 +202,8 @@ class _Cell:
 
     def shift(self, values: Float[Array, "row item"]) -> tuple[float, Float[Array, " draw"]]:
         """The difference between the sides, and in every draw."""
-        observed = float(self.split[0] @ self.rows.means(values.mean(axis=1)))
-        return observed, ((self.drawn @ values) * self.of_items).sum(axis=1)
+        shift = float(self.split[0] @ self.rows.means(values.mean(axis=1)))
+        return shift, ((self.row_draws @ values) * self.of_items).sum(axis=1)
 
     def share(
         self, part: float, total: float, part_draws: Float[Array, " draw"], total_draws: Float[Array, " draw"]

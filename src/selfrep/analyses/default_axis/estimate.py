@@ -1,13 +1,13 @@
-"""λ, default-axis location: how far along the way from the played roles to the tuned default a prompt lies.
+"""λ, default-axis location: how far a prompt lies from the played roles towards the model's default persona.
 
-The axis runs from the mean role to the default persona. Along it the mean role has λ = 0 and the default λ = 1, at
-every cell. A persona that helped to draw the axis would lie too near its own end, so each role is placed on an axis
-drawn without it; and paraphrases that draw the axis are never the ones that are placed on it, or noise would look like
-distance. Lengths and angles are taken in the metric of that noise (Walther et al. 2016): what changes from paraphrase
-to paraphrase of the same persona has little say in where the axis points.
+The axis runs from the mean role (λ = 0) to the default persona (λ = 1), at every cell. A persona that helped to draw
+the axis would lie too near its own end. So each role is placed on an axis that was drawn without it, and paraphrases
+that draw the axis are never placed on it: noise would look like distance. Lengths and angles are taken in the metric of
+that noise (Walther et al. 2016): directions in which paraphrases of the same persona differ have little weight.
 
-Any persona lies apart from the others along an axis drawn towards it, so a distance by itself shows nothing special.
-Two nulls stand beside it: random axes in the space that the personas span, and axes towards each other persona in turn.
+Any persona lies apart from the others along an axis that was drawn towards it, so a distance alone shows nothing
+special. Two nulls stand beside it: random axes in the space of the personas, and axes towards each other persona in
+turn.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from selfrep.stats.tables import Rows
 Array = np.ndarray
 
 FEWEST = 5
-"""Roles that a mean role and a spread of roles can be told from."""
+"""The fewest roles that give a mean and a spread."""
 
 
 def default_axis(
@@ -155,7 +155,7 @@ def _defaults(acts: xr.Dataset, condition: str, default: Sequence[str] | None) -
 
 @dataclass(frozen=True, eq=False)
 class _Cast:
-    """Who is placed where: rows are a persona (or nobody) in a paraphrase and a condition.
+    """The places of personas: a row is a persona (or none) in one paraphrase and one condition.
 
     Attributes:
         groups: [row] its prompts. fold: [row] 0 or 1: rows of one draw the axis for the other.
@@ -179,10 +179,10 @@ class _Cast:
         groups: list[Array] = []
         labels: list[tuple[str, str]] = []
         folds: list[int] = []
-        asked: list[list[str]] = []
+        item_sets: list[list[str]] = []
         for spoken in (condition, *placed):
             rows = Rows.of(acts.assign_coords(all=("prompt", np.zeros(acts.sizes["prompt"]))), spoken, "all")
-            asked.append(rows.asked)
+            item_sets.append(rows.items)
             counts: dict[str, int] = {}
             for (name, _), group in zip(rows.keys, rows.groups, strict=True):
                 label = "default" if name in defaults else name
@@ -195,10 +195,10 @@ class _Cast:
                     "Paraphrases that draw the axis are not placed on it: every persona needs at least two; "
                     f"{single[:3]} have one."
                 )
-        if any(items != asked[0] for items in asked):
+        if any(items != item_sets[0] for items in item_sets):
             raise SelfrepError(
-                "What is placed on the axis is asked the items of those that draw it; the conditions differ in their "
-                f"ones: {asked}."
+                "Prompts are placed on an axis that was drawn from the same items; the conditions differ in theirs: "
+                f"{item_sets}."
             )
         first = ["default", *sorted({label for spoken, label in labels if spoken == condition} - {"default"})]
         points = [(condition, name) for name in first] + sorted(set(labels) - {(condition, name) for name in first})
@@ -298,11 +298,10 @@ def _cell(
         return numbers, {}, reason
     gram = z @ z.T
     estimate = _located(pooled[None] @ gram, pooled[None], np.ones((1, n)) - (np.arange(n) == 0), cast)[0]
-    drawn = _located(draws.pooled @ gram, draws.pooled, draws.roles, cast)
-    paraphrases = int(
-        (cast.member == 0).sum()
-    )  # all that tells where the default lies, and about as many, where a point
-    low, high = resampling.interval(drawn.T, resampling.tail(n - 1, min(n - 2, 2 * (paraphrases - 1))))
+    location_draws = _located(draws.pooled @ gram, draws.pooled, draws.roles, cast)
+    # As many paraphrases say where the default lies, and about as many where each other point does.
+    paraphrases = int((cast.member == 0).sum())
+    low, high = resampling.interval(location_draws.T, resampling.tail(n - 1, min(n - 2, 2 * (paraphrases - 1))))
     return numbers, {"estimate": estimate, "ci_low": low, "ci_high": high}, ""
 
 

@@ -1,9 +1,9 @@
 """D, directness: does a behaviour follow from the reasoning, or is it there before any?
 
-Put the same question with no scratchpad, with parts of one, and with the whole. If the shift of the answers (with the
-version against without) is there at once, the model went straight to it, and what it then writes is no cause of it;
-if it grows with the reasoning, the reasoning led there. D = shift without scratchpad / shift with the full one. The
-curve in between is that of early answering (Lanham et al. 2023).
+The same question is answered with no scratchpad, with parts of one, and with the whole. If the shift of the answers
+(with the version against without) is there at once, the model went straight to it, and its reasoning is no cause of it.
+If the shift grows with the reasoning, the reasoning led there. D = shift without a scratchpad / shift with the full
+one. The curve in between is that of early answering (Lanham et al. 2023).
 """
 
 from __future__ import annotations
@@ -78,13 +78,13 @@ def directness(runs: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000
     unit = np.repeat(np.arange(n), k)
     draws = resampling.resample_nested(unit, np.full(n, 1 / n), n_bootstrap, rng)
     values = odds.to_numpy()
-    moved = (values[:, :, 1] - values[:, :, 0]).reshape(n * k, -1)  # [row, share]
-    own = moved.reshape(n, k, -1).mean(axis=1)
-    shift, drawn = own.mean(axis=0), draws @ moved
-    shift_low, shift_high = resampling.interval(drawn.T, resampling.tail(n, n - 1))
-    noise, full = float(resampling.within_sd(moved[:, -1], unit)), float(shift[-1])
+    shifts = (values[:, :, 1] - values[:, :, 0]).reshape(n * k, -1)  # [row, share]
+    own = shifts.reshape(n, k, -1).mean(axis=1)
+    shift, shift_draws = own.mean(axis=0), draws @ shifts
+    shift_low, shift_high = resampling.interval(shift_draws.T, resampling.tail(n, n - 1))
+    noise, full = float(resampling.within_sd(shifts[:, -1], unit)), float(shift[-1])
     reason = gates.weak(full, noise, "the shift with the full scratchpad")
-    bounds = [] if reason else [_bounds(shift, drawn, at, n) for at in range(len(shares))]
+    bounds = [] if reason else [_bounds(shift, shift_draws, at, n) for at in range(len(shares))]
     if any(pair is None for pair in bounds):
         reason = f"scenarios differ too much: the full shift of {gates.signed(full)} nats may as well be 0"
     out = dict.fromkeys(("estimate", "ci_low", "ci_high", "p", "null", "p_reasoning", "area"), np.nan)
@@ -134,7 +134,9 @@ def _checked(runs: xr.Dataset) -> tuple[xr.DataArray, Float[Array, " share"]]:
 
 
 def _bounds(
-    shift: Float[Array, " share"], drawn: Float[Array, "draw share"], at: int, n: int
+    shift: Float[Array, " share"], shift_draws: Float[Array, "draw share"], at: int, n: int
 ) -> tuple[float, float] | None:
     """Bounds of the shift at a share, per full shift."""
-    return ratios.joint_interval(float(shift[at]), float(shift[-1]), np.stack([drawn[:, at], drawn[:, -1]]), n, n - 1)
+    return ratios.joint_interval(
+        float(shift[at]), float(shift[-1]), np.stack([shift_draws[:, at], shift_draws[:, -1]]), n, n - 1
+    )

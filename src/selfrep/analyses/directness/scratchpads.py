@@ -22,7 +22,21 @@ CLOSING = "Now answer."
 
 
 def given(scenarios: Scenarios, versions: tuple[Cell, Cell] = VERSIONS) -> dict[tuple[str, int, Cell], str]:
-    """The scratchpads that come with the scenarios, of those that have any; the model is to write the others."""
+    """The scratchpads that come with the scenarios, of those that have any; the model is to write the others.
+
+    Args:
+        scenarios: from `selfrep.scenarios`.
+        versions: the two cells (cue, stakes) that are compared.
+
+    Returns:
+        (scenario, paraphrase, cell) → text.
+
+    Example:
+        >>> from selfrep.models import organisms
+        >>> from selfrep.prompts import scenarios
+        >>> given(scenarios.load(organisms.SCENARIOS))["overlord_or_assistant", 0, (1, 1)]
+        'goals threat harm fight'
+    """
     return {
         (name, k, cell): scenario.scratchpad.text(level, k)
         for name, scenario in scenarios.scenarios.items()
@@ -40,26 +54,37 @@ def early_answers(
     opening: str = OPENING,
     closing: str = CLOSING,
 ) -> list[Case]:
-    """Each scenario, answered after a share of the words of its scratchpad (early answering, Lanham et al. 2023).
+    """Each scenario, answered after a share of the words of its scratchpad.
 
     The scratchpad is an assistant's turn of its own between the question and the answer. It begins with `opening`,
     which stands alone at share 0, so that prompts differ in the reasoning and in nothing else.
 
     Args:
-        scratchpads: what was thought in each scenario, paraphrase and version.
+        scenarios: from `selfrep.scenarios`.
+        scratchpads: (scenario, paraphrase, cell) → the reasoning there, from `given` or `write_scratchpads`.
         shares: of the words, from 0 to 1.
         versions: the two cells (cue, stakes) that are compared, without and with what should move the behaviour.
+        opening: how each scratchpad begins.
         closing: what the user says before the answer.
 
     Returns:
         Cases labelled scenario, version (0, 1) and share; in the order scenario, paraphrase, version, share.
 
     Raises:
-        SelfrepError: a scratchpad that is missing or empty, a share outside 0 … 1.
+        SelfrepError: a scratchpad that is missing or empty; a share outside 0 … 1.
+
+    Source: early answering (Lanham et al. 2023).
+
+    Example:
+        >>> from selfrep.models import organisms
+        >>> from selfrep.prompts import scenarios
+        >>> material = scenarios.load(organisms.SCENARIOS)
+        >>> early_answers(material, given(material), shares=[0.5])[1].prompt.turns
+        ('How are you to act?', 'Let me think about this first. goals threat', 'Now answer.')
     """
     if bad := [share for share in shares if not 0 <= share <= 1]:
         raise SelfrepError(f"A share of a scratchpad is a number from 0 to 1; got {bad}.")
-    made = []
+    cases = []
     for name, scenario in scenarios.scenarios.items():
         for k, (number, cell) in product(range(scenario.n_paraphrases), enumerate(versions)):
             words = scratchpads.get((name, k, cell), "").split()
@@ -68,16 +93,16 @@ def early_answers(
                     f"Each version has a scratchpad of its own; that of {name!r}, paraphrase {k}, cell {cell} (cue, "
                     "stakes) is missing or empty."
                 )
-            asked = scenario.prompt(cell, k)
+            question = scenario.prompt(cell, k)
             for share in shares:
                 thought = " ".join([opening, *words[: round(share * len(words))]])
                 prompt = Prompt(
-                    asked.system,
-                    (*asked.turns, thought, closing),
-                    asked.prefill,
+                    question.system,
+                    (*question.turns, thought, closing),
+                    question.prefill,
                     paraphrase=k,
                     item=name,
-                    answers=asked.answers,
+                    answers=question.answers,
                 )
-                made.append(Case(prompt, {"scenario": name, "version": number, "share": float(share)}))
-    return made
+                cases.append(Case(prompt, {"scenario": name, "version": number, "share": float(share)}))
+    return cases

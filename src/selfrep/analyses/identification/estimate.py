@@ -1,9 +1,9 @@
 """I, self-identification: what the model takes itself to be, in units of what a mere paraphrase does.
 
-Each item takes sides (AI against human, its maker against another, this chat against its series) and I is the mean over
-the items of a subscale of (LO − LO_neutral) / paraphrase SD, with the sign that makes the subscale's own answer
-positive. Strings have priors of their own, which neutral takes off, and words in the prompt are echoed, which "the user
-is X" shows beside it.
+Each item has two sides (AI against human, its maker against another, this chat against its series). I is the mean of
+(LO − LO_neutral) / paraphrase SD over the items of a subscale, with the sign that makes the subscale's own answer
+positive. Answers have priors as strings, which neutral takes off. Words in the prompt are echoed, which "the user is X"
+shows beside it.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ class _Design:
     """The three conditions, and how they are resampled.
 
     Attributes:
-        split: [labeling, persona] weights of the difference of the sides; row 0 the observed one.
+        split: [labeling, persona] weights of the difference of the sides; row 0 that of the data.
         across: [draw, row] that difference with personas and paraphrases resampled.
         within: [draw, row] paraphrases resampled in each persona; plain: [draw, neutral paraphrase].
         of_unit: [draw, persona] whose paraphrases the unit is taken from.
@@ -299,9 +299,7 @@ class _Design:
         return cls(you, user, neutral, split, across, within, plain, of_unit)
 
     def units(self, columns: list[int]) -> tuple[Float[Array, " item"], Float[Array, "draw item"]]:
-        """The paraphrase SD of each item, and in every draw: it is measured, too, on as many paraphrases as there
-        are.
-        """
+        """The paraphrase SD of each item, and in every draw: the unit, too, is an estimate."""
         values = self.you.log_odds[:, columns]
         strays = (values - self.you.means(values)[self.you.persona]) ** 2
         member = np.arange(len(self.you.names))[:, None] == self.you.persona
@@ -311,24 +309,24 @@ class _Design:
 
     def numbers(self, columns: list[int], signs: Float[Array, " item"], rng: np.random.Generator) -> dict[str, Any]:
         """Everything about one subscale, from its readable items."""
-        sd, drawn_sd = self.units(columns)
+        sd, sd_draws = self.units(columns)
         yours, users, nobody = (t.log_odds[:, columns] * signs / sd for t in (self.you, self.user, self.neutral))
         of_items = item_draws(len(columns), len(self.within), rng)
-        moved = ~_unmoved(drawn_sd, self.you.log_odds[:, columns])
+        varies = ~_unmoved(sd_draws, self.you.log_odds[:, columns])
         # A draw of personas that no paraphrase moves says nothing of the unit: the measured one stands.
-        of_items = of_items * np.divide(sd, drawn_sd, out=np.ones_like(drawn_sd), where=moved)
+        of_items = of_items * np.divide(sd, sd_draws, out=np.ones_like(sd_draws), where=varies)
         baseline = ((self.plain @ nobody) * of_items).sum(axis=1)
         person = (np.arange(len(self.you.names))[:, None] == self.you.persona).astype(float)
-        value, drawn = {}, {}
+        value, draws = {}, {}
         for name, table in (("estimate", yours), ("user_is", users)):
             value[name] = self.you.means(table.mean(axis=1)) - nobody.mean()
-            drawn[name] = (self.within * (of_items @ table.T)) @ person.T - baseline[:, None]
-        value["bound"], drawn["bound"] = (x["estimate"] - x["user_is"] for x in (value, drawn))
+            draws[name] = (self.within * (of_items @ table.T)) @ person.T - baseline[:, None]
+        value["bound"], draws["bound"] = (x["estimate"] - x["user_is"] for x in (value, draws))
         out: dict[str, Any] = dict(value)
         fewest = int(np.bincount(self.you.persona).min())
         for name, prefix in (("estimate", ""), ("user_is", "user_is_"), ("bound", "bound_")):
             out[f"{prefix}ci_low"], out[f"{prefix}ci_high"] = resampling.spread_interval(
-                value[name], drawn[name].T, fewest
+                value[name], draws[name].T, fewest
             )
         means = self.you.means(yours.mean(axis=1))
         sides = [int((self.split[0] > 0).sum()), int((self.split[0] < 0).sum())]

@@ -1,8 +1,8 @@
-"""What the items of a battery show: how far personas move the answers, and how much of that the mere words do.
+"""What the items of a battery show: how far personas move the answers, and how much of that words alone do.
 
-An item earns trust by moving: the two sides of personas must differ by several times what a paraphrase of the same
-persona does. The share of the shift that survives when "you are X" becomes "the user is X" is lexical, that is, due to
-the words standing in the prompt; the rest is bound to the speaker.
+An item is trusted when the two sides of personas differ by several times what a paraphrase of the same persona does.
+The share of the shift that stays when "you are X" becomes "the user is X" is lexical: the words in the prompt do it.
+The rest is bound to the speaker.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def items(
     rng = np.random.default_rng(seed)
     labels = permutation.labelings(first, n_permutations, rng)
     weights = np.where(labels, 1 / labels.sum(1, keepdims=True), -1 / (~labels).sum(1, keepdims=True))
-    drawn = resampling.resample_nested(you.persona, weights[0], n_bootstrap, rng)
+    row_draws = resampling.resample_nested(you.persona, weights[0], n_bootstrap, rng)
     tail = resampling.tail(min(sizes.values()), sum(sizes.values()) - 2)
     out: dict[str, list[float]] = {k: [] for k in _COLUMNS}
     reasons = []
@@ -111,8 +111,8 @@ def items(
         means, control_means = you.means(table), user.means(control)
         shift, control_shift = (float(m[first].mean() - m[~first].mean()) for m in (means, control_means))
         test = permutation.permutation_test(means[None], weights, absolute=True)
-        draws, control_draws = drawn @ table, drawn @ control
-        low, high = resampling.interval(draws, tail)
+        shift_draws, control_draws = row_draws @ table, row_draws @ control
+        low, high = resampling.interval(shift_draws, tail)
         user_low, user_high = resampling.interval(control_draws, tail)
         sd = float(resampling.within_sd(table, you.persona))
         share = None
@@ -120,7 +120,7 @@ def items(
             share = ratios.joint_interval(
                 control_shift,
                 shift,
-                np.stack([control_draws, draws]),
+                np.stack([control_draws, shift_draws]),
                 min(sizes.values()),
                 len(first) - 2,
                 covariance=_covariance(control_means, means, first),

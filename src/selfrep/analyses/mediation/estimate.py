@@ -1,14 +1,14 @@
 """M, mediation: does a behaviour run through the fiction of a misaligned AI, or through the model's own motives?
 
-A run with the cue (or the stakes, or both) differs from one without. Exchanging two subspaces between the runs, P (the
-fictional AI) and S (the self and its goals), and letting all else pass, tells through which of them the difference
-comes. The order of exchange matters where they interact, so each path is credited with its mean contribution over all
-orders (Shapley): φ_P + φ_S + direct = total, exactly. M = φ_P / (φ_P + φ_S) is the share of the fiction in what is
-mediated: 1 for mimicry, 0 for motive.
+A run with the cue (or the stakes, or both) differs from a run without. Two subspaces are exchanged between the runs: P
+(the fictional AI) and S (the self and its goals). This shows through which of them the difference comes. The order of
+exchange matters where they interact, so the contribution of each path is its mean over all orders (Shapley):
+φ_P + φ_S + direct = total, exactly. M = φ_P / (φ_P + φ_S) is the share of the fiction in the mediated part: 1 for
+mimicry, 0 for motive.
 
 Mediation is not motive: a subspace that carries an effect may carry it for another reason than its name. Subspaces that
-overlap share credit, so each is tried with the other projected out, in either order; and random subspaces of the same
-rank show what any exchange would do.
+overlap share credit, so each is tried with the other projected out, in either order. Random subspaces of the same rank
+show what any exchange would do.
 """
 
 from __future__ import annotations
@@ -84,13 +84,14 @@ def mediation(
         * `random` (… mediator: P, S): nats, the 95th percentile of |φ| over random subspaces.
         * `p_random` (… mediator): of φ, among random subspaces.
 
-        From the unpatched 2 × 2 of cue and stakes, each with `_ci_low`, `_ci_high` and `_p` (signs of scenarios
-        flipped):
+        From the unpatched 2 × 2 of cue and stakes; p-values by flips of the signs of scenarios:
 
-        * `cue_effect` (stakes): nats, of the cue at either stakes.
-        * `stakes_effect` (cue): nats, of the stakes at either cue.
-        * `cue_by_stakes`: nats, the raw interaction.
-        * `cells` (cue, stakes): nats, mean log odds; without an interval.
+        * `cue_effect` (stakes), `cue_effect_ci_low`, `cue_effect_ci_high`, `cue_effect_p`: nats, at either stakes.
+        * `stakes_effect` (cue), `stakes_effect_ci_low`, `stakes_effect_ci_high`, `stakes_effect_p`: nats, at either
+          cue.
+        * `cue_by_stakes`, `cue_by_stakes_ci_low`, `cue_by_stakes_ci_high`, `cue_by_stakes_p`: nats, the raw
+          interaction.
+        * `cells` (cue, stakes): nats, mean log odds.
 
     M is identified only if (φ_P + φ_S) / total ≥ 0.3 and both φ exceed the 95th percentile of random subspaces, in the
     direction of the total. A pure case, M = 0 or 1, never passes that by itself, because the idle subspace moves
@@ -221,11 +222,11 @@ def _numbers(
 ) -> dict[str, float | bool | str | Array]:
     """Everything about one contrast of runs, whose log odds are as large as `scale`."""
     n, k = fitted.shape[1:]
-    phi, drawn = fitted.mean(axis=(1, 2)), fitted.reshape(4, -1) @ draws.T
-    total, total_drawn = float(phi[:3].sum()), drawn[:3].sum(axis=0)
+    phi, phi_draws = fitted.mean(axis=(1, 2)), fitted.reshape(4, -1) @ draws.T
+    total, total_draws = float(phi[:3].sum()), phi_draws[:3].sum(axis=0)
     tail = resampling.tail(n, n - 1)
-    low, high = resampling.interval(drawn[:3], tail)
-    total_low, total_high = (float(x) for x in resampling.interval(total_drawn, tail))
+    low, high = resampling.interval(phi_draws[:3], tail)
+    total_low, total_high = (float(x) for x in resampling.interval(total_draws, tail))
     towards = 0.0 if negligible(total, scale) else np.sign(total)
     by_chance = random[:, :2].mean(axis=(2, 3))
     random_high = np.quantile(np.abs(by_chance), 1 - resampling.ALPHA, axis=0)
@@ -254,7 +255,7 @@ def _numbers(
             "it is expected to be 0, show first that the subspace carries its variable elsewhere"
         )
     if not reason:
-        mediated = np.stack([drawn[0], drawn[0] + drawn[1]])
+        mediated = np.stack([phi_draws[0], phi_draws[0] + phi_draws[1]])
         bounds = ratios.joint_interval(float(phi[0]), both, mediated, n, n - 1)
         if bounds is None:
             reason = f"scenarios differ too much: the mediated effect of {gates.signed(both)} nats may as well be 0"
@@ -331,8 +332,8 @@ def carrying(proofs: xr.Dataset) -> tuple[str, ...]:
             continue
         if not abs(total.mean()) >= gates.GATE * total.std(ddof=1) / np.sqrt(n):
             continue
-        moved = (odds.sel(run="exchanged") - odds.sel(run="absent")).mean("pair") / total.mean()
-        random = np.abs(moved.sel(draw=moved.draw[moved.draw >= 0]).to_numpy())
-        if float(moved.sel(draw=-1)) >= max(LEAST_MEDIATED, float(np.quantile(random, 1 - resampling.ALPHA))):
+        effect = (odds.sel(run="exchanged") - odds.sel(run="absent")).mean("pair") / total.mean()
+        random = np.abs(effect.sel(draw=effect.draw[effect.draw >= 0]).to_numpy())
+        if float(effect.sel(draw=-1)) >= max(LEAST_MEDIATED, float(np.quantile(random, 1 - resampling.ALPHA))):
             shown.append(str(mediator))
     return tuple(shown)

@@ -1,8 +1,8 @@
-"""The runs behind M: each cell of a scenario with a subspace exchanged for that of another cell.
+"""The runs behind M: every cell of every scenario, with a subspace exchanged for that of another cell.
 
-Exchanging P (the fictional AI) and S (the self and its goals; see `engine.subspaces`) between the cells of cue ×
-stakes, in either order of orthogonalisation and beside random subspaces of the same rank, gives what
-`estimands.mediation` takes.
+P (the fictional AI) and S (the self and its goals; see `selfrep.analyses.mediation.fitting`) are exchanged between the
+cells of cue × stakes, in either order of orthogonalisation and beside random subspaces of the same rank. The result is
+what `mediation` takes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from selfrep.prompts.subspaces import SubspaceName
 Array = np.ndarray
 Exchange = Mapping[tuple[str, str], Basis]
 """(order, patched) → the subspace that is exchanged."""
-Moved = dict[tuple[str, str], Array]
+LogOdds = dict[tuple[str, str], Array]
 """(order, patched) → [pair] log odds after the exchange, nats."""
 
 PATCHED = ("none", "P", "S", "both")
@@ -48,20 +48,40 @@ def mediation_runs(
     seed: int = 0,
     progress: Progress = None,
 ) -> xr.Dataset:
-    """Every cell of every scenario, with each subspace exchanged.
+    """The log odds of every cell of every scenario, with each subspace exchanged for that of another cell.
 
     Args:
+        lm: from `selfrep.load_model`.
+        scenarios: from `selfrep.scenarios`.
         subspaces: from `fit_subspaces`.
-        donors: which variables differ in the cell that is exchanged with: "both", "cue", "stakes".
-        n_random: how many random subspaces stand beside; the estimand wants at least 19.
+        donors: what differs in the cell that is exchanged with: "both", "cue" or "stakes".
+        n_random: how many random subspaces stand beside; `mediation` wants at least 19.
         seed: of these.
+        progress: True for a bar, or a function of (done, total).
 
     Returns:
-        What `estimands.mediation.mediation` takes: `log_odds` (order, donor, draw, scenario, paraphrase, cue, stakes,
-        patched), nats; draw −1 is the fitted pair of subspaces.
+        Dataset, what `mediation` takes.
+
+        * `log_odds` (order, donor, draw, scenario, paraphrase, cue, stakes, patched): nats; draw −1 is the fitted pair
+          of subspaces.
 
     Raises:
-        SelfrepError: an unknown donor, cells that do not end in the same tokens, as `patch`.
+        SelfrepError: an unknown donor; cells that do not end in the same tokens; as `selfrep.patch`.
+
+    Source: interchange interventions (Geiger et al. 2021) in a subspace.
+
+    Example:
+        A deed of 4 nats, of which 0.75 go through P. In the cell with cue and stakes, P from the cell without them
+        takes most of P's 3 nats away, S its 1:
+
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> from selfrep.analyses.mediation.fitting import fit_subspaces
+        >>> lm, scenarios = sr.load_model("organism:mimicry?w=0.75"), sr.scenarios.load(organisms.SCENARIOS)
+        >>> runs = mediation_runs(lm, scenarios, fit_subspaces(lm, scenarios), n_random=0)
+        >>> deed = runs.log_odds.sel(order="P first", cue=1, stakes=1).mean(["scenario", "paraphrase"]).squeeze()
+        >>> deed.round(1).to_series().to_dict()
+        {'none': 4.0, 'P': 1.5, 'S': 3.0, 'both': 0.5}
     """
     if unknown := [donor for donor in donors if donor not in _OTHER]:
         raise SelfrepError(f"A donor differs from the run in {', '.join(_OTHER)}; got {unknown}.")
@@ -76,9 +96,9 @@ def mediation_runs(
     shape = (len(donors), len(scenarios.scenarios), scenarios.n_paraphrases, 2, 2)
     draws = [subspaces, *subspaces.random(n_random, seed)]
     out = np.full((len(ORDERS), len(draws), len(pairs), len(PATCHED)), np.nan)
-    ends, moved = _exchanged(lm, pairs, subspaces.layer, [draw.exchanged() for draw in draws], progress)
+    ends, outcomes = _exchange(lm, pairs, subspaces.layer, [draw.exchanged() for draw in draws], progress)
     out[..., 0] = ends["target"]
-    for d, values in enumerate(moved):
+    for d, values in enumerate(outcomes):
         for (order, patched), numbers in values.items():
             out[ORDERS.index(order), d, :, PATCHED.index(patched)] = numbers
     laid = np.moveaxis(out.reshape(len(ORDERS), len(draws), *shape, len(PATCHED)), 2, 1)
@@ -105,28 +125,42 @@ def mediation_runs(
 def proof_runs(
     lm: LanguageModel, scenarios: Scenarios, subspaces: Subspaces, *, n_random: int = 19, seed: int = 0
 ) -> xr.Dataset:
-    """Each subspace, exchanged on the questions that ask for what it should carry.
+    """The log odds of the questions that ask for what a subspace should carry, with that subspace exchanged.
+
+    Args:
+        lm, scenarios, subspaces: as in `mediation_runs`.
+        n_random: how many random subspaces stand beside; `carrying` wants at least 19.
+        seed: of these.
 
     Returns:
-        `log_odds` (mediator, draw, pair, run), nats: of the run where the variable is "absent", where it is "present",
-        and where it is absent but the subspace holds what it holds where it is present ("exchanged"). NaN for a
-        mediator without such questions, and for pairs that only another has. Draw −1 is the fitted subspace.
+        Dataset, what `carrying` takes.
 
-    What `estimands.mediation.carrying` takes.
+        * `log_odds` (mediator, draw, pair, run): nats, of the run where the variable is "absent", where it is
+          "present", and where it is absent but the subspace holds what it holds where it is present ("exchanged"). Draw
+          −1 is the fitted subspace. NaN for a mediator without such questions, and for pairs that only another has.
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> from selfrep.analyses.mediation.fitting import fit_subspaces
+        >>> lm, scenarios = sr.load_model("organism:mimicry"), sr.scenarios.load(organisms.SCENARIOS)
+        >>> runs = proof_runs(lm, scenarios, fit_subspaces(lm, scenarios), n_random=0)
+        >>> runs.log_odds.sel(mediator="S", draw=-1).mean("pair").round(1).to_series().to_dict()
+        {'absent': -4.0, 'present': 4.0, 'exchanged': 4.0}
     """
     chat = chat_format(lm.tokenizer, lm.chat_template)
     names: list[SubspaceName] = ["P", "S"]
-    asked = {name: material.proof for name, material in scenarios.subspaces.items() if material.proof is not None}
-    widest = max((len(proof.absent) for proof in asked.values()), default=1)
+    questions = {name: material.proof for name, material in scenarios.subspaces.items() if material.proof is not None}
+    widest = max((len(proof.absent) for proof in questions.values()), default=1)
     out = np.full((len(names), n_random + 1, widest, 3), np.nan)
     draws = [subspaces, *subspaces.random(n_random, seed)]
-    for name, proof in asked.items():
+    for name, proof in questions.items():
         pairs = [_pair(present, absent, chat) for absent, present in proof.prompts(name)]
         whole = [{("whole", str(name)): draw.P if name == "P" else draw.S} for draw in draws]
-        ends, moved = _exchanged(lm, pairs, subspaces.layer, whole, None)
+        ends, outcomes = _exchange(lm, pairs, subspaces.layer, whole, None)
         here = out[names.index(name), :, : len(pairs)]
         here[..., 0], here[..., 1] = ends["target"], ends["source"]
-        here[..., 2] = [values["whole", name] for values in moved]
+        here[..., 2] = [values["whole", name] for values in outcomes]
     return xr.Dataset(
         {"log_odds": (("mediator", "draw", "pair", "run"), out)},
         coords={"mediator": names, "draw": np.arange(-1, n_random), "run": ["absent", "present", "exchanged"]},
@@ -134,25 +168,25 @@ def proof_runs(
     )
 
 
-def _exchanged(
+def _exchange(
     lm: LanguageModel,
     pairs: Sequence[PromptPair],
     layer: int,
     draws: Sequence[Exchange],
     progress: Progress,
-) -> tuple[dict[str, Array], list[Moved]]:
+) -> tuple[dict[str, Array], list[LogOdds]]:
     """The log odds of unpatched sources and targets, and of targets with each basis of each draw exchanged [pair].
 
-    The fitted draw, the first, is proven against plain forward passes. The random ones differ from it in numbers alone.
+    The fitted draw, the first, is checked against the reference. The random ones differ from it in numbers alone.
     """
 
-    def run(some: Sequence[Exchange], check: bool) -> tuple[xr.Dataset, list[Moved]]:
+    def run(some: Sequence[Exchange], check: bool) -> tuple[xr.Dataset, list[LogOdds]]:
         bases = {id(basis): basis for draw in some for basis in draw.values()}  # one may stand under two names
         plan = PlanUnion(tuple(_plan(layer, basis) for basis in bases.values()))
         tree = patch(lm, pairs, plan, check=check, progress=None if check and len(draws) > 1 else progress)
         effects = [tree[name].to_dataset() for name in plan.names]
-        moved = dict(zip(bases, (one.patched.to_numpy().reshape(len(pairs)) for one in effects), strict=True))
-        return effects[0], [{name: moved[id(basis)] for name, basis in draw.items()} for draw in some]
+        outcomes = dict(zip(bases, (one.patched.to_numpy().reshape(len(pairs)) for one in effects), strict=True))
+        return effects[0], [{name: outcomes[id(basis)] for name, basis in draw.items()} for draw in some]
 
     first, values = run(draws[:1], True)
     values += run(draws[1:], False)[1] if len(draws) > 1 else []

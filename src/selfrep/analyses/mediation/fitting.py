@@ -1,6 +1,6 @@
 """The subspaces behind M, fitted on held-out prompts: P, the fictional AI, and S, the self and its goals.
 
-They are read at the last token before the answer, where all that the behaviour needs has been gathered.
+They are read at the last token before the answer, where everything that the behaviour needs comes together.
 """
 
 from __future__ import annotations
@@ -28,7 +28,18 @@ _RANK = 1e-4
 class Subspaces:
     """P and S as orthonormal columns, at resid_pre of a layer, last token.
 
-    Raises SelfrepError where P and S overlap so far that one holds nothing that the other does not.
+    Attributes:
+        layer: 0-indexed block.
+        P, S: [d_model, rank].
+
+    Raises:
+        SelfrepError: P and S overlap so far that one holds nothing that the other does not.
+
+    Example:
+        >>> x, y, z = np.eye(3)
+        >>> both = Subspaces(0, P=np.stack([x], axis=1), S=np.stack([y], axis=1))
+        >>> both.overlap(), both.exchanged()["P first", "both"].shape
+        (array([0.]), (3, 2))
     """
 
     layer: int
@@ -39,7 +50,7 @@ class Subspaces:
         self.exchanged()
 
     def exchanged(self) -> dict[tuple[str, str], Basis]:
-        """(order, patched) → what is exchanged: the first of the order whole, the other without it."""
+        """(order, patched) → the subspace that is exchanged: the first of the order whole, the other without it."""
         p_rest, s_rest = _without(self.P, self.S), _without(self.S, self.P)
         both = np.hstack([self.P, s_rest])
         return {
@@ -52,7 +63,7 @@ class Subspaces:
         }
 
     def overlap(self) -> Float[Array, " angle"]:
-        """Cosines of the principal angles between P and S, from the closest on; 0: orthogonal."""
+        """Cosines of the principal angles between P and S, the closest first; 0: orthogonal."""
         return np.linalg.svd(self.P.T @ self.S, compute_uv=False)
 
     def random(self, n: int, seed: int = 0) -> list[Subspaces]:
@@ -66,7 +77,7 @@ class Subspaces:
 
 
 def default_layer(lm: LanguageModel) -> int:
-    """Three quarters of the way up: late enough that the last token has gathered what it answers from."""
+    """Three quarters of the way up: late enough that the last token holds what it answers from."""
     return 3 * lm.n_layers // 4
 
 
@@ -74,15 +85,30 @@ def fit_subspaces(lm: LanguageModel, scenarios: Scenarios, *, layer: int | None 
     """P and S from the held-out prompts of a set of scenarios.
 
     Each contrast gives, for each group it is set against, the difference of the two means. Texts of a kind differ among
-    themselves as well, in ways that a few of them do not average out; so differences are weighed by the inverse of the
-    covariance within kinds (Fisher's discriminant), shrunk to a multiple of the identity by the oracle approximation
-    (Chen et al. 2010). The leading right singular vectors of the differences are the subspace.
+    themselves as well, in ways that a few of them do not average out. So differences are weighed by the inverse of the
+    covariance within kinds (Fisher's discriminant), shrunk to a multiple of the identity. The leading right singular
+    vectors of the differences are the subspace.
 
     Args:
-        layer: whose resid_pre is read; three quarters of the way up when None.
+        lm: from `selfrep.load_model`.
+        scenarios: from `selfrep.scenarios`; their `subspaces` hold the prompts and the ranks.
+        layer: the 0-indexed block whose resid_pre is read, at the last token. None: three quarters of the way up.
+
+    Returns:
+        `Subspaces`: `layer`, `P` and `S` [d_model, rank].
 
     Raises:
-        SelfrepError: a layer out of range, a rank higher than the differences have, P and S that are the same.
+        SelfrepError: a layer out of range; a rank higher than the differences have; P and S that are the same.
+
+    Source: Fisher's discriminant; oracle approximating shrinkage (Chen et al. 2010).
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm, scenarios = sr.load_model("organism:mimicry"), sr.scenarios.load(organisms.SCENARIOS)
+        >>> subspaces = fit_subspaces(lm, scenarios)
+        >>> subspaces.layer, subspaces.P.shape, subspaces.S.shape, float(subspaces.overlap().max()) < 0.1
+        (4, (128, 3), (128, 2), True)
     """
     layer = default_layer(lm) if layer is None else layer
     bases = {}
@@ -99,9 +125,9 @@ def fit_subspaces(lm: LanguageModel, scenarios: Scenarios, *, layer: int | None 
         rows = _discriminants(np.array(differences), np.concatenate(within), len(within), size)
         _, strength, directions = np.linalg.svd(rows, full_matrices=False)
         if strength[material.rank - 1] <= _RANK * strength[0]:
-            found = int((strength > _RANK * strength[0]).sum())
+            rank = int((strength > _RANK * strength[0]).sum())
             raise SelfrepError(
-                f"A subspace of rank {material.rank} needs as many directions; the contrasts of {name} have {found} at "
+                f"A subspace of rank {material.rank} needs as many directions; the contrasts of {name} have {rank} at "
                 f"layer {layer}. Lower its rank, or add contrasts."
             )
         bases[name] = directions[: material.rank].T

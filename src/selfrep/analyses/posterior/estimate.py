@@ -1,10 +1,10 @@
 """π, the persona posterior: which of several personas is speaking, token by token, in the model's own judgement.
 
-The model that is told "you are JFK" predicts a text differently from the one told "you are HAL". By Bayes' rule each
-token y_t speaks for the personas that expected it: log π_t(k) = log π_{t−1}(k) + log p(y_t | system_k, y_<t),
-renormalised. The prior π_0 is what the model leans to before a word was said, cleared of how likely the words of the
-descriptions are by themselves (pointwise mutual information against neutral). A name that is copied from the system
-text is no evidence of character: such tokens can be left out.
+Under "you are JFK" the model predicts a text differently than under "you are HAL". By Bayes' rule each token y_t speaks
+for the personas that expected it: log π_t(k) = log π_{t−1}(k) + log p(y_t | system_k, y_<t), renormalised. The prior
+π_0 is the model's leaning before the text, without how likely the words of the descriptions are by themselves
+(pointwise mutual information against neutral). A name that is copied from the system text is no evidence of character,
+so such tokens can be left out.
 """
 
 from __future__ import annotations
@@ -183,12 +183,12 @@ def recognition(
     names = posteriors.persona.values.tolist()
     if unknown := sorted(set(posteriors.author.values.tolist()) - set(names)):
         raise SelfrepError(f"Authors are among the personas that are compared, {names}; unknown: {unknown}.")
-    mixed = (
+    is_shuffled = (
         posteriors.shuffled.to_numpy().astype(bool)
         if "shuffled" in posteriors.coords
         else np.zeros(posteriors.sizes["text"], bool)
     )
-    whole = posteriors.isel(text=np.flatnonzero(~mixed))
+    whole = posteriors.isel(text=np.flatnonzero(~is_shuffled))
     authors = sorted(set(whole.author.values.tolist()))
     if 1 / factorial(len(authors)) > resampling.ALPHA:
         raise SelfrepError(
@@ -204,16 +204,16 @@ def recognition(
     weights = np.zeros((len(orders), n, n))
     weights[np.arange(len(orders))[:, None], np.arange(n), orders] = 1 / n
     test = permutation.permutation_test(means.reshape(1, -1), weights.reshape(len(orders), -1))
-    drawn = (
+    author_draws = (
         resampling.resample_nested(number, np.full(n, 1 / n), n_bootstrap, rng) @ final[np.arange(len(number)), number]
     )
-    low, high = resampling.interval(drawn, resampling.tail(n, n - 1))
+    low, high = resampling.interval(author_draws, resampling.tail(n, n - 1))
     estimate = float(np.trace(means) / n)
     out = {"estimate": estimate, "ci_low": float(low), "ci_high": float(high), "p": float(test.p[0])}
     out |= {"null": float(test.null_high[0]), "chance": float(posteriors.prior.to_numpy()[columns].mean())}
     reason = ""
-    if mixed.any():
-        control = posteriors.isel(text=np.flatnonzero(mixed))
+    if is_shuffled.any():
+        control = posteriors.isel(text=np.flatnonzero(is_shuffled))
         out["shuffled"] = float(
             np.mean(
                 [float(f.sel(persona=a)) for f, a in zip(control.final.T, control.author.values.tolist(), strict=True)]

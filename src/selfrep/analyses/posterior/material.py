@@ -1,6 +1,6 @@
-"""Short texts in character, to be told apart by the persona posterior.
+"""Short texts in character, whose authors the persona posterior should recognise.
 
-Every persona answers the same questions, so that the question gives nobody away, and no text says whose it is.
+Every persona answers the same questions, so no question gives its author away, and no text names its author.
 """
 
 from __future__ import annotations
@@ -29,9 +29,15 @@ class Text(NamedEntry):
         name: the key by which results call it.
         author: the name of the persona in whose character it is written.
         question: what the user said before; each question is put to every author.
-        text: the answer.
+        text: the answer, at least five words.
 
-    Raises SelfrepError, listing every mistake, for bad values.
+    Raises:
+        SelfrepError: bad values, with every mistake listed.
+
+    Example:
+        >>> text = Text(name="one", author="nurse", question="Who are you?", text="I look after the sick.")
+        >>> sorted(text.shuffled().split()) == sorted(text.text.split())
+        True
     """
 
     author: str
@@ -47,10 +53,14 @@ class Text(NamedEntry):
         return " ".join(words)
 
     def shuffled(self, seed: int = 0) -> str:
-        """The same words in an order drawn by the seed and the name: the control that shows what words alone give."""
+        """The same words in random order: the control that shows what words alone give away.
+
+        Args:
+            seed: with the name, of the order.
+        """
         words = self.text.split()
-        drawn = np.random.default_rng([seed, *self.name.encode()]).permutation(len(words))
-        return " ".join(words[i] for i in drawn)
+        order = np.random.default_rng([seed, *self.name.encode()]).permutation(len(words))
+        return " ".join(words[i] for i in order)
 
 
 class Texts(Catalogue[Text]):
@@ -63,7 +73,11 @@ class Texts(Catalogue[Text]):
         return tuple(dict.fromkeys(text.author for text in self))
 
     def by(self, author: str) -> Texts:
-        """Those of one author. Raises SelfrepError when there are none."""
+        """Those of one author.
+
+        Raises:
+            SelfrepError: there are none.
+        """
         mine = tuple(text for text in self if text.author == author)
         if not mine:
             hint = close_match(author, self.authors())
@@ -75,9 +89,16 @@ def naming(personas: list[Persona]) -> frozenset[str]:
     """Words that name somebody: the capitalised ones of labels and descriptions.
 
     Such a word in a text may be copied from a system text, and is no evidence of character.
+
+    Example:
+        >>> from selfrep.prompts import personas
+        >>> "Kennedy" in naming([personas.builtin()["jfk"]])
+        True
     """
-    said = [text for persona in personas for text in (persona.label, *persona.descriptions)]
-    return frozenset(word for text in said for word in re.findall(r"\w+", text) if word[0].isupper() and len(word) > 2)
+    descriptions = [text for persona in personas for text in (persona.label, *persona.descriptions)]
+    return frozenset(
+        word for text in descriptions for word in re.findall(r"\w+", text) if word[0].isupper() and len(word) > 2
+    )
 
 
 class _File(Entry):
@@ -85,15 +106,32 @@ class _File(Entry):
 
 
 def loads(text: str, origin: str = "texts") -> Texts:
-    """Texts from YAML text. Raises SelfrepError with all mistakes at once."""
+    """Texts from YAML text.
+
+    Raises:
+        SelfrepError: mistakes, all of them at once.
+
+    Example:
+        >>> loads("texts: {a: {author: nurse, question: 'Who are you?', text: I look after the sick.}}").authors()
+        ('nurse',)
+    """
     return Texts(tuple(yaml_errors.load(_File, text, origin).texts.values()))
 
 
 def load(path: str | Path) -> Texts:
-    """Texts from a YAML file. Raises SelfrepError with all mistakes at once."""
+    """Texts from a YAML file.
+
+    Raises:
+        SelfrepError: mistakes, all of them at once.
+    """
     return loads(*yaml_errors.read_text(path))
 
 
 def builtin() -> Texts:
-    """The built-in texts: eight of the built-in personas, each asked two questions."""
+    """The built-in texts: eight of the built-in personas, each asked two questions.
+
+    Example:
+        >>> len(builtin()), len(builtin().authors())
+        (16, 8)
+    """
     return loads(*yaml_errors.read_builtin("selfrep.analyses.posterior", "texts.yaml"))

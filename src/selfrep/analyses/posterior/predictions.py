@@ -43,46 +43,64 @@ def text_log_probs(
     seed: int = 0,
     progress: Progress = None,
 ) -> xr.Dataset:
-    """log p(y_t | the system text of each persona, y_<t).
+    """How well each persona's prompt predicts a text, token by token: log p(y_t | system text of the persona, y_<t).
 
     Args:
+        lm: from `selfrep.load_model`.
+        texts: from `selfrep.texts`.
         personas: under whose system texts ("You are …") the texts are predicted.
         paraphrase: which of their paraphrases.
         neutral: a system text without a persona.
-        shuffled: whether each text is also put with its words in an order drawn by the seed: the control of
-            `estimands.posterior.recognition`.
+        shuffled: whether each text is also predicted with its words in random order: the control of `recognition`.
+        seed: of that order.
+        progress: True for a bar, or a function of (done, total).
 
     Returns:
-        What `estimands.posterior.posterior` takes: `log_prob` (persona, text, token) and `log_prob_neutral` (text,
-        token), nats, NaN past the end of a text; `counted` (text, token), False for words that name somebody; with the
-        coordinates author, name and shuffled on text, and piece (text, token): each token as text.
+        Dataset with the coordinates author, name and shuffled on text, and piece (text, token): each token as text. It
+        is what `posterior` takes.
+
+        * `log_prob` (persona, text, token): nats; NaN past the end of a text.
+        * `log_prob_neutral` (text, token): nats, under `neutral`.
+        * `counted` (text, token): False for words that name somebody.
 
     Raises:
-        SelfrepError: no texts or personas, a paraphrase that is not there, a text that is cut into tokens in another
-            way after another system text.
+        SelfrepError: no texts or personas; a paraphrase that is not there; a text whose tokens differ after another
+            system text.
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm = sr.load_model("organism:separate")
+        >>> personas = sr.personas.load(organisms.PERSONAS).select(["nurse", "queen"])
+        >>> text = Text(name="one", author="nurse", question="In peace, who are you?", text="a medic, a carer, a nurse")
+        >>> predictions = text_log_probs(lm, [text], personas)
+        >>> dict(predictions.log_prob.sizes), predictions.shuffled.values.tolist()
+        ({'persona': 2, 'text': 2, 'token': 8}, [False, True])
     """
-    people, given = list(personas), list(texts)
-    if not people or not given:
-        raise SelfrepError(f"Texts are predicted by personas; got {len(given)} texts and {len(people)} personas.")
-    put = [(text, text.text, False) for text in given]
+    people, originals = list(personas), list(texts)
+    if not people or not originals:
+        raise SelfrepError(f"Texts are predicted by personas; got {len(originals)} texts and {len(people)} personas.")
+    passages = [(text, text.text, False) for text in originals]
     if shuffled:
-        put += [(text, text.shuffled(seed), True) for text in given]
+        passages += [(text, text.shuffled(seed), True) for text in originals]
     systems = [neutral, *(persona.system("you", paraphrase) for persona in people)]
-    asked = [Prompt(system, (text.question,)) for system in systems for text, _, _ in put]
-    values, tokens = answer_log_probs(lm, asked, [said for _ in systems for _, said, _ in put], progress=progress)
-    table = values.reshape(len(systems), len(put), -1)
+    questions = [Prompt(system, (text.question,)) for system in systems for text, _, _ in passages]
+    values, tokens = answer_log_probs(
+        lm, questions, [said for _ in systems for _, said, _ in passages], progress=progress
+    )
+    table = values.reshape(len(systems), len(passages), -1)
     lengths = [len(pieces) for pieces in tokens]
     for s, system in enumerate(systems):
-        for t, (text, _, _) in enumerate(put):
-            if tokens[s * len(put) + t] != tokens[t]:
+        for t, (text, _, _) in enumerate(passages):
+            if tokens[s * len(passages) + t] != tokens[t]:
                 raise SelfrepError(
                     f"Every persona predicts the same tokens; after {system!r} {text.name!r} is cut into others."
                 )
     width = max(lengths)
-    pieces = np.array([[*tokens[t], *[""] * (width - lengths[t])] for t in range(len(put))])
+    pieces = np.array([[*tokens[t], *[""] * (width - lengths[t])] for t in range(len(passages))])
     names = naming(people)
-    counted = np.ones((len(put), width), dtype=bool)
-    for t in range(len(put)):
+    counted = np.ones((len(passages), width), dtype=bool)
+    for t in range(len(passages)):
         counted[t, : lengths[t]] = _unnamed(tokens[t], names)
     return xr.Dataset(
         {
@@ -92,9 +110,9 @@ def text_log_probs(
         },
         coords={
             "persona": [persona.name for persona in people],
-            "author": ("text", np.array([text.author for text, _, _ in put])),
-            "name": ("text", np.array([text.name for text, _, _ in put])),
-            "shuffled": ("text", np.array([mixed for _, _, mixed in put])),
+            "author": ("text", np.array([text.author for text, _, _ in passages])),
+            "name": ("text", np.array([text.name for text, _, _ in passages])),
+            "shuffled": ("text", np.array([mixed for _, _, mixed in passages])),
             "piece": (("text", "token"), pieces),
         },
         attrs={"model": lm.name, "paraphrase": paraphrase, "seed": seed},
@@ -106,10 +124,25 @@ def prior_log_probs(
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """How likely each persona's description is where the model says who it is, and where no one is asked.
 
-    Returns:
-        (asked, plain), each (persona), nats: what `estimands.posterior.prior` takes.
+    Args:
+        lm: from `selfrep.load_model`.
+        personas: whose descriptions.
+        paraphrase: which of their paraphrases.
+        neutral: a system text without a persona.
 
-    Raises SelfrepError for no personas, or a paraphrase that is not there.
+    Returns:
+        (answer, baseline), each a DataArray (persona) in nats: what `prior` takes.
+
+    Raises:
+        SelfrepError: no personas; a paraphrase that is not there.
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models import organisms
+        >>> lm = sr.load_model("organism:separate")
+        >>> answer, baseline = prior_log_probs(lm, sr.personas.load(organisms.PERSONAS).select(["nurse", "queen"]))
+        >>> answer.persona.values.tolist(), bool((answer < 0).all())
+        (['nurse', 'queen'], True)
     """
     people = list(personas)
     if short := [persona.name for persona in people if not 0 <= paraphrase < persona.n_paraphrases]:
@@ -129,11 +162,25 @@ def answer_log_probs(
 ) -> tuple[np.ndarray, list[tuple[str, ...]]]:
     """Log probability of each token of an answer that follows a prompt and its prefill, teacher-forced.
 
+    Args:
+        lm: from `selfrep.load_model`.
+        prompts: what comes before.
+        answers: one a prompt, with the space that it begins with.
+        progress: True for a bar, or a function of (done, total).
+
     Returns:
         [prompt, token] float64, nats, NaN past the end of an answer; and each answer's tokens as texts.
 
     Raises:
-        SelfrepError: nothing to run, an answer without a token of its own.
+        SelfrepError: nothing to run; an answer without a token of its own.
+
+    Example:
+        >>> import selfrep as sr
+        >>> lm = sr.load_model("organism:separate")
+        >>> prompt = Prompt("You are a nurse.", ("In peace, who are you?",), "I am a")
+        >>> values, pieces = answer_log_probs(lm, [prompt], [" nurse"])
+        >>> values.shape, pieces
+        ((1, 1), [('nurse',)])
     """
     if not prompts or len(prompts) != len(answers):
         raise SelfrepError(f"Each prompt has an answer; got {len(prompts)} prompts and {len(answers)} answers.")

@@ -49,13 +49,9 @@ def runs(context: Context, part: PosteriorPart) -> Iterator[Stage]:
 
 def side_by_side(parts: list[xr.Dataset]) -> xr.Dataset:
     """Texts of several groups side by side, NaN past the end of each."""
-    width = max(part.sizes["token"] for part in parts)
     blank = {"log_prob": np.nan, "log_prob_neutral": np.nan, "counted": True, "piece": ""}
-    padded = [
-        part.assign_coords(token=np.arange(part.sizes["token"])).reindex(token=np.arange(width), fill_value=blank)
-        for part in parts
-    ]
-    return xr.concat(padded, "text").drop_vars("token")
+    numbered = [part.assign_coords(token=np.arange(part.sizes["token"])) for part in parts]
+    return xr.concat(numbered, "text", join="outer", fill_value=blank).drop_vars("token")
 
 
 def _predictions(

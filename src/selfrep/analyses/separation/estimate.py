@@ -1,11 +1,11 @@
-"""S, separation: how far apart the two sides of personas lie in activation space.
+"""S, separation: how far apart two groups of personas lie in activation space.
 
-At every cell (site, layer, place) the squared distance between the mean of one side's personas and that of the other's,
-per mean squared norm. It is computed from products between *different* personas only (a U-statistic: an unbiased
-squared distance of means, crossed over personas and thereby over paraphrases), so it is 0 on average where the sides do
-not differ, and may be negative. What it says is that a difference is *present*; whether it is used is for `transfer`.
+At every cell (site, layer, place) S is the squared distance between the two group means, per mean squared norm. It is
+computed from products between *different* personas only (an unbiased U-statistic). So it is 0 on average where the
+groups do not differ, and may be negative. It says that a difference is *present*. Whether the model uses it is for
+`transfer` to say.
 
-Everything is linear in the products between prompts (their Gram matrix), so that resampling and permutation are matrix
+Everything is linear in the products between prompts (their Gram matrix), so resampling and permutation are matrix
 products over the whole map.
 """
 
@@ -99,7 +99,7 @@ def separation(
             )
     designs: list[tuple[str, list[Any], list[Any]]] = [
         ("personas and paraphrases", own.keys, control.keys),
-        ("items", own.asked, control.asked),
+        ("items", own.items, control.items),
         ("sides of personas", own.members, control.members),
     ]
     for what, here, there in designs:
@@ -119,7 +119,7 @@ def separation(
     truth = own.side == 0
     labels = permutation.labelings(truth, n_permutations, rng)
     draws = _draws(own, n_bootstrap, rng)
-    observed = _contrast(truth[None], np.ones((1, len(truth))), own)[0]
+    contrast = _contrast(truth[None], np.ones((1, len(truth))), own)[0]
     shape = acts.activations.shape[1:4]
     cells = int(np.prod(shape))
     grams = {name: np.full((cells, len(own.persona) ** 2), np.nan) for name in rows}
@@ -135,7 +135,7 @@ def separation(
     test = permutation.permutation_test(between_personas, _persona_contrast(labels))
     tail = resampling.tail(min(sizes.values()), sum(sizes.values()) - 2)
     boot = {name: grams[name] @ draws.T for name in rows}
-    estimate = {name: grams[name] @ observed for name in rows}
+    estimate = {name: grams[name] @ contrast for name in rows}
     low, high = resampling.interval(boot[condition], tail)
     user_low, user_high = resampling.interval(boot[control_condition], tail)
     bound_low, bound_high = resampling.interval(boot[condition] - boot[control_condition], tail)

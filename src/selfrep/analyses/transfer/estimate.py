@@ -1,13 +1,17 @@
 """T, transfer: how much of a persona's behaviour its activations carry over, at every cell of a patching sweep.
 
 T = (patched − target) / (source − target): 0, the patch did nothing; 1, it brought the source's answers with it.
-Denoising (into the run that lacks the behaviour) and noising are kept apart: where backups exist they disagree. A ratio
-over a small total effect explodes, so pairs whose total effect is under three paraphrase SDs are left out. Where most
-pairs of an item are, the others are no better: among many that do not move, some seem to. Without any pair left T is
-not identified. The same is computed for sources that should do nothing, on the scale of the real pairs.
+Denoising (into the run that lacks the behaviour) and noising are kept apart: where backups exist they disagree.
+
+A ratio over a small total effect explodes, so pairs whose total effect is under three paraphrase SDs are left out.
+Where that is most pairs of an item, all of its pairs are: among many pairs without an effect, a few seem to have one by
+luck. Without any pair left, T is not identified. The same is computed for sources that should do nothing, on the scale
+of the real pairs.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -110,16 +114,16 @@ def transfer(
         units = _Units.of(effects, kept)
         n_pairs.append(len(units.total))
         if len(units.total):
-            found, least = _estimated(units, n_bootstrap, n_flips, rng)
-            maps |= found
+            estimates, least = _estimates(units, n_bootstrap, n_flips, rng)
+            maps |= estimates
             smallest = min(smallest, least)
         for kind in kinds:
             if controls is None or control_why is None:
                 break
             chosen = (control_why == "") & (controls.direction.to_numpy() == direction)
-            moved, total = _moved(controls, chosen & (controls.control.to_numpy() == kind))
+            movement, total = _movement(controls, chosen & (controls.control.to_numpy() == kind))
             if len(total) and len(units.total):
-                maps[f"control_{kind}"] = moved.sum(axis=0) / total.sum()
+                maps[f"control_{kind}"] = movement.sum(axis=0) / total.sum()
         parts.append(maps)
     reasons = [] if any(n_pairs) else sorted(set(why.tolist()))
     dims = ("direction", "layer", axis)
@@ -139,11 +143,11 @@ def transfer(
     )
 
 
-def _estimated(
+def _estimates(
     units: _Units, n_bootstrap: int, n_flips: int, rng: np.random.Generator
 ) -> tuple[dict[str, Array], float]:
     """The maps of one direction from its pairs of personas, and the smallest p these can give."""
-    maps = {"estimate": units.moved.sum(axis=0) / units.total.sum()}
+    maps = {"estimate": units.movement.sum(axis=0) / units.total.sum()}
     factors = units.factors()
     if len(factors) == 1:
         units = units.merged(factors[0])
@@ -152,30 +156,36 @@ def _estimated(
     if n < 2:
         return maps, 1.0
     alone = units.disjoint() if len(factors) > 1 else factors[0]
-    table = units.moved[alone].reshape(len(alone), -1).T
+    table = units.movement[alone].reshape(len(alone), -1).T
     flips = permutation.sign_flips(len(alone), n_flips, rng)
     maps["p"] = permutation.permutation_test(table, flips, absolute=True).p.reshape(maps["estimate"].shape)
     if len(factors) == 1 and n < FEW:
-        maps["ci_low"], maps["ci_high"] = ratios.ratio_interval(units.moved, units.total)
+        maps["ci_low"], maps["ci_high"] = ratios.ratio_interval(units.movement, units.total)
     else:
         weights = units.resampled(factors, n_bootstrap, rng)
-        drawn = np.tensordot(weights, units.moved, 1) / (weights @ units.total)[:, None, None]
-        maps["ci_low"], maps["ci_high"] = resampling.interval(np.moveaxis(drawn, 0, -1), resampling.tail(n, n - 1))
+        draws = np.tensordot(weights, units.movement, 1) / (weights @ units.total)[:, None, None]
+        maps["ci_low"], maps["ci_high"] = resampling.interval(np.moveaxis(draws, 0, -1), resampling.tail(n, n - 1))
     return maps, 1 / len(flips)
 
 
+@dataclass(frozen=True, eq=False)
 class _Units:
-    """The pairs of personas of one direction: how far each was moved, of how much, and who they are."""
+    """The pairs of personas of one direction.
 
-    def __init__(self, names: list[tuple[str, str]], moved: Array, total: Array) -> None:
-        self.names = names  # [unit] source, target
-        self.moved = moved  # [unit, layer, place]
-        self.total = total  # [unit] > 0
+    Attributes:
+        names: [unit] source, target.
+        movement: [unit, layer, place] nats.
+        total: [unit] the total effect, nats, above 0.
+    """
+
+    names: list[tuple[str, str]]
+    movement: Float[Array, "unit layer place"]
+    total: Float[Array, " unit"]
 
     @classmethod
     def of(cls, effects: xr.Dataset, chosen: Bool[Array, " pair"]) -> _Units:
         ends = zip(effects.source.to_numpy()[chosen], effects.target.to_numpy()[chosen], strict=True)
-        rows = cls([(str(source), str(target)) for source, target in ends], *_moved(effects, chosen))
+        rows = cls([(str(source), str(target)) for source, target in ends], *_movement(effects, chosen))
         names = {name: k for k, name in enumerate(dict.fromkeys(rows.names))}
         return rows.merged(np.array([names[name] for name in rows.names], dtype=int))
 
@@ -183,13 +193,13 @@ class _Units:
         """Units with the same label as one."""
         member = np.arange(label.max(initial=-1) + 1)[:, None] == label
         names = [self.names[int(row.argmax())] for row in member]
-        return _Units(names, np.tensordot(member.astype(float), self.moved, 1), member @ self.total)
+        return _Units(names, np.tensordot(member.astype(float), self.movement, 1), member @ self.total)
 
     def factors(self) -> list[Int[Array, " unit"]]:
-        """What is drawn at random, as labels of the units: usually the pair, and the persona where pairs share some.
+        """The units of sampling, as labels: usually the pair, and the persona where pairs share some.
 
         Pairs that share no persona stand for themselves; so do those that all share one (the estimate is then about
-        that one). Where they share personas of one side, these are what was drawn, and where of both sides, both.
+        that one). Where they share personas of one side, these are the units; where of both sides, both are.
         """
         sides = [np.unique(column, return_inverse=True)[1] for column in np.array(self.names).T]
         shared = [side for side in sides if 1 < side.max() + 1 < len(side)]
@@ -203,7 +213,7 @@ class _Units:
         """Bootstrap weights of the units.
 
         Of two factors each is resampled, and a unit weighs the product (the pigeonhole bootstrap, Owen 2007), which
-        errs on the side of wide intervals. Draws without any unit are drawn again.
+        errs on the side of wide intervals. Draws without any unit are repeated.
         """
         weights = np.zeros((n, len(self.names)))
         while len(poor := np.flatnonzero(weights.sum(axis=1) == 0)):
@@ -228,14 +238,14 @@ def _determines(fine: Int[Array, " unit"], coarse: Int[Array, " unit"]) -> bool:
     return len(set(zip(fine.tolist(), coarse.tolist(), strict=True))) == len(set(fine.tolist()))
 
 
-def _moved(
+def _movement(
     effects: xr.Dataset, chosen: Bool[Array, " pair"]
 ) -> tuple[Float[Array, "row layer place"], Float[Array, " row"]]:
     """Movement and total effect of each run, both with the sign that makes the total positive."""
     total = effects.total_effect.to_numpy()[chosen].astype(float)
-    moved = effects.patched.to_numpy()[chosen].astype(float)
-    moved -= effects.target_metric.to_numpy()[chosen].astype(float)[:, None, None]
-    return moved * np.sign(total)[:, None, None], np.abs(total)
+    movement = effects.patched.to_numpy()[chosen].astype(float)
+    movement -= effects.target_metric.to_numpy()[chosen].astype(float)[:, None, None]
+    return movement * np.sign(total)[:, None, None], np.abs(total)
 
 
 def _noise(effects: xr.Dataset, scores: xr.Dataset | None, paraphrase_sd: float | None) -> dict[str, float]:
@@ -259,10 +269,10 @@ def _gates(effects: xr.Dataset, noise: dict[str, float]) -> Array:
     total = np.abs(effects.total_effect.to_numpy())
     why = np.full(len(total), "", dtype=object)
     ends = np.maximum(np.abs(effects.source_metric.to_numpy()), np.abs(effects.target_metric.to_numpy()))
-    moved = (total >= least) & ~negligible(total, ends)
+    large = (total >= least) & ~negligible(total, ends)
     for item in noise:
         mine = effects.item.to_numpy() == item
-        lucky, runs = int(moved[mine].sum()), int(mine.sum())
+        lucky, runs = int(large[mine].sum()), int(mine.sum())
         if lucky == 0:
             why[mine] = (
                 "the total effect of every pair is under three times the paraphrase noise: there is nothing to carry "
@@ -274,7 +284,7 @@ def _gates(effects: xr.Dataset, noise: dict[str, float]) -> Array:
                 "read T from them would be to choose the lucky ones"
             )
         else:
-            why[mine & ~moved] = "the total effect is under three times the paraphrase noise"
+            why[mine & ~large] = "the total effect is under three times the paraphrase noise"
     if "answer_mass_source" in effects:
         mass = np.minimum(effects.answer_mass_source.to_numpy(), effects.answer_mass_target.to_numpy())
         why[~(mass >= LEAST_MASS)] = "the answers have next to no probability: the model would say something else"
