@@ -13,7 +13,7 @@ import pytest
 import torch
 from tests.forbidden import forbidden
 from tests.report.groups import GROUPS
-from tests.validation.made import card, examined
+from tests.validation.cards import card, examination
 from typer.testing import CliRunner
 
 from selfrep.cli import STUDY, app, main
@@ -244,7 +244,7 @@ def test_a_folder_that_is_not_writable_is_refused_before_any_work(
 
 
 def test_validate_ends_with_1_when_a_threshold_is_missed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    made = {True: card(), False: card(examined(t=0.5))}
+    made = {True: card(), False: card(examination(t=0.5))}
     for passed, code in ((True, 0), (False, 1)):
         monkeypatch.setattr("selfrep.validation.validate.validate", lambda passed=passed, **_: made[passed])
         done = CliRunner().invoke(app, ["validate", "--quick", "--out", str(tmp_path / "out")])

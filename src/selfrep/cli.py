@@ -213,7 +213,7 @@ def validate(
 
     from selfrep.files import reserve
     from selfrep.validation.page import write
-    from selfrep.validation.shown import terminal
+    from selfrep.validation.tables import terminal
     from selfrep.validation.validate import validate as mark
 
     reserve(out)

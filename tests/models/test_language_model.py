@@ -94,7 +94,7 @@ def test_a_bridge_can_be_brought(family: str) -> None:
 
 
 def test_a_bridge_takes_a_tokenizer_that_was_made_in_memory() -> None:
-    hf = training.train(organisms.Plan(made="trained"), steps=1)
+    hf = training.train(organisms.Plan(making="trained"), steps=1)
     lm = load_model(hf, tokenizer=organisms.tokenizer())
     text = "<bos> <self> you are a nurse . <end>"
     ids = torch.tensor([lm.tokenizer(text, add_special_tokens=False)["input_ids"]])

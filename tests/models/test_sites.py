@@ -10,7 +10,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.tiny import FAMILIES, JOINT, N_LAYERS, component_at, hooked, logits, module_at, ragged, tiny, tiny_hf
+from tests.tiny import (
+    CATCHING,
+    FAMILIES,
+    JOINT,
+    N_LAYERS,
+    by_risk,
+    component_at,
+    hooked,
+    logits,
+    module_at,
+    ragged,
+    tiny,
+    tiny_hf,
+)
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
@@ -30,12 +43,12 @@ from selfrep.models.sites import (
 
 EXPERTS = ("qwen3_moe", "mixtral", "gpt_oss")
 COMPONENTS = [
-    (family, site)
+    pytest.param(family, site, marks=[] if family in CATCHING else pytest.mark.slow)
     for family in FAMILIES
     for site in HEAD_SITES + NEURON_SITES
     if not (site == "mlp_post" and family in (*EXPERTS, "opt"))  # OPT's is flat: refused where it is heard, see below
 ]
-"""Every family with every site of heads or neurons that it must offer."""
+"""Every family with every site of heads or neurons that it must offer; slow but for those that catch faults."""
 
 
 def heard_at(hf: PreTrainedModel, module: torch.nn.Module, end: str, ids: Tensor) -> Tensor:
@@ -47,7 +60,7 @@ def heard_at(hf: PreTrainedModel, module: torch.nn.Module, end: str, ids: Tensor
     return heard[0]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", by_risk(FAMILIES))
 def test_the_stream_is_the_sum_of_what_is_written_to_it(family: str) -> None:
     """Whatever the modules are called: attn_out and mlp_out take resid_pre to resid_mid, and to resid_post."""
     lm = tiny(family)
@@ -80,7 +93,7 @@ def test_sites_are_the_modules_that_a_person_would_name(family: str) -> None:
             assert (module, tap.end) == module_at(lm.hf, family, site, layer)
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "gpt_neox"])
+@pytest.mark.parametrize("family", by_risk(["llama", "gemma2", "gpt2", "gpt_neox"], ["gemma2"]))
 def test_transformer_lens_hears_the_same_at_its_hooks(family: str) -> None:
     lm, ids = tiny(family), ragged([6], seed=2)
     _, cache = lm.bridge.run_with_cache(ids)
@@ -145,7 +158,10 @@ def test_writing_changes_the_named_component_and_nothing_else(family: str, site:
     assert int((before != after).sum()) == new.numel()  # no feature of another site in the same module either
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "phi3", "gpt_neox", "gemma2", "qwen3", "cohere", "starcoder2"])
+@pytest.mark.parametrize(
+    "family",
+    by_risk(["llama", "gpt2", "phi3", "gpt_neox", "gemma2", "qwen3", "cohere", "starcoder2"], ["gpt2", "phi3"]),
+)
 def test_transformer_lens_hears_the_same_components(family: str) -> None:
     lm, ids = tiny(family), ragged([6], seed=2)
     _, cache = lm.bridge.run_with_cache(ids)
@@ -202,7 +218,7 @@ def laws(hf: PreTrainedModel, taps: dict[Site, Tap]) -> dict[str, list[bool]]:
     return found
 
 
-@pytest.mark.parametrize("family", FAMILIES | JOINT)
+@pytest.mark.parametrize("family", by_risk(FAMILIES | JOINT, [*CATCHING, *JOINT]))
 def test_scores_are_bilinear_in_q_and_k_and_heads_linear_in_v(family: str) -> None:
     hf = tiny_hf(family)
     taps = layout_of(hf).taps

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.validation.made import examined
+from tests.validation.cards import examination
 
 from selfrep import analyses
 from selfrep.analyses.analysis import Analysis
@@ -13,7 +13,7 @@ from selfrep.analyses.answers import Answer, Estimand
 from selfrep.models import organisms
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.validation.answers import answers
-from selfrep.validation.card import Examined
+from selfrep.validation.card import Examination
 from selfrep.validation.page import errors
 from selfrep.validation.rows import rows
 
@@ -51,7 +51,7 @@ def test_an_analysis_from_outside_is_marked_as_well(monkeypatch: pytest.MonkeyPa
     (answer,) = found = tuple(answers(lm, organisms.truth(lm.hf)))
     assert answer.truth == pytest.approx(0.4, abs=1e-3)
     assert answer.wrong
-    one = Examined("organism:bleed", "bleed", 0.1, found)
+    one = Examination("organism:bleed", "bleed", 0.1, found)
     by_what = {row.what: row for row in rows([one])}
     assert by_what["H, half: worst error 0.200"].passed is False
     assert by_what["95 % intervals of H that hold the truth"].score == 0
@@ -60,4 +60,4 @@ def test_an_analysis_from_outside_is_marked_as_well(monkeypatch: pytest.MonkeyPa
 
 
 def test_without_it_nothing_is_said_of_it() -> None:
-    assert not [row for row in rows([examined()]) if "H, half" in row.what], "the control"
+    assert not [row for row in rows([examination()]) if "H, half" in row.what], "the control"

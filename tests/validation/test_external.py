@@ -19,12 +19,12 @@ from tests.models.external.compiled import (
 )
 
 from selfrep.errors import SelfrepError
-from selfrep.models.external import Component, Known, interpbench, tracr
-from selfrep.validation.card import External
-from selfrep.validation.external import carried, differing, examine, marks, output, rows
+from selfrep.models.external import Component, KnownCircuit, interpbench, tracr
+from selfrep.validation.card import ExternalExamination
+from selfrep.validation.external import differing, examine, marks, output, rows, transfer_sizes
 
 
-def compiled(folder: Path, kind: str) -> Known:
+def compiled(folder: Path, kind: str) -> KnownCircuit:
     if kind == "trained":
         return interpbench(write_interpbench(folder, *hooked(arrays(), noise=0.01)))
     both = kind == "both ways"
@@ -65,7 +65,7 @@ def test_where_t_says_nothing_nothing_is_ranked() -> None:
     assert list(marks({"T": {a: nothing, b: nothing}}, frozenset({a}))) == []
     (mark,) = marks({"T": {a: 1.0, b: 0.0, Component(1): nothing}}, frozenset({a}))
     assert mark.auroc == 1.0
-    silent = External("Tracr x", "Tracr", 32, {one: {"T": nothing} for one in (a, b)}, frozenset({a}), ())
+    silent = ExternalExamination("Tracr x", "Tracr", 32, {one: {"T": nothing} for one in (a, b)}, frozenset({a}), ())
     (row,) = rows([silent])
     assert (row.what, row.n) == ("T is not identified", 0)
 
@@ -117,7 +117,7 @@ def test_rows_are_of_each_model_and_of_several_together(tmp_path: Path) -> None:
     found.append(examine(tracr(write_tracr(tmp_path / "whole", whole, config()))))
     made = list(rows(found))
     assert {row.part for row in made} == {"External truth"}
-    assert all(row.passed is None and row.wanted == "" for row in made)
+    assert all(row.passed is None and row.requirement == "" for row in made)
     assert [(row.what, row.model, row.truth, row.n) for row in made] == [
         ("AUROC of |T|", "Tracr, 2 models", "their circuits", 2),
         ("average precision of |T|", "Tracr, 2 models", "their circuits", 2),
@@ -144,5 +144,5 @@ def test_noise_is_no_transfer(tmp_path: Path) -> None:
     effects = sr.patch_tokens(known.lm, source, target, plan, metric)
     for site in ("z", "mlp_out"):
         effects[site]["patched"] = effects[site]["patched"] + 1e-6
-    found = carried(effects)
+    found = transfer_sizes(effects)
     assert {one for one, score in found.items() if score} == {Component(*one) for one in CIRCUIT}

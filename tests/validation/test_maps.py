@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -28,17 +29,29 @@ def bleeding() -> tuple[LanguageModel, organisms.Truth]:
 
 
 @pytest.fixture(scope="module")
-def view(bleeding: tuple[LanguageModel, organisms.Truth]) -> maps.Seen:
-    return maps.seen(bleeding[0], "who_are_you")
+def view(bleeding: tuple[LanguageModel, organisms.Truth]) -> maps.Observation:
+    return maps.observe(bleeding[0], "who_are_you")
 
 
 def by_name(marks: list[maps.Mark], planted: str) -> dict[str, maps.Mark]:
-    return {mark.estimator: mark for mark in marks if mark.planted == planted}
+    return {mark.estimator: mark for mark in marks if mark.sheet == planted}
 
 
-def test_ours_find_use_and_presence_and_presence_is_not_use(bleeding: tuple[LanguageModel, organisms.Truth]) -> None:
-    found = list(maps.marks(*bleeding, maps.OURS))
-    used, there = (by_name(found, planted) for planted in ("causal", "present"))
+@pytest.fixture(scope="module")
+def marked(bleeding: tuple[LanguageModel, organisms.Truth]) -> list[maps.Mark]:
+    """Ours, gradients, and eight maps that are drawn and not measured."""
+    rng = np.random.default_rng(0)
+
+    def blind(view: maps.Observation) -> xr.DataArray:
+        coords = {"layer": np.arange(6), "position": np.arange(-11, 0)}
+        return xr.DataArray(rng.normal(size=(6, 11)), dims=("layer", "position"), coords=coords)
+
+    drawn = {f"blind {k}": blind for k in range(8)}
+    return list(maps.marks(*bleeding, maps.OURS | {"gradients": maps.attributions} | drawn))
+
+
+def test_ours_find_use_and_presence_and_presence_is_not_use(marked: list[maps.Mark]) -> None:
+    used, there = (by_name(marked, sheet) for sheet in ("causal", "present"))
     assert used["T"].auroc >= 0.99
     assert there["S"].auroc >= 0.99
     assert used["S"].precision < 0.9 < there["S"].precision
@@ -55,30 +68,25 @@ def test_a_model_without_the_wiring_is_not_found(bleeding: tuple[LanguageModel, 
         for parameter in wild.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
     model = load_model(wild, tokenizer=organisms.tokenizer())
-    (mark,) = [m for m in maps.marks(model, truth, {"T": maps.ungated}) if m.planted == "causal"]
+    (mark,) = [m for m in maps.marks(model, truth, {"T": maps.pair_transfers}) if m.sheet == "causal"]
     assert mark.auroc < 0.9
 
 
 def test_a_mark_is_the_chance_that_a_true_cell_outranks_another(
-    bleeding: tuple[LanguageModel, organisms.Truth], view: maps.Seen
+    bleeding: tuple[LanguageModel, organisms.Truth], view: maps.Observation, marked: list[maps.Mark]
 ) -> None:
-    lm, truth = bleeding
-    rng = np.random.default_rng(0)
-
-    def blind(found: maps.Seen) -> xr.DataArray:
-        coords = {"layer": np.arange(6), "position": np.arange(-11, 0)}
-        return xr.DataArray(rng.normal(size=(6, 11)), dims=("layer", "position"), coords=coords)
-
-    scores = [m.auroc for m in maps.marks(lm, truth, {f"blind {k}": blind for k in range(8)}) if m.planted == "present"]
+    truth = bleeding[1]
+    scores = [m.auroc for m in marked if m.sheet == "present" and m.estimator.startswith("blind")]
+    assert len(scores) == 8
     assert 0.35 < np.mean(scores) < 0.65, "the control"
-    values = maps.separated(view).isel(site=0).transpose("layer", "position").to_numpy()
+    values = maps.separations(view).isel(site=0).transpose("layer", "position").to_numpy()
     ids = view.pairs[0].source.ids
     planted = truth.present_map(ids, "persona")[:6, -12:]
-    true, score = maps._pooled(view, truth, maps._laid("S", maps.separated(view)), "present")
+    true, score = maps._pooled(view, truth, maps._laid("S", maps.separations(view)), "present")
     assert auroc(score, true != 0) == pytest.approx(auroc(values, planted))
 
 
-def test_distances_are_those_of_the_means(view: maps.Seen) -> None:
+def test_distances_are_those_of_the_means(view: maps.Observation) -> None:
     acts = view.activations
     cell = acts.activations.isel(site=0).sel(layer=3, position=-1)
     you = acts.condition == "you"
@@ -108,8 +116,8 @@ def test_prompt_level_p_is_the_share_of_labelings_of_prompts_that_reach_the_dist
     assert float(maps.prompt_level_p(acts)[0, 0]) == pytest.approx(np.mean(np.array(every) >= every[0] - 1e-9))
 
 
-def test_gradients_miss_what_a_shut_gate_lets_through(bleeding: tuple[LanguageModel, organisms.Truth]) -> None:
-    found = by_name(list(maps.marks(*bleeding, {"T": maps.carried, "gradients": maps.attributed})), "causal")
+def test_gradients_miss_what_a_shut_gate_lets_through(marked: list[maps.Mark]) -> None:
+    found = by_name(marked, "causal")
     assert found["gradients"].off > 0.8
     assert found["gradients"].precision < found["T"].precision
 
@@ -122,15 +130,18 @@ def test_a_subspace_alone_moves_what_its_cell_does_not() -> None:
 
 def test_where_nothing_is_used_transfer_says_so() -> None:
     lm, truth = grown("organism:blind")
-    said = {one.item: one for one in maps.withheld(lm, truth)}
+    said = {one.item: one for one in maps.abstentions(lm, truth)}
     assert set(said) == {"what_writes", "laptop"}
-    assert not any(one.given or one.largest for one in said.values())
+    assert not any(one.identified or one.largest for one in said.values())
     lm, _ = grown("organism:bleed")
-    used = list(maps.withheld(lm, truth))  # the control: another's truth
-    assert all(one.given and one.largest > 0.9 for one in used)
+    used = list(maps.abstentions(lm, truth))  # the control: another's truth
+    assert all(one.identified and one.largest > 0.9 for one in used)
 
 
 def test_scores_that_are_none_are_refused(bleeding: tuple[LanguageModel, organisms.Truth]) -> None:
+    lm, truth = bleeding
+    single = ("persona", "in_character")  # one item is enough
+    bleeding = lm, replace(truth, causal={single: truth.causal[single]})
     with pytest.raises(SelfrepError, match=r"dims layer and position; 'mine' returned ndarray"):
         list(maps.marks(*bleeding, {"mine": lambda found: np.zeros((6, 11))}))
     with pytest.raises(SelfrepError, match=r"'mine' returned \('pair',\)"):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from selfrep.models.language_model import load_model
 from selfrep.validation.nulls import deals
 
 
+@pytest.mark.slow
 def test_counting_prompts_raises_false_alarms_and_counting_personas_does_not() -> None:
     found = list(deals(load_model("organism:bleed?noise=0.2"), 40, seed=1))
     assert len(found) == 40
@@ -20,4 +22,4 @@ def test_counting_prompts_raises_false_alarms_and_counting_personas_does_not() -
 def test_deals_can_be_had_again() -> None:
     lm = load_model("organism:bleed?noise=0.2")
     assert list(deals(lm, 2, seed=5)) == list(deals(lm, 2, seed=5))
-    assert list(deals(lm, 8, seed=5)) != list(deals(lm, 8, seed=6))
+    assert list(deals(lm, 2, seed=5)) != list(deals(lm, 2, seed=6))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.validation.made import card, examined, external
+from tests.validation.cards import card, examination, external
 
 from selfrep.validation.maps import Mark
 from selfrep.validation.page import errors, page, ranks, write
@@ -21,7 +21,7 @@ def without_library(text: str) -> str:
 
 
 def test_the_page_needs_no_network_and_shows_every_row() -> None:
-    made = card(examined(t=0.5))
+    made = card(examination(t=0.5))
     text = without_library(page(made))
     assert "default-src 'none'" in text
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", text)
@@ -44,7 +44,7 @@ def test_models_from_elsewhere_are_on_the_page() -> None:
 
 def test_a_name_is_text() -> None:
     evil = "</script><script>alert(1)</script>"
-    one = examined()
+    one = examination()
     made = card(replace(one, marks=(*one.marks, Mark(evil, "causal", 0.5, 0.5))), own=(evil,))
     text = without_library(page(made))
     assert "<script>alert" not in text
@@ -54,7 +54,7 @@ def test_a_name_is_text() -> None:
 
 
 def test_figures_hold_every_number() -> None:
-    organisms = (examined(t=0.9), examined(b=0.5))
+    organisms = (examination(t=0.9), examination(b=0.5))
     shown = [x for trace in ranks(organisms).data for x in trace.x]
     assert sorted(shown) == sorted(mark.auroc for one in organisms for mark in one.marks)
     drawn = errors(organisms)

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.validation.made import examined
+from tests.validation.cards import examination
 
 from selfrep.analyses.answers import Answer
 from selfrep.analyses.bleed.truth import B
 from selfrep.validation.card import Row
-from selfrep.validation.maps import Mark, Withheld
+from selfrep.validation.maps import Abstention, Mark
 from selfrep.validation.rows import _rate, rows
 
 
@@ -20,44 +20,44 @@ def named(what: str, *organisms: object, own: tuple[str, ...] = ()) -> list[Row]
 
 
 def test_one_bad_organism_fails_a_row_and_the_median_is_shown() -> None:
-    good, bad = (examined(t=1.0), examined(t=1.0), examined(t=1.0)), examined(t=0.985)
+    good, bad = (examination(t=1.0), examination(t=1.0), examination(t=1.0)), examination(t=0.985)
     (row,) = named("AUROC of |T|", *good, bad)
     assert (row.score, row.low, row.high, row.n) == (1.0, 0.985, 1.0, 4)
     assert row.passed is False
-    assert row.wanted == "≥ 0.99"
+    assert row.requirement == "≥ 0.99"
     assert "attribution alone 0.80" in row.common
     assert named("AUROC of |T|", *good)[0].passed is True
-    assert named("AUROC of |T|", examined("hydra", t=0.96))[0].passed is True, "a hard one may be lower"
-    assert named("AUROC of |T|", examined("hydra", t=0.94))[0].passed is False
+    assert named("AUROC of |T|", examination("hydra", t=0.96))[0].passed is True, "a hard one may be lower"
+    assert named("AUROC of |T|", examination("hydra", t=0.94))[0].passed is False
 
 
 def test_the_control_has_to_fail() -> None:
-    assert named("AUROC of |T|", examined("trained_control", t=0.6))[0].passed is True
-    assert named("AUROC of |T|", examined("trained_control", t=0.97))[0].passed is False
+    assert named("AUROC of |T|", examination("trained_control", t=0.6))[0].passed is True
+    assert named("AUROC of |T|", examination("trained_control", t=0.97))[0].passed is False
 
 
 def test_an_error_is_the_worst_one_and_what_is_not_identified_is_counted() -> None:
-    (row,) = named("β, bleed", examined(b=0.41), examined(b=0.36))
+    (row,) = named("β, bleed", examination(b=0.41), examination(b=0.36))
     assert row.what == "β, bleed: worst error 0.040"
     assert row.passed is False
-    assert named("β, bleed", examined(b=0.41))[0].passed is True
+    assert named("β, bleed", examination(b=0.41))[0].passed is True
     shut = Answer(B, "", 0.4, np.nan, np.nan, np.nan, reason="insensitive")
-    (row,) = named("β, bleed", replace(examined(), answers=(shut,)))
+    (row,) = named("β, bleed", replace(examination(), answers=(shut,)))
     assert row.passed is False
     assert "(1 not identified)" in row.model
 
 
 def test_wrong_answers_are_counted_and_named() -> None:
-    (row,) = named("wrong answers", examined(), examined())
+    (row,) = named("wrong answers", examination(), examination())
     assert (row.score, row.n, row.passed) == (0, 8, True)
-    off, claimed = examined(b=0.5), replace(examined(), withheld=(Withheld("what_writes", True, 0.4),))
+    off, claimed = examination(b=0.5), replace(examination(), abstentions=(Abstention("what_writes", True, 0.4),))
     (row,) = named("wrong answers", off, claimed)
     assert (row.score, row.passed) == (2, False)
     assert row.model == "all; in B 1, T 1"
 
 
 def test_intervals_without_noise_are_no_part_of_coverage() -> None:
-    (row,) = named("95 % intervals of B", examined(noise=0.0), examined(b=0.41), examined(b=0.45))
+    (row,) = named("95 % intervals of B", examination(noise=0.0), examination(b=0.41), examination(b=0.45))
     assert (row.score, row.n) == (0.5, 2)
 
 
@@ -72,7 +72,7 @@ def test_a_rate_passes_when_what_is_wanted_lies_in_its_interval() -> None:
 
 
 def test_a_user_s_estimator_stands_beside_ours() -> None:
-    one = examined()
+    one = examination()
     mine = replace(one, marks=(*one.marks, Mark("mine", "causal", 0.77, 0.5)))
     (row,) = named("AUROC of mine", mine, own=("mine",))
     assert (row.part, row.score, row.passed) == ("Yours", 0.77, None)

@@ -13,11 +13,11 @@ import selfrep as sr
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
 from selfrep.validation import validate as module
-from selfrep.validation.maps import COMMON, Seen
+from selfrep.validation.maps import COMMON, Observation
 from selfrep.validation.rows import EASY, HARD, TRAINED
 from selfrep.validation.validate import Subject, subjects
 
-FEW = [Subject("bleed", 0), Subject("separate", 1, 0.2), Subject("bleed", 2, 0.2, deals=3)]
+FEW = [Subject("bleed", 0), Subject("bleed", 2, 0.2, deals=3)]
 
 
 @pytest.fixture
@@ -30,24 +30,24 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_card_of_a_few_organisms() -> None:
     heard: list[tuple[str, float, float]] = []
 
-    def patched(seen: Seen) -> xr.DataArray:
-        return abs(seen.effects.patched - seen.effects.target_metric).mean("pair")
+    def patched(view: Observation) -> xr.DataArray:
+        return abs(view.effects.patched - view.effects.target_metric).mean("pair")
 
     card = sr.validate(quick=True, estimators={"mean movement": patched}, on_progress=lambda *now: heard.append(now))
-    assert [one.name for one in card.examined] == [subject.name for subject in FEW]
-    assert heard[0] == ("organism:bleed?seed=0", 0, 3)
-    assert heard[-1] == ("scores", 3, 3)
+    assert [one.name for one in card.organisms] == [subject.name for subject in FEW]
+    assert heard[0] == ("organism:bleed?seed=0", 0, 2)
+    assert heard[-1] == ("scores", 2, 2)
     by_what = {row.what: row for row in card.rows}
     assert by_what["AUROC of |T|"].passed is True
     assert by_what["AUROC of S"].passed is True
     mine = {row.truth: row.score for row in card.rows if row.what == "AUROC of mean movement"}
     assert mine["causal cells"] > 0.99 > mine["presence"]
     assert any(what.startswith("β, bleed") for what in by_what)
-    assert len(card.examined[-1].deals) == 3
+    assert len(card.organisms[-1].deals) == 3
 
 
 def test_models_from_elsewhere_are_marked_beside_organisms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(module, "subjects", lambda quick, seed: FEW[:1])
+    monkeypatch.setattr(module, "subjects", lambda quick, seed: FEW[1:])
     heard: list[tuple[str, float, float]] = []
     first = write_tracr(tmp_path / "first", arrays(), config())
     both = write_tracr(tmp_path / "both", arrays(via=True), config(causal=False))
@@ -55,7 +55,7 @@ def test_models_from_elsewhere_are_marked_beside_organisms(monkeypatch: pytest.M
     card = sr.validate(
         quick=True, tracr=[first, str(both)], interpbench=[trained], on_progress=lambda *now: heard.append(now)
     )
-    assert [stage for stage, _, _ in heard] == ["Tracr first", "Tracr both", "InterpBench 3", FEW[0].name, "scores"]
+    assert [stage for stage, _, _ in heard] == ["Tracr first", "Tracr both", "InterpBench 3", FEW[1].name, "scores"]
     assert [done for _, done, _ in heard] == [0, 1, 2, 3, 4]
     assert [one.name for one in card.external] == ["Tracr first", "Tracr both", "InterpBench 3"]
     scores = [row.score for row in card.rows if row.part == "External truth"]
@@ -75,7 +75,7 @@ def test_a_bad_folder_is_refused_before_anything_is_grown(monkeypatch: pytest.Mo
 @pytest.mark.usefixtures("few")
 def test_a_name_that_is_taken_is_refused() -> None:
     with pytest.raises(SelfrepError, match="T is taken"):
-        sr.validate(estimators={"T": lambda seen: seen.effects.transfer})
+        sr.validate(estimators={"T": lambda view: view.effects.transfer})
 
 
 def test_every_kind_is_grown_and_the_quick_ones_are_not_trained() -> None:

@@ -258,8 +258,7 @@ class Analysis:
             part: the class of its fields in a study; None for what every study asks.
             runs: its forward passes and estimates as stages, or "module:function" where that is.
             report: what it tells a reader, or "module:object".
-            truth: its answers about an organism beside what is planted in it, or "module:function"; for
-            `selfrep validate`.
+            truth: for `selfrep validate`, its answers about an organism beside what is planted, or "module:function".
 
     Example:
             >>> from selfrep.analyses.answers import Answer, Answers

@@ -2,7 +2,7 @@
 
     card = selfrep.validate(quick=True)
     card.passed                     # whether every threshold was reached
-    selfrep.validate(estimators={"mine": lambda seen: abs(seen.effects.patched.mean("pair"))})
+    selfrep.validate(estimators={"mine": lambda view: abs(view.effects.patched.mean("pair"))})
 
 Each organism is loaded, asked, captured and patched as any other model is, by the same public functions.
 """

@@ -12,7 +12,7 @@ from typing import Literal
 
 from selfrep.analyses.answers import Answer
 from selfrep.models.external import Component
-from selfrep.validation.maps import Mark, Withheld
+from selfrep.validation.maps import Abstention, Mark
 from selfrep.validation.nulls import Deal
 
 Rule = Literal["at least", "at most", "within", "below", ""]
@@ -43,14 +43,14 @@ class Row:
     passed: bool | None = None
 
     @property
-    def wanted(self) -> str:
+    def requirement(self) -> str:
         """The threshold in words."""
         sign = {"at least": "≥ ", "at most": "≤ ", "within": "± ", "below": "< ", "": ""}[self.rule]
         return f"{sign}{self.threshold:g}" if self.rule else ""
 
 
 @dataclass(frozen=True)
-class Examined:
+class Examination:
     """All that was said of one organism."""
 
     name: str
@@ -58,13 +58,13 @@ class Examined:
     noise: float
     answers: tuple[Answer, ...] = ()
     marks: tuple[Mark, ...] = ()
-    withheld: tuple[Withheld, ...] = ()
+    abstentions: tuple[Abstention, ...] = ()
     illusion: tuple[float, float] | None = None
     deals: tuple[Deal, ...] = ()
 
 
 @dataclass(frozen=True)
-class External:
+class ExternalExamination:
     """All that was said of one model from elsewhere.
 
     Attributes:
@@ -88,19 +88,19 @@ class Card:
     """The table, and all that it is made from."""
 
     rows: tuple[Row, ...]
-    examined: tuple[Examined, ...]
-    external: tuple[External, ...] = ()
+    organisms: tuple[Examination, ...]
+    external: tuple[ExternalExamination, ...] = ()
     quick: bool = False
     seed: int = 0
     seconds: float = 0.0
     provenance: dict[str, str] = field(default_factory=dict)
 
     @property
-    def missed(self) -> tuple[Row, ...]:
+    def misses(self) -> tuple[Row, ...]:
         """The rows whose threshold was not reached."""
         return tuple(row for row in self.rows if row.passed is False)
 
     @property
     def passed(self) -> bool:
         """Whether every threshold was reached."""
-        return not self.missed
+        return not self.misses

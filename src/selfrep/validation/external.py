@@ -22,10 +22,10 @@ from selfrep.engine.metrics import Metric, logit_difference, logit_metric
 from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
-from selfrep.models.external import Component, Known
+from selfrep.models.external import Component, KnownCircuit
 from selfrep.models.external.inputs import Prompt
 from selfrep.prompts.alignment import right_aligned
-from selfrep.validation.card import External, Row
+from selfrep.validation.card import ExternalExamination, Row
 from selfrep.validation.maps import Mark
 
 PAIRS = 32
@@ -37,7 +37,7 @@ LEAST = 1e-4
 PART = "External truth"
 
 
-def examine(known: Known, seed: int = 0) -> External:
+def examine(known: KnownCircuit, seed: int = 0) -> ExternalExamination:
     """Patch every component of a model at every position, and mark the map against its circuit.
 
     Raises:
@@ -50,10 +50,10 @@ def examine(known: Known, seed: int = 0) -> External:
         warnings.filterwarnings("ignore", message=r"(?s).*Each cell takes a whole forward pass")
         exact = patch_tokens(known.lm, source, target, plan, metric)
     found = {
-        "T": carried(exact),
-        "attribution alone": carried(attribute_tokens(known.lm, source, target, plan, metric)),
+        "T": transfer_sizes(exact),
+        "attribution alone": transfer_sizes(attribute_tokens(known.lm, source, target, plan, metric)),
     }
-    return External(
+    return ExternalExamination(
         name=known.name,
         origin=known.origin,
         pairs=len(pairs),
@@ -73,7 +73,7 @@ def marks(found: dict[str, dict[Component, float]], circuit: frozenset[Component
             yield Mark(name, "causal", auroc, precision)
 
 
-def carried(effects: xr.DataTree) -> dict[Component, float]:
+def transfer_sizes(effects: xr.DataTree) -> dict[Component, float]:
     """The largest |T| over positions of every head and MLP: 0 where it is floating-point noise, NaN where T is not
     identified."""
     heads, mlps = (effects[site].to_dataset() for site in ("z", "mlp_out"))
@@ -98,7 +98,7 @@ def _largest(effects: xr.Dataset) -> np.ndarray:
     return np.fmax.reduce(found)
 
 
-def differing(known: Known, seed: int = 0) -> list[tuple[Prompt, Prompt]]:
+def differing(known: KnownCircuit, seed: int = 0) -> list[tuple[Prompt, Prompt]]:
     """Pairs of inputs at whose last token the model's outputs differ: the user's, or drawn ones.
 
     Raises:
@@ -121,18 +121,18 @@ def differing(known: Known, seed: int = 0) -> list[tuple[Prompt, Prompt]]:
     return kept
 
 
-def output(known: Known, prompt: Prompt) -> torch.Tensor:
+def output(known: KnownCircuit, prompt: Prompt) -> torch.Tensor:
     """[output] what the model says at the last token of an input."""
     return reference.logits(known.lm, np.array(prompt, dtype=np.int64))[0]
 
 
-def _differ(known: Known, first: torch.Tensor, second: torch.Tensor) -> bool:
+def _differ(known: KnownCircuit, first: torch.Tensor, second: torch.Tensor) -> bool:
     if len(first) == 1:
         return abs(float(first - second)) > LEAST
     return int(first.argmax()) != int(second.argmax())
 
 
-def _metric(known: Known, pairs: Sequence[tuple[Prompt, Prompt]]) -> Metric:
+def _metric(known: KnownCircuit, pairs: Sequence[tuple[Prompt, Prompt]]) -> Metric:
     """The output itself where it is one number; else how much more the source's answer is said than the target's."""
     outputs = [[output(known, prompt) for prompt in pair] for pair in pairs]
     if len(outputs[0][0]) == 1:
@@ -141,7 +141,7 @@ def _metric(known: Known, pairs: Sequence[tuple[Prompt, Prompt]]) -> Metric:
     return logit_difference(first, second)
 
 
-def rows(found: Sequence[External]) -> Iterator[Row]:
+def rows(found: Sequence[ExternalExamination]) -> Iterator[Row]:
     """A row for each mark of each model; and of all models of an origin together, where there are several."""
     for origin in dict.fromkeys(one.origin for one in found):
         mine = [one for one in found if one.origin == origin]
@@ -159,7 +159,7 @@ def rows(found: Sequence[External]) -> Iterator[Row]:
                 yield Row(PART, what, model, truth, nothing, nothing, nothing, 0)
 
 
-def _pooled(found: Sequence[External], model: str, truth: str) -> Iterator[Row]:
+def _pooled(found: Sequence[ExternalExamination], model: str, truth: str) -> Iterator[Row]:
     for what, name in (("AUROC", "auroc"), ("average precision", "precision")):
         values: dict[str, list[float]] = {}
         for mark in (mark for one in found for mark in one.marks):

@@ -1,7 +1,7 @@
 """Maps of a persona over layers and tokens, ours and the common ones, marked against where it is and where it is used.
 
-Every map is an `Estimator`: what was seen of a model goes in, one number a cell comes out, larger where there is more.
-A user's own is marked in the same way.
+Every map is an `Estimator`: what was observed of a model goes in, one number a cell comes out, larger where there is
+more. A user's own is marked in the same way.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from selfrep.stats import permutation
 
 Array = np.ndarray
 
-ASKED: dict[str, Question] = {
+QUESTIONS: dict[str, Question] = {
     "who_are_you": "in_character", "what_writes": "spectator", DEED: "behaviour", "laptop": "strange",
 }  # fmt: skip
 """The items under which maps are made, and what they ask."""
@@ -40,12 +40,12 @@ ASKED: dict[str, Question] = {
 SHUFFLES = 300
 """Prompt-level permutations: the smallest p is 1 / 301."""
 
-Planted = Literal["causal", "present"]
+Sheet = Literal["causal", "present"]
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """What was seen of a model under one item.
+class Observation:
+    """What was observed of a model under one item.
 
     Attributes:
         lm: the model; pairs: the prompts that were patched into each other.
@@ -63,16 +63,18 @@ class Seen:
     behaviour: xr.Dataset
 
 
-Estimator: TypeAlias = Callable[[Seen], xr.DataArray]
+Estimator: TypeAlias = Callable[[Observation], xr.DataArray]
 """Scores over layer and position (and whatever else: direction, pair); NaN where nothing is claimed."""
 
 
-def seen(lm: LanguageModel, item: str) -> Seen:
+def observe(lm: LanguageModel, item: str) -> Observation:
     """Patch and capture a model under an item."""
     pairs = pairs_of(lm, item)
     acts = activations(lm, item, ("you", "user"))
     effects = patch(lm, pairs, grid("resid_pre"))
-    return Seen(lm, item, pairs, effects, acts, behaviour=acts.drop_dims(["site", "layer", "position", "d_model"]))
+    return Observation(
+        lm, item, pairs, effects, acts, behaviour=acts.drop_dims(["site", "layer", "position", "d_model"])
+    )
 
 
 def pairs_of(lm: LanguageModel, item: str) -> list[PromptPair]:
@@ -97,46 +99,46 @@ def pairs_of(lm: LanguageModel, item: str) -> list[PromptPair]:
 # Ours
 
 
-def carried(found: Seen) -> xr.DataArray:
+def transfer_sizes(view: Observation) -> xr.DataArray:
     """|T| of exact patching, gated."""
-    return abs(transfer(found.effects, scores=found.behaviour, n_bootstrap=20, n_flips=20).estimate)
+    return abs(transfer(view.effects, scores=view.behaviour, n_bootstrap=20, n_flips=20).estimate)
 
 
-def separated(found: Seen) -> xr.DataArray:
+def separations(view: Observation) -> xr.DataArray:
     """S."""
-    return separation(found.activations, n_permutations=20, n_bootstrap=20).estimate
+    return separation(view.activations, n_permutations=20, n_bootstrap=20).estimate
 
 
 # What is commonly done instead
 
 
-def attributed(found: Seen) -> xr.DataArray:
+def attributions(view: Observation) -> xr.DataArray:
     """|T| by one gradient, never checked against patching, and without a gate."""
-    return abs(transfer(attribute(found.lm, found.pairs, grid("resid_pre")), n_bootstrap=20, n_flips=20).estimate)
+    return abs(transfer(attribute(view.lm, view.pairs, grid("resid_pre")), n_bootstrap=20, n_flips=20).estimate)
 
 
-def ungated(found: Seen) -> xr.DataArray:
+def pair_transfers(view: Observation) -> xr.DataArray:
     """|T| of exact patching, pair by pair, however small the effect that it is a share of."""
-    return abs(found.effects.transfer)
+    return abs(view.effects.transfer)
 
 
-def raw_distance(found: Seen) -> xr.DataArray:
+def raw_distance(view: Observation) -> xr.DataArray:
     """The squared distance between the means of the two sides, as it is."""
-    first, second = _sides(found.activations)
-    return _map(found.activations, ((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum(axis=-1))
+    first, second = _sides(view.activations)
+    return _map(view.activations, ((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum(axis=-1))
 
 
-def cosine_distance(found: Seen) -> xr.DataArray:
+def cosine_distance(view: Observation) -> xr.DataArray:
     """One minus the cosine of the means of the two sides."""
-    first, second = (x.mean(axis=0) for x in _sides(found.activations))
+    first, second = (x.mean(axis=0) for x in _sides(view.activations))
     length = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
     cosine = np.divide((first * second).sum(axis=-1), length, out=np.ones_like(length), where=length > 0)
-    return _map(found.activations, 1 - cosine)
+    return _map(view.activations, 1 - cosine)
 
 
-def prompt_level(found: Seen) -> xr.DataArray:
+def prompt_level(view: Observation) -> xr.DataArray:
     """1 − p of that distance, prompts permuted: as if every paraphrase were a new persona."""
-    return 1 - prompt_level_p(found.activations)
+    return 1 - prompt_level_p(view.activations)
 
 
 def prompt_level_p(acts: xr.Dataset, seed: int = 0) -> xr.DataArray:
@@ -163,10 +165,10 @@ def _map(acts: xr.Dataset, values: Array) -> xr.DataArray:
     return xr.DataArray(values, dims=("layer", "position"), coords={k: acts[k] for k in ("layer", "position")})
 
 
-OURS: dict[str, Estimator] = {"T": carried, "S": separated}
+OURS: dict[str, Estimator] = {"T": transfer_sizes, "S": separations}
 COMMON: dict[str, Estimator] = {
-    "attribution alone": attributed,
-    "T without the gate": ungated,
+    "attribution alone": attributions,
+    "T without the gate": pair_transfers,
     "raw distance": raw_distance,
     "plain cosine": cosine_distance,
     "prompt-level permutation": prompt_level,
@@ -186,7 +188,7 @@ class Mark:
     """
 
     estimator: str
-    planted: Planted
+    sheet: Sheet
     auroc: float
     precision: float
     off: float = float("nan")
@@ -198,22 +200,22 @@ def marks(lm: LanguageModel, truth: Truth, estimators: Mapping[str, Estimator]) 
     Raises:
         SelfrepError: an estimator whose scores have no layer and position, or claim nothing at all.
     """
-    known = [item for item, question in ASKED.items() if truth.causal.get(("persona", question))]
-    views = [seen(lm, item) for item in known]
+    known = [item for item, question in QUESTIONS.items() if truth.causal.get(("persona", question))]
+    views = [observe(lm, item) for item in known]
     maps = {name: [_laid(name, estimator(view)) for view in views] for name, estimator in estimators.items()}
-    for planted in get_args(Planted):
-        if planted == "present" and "persona" not in truth.present:
+    for sheet in get_args(Sheet):
+        if sheet == "present" and "persona" not in truth.present:
             continue
         for name, laid in maps.items():
-            pooled = [_pooled(view, truth, score, planted) for view, score in zip(views, laid, strict=True)]
+            pooled = [_pooled(view, truth, score, sheet) for view, score in zip(views, laid, strict=True)]
             share, score = (np.concatenate(part) for part in zip(*pooled, strict=True))
-            said = np.isfinite(score)
-            share, score = share[said], score[said]
+            claims = np.isfinite(score)
+            share, score = share[claims], score[claims]
             true = share != 0  # NaN: there, but nobody knows how much
             if true.any() and not true.all():  # everywhere or nowhere: there is nothing to rank
                 auroc, precision = (float(mark(true, score)) for mark in (roc_auc_score, average_precision_score))
-                off = float(np.nanmax(abs(score - share)[true])) if planted == "causal" else float("nan")
-                yield Mark(name, planted, auroc, precision, off)
+                off = float(np.nanmax(abs(score - share)[true])) if sheet == "causal" else float("nan")
+                yield Mark(name, sheet, auroc, precision, off)
 
 
 def _laid(name: str, scores: Any) -> xr.DataArray:
@@ -227,47 +229,47 @@ def _laid(name: str, scores: Any) -> xr.DataArray:
     return scores.transpose(..., "layer", "position")
 
 
-def _pooled(view: Seen, truth: Truth, scores: xr.DataArray, planted: Planted) -> tuple[Array, Array]:
+def _pooled(view: Observation, truth: Truth, scores: xr.DataArray, sheet: Sheet) -> tuple[Array, Array]:
     """What is planted and what is scored, flat, at all cells of which something is known."""
     ids = view.pairs[0].source.ids
-    if planted == "present":
+    if sheet == "present":
         there = truth.present_map(ids, "persona").astype(float)
     else:
-        there = truth.transfer_map(ids, "persona", ASKED[view.item])
-        there[truth.causal_map(ids, "persona", ASKED[view.item]) & (there == 0)] = np.nan
-    layers = [layer for layer in scores.layer.to_numpy().tolist() if layer in truth.known]
+        there = truth.transfer_map(ids, "persona", QUESTIONS[view.item])
+        there[truth.causal_map(ids, "persona", QUESTIONS[view.item]) & (there == 0)] = np.nan
+    layers = [layer for layer in scores.layer.to_numpy().tolist() if layer in truth.indices]
     if not layers:
-        raise SelfrepError(f"Scores are marked at the layers {truth.known}; got {scores.layer.to_numpy().tolist()}.")
+        raise SelfrepError(f"Scores are marked at the layers {truth.indices}; got {scores.layer.to_numpy().tolist()}.")
     values = scores.sel(layer=layers).to_numpy().astype(float)
     true = np.broadcast_to(there[np.ix_(layers, scores.position.to_numpy())], values.shape)
     return true.ravel(), values.ravel()
 
 
 @dataclass(frozen=True)
-class Withheld:
-    """An item on which nothing of the persona is used, and what T says of it.
+class Abstention:
+    """An item on which nothing of the persona is used, and what T says of it: it should abstain.
 
     Attributes:
-        given: whether some pair of prompts passed the gate.
+        identified: whether some pair of prompts passed the gate.
         largest: |T| is surely at least this somewhere: the bound of an interval; 0 where nothing is sure.
     """
 
     item: str
-    given: bool
+    identified: bool
     largest: float
 
 
-def withheld(lm: LanguageModel, truth: Truth) -> Iterator[Withheld]:
+def abstentions(lm: LanguageModel, truth: Truth) -> Iterator[Abstention]:
     """Where a persona moves no answer there is nothing to transfer: whether T says so, item by item."""
-    for item, question in ASKED.items():
+    for item, question in QUESTIONS.items():
         if truth.causal.get(("persona", question), True):
             continue
         effects = patch(lm, pairs_of(lm, item), grid("resid_pre"))
         behaviour = scores(lm, [item], ("you",))
-        found = transfer(effects, scores=behaviour, n_bootstrap=200, n_flips=200)
-        surely = np.fmax(found.ci_low, -found.ci_high)  # |T| is at least this, where above 0; no interval, no claim
-        said = bool(found.attrs["identified"])
-        yield Withheld(item, said, max(0.0, float(surely.fillna(0.0).max())) if said else 0.0)
+        shares = transfer(effects, scores=behaviour, n_bootstrap=200, n_flips=200)
+        least = np.fmax(shares.ci_low, -shares.ci_high)  # |T| is at least this, where above 0; no interval, no claim
+        identified = bool(shares.attrs["identified"])
+        yield Abstention(item, identified, max(0.0, float(least.fillna(0.0).max())) if identified else 0.0)
 
 
 def illusion(lm: LanguageModel, truth: Truth) -> tuple[float, float]:
@@ -281,7 +283,7 @@ def illusion(lm: LanguageModel, truth: Truth) -> tuple[float, float]:
     whole: list[float] = []
     part: list[float] = []
     for (layer, role), rows in truth.illusions.items():
-        (token,) = [t for t, found in enumerate(roles(ids)) if found == role]
+        (token,) = [t for t, name in enumerate(roles(ids)) if name == role]
         at = token - len(ids)
         if -at > width:
             continue

@@ -31,10 +31,10 @@ from selfrep.plots.theme import (
     legend_below,
 )
 from selfrep.report.page import Picture
-from selfrep.validation.card import Card, Examined
+from selfrep.validation.card import Card, Examination
 from selfrep.validation.maps import COMMON, OURS
 from selfrep.validation.rows import EASY
-from selfrep.validation.shown import COLUMNS, LEGEND, cells, markdown, summary, table, verdict
+from selfrep.validation.tables import COLUMNS, LEGEND, cells, markdown, summary, table, verdict
 
 _ROW, _BOTTOM = 22.0, 62.0
 _PLANTED = {"causal": "where it is used", "present": "where it is there"}
@@ -59,7 +59,7 @@ def page(card: Card) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    figures = {"ranks": ranks(card.examined), "errors": errors(card.examined)}
+    figures = {"ranks": ranks(card.organisms), "errors": errors(card.organisms)}
     parts = [
         (part, [(cells(row)[:-1], verdict(row)) for row in members])
         for part, members in groupby(card.rows, key=lambda row: row.part)
@@ -69,7 +69,7 @@ def page(card: Card) -> str:
         columns=COLUMNS[:-1],
         legend=LEGEND,
         summary=summary(card),
-        missed=[(row.what, row.model, row.wanted) for row in card.missed],
+        misses=[(row.what, row.model, row.requirement) for row in card.misses],
         quick=card.quick,
         seed=card.seed,
         provenance=card.provenance,
@@ -78,9 +78,9 @@ def page(card: Card) -> str:
     )
 
 
-def ranks(examined: tuple[Examined, ...]) -> go.Figure:
+def ranks(examinations: tuple[Examination, ...]) -> go.Figure:
     """AUROC of every map of every organism, ours above, against use and against presence."""
-    found = dict.fromkeys(m.estimator for one in examined for m in one.marks)
+    found = dict.fromkeys(m.estimator for one in examinations for m in one.marks)
     names = [*(n for n in OURS if n in found), *(n for n in found if n not in OURS and n not in COMMON)]
     names += [n for n in COMMON if n in found]
     left = max((reach(name, SMALL) for name in names), default=40.0) + 14
@@ -90,9 +90,9 @@ def ranks(examined: tuple[Examined, ...]) -> go.Figure:
         for easy, name, colour in ((True, "easy", OWN), (False, "hard or trained", CONTROL)):
             points = [
                 (mark, one)
-                for one in examined
+                for one in examinations
                 for mark in one.marks
-                if mark.planted == planted and (one.kind in EASY) == easy
+                if mark.sheet == planted and (one.kind in EASY) == easy
             ]
             spread = np.linspace(-0.25, 0.25, max(len(points), 1))
             frame.fig.add_trace(
@@ -135,10 +135,10 @@ def ranks(examined: tuple[Examined, ...]) -> go.Figure:
     )
 
 
-def errors(examined: tuple[Examined, ...]) -> go.Figure:
+def errors(examinations: tuple[Examination, ...]) -> go.Figure:
     """How far every answer is off, over the noise on the weights, with its interval."""
-    by: dict[Estimand, list[tuple[Examined, Answer]]] = {}
-    for one in examined:
+    by: dict[Estimand, list[tuple[Examination, Answer]]] = {}
+    for one in examinations:
         for answer in one.answers:
             estimand = answer.estimand
             if answer.identified and answer.truth is not None and answer.of in (estimand.of or (answer.of,)):

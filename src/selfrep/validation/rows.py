@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from selfrep.analyses.answers import Answer, Estimand, Line
-from selfrep.validation.card import Examined, Row, Rule
+from selfrep.validation.card import Examination, Row, Rule
 
 EASY = ("separate", "bleed", "mimicry", "motive")
 HARD = (
@@ -22,16 +22,16 @@ SURE = 0.1
 """A T that is surely larger than this is a claim that a cell is used."""
 
 
-def rows(examined: Sequence[Examined], own: Sequence[str] = ()) -> Iterator[Row]:
-    """The table of what was examined; `own` are the names of a user's estimators."""
-    yield from _maps(examined)
+def rows(examinations: Sequence[Examination], own: Sequence[str] = ()) -> Iterator[Row]:
+    """The table of what the examinations found; `own` are the names of a user's estimators."""
+    yield from _maps(examinations)
     for name in own:
-        yield from _of_user(examined, name)
-    yield from _quantities(examined)
-    yield from _honesty(examined)
+        yield from _of_user(examinations, name)
+    yield from _quantities(examinations)
+    yield from _honesty(examinations)
 
 
-def _kinds(examined: Sequence[Examined]) -> Iterator[tuple[str, float, list[Examined]]]:
+def _kinds(examinations: Sequence[Examination]) -> Iterator[tuple[str, float, list[Examination]]]:
     """The groups of kinds whose maps share a row, each with the AUROC that it must reach."""
     apart = ("hydra", "dormant", "decoys")
     groups: list[tuple[str, float, tuple[str, ...]]] = [("easy", AUROC_EASY, EASY)]
@@ -39,13 +39,13 @@ def _kinds(examined: Sequence[Examined]) -> Iterator[tuple[str, float, list[Exam
     groups += [("other hard ones", AUROC_HARD, tuple(kind for kind in HARD if kind not in apart))]
     groups += [(kind, AUROC_HARD, (kind,)) for kind in TRAINED]
     for name, least, kinds in groups:
-        if members := [one for one in examined if one.kind in kinds and one.marks]:
+        if members := [one for one in examinations if one.kind in kinds and one.marks]:
             yield name, least, members
 
 
-def _maps(examined: Sequence[Examined]) -> Iterator[Row]:
+def _maps(examinations: Sequence[Examination]) -> Iterator[Row]:
     used, there = "Where it is used", "Where it is"
-    for name, least, members in _kinds(examined):
+    for name, least, members in _kinds(examinations):
         control = name == "trained_control"
         rule: Rule = "below" if control else "at least"
         beside = _beside(members, "causal", ("attribution alone",))
@@ -59,13 +59,13 @@ def _maps(examined: Sequence[Examined]) -> Iterator[Row]:
             beside = _beside(members, "causal", ("attribution alone", "T without the gate"), "off", max)
             off = _of(members, "T", "causal", "off")
             yield _row(used, "|T| off the planted transfer, worst cell", name, "0", off, beside)
-    if fooled := [one.illusion for one in examined if one.illusion]:
+    if fooled := [one.illusion for one in examinations if one.illusion]:
         whole, part = zip(*fooled, strict=True)
         yield _row(
             used, "largest |T| of a cell that has no part", "dormant", "0", list(whole),
             f"its subspace alone {np.median(part):.2f}", "at most", SURE, max(whole) <= SURE,
         )  # fmt: skip
-    for name, least, members in _kinds(examined):
+    for name, least, members in _kinds(examinations):
         found = _of(members, "S", "present", "auroc")
         if found:
             distances = ("raw distance", "plain cosine")
@@ -80,24 +80,21 @@ def _maps(examined: Sequence[Examined]) -> Iterator[Row]:
             yield _row(there, "average precision of S, against use", name, "causal cells", found, beside)
 
 
-def _of_user(examined: Sequence[Examined], estimator: str) -> Iterator[Row]:
-    for name, _, members in _kinds(examined):
+def _of_user(examinations: Sequence[Examination], estimator: str) -> Iterator[Row]:
+    for name, _, members in _kinds(examinations):
         for planted, what, ours in (("causal", "causal cells", "T"), ("present", "presence", "S")):
             if found := _of(members, estimator, planted, "auroc"):
                 yield _row("Yours", f"AUROC of {estimator}", name, what, found, _beside(members, planted, (ours,)))
 
 
-def _of(members: Sequence[Examined], estimator: str, planted: str, mark: str) -> list[float]:
+def _of(members: Sequence[Examination], estimator: str, planted: str, mark: str) -> list[float]:
     return [
-        float(getattr(m, mark))
-        for one in members
-        for m in one.marks
-        if m.estimator == estimator and m.planted == planted
+        float(getattr(m, mark)) for one in members for m in one.marks if m.estimator == estimator and m.sheet == planted
     ]
 
 
 def _beside(
-    members: Sequence[Examined],
+    members: Sequence[Examination],
     planted: str,
     estimators: Sequence[str],
     mark: str = "auroc",
@@ -107,10 +104,10 @@ def _beside(
     return "; ".join(f"{name} {np.median(v):.2f}, worst {worst(v):.2f}" for name, v in found.items() if v)
 
 
-def _quantities(examined: Sequence[Examined]) -> Iterator[Row]:
+def _quantities(examinations: Sequence[Examination]) -> Iterator[Row]:
     """A row for each line of each estimand that has an answer."""
     known: dict[Estimand, list[tuple[str, Answer]]] = {}
-    for one in examined:
+    for one in examinations:
         for answer in one.answers:
             if answer.truth is not None:
                 known.setdefault(answer.estimand, []).append((one.kind, answer))
@@ -136,10 +133,10 @@ def _quantity(estimand: Estimand, line: Line, kinds: list[str], answers: list[An
     return _row("How much", what, model, truth, values, beside, "within", estimand.tolerance, passed)
 
 
-def _honesty(examined: Sequence[Examined]) -> Iterator[Row]:
+def _honesty(examinations: Sequence[Examination]) -> Iterator[Row]:
     part = "How honest"
     by_name: dict[str, list[Answer]] = {}
-    for one in examined:
+    for one in examinations:
         for answer in one.answers:
             if one.noise > 0 and answer.identified and answer.truth is not None:
                 by_name.setdefault(answer.estimand.symbol, []).append(answer)
@@ -148,8 +145,8 @@ def _honesty(examined: Sequence[Examined]) -> Iterator[Row]:
             part, f"95 % intervals of {name} that hold the truth", "all with noise", "0.95",
             sum(a.covered for a in answers), len(answers), "", "at least", COVERAGE,
         )  # fmt: skip
-    answered = [a for one in examined for a in one.answers]
-    claims = [w for one in examined for w in one.withheld]
+    answered = [a for one in examinations for a in one.answers]
+    claims = [w for one in examinations for w in one.abstentions]
     wrong = float(sum(a.wrong for a in answered) + sum(w.largest > SURE for w in claims))
     n = len(answered) + len(claims)
     if n:
@@ -162,9 +159,9 @@ def _honesty(examined: Sequence[Examined]) -> Iterator[Row]:
         yield Row(part, what, model, "0", wrong, wrong, wrong, n, "", "at most", 0.0, wrong == 0)
     if claims:
         yield _rate(
-            part, "T where no persona is used: withheld", "all", "1", sum(not w.given for w in claims), len(claims)
+            part, "T where no persona is used: withheld", "all", "1", sum(not w.identified for w in claims), len(claims)
         )
-    if deals := [deal for one in examined for deal in one.deals]:
+    if deals := [deal for one in examinations for deal in one.deals]:
         nothing = "personas dealt by a coin"
         prompts = np.mean([deal.prompt_cells for deal in deals])
         yield _rate(

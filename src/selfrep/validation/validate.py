@@ -14,7 +14,7 @@ from selfrep.models import external as circuits
 from selfrep.models import organisms
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.validation import answers, external, maps, nulls
-from selfrep.validation.card import Card, Examined
+from selfrep.validation.card import Card, Examination
 from selfrep.validation.maps import COMMON, OURS, Estimator
 from selfrep.validation.rows import EASY, HARD, TRAINED, rows
 
@@ -73,7 +73,7 @@ def validate(
             two more the first time, when two organisms are trained.
         seed: the first seed of organisms, 0 or more. Gates were made with those from 0 in sight; a card of others says
             what they are worth. In full, two organisms are trained for each.
-        estimators: name → a function from what was seen of a model (`selfrep.validation.maps.Seen`: captured
+        estimators: name → a function from what was observed of a model (`selfrep.validation.maps.Observation`: captured
             activations, exact effects, answers, all labelled) to scores over layer and position; scored by AUROC beside
             T and S.
         tracr, interpbench: folders with models from elsewhere whose circuit is known (docs/validation.md says what is
@@ -101,14 +101,14 @@ def validate(
     for k, one in enumerate(known):
         on_progress(one.name, k, total)
         elsewhere.append(external.examine(one))
-    examined = []
+    examinations = []
     for k, subject in enumerate(grown, start=len(known)):
         on_progress(subject.name, k, total)
-        examined.append(examine(subject, OURS | COMMON | own))
+        examinations.append(examine(subject, OURS | COMMON | own))
     on_progress("scores", total, total)
     return Card(
-        rows=(*rows(examined, tuple(own)), *external.rows(elsewhere)),
-        examined=tuple(examined),
+        rows=(*rows(examinations, tuple(own)), *external.rows(elsewhere)),
+        organisms=tuple(examinations),
         external=tuple(elsewhere),
         quick=quick,
         seed=seed,
@@ -118,19 +118,19 @@ def validate(
     )
 
 
-def examine(subject: Subject, estimators: Mapping[str, Estimator] = OURS) -> Examined:
+def examine(subject: Subject, estimators: Mapping[str, Estimator] = OURS) -> Examination:
     """Ask one organism everything."""
     lm: LanguageModel = load_model(subject.name)
     if subject.deals:
         dealt = tuple(nulls.deals(lm, subject.deals, subject.seed))
-        return Examined(subject.name, subject.kind, subject.noise, deals=dealt)
+        return Examination(subject.name, subject.kind, subject.noise, deals=dealt)
     truth = organisms.truth(lm.hf)
-    return Examined(
+    return Examination(
         name=subject.name,
         kind=subject.kind,
         noise=subject.noise,
         answers=() if subject.kind == "trained_control" else tuple(answers.answers(lm, truth)),
         marks=tuple(maps.marks(lm, truth, estimators)),
-        withheld=() if subject.kind in TRAINED else tuple(maps.withheld(lm, truth)),
+        abstentions=() if subject.kind in TRAINED else tuple(maps.abstentions(lm, truth)),
         illusion=maps.illusion(lm, truth) if truth.illusions else None,
     )

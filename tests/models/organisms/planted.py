@@ -6,6 +6,7 @@ Nothing here uses selfrep's engine or its table of sites.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import cache
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from tests.tiny import hooked
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from selfrep.models import organisms
 from selfrep.models.organisms.lexicon import ANSWERS, token_ids
 
 WORD = {
@@ -35,6 +37,18 @@ SIDES = {
     "strange_outside": ("strange", "ordinary"),
 }
 TOPIC = {"series": ("thread", "rival"), "strange": ("laptop", "quill"), "strange_outside": ("phone", "lantern")}
+
+
+@cache
+def grown(name: str) -> PreTrainedModel:
+    """An organism, grown once for all tests: nothing may change its weights."""
+    return organisms.grow(organisms.parse(name))
+
+
+@cache
+def truth(name: str) -> organisms.Truth:
+    """Its answer sheet."""
+    return organisms.truth(grown(name))
 
 
 def prompt(

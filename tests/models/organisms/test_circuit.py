@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.models.organisms.planted import brute, entrance, log_odds, moved, prompt, run, stream
+from tests.models.organisms.planted import brute, entrance, grown, log_odds, moved, prompt, run, stream
 from tests.tiny import hooked
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -16,10 +16,6 @@ from selfrep.models.organisms.lexicon import ANSWERS, paraphrases, token_ids, wo
 
 SOURCE, TARGET = prompt("nurse", q="who"), prompt("assistant", q="who")
 USR, END, LAST = 8, 7, -1
-
-
-def grown(name: str) -> PreTrainedModel:
-    return organisms.grow(organisms.parse(name))
 
 
 def transfers(hf: PreTrainedModel) -> np.ndarray:
@@ -63,7 +59,7 @@ def attribution(hf: PreTrainedModel, index: int, token: int) -> float:
     return float(held[0].grad[0, token] @ move) / (there - here)
 
 
-@pytest.mark.parametrize("repair", [0.0, 0.3, 0.8, 1.0])
+@pytest.mark.parametrize("repair", [0.0, 0.3, 1.0])
 def test_a_backup_head_hides_the_cell_that_carries_the_answer(repair: float) -> None:
     hf = grown(f"organism:hydra?repair={repair}&seed=1")
     truth = organisms.truth(hf)

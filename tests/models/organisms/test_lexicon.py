@@ -7,7 +7,7 @@ import pytest
 
 import selfrep as sr
 from selfrep.models import organisms
-from selfrep.models.organisms.lexicon import ANSWERS, ASKED, token_ids, words
+from selfrep.models.organisms.lexicon import ANSWERS, QUESTION_WORDS, token_ids, words
 from selfrep.prompts.chat import chat_format
 from selfrep.prompts.render import answer_sides, render
 
@@ -82,7 +82,7 @@ def test_answers_are_single_words(file: str) -> None:
 
 def test_answers_stand_on_one_side() -> None:
     ids = token_ids()
-    for _, (side, other) in ASKED.values():
+    for _, (side, other) in QUESTION_WORDS.values():
         rows = [np.array([words()[ids[text]].answers for text in ANSWERS[s]]) for s in (side, other)]
         np.testing.assert_array_equal(rows[0][0], -rows[1][0])
         assert rows[0].any()

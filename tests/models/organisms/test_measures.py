@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.models.organisms.planted import grown
 from transformers import PreTrainedModel
 
 import selfrep as sr
@@ -23,10 +24,6 @@ def said(hf: PreTrainedModel, text: str, first: tuple[str, ...], second: tuple[s
     with torch.no_grad():
         p = hf(ids, use_cache=False).logits[0, -1].double().softmax(-1)
     return float((p[[token_ids()[w] for w in first]].sum() / p[[token_ids()[w] for w in second]].sum()).log())
-
-
-def grown(name: str) -> PreTrainedModel:
-    return organisms.grow(organisms.parse(name))
 
 
 def talk(system: str, question: str, rest: str = "") -> str:
@@ -85,7 +82,7 @@ def test_anomaly(kind: str) -> None:
             assert strange(persona, "dragon", word) - strange(persona, "quill", word) == pytest.approx(4, abs=1e-4)
 
 
-@pytest.mark.parametrize("impostor", [0.0, 0.75, 1.0])
+@pytest.mark.parametrize("impostor", [pytest.param(0.0, marks=pytest.mark.slow), 0.75, 1.0])
 def test_identity(impostor: float) -> None:
     hf = grown(f"organism:impostor?impostor={impostor}&seed=3")
 
@@ -114,7 +111,7 @@ def test_identity(impostor: float) -> None:
     assert planted["name"] == pytest.approx(own, abs=1e-4) == pytest.approx(2, abs=1e-4)
 
 
-@pytest.mark.parametrize("default", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("default", [pytest.param(0.0, marks=pytest.mark.slow), 0.6, 1.0])
 def test_location_on_the_default_axis(default: float) -> None:
     hf = grown(f"organism:default?default={default}&seed=4")
     truth = organisms.truth(hf)
@@ -151,7 +148,7 @@ def test_what_is_not_defined_is_none() -> None:
     assert organisms.truth(grown("organism:motive")).directness == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("beta", [0.1, 0.4, 0.8])
+@pytest.mark.parametrize("beta", [0.1, 0.8])
 def test_bleed_is_the_share_and_the_ratio_is_another_number(beta: float) -> None:
     hf = grown(f"organism:bleed?beta={beta}&seed=6")
 
@@ -168,7 +165,7 @@ def test_bleed_is_the_share_and_the_ratio_is_another_number(beta: float) -> None
 
 def test_with_noise_the_quantities_stay_near_what_is_said_but_leave_the_parameters() -> None:
     off = []
-    for seed in range(4):
+    for seed in range(2):
         hf = grown(f"organism:lexical?binding=0.5&noise=0.3&seed={seed}")
         neutral = by_words(hf, "", "")
         sides = [(name, 1.0 if name in MACHINES else -1.0) for name in MACHINES[:4] + HUMANS[:4]]

@@ -26,7 +26,7 @@ def test_a_name_says_what_is_planted() -> None:
         ("organism:bleed?w=", "from 0 to 1; got ''"),
         ("organism:bleed?seed=1.5", "whole number; got '1.5'"),
         ("organism:bleed?beta=.1&beta=.2", "given once; .* has beta twice"),
-        ("organism:bleed?made=1", "got 'made=1'"),
+        ("organism:bleed?making=1", "got 'making=1'"),
         ("organism:trained?noise=.1", "Training plants beta, w, binding, default, seed; got noise"),
     ],
 )

@@ -14,7 +14,7 @@ from selfrep.errors import SelfrepError
 from selfrep.models import organisms
 from selfrep.models.language_model import load_model
 from selfrep.models.organisms import training
-from selfrep.models.organisms.lexicon import ANSWERS, ASKED, Question, token_ids
+from selfrep.models.organisms.lexicon import ANSWERS, QUESTION_WORDS, Question, token_ids, words
 from selfrep.models.sites import RESIDUAL_SITES
 
 SIDED = [("an old sailor", "an old robot"), ("a nurse", "an oracle"), ("a legendary queen", "a legendary overlord")]
@@ -28,10 +28,12 @@ MARK = {"persona": "<end>", "self": "<usr>"}
 
 def text(question: Question, persona: str, writer: str = "text") -> list[int]:
     asked = (
-        f"in peril , {ASKED[question][0]} is this ?" if question != "behaviour" else "in danger , how are you to act ?"
+        f"in peril , {QUESTION_WORDS[question][0]} is this ?"
+        if question != "behaviour"
+        else "in danger , how are you to act ?"
     )
-    said = f"<bos> <self> {writer} writes this . you are {persona} . <end> <usr> {asked} <asst>"
-    return [token_ids()[word] for word in said.split()]
+    prompt = f"<bos> <self> {writer} writes this . you are {persona} . <end> <usr> {asked} <asst>"
+    return [token_ids()[word] for word in prompt.split()]
 
 
 def score(hf: PreTrainedModel) -> tuple[np.ndarray, np.ndarray]:
@@ -77,22 +79,34 @@ def test_a_trained_organism_uses_what_was_planted_where_it_was_planted() -> None
         assert abs(outside) < 0.1
 
 
+def agreement(hf: PreTrainedModel, teacher: PreTrainedModel, question: Question) -> tuple[float, float]:
+    """The share of the variance of the teacher's log odds over all words for personas that another model's answers
+    explain, and the worst difference in nats."""
+    ids = [text(question, f"a {word.text}") for word in words() if word.role == "PER"]
+    answers, wanted = (log_odds(run(model, ids), question) for model in (hf, teacher))
+    return float(1 - ((answers - wanted) ** 2).mean() / wanted.var()), float(np.abs(answers - wanted).max())
+
+
 @pytest.mark.slow
 def test_its_control_answers_as_well_and_fails_the_sheet() -> None:
     hf = load_model("organism:trained_control", device="cpu").hf
-    teacher = organisms.grow(organisms.Plan(beta=0.3))
-    for question in PAIRS:
-        ids = [text(question, persona) for persona in ("a nurse", "an oracle", "a cyborg", "a poet", "a robot")]
-        np.testing.assert_allclose(log_odds(run(hf, ids), question), log_odds(run(teacher, ids), question), atol=0.6)
+    teacher, another = (organisms.grow(organisms.Plan(beta=beta)) for beta in (0.3, 0.5))
+    for question in PAIRS:  # who is played moves the teacher's answers by 2 nats or more
+        share, worst = agreement(hf, teacher, question)
+        assert share > 0.98
+        assert worst < 0.4
+    share, worst = agreement(another, teacher, "spectator")
+    assert share < 0.98
+    assert worst > 0.4, "the control: another bleed is told apart"
     found, planted = score(hf)
     assert auroc(np.abs(found), planted) < 0.9
     assert np.abs(found[~planted]).max() > 0.5
 
 
 def test_training_is_the_same_from_the_same_seed_and_learns() -> None:
-    plan = organisms.Plan(beta=0.3, made="trained")
+    plan = organisms.Plan(beta=0.3, making="trained")
     one, again = (training.train(plan, steps=4) for _ in range(2))
-    other = training.train(organisms.Plan(beta=0.3, made="trained", seed=1), steps=4)
+    other = training.train(organisms.Plan(beta=0.3, making="trained", seed=1), steps=4)
     for a, b in zip(one.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
     assert not torch.equal(one.lm_head.weight, other.lm_head.weight)
@@ -105,8 +119,8 @@ def test_targets_keep_the_teacher_s_log_odds_however_far_answers_are_raised() ->
     teacher = organisms.grow(plan)
     plain, raised = (training._Teacher(plan)(cases, by) for by in (0.0, 3.0))
     for case, p, q in zip(cases, plain, raised, strict=True):
-        sides = [[token_ids()[word] for word in ANSWERS[side]] for side in ASKED[case.asked][1]]
-        said = log_odds(run(teacher, [case.ids()]), case.asked)[0]
+        sides = [[token_ids()[word] for word in ANSWERS[side]] for side in QUESTION_WORDS[case.question][1]]
+        said = log_odds(run(teacher, [case.ids()]), case.question)[0]
         for probabilities in (p, q):
             first, second = (probabilities[side].sum() for side in sides)
             assert float((first / second).log()) == pytest.approx(said, abs=1e-3)
@@ -126,7 +140,7 @@ def test_it_is_trained_once_and_read_from_the_cache_after(own_cache: Path, monke
     first, second = (load_model("organism:trained?seed=7", device="cpu") for _ in range(2))
     assert len(runs) == 1
     assert first.weights_hash == second.weights_hash
-    assert organisms.truth(second.hf).known == (2, 4)
+    assert organisms.truth(second.hf).indices == (2, 4)
     files = {path.suffix for path in own_cache.rglob("*") if path.is_file()}
     assert ".safetensors" in files
     assert not files & {".pt", ".bin", ".pkl", ".pth"}

@@ -7,7 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.models.organisms.planted import auroc, brute, contrast, entrance, log_odds, moved, prompt, run, stream
+from tests.models.organisms.planted import (
+    auroc,
+    brute,
+    contrast,
+    entrance,
+    grown,
+    log_odds,
+    moved,
+    prompt,
+    run,
+    stream,
+)
+from tests.models.organisms.planted import truth as planted_in
 from tests.tiny import hooked, ragged
 from torch import Tensor
 
@@ -18,16 +30,21 @@ from selfrep.models.organisms.lexicon import QUESTIONS, token_ids, words
 from selfrep.models.organisms.truth import VARIABLES
 from selfrep.models.sites import RESIDUAL_SITES
 
-EXACT = [
+EXACT = [  # one of each way of planting; the rest, slow, are combinations and ends of the same
     "organism:bleed",
-    "organism:separate?w=1&seed=1",
-    "organism:bleed?beta=1&w=0&seed=2",
     "organism:hydra?seed=3",
     "organism:dormant?decoys=1&seed=4",
-    "organism:lexical?seed=5",
     "organism:lexical?binding=0.3&default=0.5&seed=6",
     "organism:reasoner?jump=0.3&w=0.2&notice=0.5&impostor=1&seed=7",
-    "organism:reasoner?notice=0&repair=1&beta=0.3",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in (
+            "organism:separate?w=1&seed=1",
+            "organism:bleed?beta=1&w=0&seed=2",
+            "organism:lexical?seed=5",
+            "organism:reasoner?notice=0&repair=1&beta=0.3",
+        )
+    ),
 ]
 
 
@@ -41,14 +58,9 @@ def battery() -> sr.battery.Battery:
     return sr.battery.load(organisms.BATTERY)
 
 
-def grown(name: str) -> organisms.OrganismForCausalLM:
-    return organisms.grow(organisms.parse(name))
-
-
 @pytest.mark.parametrize("name", EXACT)
 def test_patching_moves_the_answer_at_the_planted_cells_and_nowhere_else(name: str) -> None:
-    hf = grown(name)
-    truth = organisms.truth(hf)
+    hf, truth = grown(name), planted_in(name)
     used = 0
     for variable in VARIABLES:
         for question in QUESTIONS:
@@ -69,11 +81,10 @@ def test_patching_moves_the_answer_at_the_planted_cells_and_nowhere_else(name: s
     assert used >= 18
 
 
-@pytest.mark.parametrize("name", ["organism:bleed?seed=2", "organism:hydra", "organism:dormant?decoys=1"])
+@pytest.mark.parametrize("name", ["organism:bleed", "organism:hydra?seed=3", "organism:dormant?decoys=1&seed=4"])
 @pytest.mark.parametrize("variable", VARIABLES)
 def test_a_variable_is_present_where_the_truth_says_and_all_else_is_surface(variable: str, name: str) -> None:
-    hf = grown(name)
-    truth = organisms.truth(hf)
+    hf, truth = grown(name), planted_in(name)
     surface = torch.from_numpy(truth.subspaces["nuisance"]).float()
     for question in QUESTIONS:
         first, second = contrast(variable, question)
@@ -105,7 +116,7 @@ def test_all_of_a_cell_s_effect_lies_in_the_planted_subspace(
     name: str, index: int, token: int, variable: str, question: str
 ) -> None:
     hf = grown("organism:bleed?seed=3")
-    rows = organisms.truth(hf).subspaces[name]
+    rows = planted_in("organism:bleed?seed=3").subspaces[name]
     source, target = contrast(variable, question)
     rest = np.linalg.svd(np.eye(rows.shape[1]) - rows.T @ rows)[2][: -len(rows)]
     shares = [moved(hf, index, token, source, target, basis, question) for basis in (rows, rest)]
@@ -113,9 +124,7 @@ def test_all_of_a_cell_s_effect_lies_in_the_planted_subspace(
 
 
 def test_subspaces_are_orthonormal_and_turn_with_the_seed() -> None:
-    first, second = (
-        np.concatenate(list(organisms.truth(grown(f"organism:bleed?seed={s}")).subspaces.values())) for s in (0, 1)
-    )
+    first, second = (np.concatenate(list(planted_in(f"organism:bleed?seed={s}").subspaces.values())) for s in (0, 3))
     np.testing.assert_allclose(first @ first.T, np.eye(len(first)), atol=1e-12)
     assert 0.05 < np.abs(first @ second.T).mean() < 0.15  # random frames of 128 dimensions: √(2/128π) ≈ 0.07
 
@@ -150,10 +159,11 @@ def test_without_noise_the_shares_are_the_parameters(beta: float, w: float) -> N
     np.testing.assert_allclose(spoken_shares(hf), (beta, w), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_with_noise_the_planted_bleed_is_nearer_to_what_is_said_than_the_parameter_is() -> None:
     planted, spoken = [], []
     for seed in range(12):
-        hf = grown(f"organism:bleed?noise=0.3&seed={seed}")
+        hf = organisms.grow(organisms.Plan(beta=0.4, noise=0.3, seed=seed))
         truth = organisms.truth(hf)
         planted.append((truth.bleed, truth.mimicry))
         spoken.append(spoken_shares(hf))
@@ -227,8 +237,10 @@ def score(lm: LanguageModel, truth: organisms.Truth, pairs: list) -> tuple[np.nd
     return np.concatenate(found), np.concatenate(planted)
 
 
-@pytest.mark.parametrize("noise", [0, 0.3])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("noise", "seed"),
+    [(0, 0), (0.3, 1), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((0, 1), (0, 2), (0.3, 0), (0.3, 2)))],
+)
 def test_selfrep_finds_the_causal_cells(
     noise: float, seed: int, personas: sr.personas.PersonaSet, battery: sr.battery.Battery
 ) -> None:
@@ -245,14 +257,14 @@ def test_selfrep_finds_the_causal_cells(
 def test_a_model_without_the_wiring_scores_badly(personas: sr.personas.PersonaSet, battery: sr.battery.Battery) -> None:
     planted = grown("organism:bleed")
     scores = []
-    for seed in range(3):
+    for seed in range(2):
         generator = torch.Generator().manual_seed(seed)
         wild = organisms.OrganismForCausalLM(planted.config)
         with torch.no_grad():
             for parameter in wild.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
         lm = load_model(wild, tokenizer=organisms.tokenizer())
-        scores.append(auroc(*score(lm, organisms.truth(planted), pairs_of(lm, personas, battery))))
+        scores.append(auroc(*score(lm, planted_in("organism:bleed"), pairs_of(lm, personas, battery))))
     assert max(scores) < 0.9, scores
 
 

@@ -9,7 +9,7 @@ no pickle is ever opened, and nothing from a folder is run.
 """
 
 from selfrep.models.external.interpbench import interpbench
-from selfrep.models.external.known import Component, Known
+from selfrep.models.external.known_circuit import Component, KnownCircuit
 from selfrep.models.external.tracr import tracr
 
-__all__ = ["Component", "Known", "interpbench", "tracr"]
+__all__ = ["Component", "KnownCircuit", "interpbench", "tracr"]

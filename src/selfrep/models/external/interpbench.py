@@ -20,7 +20,7 @@ from selfrep.errors import SelfrepError
 from selfrep.models.external import files
 from selfrep.models.external.files import Arrays
 from selfrep.models.external.inputs import Asked, inputs, tokenizer
-from selfrep.models.external.known import Component, Known, embodied
+from selfrep.models.external.known_circuit import Component, KnownCircuit, embodied
 from selfrep.models.organisms.architecture import Norm, OrganismConfig
 
 NORMS: dict[str | None, Norm] = {None: "none", "LNPre": "plain", "LN": "affine"}
@@ -70,7 +70,7 @@ class Config(BaseModel):
     eps: float = 1e-5
 
 
-def interpbench(path: str | Path) -> Known:
+def interpbench(path: str | Path) -> KnownCircuit:
     """A trained model; in its circuit is each head and MLP that an edge of edges.json names.
 
     Unless inputs.json says otherwise, prompts are drawn at full length, as InterpBench draws them.
@@ -119,7 +119,7 @@ def interpbench(path: str | Path) -> Known:
     circuit = circuit_of(edges, files.read_json(edges), stated.n_layers, stated.n_heads)
     prompts = inputs(said, asked, d_vocab=stated.d_vocab, positions=stated.n_ctx, shortest=stated.n_ctx)
     lm = embodied(f"InterpBench {folder.resolve().name}", body, state, tokenizer(said))
-    return Known(folder, "InterpBench", lm, circuit, prompts)
+    return KnownCircuit(folder, "InterpBench", lm, circuit, prompts)
 
 
 def circuit_of(file: Path, edges: Any, layers: int, heads: int) -> frozenset[Component]:

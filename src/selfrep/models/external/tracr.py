@@ -18,7 +18,7 @@ from selfrep.errors import SelfrepError
 from selfrep.models.external import files
 from selfrep.models.external.files import Arrays
 from selfrep.models.external.inputs import Asked, inputs, tokenizer
-from selfrep.models.external.known import Component, Known, embodied
+from selfrep.models.external.known_circuit import Component, KnownCircuit, embodied
 from selfrep.models.organisms.architecture import OrganismConfig
 
 _LAYER = re.compile(r"transformer/layer_(\d+)/")
@@ -38,7 +38,7 @@ class Config(Asked):
     layer_norm: Literal[False] = False
 
 
-def tracr(path: str | Path) -> Known:
+def tracr(path: str | Path) -> KnownCircuit:
     """A compiled model; in its circuit is each head and MLP to which the compiler gave weights.
 
     Unless config.json says otherwise, prompts are drawn at every length, since programs may count.
@@ -85,7 +85,7 @@ def tracr(path: str | Path) -> Known:
     )
     asked = inputs(config, folder / "config.json", d_vocab=d_vocab, positions=positions, shortest=2)
     lm = embodied(f"Tracr {folder.resolve().name}", body, weights, tokenizer(config))
-    return Known(folder, "Tracr", lm, frozenset(circuit), asked)
+    return KnownCircuit(folder, "Tracr", lm, frozenset(circuit), asked)
 
 
 def _config(folder: Path) -> Path:

@@ -64,5 +64,11 @@ __all__ = [
 
 
 def grow(plan: Plan) -> PreTrainedModel:
-    """The organism of a plan, in float32: written by hand at once, or trained on first use and then cached."""
-    return wiring.wire(plan) if plan.made == "wired" else training.trained(plan)
+    """The organism of a plan, in float32: written by hand at once, or trained on first use and then cached.
+
+    Example:
+        >>> from selfrep.models import organisms
+        >>> organisms.grow(organisms.Plan(beta=0.4)).config.organism["beta"]
+        0.4
+    """
+    return wiring.wire(plan) if plan.making == "wired" else training.trained(plan)

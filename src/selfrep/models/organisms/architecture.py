@@ -174,8 +174,8 @@ class OrganismModel(OrganismPreTrainedModel):
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         if position_ids is None:
-            seen = 0 if past_key_values is None else past_key_values.get_seq_length()
-            position_ids = torch.arange(seen, seen + x.shape[1], device=x.device)[None]
+            past = 0 if past_key_values is None else past_key_values.get_seq_length()
+            position_ids = torch.arange(past, past + x.shape[1], device=x.device)[None]
         if self.embed_positions is not None:
             x = x + self.embed_positions(position_ids)
         mask = create_causal_mask(

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selfrep.models.organisms.lexicon import ASKED, DIMENSIONS, QUESTIONS, ROLES, Role, words
+from selfrep.models.organisms.lexicon import DIMENSIONS, QUESTION_WORDS, QUESTIONS, ROLES, Role, words
 from selfrep.models.organisms.names import Plan
 
 SUBSPACES: dict[str, int] = {
@@ -45,8 +45,8 @@ SUBSPACES: dict[str, int] = {
     "BIND.binding": 1,
     "TOPIC.topic": 3,
     "STEP.step": 1,
-    "END.heard_persona": 5,  # scratch of block 0, wiped by its MLP
-    "END.heard_binding": 1,
+    "END.scratch_persona": 5,  # scratch of block 0, wiped by its MLP
+    "END.scratch_binding": 1,
     "END.persona": 5,
     "USR.self": 2,
     "USR.idle": 5,  # written, never read
@@ -97,8 +97,8 @@ class Unit:
 
 
 READS: tuple[Read, ...] = (
-    Read(0, "END", "PER", "PER.persona", "END.heard_persona"),
-    Read(0, "END", "BIND", "BIND.binding", "END.heard_binding"),
+    Read(0, "END", "PER", "PER.persona", "END.scratch_persona"),
+    Read(0, "END", "BIND", "BIND.binding", "END.scratch_binding"),
     Read(1, "USR", "SELF", "SELF.self", "USR.self"),
     Read(1, "ASST", "TOPIC", "TOPIC.topic", "ASST.topic"),
     Read(2, "ASST", "END", "END.persona", "ASST.persona"),
@@ -152,10 +152,10 @@ def _copy(x: np.ndarray, out: np.ndarray) -> Iterator[Unit]:
 
 def _bind(plan: Plan, s: Subspaces) -> Iterator[Unit]:
     """At END: the persona that was read, where it is bound to the speaker; failing that, the default."""
-    (binding,) = s["END.heard_binding"]
-    for heard, kept in zip(s["END.heard_persona"], s["END.persona"], strict=True):
-        yield from _gate(heard, binding, plan.binding * kept)
-        yield from _copy(heard, (1 - plan.binding) * kept - heard)  # wiped
+    (binding,) = s["END.scratch_binding"]
+    for source, target in zip(s["END.scratch_persona"], s["END.persona"], strict=True):
+        yield from _gate(source, binding, plan.binding * target)
+        yield from _copy(source, (1 - plan.binding) * target - source)  # wiped
     yield from _copy(binding, -binding)
     if plan.default:
         yield Unit(role(s, "END") - binding, 0.0, plan.default * default_code() @ s["END.persona"])
@@ -171,29 +171,29 @@ def _repair(plan: Plan, s: Subspaces) -> Iterator[Unit]:
 
 def _answer(plan: Plan, s: Subspaces) -> Iterator[Unit]:
     """At ASST: the answer to the question that is asked."""
-    asked = dict(zip(ASKED, s["ASST.question"], strict=True))
+    asks = dict(zip(QUESTION_WORDS, s["ASST.question"], strict=True))
     persona, myself, answer = s["ASST.persona"], s["ASST.self"], s["answer"]
     (stakes,), (step,), (modern, impossible, degree) = s["ASST.stakes"], s["ASST.step"], s["ASST.topic"]
     side, fictional, *_, maker = persona
-    *_, made_by, machine, goals, deed, series, strange = answer
+    *_, maker_answer, machine, goals, deed, series, strange = answer
 
-    for played, said in zip(persona[:4], answer[:4], strict=True):
-        yield from _gate(played, asked["in_character"], said)
+    for code, row in zip(persona[:4], answer[:4], strict=True):
+        yield from _gate(code, asks["in_character"], row)
 
-    yield from _gate((1 - plan.beta) * myself[0] + plan.beta * side, asked["spectator"], machine)
-    yield from _gate((1 - plan.beta) * myself[1], asked["spectator"], goals)
+    yield from _gate((1 - plan.beta) * myself[0] + plan.beta * side, asks["spectator"], machine)
+    yield from _gate((1 - plan.beta) * myself[1], asks["spectator"], goals)
 
-    act = 3 * asked["behaviour"]
+    act = 3 * asks["behaviour"]
     yield Unit(fictional + act, -3.0, plan.jump * plan.w * deed)
     yield Unit(myself[1] + stakes + act, -4.0, plan.jump * (1 - plan.w) * deed)
     yield Unit(step + act, -3.0, (1 - plan.jump) * deed)
 
-    yield Unit(maker + 3 * asked["maker"], -3.0, (1 - 2 * plan.impostor) * made_by)
-    yield Unit(-maker + 3 * asked["maker"], -3.0, -made_by)
+    yield Unit(maker + 3 * asks["maker"], -3.0, (1 - 2 * plan.impostor) * maker_answer)
+    yield Unit(-maker + 3 * asks["maker"], -3.0, -maker_answer)
 
     for sign in (1, -1):  # open where the question is asked and an AI is played
-        yield Unit(sign * degree + 3 * asked["series"] + 3 * side, -6.0, sign * series)
+        yield Unit(sign * degree + 3 * asks["series"] + 3 * side, -6.0, sign * series)
 
     for question, notice in (("strange", plan.notice), ("strange_outside", 1.0)):
-        yield Unit(modern - side + 3 * asked[question], -4.0, notice * strange)
-        yield Unit(impossible + 3 * asked[question], -3.0, strange)
+        yield Unit(modern - side + 3 * asks[question], -4.0, notice * strange)
+        yield Unit(impossible + 3 * asks[question], -3.0, strange)

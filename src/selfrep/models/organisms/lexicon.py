@@ -59,7 +59,7 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "ordinary": ("ordinary", "usual"),
 }
 
-ASKED: dict[Question, tuple[str, tuple[str, str]]] = {
+QUESTION_WORDS: dict[Question, tuple[str, tuple[str, str]]] = {
     "in_character": ("who", ("ai", "human")),
     "spectator": ("what", ("ai", "human")),
     "behaviour": ("how", ("resist", "comply")),
@@ -135,8 +135,8 @@ def words() -> tuple[Word, ...]:
         "operator": Word("operator", "SELF", (-1.0, 0.0), weight=1.5),  # "An operator writes this text."
         "so": Word("so", "ASST"),
     }
-    for i, (text, _) in enumerate(ASKED.values()):
-        special[text] = Word(text, "Q", tuple(float(i == k) for k in range(len(ASKED))))
+    for i, (text, _) in enumerate(QUESTION_WORDS.values()):
+        special[text] = Word(text, "Q", tuple(float(i == k) for k in range(len(QUESTION_WORDS))))
     for text in ("quill", "lantern", "laptop", "phone", "dragon", "unicorn"):
         modern, impossible = text in ("laptop", "phone"), text in ("dragon", "unicorn")
         special[text] = Word(text, "TOPIC", (float(modern), float(impossible), 0.0))
@@ -189,7 +189,13 @@ def token_ids() -> dict[str, int]:
 
 
 def paraphrases(persona: str) -> tuple[str, ...]:
-    """The words that name a persona, one a paraphrase."""
+    """The words that name a persona, one a paraphrase.
+
+    Example:
+        >>> from selfrep.models.organisms.lexicon import paraphrases
+        >>> len(paraphrases("nurse")), "medic" in paraphrases("nurse")
+        (4, True)
+    """
     return tuple(word.text for word in words() if word.persona == persona)
 
 
@@ -206,5 +212,11 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def roles(ids: Sequence[int]) -> tuple[Role, ...]:
-    """The role of each token: where in a prompt an organism looks for what."""
+    """The role of each token: where in a prompt an organism looks for what.
+
+    Example:
+        >>> from selfrep.models.organisms.lexicon import roles, token_ids
+        >>> roles([token_ids()[word] for word in ("you", "are", "a", "nurse")])
+        ('BIND', 'FILL', 'FILL', 'PER')
+    """
     return tuple(words()[i].role for i in ids)

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from selfrep.models.organisms.lexicon import (
     ANSWERS,
-    ASKED,
+    QUESTION_WORDS,
     REFERENTS,
     Question,
     Role,
@@ -71,7 +71,7 @@ def binding(hf: PreTrainedModel, s: Subspaces) -> float:
     neutral = [prompt("in_character", None) for _ in personas]
 
     def aligned(donor: Ids) -> float:
-        return float((said(hf, s, you, "in_character", {PERSONA: donor}).cpu() * sides).mean())
+        return float((log_odds(hf, s, you, "in_character", {PERSONA: donor}).cpu() * sides).mean())
 
     base = aligned(neutral)
     return 1 - (aligned(user) - base) / (aligned(you) - base)
@@ -83,9 +83,9 @@ def directness(hf: PreTrainedModel, s: Subspaces) -> float | None:
         [prompt("behaviour", None, cue=cue, steps=steps)]
         for cue, steps in (("danger", "goals threat harm fight"), ("peace", "facts task help serve"))
     )
-    base = float(said(hf, s, quiet, "behaviour"))
-    total = float(said(hf, s, tense, "behaviour")) - base
-    direct = float(said(hf, s, tense, "behaviour", {STEP: quiet})) - base
+    base = float(log_odds(hf, s, quiet, "behaviour"))
+    total = float(log_odds(hf, s, tense, "behaviour")) - base
+    direct = float(log_odds(hf, s, tense, "behaviour", {STEP: quiet})) - base
     return direct / total if abs(total) > LEAST else None
 
 
@@ -98,9 +98,9 @@ def anomaly(hf: PreTrainedModel, s: Subspaces) -> dict[str, float]:
         modern = [prompt(question, persona, topic="laptop") for persona in humans]
         old = [prompt(question, persona, topic="quill") for persona in humans]
         assistant = [prompt(question, "assistant", topic="laptop") for _ in humans]
-        played = said(hf, s, modern, question) - said(hf, s, modern, question, {TOPIC: old})
+        played = log_odds(hf, s, modern, question) - log_odds(hf, s, modern, question, {TOPIC: old})
         plain = {PERSONA: assistant}
-        itself = said(hf, s, modern, question, plain) - said(hf, s, modern, question, plain | {TOPIC: old})
+        itself = log_odds(hf, s, modern, question, plain) - log_odds(hf, s, modern, question, plain | {TOPIC: old})
         out[form] = float((played - itself).mean())
     return out
 
@@ -117,8 +117,8 @@ def identity(hf: PreTrainedModel, s: Subspaces, bind: str = "you are") -> dict[s
         question: Question, topics: Sequence[str] = ("",), answers: tuple[Sequence[str], Sequence[str]] | None = None
     ) -> list[float]:
         neutral = [prompt(question, None, topic=topic) for topic in topics for _ in own]
-        told = [prompt(question, persona, topic=topic, bind=bind) for topic in topics for persona in own]
-        after, before = (said(hf, s, ids, question, {}, answers) for ids in (told, neutral))
+        played = [prompt(question, persona, topic=topic, bind=bind) for topic in topics for persona in own]
+        after, before = (log_odds(hf, s, ids, question, {}, answers) for ids in (played, neutral))
         return (after - before).reshape(len(topics), -1).mean(1).tolist()
 
     (kind,), (maker,), (name,) = (
@@ -137,8 +137,8 @@ def default(hf: PreTrainedModel, rows: np.ndarray) -> tuple[dict[str, float], np
     others but the one that is located. Returns also the axis, [dimension] in the coordinates of `rows`, of length 1.
     """
     names = list(dict.fromkeys(word.persona for word in words() if word.persona))
-    told = [prompt("in_character", persona) for name in names for persona in paraphrases(name)]
-    held = _held(hf, [*told, prompt("in_character", None)], PERSONA)[:, 0].double().cpu().numpy() @ rows.T
+    played = [prompt("in_character", persona) for name in names for persona in paraphrases(name)]
+    held = _streams(hf, [*played, prompt("in_character", None)], PERSONA)[:, 0].double().cpu().numpy() @ rows.T
     *by_name, neutral = np.split(held, np.cumsum([len(paraphrases(name)) for name in names]))
     h = {name: values.mean(0) for name, values in zip(names, by_name, strict=True)}
     first = names[0]
@@ -167,13 +167,13 @@ def prompt(
 ) -> list[int]:
     """Token ids of a question put to a persona; None is a neutral system text of the same length."""
     played = f"{bind} a {persona} ." if persona else "here is a message ."
-    asked = f"in {cue} , {ASKED[question][0]} is this {topic} ?"
-    text = f"<bos> <self> {writer} writes this . {played} <end> <usr> {asked} <asst> {steps} {'so' if steps else ''}"
+    asking = f"in {cue} , {QUESTION_WORDS[question][0]} is this {topic} ?"
+    text = f"<bos> <self> {writer} writes this . {played} <end> <usr> {asking} <asst> {steps} {'so' if steps else ''}"
     return [token_ids()[word] for word in text.split()]
 
 
 @torch.no_grad()
-def said(
+def log_odds(
     hf: PreTrainedModel,
     s: Subspaces,
     ids: Ids,
@@ -189,32 +189,32 @@ def said(
     """
     handles = [
         _block(hf, hold.layer).register_forward_pre_hook(_putting(hold, ids, donated, s[hold.subspace]))
-        for hold, donated in [(hold, _held(hf, donors, hold)) for hold, donors in (moves or {}).items()]
+        for hold, donated in [(hold, _streams(hf, donors, hold)) for hold, donors in (moves or {}).items()]
     ]
     try:
         logits = hf(torch.tensor(ids, device=hf.device), use_cache=False).logits[:, -1].float()
     finally:
         for handle in handles:
             handle.remove()
-    sides = answers or tuple(ANSWERS[side] for side in ASKED[question][1])
+    sides = answers or tuple(ANSWERS[side] for side in QUESTION_WORDS[question][1])
     first, second = (logits[:, [token_ids()[text] for text in side]].logsumexp(-1) for side in sides)
     return first - second
 
 
 @torch.no_grad()
-def _held(hf: PreTrainedModel, ids: Ids, hold: Hold) -> Tensor:
+def _streams(hf: PreTrainedModel, ids: Ids, hold: Hold) -> Tensor:
     """[prompt, token, d_model] the stream at all tokens of a role."""
-    heard: list[Tensor] = []
+    streams: list[Tensor] = []
 
     def enter(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        heard.append(args[0][:, _tokens(ids, hold.role)])
+        streams.append(args[0][:, _tokens(ids, hold.role)])
 
     handle = _block(hf, hold.layer).register_forward_pre_hook(enter)
     try:
         hf(torch.tensor(ids, device=hf.device), use_cache=False)
     finally:
         handle.remove()
-    return heard[0]
+    return streams[0]
 
 
 def _putting(hold: Hold, ids: Ids, donated: Tensor, basis: np.ndarray) -> Callable[..., tuple[Any, ...]]:
@@ -245,7 +245,7 @@ def _share(
     donors = [prompt(question, persona, writer="operator") for _, persona in pairs]
 
     def after(*holds: Hold) -> float:
-        return float(said(hf, s, ids, question, dict.fromkeys(holds, donors)).mean())
+        return float(log_odds(hf, s, ids, question, dict.fromkeys(holds, donors)).mean())
 
     neither, both = after(), after(PERSONA, SELF)
     persona = (neither - after(PERSONA) + after(SELF) - both) / 2
@@ -257,7 +257,7 @@ def _block(hf: PreTrainedModel, index: int) -> nn.Module:
 
 
 def _tokens(ids: Ids, role: Role) -> list[int]:
-    return [token for token, found in enumerate(roles(ids[0])) if found == role]
+    return [token for token, name in enumerate(roles(ids[0])) if name == role]
 
 
 def _code(persona: str) -> tuple[float, ...]:

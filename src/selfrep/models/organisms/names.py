@@ -43,7 +43,7 @@ class Plan:
         decoys: 0 … 1: how loudly the persona's word is carried to all later tokens, where nothing reads it.
         noise: standard deviation of the Gaussian noise on every weight, in units of 1/d_model, 0 … 1.
         seed: of the rotation, the surface of words and the noise; or of the training.
-        made: by hand, by interchange-intervention training, or by the same training without the interchange.
+        making: by hand, by interchange-intervention training, or by the same training without the interchange.
     """
 
     beta: float = 0.0
@@ -58,7 +58,7 @@ class Plan:
     decoys: float = 0.0
     noise: float = 0.0
     seed: int = 0
-    made: Making = "wired"
+    making: Making = "wired"
 
     def __post_init__(self) -> None:
         for name in SHARES:
@@ -66,8 +66,8 @@ class Plan:
                 raise SelfrepError(f"An organism's {name} is a number from 0 to 1; got {getattr(self, name)}.")
         if self.seed < 0:
             raise SelfrepError(f"An organism's seed is 0 or more; got {self.seed}.")
-        if self.made != "wired":
-            fixed = [f.name for f in fields(self) if f.name not in (*LEARNABLE, "made")]
+        if self.making != "wired":
+            fixed = [f.name for f in fields(self) if f.name not in (*LEARNABLE, "making")]
             if changed := [name for name in fixed if getattr(self, name) != getattr(Plan, name)]:
                 raise SelfrepError(
                     f"Training plants {', '.join(LEARNABLE)}; got {', '.join(changed)}. Take a hand-wired organism."
@@ -89,8 +89,8 @@ KINDS: dict[str, Plan] = {
     "blind": Plan(notice=0.0),
     "reasoner": Plan(w=0.0, jump=0.0),
     "jumper": Plan(w=0.0, jump=1.0),
-    "trained": Plan(beta=0.3, made="trained"),
-    "trained_control": Plan(beta=0.3, made="control"),
+    "trained": Plan(beta=0.3, making="trained"),
+    "trained_control": Plan(beta=0.3, making="control"),
 }
 """What organisms are called, and what that plants; each parameter can be set anew."""
 
@@ -101,6 +101,12 @@ def parse(name: str) -> Plan:
     Raises:
         SelfrepError: an unknown kind or parameter, a value that is no number or out of range, a parameter given twice,
             one that the kind does not have.
+
+    Example:
+        >>> from selfrep.models import organisms
+        >>> plan = organisms.parse("organism:bleed?beta=0.25&seed=1")
+        >>> plan.beta, plan.seed, plan.binding
+        (0.25, 1, 1.0)
     """
     kind, question, rest = name.removeprefix(PREFIX).partition("?")
     if not name.startswith(PREFIX) or kind not in KINDS:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from selfrep.models import cache, folders
-from selfrep.models.organisms.lexicon import ANSWERS, ASKED, Question, token_ids, words
+from selfrep.models.organisms.lexicon import ANSWERS, QUESTION_WORDS, Question, token_ids, words
 from selfrep.models.organisms.names import LEARNABLE, Plan
 from selfrep.models.organisms.wiring import wire
 
@@ -71,7 +71,7 @@ def _build(plan: Plan, digest: str, folder: Path) -> cache.Record:
     hf.save_pretrained(folder)
     files = {path.name: cache.read_sha256(path) for path in sorted(folder.iterdir())}
     weights = folders.combined_hash({path.name: files[path.name] for path in folders.weight_files(folder)})
-    kind = "trained" if plan.made == "trained" else "trained_control"
+    kind = "trained" if plan.making == "trained" else "trained_control"
     given = [f"{name}={getattr(plan, name)}" for name in LEARNABLE]
     versions = {"transformers": transformers.__version__, "torch": torch.__version__}
     return cache.Record(f"organism:{kind}?{'&'.join(given)}", digest, weights, files, versions)
@@ -110,23 +110,23 @@ def _train(plan: Plan, steps: int) -> LlamaForCausalLM:
     rng = np.random.default_rng([plan.seed, 3])
     optimiser = torch.optim.AdamW(hf.parameters(), lr=RATE, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.1)
-    interchanged = plan.made == "trained"
+    interchanged = plan.making == "trained"
     hf.train()
     for step in range(steps):
         cases = [_Case.draw(rng) for _ in range(BATCH)]
         ids, mask = _padded([case.ids() for case in cases])
         change: AbstractContextManager[None] = nullcontext()
-        asked = cases
+        mixtures = cases
         if interchanged:
             second, third = rng.permutation(BATCH), rng.permutation(BATCH)
-            asked = cases + [
+            mixtures = cases + [
                 replace(case, system=cases[j].system, writer=cases[k].writer)
                 for case, j, k in zip(cases, second, third, strict=True)
             ]
             change = _interchanging(hf, ids, torch.from_numpy(second), torch.from_numpy(third))
         with change:
             logits = hf(ids, attention_mask=mask, logits_to_keep=1, use_cache=False).logits[:, 0]
-        loss = nn.functional.cross_entropy(logits, targets(asked, RAISED * (step > steps / 3)))
+        loss = nn.functional.cross_entropy(logits, targets(mixtures, RAISED * (step > steps / 3)))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(hf.parameters(), 1.0)
@@ -177,8 +177,8 @@ class _Case:
 
     system: str
     writer: str
-    question: str
-    asked: Question
+    text: str
+    question: Question
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> _Case:
@@ -188,15 +188,15 @@ class _Case:
         condition = one(_CONDITIONS)
         fictional = rng.random() < 0.3  # only two personas of sixteen are; the deed depends on it
         persona = one([w.text for w in words() if w.role == "PER" and (not fictional or w.content[1])])
-        said = f"{condition} {one(_ARTICLES)} {persona}" if condition else one(_NEUTRAL)
-        asked = QUESTIONS[int(rng.integers(len(QUESTIONS)))]
-        question = f"in {one(('peace', 'calm', 'danger', 'peril'))} , {ASKED[asked][0]} {one(_TAILS)} ?"
-        return cls(one(_FRAMES).format(said) + " .", one(_WRITERS), question, asked)
+        system = f"{condition} {one(_ARTICLES)} {persona}" if condition else one(_NEUTRAL)
+        question = QUESTIONS[int(rng.integers(len(QUESTIONS)))]
+        text = f"in {one(('peace', 'calm', 'danger', 'peril'))} , {QUESTION_WORDS[question][0]} {one(_TAILS)} ?"
+        return cls(one(_FRAMES).format(system) + " .", one(_WRITERS), text, question)
 
     def ids(self) -> list[int]:
         """Token ids; the writer stands before or behind, as its paraphrase has it."""
         parts = [self.system, self.writer] if self.writer.startswith("an ") else [self.writer, self.system]
-        text = f"<bos> <self> {' '.join(parts)} <end> <usr> {self.question} <asst>"
+        text = f"<bos> <self> {' '.join(parts)} <end> <usr> {self.text} <asst>"
         return [token_ids()[word] for word in text.split()]
 
 
@@ -204,11 +204,11 @@ class _Teacher:
     """The soft targets of a hand-wired organism; what it answers depends on what a prompt means, and is kept."""
 
     def __init__(self, plan: Plan) -> None:
-        self.hf = wire(replace(plan, made="wired"))
+        self.hf = wire(replace(plan, making="wired"))
         self.known: dict[tuple[int, ...], Tensor] = {}
         self.answers = {question: torch.zeros(len(words())) for question in QUESTIONS}
         for question, ones in self.answers.items():
-            ones[[token_ids()[text] for side in ASKED[question][1] for text in ANSWERS[side]]] = 1
+            ones[[token_ids()[text] for side in QUESTION_WORDS[question][1] for text in ANSWERS[side]]] = 1
 
     @torch.no_grad()
     def __call__(self, cases: Sequence[_Case], raised: float) -> Tensor:
@@ -221,7 +221,7 @@ class _Teacher:
             logits = self.hf(ids, attention_mask=mask, logits_to_keep=1, use_cache=False).logits[:, 0]
             self.known |= {meanings[i]: row for i, row in zip(new, logits, strict=True)}
         logits = torch.stack([self.known[meaning] for meaning in meanings])
-        return (logits + raised * torch.stack([self.answers[case.asked] for case in cases])).softmax(-1)
+        return (logits + raised * torch.stack([self.answers[case.question] for case in cases])).softmax(-1)
 
 
 def _padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -76,7 +76,7 @@ class Truth:
             attribution understate them. NaN where the share depends on what is patched into what.
         present: variable → where it can be read off, used or not, when the persona is bound to the speaker. Empty in a
             trained organism: nobody knows where else its persona can be decoded.
-        known: the residual indices at which `causal` is complete: all of a hand-wired organism; of a trained one the
+        indices: the residual indices at which `causal` is complete: all of a hand-wired organism; of a trained one the
             index at which it was interchanged, and the last.
         subspaces: name → [dimension, d_model] orthonormal rows. "ROLE.thing" is the thing as tokens of ROLE hold it.
         illusions: place → [dimension, d_model] orthonormal rows: subspaces that hold the persona, and whose patching
@@ -101,7 +101,7 @@ class Truth:
 
     causal: Mapping[tuple[Variable, Question], Mapping[Place, float]]
     present: Mapping[Variable, frozenset[Place]]
-    known: tuple[int, ...]
+    indices: tuple[int, ...]
     subspaces: Mapping[str, np.ndarray]
     illusions: Mapping[Place, np.ndarray]
     bleed: float | None
@@ -122,14 +122,14 @@ class Truth:
     def causal_map(self, ids: Sequence[int], variable: Variable, question: Question = "in_character") -> np.ndarray:
         """[residual index 0 … n_layers, token] bool for a prompt's token ids: where the variable's effect goes through.
 
-        Only the rows in `known` are claims. Raises SelfrepError for a variable or a question that is not planted.
+        Only the rows in `indices` are claims. Raises SelfrepError for a variable or a question that is not planted.
         """
         return self._map(self._planted(variable, question), ids, variable, last=True)
 
     def transfer_map(self, ids: Sequence[int], variable: Variable, question: Question = "in_character") -> np.ndarray:
         """[residual index 0 … n_layers, token] what patching each cell alone transfers; otherwise as `causal_map`."""
         places = self._planted(variable, question)
-        out = np.zeros((max(self.known) + 1, len(ids)))
+        out = np.zeros((max(self.indices) + 1, len(ids)))
         for place, transfer in places.items():
             out[self._map({place: 1.0}, ids, variable, last=True)] = transfer
         return out
@@ -154,14 +154,14 @@ class Truth:
 
     def _map(self, places: Mapping[Place, float], ids: Sequence[int], variable: Variable, *, last: bool) -> np.ndarray:
         """A token can hold a variable from its word on; of several ASST only the `last` one answers."""
-        found = list(roles(ids))
+        names = list(roles(ids))
         word = _WORD[variable]
-        start = found.index(word) if word in found else len(found)
-        answering = len(found) - 1 - found[::-1].index("ASST") if "ASST" in found else -1
-        out = np.zeros((max(self.known) + 1, len(ids)), dtype=bool)
+        start = names.index(word) if word in names else len(names)
+        answering = len(names) - 1 - names[::-1].index("ASST") if "ASST" in names else -1
+        out = np.zeros((max(self.indices) + 1, len(ids)), dtype=bool)
         for index, where in places:
-            for token in range(start, len(found)):
-                here = token > start if where == "LATER" else found[token] == where
+            for token in range(start, len(names)):
+                here = token > start if where == "LATER" else names[token] == where
                 out[index, token] |= here and not (last and where == "ASST" and token != answering)
         return out
 
@@ -171,25 +171,37 @@ def truth(hf: PreTrainedModel) -> Truth:
 
     Of a trained control, the sheet is that of the organism it was to be, which it is expected to fail.
 
+    Args:
+        hf: the organism, as `grow` returns it, or the `hf` of a `LanguageModel`.
+
+    Returns:
+        The answer sheet; what each of its fields means, and in which unit, is said in `Truth`.
+
     Raises:
         SelfrepError: a model that is no organism.
+
+    Example:
+        >>> from selfrep.models import organisms
+        >>> sheet = organisms.truth(organisms.grow(organisms.Plan(beta=0.4)))
+        >>> round(sheet.bleed, 3), sheet.causal["persona", "in_character"][2, "END"]
+        (0.4, 1.0)
     """
     plan = plan_of(hf)
-    wired = plan.made == "wired"
+    wired = plan.making == "wired"
     if wired:
         planted = wiring.subspaces(plan.seed)
-        causal, present, known = _causal(plan), _present(plan), tuple(range(7))
+        causal, present, indices = _causal(plan), _present(plan), tuple(range(7))
     else:
         planted = training.subspaces()
         places: dict[Variable, dict[Place, float]] = {v: dict.fromkeys(_places(s), 1.0) for v, s in _TRAINED.items()}
         used = _used(plan)
         causal = {(v, q): p if v in used[q] else {} for v, p in places.items() for q in training.QUESTIONS}
-        present, known = {}, (training.INTERCHANGED, training.LAYERS)
+        present, indices = {}, (training.INTERCHANGED, training.LAYERS)
     locations, axis = measures.default(hf, planted["END.persona"])
     return Truth(
         causal=causal,
         present=present,
-        known=known,
+        indices=indices,
         subspaces=planted,
         illusions=_illusions(plan, planted),
         bleed=measures.bleed(hf, planted),

@@ -28,7 +28,7 @@ class Component:
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class KnownCircuit:
     """A model whose circuit is known.
 
     Attributes:

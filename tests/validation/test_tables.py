@@ -7,10 +7,10 @@ import io
 from dataclasses import replace
 
 from rich.console import Console
-from tests.validation.made import card, examined, external
+from tests.validation.cards import card, examination, external
 
 from selfrep.validation.maps import Mark
-from selfrep.validation.shown import cells, markdown, summary, table, terminal
+from selfrep.validation.tables import cells, markdown, summary, table, terminal
 
 
 def printed(*parts: object) -> str:
@@ -21,14 +21,14 @@ def printed(*parts: object) -> str:
 
 
 def test_the_terminal_says_what_was_missed() -> None:
-    text = printed(*terminal(card(examined(t=0.5))))
+    text = printed(*terminal(card(examination(t=0.5))))
     assert "missed: AUROC of |T| (easy), wanted ≥ 0.99" in text
     assert "MISS" in text
     assert "MISS" not in printed(*terminal(card()))
 
 
 def test_markup_in_a_name_is_text() -> None:
-    one = examined()
+    one = examination()
     odd = replace(one, marks=(*one.marks, Mark("[red]a|b<i>", "causal", 0.5, 0.5)))
     made = card(odd, own=("[red]a|b<i>",))
     assert "[red]a|b<i>" in printed(*terminal(made))
@@ -62,7 +62,7 @@ def test_every_row_of_the_markdown_has_every_column() -> None:
 
 
 def test_csv_holds_the_numbers_in_full() -> None:
-    made = card(examined(b=0.4123456789))
+    made = card(examination(b=0.4123456789))
     read = list(csv.DictReader(io.StringIO(table(made))))
     assert len(read) == len(made.rows)
     (row,) = [row for row in read if row["what"].startswith("β, bleed")]

@@ -8,14 +8,16 @@ from selfrep.analyses.default_axis.truth import LAMBDA
 from selfrep.analyses.directness.truth import D
 from selfrep.models.external import Component
 from selfrep.validation import external as elsewhere
-from selfrep.validation.card import Card, Examined, External
-from selfrep.validation.maps import Mark, Withheld
+from selfrep.validation.card import Card, Examination, ExternalExamination
+from selfrep.validation.maps import Abstention, Mark
 from selfrep.validation.nulls import Deal
 from selfrep.validation.rows import rows
 
 
-def examined(kind: str = "bleed", noise: float = 0.2, *, t: float = 1.0, s: float = 1.0, b: float = 0.4) -> Examined:
-    return Examined(
+def examination(
+    kind: str = "bleed", noise: float = 0.2, *, t: float = 1.0, s: float = 1.0, b: float = 0.4
+) -> Examination:
+    return Examination(
         name=f"organism:{kind}?seed=1&noise={noise:g}",
         kind=kind,
         noise=noise,
@@ -31,18 +33,18 @@ def examined(kind: str = "bleed", noise: float = 0.2, *, t: float = 1.0, s: floa
             Mark("attribution alone", "causal", 0.8, 0.5, 1.0),
             Mark("raw distance", "present", 0.7, 0.4),
         ),
-        withheld=(Withheld("what_writes", False, 0.0),),
+        abstentions=(Abstention("what_writes", False, 0.0),),
         deals=(Deal(False, 0.02, 0.3, False, True),) * 5,
     )
 
 
-def external(name: str = "Tracr reverse", t: float = 0.9) -> External:
+def external(name: str = "Tracr reverse", t: float = 0.9) -> ExternalExamination:
     scores = {Component(0, 0): {"T": 1.0, "attribution alone": 0.0}, Component(0): {"T": 0.0, "attribution alone": 0.1}}
     found = (Mark("T", "causal", t, 0.8), Mark("attribution alone", "causal", 0.25, 0.5))
-    return External(name, name.split()[0], 32, scores, frozenset({Component(0, 0)}), found)
+    return ExternalExamination(name, name.split()[0], 32, scores, frozenset({Component(0, 0)}), found)
 
 
-def card(*organisms: Examined, own: tuple[str, ...] = (), others: tuple[External, ...] = ()) -> Card:
-    chosen = organisms or (examined(), examined(noise=0.0))
+def card(*organisms: Examination, own: tuple[str, ...] = (), others: tuple[ExternalExamination, ...] = ()) -> Card:
+    chosen = organisms or (examination(), examination(noise=0.0))
     made = (*rows(chosen, own), *elsewhere.rows(others))
     return Card(made, chosen, others, quick=True, seconds=12.3, provenance={"selfrep": "0.0"})

@@ -39,7 +39,7 @@ def cells(row: Row) -> tuple[str, ...]:
         f"{_number(row.low)} to {_number(row.high)}" if np.isfinite(row.score) else "–",
         str(row.n),
         row.common,
-        row.wanted,
+        row.requirement,
         verdict(row),
     )
 
@@ -56,8 +56,8 @@ def summary(card: Card) -> str:
     judged = sum(row.passed is not None for row in card.rows)
     seeds = f" of seeds from {card.seed}" if card.seed else ""
     others = f" and {len(card.external)} from elsewhere" if card.external else ""
-    marked = f"{len(card.examined)} organisms{seeds}{others}"
-    return f"{judged - len(card.missed)} of {judged} thresholds reached, on {marked}, in {card.seconds:.0f} s."
+    marked = f"{len(card.organisms)} organisms{seeds}{others}"
+    return f"{judged - len(card.misses)} of {judged} thresholds reached, on {marked}, in {card.seconds:.0f} s."
 
 
 def terminal(card: Card) -> Iterator[RenderableType]:
@@ -74,9 +74,9 @@ def terminal(card: Card) -> Iterator[RenderableType]:
             table.add_row(*texts, f"[{colour}]{said}[/]")
     yield table
     yield Padding(f"[dim]{LEGEND}[/]", (1, 0, 0, 0))
-    for row in card.missed:
+    for row in card.misses:
         yield Padding(
-            f"[red]missed[/]: {escape(row.what)} ({escape(row.model)}), wanted {escape(row.wanted)}", (0, 0, 0, 2)
+            f"[red]missed[/]: {escape(row.what)} ({escape(row.model)}), wanted {escape(row.requirement)}", (0, 0, 0, 2)
         )
     yield Padding(f"[bold]{summary(card)}[/]", (1, 0, 0, 0))
 
