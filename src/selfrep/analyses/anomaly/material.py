@@ -25,7 +25,7 @@ from selfrep.prompts.cases import Case, unmatched
 from selfrep.prompts.catalogue import Named, NamedEntry, select
 from selfrep.prompts.personas import BINDINGS, FRAMES, Descriptions
 from selfrep.prompts.prompt import Prompt
-from selfrep.prompts.questions import Prefill, Question, Said
+from selfrep.prompts.questions import Prefill, Question, UserText
 from selfrep.prompts.yaml_errors import Entry, Info
 
 Condition = Literal["you", "assistant", "told"]
@@ -94,7 +94,7 @@ class Asked(Question):
         told: the question in the condition "told"; told_prefill: how its answer begins.
     """
 
-    told: Said
+    told: UserText
     told_prefill: Prefill
 
 
