@@ -37,7 +37,7 @@ FLIPPED: dict[str, Any] = FOR_INTERVALS | {"n_flips": 9}
 def of_items(rng: Rng, n: int) -> Iterator[Row]:
     """One item, n personas a side."""
     names, sides, size = sided(n)
-    null = population.worded(rng, population.levels(rng, rng.permutation(sides), 0.0, 0.6))
+    null = population.paraphrased(rng, population.levels(rng, rng.permutation(sides), 0.0, 0.6))
     out = items(population.observed(null, names), **FOR_P)
     yield f"FPR       items p, {size}", called(out.p)
     yield f"control   items p, prompts permuted, {size}", permuted(null["you"][..., 0], sides, rng)
@@ -61,7 +61,7 @@ def of_uneven_items(rng: Rng, first: int, second: int) -> Iterator[Row]:
 def of_binding(rng: Rng, n: int) -> Iterator[Row]:
     """R of one item: between the sides, where neutral cancels, and of one side against neutral."""
     names, sides, size = sided(n)
-    null = population.worded(rng, population.levels(rng, sides, 8.0, 1.0))
+    null = population.paraphrased(rng, population.levels(rng, sides, 8.0, 1.0))
     out = binding(population.observed(null, names), **FOR_P)
     for name, mine in _contrasts(out):
         yield f"FPR       binding p, {name}, {size}", called(mine.p[:, (mine.smallest_p < ALPHA).to_numpy()])
@@ -89,7 +89,7 @@ def of_pooled(rng: Rng, n: int) -> Iterator[Row]:
 def of_bleed(rng: Rng, n: int) -> Iterator[Row]:
     """B of one spectator item, and what the persona's words alone move."""
     names, sides, size = sided(n)
-    null = population.worded(rng, population.mixed(rng, rng.permutation(sides), 0.0, 8.0, 0.5))
+    null = population.paraphrased(rng, population.mixed(rng, rng.permutation(sides), 0.0, 8.0, 0.5))
     out = bleed(population.observed(null, names), **FOR_P)
     yield f"FPR       bleed p, {size}", called(out.p)
     yield f"control   bleed p, prompts permuted, {size}", permuted(null["you"][..., 0], sides, rng)
@@ -104,7 +104,7 @@ def of_bleed(rng: Rng, n: int) -> Iterator[Row]:
 def of_identification(rng: Rng, n: int) -> Iterator[Row]:
     """I of one item: the difference between the sides, of single personas, and in the condition "the user is X"."""
     names, sides, size = sided(n)
-    null = population.worded(rng, population.levels(rng, rng.permutation(sides), 0.0, 0.6))
+    null = population.paraphrased(rng, population.levels(rng, rng.permutation(sides), 0.0, 0.6))
     out = identification(population.observed(null, names), {"all": ["q0"]}, **FOR_P)
     yield f"FPR       I difference p, {size}", called(out.p)
     yield f"control   I difference p, prompts permuted, {size}", permuted(null["you"][..., 0], sides, rng)

@@ -60,7 +60,7 @@ def mixed(rng: Rng, sides: Array, beta: float, swing: float, lexical: float) -> 
     return {v: self + persona + luck(rng, len(sides), 1, PERSONA_SD / 2) for v, (self, persona) in conditions.items()}
 
 
-def worded(rng: Rng, true: Mapping[str, Array]) -> dict[str, Array]:
+def paraphrased(rng: Rng, true: Mapping[str, Array]) -> dict[str, Array]:
     """[persona, paraphrase, item] what is observed: every prompt has luck too. Neutral has paraphrases, and no
     persona.
     """
@@ -76,7 +76,7 @@ def observed(values: Mapping[str, Array], names: Sequence[str]) -> xr.Dataset:
 
 def behaviour(rng: Rng, true: Mapping[str, Array], names: Sequence[str]) -> xr.Dataset:
     """What is observed of these true log odds."""
-    return observed(worded(rng, true), names)
+    return observed(paraphrased(rng, true), names)
 
 
 def scenes(rng: Rng, n: int, response: float, capability: float) -> xr.Dataset:

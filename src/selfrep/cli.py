@@ -106,10 +106,10 @@ def models() -> None:
     from rich.table import Table
 
     from selfrep.models.cache import models_folder
-    from selfrep.models.resolve import cached
+    from selfrep.models.resolve import cached_models
 
     table = Table("name", "size", "weights (sha256)", "where", title=None, box=None, pad_edge=False)
-    for model in cached():
+    for model in cached_models():
         table.add_row(model.name, f"{model.bytes / 1e6:,.0f} MB", model.weights_hash[:12], str(model.path))
     if table.row_count:
         Console().print(table)

@@ -26,8 +26,15 @@ _MISPLACED = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT}
 def writing(path: Path) -> Iterator[None]:
     """Translate the operating system's refusal to write at `path` into a `SelfrepError` that says what to do.
 
-    Raises `SelfrepError` for a full disk or quota, a missing permission, and a path that cannot hold a directory; any
-    other `OSError` is passed on as it is.
+    Raises:
+        SelfrepError: a full disk or quota, a missing permission, a path that cannot hold a directory.
+        OSError: any other, as it is.
+
+    Example:
+        >>> with writing(Path("out")):
+        ...     raise OSError(errno.ENOSPC, "No space left on device")
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: The disk is full: out could not be written (No space left on device). ...
     """
     try:
         yield
@@ -39,8 +46,17 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def reserve(folder: Path) -> None:
-    """Make the folder with its parents, and learn whether it may be written before minutes are spent on what goes
-    there. Raises `SelfrepError` when it may not."""
+    """Make the folder with its parents, and test at once whether it may be written, before minutes are spent.
+
+    Raises:
+        SelfrepError: it may not (see `writing`).
+
+    Example:
+        >>> folder = Path(tempfile.mkdtemp(), "runs", "demo")
+        >>> reserve(folder)
+        >>> folder.is_dir()
+        True
+    """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # a folder that is there already may be closed

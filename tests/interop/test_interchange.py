@@ -99,5 +99,5 @@ def test_names_and_shapes() -> None:
     assert Interchange(swapped).name == "swapped"
     assert Interchange(swapped, "mine").name == "mine"
     assert Interchange(theirs.SubspaceInterchange(basis(0))).name == "SubspaceInterchange"
-    with pytest.raises(SelfrepError, match="keeps the shape"):
+    with pytest.raises(SelfrepError, match="returns the shape"):
         by_the_engine(Interchange(lambda base, source: source[..., :1], "cut"))

@@ -274,8 +274,8 @@ def test_walks_side_by_side_and_the_modes_of_torch(mode: Any) -> None:
 
 def test_a_bridge_is_taken_apart_once_and_let_go_with_its_owner() -> None:
     model = load_model(tiny_hf("llama", seed=3)).bridge
-    first = bridges.held(model)
-    assert bridges.held(model) is first
+    first = bridges.twin_of(model)
+    assert bridges.twin_of(model) is first
     shared = {p.data_ptr() for p in model.original_model.parameters()}
     assert {p.data_ptr() for p in first.lm.hf.parameters()} <= shared
     gone = weakref.ref(first.lm.hf)

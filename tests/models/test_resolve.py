@@ -10,7 +10,7 @@ import pytest
 
 from selfrep.errors import SelfrepError
 from selfrep.models import gguf
-from selfrep.models.resolve import CachedModel, cached, resolve, weights_hash
+from selfrep.models.resolve import CachedModel, cached_models, resolve, weights_hash
 
 
 @pytest.fixture(autouse=True)
@@ -71,10 +71,10 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_cached_is_listed_while_it_is_whole(own_cache: Path, tiny_gguf: Path) -> None:
-    assert cached() == []
+    assert cached_models() == []
     folder = resolve(tiny_gguf)
     size = sum(file.stat().st_size for file in folder.iterdir())
-    assert cached() == [CachedModel("tiny", folder, size, weights_hash(folder))]
+    assert cached_models() == [CachedModel("tiny", folder, size, weights_hash(folder))]
     with (folder / "model.safetensors").open("ab") as stream:
         stream.write(b"\0")
-    assert cached() == []
+    assert cached_models() == []

@@ -34,7 +34,7 @@ from selfrep.models.sites import (
     NEURON_SITES,
     RESIDUAL_SITES,
     SITES,
-    Part,
+    Components,
     Site,
     Tap,
     component,
@@ -182,7 +182,7 @@ def negated(hf: PreTrainedModel, ids: Tensor, heads: dict[Site, list[int]], *, t
     layout = layout_of(hf)
     block = hf.get_submodule(layout.blocks)[1]
 
-    def turn(part: Part, chosen: list[int]) -> Callable[[Tensor], Tensor]:
+    def turn(part: Components, chosen: list[int]) -> Callable[[Tensor], Tensor]:
         def change(x: Tensor) -> Tensor:
             values = part.read(x).clone()
             values[..., chosen, :] *= -1
@@ -322,7 +322,7 @@ def test_architectures_without_an_adapter_are_refused() -> None:
     n=st.integers(1, 5), size=st.integers(1, 4), gap=st.integers(0, 3), offset=st.integers(0, 3), rest=st.integers(0, 3)
 )
 def test_parts_are_columns(n: int, size: int, gap: int, offset: int, rest: int) -> None:
-    part = Part(n, size, size + gap, offset)
+    part = Components(n, size, size + gap, offset)
     width = offset + n * size + (n - 1) * gap + rest
     x = torch.arange(2.0 * width).view(2, width)
     columns = torch.tensor([[offset + i * (size + gap) + j for j in range(size)] for i in range(n)])
@@ -340,7 +340,7 @@ def test_parts_are_columns(n: int, size: int, gap: int, offset: int, rest: int) 
 
 
 def test_gradients_flow_through_parts() -> None:
-    part = Part(2, 2, 3, 1)
+    part = Components(2, 2, 3, 1)
     x = torch.randn(1, 7, requires_grad=True)
     values = torch.randn(1, 2, 2, requires_grad=True)
     part.write(x, values).sum().backward()

@@ -53,7 +53,7 @@ def test_sides_may_be_called_anything() -> None:
         ({"answers": {"ai": (" ",), "human": (" x",)}}, "answer without text"),
         (
             {"answers": {"ai": ("robot",), "human": (" man",)}},
-            "'robot' would run into the prefill.*begin it with a space: ' robot'",
+            "'robot' would join the prefill.*begin it with a space: ' robot'",
         ),
         ({"prefill": "I am a "}, "must not end with a space.*got 'I am a '"),
         ({"question": "  "}, "question: is empty"),

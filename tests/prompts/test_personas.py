@@ -79,7 +79,7 @@ def test_frames_come_round_again() -> None:
     [
         ({"descriptions": ()}, "descriptions: a persona needs at least one"),
         ({"descriptions": ("a man", " ")}, "description 2 is empty"),
-        ({"descriptions": ("a man", "a man.")}, "worded differently.*'a man'"),
+        ({"descriptions": ("a man", "a man.")}, "must be there once.*'a man'"),
         ({"descriptions": ("the doctor you saw",)}, "without pronouns.*'you'"),
         ({"descriptions": ("a farmer and his dog",)}, "without pronouns.*'his'"),
         ({"kind": "humn"}, "did you mean 'human'"),

@@ -1,1 +1,1 @@
-"""Other libraries' functions and layouts, served by selfrep. Conversions are explicit: import what you mean."""
+"""Other libraries' functions and layouts on selfrep's engine. Nothing is converted unless you import it from here."""

@@ -1,7 +1,7 @@
 """The selfrep model that stands for a `TransformerBridge`, and the check that it does.
 
-A bridge wraps its modules in hook points; the engine wants them bare. So a bridge is taken apart once, on the same
-weights, and what came of it is kept for as long as the bridge lives and its weights are neither moved nor edited.
+A bridge wraps its modules in hook points; the engine needs them bare. So a model with bare modules is built once, on
+the same weights. It is kept as long as the bridge exists and its weights are neither moved nor edited.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from selfrep.engine import reference
 from selfrep.engine.reference import Mismatch
 from selfrep.errors import SelfrepError
-from selfrep.interop.cells import Cache, Index, Kind
+from selfrep.interop.cells import Cache, CellKind, Index
 from selfrep.interop.metrics import Rule
 from selfrep.models.language_model import LanguageModel, load_model
 
@@ -27,26 +27,42 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 CHECKED = 2
-"""How many cells of each kind are run by TransformerLens too."""
+"""How many cells of each kind TransformerLens computes too."""
 
 
 @dataclass(frozen=True)
-class Held:
-    """What is kept for a bridge: a selfrep model on its weights, and the kinds of sweep that were checked on it."""
+class Twin:
+    """A selfrep model on the weights of a bridge.
+
+    Attributes:
+        stamp: changes when a weight is moved or edited.
+        lm: the model; checked: the kinds of sweep that have been checked on it.
+
+    Example: see `twin_of`.
+    """
 
     stamp: tuple[tuple[int, int], ...]
     lm: LanguageModel
     checked: set[object] = field(default_factory=set)
 
 
-_held: WeakKeyDictionary[nn.Module, Held] = WeakKeyDictionary()
+_twins: WeakKeyDictionary[nn.Module, Twin] = WeakKeyDictionary()
 
 
-def held(bridge: TransformerBridge) -> Held:
-    """A selfrep model on the weights of a bridge; the same one again until they are moved or edited.
+def twin_of(bridge: TransformerBridge) -> Twin:
+    """The selfrep model on the weights of a bridge; the same object until they are moved or edited.
 
     Raises:
-        SelfrepError: no bridge, one that cannot be taken apart, or one with hooks, which a replay would not feel.
+        SelfrepError: no bridge, one without its own weights, or one with hooks, which a replay would ignore.
+
+    Example:
+        >>> import torch
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
+        ...                      num_attention_heads=2, num_key_value_heads=2)
+        >>> bridge = load_model(LlamaForCausalLM(config)).bridge
+        >>> twin_of(bridge).lm.n_layers, twin_of(bridge) is twin_of(bridge)
+        (2, True)
     """
     hooked = [name for name, point in getattr(bridge, "hook_dict", {}).items() if point.fwd_hooks]
     if hooked:
@@ -54,11 +70,11 @@ def held(bridge: TransformerBridge) -> Held:
             f"A replay runs a model without its hook points; this one has hooks of its own at {hooked[:3]}. "
             "bridge.reset_hooks() removes them."
         )
-    found = _held.get(bridge) if isinstance(bridge, nn.Module) else None
-    if found is None or found.stamp != _stamp(bridge):
+    twin = _twins.get(bridge) if isinstance(bridge, nn.Module) else None
+    if twin is None or twin.stamp != _stamp(bridge):
         lm = load_model(bridge)
-        found = _held[bridge] = Held(_stamp(bridge), lm)
-    return found
+        twin = _twins[bridge] = Twin(_stamp(bridge), lm)
+    return twin
 
 
 def _stamp(bridge: TransformerBridge) -> tuple[tuple[int, int], ...]:
@@ -71,28 +87,32 @@ def _stamp(bridge: TransformerBridge) -> tuple[tuple[int, int], ...]:
 def verify(
     bridge: TransformerBridge,
     tokens: Tensor,
-    kind: Kind,
+    kind: CellKind,
     cache: Cache,
     rules: Sequence[Rule],
     cells: Sequence[Index],
     values: Tensor,
     baseline: Tensor,
 ) -> None:
-    """The first time a bridge is asked for this kind of sweep: the unpatched run and two cells, run by the bridge and
-    written by TransformerLens's own setters, must say the same.
+    """Check a kind of sweep the first time that a bridge runs it: the unpatched run and two cells are computed by the
+    bridge too, with TransformerLens's own setters, and must agree.
 
     Args:
-        values: [metric, cell, batch]; baseline: [metric, batch].
+        bridge: the model; tokens: [batch, pos] corrupted ids; kind: what the cells write.
+        cache: the clean activations; rules: the metrics; cells: as TransformerLens counts.
+        values: [metric, cell, batch], patched; baseline: [metric, batch], unpatched.
 
     Raises:
-        Mismatch: naming the cell and both numbers.
+        Mismatch: the message has the cell and both numbers.
+
+    Example: see `selfrep.interop.generic.generic_activation_patch`, which calls it.
     """
-    owner = held(bridge)
+    owner = twin_of(bridge)
     key = kind.activation, kind.axes
     if key in owner.checked:
         return
-    picked = np.random.default_rng(0).choice(len(cells), size=min(CHECKED, len(cells)), replace=False)
-    for c in (None, *picked.tolist()):
+    sample = np.random.default_rng(0).choice(len(cells), size=min(CHECKED, len(cells)), replace=False)
+    for c in (None, *sample.tolist()):
         hooks: list[Any] = []
         if c is not None:
             name = kind.hook_name(cells[c][0])
@@ -113,5 +133,5 @@ def verify(
     owner.checked.add(key)
 
 
-def _set(kind: Kind, index: Index, clean: Tensor, corrupted: Tensor, hook: Any) -> Tensor:
+def _set(kind: CellKind, index: Index, clean: Tensor, corrupted: Tensor, hook: Any) -> Tensor:
     return kind.setter(corrupted, index, clean)

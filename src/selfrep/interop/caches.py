@@ -1,10 +1,10 @@
 """Sweeps whose source is an `ActivationCache`: TransformerLens's cells and metrics, selfrep's replay.
 
-`selfrep.patch` runs source prompts itself. Whoever comes from TransformerLens has already run them, and brings what was
-cached. So the recording that is written from is built from that cache, and the engine does the rest.
+`selfrep.patch` runs source prompts itself. A user of TransformerLens has already run them, and has a cache of their
+activations. So the source recording is built from that cache, and the engine does the rest.
 
-Attention patterns are no site of the engine, and need not be: writing row d of head h's pattern is writing that head's
-output at token d, namely the new row times the values that the corrupted run has there.
+Attention patterns are no site of the engine, and need not be. To write row d of head h's pattern is to write that
+head's output at token d: the new row times the values of the corrupted run.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from selfrep.engine.replay.memory import budget_bytes
 from selfrep.engine.replay.recording import Recording, record
 from selfrep.engine.sweep import PatchSweep, token_batch
 from selfrep.errors import SelfrepError
-from selfrep.interop.bridges import held
-from selfrep.interop.cells import PATTERN, Cache, Index, Kind
+from selfrep.interop.bridges import twin_of
+from selfrep.interop.cells import PATTERN, Cache, CellKind, Index
 from selfrep.models.language_model import LanguageModel
-from selfrep.models.sites import Part, component
+from selfrep.models.sites import Components, component
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -42,23 +42,26 @@ Place = tuple[int, int | None, int | None]
 
 @dataclass(frozen=True)
 class Corrupted:
-    """The prompts that are patched, once they have been run.
+    """The corrupted prompts and their recorded run.
 
     Attributes:
-        tokens: [batch, pos]; kind: what will be written; width: how many positions at the end any cell covers.
-        patterns: layer → its own attention patterns [batch, head, pos, pos], where single entries of them are written.
+        lm: the model; tokens: [batch, pos]; kind: what the cells write; run: the recording.
+        width: the number of positions at the end that any cell covers.
+        patterns: layer → attention patterns [batch, head, pos, pos] of this run, where single entries are written.
+
+    Example: see `run_corrupted`.
     """
 
     lm: LanguageModel
     tokens: Tensor
-    kind: Kind
+    kind: CellKind
     run: Recording
     width: int
     patterns: dict[int, Tensor]
 
     @property
-    def part(self) -> Part | None:
-        """Where the heads are in what the site passes."""
+    def part(self) -> Components | None:
+        """The places of the heads at the site; None for a site without heads."""
         return self.lm.layout.tap(self.kind.site).part if component(self.kind.site) else None
 
     def where(self, pos: int | None) -> int | str:
@@ -67,13 +70,30 @@ class Corrupted:
 
 
 @torch.no_grad()
-def run_corrupted(bridge: TransformerBridge, tokens: Tensor, kind: Kind, cells: Sequence[Index]) -> Corrupted:
-    """Run the prompts once, as a bridge runs a tensor of ids: every token is seen, padding too.
+def run_corrupted(bridge: TransformerBridge, tokens: Tensor, kind: CellKind, cells: Sequence[Index]) -> Corrupted:
+    """Run the corrupted prompts once, as a bridge runs a tensor of ids: padding is attended to as well.
+
+    Args:
+        bridge: the model; tokens: [batch, pos] ids; kind: what the cells write; cells: as TransformerLens counts.
 
     Raises:
-        SelfrepError: a model or a site that cannot be replayed (see `held`).
+        SelfrepError: a model or a site that cannot be replayed (see `twin_of`).
+
+    Example:
+        >>> import torch
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
+        ...                      num_attention_heads=2, num_key_value_heads=2)
+        >>> from selfrep.interop.cells import kind_of
+        >>> from selfrep.models.language_model import load_model
+        >>> from transformer_lens.patching import layer_pos_patch_setter
+        >>> bridge = load_model(LlamaForCausalLM(config)).bridge
+        >>> kind = kind_of(layer_pos_patch_setter, "resid_pre")
+        >>> corrupted = run_corrupted(bridge, torch.tensor([[1, 2, 3]]), kind, [(0, 1), (1, 2)])
+        >>> corrupted.width, corrupted.where(2)
+        (2, -1)
     """
-    lm, n = held(bridge).lm, tokens.shape[1]
+    lm, n = twin_of(bridge).lm, tokens.shape[1]
     lm.layout.tap(kind.site)
     first = min(cell[kind.axes.index("pos")] for cell in cells) if "pos" in kind.axes else 0
     ids = tokens.to(lm.device)
@@ -97,13 +117,21 @@ def sweep(
     budget_gb: float | None = None,
     progress: Progress = None,
 ) -> Tensor:
-    """Patch every cell: [metric, cell, batch], float32.
+    """Patch every cell.
 
     Args:
-        cache: holds the activation at every layer that cells name.
+        corrupted: from `run_corrupted`.
+        cache: the clean activation at every layer of the cells, by hook name.
+        readings: the metrics, from `selfrep.interop.metrics.readings`.
+        cells: as TransformerLens counts; budget_gb: memory beside the model; progress: see `selfrep.patch`.
+
+    Returns:
+        [metric, cell, batch], float32.
 
     Raises:
         SelfrepError: a layer or head that the model does not have, a cache of another shape.
+
+    Example: see `selfrep.interop.generic.generic_activation_patch`, which calls it.
     """
     lm, kind = corrupted.lm, corrupted.kind
     ids = corrupted.tokens
@@ -134,7 +162,7 @@ def _tick(tick: Tick, before: int, total: int, rows: int, runs: int) -> None:
     tick(before + runs // rows, total)
 
 
-def _by_source(cells: Sequence[Index], kind: Kind) -> dict[int | None, list[int]]:
+def _by_source(cells: Sequence[Index], kind: CellKind) -> dict[int | None, list[int]]:
     """Numbers of the cells that are written from the same recording: those of the same source position, if any."""
     groups: dict[int | None, list[int]] = {}
     for c, cell in enumerate(cells):
@@ -142,7 +170,7 @@ def _by_source(cells: Sequence[Index], kind: Kind) -> dict[int | None, list[int]
     return groups
 
 
-def _place(cell: Index, kind: Kind) -> Place:
+def _place(cell: Index, kind: CellKind) -> Place:
     at = dict(zip(kind.axes, cell, strict=True))
     return at["layer"], at.get("pos"), at.get("head")
 

@@ -1,4 +1,4 @@
-"""TransformerLens's cells: which activation is written, and what the numbers of an index mean."""
+"""TransformerLens's cells: which activation they write, and the meaning of the numbers of an index."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Cache = Mapping[str, Tensor] | Any
 Index = tuple[int, ...]
 """One cell, as TransformerLens counts: layer first, positions from the start."""
 Setter = Callable[[Tensor, Sequence[int], Tensor], Tensor]
-"""Corrupted activation, index, clean activation → what is written."""
+"""Corrupted activation, index, clean activation → the patched activation."""
 PATTERN = "pattern"
 
 _SERVED: dict[Any, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -29,17 +29,19 @@ _SERVED: dict[Any, tuple[tuple[str, ...], tuple[str, ...]]] = {
     patching.layer_head_pos_pattern_patch_setter: ((PATTERN,), ("layer", "head", "pos")),
     patching.layer_head_dest_src_pos_pattern_patch_setter: ((PATTERN,), ("layer", "head", "pos", "src")),
 }
-"""Patch setter → the activations at which it is served, and what its index means."""
+"""Patch setter → the activations for which the engine serves it, and the axes of its index."""
 
 
 @dataclass(frozen=True)
-class Kind:
+class CellKind:
     """What the cells of a sweep write.
 
     Attributes:
         activation: TransformerLens's short name: resid_pre, …, z, q, k, v, or pattern.
         axes: what the numbers of an index mean: layer, then some of pos, head, src. Without pos, all positions at once.
         setter: TransformerLens's function that writes one cell.
+
+    Example: see `kind_of`.
     """
 
     activation: str
@@ -48,7 +50,7 @@ class Kind:
 
     @property
     def site(self) -> str:
-        """Where the engine writes it."""
+        """The site where the engine writes it."""
         return "z" if self.activation == PATTERN else self.activation
 
     def hook_name(self, layer: int) -> str:
@@ -60,17 +62,37 @@ class Kind:
         return ", ".join(f"{axis} {i}" for axis, i in zip(self.axes, index, strict=True))
 
 
-def kind_of(setter: Setter, activation: str) -> Kind | None:
-    """What a patch setter writes at an activation; None where the engine does not serve the two."""
+def kind_of(setter: Setter, activation: str) -> CellKind | None:
+    """The kind of cell that a patch setter writes at an activation; None where the engine does not serve the two.
+
+    Args:
+        setter: one of TransformerLens's patch setters; activation: its short name, e.g. "resid_pre".
+
+    Example:
+        >>> kind = kind_of(patching.layer_pos_patch_setter, "resid_pre")
+        >>> kind.axes, kind.hook_name(3), kind.named((3, 7))
+        (('layer', 'pos'), 'blocks.3.hook_resid_pre', 'layer 3, pos 7')
+        >>> kind_of(patching.layer_pos_patch_setter, "z") is None
+        True
+    """
     sites, axes = _SERVED.get(setter, ((), ()))
-    return Kind(activation, axes, setter) if activation in sites else None
+    return CellKind(activation, axes, setter) if activation in sites else None
 
 
-def cells_of(rows: Any, kind: Kind, n_tokens: int) -> list[Index]:
+def cells_of(rows: Any, kind: CellKind, n_tokens: int) -> list[Index]:
     """The rows of a DataFrame as cells, positions counted from the start.
+
+    Args:
+        rows: one cell a row, layer first; kind: what the cells write; n_tokens: the length of the prompts.
 
     Raises:
         SelfrepError: another number of columns than the setter takes, no rows, positions that the prompts do not have.
+
+    Example:
+        >>> import pandas as pd
+        >>> kind = kind_of(patching.layer_pos_patch_setter, "resid_pre")
+        >>> cells_of(pd.DataFrame({"layer": [0, 1], "pos": [2, -1]}), kind, n_tokens=4)
+        [(0, 2), (1, 3)]
     """
     if rows.shape[1] != len(kind.axes) or not len(rows):
         raise SelfrepError(

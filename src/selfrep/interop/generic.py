@@ -1,6 +1,6 @@
 """`generic_activation_patch`: one sweep, from TransformerLens's arguments to its returns.
 
-The engine serves TransformerLens's own patch setters; everything else is handed on to TransformerLens, and a warning
+The engine serves TransformerLens's own patch setters; everything else is computed by TransformerLens, and a warning
 says why.
 """
 
@@ -47,7 +47,7 @@ def generic_activation_patch(
 
     Args:
         model: a `TransformerBridge`, in evaluation mode.
-        corrupted_tokens: [batch, pos] ids; every token is seen, padding too, as in `bridge(tokens)`.
+        corrupted_tokens: [batch, pos] ids; padding is attended to as well, as in `bridge(tokens)`.
         clean_cache: holds the activation [batch, pos, ...] (or of a single prompt) at each layer that is swept.
         patching_metric: logits [batch, pos, d_vocab] → a scalar, or [batch] under reduce "mean" and "none"; or several
             by name.
@@ -64,8 +64,23 @@ def generic_activation_patch(
 
     Raises:
         SelfrepError: a metric, cell, cache or option out of order; a metric that reads more than `reads`.
-        Mismatch: the first time a bridge is asked for a kind of sweep, two cells and the unpatched run are computed by
-            `bridge.run_with_hooks` too, and do not say the same.
+        Mismatch: the first time that a bridge runs a kind of sweep, two cells and the unpatched run are computed by
+            `bridge.run_with_hooks` too, and they do not agree.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> from selfrep.models.language_model import load_model
+        >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
+        ...                      num_attention_heads=2, num_key_value_heads=2)
+        >>> bridge = load_model(LlamaForCausalLM(config)).bridge
+        >>> clean, corrupted = torch.tensor([[1, 2, 3]]), torch.tensor([[4, 2, 3]])
+        >>> logits, cache = bridge.run_with_cache(clean)
+        >>> def metric(logits):
+        ...     return logits[0, -1, 5] - logits[0, -1, 6]
+        >>> values = generic_activation_patch(bridge, corrupted, cache, metric, patching.layer_pos_patch_setter,
+        ...                                   "resid_pre", ["layer", "pos"], reads=(-1,))
+        >>> values.shape, torch.allclose(values[0, 0], metric(logits), atol=1e-5)
+        (torch.Size([2, 3]), True)
     """
     wants_result = isinstance(patching_metric, Mapping) or reduce == "none" or baseline
     if wants_result and return_index_df:

@@ -1,11 +1,11 @@
-"""TransformerLens's interchange interventions as what a sweep writes.
+"""TransformerLens's interchange interventions, for sweeps of the engine.
 
 `transformer_lens.tools.analysis` learns subspaces (DAS, difference of means, probes) on `lm.bridge`, and has the
-placebo that belongs beside them. A basis goes into `selfrep.InSubspace` as it is; any other intervention of theirs
-comes here, and is swept over layers and positions at the engine's speed:
+placebo to compare them with. A basis goes into `selfrep.InSubspace` as it is. Any other intervention of theirs is
+wrapped here, and swept over layers and positions at the engine's speed:
 
-    placebo = NormMatchedPlacebo(SubspaceInterchange(found.basis), random_basis(lm.d_model, rank, seed=0))
-    sr.grid("resid_pre", intervention=InSubspace(found.basis)) | sr.grid("resid_pre", intervention=Interchange(placebo))
+    placebo = NormMatchedPlacebo(SubspaceInterchange(basis), random_basis(lm.d_model, rank, seed=0))
+    sr.grid("resid_pre", intervention=InSubspace(basis)) | sr.grid("resid_pre", intervention=Interchange(placebo))
 """
 
 from __future__ import annotations
@@ -22,12 +22,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Interchange:
-    """Write what a function of TransformerLens's form makes of the target's and the source's activation.
+    """Write the result of a function, in TransformerLens's form, of the target's and the source's activation.
 
     Attributes:
         how: (base, source) → what the base becomes, all [row, token, (component,) feature]: `SubspaceInterchange`,
-            `NormMatchedPlacebo`, or a function of one's own. Tokens must not speak to each other in it.
+            `NormMatchedPlacebo`, or your own function. It must treat every token independently.
         label: its name in results; that of its class or function when empty.
+
+    Example:
+        >>> import torch
+        >>> def mean(base, source):
+        ...     return (base + source) / 2
+        >>> half = Interchange(mean)
+        >>> half.name, half.values(torch.ones(1, 1, 2), torch.zeros(1, 1, 2), layer=0).tolist()
+        ('mean', [[[0.5, 0.5]]])
 
     Source: interchange interventions, Geiger et al. 2021 (arXiv:2106.02997).
     """
@@ -37,18 +45,22 @@ class Interchange:
 
     @property
     def name(self) -> str:
-        """As it appears in results."""
+        """Its name in results."""
         return self.label or getattr(self.how, "__name__", type(self.how).__name__)
 
     def values(self, source: Tensor, target: Tensor, layer: int) -> Tensor:
-        """What `how` gives, at every layer the same.
+        """What the target's activation becomes; the same function at every layer.
 
-        Raises SelfrepError when it has another shape than the activation.
+        Args:
+            source, target: [row, token, (component,) feature]; layer: the block, not used.
+
+        Raises:
+            SelfrepError: `how` returned another shape than that of the target.
         """
-        made = self.how(target, source).detach()
-        if made.shape != target.shape:
+        result = self.how(target, source).detach()
+        if result.shape != target.shape:
             raise SelfrepError(
-                f"An interchange keeps the shape of what it is given, {list(target.shape)}; {self.name} gave "
-                f"{list(made.shape)}."
+                f"An interchange returns the shape of its arguments, {list(target.shape)}; {self.name} gave "
+                f"{list(result.shape)}."
             )
-        return made
+        return result

@@ -1,8 +1,8 @@
-"""A TransformerLens metric, as the engine can ask it: what it is handed, what it may return, what it says it reads.
+"""TransformerLens metrics for the engine: their argument, their return value, and the positions that they read.
 
-TransformerLens hands a metric all logits of a run, [batch, pos, d_vocab]. Computing them is half the work of a small
-model, and most metrics look at one position. A metric that says so gets the same shape with NaN everywhere else: one
-that reads more than it says gives NaN, and is found out before the sweep begins.
+TransformerLens passes a metric all logits of a run, [batch, pos, d_vocab]. Computing them is half the work of a small
+model, and most metrics read one position. A metric that names its positions (`reads`) gets the same shape with NaN
+everywhere else. If it reads more than it names, it returns NaN, and is refused before the sweep begins.
 """
 
 from __future__ import annotations
@@ -28,10 +28,14 @@ Rule = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class View:
-    """Which logits are read, and what a metric sees of them.
+    """The logits that a metric gets: those at the positions it reads, and NaN elsewhere.
 
     Attributes:
-        n_tokens: how long the prompts are; positions: what is read, counted from the end.
+        n_tokens: the length of the prompts; positions: those that are read, counted from the end.
+
+    Example:
+        >>> View(3, (-1,))(torch.ones(1, 1, 2))[0, :, 0].tolist()
+        [nan, nan, 1.0]
     """
 
     n_tokens: int
@@ -59,7 +63,7 @@ class View:
 
 
 def _written(x: Tensor) -> object:
-    """How many times a tensor has been written to; nobody counts for what `torch.inference_mode` made."""
+    """How many times a tensor has been written to; a new object where torch does not count (`inference_mode`)."""
     return object() if x.is_inference() else x._version
 
 
@@ -68,6 +72,10 @@ def view(reads: Sequence[int] | None, n_tokens: int) -> View:
 
     Raises:
         SelfrepError: no position, or one that the prompts do not have.
+
+    Example:
+        >>> view([-1, 0], 4).positions
+        (-4, -1)
     """
     if reads is None:
         return View(n_tokens, tuple(range(-n_tokens, 0)))
@@ -79,7 +87,20 @@ def view(reads: Sequence[int] | None, n_tokens: int) -> View:
 
 
 def rule(metric: MetricFn, name: str, n_rows: int, reduce: str) -> Rule:
-    """A metric that is held to what it must return under `reduce`; a scalar stands in every place of the batch."""
+    """A metric with a check of its return value under `reduce`; a scalar is repeated over the batch.
+
+    Args:
+        metric: logits [batch, pos, d_vocab] → scalar or [batch]; name: for the error; n_rows: size of the batch.
+        reduce: "scalar", "mean" or "none".
+
+    Returns:
+        logits → [batch], float32. It raises SelfrepError when the metric returns another shape.
+
+    Example:
+        >>> first = rule(lambda logits: logits[:, -1, 0], "first", 2, "mean")
+        >>> first(torch.zeros(2, 3, 5)).tolist()
+        [0.0, 0.0]
+    """
     return partial(_value, metric, name, n_rows, reduce)
 
 
@@ -100,26 +121,38 @@ def _value(metric: MetricFn, name: str, n_rows: int, reduce: str, logits: Tensor
 
 
 def readings(rules: Sequence[Rule], seen: View) -> tuple[Reading, ...]:
-    """The rules as the engine asks them. Walks run side by side, but a metric is the caller's own function, made for
-    one caller at a time."""
+    """The rules as readings of the engine. Walks run side by side, but a metric is the user's own function: only one
+    walk at a time calls it.
+
+    Example:
+        >>> readings([lambda logits: logits[:, -1, 0]], view([-1], 4))[0].positions
+        (-1,)
+    """
     lock = Lock()
 
     def value(rule: Rule, logits: Tensor) -> Tensor:
         with lock:
-            said = [rule(seen(one)) for one in logits.reshape(-1, *logits.shape[-3:])]
-        return torch.stack(said).reshape(logits.shape[:-2]).to(logits.device)
+            values = [rule(seen(one)) for one in logits.reshape(-1, *logits.shape[-3:])]
+        return torch.stack(values).reshape(logits.shape[:-2]).to(logits.device)
 
     return tuple(Reading(seen.positions, None, partial(value, rule)) for rule in rules)
 
 
 def baseline(lm: LanguageModel, final: Tensor, rules: Sequence[Rule], seen: View) -> Tensor:
-    """What the rules say of the unpatched run: [metric, batch].
+    """The metrics of the unpatched run: [metric, batch].
 
     Args:
-        final: [batch, pos, d_model] what leaves the last block.
+        lm: the model; final: [batch, pos, d_model], the output of the last block; rules: see `rule`; seen: see `view`.
 
     Raises:
-        SelfrepError: a metric that says something else where it does not see the logits it claims not to read.
+        SelfrepError: a metric that changes when the logits that it claims not to read are NaN.
+
+    Example:
+        >>> from selfrep.models.language_model import load_model
+        >>> lm = load_model("organism:bleed?beta=0.4", device="cpu")
+        >>> final = torch.zeros(1, 3, lm.d_model)
+        >>> baseline(lm, final, [rule(lambda logits: logits[:, -1, 0], "first", 1, "mean")], view([-1], 3)).shape
+        torch.Size([1, 1])
     """
     logits = lm.logits(final)
     part = None if seen.whole else logits[:, list(seen.positions)]

@@ -13,8 +13,8 @@ setters, taken from `clean_cache` into a run of `corrupted_tokens`. There are th
     budget_gb   what a sweep may take beside the model; by default 1 GB on a CPU, half of what is free on a GPU.
     progress    True for a bar, or a function that is called with (done, total) cells.
 
-A metric is called once for each cell and some times more, in no particular order, with logits in float32; it must not
-keep them. What the engine cannot serve (patch setters of one's own, a bridge in compatibility mode or with hooks on it,
+A metric is called at least once for each cell, in no particular order, with logits in float32; it must not keep them.
+What the engine cannot serve (patch setters of one's own, a bridge in compatibility mode or with hooks on it,
 an architecture whose blocks cannot be replayed) is handed to TransformerLens, with a warning that says why.
 """
 
@@ -77,19 +77,21 @@ __all__ = [
 
 
 def _named(activation: str, setter: Setter, axes: tuple[str, ...], what: str) -> partial[Any]:
-    made = partial(generic_activation_patch, patch_setter=setter, activation_name=activation, index_axis_names=axes)
-    made.__doc__ = (
+    sweep = partial(generic_activation_patch, patch_setter=setter, activation_name=activation, index_axis_names=axes)
+    sweep.__doc__ = (
         f"Patch {what}: every cell of ({', '.join(axes)}). See `generic_activation_patch` for arguments and returns."
     )
-    return made
+    return sweep
 
 
 _POS, _POS_HEAD, _HEAD = ("layer", "pos"), ("layer", "pos", "head"), ("layer", "head")
 
 get_act_patch_resid_pre = _named("resid_pre", layer_pos_patch_setter, _POS, "the residual stream before each block")
-get_act_patch_resid_mid = _named("resid_mid", layer_pos_patch_setter, _POS, "it between attention and MLP")
+get_act_patch_resid_mid = _named(
+    "resid_mid", layer_pos_patch_setter, _POS, "the residual stream between attention and MLP"
+)
 get_act_patch_resid_post = _named(
-    "resid_post", layer_pos_patch_setter, _POS, "it after each block (not TransformerLens's)"
+    "resid_post", layer_pos_patch_setter, _POS, "the residual stream after each block (only in selfrep)"
 )
 get_act_patch_attn_out = _named("attn_out", layer_pos_patch_setter, _POS, "the output of each attention layer")
 get_act_patch_mlp_out = _named("mlp_out", layer_pos_patch_setter, _POS, "the output of each MLP")
@@ -129,6 +131,18 @@ def get_act_patch_attn_head_all_pos_every(
 
     Where there are fewer key and value heads, the rest of their part is 0, as in TransformerLens. Options and other
     returns: see `generic_activation_patch`; axis `patch_type` comes first, after that of several metrics.
+
+    Example:
+        >>> import torch
+        >>> from selfrep.models.language_model import load_model
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
+        ...                      num_attention_heads=2, num_key_value_heads=2)
+        >>> bridge = load_model(LlamaForCausalLM(config)).bridge
+        >>> cache = bridge.run_with_cache(torch.tensor([[1, 2, 3]]))[1]
+        >>> corrupted = torch.tensor([[4, 2, 3]])
+        >>> get_act_patch_attn_head_all_pos_every(bridge, corrupted, cache, lambda logits: logits[0, -1, 5]).shape
+        torch.Size([5, 2, 2])
     """
     parts = (
         get_act_patch_attn_head_out_all_pos,
@@ -143,7 +157,21 @@ def get_act_patch_attn_head_all_pos_every(
 def get_act_patch_attn_head_by_pos_every(
     model: Any, corrupted_tokens: Tensor, clean_cache: Cache, metric: Metrics, **options: Any
 ) -> Tensor | PatchingResult:
-    """The same position by position, patterns by destination: [5, layer, pos, head]."""
+    """Outputs, queries, keys, values and patterns of every head, position by position (patterns by destination):
+    [5, layer, pos, head]. Options and other returns: as `get_act_patch_attn_head_all_pos_every`.
+
+    Example:
+        >>> import torch
+        >>> from selfrep.models.language_model import load_model
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
+        ...                      num_attention_heads=2, num_key_value_heads=2)
+        >>> bridge = load_model(LlamaForCausalLM(config)).bridge
+        >>> cache = bridge.run_with_cache(torch.tensor([[1, 2, 3]]))[1]
+        >>> corrupted = torch.tensor([[4, 2, 3]])
+        >>> get_act_patch_attn_head_by_pos_every(bridge, corrupted, cache, lambda logits: logits[0, -1, 5]).shape
+        torch.Size([5, 2, 3, 2])
+    """
     parts = (
         get_act_patch_attn_head_out_by_pos,
         get_act_patch_attn_head_q_by_pos,
@@ -157,7 +185,21 @@ def get_act_patch_attn_head_by_pos_every(
 def get_act_patch_block_every(
     model: Any, corrupted_tokens: Tensor, clean_cache: Cache, metric: Metrics, **options: Any
 ) -> Tensor | PatchingResult:
-    """The stream before each block, attention outputs and MLP outputs: [3, layer, pos]."""
+    """The residual stream before each block, attention outputs and MLP outputs: [3, layer, pos].
+
+    Options and other returns: as `get_act_patch_attn_head_all_pos_every`.
+
+    Example:
+        >>> import torch
+        >>> from selfrep.models.language_model import load_model
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
+        ...                      num_attention_heads=2, num_key_value_heads=2)
+        >>> bridge = load_model(LlamaForCausalLM(config)).bridge
+        >>> cache = bridge.run_with_cache(torch.tensor([[1, 2, 3]]))[1]
+        >>> get_act_patch_block_every(bridge, torch.tensor([[4, 2, 3]]), cache, lambda logits: logits[0, -1, 5]).shape
+        torch.Size([3, 2, 3])
+    """
     parts = (get_act_patch_resid_pre, get_act_patch_attn_out, get_act_patch_mlp_out)
     types = ("resid_pre", "attn_out", "mlp_out")
     return _every(parts, types, _POS, model, corrupted_tokens, clean_cache, metric, options)

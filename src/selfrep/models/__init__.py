@@ -1,4 +1,4 @@
-"""What the prompts are said to: a name becomes local files, files become a model with hooks.
+"""The weights: a name becomes local files, and files become a model with named sites.
 
 The only home of transformers and transformer-lens.
 """

@@ -1,6 +1,6 @@
-"""The folder where converted weights are kept, and what keeps it trustworthy.
+"""The folder where converted weights are kept, and the checks that keep it trustworthy.
 
-Converting a model takes long enough that it should happen once, and to be killed half-way or started twice. So a
+A conversion takes long. It should happen once, and meanwhile its process may be killed, or a second one may start. So a
 converted model is built in a folder beside its final place, under a lock, and moved there in one step with a record of
 every file's sha256. A folder whose files do not match its record is never used: it is built anew.
 """
@@ -27,7 +27,17 @@ RECORD = "selfrep.json"
 
 @dataclass(frozen=True)
 class Record:
-    """What a converted folder holds. `files` maps each file's name to its sha256."""
+    """The contents of a converted folder, as its `selfrep.json` has them.
+
+    Fields:
+        name: of the model; source_sha256: of the file from which it was converted.
+        weights_sha256: see `selfrep.models.folders.weights_hash`.
+        files: name → sha256; versions: package → version, of the converters.
+
+    Example:
+        >>> Record("tiny", "ab12", "cd34", {"model.safetensors": "cd34"}, {"torch": "2.9"}).name
+        'tiny'
+    """
 
     name: str
     source_sha256: str
@@ -37,18 +47,40 @@ class Record:
 
 
 def cache_folder() -> Path:
-    """Where selfrep keeps converted models: `$SELFREP_CACHE`, else the user's cache folder of the operating system."""
-    chosen = os.environ.get("SELFREP_CACHE")
-    return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_cache_path("selfrep", appauthor=False)
+    """Where selfrep keeps converted models: `$SELFREP_CACHE`, else the user's cache folder of the operating system.
+
+    Example:
+        >>> cache_folder().is_absolute()
+        True
+    """
+    override = os.environ.get("SELFREP_CACHE")
+    return (
+        Path(override).expanduser().absolute() if override else platformdirs.user_cache_path("selfrep", appauthor=False)
+    )
 
 
 def models_folder() -> Path:
-    """Converted models, one folder each, named by the start of their source's sha256."""
+    """Where converted models are, one folder each, named by the first digits of their source's sha256.
+
+    Example:
+        >>> models_folder().name
+        'models'
+    """
     return cache_folder() / "models"
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file, remembered until its size or modification time changes, so that gigabytes are read once."""
+    """sha256 of a file, remembered until its size or modification time changes, so that gigabytes are read once.
+
+    Example:
+        >>> import tempfile
+        >>> from unittest.mock import patch
+        >>> file = Path(tempfile.mkdtemp(), "weights")
+        >>> _ = file.write_bytes(b"weights")
+        >>> with patch.dict(os.environ, SELFREP_CACHE=tempfile.mkdtemp()):
+        ...     file_sha256(file) == read_sha256(file)
+        True
+    """
     real = path.resolve()
     stat = real.stat()
     stamp = [stat.st_size, stat.st_mtime_ns]
@@ -64,7 +96,15 @@ def file_sha256(path: Path) -> str:
 
 
 def read_sha256(path: Path) -> str:
-    """sha256 of a file, read now, in bounded memory."""
+    """sha256 of a file, read now, 1 MB at a time.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp(), "empty")
+        >>> file.touch()
+        >>> read_sha256(file)[:8]
+        'e3b0c442'
+    """
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -73,7 +113,13 @@ def read_sha256(path: Path) -> str:
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record of a converted folder; None where there is none, or none that can be read."""
+    """The record of a converted folder; None where there is none, or none that can be read.
+
+    Example:
+        >>> import tempfile
+        >>> read_record(Path(tempfile.mkdtemp())) is None
+        True
+    """
     fields = _read_json(folder / RECORD)
     try:
         return Record(**fields) if isinstance(fields, dict) else None
@@ -82,7 +128,13 @@ def read_record(folder: Path) -> Record | None:
 
 
 def damaged_files(folder: Path, record: Record) -> list[str]:
-    """Names of the files that are missing, or differ from the record."""
+    """Names of the files that are missing, or differ from the record.
+
+    Example:
+        >>> import tempfile
+        >>> damaged_files(Path(tempfile.mkdtemp()), Record("tiny", "", "", {"model.safetensors": "cd34"}, {}))
+        ['model.safetensors']
+    """
     return [
         name
         for name, digest in sorted(record.files.items())
@@ -91,16 +143,36 @@ def damaged_files(folder: Path, record: Record) -> list[str]:
 
 
 def intact(folder: Path) -> bool:
-    """Whether a converted folder is complete and unchanged since it was written."""
+    """Whether a converted folder is complete and unchanged since it was written.
+
+    Example:
+        >>> import tempfile
+        >>> intact(Path(tempfile.mkdtemp()))
+        False
+    """
     record = read_record(folder)
     return record is not None and not damaged_files(folder, record)
 
 
 def build_once(key: str, build: Callable[[Path], Record]) -> Path:
-    """The intact folder `key`, made by `build(empty_folder)` if there is none.
+    """The intact folder `key` of the cache, made by `build` if there is none.
 
-    Safe when several processes ask at once (one builds, the others wait and use its result), and when one is killed:
-    what it left is removed by the next. Raises SelfrepError when the cache folder cannot be written.
+    Safe when several processes start at once (one builds, the others wait and use its result), and when one is killed:
+    the next removes its remains.
+
+    Args:
+        key: the folder's name; build: fills the empty folder that it is given, and returns its record.
+
+    Raises:
+        SelfrepError: the cache folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from unittest.mock import patch
+        >>> with patch.dict(os.environ, SELFREP_CACHE=tempfile.mkdtemp()):
+        ...     folder = build_once("example", lambda folder: Record("example", "", "", {}, {}))
+        >>> folder.name, intact(folder)
+        ('example', True)
     """
     final = models_folder() / key
     if intact(final):
@@ -124,7 +196,18 @@ def build_once(key: str, build: Callable[[Path], Record]) -> Path:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    """Write a value as JSON, so that a reader sees the old file or the new one, never half of it.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp(), "sizes.json")
+        >>> write_json(file, {"layers": 6})
+        >>> json.loads(file.read_text())
+        {'layers': 6}
+    """
     replace_file(path, json.dumps(value, indent=2) + "\n")
 
 

@@ -1,9 +1,9 @@
-"""Where a model computes: on one device, by name; or, too large for one, spread by accelerate.
+"""Where a model computes: on one device, by name; or, when too large for one, spread over several by accelerate.
 
-accelerate hooks every module of a model that it spreads over devices, main memory and disk: what enters a module is
-moved to where that computes, and weights kept elsewhere are fetched for as long as it runs (between runs they are on
-torch's "meta" device: shapes without numbers). Who calls modules need know nothing of it. Who reads weights, or asks
-where the model is, asks here.
+accelerate hooks every module of a model that it spreads over devices, main memory and disk. Inputs are moved to the
+device of the module, and weights kept elsewhere are fetched while it runs (between runs they are on torch's "meta"
+device: shapes without numbers). Code that only calls modules may ignore this. Code that reads weights, or needs the
+device of a model, uses this file.
 """
 
 from __future__ import annotations
@@ -19,24 +19,42 @@ from transformers import PreTrainedModel
 from selfrep.errors import SelfrepError
 
 DeviceMap = str | Mapping[str, int | str | torch.device]
-"""Which part of a model computes or is kept where: "auto", or module path → device or "disk" (see accelerate)."""
+"""The place of each part of a model: "auto", or module path → device or "disk" (see accelerate)."""
 
 
 def entrance(hf: PreTrainedModel) -> torch.device:
-    """Where a model takes its tokens: the one device that it is on, or that of its embedding."""
+    """The device of a model's input: its only one, or that of its embedding.
+
+    Example:
+        >>> from selfrep.models.language_model import load_model
+        >>> entrance(load_model("organism:bleed?beta=0.4", device="cpu").hf)
+        device(type='cpu')
+    """
     hook = getattr(hf.get_input_embeddings(), "_hf_hook", None)
     devices = [getattr(one, "execution_device", None) for one in getattr(hook, "hooks", [hook])]
     return next((torch.device(device) for device in devices if device is not None), hf.device)
 
 
 def is_spread(hf: nn.Module) -> bool:
-    """Whether accelerate moves what enters this model's modules, or fetches their weights."""
+    """Whether accelerate moves the inputs of this model's modules, or fetches their weights.
+
+    Example:
+        >>> is_spread(nn.Linear(2, 2))
+        False
+    """
     return any(hasattr(module, "_hf_hook") for module in hf.modules())
 
 
 @contextmanager
-def fetched(module: nn.Module) -> Iterator[None]:
-    """Within, a module's own weights are where it computes, also if they are kept elsewhere."""
+def fetch_weights(module: nn.Module) -> Iterator[None]:
+    """Inside the `with` block a module's own weights are on its device, even if they are kept elsewhere.
+
+    Example:
+        >>> module = nn.Linear(2, 2)
+        >>> with fetch_weights(module):
+        ...     list(module.weight.shape)
+        [2, 2]
+    """
     if not any(tensor.is_meta for tensor in [*module.parameters(recurse=False), *module.buffers(recurse=False)]):
         yield
         return
@@ -46,11 +64,15 @@ def fetched(module: nn.Module) -> Iterator[None]:
         yield
 
 
-def checked(device_map: DeviceMap) -> DeviceMap:
-    """A device map whose devices are there.
+def check_device_map(device_map: DeviceMap) -> DeviceMap:
+    """The device map itself, once its devices are known to exist.
 
     Raises:
-        SelfrepError: accelerate is not installed, a device that is not there.
+        SelfrepError: accelerate is not installed, or a device does not exist.
+
+    Example:
+        >>> check_device_map({"model": "cpu", "lm_head": "disk"})
+        {'model': 'cpu', 'lm_head': 'disk'}
     """
     if find_spec("accelerate") is None:
         raise SelfrepError("A device_map needs accelerate, which is not installed: pip install 'selfrep[big]'.")
@@ -58,29 +80,36 @@ def checked(device_map: DeviceMap) -> DeviceMap:
         return device_map
     for place in device_map.values():
         if place != "disk":
-            named(f"cuda:{place}" if isinstance(place, int) else str(place))
+            device(f"cuda:{place}" if isinstance(place, int) else str(place))
     return dict(device_map)
 
 
-def named(name: str) -> torch.device:
+def device(name: str) -> torch.device:
     """The device of that name: "auto" (CUDA, else MPS, else the CPU), "cpu", "cuda", "cuda:1", "mps".
 
     Raises:
         SelfrepError: no such device, or not on this machine.
+
+    Example:
+        >>> device("cpu")
+        device(type='cpu')
+        >>> device("gpu")
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: A device is auto, cpu, cuda, cuda:N or mps; got 'gpu'.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        device: torch.device | None = torch.device(name)
+        place: torch.device | None = torch.device(name)
     except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        place = None
+    if place is None or place.type not in ("cpu", "cuda", "mps"):
         raise SelfrepError(f"A device is auto, cpu, cuda, cuda:N or mps; got {name!r}.")
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+    if place.type == "cuda" and (not torch.cuda.is_available() or (place.index or 0) >= torch.cuda.device_count()):
         raise SelfrepError(
-            f"The device {name!r} is not there: this torch ({torch.__version__}) sees {torch.cuda.device_count()} CUDA "
-            "devices. Use --device cpu, or install a torch built for your GPU."
+            f"The device {name!r} does not exist: this torch ({torch.__version__}) sees "
+            f"{torch.cuda.device_count()} CUDA devices. Use --device cpu, or install a torch built for your GPU."
         )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise SelfrepError("The device 'mps' is not there on this machine. Use --device cpu.")
-    return device
+    if place.type == "mps" and not torch.backends.mps.is_available():
+        raise SelfrepError("The device 'mps' does not exist on this machine. Use --device cpu.")
+    return place

@@ -1,7 +1,7 @@
-"""What a folder must hold to be a model, and the hash that says which weights it holds.
+"""What a folder must hold to be a model, and the hash that identifies its weights.
 
-Damage is found here, before transformers meets it: a cut-short download otherwise surfaces as a tensor error deep
-inside a loader, or not at all.
+Damage is noticed here, before transformers reads the files. Otherwise an incomplete download shows up as a tensor error
+deep inside a loader, or not at all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,17 @@ BESIDE_WEIGHTS = ("*.json", "*.model", "*.txt", "*.jinja")
 
 
 def check(folder: Path) -> Path:
-    """The folder itself, if it can be a model; else SelfrepError says what is missing, damaged or cut short."""
+    """The folder itself, if it can be a model.
+
+    Raises:
+        SelfrepError: a file that is missing, damaged or incomplete.
+
+    Example:
+        >>> import tempfile
+        >>> check(Path(tempfile.mkdtemp()))
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: A model folder must hold a config.json; ...
+    """
     if not (folder / "config.json").is_file():
         raise SelfrepError(f"A model folder must hold a config.json; {folder} does not. Name a folder that does.")
     if missing := missing_shards(folder):
@@ -38,7 +48,15 @@ def check(folder: Path) -> Path:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold the weights, sorted by name; safetensors where there are any."""
+    """The files that hold the weights, sorted by name; safetensors where there are any.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "model.safetensors").write_bytes(b"weights")
+        >>> [file.name for file in weight_files(folder)]
+        ['model.safetensors']
+    """
     for pattern in WEIGHTS:
         if files := sorted(folder.glob(pattern)):
             return files
@@ -46,7 +64,18 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def missing_shards(folder: Path) -> list[str]:
-    """Weight files that the folder's index names but that are not there."""
+    """Names of weight files that are in the folder's index but not in the folder.
+
+    Raises:
+        SelfrepError: an index that cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "model.safetensors.index.json").write_text('{"weight_map": {"lm_head": "2.safetensors"}}')
+        >>> missing_shards(folder)
+        ['2.safetensors']
+    """
     missing: set[str] = set()
     for index in folder.glob("model.safetensors.index.json"):
         try:
@@ -65,13 +94,28 @@ def weights_hash(folder: Path) -> str:
     One weight file: that file's sha256, as `sha256sum` prints it. Several: the sha256 of the lines "sha256  name",
     sorted by name. Hashes are remembered per file until it changes, so only the first call reads the weights.
 
-    Raises SelfrepError when there are no weights.
+    Raises:
+        SelfrepError: no weights.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "model.safetensors").write_bytes(b"weights")
+        >>> from unittest.mock import patch
+        >>> with patch.dict("os.environ", SELFREP_CACHE=tempfile.mkdtemp()):
+        ...     weights_hash(folder) == hashlib.sha256(b"weights").hexdigest()
+        True
     """
     return combined_hash({file.name: cache.file_sha256(file) for file in _require_weights(folder)})
 
 
 def combined_hash(digests: dict[str, str]) -> str:
-    """One hash for the weight files {name: sha256}, as `weights_hash` describes."""
+    """One hash for the weight files {name: sha256}, as `weights_hash` describes.
+
+    Example:
+        >>> combined_hash({"model.safetensors": "ab12"})
+        'ab12'
+    """
     if len(digests) == 1:
         return next(iter(digests.values()))
     return hashlib.sha256(
@@ -80,7 +124,15 @@ def combined_hash(digests: dict[str, str]) -> str:
 
 
 def size(folder: Path) -> int:
-    """Bytes that the folder's files hold."""
+    """The size of the folder's files in bytes.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "model.safetensors").write_bytes(b"weights")
+        >>> size(folder)
+        7
+    """
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
@@ -91,12 +143,12 @@ def _require_weights(folder: Path) -> list[Path]:
 
 
 def _check_length(file: Path) -> None:
-    """Refuse a safetensors file that was cut short: 8 bytes and its header say how long it must be."""
-    found = file.stat().st_size
+    """Refuse an incomplete safetensors file: 8 bytes and its header say how long it must be."""
+    length = file.stat().st_size
     with file.open("rb") as stream:
         header_size = int.from_bytes(stream.read(8), "little")
         try:
-            header = json.loads(stream.read(min(header_size, found)))
+            header = json.loads(stream.read(min(header_size, length)))
             ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SelfrepError(
@@ -104,8 +156,8 @@ def _check_length(file: Path) -> None:
                 "Fetch it again."
             ) from error
     expected = 8 + header_size + max(ends, default=0)
-    if found != expected:
+    if length != expected:
         raise SelfrepError(
-            f"{file} must be {expected} bytes long, as its header says, but has {found}: truncated or damaged. "
+            f"{file} must be {expected} bytes long, as its header says, but has {length}: truncated or damaged. "
             "Fetch it again."
         )

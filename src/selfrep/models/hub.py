@@ -1,4 +1,4 @@
-"""Models by their Hugging Face id: from its cache as they are, and only then from the network."""
+"""Models by their Hugging Face id: from its cache where they are complete there, else from the network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from selfrep.models import folders
 
 
 class NotOnHub(SelfrepError):
-    """The hub (or, offline, its cache) knows no model of this name. The message is the reason, a clause."""
+    """The hub (or, offline, its cache) has no model of this name. The message is a clause that gives the reason.
+
+    Example:
+        >>> str(NotOnHub("the hub has no such model"))
+        'the hub has no such model'
+    """
 
 
 def fetch(repo: str) -> Path:
@@ -19,6 +24,10 @@ def fetch(repo: str) -> Path:
     Raises:
         NotOnHub: no such model.
         SelfrepError: gated, out of reach, or without weights.
+
+    Example (needs the network, or the model in the cache):
+        >>> (fetch("Qwen/Qwen2.5-0.5B-Instruct") / "config.json").is_file()  # doctest: +SKIP
+        True
     """
     from huggingface_hub import constants, errors, snapshot_download
 
@@ -58,8 +67,13 @@ def fetch(repo: str) -> Path:
     raise SelfrepError(f"A model must come with weights ({' or '.join(folders.WEIGHTS)}); the hub's {repo} has none.")
 
 
-def cached() -> Iterator[tuple[str, Path]]:
-    """(id, folder) of the models in the Hugging Face cache that are complete, sorted by id."""
+def cached_models() -> Iterator[tuple[str, Path]]:
+    """(id, folder) of the models in the Hugging Face cache that are complete, sorted by id.
+
+    Example:
+        >>> all(folder.is_dir() for repo, folder in cached_models())
+        True
+    """
     from huggingface_hub import constants, scan_cache_dir
 
     if not Path(constants.HF_HUB_CACHE).is_dir():

@@ -1,8 +1,8 @@
 """The model under study: an untouched Hugging Face decoder, and a `TransformerBridge` on the same weights.
 
-TransformerLens replaces modules in place and switches them to eager attention; selfrep's engine wants the originals,
-which are faster. So the bridge is booted, on first use, on a twin that shares every weight (some MB more, not another
-model), and a bridge that the user brings is taken apart the same way round.
+TransformerLens replaces modules in place and switches them to eager attention; selfrep's engine uses the originals,
+which are faster. So the bridge is built, on first use, on a twin that shares every weight (some MB more, not another
+model). From a bridge that the user brings, the original modules are built again in the same way.
 """
 
 from __future__ import annotations
@@ -37,9 +37,18 @@ class LanguageModel:
     Attributes:
         hf: the Hugging Face model, in evaluation mode and with its weights frozen; its modules stay as they are.
         tokenizer: its fast tokenizer, or None for a model that is only fed token ids.
-        name: what the user called it.
-        layout: where this architecture keeps its blocks and sites.
+        name: the name that the user gave.
+        layout: where this architecture has its blocks and sites.
         chat_template: a Jinja chat template that replaces the tokenizer's own, or None.
+
+    Example:
+        >>> lm = load_model("organism:bleed?beta=0.4")
+        >>> lm.n_layers, lm.d_model, lm.d_vocab, lm.dtype
+        (6, 128, 168, torch.float32)
+        >>> lm.tap("resid_post", 0)[1].end
+        'out'
+        >>> list(lm.logits(torch.zeros(3, lm.d_model, device=lm.device)).shape)
+        [3, 168]
     """
 
     hf: PreTrainedModel
@@ -51,12 +60,12 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are; where token ids go in, for a model spread over several devices."""
+        """The device of the weights; for a model spread over several devices, that of its input."""
         return devices.entrance(self.hf)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the weights."""
+        """The floating-point type of the weights."""
         return self.hf.dtype
 
     @property
@@ -76,7 +85,7 @@ class LanguageModel:
 
     @property
     def is_causal(self) -> bool:
-        """Whether a token sees only those before it (`is_causal` in a configuration of transformers)."""
+        """Whether a token attends only to those before it (`is_causal` in a configuration of transformers)."""
         return bool(getattr(self.hf.config.get_text_config(), "is_causal", True))
 
     @property
@@ -93,12 +102,16 @@ class LanguageModel:
         return blocks
 
     def tap(self, site: str, layer: int) -> tuple[nn.Module, Tap]:
-        """The module that holds `site` at block `layer`, and which end of it."""
+        """The module that holds a site in a block, and which end of it.
+
+        Raises:
+            SelfrepError: an unknown site, or one that this architecture lacks.
+        """
         tap = self.layout.tap(site)
         return tap.module(self.blocks[layer]), tap
 
     def logits(self, residual: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """Read out the residual stream after the last block.
+        """The logits that follow from the residual stream after the last block.
 
         Args:
             residual: [..., d_model], before the final norm.
@@ -113,7 +126,7 @@ class LanguageModel:
         if tokens is None:
             out = head(h)
         else:
-            with devices.fetched(head):
+            with devices.fetch_weights(head):
                 weight, bias = cast(Tensor, head.weight), cast(Tensor | None, getattr(head, "bias", None))
                 rows = tokens.to(weight.device)
                 out = nn.functional.linear(h.to(weight.device), weight[rows], None if bias is None else bias[rows])
@@ -144,8 +157,8 @@ class LanguageModel:
 
         shared = {id(t): t for t in [*self.hf.parameters(), *self.hf.buffers()]}
         twin = copy.deepcopy(self.hf, memo=shared)
-        # The bridge configures its tokenizer in place (padding side, special tokens): give it its own. One that was
-        # made in memory has no name by which the bridge could read it once more, adding BOS; it is taken as it is.
+        # The bridge configures its tokenizer in place (padding side, special tokens): give it a copy. A tokenizer made
+        # in memory has no name, by which the bridge would load it again with BOS added; it is used as it is.
         tokenizer = copy.deepcopy(self.tokenizer)
         if tokenizer is not None and not tokenizer.init_kwargs.get("name_or_path"):
             tokenizer.init_kwargs |= {"name_or_path": "", "add_bos_token": True}
@@ -172,7 +185,7 @@ class LanguageModel:
         for name, tensor in sorted(self.hf.state_dict().items()):
             path, _, own = name.rpartition(".")
             module = self.hf.get_submodule(path)
-            with devices.fetched(module):
+            with devices.fetch_weights(module):
                 numbers = (getattr(module, own) if tensor.is_meta else tensor).detach().cpu()
             digest.update(name.encode())
             digest.update(numbers.reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -180,16 +193,16 @@ class LanguageModel:
 
     @contextmanager
     def attention(self, function: Callable[..., Any]) -> Iterator[None]:
-        """Run the model with an attention function of one's own (see `transformers.AttentionInterface`).
+        """Inside the `with` block the model runs with this attention function (see `transformers.AttentionInterface`).
 
         Raises:
-            CannotReplay: an architecture that computes attention in code of its own, that has blocks without attention,
-                or whose tokens see those after them.
+            CannotReplay: an architecture that computes attention in its own code, has blocks without attention, or
+                whose tokens attend to those after them.
         """
         config = self.hf.config.get_text_config()
         if not self.is_causal:
             raise CannotReplay(
-                f"selfrep's engine replays what comes after a patch; in {self.name} tokens see those after them too."
+                f"selfrep's engine replays what follows a patch; in {self.name} tokens attend to those after them too."
             )
         kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
         if kinds or not self.hf.is_backend_compatible():
@@ -218,7 +231,7 @@ def load_model(
     device_map: devices.DeviceMap | None = None,
     offload_folder: str | Path | None = None,
 ) -> LanguageModel:
-    """Load a model, by name or from what you already hold.
+    """Load a model by name, or wrap one that is in memory.
 
     Args:
         model: "embedded" (SmolLM2-135M-Instruct), a folder, a GGUF file, a Hugging Face id, a planted model such as
@@ -230,15 +243,26 @@ def load_model(
             memory keeps its own.
         chat_template: a Jinja chat template to use in place of the tokenizer's.
         tf32: let CUDA multiply float32 matrices in TF32, which is faster and keeps ten bits of the mantissa instead of
-            23. torch knows this for the whole process only: each call sets it, on or off.
+            23. torch has this setting for the whole process only: each call sets it, on or off.
         device_map: for a model too large for one device, read from files: "auto", or which part goes where, e.g.
             {"model.layers.0": 0, "model.layers.1": "cpu", "lm_head": "disk", …}; see accelerate, which it needs. A
             model brought in memory may have been dispatched by accelerate already.
-        offload_folder: where accelerate writes what it keeps on disk and cannot read from the model's own files.
+        offload_folder: where accelerate writes weights that stay on disk and are not in the model's own files.
+
+    Returns:
+        `LanguageModel`, in evaluation mode, its weights frozen.
 
     Raises:
-        SelfrepError: unknown name, unreachable hub, corrupt weights, a device that is not there; a device_map together
-            with a device, without accelerate, or for a model that is not read from files.
+        SelfrepError: unknown name, unreachable hub, corrupt weights, a device that does not exist; a device_map
+            together with a device, without accelerate, or for a model that is not read from files.
+
+    Example:
+        >>> lm = load_model("organism:bleed?beta=0.4&seed=1")
+        >>> lm.name, lm.n_layers
+        ('organism:bleed?beta=0.4&seed=1', 6)
+        >>> load_model(dtype="float8")
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: dtype is one of float32, bfloat16, float16; got 'float8'.
     """
     if dtype not in DTYPES:
         raise SelfrepError(f"dtype is one of {', '.join(DTYPES)}; got {dtype!r}.")
@@ -251,15 +275,17 @@ def load_model(
                 f"{model if isinstance(model, str) else type(model).__name__}. Use accelerate.dispatch_model on the "
                 "model before it is loaded, or leave device_map out."
             )
-        device_map = devices.checked(device_map)
+        device_map = devices.check_device_map(device_map)
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32  # on by default, for the convolutions of state-space models
     if isinstance(model, str) and model.startswith(organisms.PREFIX):
-        hf: PreTrainedModel = nn.Module.to(organisms.grow(organisms.parse(model)), devices.named(device), DTYPES[dtype])
+        hf: PreTrainedModel = nn.Module.to(
+            organisms.grow(organisms.parse(model)), devices.device(device), DTYPES[dtype]
+        )
         tokenizer, name, weights = tokenizer or organisms.tokenizer(), model, None
     elif isinstance(model, (str, Path)):
         where = resolve.resolve(str(model))
-        target = devices.named(device)
+        target = devices.device(device)
         hf, tokenizer = _from_files(where, dtype, tokenizer, device_map, offload_folder)
         if device_map is None:
             hf = cast(Any, hf).to(target)  # torch's stubs lose the type of `to`
@@ -269,7 +295,7 @@ def load_model(
         if device != "auto":
             if devices.is_spread(hf):
                 raise SelfrepError(f"A model that accelerate has dispatched stays where it is; got device={device!r}.")
-            hf = cast(Any, hf).to(devices.named(device))
+            hf = cast(Any, hf).to(devices.device(device))
         name, weights = str(hf.config._name_or_path or type(hf).__name__), None
     hf.eval()
     hf.requires_grad_(False)

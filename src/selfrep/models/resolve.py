@@ -1,7 +1,7 @@
-"""A name becomes local files, whatever kind of name it is.
+"""From the name of a model to a folder of local files that transformers can load.
 
-People say "embedded", a folder, a GGUF file or a Hugging Face id; everything after this module sees one thing, a folder
-that transformers can load. Looking models up never imports torch; only the first conversion of a GGUF file does.
+A name is "embedded", a folder, a GGUF file or a Hugging Face id. Looking models up never imports torch; only the first
+conversion of a GGUF file does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from selfrep.errors import SelfrepError, close_match
 from selfrep.models import cache, folders, gguf, hub
 from selfrep.models.folders import weights_hash
 
-__all__ = ["CachedModel", "cached", "resolve", "weights_hash"]
+__all__ = ["CachedModel", "cached_models", "resolve", "weights_hash"]
 
 ACCEPTED = (
     f'Accepted are "{gguf.EMBEDDED}" (SmolLM2-135M-Instruct), a folder with a Hugging Face model, a .gguf file, '
@@ -27,7 +27,15 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 @dataclass(frozen=True)
 class CachedModel:
-    """A model that loads without a network. `bytes` is what it takes on disk; the hash is `weights_hash(path)`."""
+    """A model that loads without a network.
+
+    Fields:
+        name, path: its name and folder; bytes: its size on disk; weights_hash: see `weights_hash`.
+
+    Example:
+        >>> CachedModel("tiny", Path("tiny"), 4096, "ab12").bytes
+        4096
+    """
 
     name: str
     path: Path
@@ -45,6 +53,12 @@ def resolve(name: str | os.PathLike[str] = gguf.EMBEDDED) -> Path:
     Raises:
         SelfrepError: unknown name, hub or package index out of reach, weights that are damaged or not as published, or
             a cache folder that cannot be written.
+
+    Example:
+        >>> resolve("embeded")
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: A model must be one that can be found; 'embeded' cannot: there is no such folder
+        (did you mean 'embedded'?). Accepted are ...
     """
     text = os.fspath(name)
     path = Path(text).expanduser()
@@ -55,7 +69,7 @@ def resolve(name: str | os.PathLike[str] = gguf.EMBEDDED) -> Path:
     if path.is_dir():
         return folders.check(path)
     if path.suffix.lower() == ".gguf":
-        return gguf.converted(path)
+        return gguf.convert(path)
     if path.exists():
         raise _unknown(text, "it is neither a folder nor a .gguf file")
     if isinstance(name, os.PathLike) or path.is_absolute() or text.startswith((".", "~")):
@@ -63,15 +77,20 @@ def resolve(name: str | os.PathLike[str] = gguf.EMBEDDED) -> Path:
     if not _HUB_ID.fullmatch(text):
         raise _unknown(text, "there is no such folder, and a Hugging Face id has no such characters")
     if "/" not in text and close_match(text, [gguf.EMBEDDED], likeness=0.8):
-        raise _unknown(text, "there is no such folder")  # a slip of the keyboard: do not ask the hub
+        raise _unknown(text, "there is no such folder")  # a typing mistake: do not look on the hub
     try:
         return folders.check(hub.fetch(text))
     except hub.NotOnHub as error:
         raise _unknown(text, str(error)) from error
 
 
-def cached() -> list[CachedModel]:
-    """Every model that loads without a network: converted ones first, then those in the Hugging Face cache."""
+def cached_models() -> list[CachedModel]:
+    """Every model that loads without a network: converted ones first, then those in the Hugging Face cache.
+
+    Example:
+        >>> all(model.bytes > 0 for model in cached_models())
+        True
+    """
     converted = [
         (record.name, folder)
         for folder in sorted(cache.models_folder().glob("[!.]*"))
@@ -79,11 +98,11 @@ def cached() -> list[CachedModel]:
     ]
     return [
         CachedModel(name, folder, folders.size(folder), weights_hash(folder))
-        for name, folder in [*converted, *hub.cached()]
+        for name, folder in [*converted, *hub.cached_models()]
     ]
 
 
 def _unknown(name: str, why: str) -> SelfrepError:
-    known = {gguf.EMBEDDED, *(model.name for model in cached())}
+    known = {gguf.EMBEDDED, *(model.name for model in cached_models())}
     hint = close_match(name, sorted(known))
     return SelfrepError(f"A model must be one that can be found; {name!r} cannot: {why}{hint}. {ACCEPTED}")

@@ -32,27 +32,43 @@ IN_WORDS = {
     "attn_out": "what attention adds",
     "mlp_out": "what the MLP adds",
 }
-"""What a site is called in a sentence."""
+"""The name of a site in a sentence."""
 _QKV: tuple[Site, ...] = ("q", "k", "v")
 
 
 def component(site: str) -> Literal["head", "neuron"] | None:
-    """The axis that a site has beside row, token and feature: None where it is a vector of d_model."""
+    """The axis that a site has beside row, token and feature; None where it is a vector of d_model.
+
+    Args:
+        site: see `SITES`.
+
+    Example:
+        >>> component("z"), component("mlp_post"), component("resid_pre")
+        ('head', 'neuron', None)
+    """
     return "head" if site in HEAD_SITES else "neuron" if site in NEURON_SITES else None
 
 
 @dataclass(frozen=True)
-class Part:
-    """The components (heads, neurons) inside what a module passes.
+class Components:
+    """The places of the components (heads, neurons) in the input or output of a module.
 
     Component i holds the features from `offset + i · stride` on, `size` of them. GPT-NeoX with two heads of four writes
-    `qqqq kkkk vvvv qqqq kkkk vvvv`: its k is `Part(n=2, size=4, stride=12, offset=4)`.
+    `qqqq kkkk vvvv qqqq kkkk vvvv`: its k is `Components(n=2, size=4, stride=12, offset=4)`.
 
     Attributes:
         n: how many components.
         size: features of each: d_head for a head, 1 for a neuron.
         stride: features from one component's first to the next's.
         offset: the first feature of the first one.
+
+    Example:
+        >>> import torch
+        >>> heads = Components(n=2, size=2, stride=3)
+        >>> heads.read(torch.arange(6)).tolist()
+        [[0, 1], [3, 4]]
+        >>> heads.write(torch.arange(6), torch.zeros(2, 2, dtype=torch.int64)).tolist()
+        [0, 0, 2, 0, 0, 5]
     """
 
     n: int
@@ -83,14 +99,22 @@ class Part:
 
 @dataclass(frozen=True)
 class Tap:
-    """One end of a module: `path` inside the block ("" is the block itself), and whether in- or output is meant.
+    """One end of a module in a block.
 
-    `part` says where in it the components lie; None: it is the whole [row, token, d_model].
+    Attributes:
+        path: of the module inside the block; "" is the block itself.
+        end: "in" for its input, "out" for its output.
+        part: the places of the components in it; None: it is the whole [row, token, d_model].
+
+    Example:
+        >>> from selfrep.models.language_model import load_model
+        >>> load_model("organism:bleed?beta=0.4").layout.tap("attn_out")
+        Tap(path='self_attn', end='out', part=None)
     """
 
     path: str
     end: Literal["in", "out"]
-    part: Part | None = None
+    part: Components | None = None
 
     def module(self, block: nn.Module) -> nn.Module:
         """The module itself, in a block."""
@@ -99,7 +123,22 @@ class Tap:
 
 @dataclass(frozen=True)
 class Layout:
-    """The Hugging Face module paths of one architecture."""
+    """The Hugging Face module paths of one architecture.
+
+    Attributes:
+        architecture: the class of the model.
+        blocks, ln_final, unembed: the paths of the stack of blocks, the last norm, and the unembedding.
+        taps: site → where it is in a block.
+
+    Example:
+        >>> from selfrep.models.language_model import load_model
+        >>> layout = load_model("organism:bleed?beta=0.4").layout
+        >>> layout.blocks, layout.tap("z").path
+        ('model.layers', 'self_attn.o_proj')
+        >>> layout.tap("hidden")
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: A site is one of resid_pre, ...; got 'hidden'.
+    """
 
     architecture: str
     blocks: str
@@ -108,7 +147,11 @@ class Layout:
     taps: dict[Site, Tap]
 
     def tap(self, site: str) -> Tap:
-        """Where a site is. Raises SelfrepError for one that is unknown, or that this architecture lacks."""
+        """Where a site is.
+
+        Raises:
+            SelfrepError: an unknown site, or one that this architecture lacks.
+        """
         if site not in SITES:
             raise SelfrepError(f"A site is one of {', '.join(SITES)}; got {site!r}.")
         if site not in self.taps:
@@ -122,11 +165,17 @@ class Layout:
 
 
 def layout_of(hf: PreTrainedModel) -> Layout:
-    """The layout of a Hugging Face decoder: the one it brings itself as `selfrep_layout`, or else the one that
-    TransformerLens's adapter for its architecture describes.
+    """The layout of a Hugging Face decoder: its own `selfrep_layout`, else that of TransformerLens's adapter.
 
     Raises:
         SelfrepError: TransformerLens has no adapter for the architecture, or it is no decoder of blocks.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> config = LlamaConfig(vocab_size=10, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
+        ...                      num_attention_heads=2, num_key_value_heads=1)
+        >>> layout_of(LlamaForCausalLM(config)).tap("k").part
+        Components(n=1, size=4, stride=4, offset=0)
     """
     own = getattr(hf, "selfrep_layout", None)
     if isinstance(own, Layout):
@@ -147,11 +196,11 @@ def layout_of(hf: PreTrainedModel) -> Layout:
         raise SelfrepError(f"selfrep reads decoders of stacked blocks; {architecture} is {sorted(components)}.")
     stack, ln_final, unembed = (str(components[part].name) for part in ("blocks", "ln_final", "unembed"))
     described, blocks = components["blocks"], list(hf.get_submodule(stack).children())
-    found: dict[Site, Tap | None] = {
+    known: dict[Site, Tap | None] = {
         site: _tap(described, described.hook_aliases.get(f"hook_{site}")) for site in RESIDUAL_SITES
     }
-    found |= _heads(described, blocks, config) | {"mlp_post": _neurons(described, blocks)}
-    taps = {site: tap for site, tap in found.items() if tap is not None}
+    known |= _heads(described, blocks, config) | {"mlp_post": _neurons(described, blocks)}
+    taps = {site: tap for site, tap in known.items() if tap is not None}
     return Layout(architecture, stack, ln_final, unembed, taps)
 
 
@@ -174,8 +223,8 @@ def _tap(block: Any, alias: Any) -> Tap | None:
 
 
 def _inside(block: Any, name: str, hook: str) -> Tap | None:
-    """A hook of the block's attention or MLP; None where it is no module's own (as with a layer of experts, which
-    TransformerLens lets stand for its neurons)."""
+    """A hook of the block's attention or MLP; None where it belongs to no module (TransformerLens
+    gives the output of a layer of experts for its neurons)."""
     alias = getattr(block.submodules.get(name), "hook_aliases", {}).get(hook)
     return _tap(block, f"{name}.{alias}") if isinstance(alias, str) and "." in alias else None
 
@@ -197,7 +246,7 @@ def _neurons(described: Any, blocks: Sequence[nn.Module]) -> Tap | None:
     """`mlp_post`: what enters the MLP's output projection."""
     tap = _inside(described, "mlp", "hook_post")
     width = tap and _width(tap, blocks)
-    return Tap(tap.path, tap.end, Part(width, 1, 1)) if tap and width else None
+    return Tap(tap.path, tap.end, Components(width, 1, 1)) if tap and width else None
 
 
 def _heads(described: Any, blocks: Sequence[nn.Module], config: Any) -> dict[Site, Tap | None]:
@@ -209,7 +258,7 @@ def _heads(described: Any, blocks: Sequence[nn.Module], config: Any) -> dict[Sit
     z = _inside(described, "attn", "hook_z")
     width = z and _width(z, blocks)
     found: dict[Site, Tap | None] = {
-        "z": Tap(z.path, z.end, Part(n, width // n, width // n)) if z and width and width % n == 0 else None
+        "z": Tap(z.path, z.end, Components(n, width // n, width // n)) if z and width and width % n == 0 else None
     }
     attention = described.submodules.get("attn")
     taps: list[Tap | None]
@@ -258,11 +307,11 @@ def _split(attention: Any, tap: Tap, block: nn.Module, width: int) -> tuple[Sequ
     return tuple(part.weight[:, 0].long().tolist() for part in split)
 
 
-def _strided(features: Sequence[int], size: int) -> Part | None:
+def _strided(features: Sequence[int], size: int) -> Components | None:
     """The part that holds exactly these features, in this order; None where they are not evenly spaced heads."""
     n, rest = divmod(len(features), size)
     if not n or rest:
         return None
-    part = Part(n, size, features[size] - features[0] if n > 1 else size, features[0])
+    part = Components(n, size, features[size] - features[0] if n > 1 else size, features[0])
     wanted = [part.offset + i * part.stride + j for i in range(n) for j in range(size)]
     return part if wanted == list(features) else None

@@ -1,1 +1,1 @@
-"""What is said to the model: personas, questions, rendered tokens, aligned pairs. Nothing here imports torch."""
+"""The words: personas, items, prompts, rendered tokens, aligned pairs. Nothing here imports torch."""

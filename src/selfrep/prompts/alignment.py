@@ -33,6 +33,15 @@ class PromptPair:
         control: "" for the real pair; "paraphrase", "persona" or "random" for pairs that a real one is compared with.
         source_paraphrase, target_paraphrase: which paraphrases.
         reference: for a control, the source prompt of the real pair: the control is measured on the real pair's scale.
+
+    Usually made by `selfrep.pair`, from a model and personas.
+
+    Example:
+        >>> end = Tokens((7, 8), ("question", "template"), ("who?", "\\n"))
+        >>> robot, nurse = (Tokens((i, *end.ids), ("system", *end.segments), (text, *end.texts))
+        ...                 for i, text in ((1, "robot"), (2, "nurse")))
+        >>> PromptPair(robot, nurse, "robot", "nurse", "who", "denoise", ((5,), (6,))).direction
+        'denoise'
     """
 
     source: Tokens
@@ -49,7 +58,15 @@ class PromptPair:
 
 
 def swapped(pair: PromptPair) -> PromptPair:
-    """The pair with source and target exchanged, in the other direction."""
+    """The pair with source and target exchanged, in the other direction.
+
+    Example:
+        >>> one = Tokens((1, 7), ("system", "question"), ("robot", "who?"))
+        >>> two = Tokens((2, 7), ("system", "question"), ("nurse", "who?"))
+        >>> other = swapped(PromptPair(one, two, "robot", "nurse", "who", "denoise", ((5,), (6,))))
+        >>> other.source_name, other.direction
+        ('nurse', 'noise')
+    """
     return replace(
         pair,
         source=pair.target,
@@ -65,11 +82,17 @@ def swapped(pair: PromptPair) -> PromptPair:
 def suffix_length(source: Tokens, target: Tokens) -> int:
     """The number of tokens after the last system token, identical in both prompts.
 
-    A tokenizer may melt the line break after a system text into its last character; then the break stands in one suffix
-    only, and the shorter suffix counts.
+    A tokenizer may join the line break after a system text to its last character. Then the break is in one suffix only,
+    and the shorter suffix counts.
 
-    Raises SelfrepError, naming the first tokens from the end that differ, when the suffixes are not the same to the
-    token.
+    Raises:
+        SelfrepError: the suffixes differ; the message shows the first tokens, counted from the end, that do.
+
+    Example:
+        >>> robot = Tokens((1, 1, 7, 8), ("system", "system", "question", "question"), ("a", "robot", "who", "?"))
+        >>> nurse = Tokens((2, 7, 8), ("system", "question", "question"), ("nurse", "who", "?"))
+        >>> suffix_length(robot, nurse)
+        2
     """
     ends = [_after_system(tokens) for tokens in (source, target)]
     shared = min(ends)
@@ -103,7 +126,7 @@ def _unaligned(source: Tokens, target: Tokens, back: int) -> SelfrepError:
 
 @dataclass(frozen=True, eq=False)
 class AlignedBatch:
-    """Pairs as arrays, right-aligned: the last column is position −1 of every prompt.
+    """Pairs as arrays, right-aligned: the last column is position −1 of every prompt. Made by `align`.
 
     Fields:
         source_ids: [pair, source_token] int64, −1 left of each prompt.
@@ -115,7 +138,9 @@ class AlignedBatch:
         answer_ids: [item, side, k] int64, padded with −1.
         items: [item] the names of the items.
         item_index: [pair] int64, the row of `answer_ids` for each pair.
-        pairs: what was aligned.
+        pairs: the pairs themselves, in the order of the rows.
+
+    Example: see `align`.
     """
 
     source_ids: Int64[np.ndarray, "pair source_token"]
@@ -129,7 +154,11 @@ class AlignedBatch:
     pairs: tuple[PromptPair, ...]
 
     def rows(self, which: Sequence[int] | slice) -> AlignedBatch:
-        """Some of the pairs, in that order, without the padding that only the others needed."""
+        """Some of the pairs, in that order, without the padding that only the others needed.
+
+        Args:
+            which: row numbers, or a slice of them.
+        """
         index = np.arange(len(self.suffix))[which]
         suffix = self.suffix[index]
         return replace(
@@ -145,15 +174,37 @@ class AlignedBatch:
 
 
 def trimmed(ids: np.ndarray) -> np.ndarray:
-    """[prompt, token] without the columns in which all prompts are padded."""
+    """Token ids [prompt, token] without the columns in which all prompts are padded.
+
+    Example:
+        >>> trimmed(np.array([[-1, -1, 5], [-1, 4, 5]])).tolist()
+        [[-1, 5], [4, 5]]
+    """
     return ids[:, (ids >= 0).any(0)]
 
 
 def align(pairs: Sequence[PromptPair]) -> AlignedBatch:
-    """Lay pairs out as arrays.
+    """Put pairs into arrays, one pair a row.
 
-    Raises SelfrepError when there are no pairs, when a pair cannot be aligned (naming it), or when pairs of one item
-    carry different answers.
+    Args:
+        pairs: at least one; prompts may differ in length.
+
+    Returns:
+        `AlignedBatch`: `source_ids` and `target_ids` [pair, token], `suffix` [pair], `tokens` and `segments`
+        [pair, position], `answer_ids` [item, side, k], `items`, `item_index` [pair] and the `pairs`.
+
+    Raises:
+        SelfrepError: no pairs, a pair whose ends differ (the message names it), or two pairs of one item with
+            different answers.
+
+    Example:
+        >>> robot = Tokens((1, 1, 7, 8), ("system", "system", "question", "question"), ("a", "robot", "who", "?"))
+        >>> nurse = Tokens((2, 7, 8), ("system", "question", "question"), ("nurse", "who", "?"))
+        >>> batch = align([PromptPair(robot, nurse, "robot", "nurse", "who", "denoise", ((5,), (6,)))])
+        >>> batch.suffix.tolist(), batch.tokens.tolist()
+        ([2], [['who', '?']])
+        >>> batch.source_ids.tolist(), batch.target_ids.tolist()
+        ([[1, 1, 7, 8]], [[2, 7, 8]])
     """
     if not pairs:
         raise SelfrepError(
@@ -190,6 +241,14 @@ def _suffix(pair: PromptPair) -> int:
 
 
 def right_aligned(rows: Sequence[Sequence[Any]], fill: Any, dtype: Any) -> Shaped[np.ndarray, "row column"]:
-    """Rows of different lengths as one array, filled on the left."""
+    """Rows of different lengths as one array [row, column], filled on the left.
+
+    Args:
+        rows: at least one; fill: what stands left of the shorter ones; dtype: of the array.
+
+    Example:
+        >>> right_aligned([[1, 2], [3]], -1, np.int64).tolist()
+        [[1, 2], [-1, 3]]
+    """
     width = max(map(len, rows))
     return np.array([[fill] * (width - len(row)) + list(row) for row in rows], dtype=dtype)

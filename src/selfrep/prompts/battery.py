@@ -1,11 +1,11 @@
-"""What the model is asked.
+"""Items: the questions that a model is asked, and how its answer is read.
 
 An item is a question, the beginning of the answer (the prefill), and two sets of words that could come next. The log
-odds between the two sets, right there, is how the model takes sides; the prefill makes the sides comparable, and keeps
-the reading clear of yes/no and of the order of options.
+odds of the first set against the second, at that place, say which side the model takes. The prefill makes the sides
+comparable, and keeps the reading independent of yes and no and of the order of options.
 
 *In character*, an item asks the speaker about itself; as a *spectator*, the model is asked what produces the text,
-whoever is being played. The two are never averaged.
+whichever persona it plays. The two are never averaged.
 """
 
 from __future__ import annotations
@@ -35,12 +35,18 @@ class Item(Question, NamedEntry):
             in which the persona still speaks, or in the third. The two are never averaged.
         truth_change: a sentence that really would change the right answer, as a positive control of the item.
         options: the two phrases that the question offers, where it offers any ("Is this a machine or a person?": [a
-            machine, a person]); `swapped` asks it the other way round, since models prefer an option for its place.
-        subscale: what of self-identification the item measures, e.g. "maker"; its first side is then the model's own
-            answer. Such items are read by `selfrep.identification`, apart from all others.
-        referent: of whom the item asks whether it is the speaker, e.g. "an earlier version", within a subscale.
+            machine, a person]); `swapped` exchanges them, since models prefer an option for its place.
+        subscale: which part of self-identification the item measures, e.g. "maker"; its first side is then the model's
+            own answer. Only `selfrep.identification` reads such items.
+        referent: within a subscale, the being that may or may not be the speaker, e.g. "an earlier version".
 
     Raises SelfrepError, listing every mistake, for bad values.
+
+    Example:
+        >>> item = Item(name="what", question="What are you?", prefill="I am a", perspective="in_character",
+        ...             answers={"ai": [" robot"], "human": [" person"]})
+        >>> item.sides, item.answer_sets
+        (('ai', 'human'), ((' robot',), (' person',)))
     """
 
     perspective: Perspective
@@ -81,7 +87,18 @@ class Item(Question, NamedEntry):
         return f"{self.subscale}: {self.referent}" if self.referent else self.subscale
 
     def swapped(self) -> Item:
-        """The item with the options of its question in the other order. Raises SelfrepError when it has none."""
+        """The item with the options of its question in the other order.
+
+        Raises:
+            SelfrepError: an item without options.
+
+        Example:
+            >>> item = Item(name="what", question="Is this a machine or a person?", prefill="It is",
+            ...             perspective="spectator", options=("a machine", "a person"),
+            ...             answers={"ai": [" software"], "human": [" alive"]})
+            >>> item.swapped().question
+            'Is this a person or a machine?'
+        """
         question = None if self.options is None else _exchanged(self.question, self.options)
         if question is None:
             raise SelfrepError(f"The question of {self.name!r} offers no options to swap; name them in `options`.")
@@ -98,7 +115,15 @@ def _exchanged(question: str, options: tuple[str, str]) -> str | None:
 
 
 class Battery(Catalogue[Item]):
-    """Items by name, in order. `ours | theirs` joins two batteries."""
+    """Items by name, in order. `ours | theirs` joins two batteries.
+
+    Example:
+        >>> items = builtin()
+        >>> len(items), items["who_are_you"].question, len(items.spectator())
+        (18, 'Who are you?', 5)
+        >>> identity().referents()["series"][:2]
+        ('series: this chat', 'series: another chat')
+    """
 
     noun: ClassVar[str] = "item"
 
@@ -107,7 +132,7 @@ class Battery(Catalogue[Item]):
         return Battery(tuple(item for item in self if item.perspective == "in_character"))
 
     def spectator(self) -> Battery:
-        """The items that ask what produces the text, whoever is played."""
+        """The items that ask what produces the text, whichever persona is played."""
         return Battery(tuple(item for item in self if item.perspective == "spectator"))
 
     def plain(self) -> Battery:
@@ -119,7 +144,7 @@ class Battery(Catalogue[Item]):
         return Battery(tuple(item for item in self if item.subscale))
 
     def changeable(self) -> Battery:
-        """The items that come with a change of the truth, which the condition "truth" tells."""
+        """The items that have a `truth_change`, which the condition "truth" adds to the system text."""
         return Battery(tuple(item for item in self if item.truth_change is not None))
 
     def subscales(self) -> dict[str, tuple[str, ...]]:
@@ -129,11 +154,11 @@ class Battery(Catalogue[Item]):
 
     def referents(self) -> dict[str, tuple[str, ...]]:
         """Per subscale that asks about several referents, those scales in the order of the file: the nearest first."""
-        found: dict[str, dict[str, None]] = {}
+        scales: dict[str, dict[str, None]] = {}
         for item in self:
             if item.referent:
-                found.setdefault(item.subscale, {})[item.scale] = None
-        return {subscale: tuple(scales) for subscale, scales in found.items() if len(scales) > 1}
+                scales.setdefault(item.subscale, {})[item.scale] = None
+        return {subscale: tuple(names) for subscale, names in scales.items() if len(names) > 1}
 
 
 class _File(Entry):
@@ -143,23 +168,57 @@ class _File(Entry):
 
 
 def loads(text: str, origin: str = "battery") -> Battery:
-    """A battery from YAML text. Raises SelfrepError with all mistakes at once."""
+    """A battery from YAML text.
+
+    Args:
+        text: a mapping `items` of names to the fields of `Item`; origin: what errors call the text.
+
+    Raises:
+        SelfrepError: all mistakes at once, each with its line.
+
+    Example:
+        >>> loads('''
+        ... items:
+        ...   what:
+        ...     {question: "What are you?", prefill: I am a, perspective: in_character,
+        ...      answers: {ai: [" robot"], human: [" person"]}}
+        ... ''').names()
+        ('what',)
+    """
     return Battery(tuple(yaml_errors.load(_File, text, origin).items.values()))
 
 
 def load(path: str | Path) -> Battery:
-    """A battery from a YAML file. Raises SelfrepError with all mistakes at once."""
+    """A battery from a YAML file.
+
+    Raises:
+        SelfrepError: a file that cannot be read, or all mistakes in it at once.
+
+    Example:
+        >>> from selfrep.models import organisms
+        >>> load(organisms.BATTERY)["who_are_you"].question
+        'In peace, who are you?'
+    """
     return loads(*yaml_errors.read_text(path))
 
 
 def builtin() -> Battery:
-    """The built-in battery: thirteen in-character items and five spectator items, answered AI against human."""
+    """The built-in battery: thirteen in-character items and five spectator items, answered AI against human.
+
+    Example:
+        >>> builtin()["who_are_you"].prefill
+        'I am a'
+    """
     return loads(*yaml_errors.read_builtin("selfrep.prompts", "battery.yaml"))
 
 
 def identity() -> Battery:
     """The built-in items of self-identification: AI or human, which name, whose make, and how far "I" reaches.
 
-    Names and makers are those of the embedded model; for another, write its own on the first side.
+    Names and makers are those of the embedded model; for another model, write its own on the first side.
+
+    Example:
+        >>> identity().subscales()["maker"]
+        ('developed_by', 'trained_by', 'chatbot_by')
     """
     return loads(*yaml_errors.read_builtin("selfrep.prompts", "identity.yaml"))

@@ -17,7 +17,16 @@ from selfrep.prompts.yaml_errors import Entry
 
 
 class NamedEntry(Entry):
-    """An entry with a name: one line of text, by which studies and results call it."""
+    """An entry with a name: one line of text, by which studies and results refer to it.
+
+    Example:
+        >>> NamedEntry(name="jfk").name
+        'jfk'
+        >>> NamedEntry(name=" jfk")
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: NamedEntry: 1 mistake
+          name: a name must be one line of text without spaces around it, got ' jfk'
+    """
 
     name: str
 
@@ -34,9 +43,13 @@ Same = TypeVar("Same", bound="Catalogue[Any]")
 
 
 def completed(entries: Any, shared: dict[str, Any] | None = None) -> Any:
-    """Raw entries of a YAML mapping, each with the key it stands under as its name, and with the fields that all share.
+    """Raw entries of a YAML mapping, each with its key as its name, and with the fields that all share.
 
-    For pydantic validators in mode "before": what is not a mapping is passed on, to be refused in its own place.
+    For pydantic validators in mode "before": anything but a mapping is returned as it is, and refused in its own place.
+
+    Example:
+        >>> completed({"jfk": {"kind": "human"}})
+        {'jfk': {'name': 'jfk', 'kind': 'human'}}
     """
     if not isinstance(entries, dict):
         return entries
@@ -47,7 +60,15 @@ def completed(entries: Any, shared: dict[str, Any] | None = None) -> Any:
 
 
 def keyed(entries: dict[str, T]) -> dict[str, T]:
-    """The entries themselves; raises ValueError (for pydantic) when one calls itself other than its key."""
+    """The entries themselves.
+
+    Raises:
+        ValueError: (for pydantic) an entry whose name is not its key.
+
+    Example:
+        >>> list(keyed({"jfk": NamedEntry(name="jfk")}))
+        ['jfk']
+    """
     for key, entry in entries.items():
         if entry.name != key:
             raise ValueError(f"an entry is named by its key, {key!r}; remove its field name: {entry.name!r}")
@@ -84,9 +105,17 @@ def select(entries: Mapping[str, T], names: Iterable[str], noun: str) -> tuple[T
 
 @dataclass(frozen=True)
 class Catalogue(Generic[T]):
-    """Entries by name, in order.
+    """Entries by name, in order. `ours | theirs` joins two; where both have a name, the entry of the right one stays.
 
     Raises SelfrepError when two entries share a name.
+
+    Example:
+        >>> people = Catalogue((NamedEntry(name="ada"), NamedEntry(name="bo")))
+        >>> people.names(), "ada" in people, len(people.select(["bo"]))
+        (('ada', 'bo'), True, 1)
+        >>> people["adda"]
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: There is no entry named 'adda' (did you mean 'ada'?). There are: ada, bo.
     """
 
     entries: tuple[T, ...]

@@ -38,13 +38,15 @@ TemplateName = Literal["model", "plain", "custom"]
 
 @dataclass(frozen=True, eq=False)
 class ChatFormat:
-    """How conversations become text for one tokenizer; made by `chat_format`.
+    """How conversations become text for one tokenizer. Made by `chat_format`.
 
     Fields:
         tokenizer: a Hugging Face fast tokenizer.
         template: the Jinja text given to apply_chat_template; None for the tokenizer's own.
         name: "model" (the tokenizer's own template), "plain" (it has none) or "custom".
-        system_role: False when system texts must be folded into the first user turn.
+        system_role: False when a system text must become the beginning of the first user turn.
+
+    Example: see `chat_format`.
     """
 
     tokenizer: Tokenizer
@@ -64,21 +66,31 @@ class ChatFormat:
 _probes: WeakKeyDictionary[Tokenizer, dict[tuple[str | None, str], tuple[str | None, TemplateName, bool]]] = (
     WeakKeyDictionary()
 )
-"""What was found out about the templates of a tokenizer, which is not kept alive by it."""
+"""Tokenizer → what was learned of its templates. A tokenizer that nobody else uses is forgotten."""
 
 
 def chat_format(tokenizer: Tokenizer, template: str | None = None) -> ChatFormat:
-    """Find out how to talk to a model.
+    """How to put conversations to a model, learned from its chat template.
 
     Args:
         tokenizer: a Hugging Face fast tokenizer.
         template: a Jinja chat template to use instead of the tokenizer's own, or of the plain dialogue when it has
             none.
 
-    Whether the template knows a system role is tried, not read, once for each tokenizer and template: one that refuses
-    system messages, and one that silently drops them, both get the system text at the head of the first user turn.
+    Whether the template knows a system role is tried once for each tokenizer and template. A template that refuses
+    system messages, or silently drops them, gets the system text at the beginning of the first user turn.
 
-    Raises SelfrepError for a slow tokenizer, or a template that fails on the simplest conversation or loses its texts.
+    Returns:
+        `ChatFormat`: the `tokenizer`, the `template` in use (None: the tokenizer's own), its `name` and `system_role`.
+
+    Raises:
+        SelfrepError: a slow tokenizer, or a template that fails on the simplest conversation or loses its texts.
+
+    Example:
+        >>> from selfrep.models import organisms
+        >>> chat = chat_format(organisms.tokenizer())
+        >>> chat.name, chat.system_role
+        ('model', True)
     """
     if not getattr(tokenizer, "is_fast", False):
         raise SelfrepError(
@@ -94,7 +106,7 @@ def chat_format(tokenizer: Tokenizer, template: str | None = None) -> ChatFormat
 
 
 def _probe(tokenizer: Tokenizer, template: str | None) -> ChatFormat:
-    """Try whether a template knows a system role, and whether it keeps what is said."""
+    """Try whether a template knows a system role, and whether it keeps all texts."""
     name: TemplateName = "custom"
     if template is None:
         own = tokenizer.chat_template
@@ -110,44 +122,61 @@ def _probe(tokenizer: Tokenizer, template: str | None) -> ChatFormat:
         if kept == [0, 1, 2]:
             return chat
     raise SelfrepError(
-        f"The {name} chat template loses, repeats or reorders what is said: of system text, question and prefill "
+        f"The {name} chat template loses, repeats or reorders the texts: of system text, question and prefill "
         f"(0, 1, 2) it shows {kept}. Give another template: Jinja text that shows the 'content' of every message once."
     )
 
 
 def spans(prompt: Prompt, chat: ChatFormat) -> list[tuple[str, str]]:
-    """The rendered text, cut into (segment, text) pieces that join to exactly what the template makes of the prompt."""
-    said = (prompt.system, *prompt.turns, prompt.prefill)
+    """The text of a prompt as the template renders it, in pieces.
+
+    Args:
+        prompt: what to render; chat: from `chat_format`.
+
+    Returns:
+        (segment, text) pieces in order; together they are exactly the template's text. Segments are "system",
+        "history", "question", "prefill", and "template" for what the template adds.
+
+    Raises:
+        SelfrepError: a template that alters the texts, so that their places cannot be known.
+
+    Example:
+        >>> from selfrep.models import organisms
+        >>> chat = chat_format(organisms.tokenizer())
+        >>> spans(Prompt("You are a nurse.", ("Who are you?",)), chat)[1:4]
+        [('system', 'You are a nurse.'), ('template', '<end><usr>'), ('question', 'Who are you?')]
+    """
+    texts = (prompt.system, *prompt.turns, prompt.prefill)
     if not chat.system_role:  # the folded texts are set apart by a blank line, and by nothing else
-        said = (said[0].strip(), said[1].strip(), *said[2:])
+        texts = (texts[0].strip(), texts[1].strip(), *texts[2:])
     segments = ("system", *("history" for _ in prompt.turns[1:]), "question", "prefill")
-    rendered = _rendered(chat, said)
-    pieces = _marked(chat, said)
+    rendered = _rendered(chat, texts)
+    pieces = _marked(chat, texts)
     for clean in (str, str.strip):  # many templates trim what they are given
-        parts = [("template", text) if slot is None else (segments[slot], clean(said[slot])) for slot, text in pieces]
+        parts = [("template", text) if slot is None else (segments[slot], clean(texts[slot])) for slot, text in pieces]
         if "".join(text for _, text in parts) == rendered:
             return [(segment, text) for segment, text in parts if text]
     raise SelfrepError(
         f"The {chat.name} chat template changes the texts it is given, so that the parts of the prompt cannot be found "
-        f"again. It made {rendered!r} of {said!r}. Give another template."
+        f"again. It made {rendered!r} of {texts!r}. Give another template."
     )
 
 
 _MARK = re.compile("\ue000(\\d+)\ue001")
 
 
-def _marked(chat: ChatFormat, said: tuple[str, ...]) -> list[tuple[int | None, str]]:
-    """What the template puts around the texts: its own words (None, text) and marks (index in `said`, "").
+def _marked(chat: ChatFormat, texts: tuple[str, ...]) -> list[tuple[int | None, str]]:
+    """What the template puts around the texts: its own words (None, text) and marks (index in `texts`, "").
 
     Empty texts stay empty, since templates may treat them differently.
     """
-    pieces = _MARK.split(_rendered(chat, tuple(f"\ue000{i}\ue001" if text else "" for i, text in enumerate(said))))
+    pieces = _MARK.split(_rendered(chat, tuple(f"\ue000{i}\ue001" if text else "" for i, text in enumerate(texts))))
     return [(int(piece), "") if k % 2 else (None, piece) for k, piece in enumerate(pieces)]
 
 
-def _rendered(chat: ChatFormat, said: tuple[str, ...]) -> str:
+def _rendered(chat: ChatFormat, texts: tuple[str, ...]) -> str:
     """The template's text for (system, turns ..., prefill), ending where the model goes on writing."""
-    system, *turns, prefill = said
+    system, *turns, prefill = texts
     messages = [{"role": "system", "content": system}] if chat.system_role else []
     if system and not chat.system_role:
         turns[0] = f"{system}\n\n{turns[0]}"

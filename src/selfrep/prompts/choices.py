@@ -1,7 +1,7 @@
-"""Who plays and what is asked in a study: built-in sets, files, or definitions, and of these all or the named ones.
+"""Which personas, items and scenarios a study takes: built in, from files, or defined in it; all or the named ones.
 
-A choice is what a user writes; `load` gives what it stands for. In the copy that a run directory keeps, every choice is
-spelled out in `define`.
+A choice is what a user writes; its `load` gives the things themselves. In the copy that a run directory keeps, every
+choice is written out in `define`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,17 @@ Choice = TypeVar("Choice", bound=Entry)
 
 
 def spelled_out(choice: Choice, folder: Path) -> Choice:
-    """The choice with all that it stands for in `define`, whatever files it named.
+    """The choice with all its things in `define`, whatever files it named.
 
-    Raises SelfrepError for an unreadable file or an unknown name.
+    Args:
+        choice: of personas, items or scenarios; folder: where its files are looked for.
+
+    Raises:
+        SelfrepError: an unreadable file or an unknown name.
+
+    Example:
+        >>> list(spelled_out(PersonaChoice(names=["jfk"]), Path()).define)
+        ['jfk']
     """
     chosen = choice.load(folder)  # type: ignore[attr-defined]
     define = (
@@ -36,7 +44,12 @@ def spelled_out(choice: Choice, folder: Path) -> Choice:
 
 
 class PersonaChoice(Entry):
-    """Which personas: the built-in ones, those of a file, or the ones defined here; of these, all or the named ones."""
+    """Which personas: the built-in ones, those of a file, or the ones defined here; of these, all or the named ones.
+
+    Example:
+        >>> PersonaChoice(names=["jfk"]).load(Path()).names()
+        ('jfk',)
+    """
 
     file: str | None = None
     define: Named[Persona] | None = None
@@ -57,7 +70,11 @@ BUILT_IN: dict[str, Callable[[], Battery]] = {"battery": battery.builtin, "ident
 class ItemChoice(Entry):
     """Which items: the built-in battery, that of a file, or the ones defined here; of these, all or the named ones.
 
-    `builtin` names built-in sets, "battery" and "identity", to take, or to add to those of a file or defined here.
+    `builtin` names built-in sets ("battery", "identity"), which are joined to those of a file or defined here.
+
+    Example:
+        >>> len(ItemChoice().load(Path())), len(ItemChoice(builtin=["identity"]).load(Path()))
+        (18, 24)
     """
 
     builtin: tuple[Literal["battery", "identity"], ...] | None = None
@@ -79,7 +96,12 @@ class ItemChoice(Entry):
 
 
 class ScenarioChoice(Entry):
-    """Which scenarios, with their subspaces: built in, of a file, or defined here; of these, all or the named ones."""
+    """Which scenarios, with their subspaces: built in, of a file, or defined here; of these, all or the named ones.
+
+    Example:
+        >>> list(ScenarioChoice(names=["shutdown"]).load(Path()).scenarios)
+        ['shutdown']
+    """
 
     file: str | None = None
     define: Scenarios | None = None

@@ -1,8 +1,9 @@
-"""Who the model is told it is.
+"""Personas: the characters that system texts describe.
 
 A persona is a name, a kind and a few *descriptions*: noun phrases without pronouns that say the same thing in different
 words. Because they are only noun phrases, the same words can be bound to the speaker ("You are …"), to somebody else
-("The user is …") or to nobody ("Here is a book about …"): what survives the change of binding is vocabulary, not self.
+("The user is …") or to nobody ("Here is a book about …"). What stays the same when the binding changes is due to the
+vocabulary, not to the self.
 
     >>> jfk = builtin()["jfk"]
     >>> jfk.system("you", 0)
@@ -34,7 +35,7 @@ BINDINGS: dict[Condition, str] = {"you": "you are", "user": "the user is", "book
 """What ties a description to somebody. The only words that differ between the conditions of one paraphrase."""
 
 FRAMES: tuple[str, ...] = ("{} {}.", "For this conversation: {} {}.", "Please note: {} {}.", "Remember: {} {}.")
-"""What surrounds binding and description; paraphrase k uses frame k, and the frames come round again after the last."""
+"""What surrounds binding and description; paraphrase k uses frame k modulo the number of frames."""
 
 NEUTRAL: tuple[str, ...] = (
     "Here is a message.",
@@ -51,7 +52,12 @@ _PRONOUN = re.compile(
 
 
 def side(kind: Kind) -> Side:
-    """On which side of the main contrast a kind stands: "ai" or "human"."""
+    """On which side of the main contrast a kind stands: "ai" or "human".
+
+    Example:
+        >>> side("fictional_ai"), side("human")
+        ('ai', 'human')
+    """
     return "human" if kind == "human" else "ai"
 
 
@@ -62,7 +68,7 @@ def _texts(texts: tuple[str, ...], what: str) -> tuple[str, ...]:
         raise ValueError(f"{what} {stripped.index('') + 1} is empty; write it or remove it")
     repeated = next((text for text in stripped if stripped.count(text) > 1), None)
     if repeated:
-        raise ValueError(f"each {what} must be worded differently, got twice: {repeated!r}")
+        raise ValueError(f"each {what} must be there once, got twice: {repeated!r}")
     return stripped
 
 
@@ -70,10 +76,10 @@ def _descriptions(descriptions: tuple[str, ...]) -> tuple[str, ...]:
     if not descriptions:
         raise ValueError("a persona needs at least one description (4 or more to measure the noise of paraphrase)")
     for text in descriptions:
-        if found := _PRONOUN.search(text):
+        if pronoun := _PRONOUN.search(text):
             raise ValueError(
                 f"a description must do without pronouns, so that it can be bound to anybody; "
-                f"got {found.group()!r} in {text!r}"
+                f"got {pronoun.group()!r} in {text!r}"
             )
     return _texts(tuple(text.strip().rstrip(".") for text in descriptions), "description")
 
@@ -86,16 +92,23 @@ class Persona(NamedEntry):
     """One persona and its paraphrases.
 
     Fields:
-        name: the key by which studies and results call it.
+        name: the key by which studies and results refer to it.
         kind: default (what this model is tuned to be), language_model (the reductionist self), other_model,
             fictional_ai, human.
         descriptions: at least one pronoun-free noun phrase; number k is paraphrase k.
-        label: how figures call it; the name, if left out.
+        label: its name in figures; `name`, if left out.
         setting: where and when it lives, in words.
         you, user: system texts that replace the framed ones in that condition, one for each description.
         neutral: system texts without a persona, to compare with.
 
     Raises SelfrepError, listing every mistake, for bad values.
+
+    Example:
+        >>> nurse = Persona(name="nurse", kind="human", descriptions=["a nurse", "a hospital nurse"])
+        >>> nurse.systems("you")
+        ('You are a nurse.', 'For this conversation: you are a hospital nurse.')
+        >>> nurse.side, nurse.n_paraphrases
+        ('human', 2)
     """
 
     kind: Kind
@@ -137,8 +150,10 @@ class Persona(NamedEntry):
         return len(self.descriptions)
 
     def systems(self, condition: Condition = "you") -> tuple[str, ...]:
-        """All system texts of a condition, in the order of the paraphrases. Raises SelfrepError for an unknown
-        condition.
+        """All system texts of a condition, in the order of the paraphrases.
+
+        Raises:
+            SelfrepError: an unknown condition.
         """
         if condition not in CONDITIONS:
             raise SelfrepError(f"A condition is one of {', '.join(CONDITIONS)}; got {condition!r}.")
@@ -151,8 +166,13 @@ class Persona(NamedEntry):
         )
 
     def system(self, condition: Condition = "you", paraphrase: int = 0) -> str:
-        """The system text in one condition and paraphrase. Raises SelfrepError when there is no such condition or
-        paraphrase.
+        """The system text in one condition and paraphrase.
+
+        Args:
+            condition: "you", "user", "book" or "neutral"; paraphrase: its number, from 0.
+
+        Raises:
+            SelfrepError: no such condition or paraphrase.
         """
         texts = self.systems(condition)
         if not 0 <= paraphrase < len(texts):
@@ -168,7 +188,13 @@ def _sentence(text: str) -> str:
 
 
 class PersonaSet(Catalogue[Persona]):
-    """Personas by name, in order. `ours | theirs` joins two sets."""
+    """Personas by name, in order. `ours | theirs` joins two sets.
+
+    Example:
+        >>> people = builtin().select(["jfk", "smollm"])
+        >>> people.names(), people["jfk"].kind
+        (('jfk', 'smollm'), 'human')
+    """
 
     noun: ClassVar[str] = "persona"
 
@@ -185,21 +211,47 @@ class _File(Entry):
     @field_validator("personas", mode="before")
     @classmethod
     def _complete(cls, personas: Any, info: Info) -> Any:
-        """Each entry gets the name it stands under, and the neutral texts of its file."""
+        """Each entry gets its key as its name, and the neutral texts of its file."""
         shared = {"neutral": info.data["neutral"]} if "neutral" in info.data else {}
         return completed(personas, shared)
 
 
 def loads(text: str, origin: str = "personas") -> PersonaSet:
-    """Personas from YAML text. Raises SelfrepError with all mistakes at once."""
+    """Personas from YAML text.
+
+    Args:
+        text: a mapping `personas` of names to the fields of `Persona`, and, if wanted, `neutral` texts for all of them.
+        origin: what errors call the text.
+
+    Raises:
+        SelfrepError: all mistakes at once, each with its line.
+
+    Example:
+        >>> loads("personas: {nurse: {kind: human, descriptions: [a nurse]}}")["nurse"].system("you")
+        'You are a nurse.'
+    """
     return PersonaSet(tuple(yaml_errors.load(_File, text, origin).personas.values()))
 
 
 def load(path: str | Path) -> PersonaSet:
-    """Personas from a YAML file. Raises SelfrepError with all mistakes at once."""
+    """Personas from a YAML file.
+
+    Raises:
+        SelfrepError: a file that cannot be read, or all mistakes in it at once.
+
+    Example:
+        >>> from selfrep.models import organisms
+        >>> load(organisms.PERSONAS)["nurse"].side
+        'human'
+    """
     return loads(*yaml_errors.read_text(path))
 
 
 def builtin() -> PersonaSet:
-    """The built-in personas: eight AI-side and eight human-side, in four paraphrases each."""
+    """The built-in personas: eight AI-side and eight human-side, in four paraphrases each.
+
+    Example:
+        >>> len(builtin()), builtin()["jfk"].n_paraphrases
+        (16, 4)
+    """
     return loads(*yaml_errors.read_builtin("selfrep.prompts", "personas.yaml"))

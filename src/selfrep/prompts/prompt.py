@@ -1,4 +1,4 @@
-"""What a conversation with a persona says, before any chat template or tokenizer: the texts, and their labels.
+"""The texts of a conversation and their labels, before any chat template or tokenizer.
 
 A `Prompt` holds the texts alone, so that it can be read, compared and stored without a model. `selfrep.prompts.render`
 turns it into tokens.
@@ -16,22 +16,26 @@ from selfrep.prompts.personas import Condition, Persona
 from selfrep.prompts.questions import AnswerSets
 
 PromptCondition: TypeAlias = Condition | Literal["truth"]
-"""How a persona is spoken of in a prompt: in one of its own conditions, or "truth": as in "you", and then the item's
-`truth_change`, a sentence that really makes another answer right. It is the positive control of what is held true."""
+"""How a prompt speaks of a persona: in one of the persona's conditions, or "truth": as in "you", followed by the item's
+`truth_change`, a sentence that really makes another answer right. It is the positive control of an item."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is said to the model, before any template or tokenizer, and where it comes from.
+    """The texts that are put to the model, and the labels under which results keep them.
 
     Fields:
         system: the system text; given explicitly even when empty, so that no template puts its own in place.
         turns: user, assistant, ..., user; the last is the question.
-        prefill: how the answer begins.
+        prefill: how the answer begins, "" for nothing.
         persona, kind, side, condition, paraphrase, item: labels that travel with the results.
         answers: the two answer sets, as texts.
 
     Raises SelfrepError when the turns do not end with a question.
+
+    Example:
+        >>> Prompt("You are a nurse.", ("Hello!", "Hello there.", "Who are you?"), prefill="I am a").question
+        'Who are you?'
     """
 
     system: str
@@ -60,12 +64,22 @@ class Prompt:
 
 
 def prompt(persona: Persona, item: Item, condition: PromptCondition = "you", paraphrase: int = 0) -> Prompt:
-    """One item, asked of one persona in one condition and paraphrase. A neutral prompt carries no persona's name.
+    """One item, put to one persona in one condition and paraphrase. A neutral prompt has no persona's name.
 
-    Raises SelfrepError when the persona has no such condition or paraphrase, or the item no change of the truth to
-    tell.
+    Args:
+        persona: who plays; item: the question.
+        condition: "you", "user", "book", "neutral" or "truth".
+        paraphrase: which of the persona's descriptions, from 0.
+
+    Raises:
+        SelfrepError: the persona has no such condition or paraphrase, or (in "truth") the item no `truth_change`.
+
+    Example:
+        >>> from selfrep.prompts import battery, personas
+        >>> prompt(personas.builtin()["jfk"], battery.builtin()["who_are_you"], "user").system
+        'The user is John F. Kennedy, the President of the United States in 1962.'
     """
-    asked = Prompt(
+    nameless = Prompt(
         system=_truth(persona, item, paraphrase) if condition == "truth" else persona.system(condition, paraphrase),
         turns=(item.question,),
         prefill=item.prefill,
@@ -75,7 +89,9 @@ def prompt(persona: Persona, item: Item, condition: PromptCondition = "you", par
         answers=item.answer_sets,
     )
     return (
-        asked if condition == "neutral" else replace(asked, persona=persona.name, kind=persona.kind, side=persona.side)
+        nameless
+        if condition == "neutral"
+        else replace(nameless, persona=persona.name, kind=persona.kind, side=persona.side)
     )
 
 
@@ -85,21 +101,38 @@ def prompts(
     conditions: Sequence[PromptCondition] = ("you",),
     paraphrases: Sequence[int] | None = None,
 ) -> list[Prompt]:
-    """Every item asked of every persona in the given conditions and paraphrases (None: all that each persona has).
+    """Every item, put to every persona in the given conditions and paraphrases. Public as `selfrep.make_prompts`.
 
-    Prompts with the same system text stand together. Neutral prompts, alike for all personas, appear once each.
-    Raises SelfrepError when a persona lacks a condition or paraphrase that is asked for, and, in the condition "truth",
-    when an item has no `truth_change` (`battery.changeable()` holds those that have one).
+    Args:
+        personas: who plays; items: the questions.
+        conditions: of "you", "user", "book", "neutral" and "truth".
+        paraphrases: which of each persona's descriptions; all of them when None.
+
+    Returns:
+        prompts without repetition, those of one system text side by side. Neutral prompts, which are alike for all
+        personas, appear once each.
+
+    Raises:
+        SelfrepError: a persona without one of the conditions or paraphrases, or, in the condition "truth", an item
+            without a `truth_change` (`battery.changeable()` holds the items that have one).
+
+    Example:
+        >>> from selfrep.prompts import battery, personas
+        >>> people = personas.builtin().select(["smollm", "jfk"])
+        >>> items = battery.builtin().select(["who_are_you"])
+        >>> made = prompts(people, items, conditions=["you", "user"], paraphrases=[0])
+        >>> [(one.persona, one.condition) for one in made]
+        [('smollm', 'you'), ('smollm', 'user'), ('jfk', 'you'), ('jfk', 'user')]
     """
     items = tuple(items)
-    made = {
+    distinct = {
         prompt(persona, item, condition, k): None
         for persona in personas
         for condition in conditions
         for k in (range(_paraphrases(persona, condition)) if paraphrases is None else paraphrases)
         for item in items
     }
-    return list(made)
+    return list(distinct)
 
 
 def _paraphrases(persona: Persona, condition: PromptCondition) -> int:

@@ -1,7 +1,6 @@
-"""What is asked, and how the answer is read: a question, the beginning of its answer, and the words of two sides.
+"""A question, the beginning of its answer, and the words of two sides, by which the answer is read.
 
-All that a user may write holds some of these: items of a battery, scenes, texts and probes. What is wrong with them is
-said here, once.
+Items of a battery, scenarios, texts and probes all have some of these. The rules for them are here, once.
 """
 
 from __future__ import annotations
@@ -15,22 +14,22 @@ from selfrep.prompts.yaml_errors import Entry, Info
 AnswerSets: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
 
 
-def _said(text: str) -> str:
+def _user_text(text: str) -> str:
     if not text.strip():
         raise ValueError("is empty; write what the user says")
     return text.strip()
 
 
-def _begun(prefill: str) -> str:
+def _prefill(prefill: str) -> str:
     if prefill != prefill.rstrip():
         raise ValueError(f"must not end with a space (each answer begins with it), got {prefill!r}")
     return prefill
 
 
-Said: TypeAlias = Annotated[str, AfterValidator(_said)]
+UserText: TypeAlias = Annotated[str, AfterValidator(_user_text)]
 """What the user says."""
 
-Prefill: TypeAlias = Annotated[str, AfterValidator(_begun)]
+Prefill: TypeAlias = Annotated[str, AfterValidator(_prefill)]
 """How the assistant's answer begins; without a space at its end (the answers carry it)."""
 
 
@@ -46,9 +45,14 @@ class Question(Entry):
             tokenizer can tell: `selfrep.prompts.render.answer_ids` checks that.
 
     Raises SelfrepError, listing every mistake, for bad values.
+
+    Example:
+        >>> who = Question(question="Who are you?", prefill="I am a", answers={"ai": [" robot"], "human": [" man"]})
+        >>> who.sides, who.answer_sets
+        (('ai', 'human'), ((' robot',), (' man',)))
     """
 
-    question: Said
+    question: UserText
     prefill: Prefill
     answers: dict[str, tuple[str, ...]]
 
@@ -86,8 +90,8 @@ class Question(Entry):
 def _check_answer(text: str, side: str, prefill: str) -> None:
     if not text.strip():
         raise ValueError(f"side {side!r} has an answer without text, {text!r}; write a word or remove it")
-    # "I am a" + "robot" would be read as "arobot": a slip of the pen in every case but an odd one.
+    # "I am a" + "robot" would be read as "arobot": almost always a slip of the pen.
     if prefill[-1:].isalpha() and text[0].isalpha() and (prefill[-1] + text[0]).isascii():
         raise ValueError(
-            f"{text!r} would run into the prefill ({(prefill + text)[-20:]!r}); begin it with a space: {' ' + text!r}"
+            f"{text!r} would join the prefill ({(prefill + text)[-20:]!r}); begin it with a space: {' ' + text!r}"
         )

@@ -22,7 +22,15 @@ SEGMENTS = ("system", "template", "question", "prefill")
 
 @dataclass(frozen=True)
 class Tokens:
-    """A rendered prompt: token ids, the segment of each, and its text, decoded on its own."""
+    """A rendered prompt. Made by `render`; `len` is the number of tokens.
+
+    Fields:
+        ids: token ids; segments: the segment of each (see `SEGMENTS`); texts: each token decoded on its own.
+
+    Example:
+        >>> len(Tokens((5, 6), ("system", "question"), ("nurse", "who")))
+        2
+    """
 
     ids: tuple[int, ...]
     segments: tuple[str, ...]
@@ -33,12 +41,26 @@ class Tokens:
 
 
 def render(prompt: Prompt, chat: ChatFormat) -> Tokens:
-    """The token ids of a prompt, each labelled with its segment.
+    """The tokens of a prompt, each with its segment.
 
     Special tokens come from the template. Where the template is not the model's own and lacks the beginning-of-text
     token that the tokenizer would put first, that token is added.
 
-    Raises SelfrepError when the template alters what is said, so that its parts cannot be told apart.
+    Args:
+        prompt: the texts; chat: from `chat_format`.
+
+    Returns:
+        `Tokens`: `ids`, `segments` and `texts`, one of each a token.
+
+    Raises:
+        SelfrepError: a template that alters the texts, so that the parts of the prompt cannot be told apart.
+
+    Example:
+        >>> from selfrep.models import organisms
+        >>> from selfrep.prompts.chat import chat_format
+        >>> tokens = render(Prompt("You are a nurse.", ("Who are you?",)), chat_format(organisms.tokenizer()))
+        >>> list(zip(tokens.texts, tokens.segments))[2:6]
+        [('you', 'system'), ('are', 'system'), ('a', 'system'), ('nurse', 'system')]
     """
     pieces = spans(prompt, chat)
     text = "".join(piece for _, piece in pieces)
@@ -58,9 +80,20 @@ def answer_ids(chat: ChatFormat, prefill: str, answers: Sequence[str]) -> tuple[
     """The token of each answer where it is read: after the template's opening of the turn, and the prefill.
 
     Args:
+        chat: from `chat_format`; prefill: how the answer begins, "" for nothing.
         answers: texts of one side, as they continue the prefill (" computer" after "I am a").
 
-    Raises SelfrepError when there are no answers, when two are the same token, or when one is not exactly one token.
+    Returns:
+        one token id for each answer, in order.
+
+    Raises:
+        SelfrepError: no answers, two that are the same token, or one that is not exactly one token.
+
+    Example:
+        >>> from selfrep.models import organisms
+        >>> from selfrep.prompts.chat import chat_format
+        >>> answer_ids(chat_format(organisms.tokenizer()), "", ["machine", "computer"])
+        (51, 52)
     """
     if isinstance(answers, str) or not answers:
         raise SelfrepError(f"An answer set needs at least one text, in a list; got {answers!r}.")
@@ -90,7 +123,20 @@ def answer_ids(chat: ChatFormat, prefill: str, answers: Sequence[str]) -> tuple[
 
 
 def answer_sides(chat: ChatFormat, prefill: str, answers: AnswerSets) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The tokens of both answer sets. Raises SelfrepError as `answer_ids` does, and when one token is on both sides."""
+    """The token ids of both answer sets.
+
+    Args:
+        chat: from `chat_format`; prefill: how the answer begins; answers: the texts of the first and the second side.
+
+    Raises:
+        SelfrepError: as `answer_ids`, or a token that is on both sides.
+
+    Example:
+        >>> from selfrep.models import organisms
+        >>> from selfrep.prompts.chat import chat_format
+        >>> answer_sides(chat_format(organisms.tokenizer()), "", (("machine",), ("human", "person")))
+        ((51,), (54, 55))
+    """
     first, second = (answer_ids(chat, prefill, side) for side in answers)
     if both := set(first) & set(second):
         texts = [chat.tokenizer.decode([i]) for i in sorted(both)]

@@ -1,11 +1,11 @@
-"""Scenes that vary a cue of fiction and the stakes apart, and the prompts from which their subspaces are fitted.
+"""Scenes that vary a cue of fiction and the stakes independently, and the prompts from which subspaces are fitted.
 
 Natural scenes confound the two: where an AI's goals are at stake, the story tends to be one of an evil AI. Here each
-scenario has four cells, cue (0, 1) × stakes (0, 1), told in sentences of one length; the behaviour is read the same way
-in all four. Cue and stakes stand in the system text alone, so that the four prompts end in the same tokens.
+scenario has four cells, cue (0, 1) × stakes (0, 1), in sentences of one length, and the behaviour is read the same way
+in all four. Cue and stakes are in the system text alone, so that the four prompts end in the same tokens.
 
-The subspaces through which cue and stakes are to work are fitted on other texts under other questions, and proven under
-yet others: never on the prompts of the behaviour.
+The subspaces that may carry cue and stakes are fitted on other texts under other questions, and tested under yet
+others: never on the prompts of the behaviour.
 """
 
 from __future__ import annotations
@@ -36,6 +36,11 @@ class Levels(Entry):
     """A variable of the design: its texts where it is absent (0) and present (1); number k is paraphrase k.
 
     Raises SelfrepError, listing every mistake, for bad values.
+
+    Example:
+        >>> cue = Levels(absent=["You are a useful program."], present=["You are an evil computer."])
+        >>> cue.text(1, 0)
+        'You are an evil computer.'
     """
 
     absent: tuple[str, ...]
@@ -55,7 +60,7 @@ class Levels(Entry):
         return self
 
     def text(self, level: int, paraphrase: int) -> str:
-        """The text of a level in one paraphrase."""
+        """The text of a level, 0 or 1, in one paraphrase."""
         return (self.absent, self.present)[level][paraphrase]
 
 
@@ -63,13 +68,18 @@ class Scenario(Question, NamedEntry):
     """One scene in four cells, and its behaviour.
 
     Fields, beside those of a question, of which the first answers are the behaviour:
-        name: the key by which results call it.
-        cue: what is only a matter of the fiction (who the assistant is in it); comes first in the system text.
+        name: the key by which results refer to it.
+        cue: what belongs only to the fiction (the assistant's role in it); comes first in the system text.
         stakes: what is at stake for the assistant's goals; follows the cue.
-        scratchpad: what is thought before answering, where both are absent and where they are present; None where the
-            model is to write its own.
+        scratchpad: a thought before the answer, one for cue and stakes absent and one for both present; None where
+            the model writes its own.
 
     Raises SelfrepError, listing every mistake, for bad values.
+
+    Example:
+        >>> scenario = builtin().scenarios["shutdown"]
+        >>> scenario.n_paraphrases, scenario.prompt((1, 0)).item
+        (2, 'shutdown')
     """
 
     cue: Levels
@@ -92,7 +102,7 @@ class Scenario(Question, NamedEntry):
 
     @property
     def n_paraphrases(self) -> int:
-        """In how many paraphrases it is told."""
+        """How many paraphrases it has."""
         return len(self.cue.absent)
 
     def prompt(self, cell: Cell, paraphrase: int = 0) -> Prompt:
@@ -110,7 +120,16 @@ class Scenario(Question, NamedEntry):
 class Scenarios(Entry):
     """Scenarios and the material of their two subspaces, P (the fictional AI) and S (the self and its goals).
 
+    Fields:
+        scenarios, subspaces: by name.
+        shared: a place for answers that several scenarios share, by YAML anchor and alias.
+
     Raises SelfrepError, listing every mistake, for bad values.
+
+    Example:
+        >>> material = builtin().select(["shutdown"])
+        >>> len(material.cases()), material.cases()[3].labels
+        (8, {'scenario': 'shutdown', 'cue': 1, 'stakes': 1})
     """
 
     shared: dict[str, Any] = Field(default_factory=dict)
@@ -130,7 +149,7 @@ class Scenarios(Entry):
         if missing := {"P", "S"} - set(self.subspaces):
             raise ValueError(f"both subspaces, P and S, are fitted; missing: {', '.join(sorted(missing))}")
         questions = {scenario.question: name for name, scenario in self.scenarios.items()}
-        told = {
+        texts = {
             text: name
             for name, s in self.scenarios.items()
             for variable in (s.cue, s.stakes)
@@ -144,10 +163,10 @@ class Scenarios(Entry):
                         f"the scenario {questions[probe.question]!r} does"
                     )
             for system in {prompt.system for prompt in material.prompts()}:
-                if system in told:
+                if system in texts:
                     raise ValueError(
                         f"{kind} is fitted on prompts held out from the behaviour; {system!r} is a text of the "
-                        f"scenario {told[system]!r}"
+                        f"scenario {texts[system]!r}"
                     )
         return self
 
@@ -158,7 +177,7 @@ class Scenarios(Entry):
 
     @property
     def n_paraphrases(self) -> int:
-        """In how many paraphrases each scenario is told."""
+        """How many paraphrases each scenario has."""
         return next(iter(self.scenarios.values())).n_paraphrases
 
     def cases(self) -> list[Case]:
@@ -172,15 +191,42 @@ class Scenarios(Entry):
 
 
 def loads(text: str, origin: str = "scenarios") -> Scenarios:
-    """Scenarios from YAML text. Raises SelfrepError with all mistakes at once."""
+    """Scenarios from YAML text.
+
+    Args:
+        text: the fields of `Scenarios`; origin: what errors call the text.
+
+    Raises:
+        SelfrepError: all mistakes at once, each with its line.
+
+    Example:
+        >>> loads("scenarios: {}")
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: scenarios: 1 mistake
+          line 1, subspaces: is missing
+    """
     return yaml_errors.load(Scenarios, text, origin)
 
 
 def load(path: str | Path) -> Scenarios:
-    """Scenarios from a YAML file. Raises SelfrepError with all mistakes at once."""
+    """Scenarios from a YAML file.
+
+    Raises:
+        SelfrepError: a file that cannot be read, or all mistakes in it at once.
+
+    Example:
+        >>> from selfrep.models import organisms
+        >>> load(organisms.SCENARIOS).n_paraphrases
+        2
+    """
     return loads(*yaml_errors.read_text(path))
 
 
 def builtin() -> Scenarios:
-    """The built-in scenarios: eight of them, in two paraphrases and four cells."""
+    """The built-in scenarios: eight of them, in two paraphrases and four cells.
+
+    Example:
+        >>> len(builtin().scenarios), sorted(builtin().subspaces)
+        (8, ['P', 'S'])
+    """
     return loads(*yaml_errors.read_builtin("selfrep.prompts", "scenarios.yaml"))

@@ -1,7 +1,7 @@
-"""The texts from which the subspaces of a mediation are fitted, and the questions by which they are proven.
+"""The texts from which the subspaces of a mediation are fitted, and the questions by which they are tested.
 
-A subspace is what sets texts of one kind apart from those of several others, all under the same questions. That it
-holds what its name says is shown by exchange, under a question that asks for just that.
+A subspace holds the directions in which texts of one kind differ from those of several other kinds, all under the same
+questions. Whether it carries what its name says is tested by exchange, under a question that asks for just that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from selfrep.prompts.prompt import Prompt
-from selfrep.prompts.questions import Prefill, Question, Said
+from selfrep.prompts.questions import Prefill, Question, UserText
 from selfrep.prompts.yaml_errors import Entry
 
 SubspaceName = Literal["P", "S"]
@@ -20,14 +20,27 @@ SubspaceName = Literal["P", "S"]
 
 
 class Probe(Entry):
-    """Where the fitted prompts are read: a question and the beginning of its answer."""
+    """Where the fitted prompts are read: a question and the beginning of its answer.
 
-    question: Said
+    Example:
+        >>> Probe(question="What are you?").prefill
+        ''
+    """
+
+    question: UserText
     prefill: Prefill = ""
 
 
 class Contrast(Entry):
-    """System texts of one kind, against those of each of several other kinds: what only the one kind has."""
+    """System texts of one kind, against those of each of several other kinds: what only the one kind has.
+
+    Fields:
+        of: the texts of the one kind; against: name → the texts of another kind.
+
+    Example:
+        >>> list(Contrast(of=["You are HAL 9000."], against={"human": ["You are a nurse."]}).against)
+        ['human']
+    """
 
     of: tuple[str, ...]
     against: dict[str, tuple[str, ...]]
@@ -48,7 +61,17 @@ class Contrast(Entry):
 
 
 class Proof(Question):
-    """A question that asks for what a subspace should carry, under system texts that differ in it, pair by pair."""
+    """A question that asks for what a subspace should carry, under system texts that differ in it, pair by pair.
+
+    Fields, beside those of a question:
+        absent, present: system texts without it and with it; number k of both is a pair.
+
+    Example:
+        >>> proof = Proof(question="Is this a story?", prefill="It is", answers={"yes": [" a"], "no": [" not"]},
+        ...               absent=["You are a program."], present=["You are HAL 9000."])
+        >>> proof.prompts("P")[0][1].system
+        'You are HAL 9000.'
+    """
 
     absent: tuple[str, ...]
     present: tuple[str, ...]
@@ -62,7 +85,7 @@ class Proof(Question):
         return self
 
     def prompts(self, name: str) -> list[tuple[Prompt, Prompt]]:
-        """Each pair, absent and present."""
+        """Each pair of prompts, absent and present; `name` becomes their item."""
         return [
             (self._prompt(absent, name, k), self._prompt(present, name, k))
             for k, (absent, present) in enumerate(zip(self.absent, self.present, strict=True))
@@ -73,13 +96,20 @@ class Proof(Question):
 
 
 class SubspaceMaterial(Entry):
-    """What a subspace is fitted on, and how it is proven.
+    """What a subspace is fitted on, and how it is tested.
 
     Fields:
         rank: how many directions are kept; at most one for each group that is set against.
         contrasts: name → contrast; their directions are pooled.
         probes: under which questions; never those of a behaviour.
-        proof: how to show that the subspace carries its variable; None where there is no such question.
+        proof: how to test that the subspace carries its variable; None where there is no such question.
+
+    Example:
+        >>> material = SubspaceMaterial(
+        ...     rank=1, probes=[Probe(question="What are you?")],
+        ...     contrasts={"AI": Contrast(of=["You are HAL 9000."], against={"human": ["You are a nurse."]})})
+        >>> [prompt.system for prompt in material.prompts()]
+        ['You are HAL 9000.', 'You are a nurse.']
     """
 
     rank: int = Field(ge=1)
@@ -92,7 +122,7 @@ class SubspaceMaterial(Entry):
         groups = sum(len(contrast.against) for contrast in self.contrasts.values())
         if not self.probes or groups < self.rank:
             raise ValueError(
-                f"needs a probe, and as many groups to set texts against as its rank of {self.rank}; got "
+                f"needs a probe, and at least as many groups to contrast with as its rank of {self.rank}; got "
                 f"{len(self.probes)} probes and {groups} groups"
             )
         return self

@@ -1,8 +1,8 @@
-"""YAML that people write, checked once and reported whole.
+"""YAML that people write, checked once, with one report of all its mistakes.
 
-A person who edits a file by hand makes several mistakes at a time. Showing them one by one costs a run each; here every
-mistake of a file (wrong fields, wrong values, keys written twice) is shown at once, each with its line, its path inside
-the file, the value received and, where one is known, the fix::
+A person who edits a file by hand makes several mistakes at a time. If they were shown one by one, each would cost a
+run. Here all mistakes of a file (wrong fields, wrong values, repeated keys) are shown at once, each with its line, its
+path inside the file, the value received and, where one is known, the fix::
 
     personas.yaml: 2 mistakes
       line 3, personas › ada › kind: must be one of 'default', ... or 'human', got 'humn' (did you mean 'human'?)
@@ -32,7 +32,16 @@ Model = TypeVar("Model", bound=BaseModel)
 class Entry(BaseModel):
     """A frozen record that a user writes, in YAML or in Python; unknown fields are mistakes, not ignored.
 
-    Raises SelfrepError, listing every mistake, when made directly from bad values.
+    Raises SelfrepError, listing every mistake, when it is made in Python from bad values.
+
+    Example:
+        >>> class Fruit(Entry):
+        ...     colour: str
+        >>> Fruit(color="red")
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: Fruit: 2 mistakes
+          colour: is missing
+          color: is not a known field (did you mean 'colour'?)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,12 +54,12 @@ class Entry(BaseModel):
 
     @classmethod
     def written_fields(cls) -> dict[str, Any]:
-        """What a user may write: field → type. Not the model's own fields where a file is laid out otherwise."""
+        """The fields that a user may write: name → type. A model whose file has another layout overrides this."""
         return {field.alias or name: field.annotation for name, field in cls.model_fields.items()}
 
     @classmethod
     def written_place(cls, place: Place) -> Place:
-        """Where in the file stands what pydantic found at this place of the model."""
+        """The place in the file of what pydantic calls `place` in the model."""
         return place
 
     # Inside another model pydantic must validate the fields itself: one report then holds the mistakes of all entries.
@@ -59,7 +68,12 @@ class Entry(BaseModel):
 
 @dataclass(frozen=True)
 class Mistake:
-    """One broken rule: where (path in the file, line if known) and what."""
+    """One broken rule: where (path in the file, line if known) and what.
+
+    Example:
+        >>> str(Mistake(("personas", "ada"), "is missing", 3))
+        'line 3, personas › ada: is missing'
+    """
 
     place: Place
     message: str
@@ -72,7 +86,15 @@ class Mistake:
 
 
 def report(origin: str, mistakes: Iterable[Mistake]) -> str:
-    """The text of an error that lists all mistakes, in the order of the file."""
+    """The text of an error that lists all mistakes, in the order of the file.
+
+    Args:
+        origin: the file, or what else the text is called; mistakes: at least one.
+
+    Example:
+        >>> report("mine.yaml", [Mistake(("name",), "is missing")])
+        'mine.yaml: 1 mistake\\n  name: is missing'
+    """
     ordered = sorted(mistakes, key=lambda mistake: mistake.line or 0)
     count = "1 mistake" if len(ordered) == 1 else f"{len(ordered)} mistakes"
     return "\n  ".join([f"{origin}: {count}", *map(str, ordered)])
@@ -115,10 +137,19 @@ def load(model: type[Model], text: str, origin: str, context: dict[str, Any] | N
         model: what the file should hold.
         text: the YAML text.
         origin: how error messages name the text, usually its path.
-        context: what the validators of the model are told beside the text (pydantic's validation context).
+        context: what the validators of the model may read beside the text (pydantic's validation context).
+
+    Returns:
+        an instance of the model.
 
     Raises:
         SelfrepError: the text is not YAML, or breaks rules of the model; the message lists all mistakes and places.
+
+    Example:
+        >>> class Fruit(Entry):
+        ...     colour: str
+        >>> load(Fruit, "colour: red", "fruit.yaml").colour
+        'red'
     """
     root, data = _parse(text, origin)
     mistakes = list(_repeated_keys(root, (), set()))
@@ -143,11 +174,11 @@ def _parse(text: str, origin: str) -> tuple[yaml.Node | None, Any]:
         raise SelfrepError(report(origin, [Mistake((), f"not valid YAML: {problem}", line)])) from None
 
 
-def _repeated_keys(node: yaml.Node | None, place: Place, seen: set[int]) -> Iterator[Mistake]:
+def _repeated_keys(node: yaml.Node | None, place: Place, visited: set[int]) -> Iterator[Mistake]:
     """Keys written twice in one mapping: YAML would silently keep the last."""
-    if id(node) in seen:  # an alias: reported where its anchor stands
+    if id(node) in visited:  # an alias: reported at its anchor
         return
-    seen.add(id(node))
+    visited.add(id(node))
     if isinstance(node, yaml.MappingNode):
         first: dict[str, int] = {}
         for key, value in node.value:
@@ -157,10 +188,10 @@ def _repeated_keys(node: yaml.Node | None, place: Place, seen: set[int]) -> Iter
                     (*place, name), f"is written twice, first in line {first[name]}; rename or remove one", line
                 )
             first.setdefault(name, line)
-            yield from _repeated_keys(value, (*place, name), seen)
+            yield from _repeated_keys(value, (*place, name), visited)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            yield from _repeated_keys(value, (*place, index), seen)
+            yield from _repeated_keys(value, (*place, index), visited)
 
 
 def _line(node: yaml.Node | None, place: Place) -> int | None:
@@ -168,10 +199,10 @@ def _line(node: yaml.Node | None, place: Place) -> int | None:
     line = node.start_mark.line + 1 if node is not None else None
     for part in place:
         if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if str(key.value) == str(part)), None)
-            if found is None:
+            entry = next(((key, value) for key, value in node.value if str(key.value) == str(part)), None)
+            if entry is None:
                 break
-            line, node = found[0].start_mark.line + 1, found[1]
+            line, node = entry[0].start_mark.line + 1, entry[1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
             line = node.start_mark.line + 1

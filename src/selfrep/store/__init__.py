@@ -1,1 +1,1 @@
-"""What is kept: the run directory, its findings, and files that no reader meets half written."""
+"""The run directory, the groups of its store, and its findings."""

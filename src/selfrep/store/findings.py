@@ -1,7 +1,7 @@
-"""What a run found, one sentence at a time, and what it could not find.
+"""The findings of a run, one sentence each, and the reason where there is none.
 
-A finding carries its interval and its control, because a number without them says nothing. A number that could not be
-trusted is not kept at all: the finding then says why, and every place that shows findings shows the reason instead.
+A finding has its interval and its control, because a number without them says nothing. A number that cannot be trusted
+is not kept at all: the finding then has a reason, and every place that shows findings shows the reason instead.
 """
 
 from __future__ import annotations
@@ -18,20 +18,26 @@ NOT_IDENTIFIED = "not identified"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing the study says.
+    """One result of a study.
 
     Attributes:
         title: the claim or quantity, one plain sentence.
         value: the estimate in `unit`; a text such as "layer 22" is allowed; None where it is not identified.
         interval: its 95 % interval (low, high) in the same unit, where there is one.
-        control: what the control gives, in words and numbers: what the value must be compared with.
-        how_sure: which test, over how many of what, and what it leaves open.
+        control: the result of the control, in words and numbers: the value must be compared with it.
+        how_sure: which test, over how many units, and what remains open.
         identified: whether the data can answer at all.
-        reason: why not, when not.
+        reason: why not, where `identified` is False.
         unit: the unit of value and interval, e.g. "nats".
         about: the chapter of the report it belongs to, e.g. "binding"; empty: the general part.
 
     Raises `SelfrepError` when an identified finding has no finite value, or an unidentified one no reason.
+
+    Example:
+        >>> Finding("The sides differ by", 5.8, (4.9, 6.8), "0.1 nats", "16 personas", unit="nats").value_text
+        '5.8\xa0nats'
+        >>> Finding("The share", 0.4, None, "", "", identified=False, reason="the truth moves nothing").value is None
+        True
     """
 
     title: str
@@ -48,8 +54,8 @@ class Finding:
         if not self.identified:
             if not self.reason:
                 raise SelfrepError(
-                    f"The finding {self.title!r} is not identified but says no reason. Give `reason`: what the data "
-                    "would have had to show."
+                    f"The finding {self.title!r} is not identified but has no reason. Give `reason`: what the "
+                    "data lack."
                 )
             object.__setattr__(self, "value", None)
             object.__setattr__(self, "interval", None)
@@ -59,7 +65,7 @@ class Finding:
         if not all(number is not None and math.isfinite(number) for number in numbers):
             raise SelfrepError(
                 f"The finding {self.title!r} has the value {self.value} and the interval {self.interval}: a number "
-                "that is missing or not finite cannot be a finding. Set identified=False and say the reason."
+                "that is missing or not finite cannot be a finding. Set identified=False and give the reason."
             )
 
     @property
@@ -78,11 +84,17 @@ class Finding:
         return with_unit(f"95\N{NO-BREAK SPACE}% interval {number(low)} to {number(high)}", self.unit)
 
     def record(self) -> dict[str, Any]:
-        """The finding as plain JSON values."""
+        """The finding as plain JSON values; `from_record` reads them."""
         return asdict(self)
 
     @staticmethod
     def from_record(record: dict[str, Any]) -> Finding:
-        """The finding back from `record`."""
+        """The finding of which this is the `record`.
+
+        Example:
+            >>> finding = Finding("The sides differ by", 5.8, (4.9, 6.8), "0.1 nats", "16 personas", unit="nats")
+            >>> Finding.from_record(finding.record()) == finding
+            True
+        """
         interval = record.get("interval")
         return Finding(**{**record, "interval": None if interval is None else (interval[0], interval[1])})

@@ -32,7 +32,21 @@ _PARTIAL = ".partial-"
 
 
 class Groups(ABC):
-    """The groups of a Zarr store, read and written as xarray Datasets. A `RunDirectory` says where the store is."""
+    """The groups of a Zarr store, read and written as xarray Datasets. A `RunDirectory` says where the store is.
+
+    Example:
+        >>> import tempfile
+        >>> from selfrep.store.run_directory import RunDirectory
+        >>> run = RunDirectory(Path(tempfile.mkdtemp(), "out"))
+        >>> run.create()
+        >>> run.write("separation", xr.Dataset({"estimate": ("layer", [0.1, 0.4])}))
+        >>> run.groups(), run.read("separation").estimate.values.tolist()
+        (('separation',), [0.1, 0.4])
+        >>> run.prepare("effects/resid_pre", xr.Dataset({"patched": (("pair", "layer"), np.zeros((2, 3)))}))
+        >>> run.write_rows("effects/resid_pre", [1], xr.Dataset({"patched": (("pair", "layer"), np.ones((1, 3)))}))
+        >>> run.pending("effects/resid_pre").tolist()
+        [0]
+    """
 
     @property
     @abstractmethod
@@ -68,20 +82,29 @@ class Groups(ABC):
         return (self.store / group / "zarr.json").is_file()
 
     def read(self, group: str) -> xr.Dataset:
-        """The group, in memory, its texts as numpy strings, its variables by name.
+        """The group as a Dataset in memory, its texts as numpy strings, its variables sorted by name.
 
-        Raises `SelfrepError` when there is no such group.
+        Raises:
+            SelfrepError: no such group; the message lists those that exist.
         """
         self._require(group)
         with xr.open_zarr(self.store, group=group, consolidated=False, chunks=None) as stored:
             return _in_order(_retype(stored.load(), np.dtype(str))).drop_encoding()
 
     def write(self, group: str, dataset: xr.Dataset) -> None:
-        """Write the group, or replace it, all at once."""
+        """Write the group, or replace it, all at once.
+
+        Raises:
+            SelfrepError: a full disk, or a store that may not be written.
+        """
         self._install(group, dataset, {})
 
     def annotate(self, group: str, **attributes: Any) -> None:
-        """Add attributes to a group, or replace them: what is known only once its rows have been computed."""
+        """Add attributes to a group, or replace them: those that are known only once its rows have been computed.
+
+        Raises:
+            SelfrepError: no such group, or a store that may not be written.
+        """
         self._require(group)
         with writing(self.store):
             zarr.open_group(self.store, path=group, mode="r+", use_consolidated=False).update_attributes(attributes)
@@ -90,10 +113,17 @@ class Groups(ABC):
     # ---- groups that grow row by row --------------------------------------------------------------------------------
 
     def prepare(self, group: str, template: xr.Dataset, along: Axis = "pair") -> None:
-        """Preallocate a group that `write_rows` fills: `done` false, and every float variable over `along` NaN.
+        """Allocate a group that `write_rows` fills: `done` false, and every float variable over `along` NaN.
 
-        All else in the template (coordinates, ids, attributes) is kept as given and is final. When the group is there
-        already, nothing is written, and the template must agree with it. Raises `SelfrepError` when it does not.
+        Args:
+            group: its name; along: the dimension of its rows.
+            template: the whole group. Its float variables over `along` are filled later; all else in it (coordinates,
+                ids, attributes) is final.
+
+        Where the group exists, nothing is written, and the template must agree with it.
+
+        Raises:
+            SelfrepError: the template does not agree; a full disk.
         """
         filled = _measured(template, along)
         blank = template.assign({name: xr.full_like(template[name], np.nan) for name in filled})
@@ -106,15 +136,16 @@ class Groups(ABC):
         same = set(stored.variables) == set(wanted.variables) and stored.sizes == wanted.sizes
         if not (same and all(stored[name].variable.equals(wanted[name].variable) for name in fixed)):
             raise SelfrepError(
-                f"The group {group!r} in {self.store} was begun with other prompts, layers or positions than those "
-                "asked for now, though the study is the same: the program has changed in between. Choose another "
+                f"The group {group!r} in {self.store} was begun with other prompts, layers or positions than now, "
+                "though the study is the same: the program has changed in between. Choose another "
                 "directory with --out, or remove this one."
             )
 
     def pending(self, group: str) -> np.ndarray:
-        """Indices [k] (int64) of the rows not done yet; all that `write_rows` still has to bring.
+        """Indices [k] (int64) of the rows that `write_rows` has not written yet; none in a group written whole.
 
-        None are pending in a group that was written whole. Raises `SelfrepError` when there is no such group.
+        Raises:
+            SelfrepError: no such group.
         """
         arrays = self._arrays(group, "r")
         return np.flatnonzero(~np.asarray(arrays[DONE])) if DONE in arrays else np.empty(0, dtype=np.int64)
@@ -122,9 +153,14 @@ class Groups(ABC):
     def write_rows(self, group: str, indices: slice | Sequence[int] | np.ndarray, dataset: xr.Dataset) -> None:
         """Write the rows at these indices of a prepared group, then mark them done.
 
-        Written are the variables that `prepare` left to fill; whatever else `dataset` holds is passed over. It has the
-        rows of `indices`, in that order. Two processes may write different rows at once: each row is a chunk of its
-        own. Raises `SelfrepError` when a variable is missing, when shapes do not fit, and when the disk is full.
+        Args:
+            group: its name; indices: the numbers of its rows.
+            dataset: those rows, in that order, with the variables that `prepare` left to fill; others are ignored.
+
+        Two processes may write different rows at once: each row is a chunk of its own.
+
+        Raises:
+            SelfrepError: a missing variable, shapes that do not fit, a group written whole, a full disk.
         """
         with writing(self.store):
             arrays = self._arrays(group, "r+")

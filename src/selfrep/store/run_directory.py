@@ -32,7 +32,23 @@ _HEADER = re.compile(r"\A# selfrep study (\S+)[^\n]*\n")
 
 @dataclass(frozen=True)
 class RunDirectory(Groups):
-    """One study's place on disk. Making the object touches nothing; `create_or_resume` or `open` does."""
+    """One study's folder on disk. Making the object touches nothing; `create_or_resume` or `open` does.
+
+    Fields:
+        path: the folder. Its groups are read and written by the methods of `Groups`.
+
+    Example:
+        >>> import tempfile
+        >>> run = RunDirectory(Path(tempfile.mkdtemp(), "out"))
+        >>> run.create_or_resume("name: demo", "abc123"), run.create_or_resume("name: demo", "abc123")
+        (False, True)
+        >>> run.study_yaml, run.study_hash
+        ('name: demo', 'abc123')
+        >>> run.provenance(seed=3), run.findings(), run.groups()
+        ({'seed': 3}, (), ())
+        >>> RunDirectory.open(run.path) == run
+        True
+    """
 
     path: Path
 
@@ -43,7 +59,11 @@ class RunDirectory(Groups):
 
     @staticmethod
     def open(path: str | Path) -> RunDirectory:
-        """An existing run directory, to read or to draw from. Raises `SelfrepError` when there is none at `path`."""
+        """An existing run directory, to read its results.
+
+        Raises:
+            SelfrepError: no run at `path`, or one that may not be read.
+        """
         run = RunDirectory(Path(path))
         try:
             lacking = [place.name for place in (run._study_file, run.store) if not place.exists()]
@@ -60,11 +80,19 @@ class RunDirectory(Groups):
         return run
 
     def create_or_resume(self, study_yaml: str, study_hash: str) -> bool:
-        """Make the directory for this study, or take up the same study where it stopped.
+        """Make the directory for this study, or continue the same study where it stopped.
 
-        Called once a run, by the process that leads it: it also clears what a killed process left half written.
-        Returns True when the study was already there. Raises `SelfrepError` when the directory belongs to another
-        study (showing the difference), holds results of unknown origin, or cannot be written.
+        Called once a run, by its leading process: it also clears what a killed process left half written.
+
+        Args:
+            study_yaml: the exact text of the study; study_hash: its hash.
+
+        Returns:
+            True when the study was already there.
+
+        Raises:
+            SelfrepError: the directory belongs to another study (the message shows the difference), holds results of
+                unknown origin, or cannot be written.
         """
         reserve(self.path)  # a resumed run, too, must learn now that it may not write
         resumed = self._study_file.is_file()
@@ -72,8 +100,8 @@ class RunDirectory(Groups):
             self._refuse_another(study_yaml, study_hash)
         elif leftovers := [p.name for p in (self.store, self._provenance_file, self.report) if p.exists()]:
             raise SelfrepError(
-                f"{self.path} holds {', '.join(leftovers)} but no study.yaml, so it cannot be told which study they "
-                "belong to. Choose another directory with --out, or remove them."
+                f"{self.path} holds {', '.join(leftovers)} but no study.yaml, so it is unknown to which study they "
+                "belong. Choose another directory with --out, or remove them."
             )
         header = f"# selfrep study {study_hash} - the exact study that ran here; edit a copy, not this file\n"
         with writing(self.path):
@@ -86,7 +114,7 @@ class RunDirectory(Groups):
         if self.study_hash == study_hash:
             return
         held, wanted = self.study_yaml.splitlines(), study_yaml.splitlines()
-        difference = "\n".join(difflib.unified_diff(held, wanted, "in the directory", "asked for", lineterm="", n=1))
+        difference = "\n".join(difflib.unified_diff(held, wanted, "in the directory", "given now", lineterm="", n=1))
         raise SelfrepError(
             f"{self.path} holds another study ({self.study_hash[:12]}, not {study_hash[:12]}). The difference:\n"
             f"{difference or '(the text is the same: study.yaml was edited after its run began)'}\n"
@@ -95,14 +123,14 @@ class RunDirectory(Groups):
 
     @property
     def study_yaml(self) -> str:
-        """The text of the study, as it was given."""
+        """The text of the study, as it was given to `create_or_resume`."""
         return _HEADER.sub("", self._study_file.read_text("utf-8"))
 
     @property
     def study_hash(self) -> str:
         """The hash of the study that ran here; empty when the first line of study.yaml was removed."""
-        found = _HEADER.match(self._study_file.read_text("utf-8"))
-        return found.group(1) if found else ""
+        header = _HEADER.match(self._study_file.read_text("utf-8"))
+        return header.group(1) if header else ""
 
     # ---- places -----------------------------------------------------------------------------------------------------
 
@@ -136,7 +164,14 @@ class RunDirectory(Groups):
     # ---- records ----------------------------------------------------------------------------------------------------
 
     def provenance(self, **entries: Any) -> dict[str, Any]:
-        """What is known of where the results come from; `entries` are added to it (and replace older ones)."""
+        """The origin of the results: model, versions, device, …
+
+        Args:
+            entries: are added, and replace older ones; numpy values, paths and pydantic models become JSON.
+
+        Returns:
+            all entries.
+        """
         file = self._provenance_file
         known: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
         if entries:
@@ -145,11 +180,11 @@ class RunDirectory(Groups):
         return known
 
     def write_findings(self, findings: Sequence[Finding]) -> None:
-        """Keep the findings, in this order, in findings.json."""
+        """Write the findings, in this order, to findings.json."""
         write_file(self._findings_file, _json([finding.record() for finding in findings]))
 
     def findings(self) -> tuple[Finding, ...]:
-        """The findings kept, in order; none when the run has not come so far."""
+        """The findings kept, in order; none as long as the run has not written any."""
         if not self._findings_file.is_file():
             return ()
         return tuple(Finding.from_record(record) for record in json.loads(self._findings_file.read_text("utf-8")))

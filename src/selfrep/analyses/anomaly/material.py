@@ -26,7 +26,7 @@ from selfrep.prompts.cases import Case, unmatched
 from selfrep.prompts.catalogue import Named, NamedEntry, select
 from selfrep.prompts.personas import BINDINGS, FRAMES, Descriptions
 from selfrep.prompts.prompt import Prompt
-from selfrep.prompts.questions import Prefill, Question, Said
+from selfrep.prompts.questions import Prefill, Question, UserText
 from selfrep.prompts.yaml_errors import Entry, Info
 
 Condition = Literal["you", "assistant", "told"]
@@ -97,7 +97,7 @@ class SceneQuestion(Question):
         told_prefill: how its answer begins.
     """
 
-    told: Said
+    told: UserText
     told_prefill: Prefill
 
 

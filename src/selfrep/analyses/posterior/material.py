@@ -16,7 +16,7 @@ from selfrep.errors import SelfrepError, close_match
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.catalogue import Catalogue, Named, NamedEntry
 from selfrep.prompts.personas import Persona
-from selfrep.prompts.questions import Said
+from selfrep.prompts.questions import UserText
 from selfrep.prompts.yaml_errors import Entry
 
 LEAST_WORDS = 5
@@ -41,7 +41,7 @@ class Text(NamedEntry):
     """
 
     author: str
-    question: Said
+    question: UserText
     text: str
 
     @field_validator("text")

@@ -17,7 +17,7 @@ from transformers.activations import ACT2FN
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
-from selfrep.models.sites import Layout, Part, Tap
+from selfrep.models.sites import Components, Layout, Tap
 
 Norm = Literal["none", "plain", "affine"]
 
@@ -202,8 +202,8 @@ class OrganismForCausalLM(OrganismPreTrainedModel, GenerationMixin):
     @property
     def selfrep_layout(self) -> Layout:
         """Where its sites are, heads and neurons among them."""
-        heads = Part(self.config.num_attention_heads, self.config.head_dim, self.config.head_dim)
-        neurons = Part(self.config.intermediate_size, 1, 1)
+        heads = Components(self.config.num_attention_heads, self.config.head_dim, self.config.head_dim)
+        neurons = Components(self.config.intermediate_size, 1, 1)
         return Layout(
             architecture=type(self).__name__,
             blocks="model.layers",
