@@ -12,7 +12,7 @@ too coarse:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal, Unpack, overload
 
 import numpy as np
@@ -21,9 +21,19 @@ import xarray as xr
 from torch import Tensor
 
 from selfrep.engine.effects import Baselines
-from selfrep.engine.metrics import Metric, Metrics, answer_log_odds
+from selfrep.engine.metrics import Metrics, answer_log_odds
 from selfrep.engine.patch import SweepOptions
-from selfrep.engine.plan import PREFIX, STREAM, PatchCell, PatchPlan, PlanUnion, plans_of
+from selfrep.engine.plan import (
+    PREFIX,
+    STREAM,
+    AnyPlan,
+    OnePlan,
+    PatchCell,
+    PatchPlan,
+    PlanUnion,
+    as_plan,
+    plans_of,
+)
 from selfrep.engine.progress import Progress
 from selfrep.engine.replay.baselines import record_sweep
 from selfrep.engine.replay.gradients import (
@@ -38,7 +48,6 @@ from selfrep.engine.replay.runner import Options, Values, by_plan, run_sweep
 from selfrep.engine.sweep import Pairs, PatchSweep, bind, bind_tokens
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.alignment import PromptPair
 
 Method = Literal["attribution", "atp*"]
 MOST_TOKENS = 4096
@@ -56,7 +65,7 @@ class GradientOptions(SweepOptions, total=False):
 def attribute(
     lm: LanguageModel,
     pairs: Pairs,
-    plan: PatchPlan,
+    plan: OnePlan,
     metric: Metrics = answer_log_odds,
     **how: Unpack[GradientOptions],
 ) -> xr.Dataset: ...
@@ -74,9 +83,9 @@ def attribute(
 
 def attribute(
     lm: LanguageModel,
-    pairs: Sequence[PromptPair],
-    plan: PatchPlan | PlanUnion,
-    metric: Metric | Sequence[Metric] = answer_log_odds,
+    pairs: Pairs,
+    plan: AnyPlan,
+    metric: Metrics = answer_log_odds,
     *,
     method: Method = "attribution",
     ig_steps: int = 1,
@@ -108,6 +117,7 @@ def attribute(
         SelfrepError: as in `patch`; a prefix patch, for which there is no approximation; a metric without gradient;
             ig_steps with "atp*".
     """
+    plan = as_plan(plan)
     approximate = Approximate(lm, plan, method, ig_steps, check)
     sweep = bind(lm, pairs, plan, metric, seed=seed)
     options = Options(batch_size, budget_gb, progress, approximate.row_bytes(sweep))
@@ -119,7 +129,7 @@ def attribute_tokens(
     lm: LanguageModel,
     source: Any,
     target: Any,
-    plan: PatchPlan,
+    plan: OnePlan,
     metric: Metrics,
     *,
     suffix: int | None = None,
@@ -144,8 +154,8 @@ def attribute_tokens(
     lm: LanguageModel,
     source: Any,
     target: Any,
-    plan: PatchPlan | PlanUnion,
-    metric: Metric | Sequence[Metric],
+    plan: AnyPlan,
+    metric: Metrics,
     *,
     suffix: int | None = None,
     method: Method = "attribution",
@@ -160,6 +170,7 @@ def attribute_tokens(
 
     Returns, raises: as `attribute`.
     """
+    plan = as_plan(plan)
     approximate = Approximate(lm, plan, method, ig_steps, check)
     sweep = bind_tokens(lm, source, target, plan, metric, suffix=suffix, seed=seed)
     options = Options(batch_size, budget_gb, progress, approximate.row_bytes(sweep))

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import field_validator
 
 from selfrep.errors import SelfrepError
+from selfrep.prompts.shown import shown
 from selfrep.prompts.yaml_errors import Entry, close_match
 
 
@@ -54,6 +55,7 @@ def keyed(entries: dict[str, T]) -> dict[str, T]:
     return entries
 
 
+@shown(lambda self: {"n": len(self), "names": ", ".join(self.names())})
 @dataclass(frozen=True)
 class Catalogue(Generic[T]):
     """Entries by name, in order.

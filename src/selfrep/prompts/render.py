@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Literal, TypeAlias
@@ -24,13 +24,18 @@ from weakref import WeakKeyDictionary
 from jinja2 import TemplateError
 
 from selfrep.errors import SelfrepError
+from selfrep.prompts import arguments
+from selfrep.prompts.arguments import Several
 from selfrep.prompts.battery import Item
-from selfrep.prompts.personas import Condition, Persona
+from selfrep.prompts.personas import CONDITIONS, Condition, Persona
 from selfrep.prompts.questions import AnswerSets
+from selfrep.prompts.shown import shown
 
 PromptCondition: TypeAlias = Condition | Literal["truth"]
 """How a persona is spoken of in a prompt: in one of its own conditions, or "truth": as in "you", and then the item's
 `truth_change`, a sentence that really makes another answer right. It is the positive control of what is held true."""
+
+PROMPT_CONDITIONS: tuple[PromptCondition, ...] = (*CONDITIONS, "truth")
 
 Tokenizer: TypeAlias = Any
 """Any Hugging Face fast tokenizer. This room does not import transformers: tokenizers are handed in."""
@@ -51,6 +56,17 @@ PLAIN_TEMPLATE = """\
 """A dialogue in plain text, for base models that come without a chat template."""
 
 
+@shown(
+    lambda self: {
+        "persona": self.persona,
+        "condition": self.condition,
+        "paraphrase": self.paraphrase or None,
+        "item": self.item,
+        "system": self.system,
+        "question": self.question,
+        "prefill": self.prefill,
+    }
+)
 @dataclass(frozen=True)
 class Prompt:
     """What is said to the model, before any template or tokenizer, and where it comes from.
@@ -111,10 +127,10 @@ def prompt(persona: Persona, item: Item, condition: PromptCondition = "you", par
 
 
 def prompts(
-    personas: Iterable[Persona],
-    items: Iterable[Item],
-    conditions: Sequence[PromptCondition] = ("you",),
-    paraphrases: Sequence[int] | None = None,
+    personas: Several[Persona],
+    items: Several[Item],
+    conditions: Several[PromptCondition] = ("you",),
+    paraphrases: Several[int] | None = None,
 ) -> list[Prompt]:
     """Every item asked of every persona in the given conditions and paraphrases (None: all that each persona has).
 
@@ -122,12 +138,14 @@ def prompts(
     Raises SelfrepError when a persona lacks a condition or paraphrase that is asked for, and, in the condition "truth",
     when an item has no `truth_change` (`battery.changeable()` holds those that have one).
     """
-    items = tuple(items)
+    items = arguments.several(items, Item)
+    conditions = arguments.names(conditions, "condition", PROMPT_CONDITIONS)
+    chosen = None if paraphrases is None else arguments.numbers(paraphrases, "paraphrases")
     made = {
         prompt(persona, item, condition, k): None
-        for persona in personas
+        for persona in arguments.several(personas, Persona)
         for condition in conditions
-        for k in (range(_paraphrases(persona, condition)) if paraphrases is None else paraphrases)
+        for k in (range(_paraphrases(persona, condition)) if chosen is None else chosen)
         for item in items
     }
     return list(made)
