@@ -24,22 +24,27 @@ GOES = (
 )
 
 
-def heatmap(effects: xr.Dataset, pair: int | None = None, *, title: str | None = None) -> go.Figure:
+def heatmap(effects: xr.Dataset | xr.DataTree, pair: int | None = None, *, title: str | None = None) -> go.Figure:
     """The transfer of each patch, straight from `patch`, with no gate and no control.
 
     Args:
-        effects: from `patch` or `patch_tokens`; dims pair, layer, position | segment.
+        effects: from `patch` or `patch_tokens`; dims pair, layer, position | segment. Heads or neurons of a single
+            place are drawn side by side. An estimate of `transfer` is drawn as `transfer_maps` draws it.
         pair: the row to draw. None: the mean over the real pairs, a panel for each direction.
 
     Raises:
-        SelfrepError: no such pair, no pair at all, or other dimensions than these.
+        SelfrepError: no such pair, no pair at all; several plans or metrics, or heads at several places.
     """
-    axis = "position" if "position" in effects.dims else "segment"
-    if set(effects.transfer.dims) != {"pair", "layer", axis}:
+    effects = _one_plan(effects)
+    if "transfer" not in effects and {"estimate", "n_pairs"} <= set(effects.data_vars):
+        return transfer_maps(effects)
+    if "transfer" not in effects or "pair" not in effects.transfer.dims:
         raise SelfrepError(
-            f"A heat map shows transfer(pair, layer, position or segment); it has the dimensions "
-            f"{', '.join(map(str, effects.transfer.dims))}. Choose one of the others with .sel(…) first."
+            "A heat map shows the effects that sr.patch returns; this Dataset holds "
+            f"{', '.join(map(str, effects.data_vars)) or 'nothing'}."
         )
+    effects = _flat(effects)
+    axis = "position" if "position" in effects.dims else "segment"
     n = effects.sizes["pair"]
     if pair is not None and not -n <= pair < n:
         raise SelfrepError(f"There is no pair {pair}: the effects hold {n}, numbered from 0.")
@@ -79,8 +84,51 @@ def heatmap(effects: xr.Dataset, pair: int | None = None, *, title: str | None =
     )
 
 
+def _one_plan(data: xr.Dataset | xr.DataTree) -> xr.Dataset:
+    """The only Dataset of a tree."""
+    if isinstance(data, xr.Dataset):
+        return data
+    if data.has_data:
+        return data.to_dataset()
+    names = list(data.children)
+    if len(names) != 1:
+        raise SelfrepError(
+            f"A map shows one plan; this DataTree holds {', '.join(names) or 'none'}. Choose one, e.g. "
+            f"sr.plot.heatmap(effects[{(names or ['resid_pre'])[0]!r}])."
+        )
+    return data[names[0]].to_dataset()
+
+
+def _flat(effects: xr.Dataset) -> xr.Dataset:
+    """Effects over layers and places alone. Heads or neurons of a single place take its stead on the axis."""
+    axis = "position" if "position" in effects.dims else "segment"
+    others = [str(dim) for dim in effects.transfer.dims if dim not in ("pair", "layer", axis)]
+    effects = effects.squeeze([dim for dim in others if effects.sizes[dim] == 1], drop=True)
+    others = [dim for dim in others if dim in effects.dims]
+    if not others:
+        return effects
+    if len(others) > 1 or effects.sizes[axis] > 1 or others == ["metric"]:
+        raise SelfrepError(
+            f"A heat map shows transfer(pair, layer, position or segment); it has the dimensions "
+            f"{', '.join(map(str, effects.transfer.dims))}. Choose one of the others with .sel(…) first, e.g. "
+            f"effects.sel({others[-1]}={effects[others[-1]].values[0].item()!r})."
+        )
+    of_place = [name for name, v in effects.coords.items() if axis in v.dims]
+    single = effects[["transfer"]].isel({axis: 0}, drop=True).drop_vars(of_place, errors="ignore")
+    names = [f"{others[0]} {k}" for k in single[others[0]].values]
+    return single.assign_coords({others[0]: names}).rename({others[0]: "segment"})
+
+
 def transfer_maps(transfer: xr.Dataset) -> go.Figure:
-    """Denoising beside noising, from `transfer`: maps over positions; over whole segments, lines by layer."""
+    """Denoising beside noising, from `transfer`: maps over positions; over whole segments, lines by layer.
+
+    Raises:
+        SelfrepError: several heads, neurons or metrics.
+    """
+    known = ("direction", "layer", "position", "segment")
+    if others := [str(dim) for dim in transfer.estimate.dims if dim not in known]:
+        label = transfer[others[-1]].values[0].item()
+        raise SelfrepError(f"A map shows one {others[-1]}; choose it first, e.g. .sel({others[-1]}={label!r}).")
     site = str(transfer.attrs.get("site", ""))
     title = f"Transfer: what {SITES.get(site, 'patched activations')} carry over"
     n_items = len(transfer.attrs.get("items", ()))

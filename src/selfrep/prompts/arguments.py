@@ -7,12 +7,12 @@ entrance; everything behind them may rely on tuples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from selfrep.errors import SelfrepError
-from selfrep.prompts.yaml_errors import close_match
+from selfrep.prompts.yaml_errors import Entry, close_match
 
 T = TypeVar("T")
 
@@ -101,7 +101,8 @@ def _fix(kind: type[Any]) -> str:
 
 
 def _listed(value: Any, kind: type[Any]) -> tuple[Any, ...]:
-    """One as several; what holds none counts as one, to be refused by what it is."""
-    if isinstance(value, kind | str | bytes) or not isinstance(value, Iterable):
+    """One as several; what is no list of things counts as one, to be refused by what it is."""
+    single = isinstance(value, kind | str | bytes | Entry | Mapping)  # an Entry yields its fields, a Mapping its keys
+    if single or not isinstance(value, Iterable):
         return (value,)
     return tuple(value)
