@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from html.parser import HTMLParser
 from typing import Any
 
@@ -147,6 +148,12 @@ def test_a_metric_that_was_not_called(lm: sr.LanguageModel, pairs: list[sr.Promp
 # The functions themselves, as users have them: without the checks of annotations that these tests add.
 PAIR, GRID = inspect.unwrap(sr.pair), inspect.unwrap(sr.grid)
 Call = Callable[[sr.LanguageModel, list[sr.PromptPair]], Any]
+
+
+def _without_a_model(function: Any, lm: sr.LanguageModel, pairs: list[sr.PromptPair]) -> Any:
+    return function("gpt2", pairs, TWO, *([WHO] if function is PAIR else []))
+
+
 REFUSALS: list[tuple[Call, str]] = [
     (lambda lm, pairs: sr.capture(lm, ["hello"]), r"got 'hello'.*sr\.make_prompts"),
     (lambda lm, pairs: sr.capture(lm, "hello"), r"got 'hello'.*sr\.make_prompts"),
@@ -166,6 +173,10 @@ REFUSALS: list[tuple[Call, str]] = [
         lambda lm, pairs: sr.pair(lm, NETWORK, NURSE, WHO, directions="forwards"),
         r"A direction is one of denoise, noise",
     ),
+    *(
+        (partial(_without_a_model, inspect.unwrap(call)), r"The model is one LanguageModel; got 'gpt2'\. Load it")
+        for call in (sr.patch, sr.attribute, sr.screen, sr.capture, sr.cost, PAIR)
+    ),
     (lambda lm, pairs: sr.patch(lm, 5, TWO), r"One PromptPair or several are expected; got the int 5.*sr\.pair"),
     (lambda lm, pairs: sr.patch(lm, pairs, 3), r"A plan is made by sr\.grid.*got the int 3"),
     (lambda lm, pairs: sr.patch(lm, pairs, "resid"), r"A site is one of.*got 'resid'"),
@@ -180,7 +191,7 @@ REFUSALS: list[tuple[Call, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "message"), REFUSALS, ids=[message for _, message in REFUSALS])
+@pytest.mark.parametrize(("call", "message"), REFUSALS, ids=range(len(REFUSALS)))
 def test_what_cannot_work_says_what_to_pass(
     call: Call, message: str, lm: sr.LanguageModel, pairs: list[sr.PromptPair]
 ) -> None:

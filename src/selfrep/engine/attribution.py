@@ -48,6 +48,7 @@ from selfrep.engine.replay.runner import Options, Values, by_plan, run_sweep
 from selfrep.engine.sweep import Pairs, PatchSweep, bind, bind_tokens
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models.language_model import LanguageModel
+from selfrep.prompts import arguments
 
 Method = Literal["attribution", "atp*"]
 MOST_TOKENS = 4096
@@ -117,6 +118,7 @@ def attribute(
         SelfrepError: as in `patch`; a prefix patch, for which there is no approximation; a metric without gradient;
             ig_steps with "atp*".
     """
+    arguments.one(lm, LanguageModel, "model")
     plan = as_plan(plan)
     approximate = Approximate(lm, plan, method, ig_steps, check)
     sweep = bind(lm, pairs, plan, metric, seed=seed)
@@ -170,6 +172,7 @@ def attribute_tokens(
 
     Returns, raises: as `attribute`.
     """
+    arguments.one(lm, LanguageModel, "model")
     plan = as_plan(plan)
     approximate = Approximate(lm, plan, method, ig_steps, check)
     sweep = bind_tokens(lm, source, target, plan, metric, suffix=suffix, seed=seed)

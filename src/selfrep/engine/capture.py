@@ -62,6 +62,7 @@ def capture(
     Warns:
         UserWarning: an architecture whose attention cannot be replaced, and whose prompts are run one by one.
     """
+    arguments.one(lm, LanguageModel, "model")
     prompts = arguments.several(prompts, Prompt)
     sites, layers = _places(sites, None if layers is None else arguments.numbers(layers, "layers"))
     layers = list(range(lm.n_layers)) if layers is None else layers
@@ -167,6 +168,7 @@ def score(lm: LanguageModel, prompts: Several[Prompt], *, progress: Progress = N
     Raises:
         SelfrepError: a prompt without answers, unfit answers, NaN logits.
     """
+    arguments.one(lm, LanguageModel, "model")
     prompts = arguments.several(prompts, Prompt)
     if bare := [p.item or p.question for p in prompts if p.answers is None]:
         raise SelfrepError(f"To score answers, prompts must carry answer sets; these do not: {bare[:3]}.")

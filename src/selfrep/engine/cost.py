@@ -58,6 +58,7 @@ def cost(
         SelfrepError: no pairs; a layer, position or head out of range.
         CannotReplay: an architecture whose blocks cannot be replayed: each cell takes a whole forward pass.
     """
+    arguments.one(lm, LanguageModel, "model")
     plan, batch = as_plan(plan), align(arguments.several(pairs, PromptPair))
     sweep = PatchSweep(batch, bind_plans(lm, plan, batch), (), (), batch.source_ids, batch.suffix)
     tokens = int(batch.target_ids.shape[1])

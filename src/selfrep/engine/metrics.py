@@ -74,8 +74,9 @@ def as_metrics(metric: Metrics) -> tuple[Metric, ...]:
     Raises:
         SelfrepError: anything else; a function that makes a metric and was not called.
     """
-    several: Iterable[Any] = metric if isinstance(metric, Iterable) and not isinstance(metric, str) else (metric,)
-    return tuple(_as_metric(one) for one in several)
+    given: Any = metric
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    return tuple(_as_metric(one) for one in (given if several else (given,)))
 
 
 def _as_metric(metric: Any) -> Metric:

@@ -43,6 +43,7 @@ def pair(
     Raises:
         SelfrepError: no item, a paraphrase that is not there, answers that are not single tokens.
     """
+    arguments.one(lm, LanguageModel, "model")
     source, target = arguments.one(source, Persona, "source"), arguments.one(target, Persona, "target")
     directions = arguments.names(directions, "direction", get_args(Direction))
     if lm.tokenizer is None:

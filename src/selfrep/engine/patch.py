@@ -26,6 +26,7 @@ from selfrep.engine.selfcheck import Mismatch, selfcheck
 from selfrep.engine.sweep import Pairs, PatchSweep, bind, bind_tokens
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models.language_model import LanguageModel
+from selfrep.prompts import arguments
 
 OnMismatch = Literal["raise", "slow"]
 
@@ -98,6 +99,7 @@ def patch(
         SelfrepError: a layer, position or head out of range, a replay that does not agree with the plain model, a
             prefix patch between prompts of different lengths.
     """
+    arguments.one(lm, LanguageModel, "model")
     exact, options, plan = _Exact(lm, check, on_mismatch), Options(batch_size, budget_gb, progress), as_plan(plan)
     return by_plan(plan, run_sweep(lm, bind(lm, pairs, plan, metric, seed=seed), exact, options))
 
@@ -157,6 +159,7 @@ def patch_tokens(
     Raises:
         SelfrepError: as `patch`; ids that are not [pair, token], right-aligned, and in the vocabulary.
     """
+    arguments.one(lm, LanguageModel, "model")
     exact, options, plan = _Exact(lm, check, on_mismatch), Options(batch_size, budget_gb, progress), as_plan(plan)
     sweep = bind_tokens(lm, source, target, plan, metric, suffix=suffix, seed=seed)
     return by_plan(plan, run_sweep(lm, sweep, exact, options))

@@ -27,6 +27,7 @@ from selfrep.engine.selfcheck import selfcheck
 from selfrep.engine.sweep import Pairs, PatchSweep, bind
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
+from selfrep.prompts import arguments
 from selfrep.stats.rounding import negligible
 
 BOUND = 0.95
@@ -99,6 +100,7 @@ def screen(
         SelfrepError: as in `patch` and `attribute`; shares that are not between 0 and 1.
         CannotReplay: an architecture whose blocks cannot be replayed.
     """
+    arguments.one(lm, LanguageModel, "model")
     plan = as_plan(plan)
     approximate = Approximate(lm, plan, method, ig_steps, check)
     screening = _Screening(approximate, budget, sample, seed)

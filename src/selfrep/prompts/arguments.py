@@ -29,6 +29,7 @@ else:
 
 
 FIXES = {
+    "LanguageModel": "Load it first: lm = sr.load_model(model), with a name, a folder, or a model that you hold.",
     "Persona": "Take one from a set, e.g. sr.personas.builtin()['jfk']; sr.personas.load reads a file of your own.",
     "Item": "Take one from a battery, e.g. sr.battery.builtin()['who_are_you'], or pass the whole battery.",
     "Prompt": "Make them with sr.make_prompts(personas, items), or one by hand: sr.Prompt(system='', turns=('Hi.',)).",

@@ -58,7 +58,7 @@ def concat(parts: Iterable[Any]) -> xr.Dataset | xr.DataTree:
     """
     if isinstance(parts, xr.Dataset | xr.DataTree | Run):
         parts = [parts]
-    given = [_tree(part) if isinstance(part, Run) else part for part in parts]
+    given: list[Any] = [_tree(part) if isinstance(part, Run) else part for part in parts]
     kinds = {type(part) for part in given}
     if kinds == {xr.Dataset}:
         return _joined(given)

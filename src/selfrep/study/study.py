@@ -228,11 +228,11 @@ def presets() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def named(name: str) -> Study:
+def named(name: str | Path) -> Study:
     """The built-in study of that name; the study file of that path otherwise. Raises SelfrepError as they do."""
     if Path(name).is_file() or name not in presets():
         return load(name)
-    return preset(name)
+    return preset(str(name))
 
 
 def preset(name: str) -> Study:
