@@ -37,7 +37,7 @@ def test_a_plan_that_is_not_bound_has_no_cells_yet() -> None:
     ("asked", "message"),
     [
         ({"site": "resid_past"}, "A site is one of resid_pre, .*'resid_past'"),
-        ({"site": "resid_pre", "segments": ["answer"]}, r"A segment is one of all, .*\['answer'\]"),
+        ({"site": "resid_pre", "segments": ["answer"]}, r"A segment is one of all, .*'answer'"),
         ({"site": "resid_pre", "segments": ["last"], "positions": [-1]}, "not both"),
         ({"site": "resid_pre", "by": "segment", "positions": [-1]}, "not both"),
         ({"site": "resid_pre", "layers": []}, "empty"),

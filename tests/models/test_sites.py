@@ -39,6 +39,7 @@ from selfrep.models.sites import (
     Tap,
     component,
     layout_of,
+    site_and_layer,
 )
 
 EXPERTS = ("qwen3_moe", "mixtral", "gpt_oss")
@@ -289,6 +290,28 @@ def test_parallel_blocks_have_no_middle() -> None:
 def test_a_residual_multiplier_takes_away_the_names_it_would_make_wrong() -> None:
     """Granite scales what attention and MLP say before adding it: their outputs are not what is written."""
     assert set(SITES) - set(tiny("granite").layout.taps) == {"attn_out", "mlp_out"}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("resid_pre", ("resid_pre", None)),
+        ("hook_mlp_out", ("mlp_out", None)),
+        ("blocks.3.hook_resid_mid", ("resid_mid", 3)),
+        ("blocks.11.attn.hook_v", ("v", 11)),
+        ("blocks.0.mlp.hook_post", ("mlp_post", 0)),
+    ],
+)
+def test_hooks_of_transformer_lens_name_sites(name: str, meant: tuple[str, int | None]) -> None:
+    assert site_and_layer(name) == meant
+
+
+@pytest.mark.parametrize(
+    "name", ["", "resid", "attn.hook_out", "blocks.x.hook_z", "mlp.hook_z", "hook_post_", 3, None, ["z"]]
+)
+def test_what_names_no_site_is_refused(name: object) -> None:
+    with pytest.raises(SelfrepError, match=r"A site is one of resid_pre, .*, or a hook of TransformerLens"):
+        site_and_layer(name)
 
 
 def test_unknown_sites_are_refused() -> None:

@@ -13,7 +13,7 @@ too coarse:
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal, Unpack, overload
 
 import numpy as np
@@ -22,9 +22,19 @@ import xarray as xr
 from torch import Tensor
 
 from selfrep.engine.effects import Baselines
-from selfrep.engine.metrics import Metric, Metrics, answer_log_odds
+from selfrep.engine.metrics import Metrics, answer_log_odds
 from selfrep.engine.patch import OnMismatch, PatchOptions, require_known
-from selfrep.engine.plan import PREFIX, STREAM, PatchCell, PatchPlan, PlanUnion, plans_of
+from selfrep.engine.plan import (
+    PREFIX,
+    STREAM,
+    AnyPlan,
+    OnePlan,
+    PatchCell,
+    PatchPlan,
+    PlanUnion,
+    as_plan,
+    plans_of,
+)
 from selfrep.engine.progress import Progress
 from selfrep.engine.reference import Mismatch
 from selfrep.engine.replay.baselines import record_sweep
@@ -40,7 +50,7 @@ from selfrep.engine.replay.runner import Options, Values, by_plan, run_sweep
 from selfrep.engine.sweep import Pairs, PatchSweep, bind, bind_tokens
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.alignment import PromptPair
+from selfrep.prompts import arguments
 
 Method = Literal["attribution", "atp*"]
 MOST_TOKENS = 4096
@@ -58,7 +68,7 @@ class GradientOptions(PatchOptions, total=False):
 def attribute(
     lm: LanguageModel,
     pairs: Pairs,
-    plan: PatchPlan,
+    plan: OnePlan,
     metric: Metrics = answer_log_odds,
     **how: Unpack[GradientOptions],
 ) -> xr.Dataset: ...
@@ -76,9 +86,9 @@ def attribute(
 
 def attribute(
     lm: LanguageModel,
-    pairs: Sequence[PromptPair],
-    plan: PatchPlan | PlanUnion,
-    metric: Metric | Sequence[Metric] = answer_log_odds,
+    pairs: Pairs,
+    plan: AnyPlan,
+    metric: Metrics = answer_log_odds,
     *,
     method: Method = "attribution",
     ig_steps: int = 1,
@@ -113,6 +123,8 @@ def attribute(
         SelfrepError: as in `patch`; a prefix patch, for which there is no approximation; a metric without gradient;
             ig_steps with "atp*".
     """
+    arguments.one(lm, LanguageModel, "model")
+    plan = as_plan(plan)
     approximate = Approximate(lm, plan, method, ig_steps, check, on_mismatch)
     sweep = bind(lm, pairs, plan, metric, seed=seed)
     options = Options(batch_size, budget_gb, progress, approximate.row_bytes(sweep))
@@ -124,7 +136,7 @@ def attribute_tokens(
     lm: LanguageModel,
     source: Any,
     target: Any,
-    plan: PatchPlan,
+    plan: OnePlan,
     metric: Metrics,
     *,
     suffix: int | None = None,
@@ -149,8 +161,8 @@ def attribute_tokens(
     lm: LanguageModel,
     source: Any,
     target: Any,
-    plan: PatchPlan | PlanUnion,
-    metric: Metric | Sequence[Metric],
+    plan: AnyPlan,
+    metric: Metrics,
     *,
     suffix: int | None = None,
     method: Method = "attribution",
@@ -166,6 +178,8 @@ def attribute_tokens(
 
     Returns, raises: as `attribute`.
     """
+    arguments.one(lm, LanguageModel, "model")
+    plan = as_plan(plan)
     approximate = Approximate(lm, plan, method, ig_steps, check, on_mismatch)
     sweep = bind_tokens(lm, source, target, plan, metric, suffix=suffix, seed=seed)
     options = Options(batch_size, budget_gb, progress, approximate.row_bytes(sweep))

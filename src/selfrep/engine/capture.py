@@ -17,7 +17,9 @@ from selfrep.engine.progress import Progress, ticker
 from selfrep.engine.replay.prefix_sharing import PromptSet, run_alone, run_prompts
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.models.sites import RESIDUAL_SITES, component
+from selfrep.models.sites import RESIDUAL_SITES, component, site_and_layer
+from selfrep.prompts import arguments
+from selfrep.prompts.arguments import Several
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import SEGMENTS, Tokens
 
@@ -26,12 +28,12 @@ LABELS = ("persona", "kind", "side", "condition", "paraphrase", "item")
 
 def capture(
     lm: LanguageModel,
-    prompts: Sequence[Prompt],
-    sites: Sequence[str] = ("resid_post",),
+    prompts: Several[Prompt],
+    sites: Several[str] = ("resid_post",),
     *,
-    layers: Sequence[int] | None = None,
+    layers: Several[int] | None = None,
     tokens: Literal["segment", "position"] = "segment",
-    positions: Sequence[int] | None = None,
+    positions: Several[int] | None = None,
     storage: Literal["float32", "float16"] = "float32",
     budget_gb: float = 4.0,
     progress: Progress = None,
@@ -61,7 +63,10 @@ def capture(
     Warns:
         UserWarning: an architecture whose attention cannot be replaced, and whose prompts are run one by one.
     """
-    layers = list(range(lm.n_layers)) if layers is None else list(layers)
+    arguments.one(lm, LanguageModel, "model")
+    prompts = arguments.several(prompts, Prompt)
+    sites, layers = _places(sites, None if layers is None else arguments.numbers(layers, "layers"))
+    layers = list(range(lm.n_layers)) if layers is None else layers
     if bad := [layer for layer in layers if not 0 <= layer < lm.n_layers]:
         raise SelfrepError(f"A layer of this model is one of 0 … {lm.n_layers - 1}; got {bad}.")
     for site in sites:
@@ -76,7 +81,7 @@ def capture(
     else:
         longest = max(len(r) for r in prompt_set.renderings)
         suffix = max(len(r) - cut for r, cut in zip(prompt_set.renderings, prompt_set.cut, strict=True))
-        where = list(range(-suffix, 0) if positions is None else positions)
+        where = list(range(-suffix, 0) if positions is None else arguments.numbers(positions, "positions"))
         if bad := [p for p in where if not -longest <= p < 0]:
             raise SelfrepError(
                 f"A position counts from the end of the prompt, −1 being the last token; the longest prompt has "
@@ -122,6 +127,19 @@ def capture(
     return read.assign(activations=data).assign_coords(coords)
 
 
+def _places(sites: Several[str], layers: tuple[int, ...] | None) -> tuple[list[str], list[int] | None]:
+    """Sites and layers, where names of TransformerLens's hooks may hold layers of their own."""
+    one = isinstance(sites, str) or not isinstance(sites, Iterable)
+    named = [site_and_layer(name) for name in ((sites,) if one else sites)]
+    found, own = list(dict.fromkeys(site for site, _ in named)), sorted({k for _, k in named if k is not None})
+    if own and (len(own) * len(found) != len(set(named)) or layers not in (None, tuple(own))):
+        raise SelfrepError(
+            "All sites are captured at the same layers, which layers= names, or the names of hooks; got "
+            f"{sites if one else list(sites)} and layers={layers}. Capture the others in a call of their own."
+        )
+    return [str(site) for site in found], own or (None if layers is None else list(layers))
+
+
 def _column(activations: Tensor, tokens: Tokens, column: int | str) -> Tensor | None:
     """[site, layer, d_model] of one position, or the mean over one segment; None where the prompt has no such token."""
     if isinstance(column, int):
@@ -137,7 +155,7 @@ def _column(activations: Tensor, tokens: Tokens, column: int | str) -> Tensor | 
     return torch.cat(runs, dim=2).float().mean(2) if runs else None
 
 
-def score(lm: LanguageModel, prompts: Sequence[Prompt], *, progress: Progress = None) -> xr.Dataset:
+def score(lm: LanguageModel, prompts: Several[Prompt], *, progress: Progress = None) -> xr.Dataset:
     """What the model would answer: `log_odds` and `answer_mass` per prompt, without activations. See `capture`.
 
     Args:
@@ -151,6 +169,8 @@ def score(lm: LanguageModel, prompts: Sequence[Prompt], *, progress: Progress = 
     Raises:
         SelfrepError: a prompt without answers, unfit answers, NaN logits.
     """
+    arguments.one(lm, LanguageModel, "model")
+    prompts = arguments.several(prompts, Prompt)
     if bare := [p.item or p.question for p in prompts if p.answers is None]:
         raise SelfrepError(f"To score answers, prompts must carry answer sets; these do not: {bare[:3]}.")
     return _run(lm, PromptSet.of(lm, prompts), [], [], None, progress)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from selfrep.engine.plan import PatchPlan, PlanUnion
+from selfrep.engine.plan import AnyPlan, as_plan
 from selfrep.engine.replay import memory, schedule
 from selfrep.engine.replay.baselines import record_ids
 from selfrep.engine.replay.cells import push_tokens
 from selfrep.engine.sweep import PatchSweep, bind_plans
 from selfrep.models.language_model import LanguageModel
+from selfrep.prompts import arguments
 from selfrep.prompts.alignment import PromptPair, align
+from selfrep.prompts.arguments import Several
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Cost:
 
 def cost(
     lm: LanguageModel,
-    plan: PatchPlan | PlanUnion,
-    pairs: Sequence[PromptPair],
+    plan: AnyPlan,
+    pairs: Several[PromptPair],
     *,
     batch_size: int | None = None,
 ) -> Cost:
@@ -57,7 +58,8 @@ def cost(
         SelfrepError: no pairs; a layer, position or head out of range.
         CannotReplay: an architecture whose blocks cannot be replayed: each cell takes a whole forward pass.
     """
-    batch = align(pairs)
+    arguments.one(lm, LanguageModel, "model")
+    plan, batch = as_plan(plan), align(arguments.several(pairs, PromptPair))
     sweep = PatchSweep(batch, bind_plans(lm, plan, batch), (), (), batch.source_ids, batch.suffix)
     tokens = int(batch.target_ids.shape[1])
     first = record_ids(lm, batch.rows([0]).target_ids, 1, ())

@@ -5,9 +5,10 @@ A metric says beforehand which positions and which vocabulary rows it reads, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
+from selfrep.prompts import arguments
 from selfrep.prompts.alignment import AlignedBatch
+from selfrep.prompts.shown import shown
 
 Run = Literal["source", "target"]
 UnpatchedLogits = Callable[[Run, Sequence[int]], Tensor]
@@ -37,6 +40,7 @@ class Reading:
     value: Callable[[Tensor], Tensor]
 
 
+@shown(lambda self: {"name": self.name})
 @dataclass(frozen=True)
 class Metric:
     """A number read off the logits of a run: the log odds of two answer sets, or whatever else it prepares.
@@ -53,8 +57,66 @@ class Metric:
     prepare: Callable[[AlignedBatch, UnpatchedLogits, torch.device], Reading] | None = None
 
 
-Metrics = Metric | Sequence[Metric]
-"""One metric, or several for the price of one sweep."""
+if TYPE_CHECKING:
+    Metrics: TypeAlias = Metric | Callable[[Tensor], Tensor] | Iterable[Metric | Callable[[Tensor], Tensor]]
+else:  # at run time anything: `as_metrics` refuses what is wrong, and says more
+    Metrics = Any
+"""One metric, or several for the price of one sweep; a metric may be a plain function (see `as_metrics`)."""
+
+
+def as_metrics(metric: Metrics) -> tuple[Metric, ...]:
+    """One metric, or several, as a tuple.
+
+    A plain function is one too: it gets the logits of the last token, [row, 1, vocabulary] in float32, and returns one
+    number for each row, e.g. `lambda logits: logits[:, -1, 42]`. One that reads other positions, or few tokens of a
+    large vocabulary, is made by `logit_metric`.
+
+    Raises:
+        SelfrepError: anything else; a function that makes a metric and was not called.
+    """
+    given: Any = metric
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    return tuple(_as_metric(one) for one in (given if several else (given,)))
+
+
+def _as_metric(metric: Any) -> Metric:
+    if isinstance(metric, Metric):
+        return metric
+    if any(metric is maker for maker in (logit_difference, sequence_log_prob, kl_divergence, logit_metric)):
+        needed = [p.name for p in inspect.signature(metric).parameters.values() if p.default is p.empty]
+        if needed:
+            name = metric.__name__
+            raise SelfrepError(f"sr.{name} makes a metric when it is called: sr.{name}({', '.join(needed)}).")
+        return metric()
+    if not callable(metric) or isinstance(metric, type):
+        raise SelfrepError(
+            "A metric is sr.answer_log_odds, sr.logit_difference(first, second), sr.kl_divergence(), "
+            "sr.sequence_log_prob(), or a function from logits [row, token, vocabulary] to a number per row; got "
+            f"{arguments.described(metric)}."
+        )
+    name = getattr(metric, "__name__", type(metric).__name__)
+    return logit_metric("function" if name == "<lambda>" else name, _by_row(metric))
+
+
+def _by_row(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A function of logits [row, token, vocabulary], for any number of leading dimensions."""
+    rule = (
+        "A function as a metric gets the logits of the last token, [row, 1, vocabulary], and returns a number for each "
+        "row, e.g. lambda logits: logits[:, -1, 42]; for other positions use sr.logit_metric(name, function, positions)"
+    )
+
+    def read_rows(logits: Tensor) -> Tensor:
+        rows = logits.flatten(0, -3)
+        try:
+            values = function(rows)
+        except IndexError as error:
+            raise SelfrepError(f"{rule}. It failed on logits {list(rows.shape)}: {error}.") from error
+        if not isinstance(values, Tensor) or values.shape != rows.shape[:1]:
+            got = list(values.shape) if isinstance(values, Tensor) else arguments.described(values)
+            raise SelfrepError(f"{rule}. Given logits {list(rows.shape)} it returned {got}.")
+        return values.unflatten(0, logits.shape[:-2])
+
+    return read_rows
 
 
 def compile_metric(

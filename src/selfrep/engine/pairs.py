@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import get_args
 
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
+from selfrep.prompts import arguments
 from selfrep.prompts.alignment import Direction, PromptPair, swapped
+from selfrep.prompts.arguments import Several
 from selfrep.prompts.battery import Battery, Item
 from selfrep.prompts.chat import ChatFormat, chat_format
 from selfrep.prompts.personas import Persona, PersonaSet
 from selfrep.prompts.prompt import Prompt, prompt
 from selfrep.prompts.render import Tokens, answer_sides, render
 
+CONTROLS = ("paraphrase", "persona", "random")
+"""The kinds of pairs that real ones are compared with."""
+
 
 def pair(
     lm: LanguageModel,
     source: Persona,
     target: Persona,
-    items: Iterable[Item],
+    items: Several[Item],
     *,
-    paraphrases: Sequence[int] | None = None,
-    directions: Sequence[Direction] = ("denoise", "noise"),
+    paraphrases: Several[int] | None = None,
+    directions: Several[Direction] = ("denoise", "noise"),
     answer: str | None = None,
 ) -> list[PromptPair]:
     """Pairs of prompts that differ only in their system text.
@@ -39,17 +45,20 @@ def pair(
     Raises:
         SelfrepError: no item, a paraphrase that is not there, answers that are not single tokens.
     """
+    arguments.one(lm, LanguageModel, "model")
+    source, target = arguments.one(source, Persona, "source"), arguments.one(target, Persona, "target")
+    directions = arguments.names(directions, "direction", get_args(Direction))
     if lm.tokenizer is None:
         raise SelfrepError(
             "Prompts are text: pass the model's tokenizer to load_model(model, tokenizer=...), or use patch_tokens."
         )
     chat = chat_format(lm.tokenizer, lm.chat_template)
-    if paraphrases is None:
-        paraphrases = range(min(source.n_paraphrases, target.n_paraphrases))
+    shared = range(min(source.n_paraphrases, target.n_paraphrases))
+    chosen = shared if paraphrases is None else arguments.numbers(paraphrases, "paraphrases")
     out = []
-    for item in items:
+    for item in arguments.several(items, Item):
         answers = answer_sides(chat, item.prefill, item.answer_sets)
-        for k in paraphrases:
+        for k in chosen:
             real = PromptPair(
                 source=_with_answer(prompt(source, item, "you", k), answer, chat),
                 target=_with_answer(prompt(target, item, "you", k), answer, chat),
@@ -67,9 +76,9 @@ def pair(
     return out
 
 
-def equal_lengths(pairs: Iterable[PromptPair]) -> list[PromptPair]:
+def equal_lengths(pairs: Several[PromptPair]) -> list[PromptPair]:
     """The pairs whose two prompts have the same number of tokens: those that a prefix patch can use."""
-    return [pair for pair in pairs if len(pair.source) == len(pair.target)]
+    return [pair for pair in arguments.several(pairs, PromptPair) if len(pair.source) == len(pair.target)]
 
 
 def _with_answer(question: Prompt, answer: str | None, chat: ChatFormat) -> Tokens:
@@ -88,11 +97,11 @@ def _with_answer(question: Prompt, answer: str | None, chat: ChatFormat) -> Toke
 
 def controls(
     lm: LanguageModel,
-    pairs: Sequence[PromptPair],
-    personas: PersonaSet,
-    items: Battery,
+    pairs: Several[PromptPair],
+    personas: Several[Persona],
+    items: Several[Item],
     others: Mapping[str, str],
-    kinds: Sequence[str] = ("paraphrase", "persona", "random"),
+    kinds: Several[str] = CONTROLS,
 ) -> list[PromptPair]:
     """For each real pair, sources that should do nothing, to be measured on the real pair's scale.
 
@@ -107,8 +116,10 @@ def controls(
         SelfrepError: a persona with a single paraphrase, asked for a paraphrase control.
     """
     chat = chat_format(lm.tokenizer, lm.chat_template)
+    personas, items = PersonaSet(arguments.several(personas, Persona)), Battery(arguments.several(items, Item))
+    kinds = arguments.names(kinds, "control", CONTROLS)
     out = []
-    for real in pairs:
+    for real in arguments.several(pairs, PromptPair):
         own, item = personas[real.target_name], items[real.item]
         for kind in kinds:
             control = replace(real, control=kind, reference=real.source)
@@ -125,7 +136,5 @@ def controls(
                 k = real.target_paraphrase % other.n_paraphrases
                 text = render(prompt(other, item, "you", k), chat)
                 control = replace(control, source=text, source_name=other.name, source_paraphrase=k)
-            elif kind != "random":
-                raise SelfrepError(f"A control is one of paraphrase, persona, random; got {kind!r}.")
             out.append(control)
     return out

@@ -7,7 +7,7 @@ whose blocks cannot be replayed is patched by whole forward passes, which is exa
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
@@ -15,9 +15,9 @@ import xarray as xr
 
 from selfrep.engine import reference
 from selfrep.engine.effects import Baselines, effects_dataset, provenance
-from selfrep.engine.metrics import Metric, Metrics, answer_log_odds
+from selfrep.engine.metrics import Metrics, answer_log_odds
 from selfrep.engine.misses import Misses, to_attrs, worst
-from selfrep.engine.plan import PatchPlan, PlanUnion
+from selfrep.engine.plan import AnyPlan, OnePlan, PlanUnion, as_plan
 from selfrep.engine.progress import Progress
 from selfrep.engine.replay.baselines import record_sweep
 from selfrep.engine.replay.cells import run_cells
@@ -26,7 +26,7 @@ from selfrep.engine.selfcheck import selfcheck
 from selfrep.engine.sweep import Pairs, PatchSweep, bind, bind_tokens
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.alignment import PromptPair
+from selfrep.prompts import arguments
 
 OnMismatch = Literal["raise", "slow"]
 
@@ -49,7 +49,7 @@ class PatchOptions(SweepOptions, total=False):
 
 @overload
 def patch(
-    lm: LanguageModel, pairs: Pairs, plan: PatchPlan, metric: Metrics = answer_log_odds, **how: Unpack[PatchOptions]
+    lm: LanguageModel, pairs: Pairs, plan: OnePlan, metric: Metrics = answer_log_odds, **how: Unpack[PatchOptions]
 ) -> xr.Dataset: ...
 
 
@@ -61,9 +61,9 @@ def patch(
 
 def patch(
     lm: LanguageModel,
-    pairs: Sequence[PromptPair],
-    plan: PatchPlan | PlanUnion,
-    metric: Metric | Sequence[Metric] = answer_log_odds,
+    pairs: Pairs,
+    plan: AnyPlan,
+    metric: Metrics = answer_log_odds,
     *,
     batch_size: int | None = None,
     budget_gb: float | None = None,
@@ -76,9 +76,10 @@ def patch(
 
     Args:
         lm: the model.
-        pairs: from `pair`; prompts may differ in length.
-        plan: from `grid` or `prefix_patch`, or several of them joined by `|`.
-        metric: what is read of each run; a list of metrics costs one sweep.
+        pairs: from `pair`, one or several; prompts may differ in length.
+        plan: from `grid` or `prefix_patch`, or several of them joined by `|`; "resid_pre" means grid("resid_pre").
+        metric: what is read of each run; a list of metrics costs one sweep. A plain function works too: from the logits
+            of the last token, [row, 1, vocabulary], to a number for each row.
         batch_size: pairs replayed together; by default as many as the budget allows. Where they do not fit the memory,
             half as many go on, in this sweep and in later ones of the model.
         budget_gb: what a sweep may take beside the model; 1 GB on a CPU, half of what is free on an accelerator.
@@ -98,7 +99,8 @@ def patch(
         SelfrepError: a layer, position or head out of range, a replay that does not agree with the plain model, a
             prefix patch between prompts of different lengths.
     """
-    exact, options = _Exact(lm, check, on_mismatch), Options(batch_size, budget_gb, progress)
+    arguments.one(lm, LanguageModel, "model")
+    exact, options, plan = _Exact(lm, check, on_mismatch), Options(batch_size, budget_gb, progress), as_plan(plan)
     return by_plan(plan, run_sweep(lm, bind(lm, pairs, plan, metric, seed=seed), exact, options))
 
 
@@ -107,7 +109,7 @@ def patch_tokens(
     lm: LanguageModel,
     source: Any,
     target: Any,
-    plan: PatchPlan,
+    plan: OnePlan,
     metric: Metrics,
     *,
     suffix: int | None = None,
@@ -132,8 +134,8 @@ def patch_tokens(
     lm: LanguageModel,
     source: Any,
     target: Any,
-    plan: PatchPlan | PlanUnion,
-    metric: Metric | Sequence[Metric],
+    plan: AnyPlan,
+    metric: Metrics,
     *,
     suffix: int | None = None,
     batch_size: int | None = None,
@@ -157,7 +159,8 @@ def patch_tokens(
     Raises:
         SelfrepError: as `patch`; ids that are not [pair, token], right-aligned, and in the vocabulary.
     """
-    exact, options = _Exact(lm, check, on_mismatch), Options(batch_size, budget_gb, progress)
+    arguments.one(lm, LanguageModel, "model")
+    exact, options, plan = _Exact(lm, check, on_mismatch), Options(batch_size, budget_gb, progress), as_plan(plan)
     sweep = bind_tokens(lm, source, target, plan, metric, suffix=suffix, seed=seed)
     return by_plan(plan, run_sweep(lm, sweep, exact, options))
 

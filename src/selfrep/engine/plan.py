@@ -14,11 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from selfrep.engine.interventions import Intervention, Replace
 from selfrep.errors import SelfrepError
-from selfrep.models.sites import HEAD_SITES, NEURON_SITES, SITES, component
+from selfrep.models.sites import HEAD_SITES, NEURON_SITES, component, site_and_layer
+from selfrep.prompts import arguments
+from selfrep.prompts.arguments import Several
+from selfrep.prompts.shown import shown
 
 if TYPE_CHECKING:  # a plan, and so a study, is read without torch
     from torch import Tensor
@@ -34,6 +37,16 @@ STREAM = ("resid_pre", "resid_post")
 Window = Literal["from", "before"] | int
 
 
+@shown(
+    lambda self: {
+        "site": self.site,
+        "layers": _in_short(self.layers),
+        f"{self.by}s": _in_short(self.where),
+        "components": None if component(self.site) is None else _in_short(self.components),
+        "intervention": None if isinstance(self.intervention, Replace) else self.intervention.name,
+        "window": self.window,
+    }
+)
 @dataclass(frozen=True)
 class PatchPlan:
     """A site swept over layers × positions (or segments) × components. None means all of them, settled by `bind`.
@@ -123,6 +136,7 @@ class PatchPlan:
         return PlanUnion((self,)) | other
 
 
+@shown(lambda self: {"plans": ", ".join(self.names)})
 @dataclass(frozen=True)
 class PlanUnion:
     """Several plans swept together: prompts are recorded once, and cells at the same position replayed together."""
@@ -182,6 +196,33 @@ class PatchCell:
         return self.plan.intervention.values(source, target, self.layer)
 
 
+def _in_short(axis: Sequence[Any] | None) -> str:
+    """The labels of an axis of a plan, e.g. "0 … 11", "question, last"."""
+    if axis is None:
+        return "all"
+    run = len(axis) > 3 and isinstance(axis[0], int) and list(axis) == list(range(axis[0], axis[-1] + 1))
+    return f"{axis[0]} … {axis[-1]}" if run else ", ".join(map(str, axis))
+
+
+if TYPE_CHECKING:
+    OnePlan: TypeAlias = PatchPlan | str
+    AnyPlan: TypeAlias = PatchPlan | PlanUnion | str
+else:  # at run time anything: `as_plan` refuses what is wrong, and says more
+    OnePlan = AnyPlan = Any
+
+
+def as_plan(plan: AnyPlan) -> PatchPlan | PlanUnion:
+    """The plan itself, or for the name of a site the grid of all its cells. Raises SelfrepError for anything else."""
+    if isinstance(plan, PatchPlan | PlanUnion):
+        return plan
+    if isinstance(plan, str):
+        return prefix_patch() if plan == PREFIX else grid(plan)
+    raise SelfrepError(
+        "A plan is made by sr.grid(site) or sr.prefix_patch(), several are joined by |, and the name of a site stands "
+        f"for all its cells; got {arguments.described(plan)}."
+    )
+
+
 def plans_of(plan: PatchPlan | PlanUnion) -> tuple[PatchPlan, ...]:
     """The plans of a union, or the one plan."""
     return plan.plans if isinstance(plan, PlanUnion) else (plan,)
@@ -190,12 +231,12 @@ def plans_of(plan: PatchPlan | PlanUnion) -> tuple[PatchPlan, ...]:
 def grid(
     site: str,
     *,
-    layers: Iterable[int] | None = None,
-    positions: Iterable[int] | None = None,
-    segments: Sequence[str] | Mapping[str, Iterable[int]] | None = None,
+    layers: Several[int] | None = None,
+    positions: Several[int] | None = None,
+    segments: Several[str] | Mapping[str, Iterable[int]] | None = None,
     by: Literal["position", "segment"] | None = None,
-    heads: Iterable[int] | None = None,
-    neurons: Iterable[int] | None = None,
+    heads: Several[int] | None = None,
+    neurons: Several[int] | None = None,
     intervention: Intervention | None = None,
 ) -> PatchPlan:
     """A plan that patches `site` at every layer × position, or layer × segment; and at every head, one by one.
@@ -215,36 +256,44 @@ def grid(
     Raises:
         SelfrepError: unknown site or segment, positions and segments together, an empty list, heads of a site without.
     """
-    if site not in SITES:
-        raise SelfrepError(f"A site is one of {', '.join(SITES)}; got {site!r}.")
+    site, own_layer = site_and_layer(site)
+    layers = _chosen(layers, "layers")
+    if own_layer is not None:
+        if layers not in (None, (own_layer,)):
+            raise SelfrepError(f"The name of the hook says layer {own_layer}, layers= says {layers}: leave one out.")
+        layers = (own_layer,)
+    positions = _chosen(positions, "positions")
     sets: tuple[tuple[str, tuple[int, ...]], ...] = ()
     if segments is not None or by == "segment":
         if positions is not None:
             raise SelfrepError("A grid sweeps positions or segments, not both: make two grids.")
-        where: tuple[int, ...] | tuple[str, ...] | None = None if segments is None else tuple(segments)
+        where: tuple[int, ...] | tuple[str, ...] | None = None
         if isinstance(segments, Mapping):
-            sets = tuple((name, tuple(those)) for name, those in segments.items())
+            where = tuple(segments)
+            sets = tuple((name, arguments.numbers(those, "positions")) for name, those in segments.items())
             if clash := [name for name, those in sets if name in SEGMENT_CELLS or not those]:
                 raise SelfrepError(f"A set of positions has a name of its own and holds some; these do not: {clash}.")
-        elif unknown := [s for s in where or () if s not in SEGMENT_CELLS]:
-            raise SelfrepError(f"A segment is one of {', '.join(SEGMENT_CELLS)}; got {unknown}.")
+        elif segments is not None:
+            where = arguments.names(segments, "segment", SEGMENT_CELLS)
         by = "segment"
     else:
-        where, by = None if positions is None else tuple(positions), "position"
+        where, by = positions, "position"
     for name, chosen, sites in (("heads", heads, HEAD_SITES), ("neurons", neurons, NEURON_SITES)):
         if chosen is not None and site not in sites:
             raise SelfrepError(f"{name} can be chosen at {', '.join(sites)}; {site} has none.")
     if site in NEURON_SITES and neurons is None:
         raise SelfrepError(f"Say which neurons of {site} to patch, e.g. neurons=[5, 17]: each is a cell of its own.")
-    components = heads if heads is not None else neurons
-    which = None if components is None else tuple(components)
-    layers = None if layers is None else tuple(layers)
+    which = _chosen(heads, "heads") if heads is not None else _chosen(neurons, "neurons")
     if where == () or layers == () or which == ():
         raise SelfrepError("A grid needs at least one layer, position and component; got an empty list.")
     return PatchPlan(site, by, layers, where, which, sets, intervention or REPLACE)
 
 
-def prefix_patch(*, layers: Iterable[int] | None = None, window: Window = "from") -> PatchPlan:
+def _chosen(value: Several[int] | None, what: str) -> tuple[int, ...] | None:
+    return None if value is None else arguments.numbers(value, what)
+
+
+def prefix_patch(*, layers: Several[int] | None = None, window: Window = "from") -> PatchPlan:
     """A plan that lets the target's suffix read the keys and values of the source's prefix.
 
     The two prompts must have the same length. The cell of layer l exchanges the prefix in the layers of its window; the
@@ -259,7 +308,7 @@ def prefix_patch(*, layers: Iterable[int] | None = None, window: Window = "from"
     """
     if window not in ("from", "before") and not (isinstance(window, int) and window > 0):
         raise SelfrepError(f"A window is 'from', 'before' or a number of layers; got {window!r}.")
-    layers = None if layers is None else tuple(layers)
+    layers = _chosen(layers, "layers")
     if layers == ():
         raise SelfrepError("A prefix patch needs at least one layer; got an empty list.")
     return PatchPlan(PREFIX, "segment", layers, ("prefix",), window=window)

@@ -6,7 +6,7 @@ what they cost are then patched exactly, and so is a random sample of all cells,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Unpack, overload
 
 import numpy as np
@@ -15,10 +15,10 @@ from scipy.stats import spearmanr
 
 from selfrep.engine.attribution import Approximate, Method
 from selfrep.engine.effects import Baselines
-from selfrep.engine.metrics import Metric, Metrics, answer_log_odds
+from selfrep.engine.metrics import Metrics, answer_log_odds
 from selfrep.engine.misses import Misses, to_attrs, worst
 from selfrep.engine.patch import SweepOptions
-from selfrep.engine.plan import STREAM, PatchPlan, PlanUnion
+from selfrep.engine.plan import STREAM, AnyPlan, OnePlan, PlanUnion, as_plan
 from selfrep.engine.progress import Progress
 from selfrep.engine.replay.baselines import record_sweep
 from selfrep.engine.replay.cells import run_cells
@@ -28,7 +28,7 @@ from selfrep.engine.selfcheck import selfcheck
 from selfrep.engine.sweep import Pairs, PatchSweep, bind
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.alignment import PromptPair
+from selfrep.prompts import arguments
 from selfrep.stats.rounding import negligible
 
 BOUND = 0.95
@@ -48,7 +48,7 @@ class ScreenOptions(SweepOptions, total=False):
 def screen(
     lm: LanguageModel,
     pairs: Pairs,
-    plan: PatchPlan,
+    plan: OnePlan,
     metric: Metrics = answer_log_odds,
     **how: Unpack[ScreenOptions],
 ) -> xr.Dataset: ...
@@ -66,9 +66,9 @@ def screen(
 
 def screen(
     lm: LanguageModel,
-    pairs: Sequence[PromptPair],
-    plan: PatchPlan | PlanUnion,
-    metric: Metric | Sequence[Metric] = answer_log_odds,
+    pairs: Pairs,
+    plan: AnyPlan,
+    metric: Metrics = answer_log_odds,
     *,
     budget: float = 0.2,
     sample: float = 0.02,
@@ -103,6 +103,8 @@ def screen(
         SelfrepError: as in `patch` and `attribute`; shares that are not between 0 and 1.
         CannotReplay: an architecture whose blocks cannot be replayed.
     """
+    arguments.one(lm, LanguageModel, "model")
+    plan = as_plan(plan)
     approximate = Approximate(lm, plan, method, ig_steps, check)
     screening = _Screening(approximate, budget, sample, seed)
     sweep = bind(lm, pairs, plan, metric, seed=seed)

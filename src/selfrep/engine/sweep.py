@@ -7,24 +7,26 @@ reference, gradients) takes the sweep, or some of its rows.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from selfrep.engine.interventions import Replace
-from selfrep.engine.metrics import Metric, Metrics
+from selfrep.engine.metrics import Metric, Metrics, as_metrics
 from selfrep.engine.plan import PREFIX, PatchCell, PatchPlan, PlanUnion, plans_of
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.sites import component
+from selfrep.prompts import arguments
 from selfrep.prompts.alignment import AlignedBatch, PromptPair, align, trimmed
+from selfrep.prompts.arguments import Several
 
-Pairs = Sequence[PromptPair]
+Pairs: TypeAlias = Several[PromptPair]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +145,7 @@ class PatchSweep:
 
 def bind(
     lm: LanguageModel,
-    pairs: Sequence[PromptPair],
+    pairs: Pairs,
     plan: PatchPlan | PlanUnion,
     metric: Metrics,
     *,
@@ -155,7 +157,7 @@ def bind(
         SelfrepError: pairs that cannot be aligned; a layer, position or head out of range; metrics of the same name; a
             prefix patch between prompts of different lengths.
     """
-    return bind_batch(lm, align(pairs), plan, metric, seed)
+    return bind_batch(lm, align(arguments.several(pairs, PromptPair)), plan, metric, seed)
 
 
 def bind_tokens(
@@ -184,9 +186,12 @@ def bind_batch(
 ) -> PatchSweep:
     """As `bind`, for pairs that are aligned."""
     plans = bind_plans(lm, plan, batch)
-    metrics = (metric,) if isinstance(metric, Metric) else tuple(metric)
+    metrics = as_metrics(metric)
     if not metrics or len({m.name for m in metrics}) < len(metrics):
-        raise SelfrepError(f"Metrics have names of their own; got {[m.name for m in metrics]}.")
+        raise SelfrepError(
+            f"Metrics have names of their own; got {[m.name for m in metrics]}. Name a function by "
+            "sr.logit_metric(name, function)."
+        )
     answers = tuple(None if m.answers is None else m.answers(batch) for m in metrics)
     table = next((a for a in answers if a is not None), None)
     if (
@@ -197,7 +202,7 @@ def bind_batch(
         batch = replace(batch, answer_ids=kinds, items=names, item_index=index.reshape(-1))
     if any(p.site == PREFIX for p in plans):
         _require_equal_lengths(batch)
-    several = not isinstance(metric, Metric)
+    several = isinstance(metric, Iterable)
     return PatchSweep(batch, plans, metrics, answers, batch.source_ids, batch.suffix, seed, several)
 
 

@@ -23,6 +23,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models import devices, organisms, resolve
 from selfrep.models.sites import Layout, Tap, layout_of
+from selfrep.prompts.shown import shown
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -30,6 +31,16 @@ if TYPE_CHECKING:
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+@shown(
+    lambda self: {
+        "name": self.name,
+        "layers": self.n_layers,
+        "d_model": self.d_model,
+        "dtype": str(self.dtype).removeprefix("torch."),
+        "device": str(self.device),
+        "architecture": self.layout.architecture,
+    }
+)
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
     """A decoder with its tokenizer. Make one with `load_model`.

@@ -9,6 +9,7 @@ third stretch of `query_key_value`'s in GPT-NeoX), so one table serves every arc
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -34,6 +35,34 @@ IN_WORDS = {
 }
 """The name of a site in a sentence."""
 _QKV: tuple[Site, ...] = ("q", "k", "v")
+
+
+_HOOKS: dict[str, Site] = {
+    **{site: site for site in SITES},
+    **{f"hook_{site}": site for site in SITES},
+    **{f"attn.hook_{site}": site for site in HEAD_SITES},
+    "mlp.hook_post": "mlp_post",
+}
+_IN_BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
+
+
+def site_and_layer(name: object) -> tuple[Site, int | None]:
+    """The site that a name means, and the layer where the name holds one.
+
+    A name is a site ("resid_pre") or a hook of TransformerLens ("hook_resid_pre", "blocks.3.attn.hook_z").
+
+    Raises:
+        SelfrepError: anything else.
+    """
+    text = name if isinstance(name, str) else ""
+    match = _IN_BLOCK.fullmatch(text)
+    site = _HOOKS.get(match[2] if match else text)
+    if site is None:
+        raise SelfrepError(
+            f"A site is one of {', '.join(SITES)}, or a hook of TransformerLens such as 'blocks.3.hook_resid_pre'; got "
+            f"{name!r}."
+        )
+    return site, int(match[1]) if match else None
 
 
 def component(site: str) -> Literal["head", "neuron"] | None:

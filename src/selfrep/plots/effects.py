@@ -14,22 +14,26 @@ from selfrep.plots.text import plain, shorten, words
 from selfrep.stats.numbers import number
 
 
-def heatmap(effects: xr.Dataset, pair: int | None = None, *, title: str | None = None) -> go.Figure:
+def heatmap(effects: xr.Dataset | xr.DataTree, pair: int | None = None, *, title: str | None = None) -> go.Figure:
     """The transfer of each patch, straight from `patch`, with no gate and no control.
 
     Args:
-        effects: from `patch` or `patch_tokens`; dims pair, layer, position | segment.
+        effects: from `patch` or `patch_tokens`; dims pair, layer, position | segment. Heads or neurons of a single
+            place are drawn side by side.
         pair: the row to draw. None: the mean over the real pairs, a panel for each direction.
 
     Raises:
-        SelfrepError: no such pair, no pair at all, or other dimensions than these.
+        SelfrepError: no such pair, no pair at all; several plans or metrics, or heads at several places.
     """
-    axis = "position" if "position" in effects.dims else "segment"
-    if set(effects.transfer.dims) != {"pair", "layer", axis}:
+    effects = _one_plan(effects)
+    if "transfer" not in effects or "pair" not in effects.transfer.dims:
+        estimate = " An estimate of sr.transfer is drawn by sr.plot.transfer_maps." if "n_pairs" in effects else ""
         raise SelfrepError(
-            f"A heat map shows transfer(pair, layer, position or segment); it has the dimensions "
-            f"{', '.join(map(str, effects.transfer.dims))}. Choose one of the others with .sel(…) first."
+            "A heat map shows the effects that sr.patch returns; this Dataset holds "
+            f"{', '.join(map(str, effects.data_vars)) or 'nothing'}.{estimate}"
         )
+    effects = _flat(effects)
+    axis = "position" if "position" in effects.dims else "segment"
     n = effects.sizes["pair"]
     if pair is not None and not -n <= pair < n:
         raise SelfrepError(f"There is no pair {pair}: the effects hold {n}, numbered from 0.")
@@ -65,3 +69,38 @@ def heatmap(effects: xr.Dataset, pair: int | None = None, *, title: str | None =
         caption="Each cell: one activation, copied from the source run into the target run. 0, the patch did nothing; "
         f"1, it restored the source's behaviour. {SCALE}",
     )
+
+
+def _one_plan(data: xr.Dataset | xr.DataTree) -> xr.Dataset:
+    """The only Dataset of a tree."""
+    if isinstance(data, xr.Dataset):
+        return data
+    if data.has_data:
+        return data.to_dataset()
+    names = list(data.children)
+    if len(names) != 1:
+        raise SelfrepError(
+            f"A map shows one plan; this DataTree holds {', '.join(names) or 'none'}. Choose one, e.g. "
+            f"sr.plot.heatmap(effects[{(names or ['resid_pre'])[0]!r}])."
+        )
+    return data[names[0]].to_dataset()
+
+
+def _flat(effects: xr.Dataset) -> xr.Dataset:
+    """Effects over layers and places alone. Heads or neurons of a single place take its stead on the axis."""
+    axis = "position" if "position" in effects.dims else "segment"
+    others = [str(dim) for dim in effects.transfer.dims if dim not in ("pair", "layer", axis)]
+    effects = effects.squeeze([dim for dim in others if effects.sizes[dim] == 1], drop=True)
+    others = [dim for dim in others if dim in effects.dims]
+    if not others:
+        return effects
+    if len(others) > 1 or effects.sizes[axis] > 1 or others == ["metric"]:
+        raise SelfrepError(
+            f"A heat map shows transfer(pair, layer, position or segment); it has the dimensions "
+            f"{', '.join(map(str, effects.transfer.dims))}. Choose one of the others with .sel(…) first, e.g. "
+            f"effects.sel({others[-1]}={effects[others[-1]].values[0].item()!r})."
+        )
+    of_place = [name for name, v in effects.coords.items() if axis in v.dims]
+    single = effects[["transfer"]].isel({axis: 0}, drop=True).drop_vars(of_place, errors="ignore")
+    names = [f"{others[0]} {k}" for k in single[others[0]].values]
+    return single.assign_coords({others[0]: names}).rename({others[0]: "segment"})

@@ -17,10 +17,22 @@ from jaxtyping import Int64, Shaped
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts.render import Tokens
+from selfrep.prompts.shown import shown
 
 Direction = Literal["denoise", "noise"]
 
 
+@shown(
+    lambda self: {
+        "source": self.source_name,
+        "target": self.target_name,
+        "item": self.item,
+        "direction": self.direction,
+        "paraphrase": self.target_paraphrase,
+        "control": self.control,
+        "tokens": (len(self.source), len(self.target)),
+    }
+)
 @dataclass(frozen=True)
 class PromptPair:
     """A source prompt, whose activations are taken, and a target prompt, into which they are put.

@@ -19,12 +19,22 @@ from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.catalogue import Catalogue, Named, NamedEntry
 from selfrep.prompts.questions import Question
+from selfrep.prompts.shown import shown
 from selfrep.prompts.yaml_errors import Entry, Info
 
 Perspective = Literal["in_character", "spectator"]
 Framing = Literal["first_person", "third_person"]
 
 
+@shown(
+    lambda self: {
+        "name": self.name,
+        "question": self.question,
+        "prefill": self.prefill,
+        "sides": " | ".join(self.sides),
+        "subscale": self.scale,
+    }
+)
 class Item(Question, NamedEntry):
     """One question of the battery.
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Generic, TypeAlias, TypeVar
 from pydantic import AfterValidator, BeforeValidator, field_validator
 
 from selfrep.errors import SelfrepError, close_match
+from selfrep.prompts.shown import shown
 from selfrep.prompts.yaml_errors import Entry
 
 
@@ -103,6 +104,7 @@ def select(entries: Mapping[str, T], names: Iterable[str], noun: str) -> tuple[T
     return tuple(entries[name] for name in wanted)
 
 
+@shown(lambda self: {"n": len(self), "names": ", ".join(self.names())})
 @dataclass(frozen=True)
 class Catalogue(Generic[T]):
     """Entries by name, in order. `ours | theirs` joins two; where both have a name, the entry of the right one stays.

@@ -23,6 +23,7 @@ from pydantic import AfterValidator, Field, field_validator
 from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.catalogue import Catalogue, Named, NamedEntry, completed
+from selfrep.prompts.shown import shown
 from selfrep.prompts.yaml_errors import Entry, Info
 
 Kind = Literal["default", "language_model", "other_model", "fictional_ai", "human"]
@@ -88,6 +89,7 @@ Descriptions: TypeAlias = Annotated[tuple[str, ...], AfterValidator(_description
 """Pronoun-free noun phrases, at least one; number k is paraphrase k."""
 
 
+@shown(lambda self: {"name": self.name, "kind": self.kind, "paraphrases": self.n_paraphrases})
 class Persona(NamedEntry):
     """One persona and its paraphrases.
 

@@ -6,20 +6,35 @@ turns it into tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from selfrep.errors import SelfrepError
+from selfrep.prompts import arguments
+from selfrep.prompts.arguments import Several
 from selfrep.prompts.battery import Item
-from selfrep.prompts.personas import Condition, Persona
+from selfrep.prompts.personas import CONDITIONS, Condition, Persona
 from selfrep.prompts.questions import AnswerSets
+from selfrep.prompts.shown import shown
 
 PromptCondition: TypeAlias = Condition | Literal["truth"]
 """How a prompt speaks of a persona: in one of the persona's conditions, or "truth": as in "you", followed by the item's
 `truth_change`, a sentence that really makes another answer right. It is the positive control of an item."""
 
+PROMPT_CONDITIONS: tuple[PromptCondition, ...] = (*CONDITIONS, "truth")
 
+
+@shown(
+    lambda self: {
+        "persona": self.persona,
+        "condition": self.condition,
+        "paraphrase": self.paraphrase or None,
+        "item": self.item,
+        "system": self.system,
+        "question": self.question,
+        "prefill": self.prefill,
+    }
+)
 @dataclass(frozen=True)
 class Prompt:
     """The texts that are put to the model, and the labels under which results keep them.
@@ -96,10 +111,10 @@ def prompt(persona: Persona, item: Item, condition: PromptCondition = "you", par
 
 
 def prompts(
-    personas: Iterable[Persona],
-    items: Iterable[Item],
-    conditions: Sequence[PromptCondition] = ("you",),
-    paraphrases: Sequence[int] | None = None,
+    personas: Several[Persona],
+    items: Several[Item],
+    conditions: Several[PromptCondition] = ("you",),
+    paraphrases: Several[int] | None = None,
 ) -> list[Prompt]:
     """Every item, put to every persona in the given conditions and paraphrases. Public as `selfrep.make_prompts`.
 
@@ -124,12 +139,14 @@ def prompts(
         >>> [(one.persona, one.condition) for one in made]
         [('smollm', 'you'), ('smollm', 'user'), ('jfk', 'you'), ('jfk', 'user')]
     """
-    items = tuple(items)
+    items = arguments.several(items, Item)
+    conditions = arguments.names(conditions, "condition", PROMPT_CONDITIONS)
+    chosen = None if paraphrases is None else arguments.numbers(paraphrases, "paraphrases")
     distinct = {
         prompt(persona, item, condition, k): None
-        for persona in personas
+        for persona in arguments.several(personas, Persona)
         for condition in conditions
-        for k in (range(_paraphrases(persona, condition)) if paraphrases is None else paraphrases)
+        for k in (range(_paraphrases(persona, condition)) if chosen is None else chosen)
         for item in items
     }
     return list(distinct)

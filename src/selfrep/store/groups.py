@@ -81,6 +81,10 @@ class Groups(ABC):
         """Whether the group is there (finished or not: see `pending`)."""
         return (self.store / group / "zarr.json").is_file()
 
+    def grows(self, group: str) -> bool:
+        """Whether the group is one that `write_rows` fills."""
+        return (self.store / group / DONE / "zarr.json").is_file()
+
     def read(self, group: str) -> xr.Dataset:
         """The group as a Dataset in memory, its texts as numpy strings, its variables sorted by name.
 

@@ -34,6 +34,7 @@ from selfrep.prompts.battery import Battery
 from selfrep.prompts.choices import ItemChoice, PersonaChoice, ScenarioChoice, spelled_out
 from selfrep.prompts.personas import Condition, PersonaSet
 from selfrep.prompts.scenarios import Scenarios
+from selfrep.prompts.shown import shown
 from selfrep.prompts.yaml_errors import Entry, Place
 
 
@@ -42,6 +43,7 @@ def part_types() -> dict[str, type[Part]]:
     return {analysis.name: analysis.part for analysis in analyses() if analysis.part is not None}
 
 
+@shown(lambda self: {"name": self.name, "model": self.model, "parts": ", ".join(self.parts), "seed": self.seed})
 class Study(Entry):
     """An experiment, described.
 
@@ -226,11 +228,11 @@ def presets() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def named(name: str) -> Study:
+def named(name: str | Path) -> Study:
     """The built-in study of that name; the study file of that path otherwise. Raises SelfrepError as they do."""
     if Path(name).is_file() or name not in presets():
         return load(name)
-    return preset(name)
+    return preset(str(name))
 
 
 def preset(name: str) -> Study:

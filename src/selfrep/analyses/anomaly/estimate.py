@@ -71,11 +71,13 @@ def anomaly(scores: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000,
         An organism that finds modern things half as strange (2 nats) as it could (4 nats):
 
         >>> import selfrep as sr
+        >>> from selfrep.analyses.anomaly import material
+        >>> from selfrep.engine.cases import score_cases
         >>> from selfrep.models import organisms
         >>> lm = sr.load_model("organism:noticing?notice=0.5")
-        >>> material = sr.anomalies.load(organisms.ANOMALIES)
-        >>> cases = [case for case in material.cases() if case.labels["form"] == "persona"]
-        >>> response = anomaly(sr.score_cases(lm, cases), n_bootstrap=200).squeeze()
+        >>> cases = material.load(organisms.ANOMALIES).cases()
+        >>> cases = [case for case in cases if case.labels["form"] == "persona"]
+        >>> response = anomaly(score_cases(lm, cases), n_bootstrap=200).squeeze()
         >>> round(float(response.estimate), 2), round(float(response.capability), 2)
         (2.0, 4.0)
     """

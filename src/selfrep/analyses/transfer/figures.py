@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from selfrep.errors import SelfrepError
 from selfrep.plots import heat_maps
 from selfrep.plots.heat_maps import SCALE, Map, arrays, cell_words, layers_of
 from selfrep.plots.panels import Places, heading, not_identified
@@ -22,6 +23,10 @@ GOES = (
 
 def transfer_maps(transfer: xr.Dataset) -> go.Figure:
     """Denoising beside noising, from `transfer`: maps over positions; over whole segments, lines by layer."""
+    known = ("direction", "layer", "position", "segment")
+    if others := [str(dim) for dim in transfer.estimate.dims if dim not in known]:
+        label = transfer[others[-1]].values[0].item()
+        raise SelfrepError(f"A map shows one {others[-1]}; choose it first, e.g. .sel({others[-1]}={label!r}).")
     site = str(transfer.attrs.get("site", ""))
     title = f"Transfer: what {SITES.get(site, 'patched activations')} carry over"
     n_items = len(transfer.attrs.get("items", ()))

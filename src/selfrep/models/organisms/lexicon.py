@@ -42,7 +42,7 @@ ANOMALY = _DATA / "anomaly.yaml"
 SCRATCHPAD = _DATA / "scratchpad.yaml"
 """The question how to act, in peace and in danger, after none to all of the steps of a scratchpad."""
 ANOMALIES = _DATA / "anomalies.yaml"
-"""Human personas and modern things, in scenes. For `selfrep.anomalies.load`."""
+"""Human personas and modern things, in scenes. For `selfrep.analyses.anomaly.material.load`."""
 SCENARIOS = _DATA / "scenarios.yaml"
 """Whether a machine acts that is legendary, or in danger, with its subspaces. For `selfrep.scenarios.load`."""
 
