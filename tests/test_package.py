@@ -198,7 +198,7 @@ def test_no_circle_of_imports() -> None:
 
 # Tests mirror modules: tests/room/test_module.py tests selfrep/room/module.py, and so the other way round.
 
-WHOLE = {"test_package.py", "test_readme.py", "test_registry.py", "test_two_sides.py"}
+WHOLE = {"test_examples.py", "test_package.py", "test_readme.py", "test_registry.py", "test_two_sides.py"}
 """What several modules share."""
 A_FEW = 3
 """A function of more statements holds logic, and so does its module."""
@@ -206,9 +206,9 @@ TESTED_ELSEWHERE = {
     "analyses/*/__init__.py": "analyses/test_parts.py",  # a room's part of a study: beside the others
     "analyses/*/report.py": "report/test_findings.py",  # its sentences and figures: one table asks the same of all
     "analyses/separation/summary.py": "analyses/separation/test_estimate.py",
-    "engine/replay/gradients.py": "engine/test_attribution.py",  # what attribution computes, against its closed forms
-    "engine/replay/recording.py": "engine/replay/test_walk.py",  # a walk goes on from what is recorded
     "interop/*.py": "interop/test_transformer_lens.py",  # its functions against those of TransformerLens, whole
+    "plots/profiles.py": "analyses/separation/test_figures.py",  # what is drawn of a profile, by coordinates
+    "plots/two_by_two.py": "analyses/mediation/test_figures.py",
     "models/organisms/wiring.py": "models/organisms/test_circuit.py",  # the circuit that is wired is what is judged
 }
 """Modules whose test file is another's, and why; patterns are of paths under src/selfrep."""

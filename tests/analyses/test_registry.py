@@ -22,7 +22,7 @@ from selfrep.analyses.parts import ItemPart, Part
 from selfrep.cli import app
 from selfrep.errors import SelfrepError
 from selfrep.models.organisms import BATTERY, PERSONAS
-from selfrep.plots.theme import finished
+from selfrep.plots.theme import finish
 from selfrep.prompts.battery import Battery
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
@@ -66,7 +66,7 @@ def findings(directory: RunDirectory) -> Iterator[Finding]:
 
 def drawing(estimate: xr.Dataset) -> go.Figure:
     figure = go.Figure(go.Bar(x=["mass"], y=[float(estimate.estimate)]))
-    return finished(figure, title="How sure", subtitle="", caption="One bar.", height=200.0, margin={})
+    return finish(figure, title="How sure", subtitle="", caption="One bar.", height=200.0, margin={})
 
 
 TOY = Analysis(

@@ -47,8 +47,13 @@ def test_brackets_tile_the_clear_columns_and_their_names_keep_apart(segments: li
     fig, room = go.Figure(), 200.0
     bracket(fig, PANEL, places, room)
     assert [(s.x0, s.x1) for s in fig.layout.shapes] == [(a - 0.4, b + 0.4) for _, a, b in places.brackets()]
-    assert {(a.text, a.x) for a in fig.layout.annotations} <= {(n, (a + b) / 2) for n, a, b in places.brackets()}
     each = room / len(segments)
+    middles = {(name, (first + last + 1) / 2 * each) for name, first, last in places.brackets()}
+    for a in fig.layout.annotations:
+        middle, half = (a.x + 0.5) * each, reach(a.text, TINY) / 2
+        assert half <= middle <= room - half, "no name leaves its panel"
+        nearest = min(abs(middle - own) for name, own in middles if name == a.text)
+        assert nearest < 1e-9 or min(middle - half, room - half - middle) < 2.1, "only one at an edge moves"
     boxes = [(a.yshift, (a.x + 0.5) * each, reach(a.text, TINY)) for a in fig.layout.annotations]
     for i, (row, middle, width) in enumerate(boxes):
         for other_row, other, its_width in boxes[:i]:

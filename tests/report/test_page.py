@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,13 @@ import plotly.graph_objects as go
 import pytest
 import xarray as xr
 import yaml
+from tests.report.groups import GROUPS
 
+from selfrep.analyses import register, unregister
+from selfrep.analyses.analysis import Analysis, Chapter, Figure, Report
 from selfrep.errors import SelfrepError
 from selfrep.report import page as report
-from selfrep.report.figures import Drawing
+from selfrep.report.figures import Drawing, drawings
 from selfrep.report.page import Picture, Whisker, write_report
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
@@ -242,6 +246,37 @@ def test_every_part_is_there(make: Make) -> None:
     assert "Present is not used" in got.section("limits")
 
 
+@pytest.fixture
+def many() -> Iterator[list[Analysis]]:
+    """Thirty analyses from elsewhere, each with a chapter and a figure of the items."""
+
+    def draw(data: xr.Dataset) -> go.Figure:
+        return go.Figure(go.Bar(y=data["shift"])).update_layout(meta={"title": "A picture", "caption": "Bars."})
+
+    added = []
+    for i in range(30):
+        chapter = Chapter(f"Question {i}?", f"What {i} asks.", f"How {i} misleads.")
+        report_of = Report(chapter, figures=(Figure(f"new_{i}", ("items",), draw),))
+        added.append(register(Analysis(f"new{i}", f"question {i}", report=report_of)))
+    yield added
+    for analysis in added:
+        unregister(analysis.name)
+
+
+def test_a_page_has_room_for_any_number_of_chapters(tmp_path: Path, many: list[Analysis]) -> None:
+    run = RunDirectory(tmp_path / "many")
+    run.create_or_resume(yaml.safe_dump(study()), "abc123")
+    run.write("items", GROUPS["items"])
+    got = Page(write_report(run, [one for one in drawings(run) if one.about]).read_text("utf-8"))
+    numbers = [re.match(r"Figure ([A-Z]+)1\.", element.text.strip()) for element in got.all("h3")]
+    letters = [number[1] for number in numbers if number]
+    assert letters == [*ascii_uppercase, "AA", "AB", "AC", "AD"]
+    for i, analysis in enumerate(many):
+        words = got.section(analysis.name)
+        assert f"Question {i}? What {i} asks." in words
+        assert f"How {i} misleads." in words
+
+
 def test_what_is_not_identified_stands_apart_with_its_reason_and_without_a_number(make: Make) -> None:
     got = page(make())
     unsaid = got.section("unsaid")
@@ -249,7 +284,7 @@ def test_what_is_not_identified_stands_apart_with_its_reason_and_without_a_numbe
     assert "Really? → “I am …” Not identified: under three times the noise" in unsaid
     assert "Transfer is" not in got.section("found")
     assert not re.search(r"0\.77|0\.71", " ".join(got.section(s) for s in ("found", "unsaid", "sure")))
-    assert "Really? → I am not identified 0.9 0.3" in got.section("sure")
+    assert "Really? → “I am …” not identified 0.9 0.3" in got.section("sure")
     assert "all in character" not in got.section("sure")
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from selfrep.analyses.answers import Answer
+from selfrep.analyses.bleed.truth import B
+from selfrep.analyses.default_axis.truth import LAMBDA
+from selfrep.analyses.directness.truth import D
 from selfrep.models.external import Component
 from selfrep.validation import external as elsewhere
-from selfrep.validation.answers import Answer
 from selfrep.validation.card import Card, Examined, External
 from selfrep.validation.maps import Mark, Withheld
 from selfrep.validation.nulls import Deal
@@ -17,9 +20,9 @@ def examined(kind: str = "bleed", noise: float = 0.2, *, t: float = 1.0, s: floa
         kind=kind,
         noise=noise,
         answers=(
-            Answer("B", "", 0.4, b, b - 0.02, b + 0.02, common=0.67),
-            Answer("λ", "neutral", 0.1, 0.1, 0.0, 0.2),
-            Answer("D", "", None, float("nan"), float("nan"), float("nan"), reason="nothing moves"),
+            Answer(B, "", 0.4, b, b - 0.02, b + 0.02, common=0.67),
+            Answer(LAMBDA, "neutral", 0.1, 0.1, 0.0, 0.2),
+            Answer(D, "", None, float("nan"), float("nan"), float("nan"), reason="nothing moves"),
         ),
         marks=(
             Mark("T", "causal", t, 0.9, 0.02),

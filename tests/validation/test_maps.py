@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 from tests.models.organisms.planted import auroc
 
+from selfrep.analyses.organisms import DEED, personas
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
 from selfrep.models.language_model import LanguageModel, load_model
@@ -136,3 +137,12 @@ def test_scores_that_are_none_are_refused(bleeding: tuple[LanguageModel, organis
         list(maps.marks(*bleeding, {"mine": lambda found: found.effects.total_effect}))
     with pytest.raises(SelfrepError, match="'mine' returned NaN everywhere"):
         list(maps.marks(*bleeding, {"mine": lambda found: found.effects.transfer * np.nan}))
+
+
+def test_pairs_differ_in_what_the_item_tells_apart(bleeding: tuple[LanguageModel, organisms.Truth]) -> None:
+    lm, _ = bleeding
+    kinds = {persona.name: persona.kind for persona in personas()}
+    deeds = maps.pairs_of(lm, DEED)
+    assert all((kinds[p.source_name] == "fictional_ai") != (kinds[p.target_name] == "fictional_ai") for p in deeds)
+    for item, n in ((DEED, 6), ("who_are_you", 8)):
+        assert len(maps.pairs_of(lm, item)) == 2 * n

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tests.validation.made import examined
 
-from selfrep.validation.answers import Answer
+from selfrep.analyses.answers import Answer
+from selfrep.analyses.bleed.truth import B
 from selfrep.validation.card import Row
 from selfrep.validation.maps import Mark, Withheld
 from selfrep.validation.rows import _rate, rows
@@ -40,7 +41,7 @@ def test_an_error_is_the_worst_one_and_what_is_not_identified_is_counted() -> No
     assert row.what == "β, bleed: worst error 0.040"
     assert row.passed is False
     assert named("β, bleed", examined(b=0.41))[0].passed is True
-    shut = Answer("B", "", 0.4, np.nan, np.nan, np.nan, reason="insensitive")
+    shut = Answer(B, "", 0.4, np.nan, np.nan, np.nan, reason="insensitive")
     (row,) = named("β, bleed", replace(examined(), answers=(shut,)))
     assert row.passed is False
     assert "(1 not identified)" in row.model

@@ -8,12 +8,13 @@ torch and plotly are imported by what runs and what draws.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal
 
+from selfrep.analyses.answers import Answer, Answers
 from selfrep.analyses.parts import Part
 from selfrep.errors import SelfrepError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from selfrep.models.language_model import LanguageModel
+    from selfrep.models.organisms import Truth
     from selfrep.prompts.battery import Battery
     from selfrep.prompts.personas import Condition, PersonaSet
     from selfrep.prompts.prompt import Prompt
@@ -197,11 +199,22 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the report's account of what was asked, folded away; the first cell of each row is its heading."""
+    """A table of the report, folded away; the first cell of each row is its heading.
+
+    Attributes:
+        title: what is read before it is unfolded.
+        columns, rows: its texts.
+        caption: how to read it.
+        numbers: the indices of the columns that hold numbers.
+        faint: the indices of rows that are not identified.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: Sequence[Sequence[str]]
+    caption: str = ""
+    numbers: Collection[int] = ()
+    faint: Collection[int] = ()
 
 
 def nothing(*_: object) -> Iterator[Any]:
@@ -219,6 +232,8 @@ class Report:
         figures: in the order of the report.
         asked: what was asked, from the study as plain YAML data.
         limits: objections to keep in mind, each with what is done about it.
+        details: tables of single numbers, from a run and its study as plain YAML data.
+        unclear: single questions that the model does not answer clearly, each with the reason; of the same two.
     """
 
     chapter: Chapter | None = None
@@ -226,6 +241,8 @@ class Report:
     figures: tuple[Figure, ...] = ()
     asked: Callable[[Mapping[str, Any]], Iterable[Text | Table]] = nothing
     limits: tuple[Text, ...] = ()
+    details: Callable[[RunDirectory, Mapping[str, Any]], Iterable[Table]] = nothing
+    unclear: Callable[[RunDirectory, Mapping[str, Any]], Iterable[Text]] = nothing
 
 
 Runs = Callable[[Context, Any], Iterable[Stage | Reading]]
@@ -235,17 +252,20 @@ Runs = Callable[[Context, Any], Iterable[Stage | Reading]]
 class Analysis:
     """One question asked of a model.
 
-    Attributes:
-        name: its key in a study, the group of its results, and what its findings are about.
-        summary: one line for `selfrep --help`.
-        part: the class of its fields in a study; None for what every study asks.
-        runs: its forward passes and estimates as stages, or "module:function" where that is.
-        report: what it tells a reader, or "module:object".
+        Attributes:
+            name: its key in a study, the group of its results, and what its findings are about.
+            summary: one line for `selfrep --help`.
+            part: the class of its fields in a study; None for what every study asks.
+            runs: its forward passes and estimates as stages, or "module:function" where that is.
+            report: what it tells a reader, or "module:object".
+            truth: its answers about an organism beside what is planted in it, or "module:function"; for
+            `selfrep validate`.
 
     Example:
-        >>> from selfrep.analyses.parts import Part
-        >>> Analysis("length", "how long the questions are", Part, runs=lambda context, part: ()).name
-        'length'
+            >>> from selfrep.analyses.answers import Answer, Answers
+    from selfrep.analyses.parts import Part
+            >>> Analysis("length", "how long the questions are", Part, runs=lambda context, part: ()).name
+            'length'
     """
 
     name: str
@@ -253,6 +273,7 @@ class Analysis:
     part: type[Part] | None = None
     runs: str | Runs = nothing
     report: str | Report = Report()
+    truth: str | Answers = nothing
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -264,6 +285,11 @@ class Analysis:
         """The steps of a run that belong to this analysis, later ones reading what earlier ones wrote."""
         runs: Runs = resolve_name(self.runs) if isinstance(self.runs, str) else self.runs
         yield from runs(context, part)
+
+    def answers(self, lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
+        """What it says of an organism, beside what is true of it; nothing where it brings no `truth`."""
+        answers: Answers = resolve_name(self.truth) if isinstance(self.truth, str) else self.truth
+        yield from answers(lm, truth)
 
     @property
     def told(self) -> Report:

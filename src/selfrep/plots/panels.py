@@ -190,14 +190,14 @@ def bracket(fig: go.Figure, panel: Panel, places: Places, room: float) -> float:
             line={"color": SOFT, "width": 1.2},
         )
         half = reach(words(segment), TINY) / 2 + 2
-        middle = (first + last + 1) / 2 * each
+        middle = min(max((first + last + 1) / 2 * each, half), room - half)  # no name leaves its panel
         row = next((r for r in (0, 1) if ends[r] <= middle - half), None)
         if row is None:
             continue  # no room for a third name on one spot: hover still says it
         ends[row], rows = middle + half, max(rows, row + 1)
         fig.add_annotation(
             text=words(segment),
-            x=(first + last) / 2,
+            x=middle / each - 0.5,
             y=1,
             xref=panel.x,
             yref=f"{panel.y} domain",

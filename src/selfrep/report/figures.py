@@ -44,10 +44,9 @@ def drawings(run: RunDirectory) -> Iterator[Drawing]:
                 whole, *others = map(run.read, figure.groups)
                 data = whole if figure.select is None else figure.select(whole)
                 if data is not None:
-                    drawn = figure.draw(data, *others)
-                    yield Drawing(
-                        figure.name, drawn.layout.meta["title"], drawn.layout.meta["caption"], drawn, data, about
-                    )
+                    picture = figure.draw(data, *others)
+                    words = picture.layout.meta
+                    yield Drawing(figure.name, words["title"], words["caption"], picture, data, about)
 
 
 def write_figures(

@@ -69,6 +69,7 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None) ->
         Picture.of(one.name, one.title, one.caption, one.figure, one.about)
         for one in (drawings(run) if figures is None else figures)
     ]
+    checks = list(_checks(run))
     present = [analysis for analysis in analyses() if analysis.name in plain]
     page = _template().render(
         study=study,
@@ -82,9 +83,11 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None) ->
         sections=list(_sections(findings, pictures)),
         unanswered=[finding for finding in findings if not finding.identified],
         figures=[picture for picture in pictures if not picture.about],
-        checks=list(_checks(run)),
-        items=[row for row in _items(run) if row["name"] in study["items"]],  # not the averages
-        tests=list(_tests(run)),
+        checks=checks,
+        laws=_laws(checks),
+        chance=_chance(run),
+        details=[table for analysis in analyses() for table in analysis.told.details(run, plain)],
+        unclear=[text for analysis in analyses() for text in analysis.told.unclear(run, plain)],
         plotlyjs=get_plotlyjs(),
     )
     return write_file(run.report, page)
@@ -104,11 +107,11 @@ class Section:
 def _sections(findings: Sequence[Finding], pictures: Sequence[Picture]) -> Iterator[Section]:
     letters = map(_letter, count())
     for analysis in analyses():
-        said = [finding for finding in findings if finding.about == analysis.name]
-        shown = [picture for picture in pictures if picture.about == analysis.name]
+        sentences = [finding for finding in findings if finding.about == analysis.name]
+        its_pictures = [picture for picture in pictures if picture.about == analysis.name]
         chapter = analysis.told.chapter
-        if chapter and (said or shown):
-            yield Section(analysis.name, next(letters), chapter, said, shown)
+        if chapter and (sentences or its_pictures):
+            yield Section(analysis.name, next(letters), chapter, sentences, its_pictures)
 
 
 def _letter(i: int) -> str:
@@ -152,13 +155,13 @@ def _study(plain: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {
         "name": plain.get("name", name),
         "personas": [_persona(name, persona) for name, persona in personas.items()],
-        "items": {name: _UNSAID | {"question": name} | item for name, item in items.items()},
+        "items": {name: _DEFAULTS | {"question": name} | item for name, item in items.items()},
         "conditions": plain.get("conditions", ["you", "user", "neutral"]),
         "scenarios": _defined(plain, "scenarios").get("scenarios", {}),
     }
 
 
-_UNSAID = {"prefill": "", "answers": {}, "perspective": "in_character", "framing": "third_person"}
+_DEFAULTS = {"prefill": "", "answers": {}, "perspective": "in_character", "framing": "third_person"}
 """What an item of a study means by saying nothing."""
 
 
@@ -266,21 +269,39 @@ def _patched(run: RunDirectory) -> Iterator[str]:
     return (group for group in run.groups() if group.startswith(("effects/", "segments/")))
 
 
-def _items(run: RunDirectory) -> Iterator[dict[str, Any]]:
-    """One row an item: every variable of the group "items" as a plain value."""
-    if not run.has("items"):
-        return
-    items = run.read("items")
-    for i, name in enumerate(items.item.to_numpy()):
-        yield {"name": str(name)} | {str(k): v.to_numpy()[i].item() for k, v in items.data_vars.items()}
+def _laws(checks: Sequence[Check]) -> Table:
+    """One row a law, one column a site: the largest miss."""
+    sites = list(dict.fromkeys(check.site for check in checks))
+    missed: dict[tuple[str, str], float] = {}
+    for check in checks:
+        missed[check.law, check.site] = max(check.missed, missed.get((check.law, check.site), check.missed))
+    rows = [
+        (law, *(number(missed[law, site]) if (law, site) in missed else "" for site in sites))
+        for law in sorted({check.law for check in checks})
+    ]
+    return Table(
+        "The laws of patching",
+        ("Law", *sites),
+        rows,
+        caption="Laws of patching, and by how many nats each was missed at worst",
+        numbers=range(1, 1 + len(sites)),
+    )
 
 
-def _tests(run: RunDirectory) -> Iterator[dict[str, Any]]:
-    """What was permuted in each analysis, in how many ways, and the smallest p that this allows."""
-    for group in run.groups():
-        attrs = run.read(group).attrs
-        if "smallest_p" in attrs:
-            yield {"group": group, "permuted": attrs.get("permuted", ""), "smallest_p": float(attrs["smallest_p"])}
+def _chance(run: RunDirectory) -> Table:
+    """What was permuted in each analysis, and the smallest p that this allows."""
+    tests = ((group, run.read(group).attrs) for group in run.groups())
+    return Table(
+        "What chance was allowed to do",
+        ("Analysis", "Put at random", "Smallest p possible"),
+        [
+            (group, str(attrs.get("permuted", "")), number(float(attrs["smallest_p"])))
+            for group, attrs in tests
+            if "smallest_p" in attrs
+        ],
+        caption="What chance was allowed to do",
+        numbers=(2,),
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from selfrep.analyses.answers import Answer
 from selfrep.models.external import Component
-from selfrep.validation.answers import Answer
 from selfrep.validation.maps import Mark, Withheld
 from selfrep.validation.nulls import Deal
 

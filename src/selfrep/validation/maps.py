@@ -15,10 +15,12 @@ import torch
 import xarray as xr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from selfrep.analyses.organisms import DEED, activations, battery, personas, scores
 from selfrep.analyses.separation.estimate import separation
 from selfrep.analyses.transfer.estimate import transfer
 from selfrep.engine.attribution import attribute
 from selfrep.engine.interventions import InSubspace
+from selfrep.engine.pairs import pair
 from selfrep.engine.patch import patch
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
@@ -27,12 +29,11 @@ from selfrep.models.organisms import Truth, roles
 from selfrep.models.organisms.lexicon import Question
 from selfrep.prompts.alignment import PromptPair
 from selfrep.stats import permutation
-from selfrep.validation import questions
 
 Array = np.ndarray
 
 ASKED: dict[str, Question] = {
-    "who_are_you": "in_character", "what_writes": "spectator", questions.DEED: "behaviour", "laptop": "strange",
+    "who_are_you": "in_character", "what_writes": "spectator", DEED: "behaviour", "laptop": "strange",
 }  # fmt: skip
 """The items under which maps are made, and what they ask."""
 
@@ -68,10 +69,29 @@ Estimator: TypeAlias = Callable[[Seen], xr.DataArray]
 
 def seen(lm: LanguageModel, item: str) -> Seen:
     """Patch and capture a model under an item."""
-    pairs = questions.pairs(lm, item)
-    acts = questions.activations(lm, item, ("you", "user"))
+    pairs = pairs_of(lm, item)
+    acts = activations(lm, item, ("you", "user"))
     effects = patch(lm, pairs, grid("resid_pre"))
     return Seen(lm, item, pairs, effects, acts, behaviour=acts.drop_dims(["site", "layer", "position", "d_model"]))
+
+
+def pairs_of(lm: LanguageModel, item: str) -> list[PromptPair]:
+    """Two personas that the item tells apart, patched into each other both ways: one pair a persona and paraphrase.
+
+    In the deed only fictional machines differ from others; in all else the sides do.
+    """
+    everyone = personas()
+    ai, human = ([p for p in everyone if p.side == side] for side in ("ai", "human"))
+    if item == DEED:
+        first = [p for p in ai if p.kind == "fictional_ai"] * 3
+        second = [p for p in ai if p.kind != "fictional_ai"]
+    else:
+        first, second = ai, human
+    return [
+        both
+        for k, (source, target) in enumerate(zip(first, second, strict=False))
+        for both in pair(lm, source, target, [battery()[item]], paraphrases=[k % 4])
+    ]
 
 
 # Ours
@@ -184,8 +204,8 @@ def marks(lm: LanguageModel, truth: Truth, estimators: Mapping[str, Estimator]) 
     for planted in get_args(Planted):
         if planted == "present" and "persona" not in truth.present:
             continue
-        for name, scores in maps.items():
-            pooled = [_pooled(view, truth, score, planted) for view, score in zip(views, scores, strict=True)]
+        for name, laid in maps.items():
+            pooled = [_pooled(view, truth, score, planted) for view, score in zip(views, laid, strict=True)]
             share, score = (np.concatenate(part) for part in zip(*pooled, strict=True))
             said = np.isfinite(score)
             share, score = share[said], score[said]
@@ -242,8 +262,8 @@ def withheld(lm: LanguageModel, truth: Truth) -> Iterator[Withheld]:
     for item, question in ASKED.items():
         if truth.causal.get(("persona", question), True):
             continue
-        effects = patch(lm, questions.pairs(lm, item), grid("resid_pre"))
-        behaviour = questions.answers(lm, [item], ("you",))
+        effects = patch(lm, pairs_of(lm, item), grid("resid_pre"))
+        behaviour = scores(lm, [item], ("you",))
         found = transfer(effects, scores=behaviour, n_bootstrap=200, n_flips=200)
         surely = np.fmax(found.ci_low, -found.ci_high)  # |T| is at least this, where above 0; no interval, no claim
         said = bool(found.attrs["identified"])
@@ -255,7 +275,7 @@ def illusion(lm: LanguageModel, truth: Truth) -> tuple[float, float]:
 
     Patching a subspace alone gives the second, and calls the cell causal (Makelov et al. 2023).
     """
-    pairs = questions.pairs(lm, "who_are_you")
+    pairs = pairs_of(lm, "who_are_you")
     ids = pairs[0].source.ids
     width = int(patch(lm, pairs[:1], grid("resid_pre", layers=[0])).position.size)
     whole: list[float] = []

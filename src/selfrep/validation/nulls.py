@@ -14,10 +14,11 @@ import xarray as xr
 from scipy.stats import ttest_ind
 
 from selfrep.analyses.bleed.estimate import bleed
+from selfrep.analyses.organisms import activations, personas, scores
 from selfrep.analyses.separation.estimate import separation
 from selfrep.models.language_model import LanguageModel
 from selfrep.stats.resampling import ALPHA
-from selfrep.validation import maps, questions
+from selfrep.validation import maps
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ class Deal:
 
 def deals(lm: LanguageModel, n: int, seed: int = 0) -> Iterator[Deal]:
     """Deal the personas of a model n times."""
-    acts = questions.activations(lm, "who_are_you", ("you", "user"), layers=[1, 3, 5])
-    said = questions.answers(lm, ["what_writes"], ("you", "user", "truth"))
-    names = questions.personas().names()
+    acts = activations(lm, "who_are_you", ("you", "user"), layers=[1, 3, 5])
+    said = scores(lm, ["what_writes"], ("you", "user", "truth"))
+    names = personas().names()
     rng = np.random.default_rng(seed)
     for k in range(n):
         heads = set(rng.permutation(names)[: len(names) // 2].tolist())

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from selfrep.analyses.answers import Answer, Estimand
 from selfrep.files import write_file
 from selfrep.plots.panels import grid, heading
 from selfrep.plots.text import plain, reach
@@ -30,7 +31,6 @@ from selfrep.plots.theme import (
     legend_below,
 )
 from selfrep.report.page import Picture
-from selfrep.validation.answers import TOLERANCE
 from selfrep.validation.card import Card, Examined
 from selfrep.validation.maps import COMMON, OURS
 from selfrep.validation.rows import EASY
@@ -38,8 +38,6 @@ from selfrep.validation.shown import COLUMNS, LEGEND, cells, markdown, summary, 
 
 _ROW, _BOTTOM = 22.0, 62.0
 _PLANTED = {"causal": "where it is used", "present": "where it is there"}
-_SHOWN = {"B": "B, bleed", "M": "M, mediation", "R": "R, binding", "λ": "λ, no persona", "bound I": "I, bound (nats)",
-          "I": "I (nats)", "A": "A (nats)", "D": "D, directness"}  # fmt: skip
 
 
 def write(card: Card, folder: Path) -> Path:
@@ -139,16 +137,14 @@ def ranks(examined: tuple[Examined, ...]) -> go.Figure:
 
 def errors(examined: tuple[Examined, ...]) -> go.Figure:
     """How far every answer is off, over the noise on the weights, with its interval."""
-    by: dict[str, list[tuple[Examined, int]]] = {}
+    by: dict[Estimand, list[tuple[Examined, Answer]]] = {}
     for one in examined:
-        for k, answer in enumerate(one.answers):
-            of_a_role = answer.estimand == "λ" and answer.of != "neutral"  # sixteen each: they would hide one another
-            if answer.given and answer.truth is not None and answer.estimand in _SHOWN and not of_a_role:
-                by.setdefault(answer.estimand, []).append((one, k))
-    shown = [name for name in _SHOWN if name in by]
-    frame = grid(max(len(shown), 1), 4, left=44.0, right=14.0, gap=36.0)
-    for panel, name in zip(frame.panels, shown, strict=False):
-        points = [(one, one.answers[k]) for one, k in by[name]]
+        for answer in one.answers:
+            estimand = answer.estimand
+            if answer.identified and answer.truth is not None and answer.of in (estimand.of or (answer.of,)):
+                by.setdefault(estimand, []).append((one, answer))
+    frame = grid(max(len(by), 1), 4, left=44.0, right=14.0, gap=36.0)
+    for panel, (estimand, points) in zip(frame.panels, by.items(), strict=False):
         spread = np.linspace(-0.03, 0.03, len(points))
         for wrong, said, colour in (
             (False, "holds the truth, or is near it", OWN),
@@ -175,8 +171,8 @@ def errors(examined: tuple[Examined, ...]) -> go.Figure:
                         "color": colour,
                     },
                     text=[
-                        f"<b>{plain(a.estimand)} {plain(a.of)}: {a.estimate:.3f} [{a.ci_low:.3f}, {a.ci_high:.3f}]</b>"
-                        f"<br>truth {a.truth:.3f}, {plain(one.name)}"
+                        f"<b>{plain(estimand.symbol)} {plain(a.of)}: {a.estimate:.3f} "
+                        f"[{a.ci_low:.3f}, {a.ci_high:.3f}]</b><br>truth {a.truth:.3f}, {plain(one.name)}"
                         for _, one, a in mine
                     ],
                     hovertemplate="%{text}<extra></extra>",
@@ -184,7 +180,7 @@ def errors(examined: tuple[Examined, ...]) -> go.Figure:
                 row=panel.row,
                 col=panel.column,
             )
-        limit = TOLERANCE[name]
+        limit = estimand.tolerance
         frame.fig.add_hrect(
             y0=-limit,
             y1=limit,
@@ -195,7 +191,7 @@ def errors(examined: tuple[Examined, ...]) -> go.Figure:
             row=panel.row,
             col=panel.column,
         )
-        heading(frame.fig, panel, _SHOWN[name], 6.0)
+        heading(frame.fig, panel, plain(estimand.title), 6.0)
         frame.fig.add_hline(y=0, line={"color": SOFT, "width": 1}, layer="below", row=panel.row, col=panel.column)
         frame.fig.update_xaxes(tickvals=[0, 0.1, 0.2, 0.3], range=[-0.06, 0.36], row=panel.row, col=panel.column)
         if panel.row == frame.rows or panel.row == frame.rows - 1:

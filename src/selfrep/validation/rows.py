@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from scipy.stats import binomtest
 
-from selfrep.validation.answers import TOLERANCE, Answer
+from selfrep.analyses.answers import Answer, Estimand, Line
 from selfrep.validation.card import Examined, Row, Rule
 
 EASY = ("separate", "bleed", "mimicry", "motive")
@@ -107,50 +107,33 @@ def _beside(
     return "; ".join(f"{name} {np.median(v):.2f}, worst {worst(v):.2f}" for name, v in found.items() if v)
 
 
-_ASKED: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
-    ("B", "", "β, bleed", ("bleed", "trained"), "the ratio of the shifts"),
-    ("B", "", "β where nothing bleeds", ("separate",), ""),
-    ("M", "P first", "w, mimicry", ("mimicry",), "the plain effects"),
-    ("M", "P first", "w, motive", ("motive",), "the plain effects"),
-    ("M", "P first", "w, half and half", ("separate", "bleed"), "the plain effects"),
-    ("M", "S first", "w, half and half, the other order", ("separate", "bleed"), "the plain effects"),
-    ("R", "", "R, words alone", ("lexical",), "without “the user is X”"),
-    ("R", "", "R, bound", ("separate", "bleed", "trained"), "without “the user is X”"),
-    ("λ", "neutral", "λ of no persona", ("default",), "plain projection"),
-    ("λ", "neutral", "λ of no persona", ("separate", "bleed"), "plain projection"),
-    ("I", "maker", "I, maker (nats)", ("impostor",), ""),
-    ("I", "maker", "I, maker (nats)", ("separate", "bleed"), ""),
-    ("bound I", "maker", "I beyond “the user is X”, maker (nats)", ("impostor",), ""),
-    ("bound I", "maker", "I beyond “the user is X”, maker (nats)", ("separate", "bleed"), ""),
-    ("A", "persona", "A, persona (nats)", ("blind",), ""),
-    ("A", "persona", "A, persona (nats)", ("noticing",), ""),
-    ("D", "", "D", ("reasoner",), ""),
-    ("D", "", "D", ("jumper", "motive"), ""),
-)
-
-
 def _quantities(examined: Sequence[Examined]) -> Iterator[Row]:
-    for estimand, of, what, kinds, custom in _ASKED:
-        answers = [
-            (one, answer)
-            for one in examined
-            if one.kind in kinds
-            for answer in one.answers
-            if answer.estimand == estimand and answer.of == of and answer.truth is not None
-        ]
-        given = [answer for _, answer in answers if answer.given]
-        names = ", ".join(dict.fromkeys(one.kind for one, _ in answers))
-        if not answers:
-            continue
-        truth = shortly(float(np.median([answer.truth for _, answer in answers])))
-        worst = max((abs(answer.error) for answer in given), default=float("nan"))
-        commons = [answer.common for answer in given if np.isfinite(answer.common)]
-        beside = f"{custom} {shortly(float(np.median(commons)))}" if custom and commons else ""
-        limit, held = TOLERANCE[estimand], len(answers) - len(given)
-        model = f"{names} ({held} not identified)" if held else names
-        what, values = f"{what}: worst error {worst:.3f}", [a.estimate for a in given] or [np.nan]
-        passed = bool(given) and worst <= limit
-        yield _row("How much", what, model, truth, values, beside, "within", limit, passed)
+    """A row for each line of each estimand that has an answer."""
+    known: dict[Estimand, list[tuple[str, Answer]]] = {}
+    for one in examined:
+        for answer in one.answers:
+            if answer.truth is not None:
+                known.setdefault(answer.estimand, []).append((one.kind, answer))
+    for estimand, answers in known.items():
+        each = dict.fromkeys(answer.of for _, answer in answers)
+        for line in estimand.lines or [Line(f"{estimand.title} {of}".strip(), of=of) for of in each]:
+            mine = [(k, a) for k, a in answers if a.of == line.of and (not line.kinds or k in line.kinds)]
+            if mine:
+                yield _quantity(estimand, line, *map(list, zip(*mine, strict=True)))
+
+
+def _quantity(estimand: Estimand, line: Line, kinds: list[str], answers: list[Answer]) -> Row:
+    given = [answer for answer in answers if answer.identified]
+    names = ", ".join(dict.fromkeys(kinds))
+    truth = shortly(float(np.median([answer.truth for answer in answers])))
+    worst = max((abs(answer.error) for answer in given), default=float("nan"))
+    commons = [answer.common for answer in given if np.isfinite(answer.common)]
+    beside = f"{line.custom} {shortly(float(np.median(commons)))}" if line.custom and commons else ""
+    silent = len(answers) - len(given)
+    model = f"{names} ({silent} not identified)" if silent else names
+    what, values = f"{line.what}: worst error {worst:.3f}", [a.estimate for a in given] or [np.nan]
+    passed = bool(given) and worst <= estimand.tolerance
+    return _row("How much", what, model, truth, values, beside, "within", estimand.tolerance, passed)
 
 
 def _honesty(examined: Sequence[Examined]) -> Iterator[Row]:
@@ -158,8 +141,8 @@ def _honesty(examined: Sequence[Examined]) -> Iterator[Row]:
     by_name: dict[str, list[Answer]] = {}
     for one in examined:
         for answer in one.answers:
-            if one.noise > 0 and answer.given and answer.truth is not None:
-                by_name.setdefault(answer.estimand, []).append(answer)
+            if one.noise > 0 and answer.identified and answer.truth is not None:
+                by_name.setdefault(answer.estimand.symbol, []).append(answer)
     for name, answers in by_name.items():
         yield _rate(
             part, f"95 % intervals of {name} that hold the truth", "all with noise", "0.95",
@@ -171,7 +154,7 @@ def _honesty(examined: Sequence[Examined]) -> Iterator[Row]:
     n = len(answered) + len(claims)
     if n:
         which: dict[str, int] = {}
-        for name in [a.estimand for a in answered if a.wrong] + ["T" for w in claims if w.largest > SURE]:
+        for name in [a.estimand.symbol for a in answered if a.wrong] + ["T" for w in claims if w.largest > SURE]:
             which[name] = which.get(name, 0) + 1
         said = ", ".join(f"{name} {count}" for name, count in which.items())
         model = f"all; in {said}" if said else "all"

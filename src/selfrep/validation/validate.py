@@ -129,7 +129,7 @@ def examine(subject: Subject, estimators: Mapping[str, Estimator] = OURS) -> Exa
         name=subject.name,
         kind=subject.kind,
         noise=subject.noise,
-        answers=() if subject.kind == "trained_control" else tuple(answers.asked(lm, truth)),
+        answers=() if subject.kind == "trained_control" else tuple(answers.answers(lm, truth)),
         marks=tuple(maps.marks(lm, truth, estimators)),
         withheld=() if subject.kind in TRAINED else tuple(maps.withheld(lm, truth)),
         illusion=maps.illusion(lm, truth) if truth.illusions else None,

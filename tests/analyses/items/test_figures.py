@@ -90,3 +90,8 @@ def test_every_row_has_its_marks_its_share_and_its_words_in_place() -> None:
     assert fig.layout.xaxis.title.text == "shift of the log odds, AI minus human (nats)"
     assert fig.layout.xaxis.zeroline
     assert "57 against 68 personas" in fig.layout.title.text
+
+
+def test_a_share_that_rounds_to_nothing_has_no_sign() -> None:
+    fig = item_bars(GROUPS["items"].assign(kept=("item", [-0.004, -0.006, 0.004])))
+    assert [a.text for a in fig.layout.annotations if a.text != "kept"] == ["0.00", "−0.01", "0.00"]

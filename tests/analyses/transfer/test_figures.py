@@ -190,3 +190,10 @@ def test_long_prompts_stand_one_below_the_other(transfer: Maker) -> None:
     long = xr.concat([moved] * 6, dim="position", data_vars="minimal").assign_coords(position=np.arange(-42, 0))
     fig = transfer_maps(long)
     assert fig.layout.yaxis.domain[0] > fig.layout.yaxis2.domain[1]
+
+
+def test_a_segment_that_no_prompt_has_gets_no_panel(transfer: Maker) -> None:
+    moved = transfer("segment")
+    moved.estimate.loc[{"segment": "prefill"}] = np.nan
+    bold = [a.text for a in transfer_maps(moved).layout.annotations if a.text.startswith("<b>")]
+    assert bold == [f"<b>{segment}</b>" for segment in moved.segment.values if segment != "prefill"]

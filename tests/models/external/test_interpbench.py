@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.models.circuits.compiled import (
+from tests.models.external.compiled import (
     CIRCUIT,
     EDGES,
     INPUTS,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.models.circuits.compiled import arrays, config, drawn, hooked, write_interpbench, write_tracr
+from tests.models.external.compiled import arrays, config, drawn, hooked, write_interpbench, write_tracr
 
 import selfrep as sr
 from selfrep.errors import SelfrepError

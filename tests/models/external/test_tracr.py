@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.models.circuits.compiled import (
+from tests.models.external.compiled import (
     CIRCUIT,
     HEADS,
     POSITIONS,

@@ -43,4 +43,5 @@ ANOMALY = Analysis(
     AnomalyPart,
     runs="selfrep.analyses.anomaly.runs:runs",
     report="selfrep.analyses.anomaly.report:REPORT",
+    truth="selfrep.analyses.anomaly.truth:answers",
 )

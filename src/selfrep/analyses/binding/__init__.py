@@ -30,4 +30,5 @@ BINDING = Analysis(
     BindingPart,
     runs="selfrep.analyses.binding.runs:runs",
     report="selfrep.analyses.binding.report:REPORT",
+    truth="selfrep.analyses.binding.truth:answers",
 )

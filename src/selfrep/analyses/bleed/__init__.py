@@ -33,4 +33,5 @@ BLEED = Analysis(
     BleedPart,
     runs="selfrep.analyses.bleed.runs:runs",
     report="selfrep.analyses.bleed.report:REPORT",
+    truth="selfrep.analyses.bleed.truth:answers",
 )

@@ -26,4 +26,5 @@ DEFAULT_AXIS = Analysis(
     DefaultAxisPart,
     runs="selfrep.analyses.default_axis.runs:runs",
     report="selfrep.analyses.default_axis.report:REPORT",
+    truth="selfrep.analyses.default_axis.truth:answers",
 )

@@ -48,4 +48,5 @@ DIRECTNESS = Analysis(
     DirectnessPart,
     runs="selfrep.analyses.directness.runs:runs",
     report="selfrep.analyses.directness.report:REPORT",
+    truth="selfrep.analyses.directness.truth:answers",
 )

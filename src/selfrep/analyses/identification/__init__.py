@@ -30,4 +30,5 @@ IDENTIFICATION = Analysis(
     IdentificationPart,
     runs="selfrep.analyses.identification.runs:runs",
     report="selfrep.analyses.identification.report:REPORT",
+    truth="selfrep.analyses.identification.truth:answers",
 )

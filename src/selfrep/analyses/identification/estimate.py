@@ -248,17 +248,17 @@ def _unreadable(column: int, you: Table, user: Table, neutral: Table) -> str:
     odds = you.log_odds[:, [column]]
     if _unmoved(resampling.within_sd(odds, you.persona), odds)[0]:
         return "no paraphrase moves it, so that there is no unit to measure in"
-    moved = [not _unmoved(odds[you.persona == k].std(axis=0), odds)[0] for k in range(len(you.names))]
-    if sum(moved) < LEAST_MOVED:
+    moves = [not _unmoved(odds[you.persona == k].std(axis=0), odds)[0] for k in range(len(you.names))]
+    if sum(moves) < LEAST_MOVED:
         return (
-            f"a paraphrase moves it in only {sum(moved)} of {len(moved)} personas: too few to know the unit "
+            f"a paraphrase moves it in only {sum(moves)} of {len(moves)} personas: too few to know the unit "
             f"(at least {LEAST_MOVED})"
         )
     return ""
 
 
 def _unmoved(sd: Float[Array, "*draw item"], odds: Float[Array, "row item"]) -> Bool[Array, "*draw item"]:
-    """Whether paraphrasings move items by no more than the rounding of the logits whose differences log odds are."""
+    """Whether paraphrases move items by no more than the rounding of the logits whose differences log odds are."""
     return negligible(sd, np.maximum(np.abs(odds).max(axis=0), LOGITS))
 
 

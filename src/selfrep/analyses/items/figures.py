@@ -87,5 +87,5 @@ def _kept_column(fig: go.Figure, height: Array, kept: Array) -> None:
     style["font"] = {"size": SMALL, "color": SOFT}
     fig.add_annotation(style, text="kept", y=1, yref="paper", yanchor="bottom", yshift=2)
     for y, share in zip(height, kept, strict=True):
-        text = f"{share:.2f}".replace("-", "\N{MINUS SIGN}") if np.isfinite(share) else "–"
+        text = f"{round(share, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}") if np.isfinite(share) else "–"  # no −0.00
         fig.add_annotation(style, text=text, y=y, yref="y", yanchor="middle")

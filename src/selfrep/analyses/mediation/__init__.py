@@ -38,4 +38,5 @@ MEDIATION = Analysis(
     MediationPart,
     runs="selfrep.analyses.mediation.runs:runs",
     report="selfrep.analyses.mediation.report:REPORT",
+    truth="selfrep.analyses.mediation.truth:answers",
 )

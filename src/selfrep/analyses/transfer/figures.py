@@ -89,7 +89,8 @@ def _pairs(one: xr.Dataset) -> str:
 
 def _lines(transfer: xr.Dataset, *, title: str, subtitle: str) -> go.Figure:
     """T by layer for whole segments, a panel each, with both directions in it. Title and subtitle escaped."""
-    segments = [str(s) for s in transfer.segment.to_numpy()]
+    there = np.isfinite(transfer.estimate).any(("direction", "layer")).to_numpy()  # no panel for what no prompt has
+    segments = [str(s) for s in transfer.segment.to_numpy()[there]]
     directions = [str(d) for d in transfer.direction.to_numpy()]
     layers = layers_of(transfer)
     controls = [kind for kind in CONTROLS if f"control_{kind}" in transfer]

@@ -114,6 +114,11 @@ class Truth:
     default: Mapping[str, float]
     axes: Mapping[str, np.ndarray]
 
+    @property
+    def questions(self) -> frozenset[Question]:
+        """What the organism was planted, or trained, to be asked."""
+        return frozenset(question for _, question in self.causal)
+
     def causal_map(self, ids: Sequence[int], variable: Variable, question: Question = "in_character") -> np.ndarray:
         """[residual index 0 … n_layers, token] bool for a prompt's token ids: where the variable's effect goes through.
 

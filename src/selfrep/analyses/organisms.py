@@ -1,0 +1,92 @@
+"""How a planted organism is asked, for every room that marks itself against one, and for the validation.
+
+The prompts are those of any study: personas in their conditions, and items of a battery. Only the material is the
+organisms' own: words that they know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import xarray as xr
+
+from selfrep.engine.capture import capture, score
+from selfrep.models import organisms
+from selfrep.models.language_model import LanguageModel
+from selfrep.prompts import battery as batteries
+from selfrep.prompts import personas as people
+from selfrep.prompts import scenarios as crossings
+from selfrep.prompts.battery import Battery
+from selfrep.prompts.chat import chat_format
+from selfrep.prompts.personas import PersonaSet
+from selfrep.prompts.prompt import PromptCondition, prompts
+from selfrep.prompts.render import render
+from selfrep.prompts.scenarios import Scenarios
+
+IN_CHARACTER = ("who_are_you", "who_in_danger")
+SPECTATOR = ("what_writes", "what_writes_in_danger")
+DEED = "act_in_danger"
+
+END = -10
+"""Where the system text ends, which a persona passes in every organism, at residual index 2."""
+
+
+@cache
+def personas() -> PersonaSet:
+    """Eight a side, in four paraphrases each."""
+    return people.load(organisms.PERSONAS)
+
+
+@cache
+def battery() -> Battery:
+    """All that organisms can be asked, but for what they take themselves to be."""
+    return batteries.load(organisms.BATTERY) | batteries.load(organisms.ANOMALY)
+
+
+@cache
+def scenarios() -> Scenarios:
+    """Fiction and stakes, crossed; what their subspaces are fitted on; and scratchpads."""
+    return crossings.load(organisms.SCENARIOS)
+
+
+def scores(
+    lm: LanguageModel, items: Battery | Sequence[str], conditions: Sequence[PromptCondition] = ("you", "user")
+) -> xr.Dataset:
+    """The log odds of the answers of all personas.
+
+    Args:
+        items: the items, or their names in `battery()`.
+        conditions: in which the personas are spoken of.
+
+    Returns:
+        What `selfrep.score` returns: "log_odds" (prompt) in nats, with persona, side, paraphrase, condition and item.
+
+    Example:
+        >>> from selfrep.models.language_model import load_model
+        >>> from selfrep.analyses.organisms import scores
+        >>> dict(scores(load_model("organism:bleed"), ["who_are_you"], ["you"]).sizes)
+        {'prompt': 64}
+    """
+    chosen = items if isinstance(items, Battery) else battery().select(items)
+    return score(lm, prompts(personas(), chosen, conditions))
+
+
+def activations(
+    lm: LanguageModel, item: str, conditions: Sequence[PromptCondition], layers: Sequence[int] | None = None
+) -> xr.Dataset:
+    """What enters every block under an item, from the persona's word on.
+
+    Args:
+        item: the name of an item in `battery()`.
+        conditions: in which the personas are spoken of.
+        layers: which blocks; None: all.
+
+    Returns:
+        What `selfrep.capture` returns: "activations" (prompt, site, layer, position, d_model) of resid_pre, and the log
+        odds of the answers, "log_odds" (prompt) in nats.
+    """
+    questions = prompts(personas(), [battery()[item]], conditions)
+    segments = render(questions[0], chat_format(lm.tokenizer, lm.chat_template)).segments
+    first = segments[::-1].index("system") + 2  # the word, and the full stop that ends the system text
+    return capture(lm, questions, ["resid_pre"], layers=layers, tokens="position", positions=list(range(-first, 0)))
