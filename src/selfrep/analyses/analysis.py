@@ -262,10 +262,8 @@ class Analysis:
             `selfrep validate`.
 
     Example:
-            >>> from selfrep.analyses.answers import Answer, Answers
-    from selfrep.analyses.parts import Part
-            >>> Analysis("length", "how long the questions are", Part, runs=lambda context, part: ()).name
-            'length'
+        >>> Analysis("length", "how long the questions are", Part, runs=lambda context, part: ()).name
+        'length'
     """
 
     name: str
