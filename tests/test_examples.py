@@ -39,7 +39,7 @@ def documented(path: Path) -> Iterator[tuple[str, str, int]]:
 
 
 def examples(path: Path) -> Iterator[tuple[str, str, int]]:
-    return (found for found in documented(path) if doctest.DocTestParser().get_examples(found[1]))
+    return (found for found in documented(path) if ">>>" in found[1])
 
 
 def run(path: Path, name: str, text: str, line: int) -> str:

@@ -261,10 +261,8 @@ class Analysis:
             truth: for `selfrep validate`, its answers about an organism beside what is planted, or "module:function".
 
     Example:
-            >>> from selfrep.analyses.answers import Answer, Answers
-    from selfrep.analyses.parts import Part
-            >>> Analysis("length", "how long the questions are", Part, runs=lambda context, part: ()).name
-            'length'
+        >>> Analysis("length", "how long the questions are", Part, runs=lambda context, part: ()).name
+        'length'
     """
 
     name: str

@@ -112,9 +112,8 @@ def ratio_interval(
     Source: the linearised ratio (Cochran 1977, chapter 6).
 
     Example:
-        >>> low, high = ratio_interval(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0]))
-        >>> float(low), float(high)  # every unit has the same ratio
-        (0.5, 0.5)
+        >>> ratio_interval(np.array([[1.0], [2.0], [3.0]]), np.array([2.0, 4.0, 6.0]))  # all units have the same ratio
+        (array([0.5]), array([0.5]))
     """
     n = len(denominator)
     ratio = numerator.sum(axis=0) / denominator.sum()

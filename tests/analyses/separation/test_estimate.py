@@ -115,7 +115,7 @@ def test_the_control_condition_and_the_difference_by_hand() -> None:
     assert float(out.user_is) == pytest.approx(s(y), rel=1e-4)
     assert float(out.bound) == pytest.approx(s(x) - s(y), rel=1e-4)
     for name, middle in (("", "estimate"), ("user_is_", "user_is"), ("bound_", "bound")):
-        assert float(out[f"{name}low"]) < float(out[middle]) < float(out[f"{name}high"])
+        assert float(out[f"{name}ci_low"]) < float(out[middle]) < float(out[f"{name}ci_high"])
     assert float(out.user_is_ci_high) < float(out.ci_low), "each interval is of its own condition"
     assert float(out.bound_ci_low) > 0
 
