@@ -252,15 +252,16 @@ Runs = Callable[[Context, Any], Iterable[Stage | Reading]]
 class Analysis:
     """One question asked of a model.
 
-        Attributes:
-            name: its key in a study, the group of its results, and what its findings are about.
-            summary: one line for `selfrep --help`.
-            part: the class of its fields in a study; None for what every study asks.
-            runs: its forward passes and estimates as stages, or "module:function" where that is.
-            report: what it tells a reader, or "module:object".
-            truth: for `selfrep validate`, its answers about an organism beside what is planted, or "module:function".
+    Attributes:
+        name: its key in a study, the group of its results, and what its findings are about.
+        summary: one line for `selfrep --help`.
+        part: the class of its fields in a study; None for what every study asks.
+        runs: its forward passes and estimates as stages, or "module:function" where that is.
+        report: what it tells a reader, or "module:object".
+        truth: for `selfrep validate`, its answers about an organism beside what is planted, or "module:function".
 
     Example:
+        >>> from selfrep.analyses.parts import Part
         >>> Analysis("length", "how long the questions are", Part, runs=lambda context, part: ()).name
         'length'
     """
