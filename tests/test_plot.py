@@ -45,7 +45,7 @@ def test_every_figure_has_title_caption_height_and_look(
 
 
 def test_every_figure_of_every_analysis_is_had_by_its_own_name() -> None:
-    draws = [figure.draw for analysis in ANALYSES for figure in analysis.told.figures]
+    draws = [figure.draw for analysis in ANALYSES for figure in analysis.load_report().figures]
     assert len({draw.__name__ for draw in draws}) == len(draws) > 10, "no name hides another"
     for draw in draws:
         assert getattr(sr.plot, draw.__name__) is draw

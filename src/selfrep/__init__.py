@@ -112,7 +112,7 @@ if not TYPE_CHECKING:  # a checker would take it to mean that any name is there
             raise AttributeError(f"module 'selfrep' has no attribute {name!r}; it offers {', '.join(sorted(_PUBLIC))}")
         module, own = _PUBLIC[name]
         home = import_module(module)
-        if not hasattr(home, own):
+        if home.__name__ == __name__ or not hasattr(home, own):  # a module, which is not there before it is imported
             import_module(f"{module}.{own}")
         globals()[name] = value = getattr(home, own)  # so that this function is asked once a name
         return value

@@ -18,7 +18,7 @@ __all__ = ["NO_BROWSER", "browser", "caption", "heatmap", "save"]
 
 def figures() -> dict[str, Callable[..., go.Figure]]:
     """The functions that draw an analysis, by their names; of two with one name, that of the earlier analysis."""
-    draws = [figure.draw for analysis in reversed(analyses()) for figure in analysis.told.figures]
+    draws = [figure.draw for analysis in reversed(analyses()) for figure in analysis.load_report().figures]
     return {draw.__name__: draw for draw in draws}
 
 

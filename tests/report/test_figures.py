@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_kind_of_figure_is_written_with_its_table(folder: Path) -> None:
-    kinds = {figure.name for analysis in ANALYSES for figure in analysis.told.figures if figure.name}
+    kinds = {figure.name for analysis in ANALYSES for figure in analysis.load_report().figures if figure.name}
     assert kinds < set(SHOWN), "the control: the table above leaves no kind out"
     assert {path.name for path in folder.iterdir()} == {f"{n}{end}" for n in SHOWN for end in (".csv", ".html")}
 

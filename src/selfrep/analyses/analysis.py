@@ -230,7 +230,7 @@ class Report:
         chapter: its section; None for what stands in the general part.
         findings: what a run says of it, as sentences with a number, an interval and a control.
         figures: in the order of the report.
-        asked: what was asked, from the study as plain YAML data.
+        design: what was done to the model, for the first section, from the study as plain YAML data.
         limits: objections to keep in mind, each with what is done about it.
         details: tables of single numbers, from a run and its study as plain YAML data.
         unclear: single questions that the model does not answer clearly, each with the reason; of the same two.
@@ -239,7 +239,7 @@ class Report:
     chapter: Chapter | None = None
     findings: Callable[[RunDirectory], Iterable[Finding]] = nothing
     figures: tuple[Figure, ...] = ()
-    asked: Callable[[Mapping[str, Any]], Iterable[Text | Table]] = nothing
+    design: Callable[[Mapping[str, Any]], Iterable[Text | Table]] = nothing
     limits: tuple[Text, ...] = ()
     details: Callable[[RunDirectory, Mapping[str, Any]], Iterable[Table]] = nothing
     unclear: Callable[[RunDirectory, Mapping[str, Any]], Iterable[Text]] = nothing
@@ -289,8 +289,7 @@ class Analysis:
         answers: Answers = resolve_name(self.truth) if isinstance(self.truth, str) else self.truth
         yield from answers(lm, truth)
 
-    @property
-    def told(self) -> Report:
+    def load_report(self) -> Report:
         """What it tells a reader; imports what draws."""
         report: Report = resolve_name(self.report) if isinstance(self.report, str) else self.report
         return report

@@ -38,8 +38,8 @@ def drawings(run: RunDirectory) -> Iterator[Drawing]:
     """The figures of a run, of whatever groups it holds, in the order of the analyses."""
     groups = run.groups()
     for analysis in analyses():
-        about = analysis.name if analysis.told.chapter else ""
-        for kind in analysis.told.figures:
+        about = analysis.name if analysis.load_report().chapter else ""
+        for kind in analysis.load_report().figures:
             for figure in kind.matching(groups):
                 whole, *others = map(run.read, figure.groups)
                 data = whole if figure.select is None else figure.select(whole)

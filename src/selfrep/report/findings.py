@@ -13,4 +13,4 @@ from selfrep.store.run_directory import RunDirectory
 
 def findings(run: RunDirectory) -> list[Finding]:
     """The findings of a run, of whatever groups it holds, in the order of the analyses."""
-    return [finding for analysis in analyses() for finding in analysis.told.findings(run)]
+    return [finding for analysis in analyses() for finding in analysis.load_report().findings(run)]

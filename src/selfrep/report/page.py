@@ -73,9 +73,9 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None) ->
     present = [analysis for analysis in analyses() if analysis.name in plain]
     page = _template().render(
         study=study,
-        limits=[limit for analysis in present for limit in analysis.told.limits],
+        limits=[limit for analysis in present for limit in analysis.load_report().limits],
         patched=bool(list(_patched(run))),
-        asked=[piece for analysis in analyses() for piece in analysis.told.asked(plain)],
+        design=[piece for analysis in analyses() for piece in analysis.load_report().design(plain)],
         provenance=run.provenance(),
         study_hash=run.study_hash,
         groups=run.groups(),
@@ -86,8 +86,8 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None) ->
         checks=checks,
         laws=_laws(checks),
         chance=_chance(run),
-        details=[table for analysis in analyses() for table in analysis.told.details(run, plain)],
-        unclear=[text for analysis in analyses() for text in analysis.told.unclear(run, plain)],
+        details=[table for analysis in analyses() for table in analysis.load_report().details(run, plain)],
+        unclear=[text for analysis in analyses() for text in analysis.load_report().unclear(run, plain)],
         plotlyjs=get_plotlyjs(),
     )
     return write_file(run.report, page)
@@ -109,7 +109,7 @@ def _sections(findings: Sequence[Finding], pictures: Sequence[Picture]) -> Itera
     for analysis in analyses():
         sentences = [finding for finding in findings if finding.about == analysis.name]
         its_pictures = [picture for picture in pictures if picture.about == analysis.name]
-        chapter = analysis.told.chapter
+        chapter = analysis.load_report().chapter
         if chapter and (sentences or its_pictures):
             yield Section(analysis.name, next(letters), chapter, sentences, its_pictures)
 

@@ -53,7 +53,7 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
         )
 
 
-def asked(study: Mapping[str, Any]) -> Iterator[Table]:
+def design(study: Mapping[str, Any]) -> Iterator[Table]:
     """The anomalies, word for word."""
     if anomalies := ((study.get("anomaly") or {}).get("define") or {}).get("anomalies"):
         yield Table(
@@ -79,5 +79,5 @@ REPORT = Report(
     ),
     findings,
     (Figure("anomaly", ("anomaly",), figures.anomaly_interaction),),
-    asked,
+    design,
 )

@@ -43,7 +43,7 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
     )
 
 
-def asked(study: Mapping[str, Any]) -> Iterator[Table]:
+def design(study: Mapping[str, Any]) -> Iterator[Table]:
     """The texts in character, word for word."""
     if texts := (study.get("posterior") or {}).get("define"):
         personas = (study.get("personas") or {}).get("define") or {}
@@ -68,5 +68,5 @@ REPORT = Report(
     ),
     findings,
     (Figure("posterior", ("posterior",), figures.posterior_ribbons),),
-    asked,
+    design,
 )

@@ -98,7 +98,7 @@ def _plane(summary: xr.Dataset) -> xr.Dataset:
     )
 
 
-def asked(study: Mapping[str, Any]) -> Iterator[Text]:
+def design(study: Mapping[str, Any]) -> Iterator[Text]:
     """Which activations were compared, under which question."""
     if part := study.get("separation"):
         items = (study.get("battery") or {}).get("define") or {}
@@ -118,7 +118,7 @@ REPORT = Report(
         Figure("separation_profile", ("separation",), figures.separation_profile),
         Figure("persona_map", ("activations_summary",), figures.persona_map, _plane),
     ),
-    asked=asked,
+    design=design,
     limits=(
         Text(
             "Present is not used.",

@@ -64,7 +64,7 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
     )
 
 
-def asked(study: Mapping[str, Any]) -> Iterator[Text]:
+def design(study: Mapping[str, Any]) -> Iterator[Text]:
     """Whose activations were put into whose run."""
     if part := study.get("transfer"):
         personas = (study.get("personas") or {}).get("define") or {}
@@ -79,7 +79,7 @@ def asked(study: Mapping[str, Any]) -> Iterator[Text]:
 REPORT = Report(
     findings=findings,
     figures=(Figure("", ("transfer/*",), figures.transfer_maps),),
-    asked=asked,
+    design=design,
     limits=(
         Text(
             "Early layers look innocent.",
