@@ -235,14 +235,16 @@ def test_a_heat_map_of_whatever_comes(tree: xr.DataTree, metrics: xr.Dataset, ef
     drawn = np.array(next(one for one in heads.data if isinstance(one, go.Heatmap)).z)
     np.testing.assert_allclose(drawn, tree["z"].transfer.isel(pair=0, position=0).values, rtol=1e-6)
     assert "head 3" in "".join(heads.layout.xaxis.ticktext)
-    assert isinstance(sr.plot.heatmap(sr.transfer(effects)), go.Figure)
+    with pytest.raises(sr.SelfrepError, match=r"drawn by sr\.plot\.transfer_maps"):
+        sr.plot.heatmap(sr.transfer(effects))
+    assert isinstance(sr.plot.transfer_maps(sr.transfer(effects)), go.Figure)
     assert isinstance(sr.plot.heatmap(metrics.sel(metric=["answer_log_odds"])), go.Figure)
     with pytest.raises(sr.SelfrepError, match=r"Choose one, e\.g\. sr\.plot\.heatmap\(effects\['resid_pre'\]\)"):
         sr.plot.heatmap(tree)
     with pytest.raises(sr.SelfrepError, match=r"effects\.sel\(metric='answer_log_odds'\)"):
         sr.plot.heatmap(metrics)
     with pytest.raises(sr.SelfrepError, match=r"\.sel\(metric="):
-        sr.plot.heatmap(sr.transfer(metrics))
+        sr.plot.transfer_maps(sr.transfer(metrics))
     with pytest.raises(sr.SelfrepError, match=r"the effects that sr\.patch returns; this Dataset holds nothing"):
         sr.plot.heatmap(xr.Dataset())
 

@@ -60,11 +60,7 @@ def test_what_belongs_to_one_analysis_is_not_at_the_top() -> None:
 def test_no_public_name_is_that_of_a_module_here() -> None:
     # Importing the module would set the package's attribute and silently replace what the lazy name gave.
     modules = {module.name for module in pkgutil.iter_modules(selfrep.__path__)}
-    same = {
-        name
-        for name, (module, attribute) in selfrep._PUBLIC.items()
-        if (module, attribute) == (f"selfrep.{name}", None)
-    }
+    same = {name for name, origin in selfrep._PUBLIC.items() if origin == ("selfrep", name)}
     assert modules.isdisjoint(set(selfrep.__all__) - same), "but for a name that stands for the module itself"
     assert {"prompts", "study"} <= modules, "the control: the names that would have clashed"
 
@@ -200,7 +196,14 @@ def test_no_circle_of_imports() -> None:
 
 # Tests mirror modules: tests/room/test_module.py tests selfrep/room/module.py, and so the other way round.
 
-WHOLE = {"test_examples.py", "test_package.py", "test_readme.py", "test_registry.py", "test_two_sides.py"}
+WHOLE = {
+    "test_examples.py",
+    "test_newcomers.py",
+    "test_package.py",
+    "test_readme.py",
+    "test_registry.py",
+    "test_two_sides.py",
+}
 """What several modules share."""
 A_FEW = 3
 """A function of more statements holds logic, and so does its module."""
@@ -208,8 +211,6 @@ TESTED_ELSEWHERE = {
     "analyses/*/__init__.py": "analyses/test_parts.py",  # a room's part of a study: beside the others
     "analyses/*/report.py": "report/test_findings.py",  # its sentences and figures: one table asks the same of all
     "interop/*.py": "interop/test_transformer_lens.py",  # its functions against those of TransformerLens, whole
-    "plots/profiles.py": "analyses/separation/test_figures.py",  # what is drawn of a profile, by coordinates
-    "plots/two_by_two.py": "analyses/mediation/test_figures.py",
     "models/organisms/wiring.py": "models/organisms/test_circuit.py",  # the circuit that is wired is what is judged
 }
 """Modules whose test file is another's, and why; patterns are of paths under src/selfrep."""

@@ -112,9 +112,9 @@ if not TYPE_CHECKING:  # a checker would take it to mean that any name is there
             raise AttributeError(f"module 'selfrep' has no attribute {name!r}; it offers {', '.join(sorted(_PUBLIC))}")
         module, own = _PUBLIC[name]
         home = import_module(module)
-        if home.__name__ == __name__ or not hasattr(home, own):  # a module, which is not there before it is imported
+        if own not in vars(home):  # a module inside a package; of this one `hasattr` would ask here again
             import_module(f"{module}.{own}")
-        globals()[name] = value = getattr(home, own)  # so that this function is asked once a name
+        globals()[name] = value = vars(home)[own]  # so that this function is asked once a name
         return value
 
 
