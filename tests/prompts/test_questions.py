@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from selfrep.analyses.anomaly.material import Asked
+from selfrep.analyses.anomaly.material import SceneQuestion
 from selfrep.analyses.posterior.material import Text
 from selfrep.errors import SelfrepError
 from selfrep.prompts.battery import Item
@@ -35,7 +35,7 @@ def test_all_mistakes_of_a_question_are_told_at_once() -> None:
     [
         (Question, ASKED, "question", "prefill"),
         (Item, {"name": "i", "perspective": "spectator", **ASKED}, "question", "prefill"),
-        (Asked, ASKED | TOLD, "told", "told_prefill"),
+        (SceneQuestion, ASKED | TOLD, "told", "told_prefill"),
         (Probe, {"question": "Well?", "prefill": "I"}, "question", "prefill"),
         (Text, TEXT, "question", None),
     ],

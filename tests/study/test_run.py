@@ -164,6 +164,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(done: RunDirectory,
 import sys
 from selfrep.study import run
 from selfrep.study import study
+from selfrep.analyses.transfer import runs as patching
 slow = patching.patch_sweep
 def patch_sweep(*args, **kwargs):
     import time; time.sleep(0.3); return slow(*args, **kwargs)

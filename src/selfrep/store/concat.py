@@ -35,8 +35,8 @@ def concat(parts: Iterable[Any]) -> xr.Dataset | xr.DataTree:
             plans; or runs, from `open_run`, whose effects are joined site by site.
 
     Returns:
-        The Dataset, its pairs one after another. Positions count from the end: where a pair has no such position,
-        numbers are NaN and texts "". Ids are right-aligned, −1 on the left. Of attributes those are kept that all
+        The Dataset, with all variables of the parts (`patched`, `transfer` and so on), its pairs one after another.
+        Positions count from the end: where a pair has no such position, numbers are NaN and texts "". Ids are right-aligned, −1 on the left. Of attributes those are kept that all
         share; what describes one call alone (`done`, the rank correlation of a screen) is left out. Of DataTrees, and
         of runs, a DataTree by plan or site.
 

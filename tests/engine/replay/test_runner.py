@@ -91,5 +91,5 @@ def test_one_plan_is_a_dataset_and_several_are_a_tree_to_the_type_checker_too(ve
     plans = [next(ast.unparse(a.annotation) for a in one.args.args if a.arg == "plan" and a.annotation)
              for one in functions]  # fmt: skip
     returns = [ast.unparse(one.returns) for one in functions if one.returns]
-    assert plans == ["PatchPlan", "PlanUnion", "PatchPlan | PlanUnion"]
+    assert plans == ["OnePlan", "PlanUnion", "AnyPlan"]
     assert returns == ["xr.Dataset", "xr.DataTree", "xr.Dataset | xr.DataTree"]

@@ -42,7 +42,7 @@ def test_a_model_that_attends_both_ways_is_run_as_a_whole(tmp_path: Path) -> Non
     known = tracr(write_tracr(tmp_path / "via", arrays(via=True), config(causal=False)))
     source, target = np.array([[0, 3, 2, 3]]), np.array([[0, 3, 4, 3]])
     metric = sr.logit_difference(0, 1)
-    with pytest.warns(UserWarning, match="tokens see those after them too. Each cell takes a whole forward pass"):
+    with pytest.warns(UserWarning, match="tokens attend to those after them too. Each cell takes a whole forward pass"):
         found = sr.patch_tokens(known.lm, source, target, sr.grid("z"), metric)
     assert found.attrs["engine"] == "reference"
     # Head 1.1 at the first word reads the second, which comes after it: a replay would have held it to be unchanged.
@@ -51,7 +51,7 @@ def test_a_model_that_attends_both_ways_is_run_as_a_whole(tmp_path: Path) -> Non
     moved = sr.attribute_tokens(known.lm, source, target, sr.grid("z"), metric)
     assert float(moved.transfer.sel(layer=1, head=1, position=-3)[0]) == pytest.approx(1, abs=1e-3)
     with (
-        pytest.warns(UserWarning, match="tokens see those after them too"),
+        pytest.warns(UserWarning, match="tokens attend to those after them too"),
         pytest.raises(SelfrepError, match="prefix that sees nothing after it; Tracr via attends both ways"),
     ):
         sr.patch_tokens(known.lm, source, target, sr.prefix_patch(), metric, suffix=2)
