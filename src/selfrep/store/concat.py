@@ -36,9 +36,9 @@ def concat(parts: Iterable[Any]) -> xr.Dataset | xr.DataTree:
 
     Returns:
         The Dataset, with all variables of the parts (`patched`, `transfer` and so on), its pairs one after another.
-        Positions count from the end: where a pair has no such position, numbers are NaN and texts "". Ids are right-aligned, −1 on the left. Of attributes those are kept that all
-        share; what describes one call alone (`done`, the rank correlation of a screen) is left out. Of DataTrees, and
-        of runs, a DataTree by plan or site.
+        Positions count from the end: where a pair has no such position, numbers are NaN and texts "". Ids are
+        right-aligned, −1 on the left. Of attributes those are kept that all share; what describes one call alone
+        (`done`, the rank correlation of a screen) is left out. Of DataTrees, and of runs, a DataTree by plan or site.
 
     Raises:
         SelfrepError: nothing to join; other sites, layers, segments, heads, metrics or models; one item with two sets
