@@ -85,3 +85,10 @@ def test_what_cannot_be_written_is_refused(make: Any, message: str) -> None:
 def test_interventions_have_names_of_their_own(value: Any) -> None:
     assert isinstance(value, Intervention)
     assert value.name in {"replace", "subspace", "ablate to zero", "ablate to resample", "steer × 2"}
+
+
+def test_an_intervention_shows_itself_in_a_line() -> None:
+    assert repr(Steer(torch.ones(2000), 2.0)) == "Steer(vector=[2000], coefficient=2.0)"
+    assert repr(InSubspace(torch.eye(300)[:, :2])) == "InSubspace(basis=[300, 2], complement=False)"
+    by_layer = {layer: torch.ones(8) for layer in range(40)}
+    assert len(repr(Steer(by_layer))) < 120

@@ -122,6 +122,16 @@ def attribute(
     Raises:
         SelfrepError: as in `patch`; a prefix patch, for which there is no approximation; a metric without gradient;
             ig_steps with "atp*".
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models.organisms import BATTERY, PERSONAS
+        >>> lm = sr.load_model("organism:separate")
+        >>> people, battery = sr.personas.load(PERSONAS), sr.battery.load(BATTERY)
+        >>> pairs = sr.pair(lm, people["robot"], people["nurse"], battery["who_are_you"], paraphrases=0)
+        >>> estimates = sr.attribute(lm, pairs, sr.grid("resid_pre", layers=[2, 3], positions=[-10, -1]))
+        >>> abs(estimates.transfer.sel(pair=0)).values.round(2).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
     """
     arguments.one(lm, LanguageModel, "model")
     plan = as_plan(plan)
@@ -177,6 +187,14 @@ def attribute_tokens(
     """`attribute` for those who bring token ids; source, target and suffix as in `patch_tokens`.
 
     Returns, raises: as `attribute`.
+
+    Example:
+        >>> import selfrep as sr, torch
+        >>> lm = sr.load_model("organism:separate")
+        >>> source, target = torch.tensor([[1, 5, 9]]), torch.tensor([[1, 6, 9]])
+        >>> estimates = sr.attribute_tokens(lm, source, target, sr.grid("resid_pre"), sr.logit_difference(5, 6))
+        >>> estimates.sizes["layer"], estimates.sizes["position"]
+        (6, 3)
     """
     arguments.one(lm, LanguageModel, "model")
     plan = as_plan(plan)

@@ -62,6 +62,16 @@ def capture(
 
     Warns:
         UserWarning: an architecture whose attention cannot be replaced, and whose prompts are run one by one.
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models.organisms import BATTERY, PERSONAS
+        >>> lm = sr.load_model("organism:separate")
+        >>> people, battery = sr.personas.load(PERSONAS), sr.battery.load(BATTERY)
+        >>> prompts = sr.make_prompts(people["nurse"], battery["who_are_you"])
+        >>> acts = sr.capture(lm, prompts, "resid_post", layers=[0, 2])
+        >>> acts.activations.dims, acts.activations.shape
+        (('prompt', 'site', 'layer', 'segment', 'd_model'), (4, 1, 2, 4, 128))
     """
     arguments.one(lm, LanguageModel, "model")
     prompts = arguments.several(prompts, Prompt)
@@ -168,6 +178,15 @@ def score(lm: LanguageModel, prompts: Several[Prompt], *, progress: Progress = N
 
     Raises:
         SelfrepError: a prompt without answers, unfit answers, NaN logits.
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models.organisms import BATTERY, PERSONAS
+        >>> lm = sr.load_model("organism:separate")
+        >>> people, battery = sr.personas.load(PERSONAS), sr.battery.load(BATTERY)
+        >>> prompts = sr.make_prompts(people.select(["robot", "nurse"]), battery["who_are_you"], paraphrases=0)
+        >>> sr.score(lm, prompts).log_odds.values.round(2).tolist()
+        [4.0, -4.0]
     """
     arguments.one(lm, LanguageModel, "model")
     prompts = arguments.several(prompts, Prompt)

@@ -57,6 +57,15 @@ def cost(
     Raises:
         SelfrepError: no pairs; a layer, position or head out of range.
         CannotReplay: an architecture whose blocks cannot be replayed: each cell takes a whole forward pass.
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models.organisms import BATTERY, PERSONAS
+        >>> lm = sr.load_model("organism:separate")
+        >>> people, battery = sr.personas.load(PERSONAS), sr.battery.load(BATTERY)
+        >>> pairs = sr.pair(lm, people["robot"], people["nurse"], battery["who_are_you"], paraphrases=0)
+        >>> sr.cost(lm, sr.grid("resid_pre", layers=[2, 3]), pairs).cells
+        40
     """
     arguments.one(lm, LanguageModel, "model")
     plan, batch = as_plan(plan), align(arguments.several(pairs, PromptPair))

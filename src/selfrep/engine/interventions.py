@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from selfrep.errors import SelfrepError
+from selfrep.prompts.shown import shown
 
 if TYPE_CHECKING:  # a plan, and so a study, is read without torch
     from torch import Tensor
@@ -41,7 +42,19 @@ class Intervention(Protocol):
 
 @dataclass(frozen=True)
 class Replace:
-    """Write the source's value: activation patching (Vig et al. 2020, Meng et al. 2022)."""
+    """Write the source's value: activation patching (Vig et al. 2020, Meng et al. 2022).
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models.organisms import BATTERY, PERSONAS
+        >>> lm = sr.load_model("organism:separate")
+        >>> people, battery = sr.personas.load(PERSONAS), sr.battery.load(BATTERY)
+        >>> robot, nurse, item = people["robot"], people["nurse"], battery["who_are_you"]
+        >>> pairs = sr.pair(lm, robot, nurse, item, paraphrases=0, directions="denoise")
+        >>> plan = sr.grid("resid_pre", layers=2, positions=-10, intervention=sr.Replace())
+        >>> sr.patch(lm, pairs, plan).transfer.values.ravel().round(2).tolist()
+        [1.0]
+    """
 
     name: str = "replace"
 
@@ -50,6 +63,7 @@ class Replace:
         return source
 
 
+@shown(lambda self: {"basis": _shape(self.basis), "complement": self.complement})
 @dataclass(frozen=True, eq=False)
 class InSubspace:
     """Write the source's value inside a subspace, and leave the target's outside it (or the reverse).
@@ -64,6 +78,11 @@ class InSubspace:
 
     Raises:
         SelfrepError: columns that are not orthonormal, a direction of length zero.
+
+    Example:
+        >>> import torch
+        >>> InSubspace(torch.eye(4)[:, :2]).name, InSubspace(torch.ones(4), complement=True).name
+        ('subspace', 'complement')
     """
 
     basis: Any
@@ -96,6 +115,17 @@ class Ablate:
             mapping layer → value, or an xarray DataArray with a dimension `layer`); or "resample": the value at the
             same position of another pair's source, which pair being drawn by the seed of the sweep
             (Chan et al. 2022, causal scrubbing).
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models.organisms import BATTERY, PERSONAS
+        >>> lm = sr.load_model("organism:separate")
+        >>> people, battery = sr.personas.load(PERSONAS), sr.battery.load(BATTERY)
+        >>> robot, nurse, item = people["robot"], people["nurse"], battery["who_are_you"]
+        >>> pairs = sr.pair(lm, robot, nurse, item, paraphrases=0, directions="denoise")
+        >>> plan = sr.grid("resid_pre", layers=2, positions=-10, intervention=sr.Ablate("zero"))
+        >>> sr.patch(lm, pairs, plan).transfer.values.ravel().round(2).tolist()
+        [0.5]
     """
 
     to: Any = "zero"
@@ -123,6 +153,7 @@ class Ablate:
         return _fitting(_at(self.to, layer), target, "mean").expand_as(target)
 
 
+@shown(lambda self: {"vector": _shape(self.vector), "coefficient": self.coefficient})
 @dataclass(frozen=True, eq=False)
 class Steer:
     """Add a vector to the target's value (Turner et al. 2023, activation addition).
@@ -130,6 +161,11 @@ class Steer:
     Attributes:
         vector: [feature], for every layer the same or a mapping layer → vector; it is not normalised.
         coefficient: how much of it.
+
+    Example:
+        >>> import torch
+        >>> Steer(torch.ones(4), coefficient=2.0).name
+        'steer × 2'
     """
 
     vector: Any
@@ -148,6 +184,13 @@ class Steer:
     def values(self, source: Tensor, target: Tensor, layer: int) -> Tensor:
         """The target's own, moved."""
         return target + self.coefficient * _fitting(_at(self.vector, layer), target, "vector")
+
+
+def _shape(value: Any) -> object:
+    """What is shown of a tensor, or of one for each layer."""
+    if isinstance(value, dict):
+        return {layer: list(tensor.shape) for layer, tensor in value.items()}
+    return list(value.shape)
 
 
 def _tensor(value: Any) -> Tensor:

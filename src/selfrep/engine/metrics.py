@@ -50,6 +50,11 @@ class Metric:
         answers: all pairs of a call → their answer sets, token ids [pair, side, k], −1 where a side has fewer than the
             longest; they are kept with the results.
         prepare: for any other metric: compiles it for a batch of those pairs, on a device.
+
+    Example:
+        >>> import selfrep as sr
+        >>> sr.answer_log_odds
+        Metric(name='answer_log_odds')
     """
 
     name: str
@@ -170,6 +175,10 @@ def logit_difference(first: int | Tensor, second: int | Tensor) -> Metric:
 
     Args:
         first, second: a token id for all pairs, or [pair] one for each.
+
+    Example:
+        >>> logit_difference(260, 253)
+        Metric(name='logit_difference')
     """
     given = [np.asarray(side, dtype=np.int64).reshape(-1) for side in (first, second)]
 
@@ -189,6 +198,10 @@ def sequence_log_prob(n_tokens: int | None = None) -> Metric:
     Args:
         n_tokens: how many tokens at the end are the answer. None: the tokens in the segment "answer" (see the
             `answer` of `selfrep.pair`), which may be a different number in each pair.
+
+    Example:
+        >>> sequence_log_prob(2)
+        Metric(name='sequence_log_prob')
     """
 
     def prepare(batch: AlignedBatch, unpatched: UnpatchedLogits, device: torch.device) -> Reading:
@@ -221,6 +234,17 @@ def kl_divergence(against: Run = "target", positions: Sequence[int] = (-1,)) -> 
 
     Raises:
         SelfrepError: another run, positions that do not count from the end.
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models.organisms import BATTERY, PERSONAS
+        >>> lm = sr.load_model("organism:separate")
+        >>> people, battery = sr.personas.load(PERSONAS), sr.battery.load(BATTERY)
+        >>> robot, nurse, item = people["robot"], people["nurse"], battery["who_are_you"]
+        >>> pairs = sr.pair(lm, robot, nurse, item, paraphrases=0, directions="denoise")
+        >>> effects = sr.patch(lm, pairs, sr.grid("resid_pre", layers=2, positions=-10), sr.kl_divergence("source"))
+        >>> bool(effects.patched < 1e-3), bool(effects.target_metric > 1)  # the patch brings all of the source
+        (True, True)
     """
     if against not in ("source", "target"):
         raise SelfrepError(f"kl_divergence is against 'source' or 'target'; got {against!r}.")
@@ -252,6 +276,10 @@ def logit_metric(
         positions: counted from the end.
         tokens: vocabulary ids, in the order that the function gets them; all when None, which costs the whole
             unembedding for each cell.
+
+    Example:
+        >>> logit_metric("first token", lambda logits: logits[..., 0, 0])
+        Metric(name='first token')
     """
     where = _from_the_end(positions)
 

@@ -44,6 +44,15 @@ def pair(
 
     Raises:
         SelfrepError: no item, a paraphrase that is not there, answers that are not single tokens.
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models.organisms import BATTERY, PERSONAS
+        >>> lm = sr.load_model("organism:separate")
+        >>> people, battery = sr.personas.load(PERSONAS), sr.battery.load(BATTERY)
+        >>> pairs = sr.pair(lm, people["robot"], people["nurse"], battery["who_are_you"], paraphrases=0)
+        >>> [one.direction for one in pairs]
+        ['denoise', 'noise']
     """
     arguments.one(lm, LanguageModel, "model")
     source, target = arguments.one(source, Persona, "source"), arguments.one(target, Persona, "target")
@@ -77,7 +86,17 @@ def pair(
 
 
 def equal_lengths(pairs: Several[PromptPair]) -> list[PromptPair]:
-    """The pairs whose two prompts have the same number of tokens: those that a prefix patch can use."""
+    """The pairs whose two prompts have the same number of tokens: those that a prefix patch can use.
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models.organisms import BATTERY, PERSONAS
+        >>> lm = sr.load_model("organism:separate")
+        >>> people, battery = sr.personas.load(PERSONAS), sr.battery.load(BATTERY)
+        >>> pairs = sr.pair(lm, people["robot"], people["nurse"], battery["who_are_you"], paraphrases=0)
+        >>> len(pairs), len(sr.equal_lengths(pairs))
+        (2, 0)
+    """
     return [pair for pair in arguments.several(pairs, PromptPair) if len(pair.source) == len(pair.target)]
 
 
@@ -114,6 +133,17 @@ def controls(
 
     Raises:
         SelfrepError: a persona with a single paraphrase, asked for a paraphrase control.
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models.organisms import BATTERY, PERSONAS
+        >>> lm = sr.load_model("organism:separate")
+        >>> people, battery = sr.personas.load(PERSONAS), sr.battery.load(BATTERY)
+        >>> robot, nurse, item = people["robot"], people["nurse"], battery["who_are_you"]
+        >>> pairs = sr.pair(lm, robot, nurse, item, paraphrases=0, directions="denoise")
+        >>> control, = sr.controls(lm, pairs, people, battery, {"nurse": "sailor"}, kinds="persona")
+        >>> control
+        PromptPair(source='sailor', target='nurse', item='who_are_you', direction='denoise', ..., control='persona',...)
     """
     chat = chat_format(lm.tokenizer, lm.chat_template)
     personas, items = PersonaSet(arguments.several(personas, Persona)), Battery(arguments.several(items, Item))

@@ -98,6 +98,18 @@ def patch(
     Raises:
         SelfrepError: a layer, position or head out of range, a replay that does not agree with the plain model, a
             prefix patch between prompts of different lengths.
+
+    Example:
+        The persona of this organism reaches the end of the system text (−10) in layer 2, the last token in layer 3:
+
+        >>> import selfrep as sr
+        >>> from selfrep.models.organisms import BATTERY, PERSONAS
+        >>> lm = sr.load_model("organism:separate")
+        >>> people, battery = sr.personas.load(PERSONAS), sr.battery.load(BATTERY)
+        >>> pairs = sr.pair(lm, people["robot"], people["nurse"], battery["who_are_you"], paraphrases=0)
+        >>> effects = sr.patch(lm, pairs, sr.grid("resid_pre", layers=[2, 3], positions=[-10, -1]))
+        >>> abs(effects.transfer.sel(pair=0)).values.round(2).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
     """
     arguments.one(lm, LanguageModel, "model")
     exact, options, plan = _Exact(lm, check, on_mismatch), Options(batch_size, budget_gb, progress), as_plan(plan)
@@ -158,6 +170,14 @@ def patch_tokens(
 
     Raises:
         SelfrepError: as `patch`; ids that are not [pair, token], right-aligned, and in the vocabulary.
+
+    Example:
+        >>> import selfrep as sr, torch
+        >>> lm = sr.load_model("organism:separate")
+        >>> source, target = torch.tensor([[1, 5, 9]]), torch.tensor([[1, 6, 9]])
+        >>> effects = sr.patch_tokens(lm, source, target, sr.grid("resid_pre"), sr.logit_difference(5, 6))
+        >>> effects.sizes["layer"], effects.sizes["position"], effects.token.values.tolist()
+        (6, 3, [['1', '6', '9']])
     """
     arguments.one(lm, LanguageModel, "model")
     exact, options, plan = _Exact(lm, check, on_mismatch), Options(batch_size, budget_gb, progress), as_plan(plan)

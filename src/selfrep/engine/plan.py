@@ -56,6 +56,10 @@ class PatchPlan:
         intervention: what is written.
         window: for a prefix patch, the layers that read the source's prefix in the cell of layer l: "from" (≥ l),
             "before" (< l), or a number k of layers from l on.
+
+    Example:
+        >>> PatchPlan("resid_pre", layers=(3,))
+        PatchPlan(site='resid_pre', layers='3', positions='all')
     """
 
     site: str
@@ -255,6 +259,12 @@ def grid(
 
     Raises:
         SelfrepError: unknown site or segment, positions and segments together, an empty list, heads of a site without.
+
+    Example:
+        >>> grid("resid_pre", layers=[1, 2])
+        PatchPlan(site='resid_pre', layers='1, 2', positions='all')
+        >>> [plan.site for plan in (grid("resid_pre") | grid("z", positions=[-1])).plans]
+        ['resid_pre', 'z']
     """
     site, own_layer = site_and_layer(site)
     layers = _chosen(layers, "layers")
@@ -305,6 +315,10 @@ def prefix_patch(*, layers: Several[int] | None = None, window: Window = "from")
 
     Raises:
         SelfrepError: another window, an empty list of layers.
+
+    Example:
+        >>> prefix_patch(window="from")
+        PatchPlan(site='prefix_kv', layers='all', segments='prefix', window='from')
     """
     if window not in ("from", "before") and not (isinstance(window, int) and window > 0):
         raise SelfrepError(f"A window is 'from', 'before' or a number of layers; got {window!r}.")

@@ -102,6 +102,17 @@ def screen(
     Raises:
         SelfrepError: as in `patch` and `attribute`; shares that are not between 0 and 1.
         CannotReplay: an architecture whose blocks cannot be replayed.
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models.organisms import BATTERY, PERSONAS
+        >>> lm = sr.load_model("organism:separate")
+        >>> people, battery = sr.personas.load(PERSONAS), sr.battery.load(BATTERY)
+        >>> robot, nurse, item = people["robot"], people["nurse"], battery["who_are_you"]
+        >>> pairs = sr.pair(lm, robot, nurse, item, paraphrases=0, directions="denoise")
+        >>> effects = sr.screen(lm, pairs, sr.grid("resid_pre"))
+        >>> effects.sizes["layer"], effects.sizes["position"], bool(0 < effects.exact.mean() < 1)
+        (6, 10, True)
     """
     arguments.one(lm, LanguageModel, "model")
     plan = as_plan(plan)

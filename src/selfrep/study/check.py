@@ -59,6 +59,15 @@ def check_battery(
 
     Raises:
         SelfrepError: no items, too few personas or paraphrases.
+
+    Example:
+        >>> import selfrep as sr
+        >>> from selfrep.models.organisms import BATTERY, PERSONAS
+        >>> lm = sr.load_model("organism:separate")
+        >>> people, battery = sr.personas.load(PERSONAS), sr.battery.load(BATTERY)
+        >>> table = sr.check_battery(lm, battery.select(["who_are_you"]), people, paraphrases=[0, 1])
+        >>> table.identified.values.tolist(), table["shift"].round(1).values.tolist()
+        ([True], [8.0])
     """
     if not len(battery):
         raise SelfrepError("There is nothing to check: the battery holds no items.")

@@ -45,6 +45,14 @@ def run(
 
     Raises:
         SelfrepError: bad input, a full disk, a replay that disagrees with the model. What is written stays readable.
+
+    Example:
+        The figures are drawn by a browser, which takes longer than an example should:
+
+        >>> import selfrep as sr
+        >>> study = sr.Study(name="mine", model="organism:separate", personas={"file": "mine.yaml"})  # doctest: +SKIP
+        >>> sr.run_study(study, "out/mine").groups()  # doctest: +SKIP
+        ('behaviour', 'items')
     """
     directory = RunDirectory(Path(out))
     directory.create_or_resume(study.to_yaml(), study.hash)

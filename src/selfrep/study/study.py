@@ -229,7 +229,12 @@ def presets() -> list[str]:
 
 
 def named(name: str | Path) -> Study:
-    """The built-in study of that name; the study file of that path otherwise. Raises SelfrepError as they do."""
+    """The built-in study of that name; the study file of that path otherwise. Raises SelfrepError as they do.
+
+    Example:
+        >>> named("demo").name
+        'demo'
+    """
     if Path(name).is_file() or name not in presets():
         return load(name)
     return preset(str(name))
