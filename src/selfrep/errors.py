@@ -10,7 +10,16 @@ from collections.abc import Iterable
 
 
 class SelfrepError(Exception):
-    """Bad input or an environment that cannot serve it. The command line prints the message and exits with code 2."""
+    """Bad input or an environment that cannot serve it. The command line prints the message and exits with code 2.
+
+    Example:
+        >>> from selfrep.prompts import personas
+        >>> try:
+        ...     personas.builtin()["jfc"]
+        ... except SelfrepError as error:
+        ...     print(str(error)[:58])
+        There is no persona named 'jfc' (did you mean 'jfk'?). The
+    """
 
 
 class CannotReplay(SelfrepError):

@@ -70,6 +70,19 @@ class Run:
 
     Attributes:
         directory: the place on disk.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import xarray as xr
+        >>> from selfrep.store.run_directory import RunDirectory
+        >>> directory = RunDirectory(Path(tempfile.mkdtemp()))
+        >>> directory.create_or_resume("name: mine", "0" * 64)
+        False
+        >>> directory.write("binding", xr.Dataset({"estimate": 0.5}))
+        >>> run = open_run(directory.path)
+        >>> list(run.estimates), run.findings
+        (['binding'], ())
     """
 
     directory: RunDirectory
@@ -153,6 +166,19 @@ def open_run(path: str | Path) -> Run:
 
     Raises:
         SelfrepError: the folder holds no run.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import xarray as xr
+        >>> from selfrep.store.run_directory import RunDirectory
+        >>> directory = RunDirectory(Path(tempfile.mkdtemp()))
+        >>> directory.create_or_resume("name: mine", "0" * 64)
+        False
+        >>> directory.write("binding", xr.Dataset({"estimate": 0.5}))
+        >>> run = open_run(directory.path)
+        >>> float(run.estimate("binding").estimate)
+        0.5
     """
     if not isinstance(path, str | Path):
         raise SelfrepError(f"A run is opened by the path of its folder; got {type(path).__name__}.")
