@@ -323,6 +323,7 @@ def test_a_run_that_has_only_begun_says_so(tmp_path: Path) -> None:
     assert "this run holds no results to draw" in got.section("figures")
     assert "patched nothing" in got.section("sure")
     assert "Present is not used" not in got.section("limits")
+    assert "Silence is not separation" in got.section("limits"), "what concerns the items concerns every study"
     assert not any(element.attrs.get("id") == "unsaid" for element in got.elements)
     assert len(list(got.all("script"))) == 0
 

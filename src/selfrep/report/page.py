@@ -70,7 +70,7 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None) ->
         for one in (drawings(run) if figures is None else figures)
     ]
     checks = list(_checks(run))
-    present = [analysis for analysis in analyses() if analysis.name in plain]
+    present = [analysis for analysis in analyses() if analysis.part is None or analysis.name in plain]
     page = _template().render(
         study=study,
         limits=[limit for analysis in present for limit in analysis.load_report().limits],

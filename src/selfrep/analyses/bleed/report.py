@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from selfrep.analyses.analysis import Chapter, Figure, Report, Text
+from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.bleed import figures
 from selfrep.analyses.sentences import finding, if_identified, n_personas, pooled_rows, with_interval
 from selfrep.stats.numbers import number
@@ -50,11 +50,4 @@ REPORT = Report(
     ),
     findings,
     (Figure("bleed", ("bleed",), figures.bleed_shares),),
-    limits=(
-        Text(
-            "Silence is not separation.",
-            "Where an item from outside barely moves, the model may keep itself apart from its persona, or the item "
-            "may be deaf. Without a change of the facts that does move it, the two cannot be told apart.",
-        ),
-    ),
 )

@@ -95,6 +95,13 @@ def details(run: RunDirectory, study: Mapping[str, Any]) -> Iterator[Table]:
 REPORT = Report(
     findings=findings,
     figures=(Figure("items", ("items",), figures.item_bars),),
+    limits=(
+        Text(
+            "Silence is not separation.",
+            "Where an item from outside barely moves, the model may keep itself apart from its persona, or the item "
+            "may be deaf. Without a change of the facts that does move it, the two cannot be told apart.",
+        ),
+    ),
     details=details,
     unclear=unclear,
 )
