@@ -35,6 +35,17 @@ if TYPE_CHECKING:
 Tick = Callable[[float], None]
 """Called with the share of a stage that is done."""
 
+
+def within(tick: Tick, begin: float = 0.0, span: float = 1.0) -> Callable[[int, int], None]:
+    """A progress function of (done, total) for a part of a stage, which begins at a share of it and takes another.
+
+    Example:
+        >>> within(print, begin=0.5, span=0.25)(1, 2)
+        0.625
+    """
+    return lambda done, total: tick(begin + span * done / total)
+
+
 PER_PROMPT = 20.0
 """The cost of scoring a prompt; the unit is about one token through all layers."""
 

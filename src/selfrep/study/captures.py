@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selfrep.analyses.analysis import Reading, Stage, Tick
+from selfrep.analyses.analysis import Reading, Stage, Tick, within
 from selfrep.engine.capture import capture
 from selfrep.prompts.prompt import prompts
 
@@ -42,7 +42,7 @@ def _stage(job: Job, readings: Sequence[Reading]) -> Stage:
             layers=one.layers,
             tokens=one.tokens,
             positions=positions,
-            progress=lambda done, total: tick(0.8 * done / total),
+            progress=within(tick, span=0.8),
         )
         for reading in readings:
             if not reading.done():

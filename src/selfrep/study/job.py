@@ -7,7 +7,7 @@ import platform
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from selfrep.analyses import analyses
-from selfrep.analyses.analysis import PER_PROMPT, Context, Reading, Stage, Tick
+from selfrep.analyses.analysis import PER_PROMPT, Context, Reading, Stage, Tick, within
 from selfrep.engine.capture import blank_scores, score
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.prompts.battery import Battery
@@ -118,8 +118,8 @@ class Job(Context):
             left = self.directory.pending(group)
             for at in range(0, len(left), PROMPTS_AT_ONCE):
                 rows = left[at : at + PROMPTS_AT_ONCE]
-                within = partial(_tick_within, tick, at, len(left))
-                self.directory.write_rows(group, rows, score(self.lm, [prompts[i] for i in rows], progress=within))
+                share = within(tick, at / len(left), len(rows) / len(left))
+                self.directory.write_rows(group, rows, score(self.lm, [prompts[i] for i in rows], progress=share))
                 tick((at + len(rows)) / len(left))
 
         return Stage(name, PER_PROMPT * len(prompts), lambda: self.complete(group), work)
@@ -147,10 +147,6 @@ class Job(Context):
                         later.append(step)
         yield from captures(self, readings)
         yield from later
-
-
-def _tick_within(tick: Tick, before: int, total: int, done: int, _: int) -> None:
-    tick((before + done) / total)
 
 
 def _commit() -> str | None:

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
-from selfrep.analyses.analysis import PER_PROMPT, Context, Stage, Tick
+from selfrep.analyses.analysis import PER_PROMPT, Context, Stage, Tick, within
 from selfrep.analyses.directness import DirectnessPart
 from selfrep.analyses.directness.estimate import directness
 from selfrep.analyses.directness.scratchpads import VERSIONS, early_answers, given
@@ -63,7 +63,7 @@ def _scratchpad(context: Context, part: DirectnessPart, scenario: Scenarios, gro
             scenario,
             opening=part.opening,
             max_tokens=part.max_tokens,
-            progress=lambda done, total: tick(done / total),
+            progress=within(tick),
         )
         (name,) = scenario.scenarios
         texts = [[written[name, k, cell] for cell in VERSIONS] for k in range(scenario.n_paraphrases)]

@@ -10,7 +10,7 @@ from functools import partial
 
 import xarray as xr
 
-from selfrep.analyses.analysis import PER_PROMPT, Context, Stage, Tick
+from selfrep.analyses.analysis import PER_PROMPT, Context, Stage, Tick, within
 from selfrep.analyses.mediation import MediationPart
 from selfrep.analyses.mediation.estimate import carrying, mediation
 from selfrep.analyses.mediation.exchange import mediation_runs, proof_runs
@@ -43,7 +43,7 @@ def runs(context: Context, part: MediationPart) -> Iterator[Stage]:
                 _subspaces(directory.read("subspaces")),
                 n_random=part.n_random,
                 seed=seed,
-                progress=lambda done, total: tick(done / total),
+                progress=within(tick),
             )
             directory.write(group, exchanges)
 

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
-from selfrep.analyses.analysis import PER_PROMPT, Context, Stage, Tick
+from selfrep.analyses.analysis import PER_PROMPT, Context, Stage, Tick, within
 from selfrep.analyses.posterior import PosteriorPart
 from selfrep.analyses.posterior.estimate import posterior, prior, recognition
 from selfrep.analyses.posterior.material import Texts
@@ -64,7 +64,7 @@ def _predictions(
             context.people.select(texts.authors()),
             paraphrase=part.paraphrase,
             seed=context.seed,
-            progress=lambda done, total: tick(done / total),
+            progress=within(tick),
         )
         context.directory.write(group, log_probs)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import xarray as xr
 
-from selfrep.analyses.analysis import Context, Stage, Tick
+from selfrep.analyses.analysis import Context, Stage, Tick, within
 from selfrep.analyses.transfer import Sweep, TransferPart
 from selfrep.analyses.transfer.estimate import transfer
 from selfrep.engine.metrics import answer_log_odds
@@ -70,8 +69,9 @@ def _patch(context: Context, part: TransferPart, sweep: Sweep, group: str) -> Ca
         for at in range(0, len(left), PAIRS_AT_ONCE):
             rows = left[at : at + PAIRS_AT_ONCE]
             share = (at / len(left), len(rows) / len(left))
-            within = partial(_tick_within, tick, *share)
-            (effects,) = patch_sweep(context.lm, bound.rows(rows), batch_size=PAIRS_AT_ONCE, progress=within)
+            (effects,) = patch_sweep(
+                context.lm, bound.rows(rows), batch_size=PAIRS_AT_ONCE, progress=within(tick, *share)
+            )
             misses = worst(misses, from_attrs(effects.attrs))
             context.directory.annotate(group, **to_attrs(misses))
             context.directory.write_rows(group, rows, effects)
@@ -86,7 +86,3 @@ def _others(people: PersonaSet) -> dict[str, str]:
         names = [p.name for p in people if p.side == side]
         out |= dict(zip(names, names[1:] + names[:1], strict=True))
     return out
-
-
-def _tick_within(tick: Tick, begin: float, span: float, done: int, total: int) -> None:
-    tick(begin + span * done / total)
