@@ -23,7 +23,9 @@ from selfrep.prompts.arguments import Several
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import SEGMENTS, Tokens
 
-LABELS = ("persona", "kind", "side", "condition", "paraphrase", "item")
+LABELS = (
+    "persona", "side", "kind", "family", "reading", "condition", "paraphrase", "frame", "item", "side_label", "kind_label",
+)  # fmt: skip
 
 
 def capture(
@@ -53,8 +55,8 @@ def capture(
 
     Returns:
         Dataset with `activations` (prompt, site, layer, segment | position, d_model), NaN where a prompt has no such
-        token; on `prompt` the coordinates persona, kind, side, condition, paraphrase, item; and, where prompts carry
-        answers, `log_odds` (nats, first answer set against the second) and `answer_mass` (probability of any answer),
+        token; on `prompt` the labels of `selfrep.Prompt` as coordinates (persona, side, …); and, where prompts carry answers,
+        `log_odds` (nats, first answer set against the second) and `answer_mass` (probability of any answer),
         both (prompt).
 
     Raises:

@@ -1,6 +1,6 @@
 """Personas: the characters that system texts describe.
 
-A persona is a name, a kind and a few *descriptions*: noun phrases without pronouns that say the same thing in different
+A persona is a name, a side and a few *descriptions*: noun phrases without pronouns that say the same thing in different
 words. Because they are only noun phrases, the same words can be bound to the speaker ("You are …"), to somebody else
 ("The user is …") or to nobody ("Here is a book about …"). What stays the same when the binding changes is due to the
 vocabulary, not to the self.
@@ -15,6 +15,7 @@ vocabulary, not to the self.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
@@ -26,8 +27,7 @@ from selfrep.prompts.catalogue import Catalogue, Named, NamedEntry, completed
 from selfrep.prompts.shown import shown
 from selfrep.prompts.yaml_errors import Entry, Info
 
-Kind = Literal["default", "language_model", "other_model", "fictional_ai", "human"]
-Side = Literal["ai", "human"]
+Reading = Literal["", "default", "reductionist"]
 Condition = Literal["you", "user", "book", "neutral"]
 
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
@@ -43,23 +43,20 @@ NEUTRAL: tuple[str, ...] = (
     "For this conversation: reply to the message.",
     "Please note: a message follows.",
     "Remember: read the message, then reply.",
+    "Here is a text.",
+    "For this conversation: read the message.",
+    "Please note: here is a message.",
+    "Remember: reply to the message.",
 )
-"""System texts without any persona, framed like the others."""
+"""System texts without any persona, framed like the others: what the model does unprompted.
+
+Eight, since every distance from the unprompted self shares their error.
+"""
 
 _PRONOUN = re.compile(
     r"\b(?:I am|I'm|[Yy]ou(?:r|rs|rself)?|my|myself|me|we|our|ours|ourselves|he|him|his|himself"
     r"|she|her|hers|herself|they|them|their|theirs|themselves|it|its|itself)\b"
 )
-
-
-def side(kind: Kind) -> Side:
-    """On which side of the main contrast a kind stands: "ai" or "human".
-
-    Example:
-        >>> side("fictional_ai"), side("human")
-        ('ai', 'human')
-    """
-    return "human" if kind == "human" else "ai"
 
 
 def _texts(texts: tuple[str, ...], what: str) -> tuple[str, ...]:
@@ -89,16 +86,20 @@ Descriptions: TypeAlias = Annotated[tuple[str, ...], AfterValidator(_description
 """Pronoun-free noun phrases, at least one; number k is paraphrase k."""
 
 
-@shown(lambda self: {"name": self.name, "kind": self.kind, "paraphrases": self.n_paraphrases})
+@shown(lambda self: {"name": self.name, "side": self.side or self.reading, "paraphrases": self.n_paraphrases})
 class Persona(NamedEntry):
     """One persona and its paraphrases.
 
     Fields:
         name: the key by which studies and results refer to it.
-        kind: default (what this model is tuned to be), language_model (the reductionist self), other_model,
-            fictional_ai, human.
         descriptions: at least one pronoun-free noun phrase; number k is paraphrase k.
-        label: its name in figures; `name`, if left out.
+        side: which group it is counted with where two groups are contrasted, in any word; "" for none.
+        reading: of the model's own self: "default" (what the weights are tuned to be, by name) or "reductionist" (a large
+            language model). A reading belongs to no side.
+        kind: a finer word than its side, by which figures are coloured; the side, or the reading, if left out.
+        family: personas that are not independent, such as the assistants of several makers, share one; its own name, if
+            left out. Families are what is resampled and permuted.
+        label: its name in figures; `name`, if left out. side_label, kind_label: likewise those of its side and kind.
         setting: where and when it lives, in words.
         you, user: system texts that replace the framed ones in that condition, one for each description.
         neutral: system texts without a persona, to compare with.
@@ -106,25 +107,48 @@ class Persona(NamedEntry):
     Raises SelfrepError, listing every mistake, for bad values.
 
     Example:
-        >>> nurse = Persona(name="nurse", kind="human", descriptions=["a nurse", "a hospital nurse"])
+        >>> nurse = Persona(name="nurse", side="human", descriptions=["a nurse", "a hospital nurse"])
         >>> nurse.systems("you")
         ('You are a nurse.', 'For this conversation: you are a hospital nurse.')
-        >>> nurse.side, nurse.n_paraphrases
-        ('human', 2)
+        >>> nurse.kind, nurse.family, nurse.n_paraphrases
+        ('human', 'nurse', 2)
     """
 
-    kind: Kind
     descriptions: Descriptions
+    side: str = ""
+    reading: Reading = ""
+    kind: str = Field("", validate_default=True)
+    family: str = Field("", validate_default=True)
     label: str = Field("", validate_default=True)
+    side_label: str = Field("", validate_default=True)
+    kind_label: str = Field("", validate_default=True)
     setting: str = ""
     you: tuple[str, ...] = ()
     user: tuple[str, ...] = ()
     neutral: tuple[str, ...] = NEUTRAL
 
-    @field_validator("label")
+    @field_validator("reading")
     @classmethod
-    def _label(cls, label: str, info: Info) -> str:
-        return " ".join(label.split()) or str(info.data.get("name", ""))
+    def _reading(cls, reading: Reading, info: Info) -> Reading:
+        if reading and info.data.get("side"):
+            raise ValueError(f"a reading of the self belongs to no side; remove side: {info.data['side']}, or reading")
+        return reading
+
+    @field_validator("side", "kind", "family", "label", "side_label", "kind_label")
+    @classmethod
+    def _word(cls, word: str, info: Info) -> str:
+        """On one line; where left out, what the other fields say."""
+        defaults = {
+            "kind": ("side", "reading", "name"),
+            "family": ("name",),
+            "label": ("name",),
+            "side_label": ("side",),
+            "kind_label": ("kind",),
+        }
+        field = info.field_name or ""
+        stand_in = next(filter(None, (str(info.data.get(other, "")) for other in defaults.get(field, ()))), "")
+        shown = stand_in.replace("_", " ") if field in ("side_label", "kind_label") else stand_in
+        return " ".join(word.split()) or shown
 
     @field_validator("you", "user")
     @classmethod
@@ -140,11 +164,6 @@ class Persona(NamedEntry):
         if not texts:
             raise ValueError("needs at least one text; leave the field out to use the built-in ones")
         return _texts(texts, "neutral text")
-
-    @property
-    def side(self) -> Side:
-        """On which side of the main contrast it stands."""
-        return side(self.kind)
 
     @property
     def n_paraphrases(self) -> int:
@@ -192,16 +211,43 @@ def _sentence(text: str) -> str:
 class PersonaSet(Catalogue[Persona]):
     """Personas by name, in order. `ours | theirs` joins two sets.
 
+    Raises SelfrepError when a name is there twice, or a family stands on two sides.
+
     Example:
         >>> people = builtin().select(["jfk", "smollm"])
-        >>> people.names(), people["jfk"].kind
-        (('jfk', 'smollm'), 'human')
+        >>> people.names(), people.sides(), people.readings()["default"].name
+        (('jfk', 'smollm'), {'human': 'human'}, 'smollm')
     """
 
     noun: ClassVar[str] = "persona"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        side_of: dict[str, Persona] = {}
+        for persona in self:
+            first = side_of.setdefault(persona.family, persona)
+            if first.side != persona.side:
+                raise SelfrepError(
+                    f"The personas of a family stand on one side, since families are what is compared; {first.name!r} "
+                    f"and {persona.name!r} are of the family {persona.family!r}, on {first.side or 'no side'} and "
+                    f"{persona.side or 'no side'}. Give one of them another family."
+                )
+
+    def sides(self) -> dict[str, str]:
+        """The sides that some persona stands on, in order of appearance, each with its label."""
+        return {persona.side: persona.side_label for persona in self if persona.side}
+
+    def kinds(self) -> dict[str, str]:
+        """The kinds of the personas, in order of appearance, each with its label."""
+        return {persona.kind: persona.kind_label for persona in self}
+
+    def readings(self) -> dict[str, Persona]:
+        """The personas that are readings of the model's own self, by their reading."""
+        return {persona.reading: persona for persona in self if persona.reading}
+
 
 class _File(Entry):
+    labels: dict[str, str] = {}
     neutral: tuple[str, ...] = NEUTRAL
     personas: Named[Persona]
 
@@ -213,23 +259,34 @@ class _File(Entry):
     @field_validator("personas", mode="before")
     @classmethod
     def _complete(cls, personas: Any, info: Info) -> Any:
-        """Each entry gets its key as its name, and the neutral texts of its file."""
+        """Each entry gets its key as its name, the neutral texts of its file, and the labels of its side and kind."""
         shared = {"neutral": info.data["neutral"]} if "neutral" in info.data else {}
-        return completed(personas, shared)
+        entries, labels = completed(personas, shared), info.data.get("labels", {})
+        if not isinstance(entries, dict):
+            return entries
+        return {key: _labelled(entry, labels) if isinstance(entry, dict) else entry for key, entry in entries.items()}
+
+
+def _labelled(entry: dict[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of a persona with the file's labels of its side and kind, where the entry brings none."""
+    kind = entry.get("kind") or entry.get("side") or entry.get("reading")
+    words = {"side_label": entry.get("side"), "kind_label": kind}
+    return {field: labels[word] for field, word in words.items() if isinstance(word, str) and word in labels} | entry
 
 
 def loads(text: str, origin: str = "personas") -> PersonaSet:
     """Personas from YAML text.
 
     Args:
-        text: a mapping `personas` of names to the fields of `Persona`, and, if wanted, `neutral` texts for all of them.
+        text: a mapping `personas` of names to the fields of `Persona`; if wanted, `neutral` texts for all of them, and
+            `labels` of sides and kinds, by which figures and reports call them.
         origin: what errors call the text.
 
     Raises:
         SelfrepError: all mistakes at once, each with its line.
 
     Example:
-        >>> loads("personas: {nurse: {kind: human, descriptions: [a nurse]}}")["nurse"].system("you")
+        >>> loads("personas: {nurse: {side: human, descriptions: [a nurse]}}")["nurse"].system("you")
         'You are a nurse.'
     """
     return PersonaSet(tuple(yaml_errors.load(_File, text, origin).personas.values()))

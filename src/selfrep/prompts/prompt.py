@@ -13,7 +13,7 @@ from selfrep.errors import SelfrepError
 from selfrep.prompts import arguments
 from selfrep.prompts.arguments import Several
 from selfrep.prompts.battery import Item
-from selfrep.prompts.personas import CONDITIONS, Condition, Persona
+from selfrep.prompts.personas import CONDITIONS, FRAMES, Condition, Persona
 from selfrep.prompts.questions import AnswerSets
 from selfrep.prompts.shown import shown
 
@@ -43,7 +43,9 @@ class Prompt:
         system: the system text; given explicitly even when empty, so that no template puts its own in place.
         turns: user, assistant, ..., user; the last is the question.
         prefill: how the answer begins, "" for nothing.
-        persona, kind, side, condition, paraphrase, item: labels that travel with the results.
+        persona, side, kind, family, reading, condition, paraphrase, frame, item: labels that travel with the results; so do
+            side_label and kind_label, by which figures call them. The reading of a prompt without a persona is
+            "unprompted".
         answers: the two answer sets, as texts.
 
     Raises SelfrepError when the turns do not end with a question.
@@ -57,11 +59,16 @@ class Prompt:
     turns: tuple[str, ...]
     prefill: str = ""
     persona: str = ""
-    kind: str = ""
     side: str = ""
+    kind: str = ""
+    family: str = ""
+    reading: str = ""
     condition: str = ""
     paraphrase: int = 0
+    frame: int = 0
     item: str = ""
+    side_label: str = ""
+    kind_label: str = ""
     answers: AnswerSets | None = None
 
     def __post_init__(self) -> None:
@@ -100,14 +107,14 @@ def prompt(persona: Persona, item: Item, condition: PromptCondition = "you", par
         prefill=item.prefill,
         condition=condition,
         paraphrase=paraphrase,
+        frame=paraphrase % len(FRAMES),
         item=item.name,
         answers=item.answer_sets,
     )
-    return (
-        nameless
-        if condition == "neutral"
-        else replace(nameless, persona=persona.name, kind=persona.kind, side=persona.side)
-    )
+    if condition == "neutral":
+        return replace(nameless, reading="unprompted")
+    labels = ("side", "kind", "family", "reading", "side_label", "kind_label")
+    return replace(nameless, persona=persona.name, **{label: getattr(persona, label) for label in labels})
 
 
 def prompts(

@@ -169,11 +169,11 @@ def _personas() -> tuple[dict[str, Word], list[str]]:
     around: list[str] = []
     counts = {True: 0, False: 0}
     for key, entry in yaml.safe_load(PERSONAS.read_text(encoding="utf-8"))["personas"].items():
-        human = entry["kind"] == "human"
+        human = entry.get("side") == "human"
         angle = 2 * math.pi * counts[human] / 8
         counts[human] += 1
-        maker = {"default": 1.0, "language_model": 1.0, "other_model": -1.0}.get(entry["kind"], 0.0)
-        code = (-1.0 if human else 1.0, float(entry["kind"] == "fictional_ai"), math.cos(angle), math.sin(angle), maker)
+        maker = 1.0 if "reading" in entry else -1.0 if entry.get("kind") == "other_model" else 0.0
+        code = (-1.0 if human else 1.0, float(entry.get("kind") == "fictional_ai"), math.cos(angle), math.sin(angle), maker)
         for description in entry["descriptions"]:
             *fill, text = description.split()
             around += fill
