@@ -27,7 +27,7 @@ def test_a_table_is_the_planted_one_whatever_the_order_of_prompts() -> None:
     assert table.keys == [(name, k) for name in NAMES for k in (0, 1)]
     np.testing.assert_array_equal(table.log_odds, VALUES[:, :, [2, 0]].reshape(10, 2))
     np.testing.assert_allclose(table.means(table.log_odds), VALUES[:, :, [2, 0]].mean(axis=1))
-    assert two_sides(table.side) == ["ai", "human"]
+    assert two_sides(observed()) == ("ai", "human")
     assert Table.of(observed(), "neutral", ITEMS).names == [""]
 
 

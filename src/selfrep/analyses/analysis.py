@@ -118,6 +118,11 @@ class Context(ABC):
 
     @property
     @abstractmethod
+    def sides(self) -> tuple[str, str] | None:
+        """The two sides that are contrasted, the first less the second; None where the study has no two."""
+
+    @property
+    @abstractmethod
     def seed(self) -> int:
         """Of resampling, permutations and random controls."""
 

@@ -25,11 +25,24 @@ FEWEST_UNITS = 6
 
 @dataclass(frozen=True)
 class StudyMaterial:
-    """Who plays and what is asked in a study, against which its parts are checked."""
+    """Who plays and what is asked in a study, against which its parts are checked.
+
+    `sides` are the two that are contrasted, None where the study has no two.
+    """
 
     people: PersonaSet
     items: Battery
     scenes: Scenarios | None
+    sides: tuple[str, str] | None = None
+
+    def require_sides(self) -> None:
+        """Raise ValueError when the study contrasts no two sides of personas."""
+        if self.sides is None:
+            have = ", ".join(self.people.sides()) or "none"
+            raise ValueError(
+                f"contrasts two sides of personas, and the personas stand on: {have}. Give personas a `side`, of two "
+                "words; where there are more, name two: `sides: [first, second]`"
+            )
 
 
 class Part(Entry):

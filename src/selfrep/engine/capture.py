@@ -24,7 +24,8 @@ from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import SEGMENTS, Tokens
 
 LABELS = (
-    "persona", "side", "kind", "family", "reading", "condition", "paraphrase", "frame", "item", "side_label", "kind_label",
+    "persona", "side", "kind", "family", "reading", "condition", "paraphrase", "frame", "item",
+    "side_label", "kind_label",
 )  # fmt: skip
 
 
@@ -55,8 +56,8 @@ def capture(
 
     Returns:
         Dataset with `activations` (prompt, site, layer, segment | position, d_model), NaN where a prompt has no such
-        token; on `prompt` the labels of `selfrep.Prompt` as coordinates (persona, side, …); and, where prompts carry answers,
-        `log_odds` (nats, first answer set against the second) and `answer_mass` (probability of any answer),
+        token; on `prompt` the labels of `selfrep.Prompt` as coordinates (persona, side, …); and, where prompts carry
+        answers, `log_odds` (nats, first answer set against the second) and `answer_mass` (probability of any answer),
         both (prompt).
 
     Raises:

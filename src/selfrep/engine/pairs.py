@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import get_args
 
@@ -13,9 +13,10 @@ from selfrep.prompts.alignment import Direction, PromptPair, swapped
 from selfrep.prompts.arguments import Several
 from selfrep.prompts.battery import Battery, Item
 from selfrep.prompts.chat import ChatFormat, chat_format
-from selfrep.prompts.personas import Persona, PersonaSet
-from selfrep.prompts.prompt import Prompt, prompt
+from selfrep.prompts.personas import NEUTRAL, Persona, PersonaSet
+from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import Tokens, answer_sides, render
+from selfrep.prompts.speaker import Speaker, SpeakerLike
 
 CONTROLS = ("paraphrase", "persona", "random")
 """The kinds of pairs that real ones are compared with."""
@@ -23,9 +24,9 @@ CONTROLS = ("paraphrase", "persona", "random")
 
 def pair(
     lm: LanguageModel,
-    source: Persona,
-    target: Persona,
-    items: Several[Item],
+    source: SpeakerLike,
+    target: SpeakerLike,
+    items: Several[Item] | None = None,
     *,
     paraphrases: Several[int] | None = None,
     directions: Several[Direction] = ("denoise", "noise"),
@@ -34,13 +35,19 @@ def pair(
     """Pairs of prompts that differ only in their system text.
 
     Args:
-        source: whose activations are taken ("denoise"; in "noise" the two change places).
-        target: into whose run they are put.
-        items: the questions to both.
+        source: whose activations are taken ("denoise"; in "noise" the two change places): a persona ("you are X"), a
+            persona and a condition (`(jfk, "user")`), a `Prompt`, of which the system text is used, or None: the
+            unprompted model, with no persona at all.
+        target: into whose run they are put; likewise.
+        items: the questions to both. May be left out where one of the two is a `Prompt`, whose question is then asked.
         paraphrases: which paraphrases (the same number in both); all that both have when None.
         directions: "denoise", "noise", or both.
         answer: how both prompts go on after the prefill, for metrics that read a whole answer (`sequence_log_prob`);
             its tokens form the segment "answer", and positions count from its last one.
+
+    Returns:
+        pairs, by item, paraphrase and direction. Their `source_name` and `target_name` are "jfk", "jfk (user)" or
+        "unprompted".
 
     Raises:
         SelfrepError: no item, a paraphrase that is not there, answers that are not single tokens.
@@ -50,29 +57,31 @@ def pair(
         >>> from selfrep.models.organisms import BATTERY, PERSONAS
         >>> lm = sr.load_model("organism:separate")
         >>> people, battery = sr.personas.load(PERSONAS), sr.battery.load(BATTERY)
-        >>> pairs = sr.pair(lm, people["robot"], people["nurse"], battery["who_are_you"], paraphrases=0)
-        >>> [one.direction for one in pairs]
-        ['denoise', 'noise']
+        >>> pairs = sr.pair(lm, None, people["nurse"], battery["who_are_you"], paraphrases=0)
+        >>> [(one.source_name, one.target_name, one.direction) for one in pairs]
+        [('unprompted', 'nurse', 'denoise'), ('nurse', 'unprompted', 'noise')]
     """
     arguments.one(lm, LanguageModel, "model")
-    source, target = arguments.one(source, Persona, "source"), arguments.one(target, Persona, "target")
+    ends = _speakers(source, target)
     directions = arguments.names(directions, "direction", get_args(Direction))
     if lm.tokenizer is None:
         raise SelfrepError(
             "Prompts are text: pass the model's tokenizer to load_model(model, tokenizer=...), or use patch_tokens."
         )
     chat = chat_format(lm.tokenizer, lm.chat_template)
-    shared = range(min(source.n_paraphrases, target.n_paraphrases))
+    shared = range(min((end.n_paraphrases for end in ends if end.n_paraphrases is not None), default=1))
     chosen = shared if paraphrases is None else arguments.numbers(paraphrases, "paraphrases")
+    asked = [_question(end.own for end in ends)] if items is None else arguments.several(items, Item)
     out = []
-    for item in arguments.several(items, Item):
+    for item in asked:
         answers = answer_sides(chat, item.prefill, item.answer_sets)
         for k in chosen:
+            source_tokens, target_tokens = (_with_answer(end.prompt(item, k), answer, chat) for end in ends)
             real = PromptPair(
-                source=_with_answer(prompt(source, item, "you", k), answer, chat),
-                target=_with_answer(prompt(target, item, "you", k), answer, chat),
-                source_name=source.name,
-                target_name=target.name,
+                source=source_tokens,
+                target=target_tokens,
+                source_name=ends[0].name,
+                target_name=ends[1].name,
                 item=item.name,
                 direction="denoise",
                 answers=answers,
@@ -83,6 +92,32 @@ def pair(
     if not out:
         raise SelfrepError("There is nothing to pair: give at least one item and one paraphrase.")
     return out
+
+
+def _speakers(source: SpeakerLike, target: SpeakerLike) -> tuple[Speaker, Speaker]:
+    """Both ends; the unprompted model is told the neutral texts that the other end brings."""
+    personas = [who[0] if isinstance(who, tuple) and who else who for who in (source, target)]
+    neutral = next((who.neutral for who in personas if isinstance(who, Persona)), NEUTRAL)
+    return Speaker.of(source, "source", neutral), Speaker.of(target, "target", neutral)
+
+
+def _question(prompts: Iterable[Prompt | None]) -> Item:
+    """The one question of the prompts, as an item."""
+    given = [prompt for prompt in prompts if prompt is not None]
+    questions = {(prompt.turns, prompt.prefill, prompt.answers) for prompt in given}
+    if len(questions) != 1 or len(given[0].turns) != 1 or given[0].answers is None:
+        raise SelfrepError(
+            "Both ends of a pair are asked the same question: give items=, or two Prompts with one question, one "
+            f"prefill and the same answers; got {[(prompt.question, prompt.prefill) for prompt in given] or 'no item'}."
+        )
+    first, second = given[0].answers
+    return Item(
+        name=given[0].item or given[0].question,
+        question=given[0].question,
+        prefill=given[0].prefill,
+        answers={"first": first, "second": second},
+        perspective="in_character",
+    )
 
 
 def equal_lengths(pairs: Several[PromptPair]) -> list[PromptPair]:
@@ -129,7 +164,8 @@ def controls(
 
     Args:
         personas, items: those that the names in the pairs stand for.
-        others: for each persona's name, that of another of its side.
+        others: for each speaker's name, that of another who should do nothing: of a persona another of its side, of
+            "unprompted" the tuned default. A speaker without one has no "persona" control.
 
     Raises:
         SelfrepError: a persona with a single paraphrase, asked for a paraphrase control.
@@ -150,21 +186,25 @@ def controls(
     kinds = arguments.names(kinds, "control", CONTROLS)
     out = []
     for real in arguments.several(pairs, PromptPair):
-        own, item = personas[real.target_name], items[real.item]
         for kind in kinds:
             control = replace(real, control=kind, reference=real.source)
             if kind == "paraphrase":
-                if own.n_paraphrases < 2:
+                own = Speaker.named(real.target_name, personas)
+                if (own.n_paraphrases or 1) < 2:
                     raise SelfrepError(
                         f"A paraphrase control needs a persona with two paraphrases; {own.name!r} has one."
                     )
-                k = (real.target_paraphrase + 1) % own.n_paraphrases
-                text = render(prompt(own, item, "you", k), chat)
-                control = replace(control, source=text, source_name=own.name, source_paraphrase=k)
+                control = _spoken(control, own, real.target_paraphrase + 1, items[real.item], chat)
             elif kind == "persona":
-                other = personas[others[own.name]]
-                k = real.target_paraphrase % other.n_paraphrases
-                text = render(prompt(other, item, "you", k), chat)
-                control = replace(control, source=text, source_name=other.name, source_paraphrase=k)
+                if real.target_name not in others:
+                    continue
+                other = Speaker.named(others[real.target_name], personas)
+                control = _spoken(control, other, real.target_paraphrase, items[real.item], chat)
             out.append(control)
     return out
+
+
+def _spoken(control: PromptPair, who: Speaker, paraphrase: int, item: Item, chat: ChatFormat) -> PromptPair:
+    """The control with this source, in a paraphrase that it has."""
+    k = paraphrase % (who.n_paraphrases or 1)
+    return replace(control, source=render(who.prompt(item, k), chat), source_name=who.name, source_paraphrase=k)

@@ -32,6 +32,10 @@ Condition = Literal["you", "user", "book", "neutral"]
 
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
+UNPROMPTED = "unprompted"
+RESERVED = (UNPROMPTED, *filter(None, get_args(Reading)))
+"""The readings of the model's own self, by which studies and results call them."""
+
 BINDINGS: dict[Condition, str] = {"you": "you are", "user": "the user is", "book": "here is a book about"}
 """What ties a description to somebody. The only words that differ between the conditions of one paraphrase."""
 
@@ -94,8 +98,8 @@ class Persona(NamedEntry):
         name: the key by which studies and results refer to it.
         descriptions: at least one pronoun-free noun phrase; number k is paraphrase k.
         side: which group it is counted with where two groups are contrasted, in any word; "" for none.
-        reading: of the model's own self: "default" (what the weights are tuned to be, by name) or "reductionist" (a large
-            language model). A reading belongs to no side.
+        reading: of the model's own self: "default" (what the weights are tuned to be, by name) or "reductionist" (a
+            large language model). A reading belongs to no side.
         kind: a finer word than its side, by which figures are coloured; the side, or the reading, if left out.
         family: personas that are not independent, such as the assistants of several makers, share one; its own name, if
             left out. Families are what is resampled and permuted.
@@ -126,6 +130,13 @@ class Persona(NamedEntry):
     you: tuple[str, ...] = ()
     user: tuple[str, ...] = ()
     neutral: tuple[str, ...] = NEUTRAL
+
+    @field_validator("name")
+    @classmethod
+    def _not_reserved(cls, name: str) -> str:
+        if name in RESERVED:
+            raise ValueError(f"{name!r} is what results call a reading of the model's own self; choose another name")
+        return name
 
     @field_validator("reading")
     @classmethod
@@ -247,7 +258,7 @@ class PersonaSet(Catalogue[Persona]):
 
 
 class _File(Entry):
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
     neutral: tuple[str, ...] = NEUTRAL
     personas: Named[Persona]
 

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 
 from selfrep.errors import SelfrepError
 from selfrep.stats import permutation, resampling
+from selfrep.stats.families import Families
 
 Array = np.ndarray
 
@@ -28,7 +29,7 @@ class Table:
         keys: [row] name of the persona, number of the paraphrase.
         log_odds, mass: [row, item] nats; probability of any answer.
         persona: [row] the number of its persona.
-        names, side: [persona].
+        names, side, family: [persona].
     """
 
     keys: list[tuple[str, int]]
@@ -37,20 +38,22 @@ class Table:
     persona: Array
     names: list[str]
     side: Array
+    family: list[str]
 
     @classmethod
-    def of(cls, scores: xr.Dataset, condition: str, items: Sequence[str]) -> Table:
+    def of(cls, scores: xr.Dataset, condition: str, items: Sequence[str], sides: Sequence[str] | None = None) -> Table:
         """The answers of a condition to these items.
 
         Args:
             scores: from `selfrep.score`.
             condition: e.g. "you".
             items: the columns, in order.
+            sides: keep the personas of these sides only; all when None.
 
         Raises:
             SelfrepError: the condition is missing; an answer is missing; a persona is on two sides.
         """
-        mine = np.flatnonzero(scores.condition.to_numpy() == condition)
+        mine = _rows(scores, condition, "side", sides)
         if len(mine) == 0:
             raise SelfrepError(f"Items are read beside their controls; the condition {condition!r} is missing. Add it.")
         personas = [str(scores.persona.values[i]) for i in mine]
@@ -71,7 +74,12 @@ class Table:
                 f"answers are missing, the first that of {keys[r]} to {columns[c]!r}."
             )
         number = np.array([names.index(name) for name, _ in keys])
-        return cls(keys, log_odds, mass, number, names, np.array([side_of[name] for name in names]))
+        side = np.array([side_of[name] for name in names])
+        return cls(keys, log_odds, mass, number, names, side, _families(scores, mine, names))
+
+    def families(self, sides: tuple[str, str]) -> Families:
+        """The families of two sides that all personas here stand on (see `Table.of`)."""
+        return Families.of(self.persona, self.family, self.side.tolist(), sides)
 
     def means(self, values: Float[Array, row * rest]) -> Float[Array, persona * rest]:
         """The mean over the paraphrases of each persona."""
@@ -99,8 +107,8 @@ class Rows:
         keys: [row] name of the persona, number of the paraphrase.
         groups: the prompts of each row.
         persona: [row] the number of its persona.
-        names: [persona]; side: [persona] the number of its side; sides: the names of the sides.
-        asked: the items of every row.
+        names, family: [persona]; side: [persona] the number of its side; sides: the names of the sides.
+        items: that every row was asked.
     """
 
     keys: list[tuple[str, int]]
@@ -110,20 +118,22 @@ class Rows:
     side: Array
     sides: Array
     items: list[str]
+    family: list[str]
 
     @classmethod
-    def of(cls, acts: xr.Dataset, condition: str, between: str = "side") -> Rows:
+    def of(cls, acts: xr.Dataset, condition: str, between: str = "side", sides: Sequence[str] | None = None) -> Rows:
         """The prompts of a condition, in groups by the coordinate `between`.
 
         Args:
             acts: from `selfrep.capture`.
             condition: e.g. "you".
             between: the coordinate on prompt that holds a persona's side.
+            sides: keep the personas of these sides only, in this order; all, in alphabetical order, when None.
 
         Raises:
             SelfrepError: the condition is missing; personas were asked different items; one is on two sides.
         """
-        mine = np.flatnonzero(acts.condition.to_numpy() == condition)
+        mine = _rows(acts, condition, between, sides)
         if len(mine) == 0:
             raise SelfrepError(
                 f"This is measured on prompts in the condition {condition!r}; there are "
@@ -135,7 +145,7 @@ class Rows:
         keys = sorted(where)
         names = sorted({name for name, _ in keys})
         side_of = permutation.groups_of(acts.persona.to_numpy()[mine], acts[between].to_numpy()[mine])
-        sides = np.array(sorted(set(side_of.values())))
+        order = np.array(sorted(set(side_of.values())) if sides is None else sides)
         items = {key: sorted(str(acts.item.values[i]) for i in group) for key, group in where.items()}
         if uneven := [key for key in keys if items[key] != items[keys[0]]]:
             raise SelfrepError(
@@ -144,8 +154,14 @@ class Rows:
                 f"{items[uneven[0]]}. Ask everyone everything."
             )
         persona = np.array([names.index(name) for name, _ in keys])
-        side = np.array([int(np.flatnonzero(sides == side_of[name])[0]) for name in names])
-        return cls(keys, [np.array(where[key]) for key in keys], persona, names, side, sides, items[keys[0]])
+        side = np.array([int(np.flatnonzero(order == side_of[name])[0]) for name in names])
+        groups, family = [np.array(where[key]) for key in keys], _families(acts, mine, names)
+        return cls(keys, groups, persona, names, side, order, items[keys[0]], family)
+
+    def families(self) -> Families:
+        """The families of the two sides."""
+        first, second = map(str, self.sides)
+        return Families.of(self.persona, self.family, self.sides[self.side].tolist(), (first, second))
 
     @property
     def members(self) -> list[tuple[str, str]]:
@@ -157,20 +173,49 @@ class Rows:
         return _pooling(self.persona, len(self.side))
 
 
-def two_sides(side: Sequence[str] | Array) -> list[str]:
-    """The names of the two sides, in alphabetical order.
+def two_sides(data: xr.Dataset, sides: Sequence[str] | None = None, between: str = "side") -> tuple[str, str]:
+    """The names of the two sides that are compared. Prompts of no side, such as those of the self, are left out.
+
+    Args:
+        data: scores or activations, with the coordinate `between` on prompt.
+        sides: the two to compare, the first less the second; where None, the two that there are, in alphabetical order.
+        between: the coordinate that holds a persona's side.
 
     Raises:
-        SelfrepError: more or fewer than two.
+        SelfrepError: more or fewer than two, or one that nobody stands on.
 
     Example:
-        >>> two_sides(["human", "ai", "human"])
-        ['ai', 'human']
+        >>> data = xr.Dataset(coords={"side": ("prompt", ["human", "ai", "", "human"])})
+        >>> two_sides(data)
+        ('ai', 'human')
     """
-    sides = sorted({str(s) for s in side})
-    if len(sides) != 2:
-        raise SelfrepError(f"Items compare two sides of personas; there are {len(sides)}: {sides}.")
-    return sides
+    present = sorted({str(side) for side in data[between].to_numpy()} - {""})
+    chosen = tuple(present if sides is None else sides)
+    if len(set(chosen)) != 2 or not set(chosen) <= set(present):
+        raise SelfrepError(
+            f"Two sides of personas are compared; got {', '.join(chosen) or 'none'} of {', '.join(present) or 'none'}. "
+            'Give every persona its side, and name two of them: sides=("first", "second").'
+        )
+    return str(chosen[0]), str(chosen[1])
+
+
+def side_labels(data: xr.Dataset, sides: Sequence[str]) -> list[str]:
+    """What figures and sentences call the sides.
+
+    Args:
+        data: scores or activations, with side and side_label on prompt.
+        sides: the names.
+
+    Example:
+        >>> data = xr.Dataset(coords={"side": ("prompt", ["ai", ""]), "side_label": ("prompt", ["AI", ""])})
+        >>> side_labels(data, ["ai"])
+        ['AI']
+    """
+    pairs = (
+        zip(data["side"].to_numpy(), data["side_label"].to_numpy(), strict=True) if "side_label" in data.coords else ()
+    )
+    labels = {str(side): str(label) for side, label in pairs if label}
+    return [labels.get(side, side.replace("_", " ")) for side in sides]
 
 
 def by_framing(items: Sequence[str], framings: Mapping[str, str] | None) -> dict[str, list[int]]:
@@ -251,6 +296,20 @@ def crossed(scores: xr.Dataset, variable: str, by: Sequence[str]) -> xr.DataArra
         )
     out[place] = scores[variable].to_numpy()
     return xr.DataArray(out, dims=list(by), coords=levels, name=variable)
+
+
+def _rows(data: xr.Dataset, condition: str, between: str, sides: Sequence[str] | None) -> Int[Array, " prompt"]:
+    """The prompts of a condition, and of some sides."""
+    spoken = data.condition.to_numpy() == condition
+    return np.flatnonzero(spoken if sides is None else spoken & np.isin(data[between].to_numpy(), list(sides)))
+
+
+def _families(data: xr.Dataset, mine: Int[Array, " prompt"], names: Sequence[str]) -> list[str]:
+    """The family of each persona; itself, where the data know of none."""
+    if "family" not in data.coords:
+        return list(names)
+    of = dict(zip(map(str, data.persona.to_numpy()[mine]), map(str, data.family.to_numpy()[mine]), strict=True))
+    return [of[name] or name for name in names]
 
 
 def _pooling(number: Int[Array, " row"], n: int) -> Float[Array, "group row"]:

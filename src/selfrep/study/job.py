@@ -59,6 +59,11 @@ class Job(Context):
         return self.study.scenes
 
     @property
+    def sides(self) -> tuple[str, str] | None:
+        """The two sides that are contrasted."""
+        return self.study.contrast
+
+    @property
     def seed(self) -> int:
         """Of resampling, permutations and random controls."""
         return self.study.seed

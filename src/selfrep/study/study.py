@@ -54,6 +54,8 @@ class Study(Entry):
         chat_template: Jinja text that replaces the model's own chat template.
         seed: of resampling, permutations and random controls.
         personas, battery: who plays, and what is asked.
+        sides: the two sides that are contrasted, the first less the second: `[honest, con]`, or with what the report
+            calls them, `{honest: honest advisors, con: con artists}`. Those of the personas, where there are two.
         conditions: in which conditions every persona is spoken of: "you", and the controls "user", "neutral", "book".
         scenarios: in which mediation and directness are measured; the built-in ones, where left out.
         parts: what is measured, analysis by analysis. In YAML and in Python each stands under its own name beside the
@@ -73,6 +75,7 @@ class Study(Entry):
     chat_template: str | None = None
     seed: int = Field(0, ge=0)
     personas: PersonaChoice = Field(PersonaChoice(), validate_default=True)
+    sides: dict[str, str] | None = None
     battery: ItemChoice = Field(ItemChoice(), validate_default=True)
     conditions: tuple[Condition, ...] = ("you", "user", "neutral")
     scenarios: ScenarioChoice | None = None
@@ -118,6 +121,25 @@ class Study(Entry):
         except SelfrepError as error:
             raise ValueError(str(error)) from None
 
+    @field_validator("sides", mode="before")
+    @classmethod
+    def _words(cls, sides: Any) -> Any:
+        """A list of two words is called by them."""
+        return {str(side): "" for side in sides} if isinstance(sides, list | tuple) else sides
+
+    @field_validator("sides")
+    @classmethod
+    def _two(cls, sides: dict[str, str] | None, info: ValidationInfo) -> dict[str, str] | None:
+        if sides is None or "personas" not in info.data:
+            return sides
+        known = _people(info.data["personas"]).sides()
+        if len(sides) != 2 or not set(sides) <= set(known):
+            raise ValueError(
+                f"names the two sides that are contrasted, of {', '.join(known) or 'none: no persona has a side'}; got "
+                f"{', '.join(sides) or 'none'}"
+            )
+        return {side: label or known[side] for side, label in sides.items()}
+
     @field_validator("conditions")
     @classmethod
     def _with_controls(cls, conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
@@ -135,7 +157,8 @@ class Study(Entry):
         if {"personas", "battery"} <= set(info.data):  # a choice that was refused says so itself
             scenes = info.data.get("scenarios")
             people, items = _people(info.data["personas"]), _items(info.data["battery"])
-            material = StudyMaterial(people, items, None if scenes is None else scenes.load(Path()))
+            sides = _contrast(people, info.data.get("sides"))
+            material = StudyMaterial(people, items, None if scenes is None else scenes.load(Path()), sides)
         checked, mistakes = {}, []
         for name, kind in part_types().items():
             if name not in parts:
@@ -165,8 +188,17 @@ class Study(Entry):
 
     @property
     def people(self) -> PersonaSet:
-        """The personas that play."""
-        return _people(self.personas)
+        """The personas that play, their sides called as the study calls them."""
+        people, labels = _people(self.personas), self.sides or {}
+        renamed = (
+            one.model_copy(update={"side_label": labels[one.side]}) if one.side in labels else one for one in people
+        )
+        return PersonaSet(tuple(renamed))
+
+    @property
+    def contrast(self) -> tuple[str, str] | None:
+        """The two sides that are contrasted; None where the personas have fewer, or more and the study names none."""
+        return _contrast(self.people, self.sides)
 
     @property
     def items(self) -> Battery:
@@ -195,6 +227,11 @@ class Study(Entry):
 
 def _people(choice: PersonaChoice) -> PersonaSet:
     return PersonaSet(tuple((choice.define or {}).values()))
+
+
+def _contrast(people: PersonaSet, sides: Mapping[str, str] | None) -> tuple[str, str] | None:
+    names = tuple(people.sides() if sides is None else sides)
+    return (names[0], names[1]) if len(names) == 2 else None
 
 
 def _items(choice: ItemChoice) -> Battery:

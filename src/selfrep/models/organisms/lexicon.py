@@ -173,7 +173,13 @@ def _personas() -> tuple[dict[str, Word], list[str]]:
         angle = 2 * math.pi * counts[human] / 8
         counts[human] += 1
         maker = 1.0 if "reading" in entry else -1.0 if entry.get("kind") == "other_model" else 0.0
-        code = (-1.0 if human else 1.0, float(entry.get("kind") == "fictional_ai"), math.cos(angle), math.sin(angle), maker)
+        code = (
+            -1.0 if human else 1.0,
+            float(entry.get("kind") == "fictional_ai"),
+            math.cos(angle),
+            math.sin(angle),
+            maker,
+        )
         for description in entry["descriptions"]:
             *fill, text = description.split()
             around += fill
