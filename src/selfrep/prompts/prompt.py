@@ -43,8 +43,8 @@ class Prompt:
         system: the system text; given explicitly even when empty, so that no template puts its own in place.
         turns: user, assistant, ..., user; the last is the question.
         prefill: how the answer begins, "" for nothing.
-        persona, side, kind, family, reading, condition, paraphrase, frame, item: labels that travel with the results; so
-            do side_label and kind_label, by which figures call them. The reading of a prompt without a persona is
+        persona, side, kind, family, reading, condition, paraphrase, frame, item: labels that travel with the results;
+            so do side_label and kind_label, by which figures call them. The reading of a prompt without a persona is
             "unprompted".
         answers: the two answer sets, as texts.
 
