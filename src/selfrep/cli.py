@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,9 +20,18 @@ from typer.core import TyperGroup
 from selfrep.errors import SelfrepError
 
 if TYPE_CHECKING:
+    from selfrep.prompts.personas import Persona
     from selfrep.store.run_directory import RunDirectory
     from selfrep.study.run import OnProgress
     from selfrep.study.study import Study
+
+
+class Template(StrEnum):
+    """What `selfrep new` can write."""
+
+    study = auto()
+    personas = auto()
+    items = auto()
 
 
 class _Help(TyperGroup):
@@ -45,6 +55,7 @@ app = typer.Typer(
 
 STUDY = "a study file (`selfrep new` writes one), or a built-in study: demo, self-vs-persona, identity, mimicry"
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="start over: remove what a former run left in the directory")]
 
 
 def main() -> None:
@@ -61,23 +72,37 @@ def run(
     study: Annotated[str, typer.Argument(help=STUDY)],
     out: Annotated[Path | None, typer.Option(help="the run directory (default: out/<name of the study>)")] = None,
     device: Device = "auto",
+    fresh: Fresh = False,
 ) -> None:
     """Run a study, or go on with it where it stopped."""
     from selfrep.study.study import named
 
     described = named(study)
-    _run(described, out or Path("out") / described.name, device)
+    _run(described, out or Path("out") / described.name, device, fresh)
+
+
+@app.command()
+def check(study: Annotated[str, typer.Argument(help=STUDY)]) -> None:
+    """See whether a study can run, as far as its file, the tokenizer and the configuration of the model tell."""
+    from selfrep.study.preflight import preflight
+    from selfrep.study.study import named
+
+    described = named(study)
+    known = preflight(described)
+    unknown = "" if known else "; the model is not here yet, and will be looked at when it runs"
+    typer.echo(f"{described.name}: nothing speaks against it{unknown}.")
 
 
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="the run directory")] = Path("out/demo"),
     device: Device = "auto",
+    fresh: Fresh = False,
 ) -> None:
     """Run the built-in study on the embedded model: a few minutes on two cores."""
     from selfrep.study.study import preset
 
-    _run(preset("demo"), out, device)
+    _run(preset("demo"), out, device, fresh)
 
 
 @app.command()
@@ -129,11 +154,16 @@ def personas(
 
     console = Console(highlight=False)
     for persona in builtin() if file is None else load(file):
-        console.print(
-            f"[bold]{escape(persona.name)}[/]  {escape(persona.label)} · {persona.kind} · {persona.side} side"
-        )
+        console.print(f"[bold]{escape(persona.name)}[/]  {escape(persona.label)} · {escape(_place(persona))}")
         for text in persona.systems("you"):
             console.print(f"    {escape(text)}")
+
+
+def _place(persona: Persona) -> str:
+    """Where a persona stands: on which side, or as which reading of the self; with its family."""
+    where = f"{persona.side_label} side" if persona.side else f"the {persona.reading} self" if persona.reading else ""
+    family = f"family {persona.family}" if persona.family != persona.name else ""
+    return " · ".join(filter(None, (persona.kind_label, where, family)))
 
 
 batteries = typer.Typer(
@@ -170,7 +200,9 @@ def battery_list(
 
 @batteries.command("check")
 def battery_check(
-    file: Annotated[Path | None, typer.Argument(help="a battery file (default: the built-in one)")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="a battery file, or a study with its model (default: the built-in battery)")
+    ] = None,
     model: Annotated[str, typer.Option(help="embedded, a folder, a GGUF file, or a Hugging Face id")] = "embedded",
     personas: Annotated[Path | None, typer.Option(help="a personas file (default: seven built-in ones)")] = None,
     device: Device = "auto",
@@ -181,12 +213,19 @@ def battery_check(
     from selfrep.models.language_model import load_model
     from selfrep.prompts import battery as items
     from selfrep.prompts import personas as people
+    from selfrep.prompts.yaml_errors import top_fields
     from selfrep.report.terminal import check_table
     from selfrep.study.check import check_battery
+    from selfrep.study.study import load
 
-    asked = items.builtin() if file is None else items.load(file)
-    who = None if personas is None else people.load(personas)
-    lm = load_model(model, device=device)
+    dtype, template, who = "float32", None, None if personas is None else people.load(personas)
+    if file is not None and "items" not in top_fields(file):
+        study = load(file)
+        asked, who, model = study.items, who or study.people, study.model
+        dtype, template = study.dtype, study.chat_template
+    else:
+        asked = items.builtin() if file is None else items.load(file)
+    lm = load_model(model, device=device, dtype=dtype, chat_template=template)
     with _progress() as progress:
         checked = check_battery(lm, asked, who, progress=lambda done, n: progress("asking every item", done, n))
     for part in check_table(checked):
@@ -226,11 +265,15 @@ def validate(
 
 
 @app.command()
-def new(path: Annotated[Path, typer.Argument(help="the file to write")] = Path("study.yaml")) -> None:
-    """Write a commented study file to start from."""
+def new(
+    path: Annotated[Path | None, typer.Argument(help="the file to write (default: study.yaml, and so on)")] = None,
+    what: Annotated[Template, typer.Option(help="study, personas or items")] = Template.study,
+) -> None:
+    """Write a commented file to start from: a study, personas, or items."""
     from importlib.resources import files
 
-    text = files("selfrep.study").joinpath("new_study.yaml").read_text(encoding="utf-8")
+    path = path or Path(f"{what}.yaml")
+    text = files("selfrep.study").joinpath(f"new_{what}.yaml").read_text(encoding="utf-8")
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -238,15 +281,20 @@ def new(path: Annotated[Path, typer.Argument(help="the file to write")] = Path("
         raise SelfrepError(f"{path} is there already and is left as it is. Choose another name.") from None
     except OSError as error:
         raise SelfrepError(f"Cannot write {path}: {error.strerror}. Choose another place.") from None
-    typer.echo(f"{path}: edit it, then run `selfrep run {path}`.")
+    uses = {
+        "study": f"run `selfrep run {path}`",
+        "personas": f"name it in a study: `personas: {{file: {path}}}`",
+        "items": f"name it in a study: `battery: {{file: {path}}}`",
+    }
+    typer.echo(f"{path}: edit it, then {uses[what]}.")
 
 
-def _run(study: Study, out: Path, device: str) -> None:
+def _run(study: Study, out: Path, device: str, fresh: bool) -> None:
     from selfrep.study.run import run as run_study
 
     try:
         with _progress() as progress:
-            directory = run_study(study, out, device=device, on_progress=progress, warn=_warn)
+            directory = run_study(study, out, device=device, fresh=fresh, on_progress=progress, warn=_warn)
     except KeyboardInterrupt:  # here, since typer itself ends with 130 without a word
         print("\nselfrep: stopped; run the same command again to go on from here.", file=sys.stderr)  # noqa: T201
         raise typer.Exit(130) from None

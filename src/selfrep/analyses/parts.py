@@ -6,10 +6,10 @@ that loads can run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from selfrep.errors import SelfrepError
 from selfrep.models.sites import ResidualSite
@@ -18,6 +18,9 @@ from selfrep.prompts.catalogue import Catalogue
 from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.scenarios import Scenarios
 from selfrep.prompts.yaml_errors import Entry
+
+if TYPE_CHECKING:
+    from selfrep.models.outline import Outline
 
 FEWEST_UNITS = 6
 """Units of which signs are flipped: fewer cannot reach p = .05."""
@@ -63,6 +66,10 @@ class Part(Entry):
 
     def check(self, material: StudyMaterial) -> None:
         """Raise ValueError when the study lacks what the part needs."""
+
+    def unfit(self, outline: Outline, material: StudyMaterial) -> Iterator[str]:
+        """Why this model cannot be asked, as far as its tokenizer and its configuration tell: a sentence a reason."""
+        return iter(())
 
 
 class ItemPart(Part):
@@ -115,6 +122,10 @@ class ActivationsPart(Part):
         """Raise ValueError for an unknown item."""
         known([self.item], material.items, "item")
 
+    def unfit(self, outline: Outline, material: StudyMaterial) -> Iterator[str]:
+        """Layers that the model does not have."""
+        yield from beyond(self.layers, outline)
+
 
 def known(names: Iterable[str], catalogue: Catalogue[Any], field: str) -> None:
     """Raise ValueError, naming the field and close matches, when the catalogue lacks one of the names."""
@@ -126,6 +137,13 @@ def known(names: Iterable[str], catalogue: Catalogue[Any], field: str) -> None:
             problems.append(f"{field}: {error}")
     if problems:
         raise ValueError(" ".join(dict.fromkeys(problems)))
+
+
+def beyond(layers: Iterable[int] | None, outline: Outline) -> Iterator[str]:
+    """A sentence about the layers that a model does not have, if there are any."""
+    last = None if outline.n_layers is None else outline.n_layers - 1
+    if last is not None and (outside := [layer for layer in layers or () if not 0 <= layer <= last]):
+        yield f"layers are 0 to {last} in this model; got {', '.join(map(str, outside))}"
 
 
 def enough(things: Sized, fewest: int, noun: str) -> None:

@@ -70,6 +70,18 @@ def convert(file: Path) -> Path:
     return cache.build_once(_key(digest), partial(_convert, file, digest, file.stem))
 
 
+def converted(name: str) -> Path | None:
+    """The model folder of "embedded" or of a GGUF file, if it was converted before.
+
+    Example:
+        >>> converted("embedded") in (None, cache.models_folder() / EMBEDDED_SHA256[:16])
+        True
+    """
+    digest = EMBEDDED_SHA256 if name == EMBEDDED else cache.file_sha256(Path(name).expanduser())
+    folder = cache.models_folder() / _key(digest)
+    return folder if (folder / "config.json").is_file() else None
+
+
 def _key(digest: str) -> str:
     return digest[:16]
 

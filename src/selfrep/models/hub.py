@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from selfrep.errors import SelfrepError
@@ -29,24 +30,58 @@ def fetch(repo: str) -> Path:
         >>> (fetch("Qwen/Qwen2.5-0.5B-Instruct") / "config.json").is_file()  # doctest: +SKIP
         True
     """
-    from huggingface_hub import constants, errors, snapshot_download
+    from huggingface_hub import constants
 
-    try:
+    with _explained(repo):
         for cached_only in (True, False):
             for weights in folders.WEIGHTS:
-                try:
-                    folder = snapshot_download(
-                        repo,
-                        allow_patterns=[*folders.BESIDE_WEIGHTS, weights],
-                        ignore_patterns=["*/*"],  # sub-folders hold other formats of the same weights
-                        local_files_only=cached_only,
-                    )
-                except errors.LocalEntryNotFoundError:
-                    if cached_only:
-                        continue
-                    raise
-                if _complete(Path(str(folder))):
-                    return Path(str(folder))
+                folder = _snapshot(repo, [*folders.BESIDE_WEIGHTS, weights], cached_only)
+                if folder is not None and _complete(folder):
+                    return folder
+    if constants.is_offline_mode():
+        raise NotOnHub("only a part of it is in the Hugging Face cache, and HF_HUB_OFFLINE forbids fetching the rest")
+    raise SelfrepError(f"A model must come with weights ({' or '.join(folders.WEIGHTS)}); the hub's {repo} has none.")
+
+
+def fetch_outline(repo: str) -> Path:
+    """The folder of a model id with all but the weights: configuration and tokenizer. Raises as `fetch` does.
+
+    Example (needs the network, or the model in the cache):
+        >>> (fetch_outline("Qwen/Qwen2.5-0.5B-Instruct") / "config.json").is_file()  # doctest: +SKIP
+        True
+    """
+    with _explained(repo):
+        folder = _snapshot(repo, folders.BESIDE_WEIGHTS, cached_only=True)
+        if folder is not None and (folder / "config.json").is_file():
+            return folder
+        return _snapshot(repo, folders.BESIDE_WEIGHTS, cached_only=False) or Path()
+
+
+def _snapshot(repo: str, patterns: Iterable[str], cached_only: bool) -> Path | None:
+    """The folder of these files; None where none of them is in the cache, and nothing else is asked for."""
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        folder = snapshot_download(
+            repo,
+            allow_patterns=list(patterns),
+            ignore_patterns=["*/*"],  # sub-folders hold other formats of the same weights
+            local_files_only=cached_only,
+        )
+    except errors.LocalEntryNotFoundError:
+        if cached_only:
+            return None
+        raise
+    return Path(str(folder))
+
+
+@contextmanager
+def _explained(repo: str) -> Iterator[None]:
+    """What the hub raises, as a sentence that says what to do."""
+    from huggingface_hub import constants, errors
+
+    try:
+        yield
     except errors.GatedRepoError as error:
         raise SelfrepError(
             f"{repo} is gated: its licence must be accepted on the hub, and HF_TOKEN set to your token, before it "
@@ -62,9 +97,6 @@ def fetch(repo: str) -> Path:
             f"{repo} is neither a folder here nor complete in the Hugging Face cache, and fetching it failed "
             f"({reason}). Check the network and HF_ENDPOINT, or download the model elsewhere and name its folder."
         ) from error
-    if constants.is_offline_mode():
-        raise NotOnHub("only a part of it is in the Hugging Face cache, and HF_HUB_OFFLINE forbids fetching the rest")
-    raise SelfrepError(f"A model must come with weights ({' or '.join(folders.WEIGHTS)}); the hub's {repo} has none.")
 
 
 def cached_models() -> Iterator[tuple[str, Path]]:

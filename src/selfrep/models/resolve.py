@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,16 +73,46 @@ def resolve(name: str | os.PathLike[str] = gguf.EMBEDDED) -> Path:
         return gguf.convert(path)
     if path.exists():
         raise _unknown(text, "it is neither a folder nor a .gguf file")
-    if isinstance(name, os.PathLike) or path.is_absolute() or text.startswith((".", "~")):
+    if isinstance(name, os.PathLike):
         raise _unknown(text, "there is no such folder")
-    if not _HUB_ID.fullmatch(text):
-        raise _unknown(text, "there is no such folder, and a Hugging Face id has no such characters")
-    if "/" not in text and close_match(text, [gguf.EMBEDDED], likeness=0.8):
-        raise _unknown(text, "there is no such folder")  # a typing mistake: do not look on the hub
+    return folders.check(_from_hub(text, hub.fetch))
+
+
+def without_weights(name: str) -> Path | None:
+    """The folder of configuration and tokenizer for a model's name; nothing is converted, no weights are fetched.
+
+    Returns:
+        None for a GGUF file that was never converted.
+
+    Raises:
+        SelfrepError: as `resolve`, but for the weights.
+
+    Example:
+        >>> without_weights("embeded")
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: A model must be one that can be found; 'embeded' cannot: there is no such folder
+        (did you mean 'embedded'?). Accepted are ...
+    """
+    path = Path(name).expanduser()
+    if name == gguf.EMBEDDED or (path.suffix.lower() == ".gguf" and path.is_file()):
+        return gguf.converted(name)
+    if not name.strip() or path.exists():
+        return path if path.is_dir() else resolve(name)
+    return _from_hub(name, hub.fetch_outline)
+
+
+def _from_hub(name: str, fetch: Callable[[str], Path]) -> Path:
+    """What the hub has under a name that may be one of its ids."""
+    if Path(name).expanduser().is_absolute() or name.startswith((".", "~")):
+        raise _unknown(name, "there is no such folder")
+    if not _HUB_ID.fullmatch(name):
+        raise _unknown(name, "there is no such folder, and a Hugging Face id has no such characters")
+    if "/" not in name and close_match(name, [gguf.EMBEDDED], likeness=0.8):
+        raise _unknown(name, "there is no such folder")  # a typing mistake: do not look on the hub
     try:
-        return folders.check(hub.fetch(text))
+        return fetch(name)
     except hub.NotOnHub as error:
-        raise _unknown(text, str(error)) from error
+        raise _unknown(name, str(error)) from error
 
 
 def cached_models() -> list[CachedModel]:

@@ -162,6 +162,23 @@ def load(model: type[Model], text: str, origin: str, context: dict[str, Any] | N
     return loaded
 
 
+def top_fields(path: str | Path) -> set[str]:
+    """The fields at the top of a YAML file, by which one kind of file is told from another.
+
+    Raises:
+        SelfrepError: no such file, or it is not YAML.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp(), "mine.yaml")
+        >>> _ = file.write_text("items: {}")
+        >>> top_fields(file)
+        {'items'}
+    """
+    _, data = _parse(*read_text(path))
+    return set(map(str, data)) if isinstance(data, dict) else set()
+
+
 def _parse(text: str, origin: str) -> tuple[yaml.Node | None, Any]:
     """The node tree (which knows line numbers) and the plain data of one YAML document."""
     try:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,29 @@ class RunDirectory(Groups):
             )
         return run
 
+    def clear(self) -> None:
+        """Remove what a run left here, so that another can begin. Files that no run writes stay.
+
+        Raises:
+            SelfrepError: the directory cannot be written.
+
+        Example:
+            >>> import tempfile
+            >>> run = RunDirectory(Path(tempfile.mkdtemp(), "out"))
+            >>> _ = run.create_or_resume("name: demo", "abc123")
+            >>> run.clear()
+            >>> run.create_or_resume("name: another", "def456")
+            False
+        """
+        with writing(self.path):
+            for place in (self.store, self.figures):
+                if place.is_symlink():
+                    place.unlink()
+                elif place.exists():
+                    shutil.rmtree(place)
+            for file in (self._study_file, self._provenance_file, self._findings_file, self.report):
+                file.unlink(missing_ok=True)
+
     def create_or_resume(self, study_yaml: str, study_hash: str) -> bool:
         """Make the directory for this study, or continue the same study where it stopped.
 
@@ -118,7 +142,7 @@ class RunDirectory(Groups):
         raise SelfrepError(
             f"{self.path} holds another study ({self.study_hash[:12]}, not {study_hash[:12]}). The difference:\n"
             f"{difference or '(the text is the same: study.yaml was edited after its run began)'}\n"
-            "Choose another directory with --out, or remove this one."
+            "Choose another directory with --out, or start over with --fresh."
         )
 
     @property

@@ -17,6 +17,7 @@ from selfrep.report.findings import findings
 from selfrep.report.page import write_report
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study.job import Job
+from selfrep.study.preflight import preflight
 from selfrep.study.study import Study
 
 OnProgress = Callable[[str, float, float], None]
@@ -28,6 +29,7 @@ def run(
     out: str | Path,
     *,
     device: str = "auto",
+    fresh: bool = False,
     on_progress: OnProgress = lambda stage, done, total: None,
     warn: Callable[[str], None] = print,
 ) -> RunDirectory:
@@ -37,6 +39,7 @@ def run(
         study: from `selfrep.study.study.load`, `preset`, or made in Python.
         out: the run directory; refused when it holds another study.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        fresh: start over: what a former run left in the directory is removed first.
         on_progress: hears how far the run is.
         warn: hears what could not be done and how to mend it, such as figures without a browser.
 
@@ -44,7 +47,8 @@ def run(
         The run directory, with results, figures and report.
 
     Raises:
-        SelfrepError: bad input, a full disk, a replay that disagrees with the model. What is written stays readable.
+        SelfrepError: a study that its model cannot be asked (see `selfrep.study.preflight`), bad input, a full disk, a
+            replay that disagrees with the model. What is written stays readable.
 
     Example:
         The figures are drawn by a browser, which takes longer than an example should:
@@ -54,7 +58,10 @@ def run(
         >>> sr.run_study(study, "out/mine").groups()  # doctest: +SKIP
         ('behaviour', 'items')
     """
+    preflight(study)
     directory = RunDirectory(Path(out))
+    if fresh:
+        directory.clear()
     directory.create_or_resume(study.to_yaml(), study.hash)
     job = Job(study, directory, device, warn)
     started = time.monotonic()

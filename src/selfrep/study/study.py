@@ -153,12 +153,8 @@ class Study(Entry):
     @classmethod
     def _checked(cls, parts: Any, info: ValidationInfo) -> dict[str, Part]:
         """Each part by the class of its analysis, its files read, checked against who plays and what is asked."""
-        material = None
-        if {"personas", "battery"} <= set(info.data):  # a choice that was refused says so itself
-            scenes = info.data.get("scenarios")
-            people, items = _people(info.data["personas"]), _items(info.data["battery"])
-            sides = _contrast(people, info.data.get("sides"))
-            material = StudyMaterial(people, items, None if scenes is None else scenes.load(Path()), sides)
+        refused = not {"personas", "battery"} <= set(info.data)  # a choice that was refused says so itself
+        material = None if refused else _material(info.data)
         checked, mistakes = {}, []
         for name, kind in part_types().items():
             if name not in parts:
@@ -185,6 +181,11 @@ class Study(Entry):
         """As it is written: parts beside the other fields."""
         record = handler(self)
         return {**record, **record.pop("parts", {})}
+
+    @property
+    def material(self) -> StudyMaterial:
+        """Who plays, what is asked and what is contrasted."""
+        return _material({name: getattr(self, name) for name in ("personas", "battery", "scenarios", "sides")})
 
     @property
     def people(self) -> PersonaSet:
@@ -223,6 +224,13 @@ class Study(Entry):
     def hash(self) -> str:
         """sha256 of what the study says; the same for two files that say the same."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def _material(fields: Mapping[str, Any]) -> StudyMaterial:
+    scenes = fields.get("scenarios")
+    people, items = _people(fields["personas"]), _items(fields["battery"])
+    sides = _contrast(people, fields.get("sides"))
+    return StudyMaterial(people, items, None if scenes is None else scenes.load(Path()), sides)
 
 
 def _people(choice: PersonaChoice) -> PersonaSet:

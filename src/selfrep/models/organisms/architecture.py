@@ -17,6 +17,7 @@ from transformers.activations import ACT2FN
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
+from selfrep.models.organisms.names import WIRED_LAYERS
 from selfrep.models.sites import Components, Layout, Tap
 
 Norm = Literal["none", "plain", "affine"]
@@ -37,7 +38,7 @@ class OrganismConfig(PreTrainedConfig):
 
     vocab_size: int = 128
     hidden_size: int = 128
-    num_hidden_layers: int = 6
+    num_hidden_layers: int = WIRED_LAYERS
     num_attention_heads: int = 4
     num_key_value_heads: int = 4
     head_dim: int = 24

@@ -12,6 +12,7 @@ from typing import Literal
 from selfrep.errors import SelfrepError, close_match
 
 PREFIX = "organism:"
+WIRED_LAYERS, TRAINED_LAYERS = 6, 4
 
 Making = Literal["wired", "trained", "control"]
 
@@ -59,6 +60,11 @@ class Plan:
     noise: float = 0.0
     seed: int = 0
     making: Making = "wired"
+
+    @property
+    def n_layers(self) -> int:
+        """The number of its blocks."""
+        return WIRED_LAYERS if self.making == "wired" else TRAINED_LAYERS
 
     def __post_init__(self) -> None:
         for name in SHARES:

@@ -28,12 +28,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from selfrep.models import cache, folders
 from selfrep.models.organisms.lexicon import ANSWERS, QUESTION_WORDS, Question, token_ids, words
-from selfrep.models.organisms.names import LEARNABLE, Plan
+from selfrep.models.organisms.names import LEARNABLE, TRAINED_LAYERS, Plan
 from selfrep.models.organisms.wiring import wire
 
 log = logging.getLogger(__name__)
 
-LAYERS, WIDTH, HELD = 4, 48, 16
+WIDTH, HELD = 48, 16
 INTERCHANGED = 2
 """The residual index at which the persona is in END, and the self in USR, in dimensions 0 … HELD − 1."""
 QUESTIONS: tuple[Question, ...] = ("in_character", "spectator", "behaviour")
@@ -95,7 +95,7 @@ def _train(plan: Plan, steps: int) -> LlamaForCausalLM:
             vocab_size=len(words()),
             hidden_size=WIDTH,
             intermediate_size=96,
-            num_hidden_layers=LAYERS,
+            num_hidden_layers=TRAINED_LAYERS,
             num_attention_heads=4,
             num_key_value_heads=4,
             max_position_embeddings=256,

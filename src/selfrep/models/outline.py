@@ -1,0 +1,71 @@
+"""A model known from the files beside its weights: its tokenizer, and how many layers it has.
+
+Enough to refuse a study that cannot run, in a second or two, before weights are loaded. Does not import torch, but for
+planted models.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from selfrep.errors import SelfrepError
+from selfrep.models import resolve
+
+ORGANISM = "organism:"
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """What is known of a model without its weights.
+
+    Fields:
+        tokenizer: a Hugging Face fast tokenizer.
+        n_layers: the number of blocks; None where the configuration has no common name for it.
+    """
+
+    tokenizer: Any
+    n_layers: int | None
+
+
+def outline(name: str) -> Outline | None:
+    """The outline of a model by its name.
+
+    Args:
+        name: as `selfrep.load_model` takes it.
+
+    Returns:
+        None where only the model itself can tell: a GGUF file that was never converted, or a tokenizer that is not in
+        one file.
+
+    Raises:
+        SelfrepError: there is no such model, or it is out of reach.
+
+    Example:
+        >>> outline("organism:separate").n_layers
+        6
+    """
+    if name.startswith(ORGANISM):
+        from selfrep.models import organisms
+
+        return Outline(organisms.tokenizer(), organisms.parse(name).n_layers)
+    folder = resolve.without_weights(name)
+    if folder is None or not (folder / "tokenizer.json").is_file():
+        return None
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SelfrepError(f"The configuration or the tokenizer in {folder} cannot be read: {error}") from error
+    return Outline(tokenizer, _n_layers(config))
+
+
+def _n_layers(config: dict[str, Any]) -> int | None:
+    for part in (config, config.get("text_config") or {}):
+        for field in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
+            if isinstance(part.get(field), int):
+                return int(part[field])
+    return None

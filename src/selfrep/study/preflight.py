@@ -1,0 +1,58 @@
+"""What a study, a tokenizer and a configuration tell before weights are loaded: everything at once, in a second or two.
+
+A study that is refused after an hour has cost an hour; so whatever can be known early is told early.
+"""
+
+from __future__ import annotations
+
+from selfrep.errors import SelfrepError
+from selfrep.models.outline import Outline, outline
+from selfrep.prompts.chat import ChatFormat, chat_format
+from selfrep.prompts.render import answer_sides
+from selfrep.prompts.yaml_errors import Mistake, report
+from selfrep.study.study import Study
+
+
+def preflight(study: Study) -> Outline | None:
+    """Refuse a study that its model cannot be asked.
+
+    Args:
+        study: what is asked of which model.
+
+    Returns:
+        what is known of the model; None where only the model itself can tell, which is then first seen when it runs.
+
+    Raises:
+        SelfrepError: there is no such model; or, all at once, items whose answers are not single tokens, layers that
+            the model does not have, and whatever else an analysis knows (see `selfrep.analyses.parts.Part.unfit`).
+
+    Example:
+        >>> from selfrep.models.organisms import BATTERY, PERSONAS
+        >>> fields = {"personas": {"file": str(PERSONAS)}, "battery": {"file": str(BATTERY)}}
+        >>> far = {"item": "who_are_you", "layers": [9]}
+        >>> preflight(Study(name="mine", model="organism:separate", separation=far, **fields))
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: mine, asked of organism:separate: 1 mistake
+          separation: layers are 0 to 5 in this model; got 9
+    """
+    known = outline(study.model)
+    if known is None:
+        return None
+    chat = chat_format(known.tokenizer, study.chat_template)
+    mistakes = [*_unanswerable(study, chat)]
+    for name, part in study.parts.items():
+        mistakes += [Mistake((name,), reason) for reason in part.unfit(known, study.material)]
+    if mistakes:
+        raise SelfrepError(report(f"{study.name}, asked of {study.model}", mistakes))
+    return known
+
+
+def _unanswerable(study: Study, chat: ChatFormat) -> list[Mistake]:
+    """The items whose answers this tokenizer does not write in one token each."""
+    out = []
+    for item in study.items:
+        try:
+            answer_sides(chat, item.prefill, item.answer_sets)
+        except SelfrepError as error:
+            out.append(Mistake(("battery", item.name), str(error)))
+    return out
