@@ -29,6 +29,8 @@ OWN, CONTROL, NULL = "#0072B2", "#D55E00", "#8a8a8a"
 """What is measured, its "the user is X" control, and what noise gives."""
 GRID = {"showgrid": True, "gridcolor": "#eeeeee"}
 """An axis along which numbers are compared."""
+SILENT = {"hoverinfo": "skip", "showlegend": False}
+"""A trace that says nothing: neither on hover nor in the legend."""
 DIRECTIONS = {"denoise": "#0072B2", "noise": "#CC79A7"}
 CONTROLS = {"paraphrase": ("#4d4d4d", "dot"), "persona": ("#7a7a7a", "dash"), "random": ("#a3a3a3", "dashdot")}
 """The control sources of a patch: each a grey, told apart by their dashes."""

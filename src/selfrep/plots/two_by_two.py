@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from selfrep.plots.panels import grid, heading
+from selfrep.plots.panels import grid, heading, write
 from selfrep.plots.text import hover, plain
 from selfrep.plots.theme import GRID, HEAD, SMALL, SOFT, finish, legend_below
 from selfrep.stats.numbers import number
@@ -71,22 +71,17 @@ def draw(
                         for end, y in zip(ends, line.values[i], strict=True)
                     ),
                 ),
-                row=panel.row,
-                col=panel.column,
+                **panel.at,
             )
         heading(fig, panel, headings[i], 20.0)
-        fig.add_annotation(
-            text=plain(notes[i]), x=0, y=1, xref=f"{panel.x} domain", yref=f"{panel.y} domain", xanchor="left",
-            yanchor="bottom", xshift=-3, yshift=4, showarrow=False, font={"size": SMALL, "color": SOFT},
-        )  # fmt: skip
+        place = {"xanchor": "left", "yanchor": "bottom", "xshift": -3, "yshift": 4}
+        write(fig, panel, plain(notes[i]), **place, font={"size": SMALL, "color": SOFT})
+        fig.update_yaxes(title_text=axis if panel.column == 1 else None, **panel.at)
     inner = frame.height(_EACH, 70.0)
     fig.update_xaxes(tickmode="array", tickvals=[0, 1], ticktext=[plain(end) for end in ends], range=[-0.25, 1.25])
     values = np.concatenate([line.values.ravel() for line in lines])
     middle, half = (values.max() + values.min()) / 2, max(_LEAST, 1.16 * np.ptp(values)) / 2
     fig.update_yaxes(GRID, nticks=6, range=[middle - half, middle + half])
-    for panel in frame.panels:
-        if panel.column == 1:
-            fig.update_yaxes(title_text=axis, row=panel.row, col=panel.column)
     fig.update_layout(legend=legend_below(3))
     above = 40.0 if any(headings) else 26.0
     return finish(
