@@ -44,14 +44,14 @@ def one_of(folder: Path, *patterns: str) -> Path | None:
         SelfrepError: several.
     """
     for pattern in patterns:
-        found = sorted(folder.glob(pattern))
-        if len(found) > 1:
+        matches = sorted(folder.glob(pattern))
+        if len(matches) > 1:
             raise SelfrepError(
                 f"A folder holds one model; in {folder} these are the same part of several: "
-                f"{', '.join(file.name for file in found)}. Give each a folder of its own."
+                f"{', '.join(file.name for file in matches)}. Give each a folder of its own."
             )
-        if found:
-            return found[0]
+        if matches:
+            return matches[0]
     return None
 
 
@@ -65,13 +65,13 @@ def read_json(file: Path) -> Any:
 
 def described(file: Path, kind: type[Kind]) -> Kind:
     """A JSON file as the fields of a kind. Raises SelfrepError, naming the first field that does not fit."""
-    said = read_json(file)
+    content = read_json(file)
     try:
-        return kind.model_validate(said)
+        return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where, given = ".".join(map(str, first["loc"])) or "the whole", first["input"]
-        got = "" if isinstance(given, (dict, list)) else f"; got {given!r}"
+        where, value = ".".join(map(str, first["loc"])) or "the whole", first["input"]
+        got = "" if isinstance(value, (dict, list)) else f"; got {value!r}"
         raise SelfrepError(
             f"{file}: {where}: {first['msg']}{got}. It has the fields {', '.join(kind.model_fields)}."
         ) from error
@@ -85,19 +85,19 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
     """
     try:
         if file.suffix == ".safetensors":
-            found = {name: x.float().numpy() for name, x in load_file(file).items()}  # numpy has no bfloat16
+            arrays = {name: x.float().numpy() for name, x in load_file(file).items()}  # numpy has no bfloat16
         else:
             with file.open("rb") as stream:
                 archive = np.load(stream, allow_pickle=False)
                 if isinstance(archive, np.ndarray):
                     raise ValueError("it is one array, without a name")
-                found = {name: archive[name] for name in archive.files}
+                arrays = dict(archive)
     except (OSError, ValueError, EOFError, SafetensorError, zipfile.BadZipFile, zlib.error) as error:
         raise SelfrepError(f"{file} must hold arrays of numbers, but cannot be read: {error}") from error
-    for name, array in found.items():
+    for name, array in arrays.items():
         if array.dtype.kind not in "fiub":
             raise SelfrepError(f"{file} must hold arrays of numbers; {name!r} is of {array.dtype}.")
-    return {name: array.astype(np.float32) for name, array in found.items()}
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
 def read_state(file: Path) -> dict[str, np.ndarray]:

@@ -19,7 +19,6 @@ from selfrep.models.external import files
 from selfrep.models.external.files import Arrays
 from selfrep.models.external.inputs import Asked, inputs, tokenizer
 from selfrep.models.external.known_circuit import Component, KnownCircuit, embodied
-from selfrep.models.organisms.architecture import OrganismConfig
 
 _LAYER = re.compile(r"transformer/layer_(\d+)/")
 _TO_ARRAYS = """\
@@ -54,7 +53,7 @@ def tracr(path: str | Path) -> KnownCircuit:
     positions, _ = arrays.peek("pos_embed/embeddings", 2)
     _, outputs = arrays.peek("unembed", 2)
     _, neurons = arrays.peek("transformer/layer_0/mlp/linear_1/w", 2)
-    layers = 1 + max(int(found[1]) for name in arrays.left if (found := _LAYER.match(name)))
+    layers = 1 + max(int(match[1]) for name in arrays.left if (match := _LAYER.match(name)))
     weights = {
         "model.embed_tokens.weight": arrays.take("token_embed/embeddings", d_vocab, d),
         "model.embed_positions.weight": arrays.take("pos_embed/embeddings", positions, d),
@@ -68,24 +67,19 @@ def tracr(path: str | Path) -> KnownCircuit:
         circuit |= written
     if rest := list(arrays.rest()):
         raise SelfrepError(f"{arrays.file} holds what no Tracr model has: {', '.join(rest[:5])}.")
-    body = OrganismConfig(
-        vocab_size=d_vocab,
-        hidden_size=d,
+    prompts = inputs(config, folder / "config.json", d_vocab=d_vocab, positions=positions, shortest=2)
+    lm = embodied(
+        f"Tracr {folder.resolve().name}",
+        weights,
+        tokenizer(config),
+        heads=config.num_heads,
         num_hidden_layers=layers,
-        num_attention_heads=config.num_heads,
-        num_key_value_heads=config.num_heads,
         head_dim=config.key_size,
-        intermediate_size=neurons,
-        max_position_embeddings=positions,
-        output_size=outputs,
-        every_bias=True,
         hidden_act=config.activation,
         scaling=config.key_size**-0.5,
         is_causal=config.causal,
     )
-    asked = inputs(config, folder / "config.json", d_vocab=d_vocab, positions=positions, shortest=2)
-    lm = embodied(f"Tracr {folder.resolve().name}", body, weights, tokenizer(config))
-    return KnownCircuit(folder, "Tracr", lm, frozenset(circuit), asked)
+    return KnownCircuit(folder, "Tracr", lm, frozenset(circuit), prompts)
 
 
 def _config(folder: Path) -> Path:
