@@ -53,10 +53,9 @@ def cache_folder() -> Path:
         >>> cache_folder().is_absolute()
         True
     """
-    override = os.environ.get("SELFREP_CACHE")
-    return (
-        Path(override).expanduser().absolute() if override else platformdirs.user_cache_path("selfrep", appauthor=False)
-    )
+    if override := os.environ.get("SELFREP_CACHE"):
+        return Path(override).expanduser().absolute()
+    return platformdirs.user_cache_path("selfrep", appauthor=False)
 
 
 def models_folder() -> Path:
@@ -177,7 +176,7 @@ def build_once(key: str, build: Callable[[Path], Record]) -> Path:
     final = models_folder() / key
     if intact(final):
         return final
-    with _explained(), _lock(key):
+    with _lock(key):
         if intact(final):  # another process built it while this one waited
             return final
         for leftover in models_folder().glob(f".{key}.*"):  # the lock is ours, so whoever made these is gone
@@ -215,16 +214,11 @@ def write_json(path: Path, value: object) -> None:
 def _lock(key: str) -> Iterator[None]:
     # The system drops a file lock with the process that holds it, so a killed run blocks nobody.
     locks = cache_folder() / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    models_folder().mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(locks / f"{key}.lock"):
-        yield
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
     try:
-        yield
+        for folder in (locks, models_folder()):
+            folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(locks / f"{key}.lock"):
+            yield
     except OSError as error:
         raise SelfrepError(
             f"The model cache must be a folder that can be written, with room for the converted weights; "

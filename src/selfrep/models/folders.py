@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 from selfrep.errors import SelfrepError
@@ -57,10 +58,7 @@ def weight_files(folder: Path) -> list[Path]:
         >>> [file.name for file in weight_files(folder)]
         ['model.safetensors']
     """
-    for pattern in WEIGHTS:
-        if files := sorted(folder.glob(pattern)):
-            return files
-    return []
+    return next(filter(None, (sorted(folder.glob(pattern)) for pattern in WEIGHTS)), [])
 
 
 def missing_shards(folder: Path) -> list[str]:
@@ -118,9 +116,26 @@ def combined_hash(digests: dict[str, str]) -> str:
     """
     if len(digests) == 1:
         return next(iter(digests.values()))
-    return hashlib.sha256(
-        "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
-    ).hexdigest()
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def record(folder: Path, name: str, source_sha256: str) -> cache.Record:
+    """The record of a folder that transformers has just written.
+
+    Args:
+        name: of the model; source_sha256: what it was made from.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "model.safetensors").write_bytes(b"weights")
+        >>> list(record(folder, "tiny", "ab12").files)
+        ['model.safetensors']
+    """
+    files = {path.name: cache.read_sha256(path) for path in sorted(folder.iterdir())}
+    weights = combined_hash({path.name: files[path.name] for path in weight_files(folder)})
+    return cache.Record(name, source_sha256, weights, files, {lib: version(lib) for lib in ("transformers", "torch")})
 
 
 def size(folder: Path) -> int:

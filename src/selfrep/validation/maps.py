@@ -69,12 +69,9 @@ Estimator: TypeAlias = Callable[[Observation], xr.DataArray]
 
 def observe(lm: LanguageModel, item: str) -> Observation:
     """Patch and capture a model under an item."""
-    pairs = pairs_of(lm, item)
-    acts = activations(lm, item, ("you", "user"))
-    effects = patch(lm, pairs, grid("resid_pre"))
-    return Observation(
-        lm, item, pairs, effects, acts, behaviour=acts.drop_dims(["site", "layer", "position", "d_model"])
-    )
+    pairs, acts = pairs_of(lm, item), activations(lm, item, ("you", "user"))
+    behaviour = acts.drop_dims(["site", "layer", "position", "d_model"])
+    return Observation(lm, item, pairs, patch(lm, pairs, grid("resid_pre")), acts, behaviour)
 
 
 def pairs_of(lm: LanguageModel, item: str) -> list[PromptPair]:
@@ -194,6 +191,13 @@ class Mark:
     off: float = float("nan")
 
 
+def ranks(true: Array, score: Array) -> tuple[float, float] | None:
+    """AUROC and average precision; None where everything is true, or nothing: there is nothing to rank."""
+    if true.all() or not true.any():
+        return None
+    return float(roc_auc_score(true, score)), float(average_precision_score(true, score))
+
+
 def marks(lm: LanguageModel, truth: Truth, estimators: Mapping[str, Estimator]) -> Iterator[Mark]:
     """Every estimator against every map that is known of an organism, the cells of all items together.
 
@@ -212,10 +216,9 @@ def marks(lm: LanguageModel, truth: Truth, estimators: Mapping[str, Estimator]) 
             claims = np.isfinite(score)
             share, score = share[claims], score[claims]
             true = share != 0  # NaN: there, but nobody knows how much
-            if true.any() and not true.all():  # everywhere or nowhere: there is nothing to rank
-                auroc, precision = (float(mark(true, score)) for mark in (roc_auc_score, average_precision_score))
+            if rank := ranks(true, score):
                 off = float(np.nanmax(abs(score - share)[true])) if sheet == "causal" else float("nan")
-                yield Mark(name, sheet, auroc, precision, off)
+                yield Mark(name, sheet, *rank, off)
 
 
 def _laid(name: str, scores: Any) -> xr.DataArray:

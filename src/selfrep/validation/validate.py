@@ -37,8 +37,8 @@ class Subject:
     @property
     def name(self) -> str:
         """What `load_model` knows it by."""
-        given = f"?seed={self.seed}" + (f"&noise={self.noise:g}" if self.noise else "")
-        return f"{organisms.PREFIX}{self.kind}{given}"
+        noise = f"&noise={self.noise:g}" if self.noise else ""
+        return f"{organisms.PREFIX}{self.kind}?seed={self.seed}{noise}"
 
 
 def subjects(quick: bool, first: int = 0) -> list[Subject]:
@@ -53,8 +53,8 @@ def _subjects(quick: bool) -> list[Subject]:
         return [*easy, *hard, Subject("bleed", 2, 0.2, deals=100)]
     easy = [Subject(kind, seed, noise) for kind in EASY for noise in NOISES for seed in range(3)]
     hard = [Subject(kind, seed, (*NOISES, 0.2, 0.3)[seed]) for kind in HARD for seed in range(6)]
-    dealt = [Subject("bleed", seed, 0.2, deals=40) for seed in range(3, 8)]
-    return [*easy, *hard, *dealt, *(Subject(kind, 0) for kind in TRAINED)]
+    coins = [Subject("bleed", seed, 0.2, deals=40) for seed in range(3, 8)]
+    return [*easy, *hard, *coins, *(Subject(kind, 0) for kind in TRAINED)]
 
 
 def validate(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -123,15 +124,15 @@ def read_state(file: Path) -> dict[str, np.ndarray]:
     return {str(name): value.detach().float().numpy() for name, value in state.items()}
 
 
+PICKLE = "is a pickle, which could run anything and is not opened."
+
+
 class Arrays:
     """Arrays that are taken one by one, each in the shape that it must have."""
 
     def __init__(self, file: Path, arrays: Mapping[str, np.ndarray]) -> None:
         self.file = file
         self.left = dict(arrays)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.left
 
     def peek(self, name: str, ndim: int) -> tuple[int, ...]:
         """The shape of an array. Raises SelfrepError where it is not there, or has not so many axes."""
@@ -150,6 +151,7 @@ class Arrays:
             raise SelfrepError(f"{name!r} in {self.file} must be finite numbers; some are not.")
         return torch.from_numpy(np.ascontiguousarray(self.left.pop(name)))
 
-    def rest(self) -> Iterator[str]:
-        """What nobody has taken."""
-        return iter(sorted(self.left))
+    def require_all_taken(self, owner: str, besides: str = "") -> None:
+        """Raises SelfrepError where arrays are left that the owner ("no Tracr model") has, but for names like these."""
+        if rest := [name for name in sorted(self.left) if not re.fullmatch(besides, name)]:
+            raise SelfrepError(f"{self.file} holds what {owner} has: {', '.join(rest[:5])}.")

@@ -30,7 +30,7 @@ OFF = (
 )  # fmt: skip
 """What TransformerLens can do and this body cannot; none of it is in InterpBench."""
 
-_BUFFERS = re.compile(r"blocks\.\d+\.attn\.(mask|IGNORE)$")
+_BUFFERS = r"blocks\.\d+\.attn\.(mask|IGNORE)"
 _ENDS = re.compile(r"hook_embed|hook_pos_embed|blocks\.\d+\.hook_resid_(pre|mid|post)|(blocks\.\d+\.)?hook_normalized")
 _NODE = re.compile(r"blocks\.(\d+)\.(?:(?P<in>attn|mlp)\.)?hook_(?P<hook>\w+?)(?:\[(?P<index>[^\]]*)\])?")
 _TO_JSON = """\
@@ -95,8 +95,7 @@ def interpbench(path: str | Path) -> KnownCircuit:
         raise SelfrepError(f"An InterpBench folder holds ll_model.pth or ll_model.safetensors; {folder} does not.")
     arrays = Arrays(weights, files.read_state(weights))
     state = _state(arrays, config)
-    if rest := [name for name in arrays.rest() if not _BUFFERS.match(name)]:
-        raise SelfrepError(f"{weights} holds what no model of InterpBench has: {', '.join(rest[:5])}.")
+    arrays.require_all_taken("no model of InterpBench", besides=_BUFFERS)
     circuit = circuit_of(edges, files.read_json(edges), config.n_layers, config.n_heads)
     prompts = inputs(questions, description, d_vocab=config.d_vocab, positions=config.n_ctx, shortest=config.n_ctx)
     scale = config.attn_scale if config.attn_scale > 0 else config.d_head**0.5
@@ -157,8 +156,7 @@ def _json(folder: Path, name: str) -> Path:
         return file
     rule = f"An InterpBench folder holds {name}.json; {folder} does not."
     if pickled := files.one_of(folder, f"{name}.pkl", f"{name}_*.pkl"):
-        rule += f" {pickled.name} is a pickle, which could run anything and is not opened. Turn it into JSON yourself:"
-        raise SelfrepError(f"{rule}\n{_TO_JSON}")
+        rule += f" {pickled.name} {files.PICKLE} Turn it into JSON yourself:\n{_TO_JSON}"
     raise SelfrepError(rule)
 
 

@@ -47,7 +47,11 @@ def tracr(path: str | Path) -> KnownCircuit:
             compiled models do not have.
     """
     folder = files.folder_of(path)
-    config = files.described(_config(folder), Config)
+    description = folder / "config.json"
+    if not description.is_file():
+        fields = ", ".join(Config.model_fields)
+        raise SelfrepError(f"A Tracr folder holds config.json, with {fields}; {folder} does not.")
+    config = files.described(description, Config)
     arrays = _arrays(folder)
     d_vocab, d = arrays.peek("token_embed/embeddings", 2)
     positions, _ = arrays.peek("pos_embed/embeddings", 2)
@@ -65,9 +69,8 @@ def tracr(path: str | Path) -> KnownCircuit:
         block, written = _block(arrays, layer, d, config.num_heads, config.key_size, neurons)
         weights |= block
         circuit |= written
-    if rest := list(arrays.rest()):
-        raise SelfrepError(f"{arrays.file} holds what no Tracr model has: {', '.join(rest[:5])}.")
-    prompts = inputs(config, folder / "config.json", d_vocab=d_vocab, positions=positions, shortest=2)
+    arrays.require_all_taken("no Tracr model")
+    prompts = inputs(config, description, d_vocab=d_vocab, positions=positions, shortest=2)
     lm = embodied(
         f"Tracr {folder.resolve().name}",
         weights,
@@ -82,21 +85,13 @@ def tracr(path: str | Path) -> KnownCircuit:
     return KnownCircuit(folder, "Tracr", lm, frozenset(circuit), prompts)
 
 
-def _config(folder: Path) -> Path:
-    if not (folder / "config.json").is_file():
-        raise SelfrepError(
-            f"A Tracr folder holds config.json, with {', '.join(Config.model_fields)}; {folder} does not."
-        )
-    return folder / "config.json"
-
-
 def _arrays(folder: Path) -> Arrays:
     file = files.one_of(folder, "params.safetensors", "params.npz")
     if file is None:
         pickles = sorted(f.name for pattern in ("*.pkl", "*.pickle", "*.dill") for f in folder.glob(pattern))
         rule = f"A Tracr folder holds its parameters in params.npz or params.safetensors; {folder} does not."
         if pickles:
-            rule += f" {', '.join(pickles)} is a pickle, which could run anything and is not opened."
+            rule += f" {', '.join(pickles)} {files.PICKLE}"
         raise SelfrepError(f"{rule} Where Tracr has compiled the model:\n{_TO_ARRAYS}")
     return Arrays(file, files.read_arrays(file))
 
