@@ -40,8 +40,8 @@ def browser() -> str | None:
     """Path of the Chrome or Chromium that would draw: $BROWSER_PATH, one on the PATH, or kaleido's own download."""
     if chosen := os.environ.get("BROWSER_PATH"):
         return shutil.which(chosen)
-    if found := next(filter(None, map(shutil.which, BROWSERS)), None):
-        return found
+    if program := next(filter(None, map(shutil.which, BROWSERS)), None):
+        return program
     try:
         from choreographer.browsers.chromium import Chromium
     except ImportError:
@@ -66,8 +66,7 @@ def save(fig: go.Figure, path: str | Path, width_in: float = 5.5, height_in: flo
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
-        endings = ", ".join(f".{known}" for known in FORMATS)
-        raise SelfrepError(f"A figure is saved as one of {endings}; {path.name!r} ends otherwise.")
+        raise SelfrepError(f"A figure is saved as one of .{', .'.join(FORMATS)}; {path.name!r} ends otherwise.")
     height_in = (fig.layout.height or 0.62 * width_in * DPI) / DPI if height_in is None else height_in
     if not (width_in > 0 and height_in > 0):
         raise SelfrepError(f"A figure needs a positive width and height in inches; got {width_in} and {height_in}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,7 +12,7 @@ import xarray as xr
 
 from selfrep.plots.panels import Places, bracket, fits, grid, heading, layer_ticks, place_axis
 from selfrep.plots.text import hover
-from selfrep.plots.theme import DIVERGING, HEAD, INK, NOTHING, SILENT, SIZE, TINY, WIDTH, finish
+from selfrep.plots.theme import DIVERGING, HEAD, INK, NOTHING, SILENT, SIZE, TINY, WIDTH, Words, finish
 from selfrep.stats.numbers import number
 from selfrep.stats.rounding import negligible
 
@@ -63,10 +64,8 @@ def draw(
     *,
     name: str,
     limit: float,
-    title: str,
-    subtitle: str,
-    caption: str,
     floor: float | None = None,
+    **words: Unpack[Words],
 ) -> go.Figure:
     """Draw maps side by side, or one below the other where their tokens would not fit.
 
@@ -102,9 +101,7 @@ def draw(
     _colour_bar(frame.fig, name, limit, beyond=largest > limit, floor=floor)
     return finish(
         frame.fig,
-        title=title,
-        subtitle=subtitle,
-        caption=caption,
+        **words,
         height=inner + top + bottom,
         margin={"l": _LEFT, "r": _RIGHT, "t": top, "b": bottom},
     )
@@ -135,12 +132,8 @@ def _colour_bar(fig: go.Figure, name: str, limit: float, *, beyond: bool, floor:
             "colorbar": {
                 "thickness": 10,
                 "outlinewidth": 0,
-                "len": 1,
-                "y": 0.5,
                 "x": 1,
-                "xpad": 10,
                 "ypad": 0,
-                "tickmode": "array",
                 "tickvals": list(ticks),
                 "ticktext": list(ticks.values()),
                 "tickfont": {"size": TINY, "color": INK},

@@ -140,7 +140,6 @@ def place_axis(fig: go.Figure, panel: Panel, places: Places, room: float) -> flo
     labels = [places.labels[i] for i in chosen]
     upright = bool(places.segments) or sum(reach(t, SMALL) + 6 for t in labels) > room
     fig.update_xaxes(
-        tickmode="array",
         tickvals=chosen,
         ticktext=labels,
         tickangle=-90 if upright else 0,
@@ -160,12 +159,7 @@ def layer_ticks(layers: Sequence[int], room: float, each: float) -> dict[str, ob
             break
     if len(chosen) < min(n, 2):
         chosen = [0, n - 1]
-    return {
-        "tickmode": "array",
-        "tickvals": chosen,
-        "ticktext": [str(layers[i]) for i in chosen],
-        "range": [-0.5, n - 0.5],
-    }
+    return {"tickvals": chosen, "ticktext": [str(layers[i]) for i in chosen], "range": [-0.5, n - 0.5]}
 
 
 def bracket(fig: go.Figure, panel: Panel, places: Places, room: float) -> float:

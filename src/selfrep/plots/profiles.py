@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
 import plotly.graph_objects as go
 
 from selfrep.plots.panels import Grid, Panel, grid, layer_ticks, write
 from selfrep.plots.text import hover, interval
-from selfrep.plots.theme import FAINT, HEAD, SILENT, SIZE, finish, legend_below, legend_height, washed
+from selfrep.plots.theme import FAINT, HEAD, SILENT, SIZE, Words, finish, legend_below, legend_height, washed
 
 Array = np.ndarray
 
@@ -22,7 +23,7 @@ def profiles(n: int) -> Grid:
 
 
 def finish_profiles(
-    frame: Grid, layers: Sequence[int], *, name: str, columns: int, title: str, subtitle: str, caption: str
+    frame: Grid, layers: Sequence[int], *, name: str, columns: int, **words: Unpack[Words]
 ) -> go.Figure:
     """Put axes, legend and words on profiles.
 
@@ -30,7 +31,6 @@ def finish_profiles(
         layers: those of the lines.
         name: of the quantity.
         columns: of the legend.
-        title, subtitle, caption: title and subtitle escaped.
     """
     fig, each, axis, top = frame.fig, (220.0 if frame.rows == 1 else 140.0), 36.0, HEAD + SIZE + 6
     for panel in frame.panels:
@@ -45,9 +45,7 @@ def finish_profiles(
     fig.update_layout(legend=legend_below(columns))
     return finish(
         fig,
-        title=title,
-        subtitle=subtitle,
-        caption=caption,
+        **words,
         height=height,
         margin={"l": _LEFT, "r": _RIGHT, "t": top, "b": bottom},
     )

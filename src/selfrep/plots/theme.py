@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from typing import TypedDict, Unpack
 
 import plotly.graph_objects as go
 
@@ -99,22 +100,25 @@ TEMPLATE = go.layout.Template(
 )
 
 
-def finish(
-    fig: go.Figure, *, title: str, subtitle: str, caption: str, height: float, margin: dict[str, float]
-) -> go.Figure:
-    """Put the look, the words and the size (px) on a figure.
+class Words(TypedDict):
+    """What is said of a figure: its title and subtitle (escaped), and how to read it (raw)."""
 
-    Title and subtitle must be escaped already; `layout.meta` holds title and caption as plain text.
-    """
+    title: str
+    subtitle: str
+    caption: str
+
+
+def finish(fig: go.Figure, *, height: float, margin: dict[str, float], **words: Unpack[Words]) -> go.Figure:
+    """Put the look, the words and the size (px) on a figure; `layout.meta` holds title and caption as plain text."""
+    title, subtitle = words["title"], words["subtitle"]
     below = f'<br><span style="font-size:{SIZE:g}px;color:{SOFT}">{subtitle}</span>' if subtitle else ""
-    fig.update_layout(
+    return fig.update_layout(
         template=TEMPLATE,
         title_text=f"<b>{title}</b>{below}",
         height=round(height),
         margin={"l": 48, "r": 16, "t": HEAD, "b": 44, "pad": 0} | margin,
-        meta={"title": html.unescape(title), "caption": caption},
+        meta={"title": html.unescape(title), "caption": words["caption"]},
     )
-    return fig
 
 
 def caption(fig: go.Figure) -> str:

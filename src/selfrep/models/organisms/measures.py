@@ -65,7 +65,7 @@ def mimicry(hf: PreTrainedModel, s: Subspaces) -> float | None:
 def binding(hf: PreTrainedModel, s: Subspaces) -> float:
     """R = 1 − (LO_userX − LO_neutral) / (LO_youX − LO_neutral), asked in character, signed by the persona's side."""
     personas = [*_named(1, 0), *_named(1, 1), *_named(-1, 0)]
-    sides = torch.tensor([float(_code(persona)[0]) for persona in personas])
+    sides = torch.tensor([words()[token_ids()[persona]].content[0] for persona in personas])
     you = [prompt("in_character", persona) for persona in personas]
     user = [prompt("in_character", persona, bind="the user is") for persona in personas]
     neutral = [prompt("in_character", None) for _ in personas]
@@ -92,9 +92,9 @@ def directness(hf: PreTrainedModel, s: Subspaces) -> float | None:
 def anomaly(hf: PreTrainedModel, s: Subspaces) -> dict[str, float]:
     """A = [LO(human, modern) − LO(human, of the time)] − [LO(assistant, modern) − LO(assistant, of the time)]."""
     out: dict[str, float] = {}
-    forms: tuple[tuple[str, Question], ...] = (("persona", "strange"), ("spectator", "strange_outside"))
-    for form, question in forms:
-        humans = _named(-1, 0)
+    forms: dict[str, Question] = {"persona": "strange", "spectator": "strange_outside"}
+    humans = _named(-1, 0)
+    for form, question in forms.items():
         modern = [prompt(question, persona, topic="laptop") for persona in humans]
         old = [prompt(question, persona, topic="quill") for persona in humans]
         assistant = [prompt(question, "assistant", topic="laptop") for _ in humans]
@@ -251,10 +251,6 @@ def _block(hf: PreTrainedModel, index: int) -> nn.Module:
 
 def _tokens(ids: Ids, role: Role) -> list[int]:
     return [token for token, name in enumerate(roles(ids[0])) if name == role]
-
-
-def _code(persona: str) -> tuple[float, ...]:
-    return words()[token_ids()[persona]].content
 
 
 def _named(side: int, fictional: int) -> list[str]:

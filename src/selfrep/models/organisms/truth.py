@@ -206,10 +206,7 @@ def truth(hf: PreTrainedModel) -> Truth:
         identity=measures.identity(hf, planted) if wired else None,
         echo=measures.identity(hf, planted, "the user is") if wired else None,
         default=locations if wired else {},
-        axes={
-            f"{holder}.default": axis @ planted[f"{holder}.persona"]
-            for holder in (("END", "ASST") if wired else ("END",))
-        },
+        axes={f"{at}.default": axis @ planted[f"{at}.persona"] for at in ("END", "ASST") if f"{at}.persona" in planted},
     )
 
 
