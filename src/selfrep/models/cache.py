@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import filelock
 import platformdirs
@@ -85,7 +86,7 @@ def file_sha256(path: Path) -> str:
     stamp = [stat.st_size, stat.st_mtime_ns]
     memo = cache_folder() / "digests" / (hashlib.sha256(str(real).encode()).hexdigest()[:32] + ".json")
     known = _read_json(memo)
-    if isinstance(known, dict) and known.get("stamp") == stamp and isinstance(known.get("sha256"), str):
+    if known.get("stamp") == stamp and "sha256" in known:
         return str(known["sha256"])
     digest = read_sha256(real)
     # A memory aid only: on a read-only disk the file is simply read again next time.
@@ -119,10 +120,9 @@ def read_record(folder: Path) -> Record | None:
         >>> read_record(Path(tempfile.mkdtemp())) is None
         True
     """
-    fields = _read_json(folder / RECORD)
     try:
-        return Record(**fields) if isinstance(fields, dict) else None
-    except TypeError:  # written by another version, or by somebody else
+        return Record(**_read_json(folder / RECORD))
+    except TypeError:  # none, or written by another version, or by somebody else
         return None
 
 
@@ -226,8 +226,9 @@ def _lock(key: str) -> Iterator[None]:
         ) from error
 
 
-def _read_json(path: Path) -> object:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # absent, or cut short: the same as unknown
-        return None
+        return {}
+    return content if isinstance(content, dict) else {}
