@@ -15,7 +15,6 @@ import numpy as np
 import torch
 import xarray as xr
 
-from selfrep.analyses.transfer.estimate import transfer
 from selfrep.engine import reference
 from selfrep.engine.attribution import attribute_tokens
 from selfrep.engine.metrics import Metric, logit_difference, logit_metric
@@ -26,7 +25,7 @@ from selfrep.models.external import Component, KnownCircuit
 from selfrep.models.external.inputs import Prompt
 from selfrep.prompts.alignment import right_aligned
 from selfrep.validation.card import ExternalExamination, Row, spread
-from selfrep.validation.maps import Mark, ranks
+from selfrep.validation.maps import Mark, ranks, size
 
 PAIRS = 32
 """How many pairs of inputs are patched; drawn where the user names none."""
@@ -91,7 +90,7 @@ def _largest(effects: xr.Dataset) -> np.ndarray:
     for position in effects.position.to_numpy():
         here = labelled.sel(position=[position])
         here = here.isel(pair=np.flatnonzero(here.patched.notnull().all(("layer", "position"))))
-        sizes.append(abs(transfer(here, n_bootstrap=20, n_flips=20).estimate.to_numpy()[0, :, 0]))
+        sizes.append(size(here).to_numpy()[0, :, 0])
     return np.fmax.reduce(sizes)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -96,9 +97,14 @@ def pairs_of(lm: LanguageModel, item: str) -> list[PromptPair]:
 # Ours
 
 
+def size(effects: xr.Dataset, behaviour: xr.Dataset | None = None) -> xr.DataArray:
+    """|T|; few resamples do, since its interval is not looked at."""
+    return abs(transfer(effects, scores=behaviour, n_bootstrap=20, n_flips=20).estimate)
+
+
 def transfer_sizes(view: Observation) -> xr.DataArray:
     """|T| of exact patching, gated."""
-    return abs(transfer(view.effects, scores=view.behaviour, n_bootstrap=20, n_flips=20).estimate)
+    return size(view.effects, view.behaviour)
 
 
 def separations(view: Observation) -> xr.DataArray:
@@ -111,7 +117,7 @@ def separations(view: Observation) -> xr.DataArray:
 
 def attributions(view: Observation) -> xr.DataArray:
     """|T| by one gradient, never checked against patching, and without a gate."""
-    return abs(transfer(attribute(view.lm, view.pairs, grid("resid_pre")), n_bootstrap=20, n_flips=20).estimate)
+    return size(attribute(view.lm, view.pairs, grid("resid_pre")))
 
 
 def pair_transfers(view: Observation) -> xr.DataArray:
@@ -283,17 +289,14 @@ def illusion(lm: LanguageModel, truth: Truth) -> tuple[float, float]:
     pairs = pairs_of(lm, "who_are_you")
     ids = pairs[0].source.ids
     width = int(patch(lm, pairs[:1], grid("resid_pre", layers=[0])).position.size)
-    whole: list[float] = []
-    part: list[float] = []
+    sizes = []
     for (layer, role), rows in truth.illusions.items():
         (token,) = [t for t, name in enumerate(roles(ids)) if name == role]
         at = token - len(ids)
         if -at > width:
             continue
         inside = InSubspace(torch.from_numpy(np.ascontiguousarray(rows.T, dtype=np.float32)))
-        for plan, out in (
-            (grid("resid_pre", layers=[layer], positions=[at]), whole),
-            (grid("resid_pre", layers=[layer], positions=[at], intervention=inside), part),
-        ):
-            out.append(float(abs(transfer(patch(lm, pairs, plan), n_bootstrap=20, n_flips=20).estimate).max()))
-    return max(whole), max(part)
+        cell = partial(grid, "resid_pre", layers=[layer], positions=[at])
+        sizes.append([float(size(patch(lm, pairs, plan)).max()) for plan in (cell(), cell(intervention=inside))])
+    whole, part = np.max(sizes, axis=0).tolist()
+    return whole, part

@@ -35,14 +35,12 @@ def rows(examinations: Sequence[Examination], own: Sequence[str] = ()) -> Iterat
 
 def _kinds(examinations: Sequence[Examination]) -> Iterator[tuple[str, float, list[Examination]]]:
     """The groups of kinds whose maps share a row, each with the AUROC that it must reach."""
-    apart = ("hydra", "dormant", "decoys")
-    groups: list[tuple[str, float, tuple[str, ...]]] = [("easy", AUROC_EASY, EASY)]
-    groups += [(kind, AUROC_HARD, (kind,)) for kind in apart]
-    groups += [("other hard ones", AUROC_HARD, tuple(kind for kind in HARD if kind not in apart))]
-    groups += [(kind, AUROC_HARD, (kind,)) for kind in TRAINED]
-    for name, least, kinds in groups:
+    alone = ("hydra", "dormant", "decoys")
+    others = tuple(kind for kind in HARD if kind not in alone)
+    groups = {"easy": EASY} | {kind: (kind,) for kind in alone} | {"other hard ones": others}
+    for name, kinds in (groups | {kind: (kind,) for kind in TRAINED}).items():
         if members := [one for one in examinations if one.kind in kinds and one.marks]:
-            yield name, least, members
+            yield name, AUROC_EASY if name == "easy" else AUROC_HARD, members
 
 
 def _maps(examinations: Sequence[Examination]) -> Iterator[Row]:
