@@ -96,7 +96,7 @@ def file_sha256(path: Path) -> str:
 
 
 def read_sha256(path: Path) -> str:
-    """sha256 of a file, read now, 1 MB at a time.
+    """sha256 of a file, read now.
 
     Example:
         >>> import tempfile
@@ -105,11 +105,8 @@ def read_sha256(path: Path) -> str:
         >>> read_sha256(file)[:8]
         'e3b0c442'
     """
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_record(folder: Path) -> Record | None:

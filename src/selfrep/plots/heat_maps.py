@@ -100,10 +100,7 @@ def draw(
     largest = max((float(np.nanmax(np.abs(m.values))) for m in maps if np.isfinite(m.values).any()), default=0.0)
     _colour_bar(frame.fig, name, limit, beyond=largest > limit, floor=floor)
     return finish(
-        frame.fig,
-        **words,
-        height=inner + top + bottom,
-        margin={"l": _LEFT, "r": _RIGHT, "t": top, "b": bottom},
+        frame.fig, **words, height=inner + top + bottom, margin={"l": _LEFT, "r": _RIGHT, "t": top, "b": bottom}
     )
 
 

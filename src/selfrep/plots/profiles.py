@@ -43,12 +43,7 @@ def finish_profiles(
     bottom = axis + 10 + legend_height(keys, columns)
     height = frame.height(each, axis + SIZE + 14) + top + bottom
     fig.update_layout(legend=legend_below(columns))
-    return finish(
-        fig,
-        **words,
-        height=height,
-        margin={"l": _LEFT, "r": _RIGHT, "t": top, "b": bottom},
-    )
+    return finish(fig, **words, height=height, margin={"l": _LEFT, "r": _RIGHT, "t": top, "b": bottom})
 
 
 class Pen:

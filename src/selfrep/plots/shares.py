@@ -37,12 +37,7 @@ def marks(
 
 
 def draw(
-    shares: xr.Dataset,
-    kinds: Sequence[Marks],
-    *,
-    ends: tuple[str, str],
-    axis: str,
-    **words: Unpack[Words],
+    shares: xr.Dataset, kinds: Sequence[Marks], *, ends: tuple[str, str], axis: str, **words: Unpack[Words]
 ) -> go.Figure:
     """Draw the rows of shares (item), with their `identified`, `reason` and `n_items`.
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from selfrep.files import write_file
@@ -18,7 +17,7 @@ from selfrep.plots.panels import grid, heading
 from selfrep.plots.rows import whiskers
 from selfrep.plots.text import hover, plain, reach
 from selfrep.plots.theme import CONTROL, FAINT, HEAD, INK, NULL, OWN, SMALL, SOFT, caption, finish, legend_below
-from selfrep.report.page import Picture
+from selfrep.report.page import Picture, environment
 from selfrep.validation.card import Card, Examination
 from selfrep.validation.maps import COMMON, OURS
 from selfrep.validation.rows import EASY, by_estimand
@@ -40,19 +39,13 @@ def write(card: Card, folder: Path) -> Path:
 
 def page(card: Card) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("selfrep.validation"), PackageLoader("selfrep.report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     figures = {"ranks": ranks(card.organisms), "errors": errors(card.organisms)}
     parts = [
         (part, [(cells(row)[:-1], verdict(row)) for row in members])
         for part, members in groupby(card.rows, key=lambda row: row.part)
     ]
-    return environment.get_template("validation.html").render(
+    template = environment("selfrep.validation", "selfrep.report").get_template("validation.html")
+    return template.render(
         parts=parts,
         columns=COLUMNS[:-1],
         legend=LEGEND,
@@ -130,7 +123,7 @@ def errors(examinations: tuple[Examination, ...]) -> go.Figure:
     frame = grid(max(len(shown), 1), 4, left=44.0, right=14.0, gap=36.0)
     for panel, (estimand, points) in zip(frame.panels, shown, strict=False):
         spread = np.linspace(-0.03, 0.03, len(points))
-        for wrong, said, colour in (
+        for wrong, meaning, colour in (
             (False, "holds the truth, or is near it", OWN),
             (True, "wrong, with confidence", CONTROL),
         ):
@@ -142,8 +135,8 @@ def errors(examinations: tuple[Examination, ...]) -> go.Figure:
                     x=[one.noise + x for x, one, _ in mine],
                     y=estimate - truth,
                     mode="markers",
-                    name=said,
-                    legendgroup=said,
+                    name=meaning,
+                    legendgroup=meaning,
                     showlegend=panel is frame.panels[0],
                     marker={"size": 4, "color": colour},
                     error_y=whiskers(estimate, low, high, colour, 0.8),

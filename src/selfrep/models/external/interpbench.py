@@ -18,7 +18,7 @@ from torch import Tensor
 from selfrep.errors import SelfrepError
 from selfrep.models.external import files
 from selfrep.models.external.files import Arrays
-from selfrep.models.external.inputs import Asked, inputs, tokenizer
+from selfrep.models.external.inputs import Description, inputs, tokenizer
 from selfrep.models.external.known_circuit import Component, KnownCircuit, embodied
 from selfrep.models.organisms.architecture import Norm
 
@@ -83,13 +83,13 @@ def interpbench(path: str | Path) -> KnownCircuit:
     if on := [name for name in OFF if (config.model_extra or {}).get(name) not in (None, False, 0, -1)]:
         raise SelfrepError(f"A model of InterpBench has none of {', '.join(on)}; {folder}/ll_model_cfg.json has.")
     edges = _json(folder, "edges")
-    description = folder / "inputs.json"
-    if not description.is_file():
+    place = folder / "inputs.json"
+    if not place.is_file():
         raise SelfrepError(
             f"An InterpBench folder says in inputs.json what the model can be asked; {folder} does not. For instance "
             '{"vocabulary": ["BOS", "PAD", "a", "b", "c"], "bos": "BOS", "pad": "PAD"}, in the order of their ids.'
         )
-    questions = files.described(description, Asked)
+    description = files.described(place, Description)
     weights = files.one_of(folder, "ll_model*.safetensors", "ll_model*.pth")
     if weights is None:
         raise SelfrepError(f"An InterpBench folder holds ll_model.pth or ll_model.safetensors; {folder} does not.")
@@ -97,12 +97,12 @@ def interpbench(path: str | Path) -> KnownCircuit:
     state = _state(arrays, config)
     arrays.require_all_taken("no model of InterpBench", besides=_BUFFERS)
     circuit = circuit_of(edges, files.read_json(edges), config.n_layers, config.n_heads)
-    prompts = inputs(questions, description, d_vocab=config.d_vocab, positions=config.n_ctx, shortest=config.n_ctx)
+    prompts = inputs(description, place, d_vocab=config.d_vocab, positions=config.n_ctx, shortest=config.n_ctx)
     scale = config.attn_scale if config.attn_scale > 0 else config.d_head**0.5
     lm = embodied(
         f"InterpBench {folder.resolve().name}",
         state,
-        tokenizer(questions),
+        tokenizer(description),
         heads=config.n_heads,
         num_hidden_layers=config.n_layers,
         head_dim=config.d_head,

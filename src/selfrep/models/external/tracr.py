@@ -17,7 +17,7 @@ from torch import Tensor
 from selfrep.errors import SelfrepError
 from selfrep.models.external import files
 from selfrep.models.external.files import Arrays
-from selfrep.models.external.inputs import Asked, inputs, tokenizer
+from selfrep.models.external.inputs import Description, inputs, tokenizer
 from selfrep.models.external.known_circuit import Component, KnownCircuit, embodied
 
 _LAYER = re.compile(r"transformer/layer_(\d+)/")
@@ -26,7 +26,7 @@ _TO_ARRAYS = """\
     np.savez("params.npz", **arrays, unembed=unembed)"""
 
 
-class Config(Asked):
+class Config(Description):
     """config.json of a Tracr folder: what inputs it takes (`vocabulary` is its `input_encoder.encoding_map`), and what
     its arrays do not say."""
 
@@ -47,11 +47,11 @@ def tracr(path: str | Path) -> KnownCircuit:
             compiled models do not have.
     """
     folder = files.folder_of(path)
-    description = folder / "config.json"
-    if not description.is_file():
+    place = folder / "config.json"
+    if not place.is_file():
         fields = ", ".join(Config.model_fields)
         raise SelfrepError(f"A Tracr folder holds config.json, with {fields}; {folder} does not.")
-    config = files.described(description, Config)
+    config = files.described(place, Config)
     arrays = _arrays(folder)
     d_vocab, d = arrays.peek("token_embed/embeddings", 2)
     positions, _ = arrays.peek("pos_embed/embeddings", 2)
@@ -70,7 +70,7 @@ def tracr(path: str | Path) -> KnownCircuit:
         weights |= block
         circuit |= written
     arrays.require_all_taken("no Tracr model")
-    prompts = inputs(config, description, d_vocab=d_vocab, positions=positions, shortest=2)
+    prompts = inputs(config, place, d_vocab=d_vocab, positions=positions, shortest=2)
     lm = embodied(
         f"Tracr {folder.resolve().name}",
         weights,
