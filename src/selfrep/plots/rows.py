@@ -80,7 +80,7 @@ def draw(names: Sequence[str], gate: Array, reasons: Sequence[str], pooled: Arra
             text=["not identified"] * len(closed),
             textposition="middle right",
             textfont={"size": SMALL, "color": SOFT, "style": "italic"},
-            hovertext=[f"<b>{plain(names[i])}: not identified</b><br>{wrap(reasons[i], 60)}" for i in closed],
+            hovertext=[f"<b>{plain(names[i])}: not identified</b><br>{wrap(reasons[i], 60)}" for i in closed.tolist()],
             hovertemplate="%{hovertext}<extra></extra>",
             cliponaxis=False,
         )

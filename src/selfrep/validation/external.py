@@ -145,9 +145,10 @@ def rows(examinations: Sequence[ExternalExamination]) -> Iterator[Row]:
             if one.marks:
                 yield from _pooled([one], model, truth)
             else:
+                nan = float("nan")
                 silent = all(np.isnan(scores["T"]) for scores in one.scores.values())
                 what = "T is not identified" if silent else "nothing to rank"
-                yield Row(PART, what, model, truth, *[float("nan")] * 3, 0)
+                yield Row(PART, what, model, truth, nan, nan, nan, 0)
 
 
 def _pooled(examinations: Sequence[ExternalExamination], model: str, truth: str) -> Iterator[Row]:

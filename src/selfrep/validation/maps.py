@@ -178,9 +178,6 @@ COMMON: dict[str, Estimator] = {
 }
 
 
-# Marks
-
-
 @dataclass(frozen=True)
 class Mark:
     """How well a map ranks the cells where a persona is ("present") or is used ("causal") above all others.

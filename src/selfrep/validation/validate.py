@@ -43,18 +43,16 @@ class Subject:
 
 def subjects(quick: bool, first: int = 0) -> list[Subject]:
     """What is grown, of seeds from `first` on: quick, one of every kind that is written by hand; else six and more."""
-    return [replace(subject, seed=first + subject.seed) for subject in _subjects(quick)]
-
-
-def _subjects(quick: bool) -> list[Subject]:
     if quick:
-        easy = [Subject(kind, seed, noise) for seed, (kind, noise) in enumerate(zip(EASY, NOISES, strict=True))]
-        hard = [Subject(kind, seed, 0.2) for seed, kind in enumerate(HARD)]
-        return [*easy, *hard, Subject("bleed", 2, 0.2, deals=100)]
-    easy = [Subject(kind, seed, noise) for kind in EASY for noise in NOISES for seed in range(3)]
-    hard = [Subject(kind, seed, (*NOISES, 0.2, 0.3)[seed]) for kind in HARD for seed in range(6)]
-    coins = [Subject("bleed", seed, 0.2, deals=40) for seed in range(3, 8)]
-    return [*easy, *hard, *coins, *(Subject(kind, 0) for kind in TRAINED)]
+        chosen = [Subject(kind, seed, noise) for seed, (kind, noise) in enumerate(zip(EASY, NOISES, strict=True))]
+        chosen += [Subject(kind, seed, 0.2) for seed, kind in enumerate(HARD)]
+        chosen += [Subject("bleed", 2, 0.2, deals=100)]
+    else:
+        chosen = [Subject(kind, seed, noise) for kind in EASY for noise in NOISES for seed in range(3)]
+        chosen += [Subject(kind, seed, (*NOISES, 0.2, 0.3)[seed]) for kind in HARD for seed in range(6)]
+        chosen += [Subject("bleed", seed, 0.2, deals=40) for seed in range(3, 8)]
+        chosen += [Subject(kind, 0) for kind in TRAINED]
+    return [replace(subject, seed=first + subject.seed) for subject in chosen]
 
 
 def validate(

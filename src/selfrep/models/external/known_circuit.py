@@ -67,19 +67,18 @@ def embodied(name: str, weights: Mapping[str, Tensor], tokenizer: Any, *, heads:
     (d_vocab, d_model), (positions, _) = (
         weights[f"model.embed_{part}.weight"].shape for part in ("tokens", "positions")
     )
-    hf = OrganismForCausalLM(
-        OrganismConfig(
-            vocab_size=d_vocab,
-            hidden_size=d_model,
-            num_attention_heads=heads,
-            num_key_value_heads=heads,
-            intermediate_size=len(weights["model.layers.0.mlp.up_proj.weight"]),
-            max_position_embeddings=positions,
-            output_size=len(weights["lm_head.weight"]),
-            every_bias=True,
-            name_or_path=name,
-            **config,
-        )
+    body = OrganismConfig(
+        vocab_size=d_vocab,
+        hidden_size=d_model,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        intermediate_size=len(weights["model.layers.0.mlp.up_proj.weight"]),
+        max_position_embeddings=positions,
+        output_size=len(weights["lm_head.weight"]),
+        every_bias=True,
+        **config,
     )
+    body._name_or_path = name
+    hf = OrganismForCausalLM(body)
     hf.load_state_dict(dict(weights))
     return load_model(hf, tokenizer=tokenizer)
