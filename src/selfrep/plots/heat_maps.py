@@ -129,7 +129,9 @@ def _colour_bar(fig: go.Figure, name: str, limit: float, *, beyond: bool, floor:
             "colorbar": {
                 "thickness": 10,
                 "outlinewidth": 0,
+                "len": 1,
                 "x": 1,
+                "y": 0.5,
                 "ypad": 0,
                 "tickvals": list(ticks),
                 "ticktext": list(ticks.values()),
