@@ -61,6 +61,7 @@ def write_names(fig: go.Figure, names: Sequence[str], anchors: Array, marks: Arr
             y=anchor[1],
             ax=offset[0],
             ay=-offset[1],
+            showarrow=True,
             arrowhead=0,
             arrowwidth=0.7,
             arrowcolor=SOFT if away > 12 else "rgba(0,0,0,0)",
