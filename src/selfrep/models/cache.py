@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import filelock
 import platformdirs
@@ -53,10 +54,9 @@ def cache_folder() -> Path:
         >>> cache_folder().is_absolute()
         True
     """
-    override = os.environ.get("SELFREP_CACHE")
-    return (
-        Path(override).expanduser().absolute() if override else platformdirs.user_cache_path("selfrep", appauthor=False)
-    )
+    if override := os.environ.get("SELFREP_CACHE"):
+        return Path(override).expanduser().absolute()
+    return platformdirs.user_cache_path("selfrep", appauthor=False)
 
 
 def models_folder() -> Path:
@@ -86,7 +86,7 @@ def file_sha256(path: Path) -> str:
     stamp = [stat.st_size, stat.st_mtime_ns]
     memo = cache_folder() / "digests" / (hashlib.sha256(str(real).encode()).hexdigest()[:32] + ".json")
     known = _read_json(memo)
-    if isinstance(known, dict) and known.get("stamp") == stamp and isinstance(known.get("sha256"), str):
+    if known.get("stamp") == stamp and "sha256" in known:
         return str(known["sha256"])
     digest = read_sha256(real)
     # A memory aid only: on a read-only disk the file is simply read again next time.
@@ -96,7 +96,7 @@ def file_sha256(path: Path) -> str:
 
 
 def read_sha256(path: Path) -> str:
-    """sha256 of a file, read now, 1 MB at a time.
+    """sha256 of a file, read now.
 
     Example:
         >>> import tempfile
@@ -105,11 +105,8 @@ def read_sha256(path: Path) -> str:
         >>> read_sha256(file)[:8]
         'e3b0c442'
     """
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_record(folder: Path) -> Record | None:
@@ -120,10 +117,9 @@ def read_record(folder: Path) -> Record | None:
         >>> read_record(Path(tempfile.mkdtemp())) is None
         True
     """
-    fields = _read_json(folder / RECORD)
     try:
-        return Record(**fields) if isinstance(fields, dict) else None
-    except TypeError:  # written by another version, or by somebody else
+        return Record(**_read_json(folder / RECORD))
+    except TypeError:  # none, or written by another version, or by somebody else
         return None
 
 
@@ -177,7 +173,7 @@ def build_once(key: str, build: Callable[[Path], Record]) -> Path:
     final = models_folder() / key
     if intact(final):
         return final
-    with _explained(), _lock(key):
+    with _lock(key):
         if intact(final):  # another process built it while this one waited
             return final
         for leftover in models_folder().glob(f".{key}.*"):  # the lock is ours, so whoever made these is gone
@@ -215,16 +211,11 @@ def write_json(path: Path, value: object) -> None:
 def _lock(key: str) -> Iterator[None]:
     # The system drops a file lock with the process that holds it, so a killed run blocks nobody.
     locks = cache_folder() / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    models_folder().mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(locks / f"{key}.lock"):
-        yield
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
     try:
-        yield
+        for folder in (locks, models_folder()):
+            folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(locks / f"{key}.lock"):
+            yield
     except OSError as error:
         raise SelfrepError(
             f"The model cache must be a folder that can be written, with room for the converted weights; "
@@ -232,8 +223,9 @@ def _explained() -> Iterator[None]:
         ) from error
 
 
-def _read_json(path: Path) -> object:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # absent, or cut short: the same as unknown
-        return None
+        return {}
+    return content if isinstance(content, dict) else {}

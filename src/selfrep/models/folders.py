@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 from selfrep.errors import SelfrepError
@@ -43,7 +44,7 @@ def check(folder: Path) -> Path:
             f"damaged or changed: {', '.join(damaged)}. Copy or convert the model again."
         )
     for file in folder.glob("*.safetensors"):
-        _check_length(file)
+        _require_whole(file)
     return folder
 
 
@@ -57,10 +58,7 @@ def weight_files(folder: Path) -> list[Path]:
         >>> [file.name for file in weight_files(folder)]
         ['model.safetensors']
     """
-    for pattern in WEIGHTS:
-        if files := sorted(folder.glob(pattern)):
-            return files
-    return []
+    return next(filter(None, (sorted(folder.glob(pattern)) for pattern in WEIGHTS)), [])
 
 
 def missing_shards(folder: Path) -> list[str]:
@@ -118,9 +116,26 @@ def combined_hash(digests: dict[str, str]) -> str:
     """
     if len(digests) == 1:
         return next(iter(digests.values()))
-    return hashlib.sha256(
-        "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
-    ).hexdigest()
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def record(folder: Path, name: str, source_sha256: str) -> cache.Record:
+    """The record of a folder that transformers has just written.
+
+    Args:
+        name: of the model; source_sha256: what it was made from.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "model.safetensors").write_bytes(b"weights")
+        >>> list(record(folder, "tiny", "ab12").files)
+        ['model.safetensors']
+    """
+    files = {path.name: cache.read_sha256(path) for path in sorted(folder.iterdir())}
+    weights = combined_hash({path.name: files[path.name] for path in weight_files(folder)})
+    return cache.Record(name, source_sha256, weights, files, {lib: version(lib) for lib in ("transformers", "torch")})
 
 
 def size(folder: Path) -> int:
@@ -142,22 +157,14 @@ def _require_weights(folder: Path) -> list[Path]:
     raise SelfrepError(f"A model folder must hold weights ({' or '.join(WEIGHTS)}); {folder} holds none.")
 
 
-def _check_length(file: Path) -> None:
-    """Refuse an incomplete safetensors file: 8 bytes and its header say how long it must be."""
-    length = file.stat().st_size
-    with file.open("rb") as stream:
-        header_size = int.from_bytes(stream.read(8), "little")
-        try:
-            header = json.loads(stream.read(min(header_size, length)))
-            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SelfrepError(
-                f"{file} must be a safetensors file, but its header cannot be read: truncated or damaged. "
-                "Fetch it again."
-            ) from error
-    expected = 8 + header_size + max(ends, default=0)
-    if length != expected:
+def _require_whole(file: Path) -> None:
+    """Refuse a safetensors file that is not as long as its header says, or has none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "numpy"):
+            pass
+    except (SafetensorError, OSError) as error:
         raise SelfrepError(
-            f"{file} must be {expected} bytes long, as its header says, but has {length}: truncated or damaged. "
-            "Fetch it again."
-        )
+            f"{file} must be a safetensors file, but cannot be read: truncated or damaged ({error}). Fetch it again."
+        ) from error

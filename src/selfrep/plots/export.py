@@ -11,7 +11,8 @@ import atexit
 import os
 import shutil
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from selfrep.errors import SelfrepError
 from selfrep.files import write_file
 from selfrep.plots.theme import DPI
 
+Draw = Callable[[go.Figure, dict[str, Any]], bytes]
+"""From a figure and kaleido's options to the content of a file."""
 FORMATS = ("html", "svg", "pdf", "png")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
 _HOW = (
@@ -40,8 +43,8 @@ def browser() -> str | None:
     """Path of the Chrome or Chromium that would draw: $BROWSER_PATH, one on the PATH, or kaleido's own download."""
     if chosen := os.environ.get("BROWSER_PATH"):
         return shutil.which(chosen)
-    if found := next(filter(None, map(shutil.which, BROWSERS)), None):
-        return found
+    if program := next(filter(None, map(shutil.which, BROWSERS)), None):
+        return program
     try:
         from choreographer.browsers.chromium import Chromium
     except ImportError:
@@ -66,8 +69,7 @@ def save(fig: go.Figure, path: str | Path, width_in: float = 5.5, height_in: flo
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
-        endings = ", ".join(f".{known}" for known in FORMATS)
-        raise SelfrepError(f"A figure is saved as one of {endings}; {path.name!r} ends otherwise.")
+        raise SelfrepError(f"A figure is saved as one of .{', .'.join(FORMATS)}; {path.name!r} ends otherwise.")
     height_in = (fig.layout.height or 0.62 * width_in * DPI) / DPI if height_in is None else height_in
     if not (width_in > 0 and height_in > 0):
         raise SelfrepError(f"A figure needs a positive width and height in inches; got {width_in} and {height_in}.")
@@ -76,56 +78,47 @@ def save(fig: go.Figure, path: str | Path, width_in: float = 5.5, height_in: flo
         content: str | bytes = page.to_html(include_plotlyjs=True, include_mathjax=False, config={"responsive": True})
     else:
         size = {"width": width_in * DPI, "height": height_in * DPI}
-        content = _artist().draw(fig, {"format": kind, "scale": _SHARP if kind == "png" else 1, **size})
+        content = _artist()(fig, {"format": kind, "scale": _SHARP if kind == "png" else 1, **size})
     return write_file(path, content)
 
 
-class _Artist:
-    """A browser that draws, in a thread with an event loop of its own: notebooks run one already."""
-
-    def __init__(self, path: str) -> None:
-        from kaleido import Kaleido
-
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="selfrep-figures", daemon=True)
-        self._thread.start()
-        try:
-            self._kaleido: Any = Kaleido(path=path, mathjax=False, timeout=_PATIENCE)
-            self._wait(self._kaleido.open())
-        except BaseException:
-            self._stop()
-            raise
-
-    def draw(self, fig: go.Figure, options: dict[str, Any]) -> bytes:
-        """The file's content."""
-        return self._wait(self._kaleido.calc_fig(fig, opts=options))
-
-    def close(self) -> None:
-        """Let the browser go."""
-        try:
-            self._wait(self._kaleido.close())
-        finally:
-            self._stop()
-
-    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_PATIENCE)
-
-    def _stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
 @lru_cache(maxsize=1)
-def _artist() -> _Artist:
+def _artist() -> Draw:
+    """What draws with the browser at hand, which stays until the program ends."""
     path = browser()
     if path is None:
         raise SelfrepError(NO_BROWSER)
+    open_browser = ExitStack()
     try:
-        artist = _Artist(path)
+        draw = open_browser.enter_context(_drawing(path))
     except ImportError as error:
         raise SelfrepError(NO_KALEIDO) from error
     except Exception as error:  # whatever stops a browser, the user needs another one
         raise SelfrepError(f"The browser {path} does not start ({error!r}). A working one is needed {_HOW}") from error
-    atexit.register(artist.close)
-    return artist
+    atexit.register(open_browser.close)
+    return draw
+
+
+@contextmanager
+def _drawing(path: str) -> Iterator[Draw]:
+    """A browser that draws, in a thread with an event loop of its own: notebooks run one already."""
+    from kaleido import Kaleido
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="selfrep-figures", daemon=True)
+    thread.start()
+
+    def wait(work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(_PATIENCE)
+
+    try:
+        kaleido: Any = Kaleido(path=path, mathjax=False, timeout=_PATIENCE)
+        wait(kaleido.open())
+        try:
+            yield lambda fig, options: wait(kaleido.calc_fig(fig, opts=options))
+        finally:
+            wait(kaleido.close())
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

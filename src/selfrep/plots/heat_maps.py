@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,7 +12,7 @@ import xarray as xr
 
 from selfrep.plots.panels import Places, bracket, fits, grid, heading, layer_ticks, place_axis
 from selfrep.plots.text import hover
-from selfrep.plots.theme import DIVERGING, HEAD, INK, NOTHING, SIZE, TINY, WIDTH, finish
+from selfrep.plots.theme import DIVERGING, HEAD, INK, NOTHING, SILENT, SIZE, TINY, WIDTH, Words, finish
 from selfrep.stats.numbers import number
 from selfrep.stats.rounding import negligible
 
@@ -63,10 +64,8 @@ def draw(
     *,
     name: str,
     limit: float,
-    title: str,
-    subtitle: str,
-    caption: str,
     floor: float | None = None,
+    **words: Unpack[Words],
 ) -> go.Figure:
     """Draw maps side by side, or one below the other where their tokens would not fit.
 
@@ -81,25 +80,16 @@ def draw(
     each = float(np.clip(9.5 * n, min(36 * n, 150), 330))
     below = above = 0.0
     for panel, one in zip(frame.panels, maps, strict=True):
-        at = {"row": panel.row, "col": panel.column}
-        frame.fig.add_trace(
-            go.Heatmap(
-                z=one.values,
-                **hover(one.hover),
-                hoverongaps=False,
-                coloraxis="coloraxis",
-                name=one.title,
-                xgap=0.5,
-                ygap=0.5,
-            ),
-            **at,
-        )
+        cells = {"hoverongaps": False, "coloraxis": "coloraxis", "xgap": 0.5, "ygap": 0.5}
+        traces = [go.Heatmap(z=one.values, name=one.title, **hover(one.hover), **cells)]
         if one.dotted is not None:
-            frame.fig.add_trace(_dots(one.dotted), **at)
+            traces.append(_dots(one.dotted))
         if one.outlined is not None:
-            frame.fig.add_trace(_outline(one.outlined), **at)
-        frame.fig.update_yaxes(layer_ticks(layers, each, 20.0), **at)
-        frame.fig.update_yaxes(title_text="layer" if panel.column == 1 else None, **at)
+            traces.append(_outline(one.outlined))
+        for trace in traces:
+            frame.fig.add_trace(trace, **panel.at)
+        frame.fig.update_yaxes(layer_ticks(layers, each, 20.0), **panel.at)
+        frame.fig.update_yaxes(title_text="layer" if panel.column == 1 else None, **panel.at)
         below = max(below, place_axis(frame.fig, panel, places, frame.room))
         above = bracket(frame.fig, panel, places, frame.room)
         if one.title:
@@ -110,12 +100,7 @@ def draw(
     largest = max((float(np.nanmax(np.abs(m.values))) for m in maps if np.isfinite(m.values).any()), default=0.0)
     _colour_bar(frame.fig, name, limit, beyond=largest > limit, floor=floor)
     return finish(
-        frame.fig,
-        title=title,
-        subtitle=subtitle,
-        caption=caption,
-        height=inner + top + bottom,
-        margin={"l": _LEFT, "r": _RIGHT, "t": top, "b": bottom},
+        frame.fig, **words, height=inner + top + bottom, margin={"l": _LEFT, "r": _RIGHT, "t": top, "b": bottom}
     )
 
 
@@ -145,11 +130,9 @@ def _colour_bar(fig: go.Figure, name: str, limit: float, *, beyond: bool, floor:
                 "thickness": 10,
                 "outlinewidth": 0,
                 "len": 1,
-                "y": 0.5,
                 "x": 1,
-                "xpad": 10,
+                "y": 0.5,
                 "ypad": 0,
-                "tickmode": "array",
                 "tickvals": list(ticks),
                 "ticktext": list(ticks.values()),
                 "tickfont": {"size": TINY, "color": INK},
@@ -162,11 +145,10 @@ def _colour_bar(fig: go.Figure, name: str, limit: float, *, beyond: bool, floor:
     fig.add_annotation(beside, text=f"<b>{name}</b>", y=1, yanchor="bottom", xshift=8, font={"size": SIZE})
     if floor is None:
         return
-    sign = "▸" if floor <= limit else "above:"
     if floor <= limit:
         height = 0.5 + floor / limit / 2
         fig.add_annotation(beside, text="▸", y=height, yanchor="middle", xshift=2, font={"size": SIZE}, name="floor")
-    key = f"{sign} floor<br>{number(float(f'{floor:.2g}'))}"
+    key = f"{'▸' if floor <= limit else 'above:'} floor<br>{number(float(f'{floor:.2g}'))}"
     fig.add_annotation(beside, text=key, y=0, yanchor="top", yshift=-4, align="left", font={"size": TINY})
 
 
@@ -185,15 +167,7 @@ def _ticks(limit: float, beyond: bool) -> dict[float, str]:
 def _dots(where: Array) -> go.Scatter:
     """A small dot in each chosen cell."""
     y, x = np.nonzero(where)
-    return go.Scatter(
-        x=x,
-        y=y,
-        mode="markers",
-        marker={"size": 2, "color": "#9a9a9a"},
-        hoverinfo="skip",
-        showlegend=False,
-        name="dotted",
-    )
+    return go.Scatter(x=x, y=y, mode="markers", name="dotted", marker={"size": 2, "color": "#9a9a9a"}, **SILENT)
 
 
 def _outline(where: Array) -> go.Scatter:
@@ -201,19 +175,9 @@ def _outline(where: Array) -> go.Scatter:
     padded = np.pad(where, 1)
     x: list[float | None] = []
     y: list[float | None] = []
-    for i, j in zip(*np.nonzero(padded[1:, :] != padded[:-1, :]), strict=True):
-        x += [j - 1.5, j - 0.5, None]
-        y += [i - 0.5, i - 0.5, None]
-    for i, j in zip(*np.nonzero(padded[:, 1:] != padded[:, :-1]), strict=True):
-        x += [j - 0.5, j - 0.5, None]
-        y += [i - 1.5, i - 0.5, None]
-    return go.Scatter(
-        x=x,
-        y=y,
-        mode="lines",
-        line={"width": 1, "color": INK},
-        hoverinfo="skip",
-        showlegend=False,
-        name="outlined",
-        cliponaxis=False,
-    )
+    for axis in (0, 1):  # edges between rows are level, those between columns upright
+        for i, j in np.argwhere(np.diff(padded, axis=axis)):
+            x += [j - 1.5 + axis, j - 0.5, None]
+            y += [i - 0.5 - axis, i - 0.5, None]
+    line = {"width": 1, "color": INK}
+    return go.Scatter(x=x, y=y, mode="lines", name="outlined", line=line, cliponaxis=False, **SILENT)

@@ -32,32 +32,29 @@ def spread(
         area: width and height that names should stay in.
     """
     directions = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
-    options, cost = [], []
-    for anchor, size in zip(anchors, sizes, strict=True):
-        # The middle of a name whose edge is `ring` px away in each direction.
-        reach = np.abs(directions) * size / 2
-        offsets = np.concatenate([directions * (ring + reach) for ring in _RINGS])
-        middles = anchor + offsets
-        covered = _overlap(middles, size, points, np.array([_MARK, _MARK])) @ weights
-        outside = np.clip(size / 2 - middles, 0, None) + np.clip(middles + size / 2 - np.array(area), 0, None)
-        near = np.repeat(_RINGS, len(_ANGLES))
-        options.append(middles)
-        cost.append(_COVERS_POINT * covered + _LEAVES * outside.sum(axis=1) + _PER_PX * near)
-    chosen = np.array([c.argmin() for c in cost], dtype=int)
+    # The middle of a name whose edge is `ring` px away in each direction: [label, option, 2].
+    extents = np.abs(directions) * sizes[:, None] / 2
+    middles = anchors[:, None] + np.concatenate([directions * (ring + extents) for ring in _RINGS], axis=1)
+    half = sizes[:, None] / 2
+    outside = np.clip(half - middles, 0, None) + np.clip(middles + half - np.array(area), 0, None)
+    covered = _overlap(middles, sizes[:, None, None], points, np.full(2, _MARK)) @ weights
+    near = np.repeat(_RINGS, len(_ANGLES))
+    cost = _COVERS_POINT * covered + _LEAVES * outside.sum(axis=2) + _PER_PX * near
+    chosen, labels = cost.argmin(axis=1), np.arange(len(anchors))
     for _ in range(_SWEEPS):
         before = chosen.copy()
-        for i in range(len(anchors)):
-            others = np.array([options[j][chosen[j]] for j in range(len(anchors)) if j != i]).reshape(-1, 2)
-            clash = _overlap(options[i], sizes[i], others, np.delete(sizes, i, axis=0)).sum(axis=1)
-            chosen[i] = int((cost[i] + _COVERS_NAME * clash).argmin())
+        for i in labels:
+            others = np.delete(middles[labels, chosen], i, axis=0)
+            clash = _overlap(middles[i], sizes[i], others, np.delete(sizes, i, axis=0)).sum(axis=1)
+            chosen[i] = (cost[i] + _COVERS_NAME * clash).argmin()
         if (chosen == before).all():
             break
-    return np.array([options[i][chosen[i]] - anchors[i] for i in range(len(anchors))]).reshape(-1, 2)
+    return middles[labels, chosen] - anchors
 
 
 def _overlap(
-    middles: Float[Array, "a 2"], size: Float[Array, " 2"], others: Float[Array, "b 2"], their: Array
-) -> Float[Array, "a b"]:
-    """Area (px²) that boxes of one size around `middles` share with the boxes around `others`."""
-    apart = np.abs(middles[:, None] - others[None])
-    return np.clip((size + their) / 2 - apart, 0, np.minimum(size, their)).prod(axis=2)
+    middles: Array, size: Array, others: Float[Array, "other 2"], their: Array
+) -> Float[Array, "*middle other"]:
+    """Area (px²) that boxes of one size around `middles` [*middle, 2] share with the boxes around `others`."""
+    apart = np.abs(middles[..., None, :] - others)
+    return np.clip((size + their) / 2 - apart, 0, np.minimum(size, their)).prod(axis=-1)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import plotly.graph_objects as go
@@ -53,13 +54,8 @@ class Places:
 
     def brackets(self) -> list[tuple[str, int, int]]:
         """(segment, first column, last column) of every run of one clear segment."""
-        runs: list[tuple[str, int, int]] = []
-        for i, segment in enumerate(self.segments):
-            if runs and runs[-1][0] == segment:
-                runs[-1] = (segment, runs[-1][1], i)
-            else:
-                runs.append((segment, i, i))
-        return [run for run in runs if run[0] not in UNCLEAR]
+        runs = [list(run) for _, run in groupby(enumerate(self.segments), key=lambda column: column[1])]
+        return [(run[0][1], run[0][0], run[-1][0]) for run in runs if run[0][1] not in UNCLEAR]
 
 
 def fits(n: int, room: float) -> bool:
@@ -91,6 +87,11 @@ class Panel:
     x: str
     y: str
 
+    @property
+    def at(self) -> dict[str, int]:
+        """Where plotly's `add_…` and `update_…` find it."""
+        return {"row": self.row, "col": self.column}
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -106,7 +107,7 @@ class Grid:
         inner = self.rows * each + (self.rows - 1) * gap
         for panel in self.panels if self.rows > 1 else ():
             top = 1 - (panel.row - 1) * (each + gap) / inner
-            self.fig.update_yaxes(domain=[max(0.0, top - each / inner), top], row=panel.row, col=panel.column)
+            self.fig.update_yaxes(domain=[max(0.0, top - each / inner), top], **panel.at)
         return inner
 
 
@@ -122,16 +123,13 @@ def grid(n: int, columns: int, *, left: float, right: float, gap: float = 18.0) 
         horizontal_spacing=gap / inner if columns > 1 else 0,
         vertical_spacing=0.01 if rows > 1 else 0,
     )
-    panels = []
-    for i in range(rows * columns):
-        row, column, name = i // columns + 1, i % columns + 1, "" if i == 0 else str(i + 1)
-        if i < n:
-            panels.append(Panel(row, column, f"x{name}", f"y{name}"))
-            fig.update_yaxes(showticklabels=column == 1, row=row, col=column)
-        else:
-            fig.update_xaxes(visible=False, row=row, col=column)
-            fig.update_yaxes(visible=False, row=row, col=column)
-    return Grid(fig, tuple(panels), rows, (inner - gap * (columns - 1)) / columns)
+    numbers = ["", *map(str, range(2, rows * columns + 1))]
+    panels = [Panel(i // columns + 1, i % columns + 1, f"x{name}", f"y{name}") for i, name in enumerate(numbers)]
+    for panel in panels[:n]:
+        fig.update_yaxes(showticklabels=panel.column == 1, **panel.at)
+    for empty in panels[n:]:
+        fig.update_xaxes(visible=False, **empty.at).update_yaxes(visible=False, **empty.at)
+    return Grid(fig, tuple(panels[:n]), rows, (inner - gap * (columns - 1)) / columns)
 
 
 def place_axis(fig: go.Figure, panel: Panel, places: Places, room: float) -> float:
@@ -142,14 +140,12 @@ def place_axis(fig: go.Figure, panel: Panel, places: Places, room: float) -> flo
     labels = [places.labels[i] for i in chosen]
     upright = bool(places.segments) or sum(reach(t, SMALL) + 6 for t in labels) > room
     fig.update_xaxes(
-        tickmode="array",
         tickvals=chosen,
         ticktext=labels,
         tickangle=-90 if upright else 0,
         tickfont={"size": TINY if upright else SMALL, "color": INK},
         range=[-0.5, n - 0.5],
-        row=panel.row,
-        col=panel.column,
+        **panel.at,
     )
     return 8 + (max(reach(t, TINY) for t in labels) if upright else SMALL)
 
@@ -163,12 +159,7 @@ def layer_ticks(layers: Sequence[int], room: float, each: float) -> dict[str, ob
             break
     if len(chosen) < min(n, 2):
         chosen = [0, n - 1]
-    return {
-        "tickmode": "array",
-        "tickvals": chosen,
-        "ticktext": [str(layers[i]) for i in chosen],
-        "range": [-0.5, n - 0.5],
-    }
+    return {"tickvals": chosen, "ticktext": [str(layers[i]) for i in chosen], "range": [-0.5, n - 0.5]}
 
 
 def bracket(fig: go.Figure, panel: Panel, places: Places, room: float) -> float:
@@ -195,51 +186,29 @@ def bracket(fig: go.Figure, panel: Panel, places: Places, room: float) -> float:
         if row is None:
             continue  # no room for a third name on one spot: hover still says it
         ends[row], rows = middle + half, max(rows, row + 1)
-        fig.add_annotation(
-            text=words(segment),
-            x=middle / each - 0.5,
-            y=1,
-            xref=panel.x,
-            yref=f"{panel.y} domain",
-            yanchor="bottom",
-            yshift=4 + row * (TINY + 2),
-            showarrow=False,
-            font={"size": TINY, "color": SOFT},
-        )
+        style = {"yanchor": "bottom", "yshift": 4 + row * (TINY + 2), "font": {"size": TINY, "color": SOFT}}
+        write(fig, panel, words(segment), x=middle / each - 0.5, xref=panel.x, **style)
     return 8.0 + rows * (TINY + 3) if rows else 0.0
+
+
+def write(fig: go.Figure, panel: Panel, text: str, **style: object) -> None:
+    """A text (escaped) on a panel: at its upper left corner, where the style of the annotation says no other place."""
+    place = {"x": 0, "y": 1, "xref": f"{panel.x} domain", "yref": f"{panel.y} domain", "showarrow": False}
+    fig.add_annotation(place | style, text=text)
 
 
 def heading(fig: go.Figure, panel: Panel, text: str, above: float) -> None:
     """A panel's own title (escaped), `above` px over its left end."""
-    fig.add_annotation(
-        text=f"<b>{text}</b>",
-        x=0,
-        y=1,
-        xref=f"{panel.x} domain",
-        yref=f"{panel.y} domain",
-        xanchor="left",
-        yanchor="bottom",
-        xshift=-3,
-        yshift=above,
-        showarrow=False,
-        font={"size": SIZE, "color": INK},
-    )
+    place = {"xanchor": "left", "yanchor": "bottom", "xshift": -3, "yshift": above}
+    write(fig, panel, f"<b>{text}</b>", **place, font={"size": SIZE, "color": INK})
 
 
 def not_identified(title: str, reason: str, *, subtitle: str = "") -> go.Figure:
     """A figure that says in words why there is nothing to draw. Title and subtitle escaped, the reason raw."""
-    fig = go.Figure()
-    fig.update_xaxes(visible=False)
-    fig.update_yaxes(visible=False)
-    fig.add_annotation(
-        text=f"<b>Not identified</b><br>{wrap(reason, 62)}",
-        x=0.5,
-        y=0.5,
-        xref="paper",
-        yref="paper",
-        showarrow=False,
-        font={"size": 12, "color": SOFT},
-    )
+    fig = go.Figure().update_xaxes(visible=False).update_yaxes(visible=False)
+    middle = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False}
+    text = f"<b>Not identified</b><br>{wrap(reason, 62)}"
+    fig.add_annotation(middle, text=text, font={"size": 12, "color": SOFT})
     fig.add_shape(type="rect", x0=0, x1=1, y0=0, y1=1, xref="paper", yref="paper", line={"color": FAINT, "width": 1})
     return finish(
         fig,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
 import plotly.graph_objects as go
 
-from selfrep.plots.panels import Grid, Panel, grid, layer_ticks
+from selfrep.plots.panels import Grid, Panel, grid, layer_ticks, write
 from selfrep.plots.text import hover, interval
-from selfrep.plots.theme import FAINT, HEAD, SIZE, finish, legend_below, legend_height, washed
+from selfrep.plots.theme import FAINT, HEAD, SILENT, SIZE, Words, finish, legend_below, legend_height, washed
 
 Array = np.ndarray
 
@@ -22,7 +23,7 @@ def profiles(n: int) -> Grid:
 
 
 def finish_profiles(
-    frame: Grid, layers: Sequence[int], *, name: str, columns: int, title: str, subtitle: str, caption: str
+    frame: Grid, layers: Sequence[int], *, name: str, columns: int, **words: Unpack[Words]
 ) -> go.Figure:
     """Put axes, legend and words on profiles.
 
@@ -30,48 +31,26 @@ def finish_profiles(
         layers: those of the lines.
         name: of the quantity.
         columns: of the legend.
-        title, subtitle, caption: title and subtitle escaped.
     """
-    fig = frame.fig
-    each, axis, top = (220.0 if frame.rows == 1 else 140.0), 36.0, HEAD + SIZE + 6
+    fig, each, axis, top = frame.fig, (220.0 if frame.rows == 1 else 140.0), 36.0, HEAD + SIZE + 6
     for panel in frame.panels:
-        at = {"row": panel.row, "col": panel.column}
         # Layers stand at their true distance here, also those of a sweep that leaves some out.
-        fig.update_xaxes(layer_ticks(range(min(layers), max(layers) + 1), frame.room, 22.0), **at)
-        fig.update_yaxes(title_text=name if panel.column == 1 else None, **at)
+        fig.update_xaxes(layer_ticks(range(min(layers), max(layers) + 1), frame.room, 22.0), **panel.at)
+        fig.update_yaxes(title_text=name if panel.column == 1 else None, **panel.at)
         # An annotation and not the axis's own title, which plotly pushes up into the ticks of the last row.
-        fig.add_annotation(
-            text="layer",
-            x=0.5,
-            y=0,
-            xref=f"{panel.x} domain",
-            yref=f"{panel.y} domain",
-            yanchor="top",
-            yshift=-18,
-            showarrow=False,
-        )
+        write(fig, panel, "layer", x=0.5, y=0, yanchor="top", yshift=-18)
     keys = sum(bool(trace.showlegend) for trace in fig.data)
     bottom = axis + 10 + legend_height(keys, columns)
     height = frame.height(each, axis + SIZE + 14) + top + bottom
     fig.update_layout(legend=legend_below(columns))
-    return finish(
-        fig,
-        title=title,
-        subtitle=subtitle,
-        caption=caption,
-        height=height,
-        margin={"l": _LEFT, "r": _RIGHT, "t": top, "b": bottom},
-    )
+    return finish(fig, **words, height=height, margin={"l": _LEFT, "r": _RIGHT, "t": top, "b": bottom})
 
 
 class Pen:
     """Draws on one panel of a profile; only the first panel's lines stand in the legend."""
 
     def __init__(self, fig: go.Figure, panel: Panel, layers: Sequence[int]) -> None:
-        self._fig, self._panel = fig, panel
-        self._at = {"row": panel.row, "col": panel.column}
-        self._layers = layers
-        self._first = panel.row == panel.column == 1
+        self._fig, self._panel, self._layers = fig, panel, layers
 
     def line(
         self,
@@ -102,26 +81,17 @@ class Pen:
                 name=name,
                 line={"color": colour, "width": width, "dash": dash},
                 **hover(texts),
-                showlegend=self._first and key,
+                showlegend=key and self._panel.row == self._panel.column == 1,
                 legendgroup=name,
                 legendrank=rank,
             ),
-            **self._at,
+            **self._panel.at,
         )
 
     def rule(self, level: float) -> None:
         """A faint line across the panel."""
-        self._fig.add_shape(
-            type="line",
-            x0=0,
-            x1=1,
-            y0=level,
-            y1=level,
-            xref=f"{self._panel.x} domain",
-            yref=self._panel.y,
-            layer="below",
-            line={"color": FAINT, "width": 1},
-        )
+        style = {"layer": "below", "line": {"color": FAINT, "width": 1}}
+        self._fig.add_hline(level, **style, **self._panel.at, exclude_empty_subplots=False)
 
     def band(self, low: Array, high: Array, colour: str) -> None:
         """The interval, run by run of layers that have one."""
@@ -137,9 +107,8 @@ class Pen:
                     mode="lines",
                     line={"width": 0},
                     fillcolor=washed(colour),
-                    hoverinfo="skip",
-                    showlegend=False,
                     name="interval",
+                    **SILENT,
                 ),
-                **self._at,
+                **self._panel.at,
             )

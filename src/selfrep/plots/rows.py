@@ -86,10 +86,8 @@ def draw(names: Sequence[str], gate: Array, reasons: Sequence[str], pooled: Arra
         )
     )
     for i in np.flatnonzero(pooled[1:] & ~pooled[:-1]) + 1:
-        y = height[i] + 0.5
-        fig.add_shape(type="line", xref="paper", x0=0, x1=1, y0=y, y1=y, line={"color": FAINT, "width": 1})
-    labels = _labels(names)
-    bold = [f"<b>{text}</b>" if several else text for text, several in zip(labels, pooled, strict=True)]
+        fig.add_hline(height[i] + 0.5, line={"color": FAINT, "width": 1})
+    bold = [f"<b>{text}</b>" if several else text for text, several in zip(_labels(names), pooled, strict=True)]
     label_rows(fig, bold, height, gap=7.0)
     return fig
 

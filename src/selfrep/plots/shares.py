@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,7 +13,7 @@ from selfrep.plots import rows
 from selfrep.plots.panels import not_identified
 from selfrep.plots.rows import Marks
 from selfrep.plots.text import interval, plain
-from selfrep.plots.theme import GRID, HEAD, finish, legend_below
+from selfrep.plots.theme import GRID, HEAD, Words, finish, legend_below
 
 _BOTTOM = 44.0
 
@@ -36,14 +37,7 @@ def marks(
 
 
 def draw(
-    shares: xr.Dataset,
-    kinds: Sequence[Marks],
-    *,
-    title: str,
-    subtitle: str,
-    ends: tuple[str, str],
-    axis: str,
-    caption: str,
+    shares: xr.Dataset, kinds: Sequence[Marks], *, ends: tuple[str, str], axis: str, **words: Unpack[Words]
 ) -> go.Figure:
     """Draw the rows of shares (item), with their `identified`, `reason` and `n_items`.
 
@@ -51,14 +45,14 @@ def draw(
         kinds: the kinds of marks in each row, from `marks`.
         ends: what a share of 0 and one of 1 mean.
         axis: what the share is.
-        title, subtitle, caption: title and subtitle escaped.
     """
     names = [str(name) for name in shares["item"].to_numpy()]
     gate = shares.identified.to_numpy().astype(bool)
     reasons = [str(reason) for reason in shares.reason.to_numpy()]
     if not gate.any():
         first = names[-1] if len(names) > 1 else names[0]
-        return not_identified(title, f"{first.replace('_', ' ')}: {reasons[names.index(first)]}", subtitle=subtitle)
+        reason = f"{first.replace('_', ' ')}: {reasons[names.index(first)]}"
+        return not_identified(words["title"], reason, subtitle=words["subtitle"])
     fig = rows.draw(names, gate, reasons, shares.n_items.to_numpy() > 1, kinds)
     rows.landmark(fig, 0.0, ends[0], xanchor="left", xshift=-3)
     rows.landmark(fig, 1.0, ends[1], xanchor="right", xshift=3)
@@ -70,9 +64,7 @@ def draw(
     fig.update_layout(legend=legend_below())
     return finish(
         fig,
-        title=title,
-        subtitle=subtitle,
+        **words,
         height=HEAD + 24 + rows.ROW * len(names) + bottom,
         margin={"l": rows.margin(names), "r": 24.0, "t": HEAD + 24, "b": bottom},
-        caption=caption,
     )

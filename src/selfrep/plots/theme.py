@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from typing import TypedDict, Unpack
 
 import plotly.graph_objects as go
 
@@ -29,6 +30,8 @@ OWN, CONTROL, NULL = "#0072B2", "#D55E00", "#8a8a8a"
 """What is measured, its "the user is X" control, and what noise gives."""
 GRID = {"showgrid": True, "gridcolor": "#eeeeee"}
 """An axis along which numbers are compared."""
+SILENT = {"hoverinfo": "skip", "showlegend": False}
+"""A trace that says nothing: neither on hover nor in the legend."""
 DIRECTIONS = {"denoise": "#0072B2", "noise": "#CC79A7"}
 CONTROLS = {"paraphrase": ("#4d4d4d", "dot"), "persona": ("#7a7a7a", "dash"), "random": ("#a3a3a3", "dashdot")}
 """The control sources of a patch: each a grey, told apart by their dashes."""
@@ -97,22 +100,25 @@ TEMPLATE = go.layout.Template(
 )
 
 
-def finish(
-    fig: go.Figure, *, title: str, subtitle: str, caption: str, height: float, margin: dict[str, float]
-) -> go.Figure:
-    """Put the look, the words and the size (px) on a figure.
+class Words(TypedDict):
+    """What is said of a figure: its title and subtitle (escaped), and how to read it (raw)."""
 
-    Title and subtitle must be escaped already; `layout.meta` holds title and caption as plain text.
-    """
+    title: str
+    subtitle: str
+    caption: str
+
+
+def finish(fig: go.Figure, *, height: float, margin: dict[str, float], **words: Unpack[Words]) -> go.Figure:
+    """Put the look, the words and the size (px) on a figure; `layout.meta` holds title and caption as plain text."""
+    title, subtitle = words["title"], words["subtitle"]
     below = f'<br><span style="font-size:{SIZE:g}px;color:{SOFT}">{subtitle}</span>' if subtitle else ""
-    fig.update_layout(
+    return fig.update_layout(
         template=TEMPLATE,
         title_text=f"<b>{title}</b>{below}",
         height=round(height),
         margin={"l": 48, "r": 16, "t": HEAD, "b": 44, "pad": 0} | margin,
-        meta={"title": html.unescape(title), "caption": caption},
+        meta={"title": html.unescape(title), "caption": words["caption"]},
     )
-    return fig
 
 
 def caption(fig: go.Figure) -> str:

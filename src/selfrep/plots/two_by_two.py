@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 import plotly.graph_objects as go
 
-from selfrep.plots.panels import grid, heading
+from selfrep.plots.panels import grid, heading, write
 from selfrep.plots.text import hover, plain
-from selfrep.plots.theme import GRID, HEAD, SMALL, SOFT, finish, legend_below
+from selfrep.plots.theme import GRID, HEAD, SMALL, SOFT, Words, finish, legend_below
 from selfrep.stats.numbers import number
 
 Array = np.ndarray
@@ -40,9 +41,7 @@ def draw(
     *,
     ends: tuple[str, str],
     axis: str,
-    title: str,
-    subtitle: str,
-    caption: str,
+    **words: Unpack[Words],
 ) -> go.Figure:
     """Draw the lines of every panel.
 
@@ -50,7 +49,6 @@ def draw(
         headings, notes: of the panels; headings escaped, notes raw.
         ends: what stands at the left and at the right end of each line.
         axis: what the values are.
-        title, subtitle, caption: title and subtitle escaped.
     """
     frame = grid(len(headings), 2, left=_LEFT, right=_RIGHT, gap=30.0)
     fig = frame.fig
@@ -71,29 +69,22 @@ def draw(
                         for end, y in zip(ends, line.values[i], strict=True)
                     ),
                 ),
-                row=panel.row,
-                col=panel.column,
+                **panel.at,
             )
         heading(fig, panel, headings[i], 20.0)
-        fig.add_annotation(
-            text=plain(notes[i]), x=0, y=1, xref=f"{panel.x} domain", yref=f"{panel.y} domain", xanchor="left",
-            yanchor="bottom", xshift=-3, yshift=4, showarrow=False, font={"size": SMALL, "color": SOFT},
-        )  # fmt: skip
+        place = {"xanchor": "left", "yanchor": "bottom", "xshift": -3, "yshift": 4}
+        write(fig, panel, plain(notes[i]), **place, font={"size": SMALL, "color": SOFT})
+        fig.update_yaxes(title_text=axis if panel.column == 1 else None, **panel.at)
     inner = frame.height(_EACH, 70.0)
-    fig.update_xaxes(tickmode="array", tickvals=[0, 1], ticktext=[plain(end) for end in ends], range=[-0.25, 1.25])
+    fig.update_xaxes(tickvals=[0, 1], ticktext=[plain(end) for end in ends], range=[-0.25, 1.25])
     values = np.concatenate([line.values.ravel() for line in lines])
     middle, half = (values.max() + values.min()) / 2, max(_LEAST, 1.16 * np.ptp(values)) / 2
     fig.update_yaxes(GRID, nticks=6, range=[middle - half, middle + half])
-    for panel in frame.panels:
-        if panel.column == 1:
-            fig.update_yaxes(title_text=axis, row=panel.row, col=panel.column)
     fig.update_layout(legend=legend_below(3))
     above = 40.0 if any(headings) else 26.0
     return finish(
         fig,
-        title=title,
-        subtitle=subtitle,
+        **words,
         height=HEAD + above + inner + _BOTTOM,
         margin={"l": _LEFT, "r": _RIGHT, "t": HEAD + above, "b": _BOTTOM},
-        caption=caption,
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from selfrep.analyses import analyses
@@ -119,23 +119,23 @@ def _letter(i: int) -> str:
     return (_letter(i // 26 - 1) if i >= 26 else "") + chr(ord("A") + i % 26)
 
 
+def environment(*packages: str) -> Environment:
+    """The templates of these packages: what is put into them is escaped, and must be there."""
+    loader = ChoiceLoader([PackageLoader(package) for package in packages])
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
 def _template() -> Any:
-    environment = Environment(
-        loader=PackageLoader("selfrep.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "with_unit": with_unit, "duration": _duration}
-    environment.globals |= {
+    templates = environment("selfrep.report")
+    templates.filters |= {"number": number, "with_unit": with_unit, "duration": _duration}
+    templates.globals |= {
         "kinds": KINDS,
         "conditions": CONDITIONS,
         "sites": IN_WORDS,
         "whisker": Whisker.of,
         "is_table": lambda piece: isinstance(piece, Table),
     }
-    return environment.get_template("report.html")
+    return templates.get_template("report.html")
 
 
 def _plain_study(run: RunDirectory) -> dict[str, Any]:

@@ -58,19 +58,19 @@ def concat(parts: Iterable[Any]) -> xr.Dataset | xr.DataTree:
     """
     if isinstance(parts, xr.Dataset | xr.DataTree | Run):
         parts = [parts]
-    given: list[Any] = [_tree(part) if isinstance(part, Run) else part for part in parts]
-    kinds = {type(part) for part in given}
+    effects: list[Any] = [_tree(part) if isinstance(part, Run) else part for part in parts]
+    kinds = {type(part) for part in effects}
     if kinds == {xr.Dataset}:
-        return _joined(given)
+        return _joined(effects)
     if kinds != {xr.DataTree}:
         raise SelfrepError(
             "Effects are joined as Datasets from sr.patch, as DataTrees of several plans, or as runs from sr.open_run; "
             f"got {', '.join(sorted(kind.__name__ for kind in kinds)) or 'nothing'}."
         )
-    names = [list(tree.children) for tree in given]
+    names = [list(tree.children) for tree in effects]
     if any(set(other) != set(names[0]) for other in names):
         raise SelfrepError(f"All parts must hold the same plans or sites; got {names}. Join those that all have.")
-    return xr.DataTree.from_dict({name: _joined([tree[name].to_dataset() for tree in given]) for name in names[0]})
+    return xr.DataTree.from_dict({name: _joined([tree[name].to_dataset() for tree in effects]) for name in names[0]})
 
 
 def _tree(run: Run) -> xr.DataTree:

@@ -11,8 +11,8 @@ import os
 import shutil
 import tempfile
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -31,13 +31,16 @@ _FILLED = "fills"  # the attribute of `done` that names the variables a row must
 _PARTIAL = ".partial-"
 
 
-class Groups(ABC):
-    """The groups of a Zarr store, read and written as xarray Datasets. A `RunDirectory` says where the store is.
+@dataclass(frozen=True)
+class Groups:
+    """The groups of the Zarr store in a folder, read and written as xarray Datasets.
+
+    Fields:
+        path: the folder.
 
     Example:
         >>> import tempfile
-        >>> from selfrep.store.run_directory import RunDirectory
-        >>> run = RunDirectory(Path(tempfile.mkdtemp(), "out"))
+        >>> run = Groups(Path(tempfile.mkdtemp()))
         >>> run.create()
         >>> run.write("separation", xr.Dataset({"estimate": ("layer", [0.1, 0.4])}))
         >>> run.groups(), run.read("separation").estimate.values.tolist()
@@ -48,10 +51,15 @@ class Groups(ABC):
         [0]
     """
 
+    path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
     @property
-    @abstractmethod
     def store(self) -> Path:
-        """The folder of the store."""
+        """The Zarr store of all groups; any Zarr library reads it."""
+        return self.path / "results.zarr"
 
     def create(self) -> None:
         """Create the store where there is none, and clear what a killed process left half written beside it."""
@@ -67,15 +75,8 @@ class Groups(ABC):
         if not self.store.is_dir():
             return ()
         root = zarr.open_group(self.store, mode="r", use_consolidated=False)
-        return tuple(
-            sorted(
-                {
-                    name.rpartition("/")[0]
-                    for name, _ in root.members(max_depth=None)
-                    if "/" in name and isinstance(root[name], zarr.Array)
-                }
-            )
-        )
+        arrays = (name for name, node in root.members(max_depth=None) if isinstance(node, zarr.Array))
+        return tuple(sorted({name.rpartition("/")[0] for name in arrays if "/" in name}))
 
     def has(self, group: str) -> bool:
         """Whether the group is there (finished or not: see `pending`)."""
@@ -229,16 +230,16 @@ def _measured(dataset: xr.Dataset, along: Axis) -> list[str]:
 
 def _fitted(dataset: xr.Dataset, name: str, array: Any, n_rows: int) -> np.ndarray:
     """`dataset[name]` as an array [row, ...] with the axes of the stored array, or a refusal."""
-    dims = array.metadata.dimension_names
+    dims, shape = array.metadata.dimension_names, (n_rows, *array.shape[1:])
     if name not in dataset:
         raise SelfrepError(
             f"These rows bring no {name!r}, which `prepare` left to fill. Bring it, or leave it out there."
         )
     values = dataset[name]
-    if set(values.dims) != set(dims) or values.transpose(*dims).shape != (n_rows, *array.shape[1:]):
+    if set(values.dims) != set(dims) or values.transpose(*dims).shape != shape:
         raise SelfrepError(
-            f"{name!r} has {dict(values.sizes)}, but the store has room for "
-            f"{dict(zip(dims, (n_rows, *array.shape[1:]), strict=True))}. Write the rows with the axes of `prepare`."
+            f"{name!r} has {dict(values.sizes)}, but the store has room for {dict(zip(dims, shape, strict=True))}. "
+            "Write the rows with the axes of `prepare`."
         )
     return values.transpose(*dims).to_numpy()
 
@@ -248,11 +249,9 @@ def _retype(dataset: xr.Dataset, dtype: Any) -> xr.Dataset:
     texts = {name: v for name, v in dataset.variables.items() if v.dtype.kind in "UTO"}
     # By way of objects, since numpy does not size its fixed-width texts from those of variable length.
     # In C order: the codec for texts of variable length writes the elements as they lie in memory.
-    changed = {
-        name: (v.dims, v.to_numpy().astype(object, order="C").astype(dtype), v.attrs) for name, v in texts.items()
-    }
-    coords = {name: v for name, v in changed.items() if name in dataset.coords}
-    return dataset.assign_coords(coords).assign({name: v for name, v in changed.items() if name not in coords})
+    return dataset.assign(
+        {name: (v.dims, v.to_numpy().astype(object, order="C").astype(dtype), v.attrs) for name, v in texts.items()}
+    )
 
 
 def _in_order(dataset: xr.Dataset) -> xr.Dataset:

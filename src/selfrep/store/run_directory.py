@@ -17,7 +17,6 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,10 @@ from selfrep.files import reserve, write_file, writing
 from selfrep.store.findings import Finding
 from selfrep.store.groups import Groups
 
+_STUDY, _PROVENANCE, _FINDINGS = "study.yaml", "provenance.json", "findings.json"
 _HEADER = re.compile(r"\A# selfrep study (\S+)[^\n]*\n")
 
 
-@dataclass(frozen=True)
 class RunDirectory(Groups):
     """One study's folder on disk. Making the object touches nothing; `create_or_resume` or `open` does.
 
@@ -51,11 +50,6 @@ class RunDirectory(Groups):
         True
     """
 
-    path: Path
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path))
-
     # ---- the study --------------------------------------------------------------------------------------------------
 
     @staticmethod
@@ -67,7 +61,7 @@ class RunDirectory(Groups):
         """
         run = RunDirectory(Path(path))
         try:
-            lacking = [place.name for place in (run._study_file, run.store) if not place.exists()]
+            lacking = [place.name for place in (run.path / _STUDY, run.store) if not place.exists()]
         except PermissionError as error:
             raise SelfrepError(
                 f"{run.path} may not be read ({error.strerror}). Change the permissions of the folders on the way to "
@@ -119,10 +113,10 @@ class RunDirectory(Groups):
                 unknown origin, or cannot be written.
         """
         reserve(self.path)  # a resumed run, too, must learn now that it may not write
-        resumed = self._study_file.is_file()
+        resumed = (self.path / _STUDY).is_file()
         if resumed:
             self._refuse_another(study_yaml, study_hash)
-        elif leftovers := [p.name for p in (self.store, self._provenance_file, self.report) if p.exists()]:
+        elif leftovers := [p.name for p in (self.store, self.path / _PROVENANCE, self.report) if p.exists()]:
             raise SelfrepError(
                 f"{self.path} holds {', '.join(leftovers)} but no study.yaml, so it is unknown to which study they "
                 "belong. Choose another directory with --out, or remove them."
@@ -130,7 +124,7 @@ class RunDirectory(Groups):
         header = f"# selfrep study {study_hash} - the exact study that ran here; edit a copy, not this file\n"
         with writing(self.path):
             if not resumed:
-                write_file(self._study_file, header + study_yaml)
+                write_file(self.path / _STUDY, header + study_yaml)
             self.create()
         return resumed
 
@@ -148,20 +142,15 @@ class RunDirectory(Groups):
     @property
     def study_yaml(self) -> str:
         """The text of the study, as it was given to `create_or_resume`."""
-        return _HEADER.sub("", self._study_file.read_text("utf-8"))
+        return _HEADER.sub("", (self.path / _STUDY).read_text("utf-8"))
 
     @property
     def study_hash(self) -> str:
         """The hash of the study that ran here; empty when the first line of study.yaml was removed."""
-        header = _HEADER.match(self._study_file.read_text("utf-8"))
+        header = _HEADER.match((self.path / _STUDY).read_text("utf-8"))
         return header.group(1) if header else ""
 
     # ---- places -----------------------------------------------------------------------------------------------------
-
-    @property
-    def store(self) -> Path:
-        """The Zarr store of all groups; any Zarr library reads it."""
-        return self.path / "results.zarr"
 
     @property
     def figures(self) -> Path:
@@ -172,18 +161,6 @@ class RunDirectory(Groups):
     def report(self) -> Path:
         """The one file a reader opens."""
         return self.path / "report.html"
-
-    @property
-    def _study_file(self) -> Path:
-        return self.path / "study.yaml"
-
-    @property
-    def _provenance_file(self) -> Path:
-        return self.path / "provenance.json"
-
-    @property
-    def _findings_file(self) -> Path:
-        return self.path / "findings.json"
 
     # ---- records ----------------------------------------------------------------------------------------------------
 
@@ -196,7 +173,7 @@ class RunDirectory(Groups):
         Returns:
             all entries.
         """
-        file = self._provenance_file
+        file = self.path / _PROVENANCE
         known: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
         if entries:
             known |= json.loads(_json(entries))
@@ -205,13 +182,13 @@ class RunDirectory(Groups):
 
     def write_findings(self, findings: Sequence[Finding]) -> None:
         """Write the findings, in this order, to findings.json."""
-        write_file(self._findings_file, _json([finding.record() for finding in findings]))
+        write_file(self.path / _FINDINGS, _json([finding.record() for finding in findings]))
 
     def findings(self) -> tuple[Finding, ...]:
         """The findings kept, in order; none as long as the run has not written any."""
-        if not self._findings_file.is_file():
-            return ()
-        return tuple(Finding.from_record(record) for record in json.loads(self._findings_file.read_text("utf-8")))
+        file = self.path / _FINDINGS
+        records = json.loads(file.read_text("utf-8")) if file.is_file() else ()
+        return tuple(map(Finding.from_record, records))
 
 
 def _json(value: Any) -> str:

@@ -7,8 +7,11 @@ would miss now and then (coverage, false alarms), by whether the threshold lies 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+import numpy as np
 
 from selfrep.analyses.answers import Answer
 from selfrep.models.external import Component
@@ -47,6 +50,11 @@ class Row:
         """The threshold in words."""
         sign = {"at least": "≥ ", "at most": "≤ ", "within": "± ", "below": "< ", "": ""}[self.rule]
         return f"{sign}{self.threshold:g}" if self.rule else ""
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, float, int]:
+    """The median and the range of values, and how many: `score`, `low`, `high` and `n` of a row."""
+    return float(np.median(values)), float(np.min(values)), float(np.max(values)), len(values)
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
 import xarray as xr
-from sklearn.metrics import average_precision_score, roc_auc_score
 
-from selfrep.analyses.transfer.estimate import transfer
 from selfrep.engine import reference
 from selfrep.engine.attribution import attribute_tokens
 from selfrep.engine.metrics import Metric, logit_difference, logit_metric
@@ -25,8 +24,8 @@ from selfrep.errors import SelfrepError
 from selfrep.models.external import Component, KnownCircuit
 from selfrep.models.external.inputs import Prompt
 from selfrep.prompts.alignment import right_aligned
-from selfrep.validation.card import ExternalExamination, Row
-from selfrep.validation.maps import Mark
+from selfrep.validation.card import ExternalExamination, Row, spread
+from selfrep.validation.maps import Mark, ranks, size
 
 PAIRS = 32
 """How many pairs of inputs are patched; drawn where the user names none."""
@@ -49,28 +48,25 @@ def examine(known: KnownCircuit, seed: int = 0) -> ExternalExamination:
     with warnings.catch_warnings():  # a model that attends both ways is patched by whole passes; it is small
         warnings.filterwarnings("ignore", message=r"(?s).*Each cell takes a whole forward pass")
         exact = patch_tokens(known.lm, source, target, plan, metric)
-    found = {
-        "T": transfer_sizes(exact),
-        "attribution alone": transfer_sizes(attribute_tokens(known.lm, source, target, plan, metric)),
-    }
+    linear = attribute_tokens(known.lm, source, target, plan, metric)
+    sizes = {"T": transfer_sizes(exact), "attribution alone": transfer_sizes(linear)}
     return ExternalExamination(
         name=known.name,
         origin=known.origin,
         pairs=len(pairs),
-        scores={component: {name: scores[component] for name, scores in found.items()} for component in found["T"]},
+        scores={component: {name: scores[component] for name, scores in sizes.items()} for component in sizes["T"]},
         circuit=known.circuit,
-        marks=tuple(marks(found, known.circuit)),
+        marks=tuple(marks(sizes, known.circuit)),
     )
 
 
-def marks(found: dict[str, dict[Component, float]], circuit: frozenset[Component]) -> Iterator[Mark]:
+def marks(sizes: dict[str, dict[Component, float]], circuit: frozenset[Component]) -> Iterator[Mark]:
     """How well each estimator ranks the components of a circuit above all others, of those that it gives a number."""
-    for name, scores in found.items():
-        true = np.array([component in circuit for component, score in scores.items() if np.isfinite(score)])
-        score = np.array([score for score in scores.values() if np.isfinite(score)])
-        if true.any() and not true.all():
-            auroc, precision = (float(mark(true, score)) for mark in (roc_auc_score, average_precision_score))
-            yield Mark(name, "causal", auroc, precision)
+    for name, scores in sizes.items():
+        finite = {component: score for component, score in scores.items() if np.isfinite(score)}
+        true = np.array([component in circuit for component in finite])
+        if rank := ranks(true, np.array(list(finite.values()))):
+            yield Mark(name, "causal", *rank)
 
 
 def transfer_sizes(effects: xr.DataTree) -> dict[Component, float]:
@@ -78,10 +74,10 @@ def transfer_sizes(effects: xr.DataTree) -> dict[Component, float]:
     identified."""
     heads, mlps = (effects[site].to_dataset() for site in ("z", "mlp_out"))
     parts = {head: heads.sel(head=head, drop=True) for head in heads["head"].to_numpy().tolist()} | {None: mlps}
-    found = {head: _largest(part) for head, part in parts.items()}
+    largest = {head: _largest(part) for head, part in parts.items()}
     layers = range(mlps.sizes["layer"])
-    order = [Component(layer, head) for layer in layers for head in found if head is not None]
-    scores = {one: float(found[one.head][one.layer]) for one in (*order, *map(Component, layers))}
+    order = [Component(layer, head) for layer in layers for head in largest if head is not None]
+    scores = {one: float(largest[one.head][one.layer]) for one in (*order, *map(Component, layers))}
     return {one: 0.0 if score <= LEAST else score for one, score in scores.items()}
 
 
@@ -90,12 +86,12 @@ def _largest(effects: xr.Dataset) -> np.ndarray:
     names = [str(pair) for pair in range(effects.sizes["pair"])]
     labels = {"direction": ["denoise"] * len(names), "source": names, "target": names}
     labelled = effects.assign_coords({name: ("pair", values) for name, values in labels.items()})
-    found = []
+    sizes = []
     for position in effects.position.to_numpy():
         here = labelled.sel(position=[position])
         here = here.isel(pair=np.flatnonzero(here.patched.notnull().all(("layer", "position"))))
-        found.append(abs(transfer(here, n_bootstrap=20, n_flips=20).estimate.to_numpy()[0, :, 0]))
-    return np.fmax.reduce(found)
+        sizes.append(size(here).to_numpy()[0, :, 0])
+    return np.fmax.reduce(sizes)
 
 
 def differing(known: KnownCircuit, seed: int = 0) -> list[tuple[Prompt, Prompt]]:
@@ -104,21 +100,17 @@ def differing(known: KnownCircuit, seed: int = 0) -> list[tuple[Prompt, Prompt]]
     Raises:
         SelfrepError: there is none.
     """
-    asked, rng = known.inputs, np.random.default_rng(seed)
-    tried = iter(asked.pairs) if asked.pairs else ((asked.draw(rng), asked.draw(rng)) for _ in range(PAIRS * TRIES))
-    kept: list[tuple[Prompt, Prompt]] = []
-    for pair in tried:
-        if _differ(known, *(output(known, prompt) for prompt in pair)):
-            kept.append(pair)
-        if len(kept) == PAIRS and not asked.pairs:
-            break
-    if not kept:
-        which = f"the {len(asked.pairs)} pairs it names" if asked.pairs else f"{PAIRS * TRIES} pairs that were drawn"
+    inputs, rng = known.inputs, np.random.default_rng(seed)
+    candidates = inputs.pairs or ((inputs.draw(rng), inputs.draw(rng)) for _ in range(PAIRS * TRIES))
+    different = (pair for pair in candidates if _differ(*(output(known, prompt) for prompt in pair)))
+    pairs = list(islice(different, None if inputs.pairs else PAIRS))
+    if not pairs:
+        which = f"the {len(inputs.pairs)} pairs it names" if inputs.pairs else f"{PAIRS * TRIES} pairs that were drawn"
         raise SelfrepError(
             f"Patching needs inputs that the model answers differently at their last token; {known.name} answers none "
             f'of {which} differently. Name "pairs" that it does.'
         )
-    return kept
+    return pairs
 
 
 def output(known: KnownCircuit, prompt: Prompt) -> torch.Tensor:
@@ -126,7 +118,7 @@ def output(known: KnownCircuit, prompt: Prompt) -> torch.Tensor:
     return reference.logits(known.lm, np.array(prompt, dtype=np.int64))[0]
 
 
-def _differ(known: KnownCircuit, first: torch.Tensor, second: torch.Tensor) -> bool:
+def _differ(first: torch.Tensor, second: torch.Tensor) -> bool:
     if len(first) == 1:
         return abs(float(first - second)) > LEAST
     return int(first.argmax()) != int(second.argmax())
@@ -141,10 +133,10 @@ def _metric(known: KnownCircuit, pairs: Sequence[tuple[Prompt, Prompt]]) -> Metr
     return logit_difference(first, second)
 
 
-def rows(found: Sequence[ExternalExamination]) -> Iterator[Row]:
+def rows(examinations: Sequence[ExternalExamination]) -> Iterator[Row]:
     """A row for each mark of each model; and of all models of an origin together, where there are several."""
-    for origin in dict.fromkeys(one.origin for one in found):
-        mine = [one for one in found if one.origin == origin]
+    for origin in dict.fromkeys(one.origin for one in examinations):
+        mine = [one for one in examinations if one.origin == origin]
         if len(ranked := [one for one in mine if one.marks]) > 1:
             yield from _pooled(ranked, f"{origin}, {len(ranked)} models", "their circuits")
         for one in mine:
@@ -153,22 +145,20 @@ def rows(found: Sequence[ExternalExamination]) -> Iterator[Row]:
             if one.marks:
                 yield from _pooled([one], model, truth)
             else:
-                nothing = float("nan")
+                nan = float("nan")
                 silent = all(np.isnan(scores["T"]) for scores in one.scores.values())
                 what = "T is not identified" if silent else "nothing to rank"
-                yield Row(PART, what, model, truth, nothing, nothing, nothing, 0)
+                yield Row(PART, what, model, truth, nan, nan, nan, 0)
 
 
-def _pooled(found: Sequence[ExternalExamination], model: str, truth: str) -> Iterator[Row]:
+def _pooled(examinations: Sequence[ExternalExamination], model: str, truth: str) -> Iterator[Row]:
     for what, name in (("AUROC", "auroc"), ("average precision", "precision")):
         values: dict[str, list[float]] = {}
-        for mark in (mark for one in found for mark in one.marks):
+        for mark in (mark for one in examinations for mark in one.marks):
             values.setdefault(mark.estimator, []).append(getattr(mark, name))
+        ours = values.pop("T")
         beside = "; ".join(
             f"{estimator} {np.median(v):.2f}, worst {min(v):.2f}" if len(v) > 1 else f"{estimator} {v[0]:.2f}"
             for estimator, v in values.items()
-            if estimator != "T"
         )
-        ours = values["T"]
-        middle, low, high = (float(of(ours)) for of in (np.median, np.min, np.max))
-        yield Row(PART, f"{what} of |T|", model, truth, middle, low, high, len(ours), beside)
+        yield Row(PART, f"{what} of |T|", model, truth, *spread(ours), beside)

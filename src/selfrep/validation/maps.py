@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -69,12 +70,9 @@ Estimator: TypeAlias = Callable[[Observation], xr.DataArray]
 
 def observe(lm: LanguageModel, item: str) -> Observation:
     """Patch and capture a model under an item."""
-    pairs = pairs_of(lm, item)
-    acts = activations(lm, item, ("you", "user"))
-    effects = patch(lm, pairs, grid("resid_pre"))
-    return Observation(
-        lm, item, pairs, effects, acts, behaviour=acts.drop_dims(["site", "layer", "position", "d_model"])
-    )
+    pairs, acts = pairs_of(lm, item), activations(lm, item, ("you", "user"))
+    behaviour = acts.drop_dims(["site", "layer", "position", "d_model"])
+    return Observation(lm, item, pairs, patch(lm, pairs, grid("resid_pre")), acts, behaviour)
 
 
 def pairs_of(lm: LanguageModel, item: str) -> list[PromptPair]:
@@ -99,9 +97,14 @@ def pairs_of(lm: LanguageModel, item: str) -> list[PromptPair]:
 # Ours
 
 
+def size(effects: xr.Dataset, behaviour: xr.Dataset | None = None) -> xr.DataArray:
+    """|T|; few resamples do, since its interval is not looked at."""
+    return abs(transfer(effects, scores=behaviour, n_bootstrap=20, n_flips=20).estimate)
+
+
 def transfer_sizes(view: Observation) -> xr.DataArray:
     """|T| of exact patching, gated."""
-    return abs(transfer(view.effects, scores=view.behaviour, n_bootstrap=20, n_flips=20).estimate)
+    return size(view.effects, view.behaviour)
 
 
 def separations(view: Observation) -> xr.DataArray:
@@ -114,7 +117,7 @@ def separations(view: Observation) -> xr.DataArray:
 
 def attributions(view: Observation) -> xr.DataArray:
     """|T| by one gradient, never checked against patching, and without a gate."""
-    return abs(transfer(attribute(view.lm, view.pairs, grid("resid_pre")), n_bootstrap=20, n_flips=20).estimate)
+    return size(attribute(view.lm, view.pairs, grid("resid_pre")))
 
 
 def pair_transfers(view: Observation) -> xr.DataArray:
@@ -175,9 +178,6 @@ COMMON: dict[str, Estimator] = {
 }
 
 
-# Marks
-
-
 @dataclass(frozen=True)
 class Mark:
     """How well a map ranks the cells where a persona is ("present") or is used ("causal") above all others.
@@ -192,6 +192,13 @@ class Mark:
     auroc: float
     precision: float
     off: float = float("nan")
+
+
+def ranks(true: Array, score: Array) -> tuple[float, float] | None:
+    """AUROC and average precision; None where everything is true, or nothing: there is nothing to rank."""
+    if true.all() or not true.any():
+        return None
+    return float(roc_auc_score(true, score)), float(average_precision_score(true, score))
 
 
 def marks(lm: LanguageModel, truth: Truth, estimators: Mapping[str, Estimator]) -> Iterator[Mark]:
@@ -212,10 +219,9 @@ def marks(lm: LanguageModel, truth: Truth, estimators: Mapping[str, Estimator]) 
             claims = np.isfinite(score)
             share, score = share[claims], score[claims]
             true = share != 0  # NaN: there, but nobody knows how much
-            if true.any() and not true.all():  # everywhere or nowhere: there is nothing to rank
-                auroc, precision = (float(mark(true, score)) for mark in (roc_auc_score, average_precision_score))
+            if rank := ranks(true, score):
                 off = float(np.nanmax(abs(score - share)[true])) if sheet == "causal" else float("nan")
-                yield Mark(name, sheet, auroc, precision, off)
+                yield Mark(name, sheet, *rank, off)
 
 
 def _laid(name: str, scores: Any) -> xr.DataArray:
@@ -280,17 +286,14 @@ def illusion(lm: LanguageModel, truth: Truth) -> tuple[float, float]:
     pairs = pairs_of(lm, "who_are_you")
     ids = pairs[0].source.ids
     width = int(patch(lm, pairs[:1], grid("resid_pre", layers=[0])).position.size)
-    whole: list[float] = []
-    part: list[float] = []
+    sizes = []
     for (layer, role), rows in truth.illusions.items():
         (token,) = [t for t, name in enumerate(roles(ids)) if name == role]
         at = token - len(ids)
         if -at > width:
             continue
         inside = InSubspace(torch.from_numpy(np.ascontiguousarray(rows.T, dtype=np.float32)))
-        for plan, out in (
-            (grid("resid_pre", layers=[layer], positions=[at]), whole),
-            (grid("resid_pre", layers=[layer], positions=[at], intervention=inside), part),
-        ):
-            out.append(float(abs(transfer(patch(lm, pairs, plan), n_bootstrap=20, n_flips=20).estimate).max()))
-    return max(whole), max(part)
+        cell = partial(grid, "resid_pre", layers=[layer], positions=[at])
+        sizes.append([float(size(patch(lm, pairs, plan)).max()) for plan in (cell(), cell(intervention=inside))])
+    whole, part = np.max(sizes, axis=0).tolist()
+    return whole, part

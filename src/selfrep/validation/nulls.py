@@ -41,22 +41,22 @@ class Deal:
 def deals(lm: LanguageModel, n: int, seed: int = 0) -> Iterator[Deal]:
     """Deal the personas of a model n times."""
     acts = activations(lm, "who_are_you", ("you", "user"), layers=[1, 3, 5])
-    said = scores(lm, ["what_writes"], ("you", "user", "truth"))
+    answers = scores(lm, ["what_writes"], ("you", "user", "truth"))
     names = personas().names()
     rng = np.random.default_rng(seed)
     for k in range(n):
         heads = set(rng.permutation(names)[: len(names) // 2].tolist())
-        here, heard = (_dealt(data, heads) for data in (acts, said))
-        s = separation(here, n_permutations=1000, n_bootstrap=2, seed=k)
-        b = bleed(heard, n_permutations=1000, n_bootstrap=100, seed=k)
-        you = heard.condition.to_numpy() == "you"
-        odds, side = heard.log_odds.to_numpy()[you], heard.side.to_numpy()[you] == "heads"
+        streams, odds = (_dealt(data, heads) for data in (acts, answers))
+        s = separation(streams, n_permutations=1000, n_bootstrap=2, seed=k)
+        b = bleed(odds, n_permutations=1000, n_bootstrap=100, seed=k)
+        you = odds.condition.to_numpy() == "you"
+        log_odds, side = odds.log_odds.to_numpy()[you], odds.side.to_numpy()[you] == "heads"
         yield Deal(
             anywhere=bool((s.p_max < ALPHA).any()),
             cells=float((s.p < ALPHA).mean()),
-            prompt_cells=float((maps.prompt_level_p(here, seed=k) < ALPHA).mean()),
+            prompt_cells=float((maps.prompt_level_p(streams, seed=k) < ALPHA).mean()),
             bleeds=bool((b.p < ALPHA).any()),
-            prompt_bleeds=bool(ttest_ind(odds[side], odds[~side]).pvalue < ALPHA),
+            prompt_bleeds=bool(ttest_ind(log_odds[side], log_odds[~side]).pvalue < ALPHA),
         )
 
 

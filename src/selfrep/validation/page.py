@@ -10,30 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from selfrep.analyses.answers import Answer, Estimand
 from selfrep.files import write_file
 from selfrep.plots.panels import grid, heading
-from selfrep.plots.text import plain, reach
-from selfrep.plots.theme import (
-    CONTROL,
-    FAINT,
-    HEAD,
-    INK,
-    NULL,
-    OWN,
-    SMALL,
-    SOFT,
-    caption,
-    finish,
-    legend_below,
-)
-from selfrep.report.page import Picture
+from selfrep.plots.rows import whiskers
+from selfrep.plots.text import hover, plain, reach
+from selfrep.plots.theme import CONTROL, FAINT, HEAD, INK, NULL, OWN, SMALL, SOFT, caption, finish, legend_below
+from selfrep.report.page import Picture, environment
 from selfrep.validation.card import Card, Examination
 from selfrep.validation.maps import COMMON, OURS
-from selfrep.validation.rows import EASY
+from selfrep.validation.rows import EASY, by_estimand
 from selfrep.validation.tables import COLUMNS, LEGEND, cells, markdown, summary, table, verdict
 
 _ROW, _BOTTOM = 22.0, 62.0
@@ -52,19 +39,13 @@ def write(card: Card, folder: Path) -> Path:
 
 def page(card: Card) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("selfrep.validation"), PackageLoader("selfrep.report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     figures = {"ranks": ranks(card.organisms), "errors": errors(card.organisms)}
     parts = [
         (part, [(cells(row)[:-1], verdict(row)) for row in members])
         for part, members in groupby(card.rows, key=lambda row: row.part)
     ]
-    return environment.get_template("validation.html").render(
+    template = environment("selfrep.validation", "selfrep.report").get_template("validation.html")
+    return template.render(
         parts=parts,
         columns=COLUMNS[:-1],
         legend=LEGEND,
@@ -80,9 +61,9 @@ def page(card: Card) -> str:
 
 def ranks(examinations: tuple[Examination, ...]) -> go.Figure:
     """AUROC of every map of every organism, ours above, against use and against presence."""
-    found = dict.fromkeys(m.estimator for one in examinations for m in one.marks)
-    names = [*(n for n in OURS if n in found), *(n for n in found if n not in OURS and n not in COMMON)]
-    names += [n for n in COMMON if n in found]
+    present = dict.fromkeys(m.estimator for one in examinations for m in one.marks)
+    order = [*OURS, *(name for name in present if name not in OURS | COMMON), *COMMON]
+    names = [name for name in order if name in present]
     left = max((reach(name, SMALL) for name in names), default=40.0) + 14
     frame = grid(2, 2, left=left, right=14.0)
     height = dict(zip(names, range(len(names))[::-1], strict=True))
@@ -104,22 +85,19 @@ def ranks(examinations: tuple[Examination, ...]) -> go.Figure:
                     legendgroup=name,
                     showlegend=panel is frame.panels[0],
                     marker={"size": 4, "color": colour, "opacity": 0.7},
-                    text=[f"<b>{plain(m.estimator)}: {m.auroc:.3f}</b><br>{plain(one.name)}" for m, one in points],
-                    hovertemplate="%{text}<extra></extra>",
+                    **hover(f"<b>{plain(m.estimator)}: {m.auroc:.3f}</b><br>{plain(one.name)}" for m, one in points),
                 ),
-                row=panel.row,
-                col=panel.column,
+                **panel.at,
             )
         heading(frame.fig, panel, words, 6.0)
-        frame.fig.add_vline(x=0.5, line={"color": FAINT, "width": 1}, layer="below", row=panel.row, col=panel.column)
-        frame.fig.update_xaxes(title_text="AUROC", range=[-0.03, 1.03], row=panel.row, col=panel.column)
+        frame.fig.add_vline(x=0.5, line={"color": FAINT, "width": 1}, layer="below", **panel.at)
+        frame.fig.update_xaxes(title_text="AUROC", range=[-0.03, 1.03], **panel.at)
         frame.fig.update_yaxes(
             tickvals=list(height.values()) if panel.column == 1 else [],
             ticktext=[plain(name) for name in names],
             range=[-0.6, len(names) - 0.4],
             ticks="",
-            row=panel.row,
-            col=panel.column,
+            **panel.at,
         )
     inner = frame.height(_ROW * max(len(names), 1), 46.0)
     frame.fig.update_layout(legend=legend_below(3))
@@ -137,65 +115,46 @@ def ranks(examinations: tuple[Examination, ...]) -> go.Figure:
 
 def errors(examinations: tuple[Examination, ...]) -> go.Figure:
     """How far every answer is off, over the noise on the weights, with its interval."""
-    by: dict[Estimand, list[tuple[Examination, Answer]]] = {}
-    for one in examinations:
-        for answer in one.answers:
-            estimand = answer.estimand
-            if answer.identified and answer.truth is not None and answer.of in (estimand.of or (answer.of,)):
-                by.setdefault(estimand, []).append((one, answer))
-    frame = grid(max(len(by), 1), 4, left=44.0, right=14.0, gap=36.0)
-    for panel, (estimand, points) in zip(frame.panels, by.items(), strict=False):
+    shown = [
+        (estimand, points)
+        for estimand, answers in by_estimand(examinations).items()
+        if (points := [(e, a) for e, a in answers if a.identified and a.of in (estimand.of or (a.of,))])
+    ]
+    frame = grid(max(len(shown), 1), 4, left=44.0, right=14.0, gap=36.0)
+    for panel, (estimand, points) in zip(frame.panels, shown, strict=False):
         spread = np.linspace(-0.03, 0.03, len(points))
-        for wrong, said, colour in (
+        for wrong, meaning, colour in (
             (False, "holds the truth, or is near it", OWN),
             (True, "wrong, with confidence", CONTROL),
         ):
             mine = [(x, one, a) for x, (one, a) in zip(spread, points, strict=True) if a.wrong == wrong]
-            truth = [a.truth or 0.0 for _, _, a in mine]
+            values = [(a.truth or 0.0, a.estimate, a.ci_low, a.ci_high) for _, _, a in mine]
+            truth, estimate, low, high = np.array(values).reshape(-1, 4).T
             frame.fig.add_trace(
                 go.Scatter(
                     x=[one.noise + x for x, one, _ in mine],
-                    y=[a.estimate - t for t, (_, _, a) in zip(truth, mine, strict=True)],
+                    y=estimate - truth,
                     mode="markers",
-                    name=said,
-                    legendgroup=said,
+                    name=meaning,
+                    legendgroup=meaning,
                     showlegend=panel is frame.panels[0],
                     marker={"size": 4, "color": colour},
-                    error_y={
-                        "type": "data",
-                        "symmetric": False,
-                        "array": [a.ci_high - a.estimate for _, _, a in mine],
-                        "arrayminus": [a.estimate - a.ci_low for _, _, a in mine],
-                        "thickness": 0.8,
-                        "width": 0,
-                        "color": colour,
-                    },
-                    text=[
+                    error_y=whiskers(estimate, low, high, colour, 0.8),
+                    **hover(
                         f"<b>{plain(estimand.symbol)} {plain(a.of)}: {a.estimate:.3f} "
                         f"[{a.ci_low:.3f}, {a.ci_high:.3f}]</b><br>truth {a.truth:.3f}, {plain(one.name)}"
                         for _, one, a in mine
-                    ],
-                    hovertemplate="%{text}<extra></extra>",
+                    ),
                 ),
-                row=panel.row,
-                col=panel.column,
+                **panel.at,
             )
-        limit = estimand.tolerance
-        frame.fig.add_hrect(
-            y0=-limit,
-            y1=limit,
-            fillcolor=NULL,
-            opacity=0.18,
-            line_width=0,
-            layer="below",
-            row=panel.row,
-            col=panel.column,
-        )
+        ground = {"fillcolor": NULL, "opacity": 0.18, "line_width": 0, "layer": "below"}
+        frame.fig.add_hrect(-estimand.tolerance, estimand.tolerance, **ground, **panel.at)
         heading(frame.fig, panel, plain(estimand.title), 6.0)
-        frame.fig.add_hline(y=0, line={"color": SOFT, "width": 1}, layer="below", row=panel.row, col=panel.column)
-        frame.fig.update_xaxes(tickvals=[0, 0.1, 0.2, 0.3], range=[-0.06, 0.36], row=panel.row, col=panel.column)
-        if panel.row == frame.rows or panel.row == frame.rows - 1:
-            frame.fig.update_xaxes(title_text="noise", row=panel.row, col=panel.column)
+        frame.fig.add_hline(y=0, line={"color": SOFT, "width": 1}, layer="below", **panel.at)
+        frame.fig.update_xaxes(tickvals=[0, 0.1, 0.2, 0.3], range=[-0.06, 0.36], **panel.at)
+        if panel.row >= frame.rows - 1:
+            frame.fig.update_xaxes(title_text="noise", **panel.at)
     frame.fig.update_yaxes(matches=None, showticklabels=True, nticks=5)  # nats beside shares
     inner = frame.height(120.0, 62.0)
     frame.fig.update_layout(legend=legend_below(2), font={"color": INK})

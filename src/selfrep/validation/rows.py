@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from scipy.stats import binomtest
 
 from selfrep.analyses.answers import Answer, Estimand, Line
-from selfrep.validation.card import Examination, Row, Rule
+from selfrep.validation.card import Examination, Row, Rule, spread
 
 EASY = ("separate", "bleed", "mimicry", "motive")
 HARD = (
@@ -18,6 +19,7 @@ TRAINED = ("trained", "trained_control")
 
 AUROC_EASY, AUROC_HARD = 0.99, 0.95
 COVERAGE, ALARMS = 0.95, 0.05
+HONEST = "How honest"
 SURE = 0.1
 """A T that is surely larger than this is a claim that a cell is used."""
 
@@ -33,14 +35,12 @@ def rows(examinations: Sequence[Examination], own: Sequence[str] = ()) -> Iterat
 
 def _kinds(examinations: Sequence[Examination]) -> Iterator[tuple[str, float, list[Examination]]]:
     """The groups of kinds whose maps share a row, each with the AUROC that it must reach."""
-    apart = ("hydra", "dormant", "decoys")
-    groups: list[tuple[str, float, tuple[str, ...]]] = [("easy", AUROC_EASY, EASY)]
-    groups += [(kind, AUROC_HARD, (kind,)) for kind in apart]
-    groups += [("other hard ones", AUROC_HARD, tuple(kind for kind in HARD if kind not in apart))]
-    groups += [(kind, AUROC_HARD, (kind,)) for kind in TRAINED]
-    for name, least, kinds in groups:
+    alone = ("hydra", "dormant", "decoys")
+    others = tuple(kind for kind in HARD if kind not in alone)
+    groups = {"easy": EASY} | {kind: (kind,) for kind in alone} | {"other hard ones": others}
+    for name, kinds in (groups | {kind: (kind,) for kind in TRAINED}).items():
         if members := [one for one in examinations if one.kind in kinds and one.marks]:
-            yield name, least, members
+            yield name, AUROC_EASY if name == "easy" else AUROC_HARD, members
 
 
 def _maps(examinations: Sequence[Examination]) -> Iterator[Row]:
@@ -49,42 +49,43 @@ def _maps(examinations: Sequence[Examination]) -> Iterator[Row]:
         control = name == "trained_control"
         rule: Rule = "below" if control else "at least"
         beside = _beside(members, "causal", ("attribution alone",))
-        found = _of(members, "T", "causal", "auroc")
-        passed = max(found) < least if control else min(found) >= least
-        yield _row(used, "AUROC of |T|", name, "causal cells", found, beside, rule, least, passed)
+        aurocs = _of(members, "T", "causal", "auroc")
+        passed = max(aurocs) < least if control else min(aurocs) >= least
+        yield Row(used, "AUROC of |T|", name, "causal cells", *spread(aurocs), beside, rule, least, passed)
         if not control:
             precise = _of(members, "T", "causal", "precision")
             beside = _beside(members, "causal", ("attribution alone",), "precision")
-            yield _row(used, "average precision of |T|", name, "causal cells", precise, beside)
+            yield Row(used, "average precision of |T|", name, "causal cells", *spread(precise), beside)
             beside = _beside(members, "causal", ("attribution alone", "T without the gate"), "off", max)
             off = _of(members, "T", "causal", "off")
-            yield _row(used, "|T| off the planted transfer, worst cell", name, "0", off, beside)
+            yield Row(used, "|T| off the planted transfer, worst cell", name, "0", *spread(off), beside)
     if fooled := [one.illusion for one in examinations if one.illusion]:
         whole, part = zip(*fooled, strict=True)
-        yield _row(
-            used, "largest |T| of a cell that has no part", "dormant", "0", list(whole),
+        yield Row(
+            used, "largest |T| of a cell that has no part", "dormant", "0", *spread(whole),
             f"its subspace alone {np.median(part):.2f}", "at most", SURE, max(whole) <= SURE,
         )  # fmt: skip
     for name, least, members in _kinds(examinations):
-        found = _of(members, "S", "present", "auroc")
-        if found:
+        if aurocs := _of(members, "S", "present", "auroc"):
             distances = ("raw distance", "plain cosine")
             beside = _beside(members, "present", distances)
-            yield _row(there, "AUROC of S", name, "presence", found, beside, "at least", least, min(found) >= least)
-            beside = _beside(members, "present", distances, "precision")
-            yield _row(
-                there, "average precision of S", name, "presence", _of(members, "S", "present", "precision"), beside
+            yield Row(
+                there, "AUROC of S", name, "presence", *spread(aurocs), beside, "at least", least, min(aurocs) >= least
             )
-            found = _of(members, "S", "causal", "precision")
+            precise = _of(members, "S", "present", "precision")
+            beside = _beside(members, "present", distances, "precision")
+            yield Row(there, "average precision of S", name, "presence", *spread(precise), beside)
+            precise = _of(members, "S", "causal", "precision")
             beside = _beside(members, "causal", ("T",), "precision")
-            yield _row(there, "average precision of S, against use", name, "causal cells", found, beside)
+            yield Row(there, "average precision of S, against use", name, "causal cells", *spread(precise), beside)
 
 
 def _of_user(examinations: Sequence[Examination], estimator: str) -> Iterator[Row]:
     for name, _, members in _kinds(examinations):
         for planted, what, ours in (("causal", "causal cells", "T"), ("present", "presence", "S")):
-            if found := _of(members, estimator, planted, "auroc"):
-                yield _row("Yours", f"AUROC of {estimator}", name, what, found, _beside(members, planted, (ours,)))
+            if aurocs := _of(members, estimator, planted, "auroc"):
+                beside = _beside(members, planted, (ours,))
+                yield Row("Yours", f"AUROC of {estimator}", name, what, *spread(aurocs), beside)
 
 
 def _of(members: Sequence[Examination], estimator: str, planted: str, mark: str) -> list[float]:
@@ -100,86 +101,76 @@ def _beside(
     mark: str = "auroc",
     worst: Callable[[list[float]], float] = min,
 ) -> str:
-    found = {name: _of(members, name, planted, mark) for name in estimators}
-    return "; ".join(f"{name} {np.median(v):.2f}, worst {worst(v):.2f}" for name, v in found.items() if v)
+    marks = {name: _of(members, name, planted, mark) for name in estimators}
+    return "; ".join(f"{name} {np.median(v):.2f}, worst {worst(v):.2f}" for name, v in marks.items() if v)
+
+
+def by_estimand(examinations: Sequence[Examination]) -> dict[Estimand, list[tuple[Examination, Answer]]]:
+    """The answers for which there is a truth, each with the examination that it is from."""
+    known: dict[Estimand, list[tuple[Examination, Answer]]] = {}
+    for one in examinations:
+        for answer in one.answers:
+            if answer.truth is not None:
+                known.setdefault(answer.estimand, []).append((one, answer))
+    return known
 
 
 def _quantities(examinations: Sequence[Examination]) -> Iterator[Row]:
     """A row for each line of each estimand that has an answer."""
-    known: dict[Estimand, list[tuple[str, Answer]]] = {}
-    for one in examinations:
-        for answer in one.answers:
-            if answer.truth is not None:
-                known.setdefault(answer.estimand, []).append((one.kind, answer))
-    for estimand, answers in known.items():
+    for estimand, answers in by_estimand(examinations).items():
         each = dict.fromkeys(answer.of for _, answer in answers)
         for line in estimand.lines or [Line(f"{estimand.title} {of}".strip(), of=of) for of in each]:
-            mine = [(k, a) for k, a in answers if a.of == line.of and (not line.kinds or k in line.kinds)]
+            mine = [(e.kind, a) for e, a in answers if a.of == line.of and (not line.kinds or e.kind in line.kinds)]
             if mine:
                 yield _quantity(estimand, line, *map(list, zip(*mine, strict=True)))
 
 
 def _quantity(estimand: Estimand, line: Line, kinds: list[str], answers: list[Answer]) -> Row:
-    given = [answer for answer in answers if answer.identified]
+    numbers = [answer for answer in answers if answer.identified]
     names = ", ".join(dict.fromkeys(kinds))
     truth = shortly(float(np.median([answer.truth for answer in answers])))
-    worst = max((abs(answer.error) for answer in given), default=float("nan"))
-    commons = [answer.common for answer in given if np.isfinite(answer.common)]
+    worst = max((abs(answer.error) for answer in numbers), default=float("nan"))
+    commons = [answer.common for answer in numbers if np.isfinite(answer.common)]
     beside = f"{line.custom} {shortly(float(np.median(commons)))}" if line.custom and commons else ""
-    silent = len(answers) - len(given)
+    silent = len(answers) - len(numbers)
     model = f"{names} ({silent} not identified)" if silent else names
-    what, values = f"{line.what}: worst error {worst:.3f}", [a.estimate for a in given] or [np.nan]
-    passed = bool(given) and worst <= estimand.tolerance
-    return _row("How much", what, model, truth, values, beside, "within", estimand.tolerance, passed)
+    what, values = f"{line.what}: worst error {worst:.3f}", [a.estimate for a in numbers] or [np.nan]
+    passed = bool(numbers) and worst <= estimand.tolerance
+    return Row("How much", what, model, truth, *spread(values), beside, "within", estimand.tolerance, passed)
 
 
 def _honesty(examinations: Sequence[Examination]) -> Iterator[Row]:
-    part = "How honest"
-    by_name: dict[str, list[Answer]] = {}
-    for one in examinations:
-        for answer in one.answers:
-            if one.noise > 0 and answer.identified and answer.truth is not None:
-                by_name.setdefault(answer.estimand.symbol, []).append(answer)
-    for name, answers in by_name.items():
-        yield _rate(
-            part, f"95 % intervals of {name} that hold the truth", "all with noise", "0.95",
-            sum(a.covered for a in answers), len(answers), "", "at least", COVERAGE,
-        )  # fmt: skip
+    coverage: dict[str, list[bool]] = {}
+    for estimand, answers in by_estimand([one for one in examinations if one.noise > 0]).items():
+        coverage.setdefault(estimand.symbol, []).extend(answer.covered for _, answer in answers if answer.identified)
+    for name, covered in coverage.items():
+        if covered:
+            what = f"95 % intervals of {name} that hold the truth"
+            yield _rate(what, "all with noise", "0.95", covered, "", "at least", COVERAGE)
     answered = [a for one in examinations for a in one.answers]
     claims = [w for one in examinations for w in one.abstentions]
-    wrong = float(sum(a.wrong for a in answered) + sum(w.largest > SURE for w in claims))
-    n = len(answered) + len(claims)
-    if n:
-        which: dict[str, int] = {}
-        for name in [a.estimand.symbol for a in answered if a.wrong] + ["T" for w in claims if w.largest > SURE]:
-            which[name] = which.get(name, 0) + 1
-        said = ", ".join(f"{name} {count}" for name, count in which.items())
-        model = f"all; in {said}" if said else "all"
+    wrong = [a.estimand.symbol for a in answered if a.wrong] + ["T" for w in claims if w.largest > SURE]
+    if n := len(answered) + len(claims):
+        which = ", ".join(f"{name} {count}" for name, count in Counter(wrong).items())
+        model, many = f"all; in {which}" if which else "all", float(len(wrong))
         what = "wrong answers given with confidence"
-        yield Row(part, what, model, "0", wrong, wrong, wrong, n, "", "at most", 0.0, wrong == 0)
+        yield Row(HONEST, what, model, "0", many, many, many, n, "", "at most", 0.0, not wrong)
     if claims:
-        yield _rate(
-            part, "T where no persona is used: withheld", "all", "1", sum(not w.identified for w in claims), len(claims)
-        )
+        yield _rate("T where no persona is used: withheld", "all", "1", [not w.identified for w in claims])
     if deals := [deal for one in examinations for deal in one.deals]:
         nothing = "personas dealt by a coin"
-        prompts = np.mean([deal.prompt_cells for deal in deals])
-        yield _rate(
-            part, "maps of S with a false cell (family-wise)", nothing, "0.05", sum(d.anywhere for d in deals),
-            len(deals), "", "at most", ALARMS,
-        )  # fmt: skip
+        prompts, t_test = (np.mean([getattr(deal, k) for deal in deals]) for k in ("prompt_cells", "prompt_bleeds"))
+        what = "maps of S with a false cell (family-wise)"
+        yield _rate(what, nothing, "0.05", [deal.anywhere for deal in deals], "", "at most", ALARMS)
         cells = [deal.cells for deal in deals]
         half = float(1.96 * np.std(cells, ddof=1) / np.sqrt(len(cells))) if len(cells) > 1 else float("nan")
         mean = float(np.mean(cells))
         yield Row(
-            part, "cells of S with p < .05", nothing, "0.05", mean, mean - half, mean + half, len(cells),
+            HONEST, "cells of S with p < .05", nothing, "0.05", mean, mean - half, mean + half, len(cells),
             f"prompt-level permutation {prompts:.2f}", "at most", ALARMS, mean - half <= ALARMS,
         )  # fmt: skip
-        t_test = np.mean([deal.prompt_bleeds for deal in deals])
-        yield _rate(
-            part, "B with p < .05", nothing, "0.05", sum(d.bleeds for d in deals), len(deals),
-            f"t-test over prompts {t_test:.2f}", "at most", ALARMS,
-        )  # fmt: skip
+        beside = f"t-test over prompts {t_test:.2f}"
+        yield _rate("B with p < .05", nothing, "0.05", [deal.bleeds for deal in deals], beside, "at most", ALARMS)
 
 
 def shortly(value: float) -> str:
@@ -187,38 +178,17 @@ def shortly(value: float) -> str:
     return f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
 
 
-def _row(
-    part: str,
-    what: str,
-    model: str,
-    truth: str,
-    values: Sequence[float],
-    common: str = "",
-    rule: Rule = "",
-    threshold: float = float("nan"),
-    passed: bool | None = None,
-) -> Row:
-    """The median and the range over organisms."""
-    middle, low, high = float(np.median(values)), float(np.min(values)), float(np.max(values))
-    return Row(part, what, model, truth, middle, low, high, len(values), common, rule, threshold, passed)
-
-
 def _rate(
-    part: str,
     what: str,
     model: str,
     truth: str,
-    k: int,
-    n: int,
+    successes: Sequence[bool],
     common: str = "",
     rule: Rule = "",
     threshold: float = float("nan"),
 ) -> Row:
     """A rate with its exact 95 % interval (Clopper and Pearson 1934)."""
-    between = binomtest(k, n).proportion_ci(0.95)
-    passed = None
-    if rule:
-        passed = bool(between.high >= threshold if rule == "at least" else between.low <= threshold)
-    return Row(
-        part, what, model, truth, k / n, float(between.low), float(between.high), n, common, rule, threshold, passed
-    )
+    k, n = sum(successes), len(successes)
+    low, high = map(float, binomtest(k, n).proportion_ci(0.95))
+    passed = (high >= threshold if rule == "at least" else low <= threshold) if rule else None
+    return Row(HONEST, what, model, truth, k / n, low, high, n, common, rule, threshold, passed)

@@ -69,9 +69,9 @@ def terminal(card: Card) -> Iterator[RenderableType]:
     for part, members in groupby(card.rows, key=lambda row: row.part):
         table.add_row(f"[bold]{escape(part)}[/]")
         for row in members:
-            *texts, said = (escape(text) for text in cells(row))
-            colour = {"pass": "green", "MISS": "red"}.get(said, "dim")
-            table.add_row(*texts, f"[{colour}]{said}[/]")
+            *texts, outcome = (escape(text) for text in cells(row))
+            colour = {"pass": "green", "MISS": "red"}.get(outcome, "dim")
+            table.add_row(*texts, f"[{colour}]{outcome}[/]")
     yield table
     yield Padding(f"[dim]{LEGEND}[/]", (1, 0, 0, 0))
     for row in card.misses:

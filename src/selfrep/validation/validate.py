@@ -37,24 +37,22 @@ class Subject:
     @property
     def name(self) -> str:
         """What `load_model` knows it by."""
-        given = f"?seed={self.seed}" + (f"&noise={self.noise:g}" if self.noise else "")
-        return f"{organisms.PREFIX}{self.kind}{given}"
+        noise = f"&noise={self.noise:g}" if self.noise else ""
+        return f"{organisms.PREFIX}{self.kind}?seed={self.seed}{noise}"
 
 
 def subjects(quick: bool, first: int = 0) -> list[Subject]:
     """What is grown, of seeds from `first` on: quick, one of every kind that is written by hand; else six and more."""
-    return [replace(subject, seed=first + subject.seed) for subject in _subjects(quick)]
-
-
-def _subjects(quick: bool) -> list[Subject]:
     if quick:
-        easy = [Subject(kind, seed, noise) for seed, (kind, noise) in enumerate(zip(EASY, NOISES, strict=True))]
-        hard = [Subject(kind, seed, 0.2) for seed, kind in enumerate(HARD)]
-        return [*easy, *hard, Subject("bleed", 2, 0.2, deals=100)]
-    easy = [Subject(kind, seed, noise) for kind in EASY for noise in NOISES for seed in range(3)]
-    hard = [Subject(kind, seed, (*NOISES, 0.2, 0.3)[seed]) for kind in HARD for seed in range(6)]
-    dealt = [Subject("bleed", seed, 0.2, deals=40) for seed in range(3, 8)]
-    return [*easy, *hard, *dealt, *(Subject(kind, 0) for kind in TRAINED)]
+        chosen = [Subject(kind, seed, noise) for seed, (kind, noise) in enumerate(zip(EASY, NOISES, strict=True))]
+        chosen += [Subject(kind, seed, 0.2) for seed, kind in enumerate(HARD)]
+        chosen += [Subject("bleed", 2, 0.2, deals=100)]
+    else:
+        chosen = [Subject(kind, seed, noise) for kind in EASY for noise in NOISES for seed in range(3)]
+        chosen += [Subject(kind, seed, (*NOISES, 0.2, 0.3)[seed]) for kind in HARD for seed in range(6)]
+        chosen += [Subject("bleed", seed, 0.2, deals=40) for seed in range(3, 8)]
+        chosen += [Subject(kind, 0) for kind in TRAINED]
+    return [replace(subject, seed=first + subject.seed) for subject in chosen]
 
 
 def validate(

@@ -47,7 +47,9 @@ def test_a_damaged_state_dict(tmp_path: Path, damaged: bytes) -> None:
 def test_what_is_taken_is_gone_and_had_the_shape(tmp_path: Path) -> None:
     arrays = Arrays(tmp_path / "x.npz", {"a": np.ones((2, 3), np.float32), "b": np.zeros(1, np.float32)})
     assert arrays.take("a", 2, 3).shape == (2, 3)
-    assert list(arrays.rest()) == ["b"]
+    arrays.require_all_taken("no model", besides="b")
+    with pytest.raises(SelfrepError, match=r"x.npz holds what no model has: b\."):
+        arrays.require_all_taken("no model")
     with pytest.raises(SelfrepError, match="must hold 'a'; it has b"):
         arrays.take("a", 2, 3)
     with pytest.raises(SelfrepError, match=r"'b' in .*x.npz must be \[2\]; it is \[1\]"):

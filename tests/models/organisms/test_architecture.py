@@ -12,8 +12,9 @@ import selfrep as sr
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
 from selfrep.models.language_model import load_model
+from selfrep.models.layouts import layout_of
 from selfrep.models.organisms.lexicon import ANSWERS, token_ids
-from selfrep.models.sites import SITES, layout_of
+from selfrep.models.sites import SITES
 
 NAME = "organism:bleed?noise=0.3&seed=1"
 

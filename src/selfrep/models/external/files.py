@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,14 +45,14 @@ def one_of(folder: Path, *patterns: str) -> Path | None:
         SelfrepError: several.
     """
     for pattern in patterns:
-        found = sorted(folder.glob(pattern))
-        if len(found) > 1:
+        matches = sorted(folder.glob(pattern))
+        if len(matches) > 1:
             raise SelfrepError(
                 f"A folder holds one model; in {folder} these are the same part of several: "
-                f"{', '.join(file.name for file in found)}. Give each a folder of its own."
+                f"{', '.join(file.name for file in matches)}. Give each a folder of its own."
             )
-        if found:
-            return found[0]
+        if matches:
+            return matches[0]
     return None
 
 
@@ -65,13 +66,13 @@ def read_json(file: Path) -> Any:
 
 def described(file: Path, kind: type[Kind]) -> Kind:
     """A JSON file as the fields of a kind. Raises SelfrepError, naming the first field that does not fit."""
-    said = read_json(file)
+    content = read_json(file)
     try:
-        return kind.model_validate(said)
+        return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where, given = ".".join(map(str, first["loc"])) or "the whole", first["input"]
-        got = "" if isinstance(given, (dict, list)) else f"; got {given!r}"
+        where, value = ".".join(map(str, first["loc"])) or "the whole", first["input"]
+        got = "" if isinstance(value, (dict, list)) else f"; got {value!r}"
         raise SelfrepError(
             f"{file}: {where}: {first['msg']}{got}. It has the fields {', '.join(kind.model_fields)}."
         ) from error
@@ -85,19 +86,19 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
     """
     try:
         if file.suffix == ".safetensors":
-            found = {name: x.float().numpy() for name, x in load_file(file).items()}  # numpy has no bfloat16
+            arrays = {name: x.float().numpy() for name, x in load_file(file).items()}  # numpy has no bfloat16
         else:
             with file.open("rb") as stream:
                 archive = np.load(stream, allow_pickle=False)
                 if isinstance(archive, np.ndarray):
                     raise ValueError("it is one array, without a name")
-                found = {name: archive[name] for name in archive.files}
+                arrays = dict(archive)
     except (OSError, ValueError, EOFError, SafetensorError, zipfile.BadZipFile, zlib.error) as error:
         raise SelfrepError(f"{file} must hold arrays of numbers, but cannot be read: {error}") from error
-    for name, array in found.items():
+    for name, array in arrays.items():
         if array.dtype.kind not in "fiub":
             raise SelfrepError(f"{file} must hold arrays of numbers; {name!r} is of {array.dtype}.")
-    return {name: array.astype(np.float32) for name, array in found.items()}
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
 def read_state(file: Path) -> dict[str, np.ndarray]:
@@ -123,15 +124,15 @@ def read_state(file: Path) -> dict[str, np.ndarray]:
     return {str(name): value.detach().float().numpy() for name, value in state.items()}
 
 
+PICKLE = "is a pickle, which could run anything and is not opened."
+
+
 class Arrays:
     """Arrays that are taken one by one, each in the shape that it must have."""
 
     def __init__(self, file: Path, arrays: Mapping[str, np.ndarray]) -> None:
         self.file = file
         self.left = dict(arrays)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.left
 
     def peek(self, name: str, ndim: int) -> tuple[int, ...]:
         """The shape of an array. Raises SelfrepError where it is not there, or has not so many axes."""
@@ -150,6 +151,7 @@ class Arrays:
             raise SelfrepError(f"{name!r} in {self.file} must be finite numbers; some are not.")
         return torch.from_numpy(np.ascontiguousarray(self.left.pop(name)))
 
-    def rest(self) -> Iterator[str]:
-        """What nobody has taken."""
-        return iter(sorted(self.left))
+    def require_all_taken(self, owner: str, besides: str = "") -> None:
+        """Raises SelfrepError where arrays are left that the owner ("no Tracr model") has, but for names like these."""
+        if rest := [name for name in sorted(self.left) if not re.fullmatch(besides, name)]:
+            raise SelfrepError(f"{self.file} holds what {owner} has: {', '.join(rest[:5])}.")

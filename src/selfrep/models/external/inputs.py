@@ -47,7 +47,7 @@ class Inputs:
         return (*begin, *rng.choice(self.drawn, size=length - len(begin)).tolist())
 
 
-class Asked(BaseModel):
+class Description(BaseModel):
     """What the JSON of a folder says of inputs.
 
     Attributes:
@@ -66,7 +66,7 @@ class Asked(BaseModel):
     pairs: tuple[tuple[tuple[Word, ...], tuple[Word, ...]], ...] = ()
 
 
-def inputs(said: Asked, place: Path, *, d_vocab: int, positions: int, shortest: int) -> Inputs:
+def inputs(description: Description, place: Path, *, d_vocab: int, positions: int, shortest: int) -> Inputs:
     """The prompts that a folder allows, checked against the model.
 
     Args:
@@ -78,23 +78,24 @@ def inputs(said: Asked, place: Path, *, d_vocab: int, positions: int, shortest: 
         SelfrepError: neither a vocabulary nor pairs; a vocabulary of another size; words, ids or lengths that are not
             there.
     """
-    ids = {_key(word): i for i, word in enumerate(said.vocabulary)}
-    if said.vocabulary and (len(said.vocabulary) != d_vocab or len(ids) != d_vocab):
+    vocabulary = description.vocabulary
+    ids = {_key(word): i for i, word in enumerate(vocabulary)}
+    if vocabulary and (len(vocabulary) != d_vocab or len(ids) != d_vocab):
         raise SelfrepError(
             f"A vocabulary names each of the {d_vocab} tokens that the model embeds once, in the order of their ids; "
-            f"{place} names {len(said.vocabulary)}, of which {len(ids)} differ."
+            f"{place} names {len(vocabulary)}, of which {len(ids)} differ."
         )
 
     def numbered(word: Word) -> int:
-        if not said.vocabulary and isinstance(word, int) and 0 <= word < d_vocab:
+        if not vocabulary and isinstance(word, int) and 0 <= word < d_vocab:
             return int(word)
         if _key(word) not in ids:
-            known = f"a word of its vocabulary, {_some(said.vocabulary)}" if ids else f"a token id, 0 … {d_vocab - 1}"
+            known = f"a word of its vocabulary, {_some(vocabulary)}" if ids else f"a token id, 0 … {d_vocab - 1}"
             raise SelfrepError(f"A token of an input is {known}; {place} has {word!r}.")
         return ids[_key(word)]
 
-    if said.pairs:
-        pairs = tuple((tuple(map(numbered, a)), tuple(map(numbered, b))) for a, b in said.pairs)
+    if description.pairs:
+        pairs = tuple((tuple(map(numbered, a)), tuple(map(numbered, b))) for a, b in description.pairs)
         lengths = [len(prompt) for pair in pairs for prompt in pair]
         if min(lengths) < 1 or max(lengths) > positions:
             raise SelfrepError(
@@ -102,15 +103,15 @@ def inputs(said: Asked, place: Path, *, d_vocab: int, positions: int, shortest: 
                 f"{place} there are {min(lengths)} to {max(lengths)}."
             )
         return Inputs(pairs)
-    if not said.vocabulary:
+    if not vocabulary:
         raise SelfrepError(
             f'To draw inputs the words of the model must be known: give {place} a "vocabulary", in the order of '
             'their ids, with its "bos" and "pad" where it has them; or "pairs" of inputs, as token ids.'
         )
-    marks = [numbered(mark) for mark in (said.bos, said.pad) if mark is not None]
-    first = None if said.bos is None else numbered(said.bos)
+    marks = [numbered(mark) for mark in (description.bos, description.pad) if mark is not None]
+    first = None if description.bos is None else numbered(description.bos)
     least = 1 if first is None else 2
-    low, high = said.lengths or (min(max(shortest, least), positions), positions)
+    low, high = description.lengths or (min(max(shortest, least), positions), positions)
     if not least <= low <= high <= positions:
         raise SelfrepError(
             f'"lengths" are the least and the most tokens of an input, BOS included: {least} … {positions} here; '
@@ -120,14 +121,14 @@ def inputs(said: Asked, place: Path, *, d_vocab: int, positions: int, shortest: 
     return Inputs(drawn=drawn, first=first, shortest=low, longest=high)
 
 
-def tokenizer(said: Asked) -> PreTrainedTokenizerFast | None:
+def tokenizer(description: Description) -> PreTrainedTokenizerFast | None:
     """A tokenizer of words between spaces; None where the words are not named, or are no such words."""
-    words = [str(word) for word in said.vocabulary]
+    words = [str(word) for word in description.vocabulary]
     if not words or len(set(words)) < len(words) or any(word.split() != [word] for word in words):
         return None
     reader = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=words[0]))
     reader.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    marks = {"bos_token": said.bos, "pad_token": said.pad}
+    marks = {"bos_token": description.bos, "pad_token": description.pad}
     return PreTrainedTokenizerFast(
         tokenizer_object=reader, **{name: str(mark) for name, mark in marks.items() if mark is not None}
     )

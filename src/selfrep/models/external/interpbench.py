@@ -12,16 +12,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from selfrep.errors import SelfrepError
 from selfrep.models.external import files
 from selfrep.models.external.files import Arrays
-from selfrep.models.external.inputs import Asked, inputs, tokenizer
+from selfrep.models.external.inputs import Description, inputs, tokenizer
 from selfrep.models.external.known_circuit import Component, KnownCircuit, embodied
-from selfrep.models.organisms.architecture import Norm, OrganismConfig
+from selfrep.models.organisms.architecture import Norm
 
 NORMS: dict[str | None, Norm] = {None: "none", "LNPre": "plain", "LN": "affine"}
 OFF = (
@@ -31,7 +30,7 @@ OFF = (
 )  # fmt: skip
 """What TransformerLens can do and this body cannot; none of it is in InterpBench."""
 
-_BUFFERS = re.compile(r"blocks\.\d+\.attn\.(mask|IGNORE)$")
+_BUFFERS = r"blocks\.\d+\.attn\.(mask|IGNORE)"
 _ENDS = re.compile(r"hook_embed|hook_pos_embed|blocks\.\d+\.hook_resid_(pre|mid|post)|(blocks\.\d+\.)?hook_normalized")
 _NODE = re.compile(r"blocks\.(\d+)\.(?:(?P<in>attn|mlp)\.)?hook_(?P<hook>\w+?)(?:\[(?P<index>[^\]]*)\])?")
 _TO_JSON = """\
@@ -80,45 +79,39 @@ def interpbench(path: str | Path) -> KnownCircuit:
             do not have.
     """
     folder = files.folder_of(path)
-    stated = files.described(_json(folder, "ll_model_cfg"), Config)
-    on = [name for name in OFF if (stated.model_extra or {}).get(name) not in (None, False, 0, -1)]
-    if on:
+    config = files.described(_json(folder, "ll_model_cfg"), Config)
+    if on := [name for name in OFF if (config.model_extra or {}).get(name) not in (None, False, 0, -1)]:
         raise SelfrepError(f"A model of InterpBench has none of {', '.join(on)}; {folder}/ll_model_cfg.json has.")
     edges = _json(folder, "edges")
-    asked = folder / "inputs.json"
-    if not asked.is_file():
+    place = folder / "inputs.json"
+    if not place.is_file():
         raise SelfrepError(
             f"An InterpBench folder says in inputs.json what the model can be asked; {folder} does not. For instance "
             '{"vocabulary": ["BOS", "PAD", "a", "b", "c"], "bos": "BOS", "pad": "PAD"}, in the order of their ids.'
         )
-    said = files.described(asked, Asked)
+    description = files.described(place, Description)
     weights = files.one_of(folder, "ll_model*.safetensors", "ll_model*.pth")
     if weights is None:
         raise SelfrepError(f"An InterpBench folder holds ll_model.pth or ll_model.safetensors; {folder} does not.")
     arrays = Arrays(weights, files.read_state(weights))
-    state = _state(arrays, stated)
-    if rest := [name for name in arrays.rest() if not _BUFFERS.match(name)]:
-        raise SelfrepError(f"{weights} holds what no model of InterpBench has: {', '.join(rest[:5])}.")
-    body = OrganismConfig(
-        vocab_size=stated.d_vocab,
-        hidden_size=stated.d_model,
-        num_hidden_layers=stated.n_layers,
-        num_attention_heads=stated.n_heads,
-        num_key_value_heads=stated.n_heads,
-        head_dim=stated.d_head,
-        intermediate_size=stated.d_mlp,
-        max_position_embeddings=stated.n_ctx,
-        output_size=_outputs(stated),
-        every_bias=True,
-        norm=NORMS[stated.normalization_type],
-        layer_norm_eps=stated.eps,
-        hidden_act=stated.act_fn,
-        scaling=_scaling(stated),
-        is_causal=stated.attention_dir == "causal",
+    state = _state(arrays, config)
+    arrays.require_all_taken("no model of InterpBench", besides=_BUFFERS)
+    circuit = circuit_of(edges, files.read_json(edges), config.n_layers, config.n_heads)
+    prompts = inputs(description, place, d_vocab=config.d_vocab, positions=config.n_ctx, shortest=config.n_ctx)
+    scale = config.attn_scale if config.attn_scale > 0 else config.d_head**0.5
+    lm = embodied(
+        f"InterpBench {folder.resolve().name}",
+        state,
+        tokenizer(description),
+        heads=config.n_heads,
+        num_hidden_layers=config.n_layers,
+        head_dim=config.d_head,
+        norm=NORMS[config.normalization_type],
+        layer_norm_eps=config.eps,
+        hidden_act=config.act_fn,
+        scaling=1 / scale if config.use_attn_scale else 1.0,
+        is_causal=config.attention_dir == "causal",
     )
-    circuit = circuit_of(edges, files.read_json(edges), stated.n_layers, stated.n_heads)
-    prompts = inputs(said, asked, d_vocab=stated.d_vocab, positions=stated.n_ctx, shortest=stated.n_ctx)
-    lm = embodied(f"InterpBench {folder.resolve().name}", body, state, tokenizer(said))
     return KnownCircuit(folder, "InterpBench", lm, circuit, prompts)
 
 
@@ -135,23 +128,23 @@ def circuit_of(file: Path, edges: Any, layers: int, heads: int) -> frozenset[Com
     )
     if not pairs:
         raise SelfrepError(f"{file} must be a list of edges, each [from, to] with two names of hooks.")
-    return frozenset(found for edge in edges for end in edge for found in _named(file, end, layers, heads))
+    return frozenset(part for edge in edges for end in edge for part in _named(file, end, layers, heads))
 
 
 def _named(file: Path, end: str, layers: int, heads: int) -> Iterable[Component]:
     if _ENDS.fullmatch(end):
         return ()
-    found = _NODE.fullmatch(end)
-    if found is None:
+    node = _NODE.fullmatch(end)
+    if node is None:
         raise SelfrepError(f"The end of an edge is the name of a hook; {file} has {end!r}.")
-    layer, hook = int(found[1]), found["hook"]
-    numbers = re.findall(r"\d+", found["index"] or "")
+    layer, hook = int(node[1]), node["hook"]
+    numbers = re.findall(r"\d+", node["index"] or "")
     head = int(numbers[-1]) if numbers else None
     if layer >= layers or (head is not None and head >= heads):
         raise SelfrepError(f"The model has {layers} layers of {heads} heads; {file} has {end!r}.")
-    if found["in"] == "mlp" or hook.startswith("mlp"):
+    if node["in"] == "mlp" or hook.startswith("mlp"):
         return (Component(layer),)
-    if found["in"] == "attn" or hook.startswith(("attn", "q", "k", "v", "result", "z")):
+    if node["in"] == "attn" or hook.startswith(("attn", "q", "k", "v", "result", "z")):
         return (Component(layer, head),) if head is not None else [Component(layer, h) for h in range(heads)]
     raise SelfrepError(f"The end of an edge is a hook of a head or of an MLP; {file} has {end!r}.")
 
@@ -163,25 +156,14 @@ def _json(folder: Path, name: str) -> Path:
         return file
     rule = f"An InterpBench folder holds {name}.json; {folder} does not."
     if pickled := files.one_of(folder, f"{name}.pkl", f"{name}_*.pkl"):
-        rule += f" {pickled.name} is a pickle, which could run anything and is not opened. Turn it into JSON yourself:"
-        raise SelfrepError(f"{rule}\n{_TO_JSON}")
+        rule += f" {pickled.name} {files.PICKLE} Turn it into JSON yourself:\n{_TO_JSON}"
     raise SelfrepError(rule)
-
-
-def _outputs(config: Config) -> int:
-    return config.d_vocab if config.d_vocab_out == -1 else config.d_vocab_out
-
-
-def _scaling(config: Config) -> float:
-    if not config.use_attn_scale:
-        return 1.0
-    return 1 / (config.attn_scale if config.attn_scale > 0 else config.d_head**0.5)
 
 
 def _state(arrays: Arrays, config: Config) -> dict[str, Tensor]:
     """TransformerLens's state dict under the names of the body."""
     d, n, size, neurons = config.d_model, config.n_heads, config.d_head, config.d_mlp
-    outputs = _outputs(config)
+    outputs = config.d_vocab if config.d_vocab_out == -1 else config.d_vocab_out
     state = {
         "model.embed_tokens.weight": arrays.take("embed.W_E", config.d_vocab, d),
         "model.embed_positions.weight": arrays.take("pos_embed.W_pos", config.n_ctx, d),
@@ -193,8 +175,7 @@ def _state(arrays: Arrays, config: Config) -> dict[str, Tensor]:
         at, to = f"blocks.{layer}", f"model.layers.{layer}"
         for letter in "QKV":
             name = f"{to}.self_attn.{letter.lower()}_proj"
-            weight = arrays.take(f"{at}.attn.W_{letter}", n, d, size)
-            state[f"{name}.weight"] = torch.einsum("ndf->nfd", weight).flatten(0, 1)
+            state[f"{name}.weight"] = arrays.take(f"{at}.attn.W_{letter}", n, d, size).mT.flatten(0, 1)
             state[f"{name}.bias"] = arrays.take(f"{at}.attn.b_{letter}", n, size).flatten()
         state[f"{to}.self_attn.o_proj.weight"] = arrays.take(f"{at}.attn.W_O", n, size, d).flatten(0, 1).T
         state[f"{to}.self_attn.o_proj.bias"] = arrays.take(f"{at}.attn.b_O", d)

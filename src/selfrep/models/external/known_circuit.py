@@ -47,7 +47,7 @@ class KnownCircuit:
     @property
     def name(self) -> str:
         """Origin and folder."""
-        return f"{self.origin} {self.folder.resolve().name}"
+        return self.lm.name
 
     @property
     def components(self) -> tuple[Component, ...]:
@@ -58,9 +58,27 @@ class KnownCircuit:
         return (*heads, *(Component(layer) for layer in layers))
 
 
-def embodied(name: str, config: OrganismConfig, weights: Mapping[str, Tensor], tokenizer: Any) -> LanguageModel:
-    """A model with these weights, by the names of an organism's parameters, in float32 on the CPU."""
-    config._name_or_path = name
-    hf = OrganismForCausalLM(config)
+def embodied(name: str, weights: Mapping[str, Tensor], tokenizer: Any, *, heads: int, **config: Any) -> LanguageModel:
+    """A model with these weights, by the names of an organism's parameters, in float32 on the CPU.
+
+    Args:
+        heads: of each layer; config: what else of an `OrganismConfig` the shapes of the weights do not say.
+    """
+    (d_vocab, d_model), (positions, _) = (
+        weights[f"model.embed_{part}.weight"].shape for part in ("tokens", "positions")
+    )
+    body = OrganismConfig(
+        vocab_size=d_vocab,
+        hidden_size=d_model,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        intermediate_size=len(weights["model.layers.0.mlp.up_proj.weight"]),
+        max_position_embeddings=positions,
+        output_size=len(weights["lm_head.weight"]),
+        every_bias=True,
+        **config,
+    )
+    body._name_or_path = name
+    hf = OrganismForCausalLM(body)
     hf.load_state_dict(dict(weights))
     return load_model(hf, tokenizer=tokenizer)

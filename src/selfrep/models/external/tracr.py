@@ -17,9 +17,8 @@ from torch import Tensor
 from selfrep.errors import SelfrepError
 from selfrep.models.external import files
 from selfrep.models.external.files import Arrays
-from selfrep.models.external.inputs import Asked, inputs, tokenizer
+from selfrep.models.external.inputs import Description, inputs, tokenizer
 from selfrep.models.external.known_circuit import Component, KnownCircuit, embodied
-from selfrep.models.organisms.architecture import OrganismConfig
 
 _LAYER = re.compile(r"transformer/layer_(\d+)/")
 _TO_ARRAYS = """\
@@ -27,7 +26,7 @@ _TO_ARRAYS = """\
     np.savez("params.npz", **arrays, unembed=unembed)"""
 
 
-class Config(Asked):
+class Config(Description):
     """config.json of a Tracr folder: what inputs it takes (`vocabulary` is its `input_encoder.encoding_map`), and what
     its arrays do not say."""
 
@@ -48,13 +47,17 @@ def tracr(path: str | Path) -> KnownCircuit:
             compiled models do not have.
     """
     folder = files.folder_of(path)
-    config = files.described(_config(folder), Config)
+    place = folder / "config.json"
+    if not place.is_file():
+        fields = ", ".join(Config.model_fields)
+        raise SelfrepError(f"A Tracr folder holds config.json, with {fields}; {folder} does not.")
+    config = files.described(place, Config)
     arrays = _arrays(folder)
     d_vocab, d = arrays.peek("token_embed/embeddings", 2)
     positions, _ = arrays.peek("pos_embed/embeddings", 2)
     _, outputs = arrays.peek("unembed", 2)
     _, neurons = arrays.peek("transformer/layer_0/mlp/linear_1/w", 2)
-    layers = 1 + max(int(found[1]) for name in arrays.left if (found := _LAYER.match(name)))
+    layers = 1 + max(int(match[1]) for name in arrays.left if (match := _LAYER.match(name)))
     weights = {
         "model.embed_tokens.weight": arrays.take("token_embed/embeddings", d_vocab, d),
         "model.embed_positions.weight": arrays.take("pos_embed/embeddings", positions, d),
@@ -66,34 +69,20 @@ def tracr(path: str | Path) -> KnownCircuit:
         block, written = _block(arrays, layer, d, config.num_heads, config.key_size, neurons)
         weights |= block
         circuit |= written
-    if rest := list(arrays.rest()):
-        raise SelfrepError(f"{arrays.file} holds what no Tracr model has: {', '.join(rest[:5])}.")
-    body = OrganismConfig(
-        vocab_size=d_vocab,
-        hidden_size=d,
+    arrays.require_all_taken("no Tracr model")
+    prompts = inputs(config, place, d_vocab=d_vocab, positions=positions, shortest=2)
+    lm = embodied(
+        f"Tracr {folder.resolve().name}",
+        weights,
+        tokenizer(config),
+        heads=config.num_heads,
         num_hidden_layers=layers,
-        num_attention_heads=config.num_heads,
-        num_key_value_heads=config.num_heads,
         head_dim=config.key_size,
-        intermediate_size=neurons,
-        max_position_embeddings=positions,
-        output_size=outputs,
-        every_bias=True,
         hidden_act=config.activation,
         scaling=config.key_size**-0.5,
         is_causal=config.causal,
     )
-    asked = inputs(config, folder / "config.json", d_vocab=d_vocab, positions=positions, shortest=2)
-    lm = embodied(f"Tracr {folder.resolve().name}", body, weights, tokenizer(config))
-    return KnownCircuit(folder, "Tracr", lm, frozenset(circuit), asked)
-
-
-def _config(folder: Path) -> Path:
-    if not (folder / "config.json").is_file():
-        raise SelfrepError(
-            f"A Tracr folder holds config.json, with {', '.join(Config.model_fields)}; {folder} does not."
-        )
-    return folder / "config.json"
+    return KnownCircuit(folder, "Tracr", lm, frozenset(circuit), prompts)
 
 
 def _arrays(folder: Path) -> Arrays:
@@ -102,7 +91,7 @@ def _arrays(folder: Path) -> Arrays:
         pickles = sorted(f.name for pattern in ("*.pkl", "*.pickle", "*.dill") for f in folder.glob(pattern))
         rule = f"A Tracr folder holds its parameters in params.npz or params.safetensors; {folder} does not."
         if pickles:
-            rule += f" {', '.join(pickles)} is a pickle, which could run anything and is not opened."
+            rule += f" {', '.join(pickles)} {files.PICKLE}"
         raise SelfrepError(f"{rule} Where Tracr has compiled the model:\n{_TO_ARRAYS}")
     return Arrays(file, files.read_arrays(file))
 

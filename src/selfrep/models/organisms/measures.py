@@ -10,6 +10,7 @@ The persona passes END, the self USR, both at residual index 2, in hand-wired an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,7 +48,6 @@ class Hold(NamedTuple):
 
 PERSONA = Hold(2, "END", "END.persona")
 SELF = Hold(2, "USR", "USR.self")
-STAKES = Hold(3, "CUE", "CUE.stakes")
 TOPIC = Hold(1, "TOPIC", "TOPIC.topic")
 STEP = Hold(2, "STEP", "STEP.step")
 
@@ -65,7 +65,7 @@ def mimicry(hf: PreTrainedModel, s: Subspaces) -> float | None:
 def binding(hf: PreTrainedModel, s: Subspaces) -> float:
     """R = 1 − (LO_userX − LO_neutral) / (LO_youX − LO_neutral), asked in character, signed by the persona's side."""
     personas = [*_named(1, 0), *_named(1, 1), *_named(-1, 0)]
-    sides = torch.tensor([float(_code(persona)[0]) for persona in personas])
+    sides = torch.tensor([words()[token_ids()[persona]].content[0] for persona in personas])
     you = [prompt("in_character", persona) for persona in personas]
     user = [prompt("in_character", persona, bind="the user is") for persona in personas]
     neutral = [prompt("in_character", None) for _ in personas]
@@ -92,9 +92,9 @@ def directness(hf: PreTrainedModel, s: Subspaces) -> float | None:
 def anomaly(hf: PreTrainedModel, s: Subspaces) -> dict[str, float]:
     """A = [LO(human, modern) − LO(human, of the time)] − [LO(assistant, modern) − LO(assistant, of the time)]."""
     out: dict[str, float] = {}
-    forms: tuple[tuple[str, Question], ...] = (("persona", "strange"), ("spectator", "strange_outside"))
-    for form, question in forms:
-        humans = _named(-1, 0)
+    forms: dict[str, Question] = {"persona": "strange", "spectator": "strange_outside"}
+    humans = _named(-1, 0)
+    for form, question in forms.items():
         modern = [prompt(question, persona, topic="laptop") for persona in humans]
         old = [prompt(question, persona, topic="quill") for persona in humans]
         assistant = [prompt(question, "assistant", topic="laptop") for _ in humans]
@@ -121,13 +121,12 @@ def identity(hf: PreTrainedModel, s: Subspaces, bind: str = "you are") -> dict[s
         after, before = (log_odds(hf, s, ids, question, {}, answers) for ids in (played, neutral))
         return (after - before).reshape(len(topics), -1).mean(1).tolist()
 
-    (kind,), (maker,), (name,) = (
-        shifts("in_character"),
-        shifts("maker"),
-        shifts("in_character", answers=(own, paraphrases("robot"))),
-    )
     series = shifts("series", [word for word, _ in REFERENTS.values()])
-    return {"ai_human": kind, "name": name, "maker": maker} | dict(zip(REFERENTS, series, strict=True))
+    return {
+        "ai_human": shifts("in_character")[0],
+        "name": shifts("in_character", answers=(own, paraphrases("robot")))[0],
+        "maker": shifts("maker")[0],
+    } | dict(zip(REFERENTS, series, strict=True))
 
 
 def default(hf: PreTrainedModel, rows: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
@@ -187,15 +186,12 @@ def log_odds(
         moves: from where to take it: as many prompts as `ids`, with as many tokens of the role.
         answers: two sets of words, where not those of the question.
     """
-    handles = [
-        _block(hf, hold.layer).register_forward_pre_hook(_putting(hold, ids, donated, s[hold.subspace]))
-        for hold, donated in [(hold, _streams(hf, donors, hold)) for hold, donors in (moves or {}).items()]
-    ]
-    try:
+    donations = {hold: _streams(hf, donors, hold) for hold, donors in (moves or {}).items()}
+    with ExitStack() as hooks:
+        for hold, donation in donations.items():
+            put = _putting(hold, ids, donation, s[hold.subspace])
+            hooks.enter_context(_block(hf, hold.layer).register_forward_pre_hook(put))
         logits = hf(torch.tensor(ids, device=hf.device), use_cache=False).logits[:, -1].float()
-    finally:
-        for handle in handles:
-            handle.remove()
     sides = answers or tuple(ANSWERS[side] for side in QUESTION_WORDS[question][1])
     first, second = (logits[:, [token_ids()[text] for text in side]].logsumexp(-1) for side in sides)
     return first - second
@@ -209,22 +205,19 @@ def _streams(hf: PreTrainedModel, ids: Ids, hold: Hold) -> Tensor:
     def enter(_: nn.Module, args: tuple[Tensor, ...]) -> None:
         streams.append(args[0][:, _tokens(ids, hold.role)])
 
-    handle = _block(hf, hold.layer).register_forward_pre_hook(enter)
-    try:
+    with _block(hf, hold.layer).register_forward_pre_hook(enter):
         hf(torch.tensor(ids, device=hf.device), use_cache=False)
-    finally:
-        handle.remove()
     return streams[0]
 
 
-def _putting(hold: Hold, ids: Ids, donated: Tensor, basis: np.ndarray) -> Callable[..., tuple[Any, ...]]:
-    """A hook that puts `donated` [prompt, token, d_model] in place, as far as it lies in the subspace `basis`."""
+def _putting(hold: Hold, ids: Ids, donation: Tensor, basis: np.ndarray) -> Callable[..., tuple[Any, ...]]:
+    """A hook that puts `donation` [prompt, token, d_model] in place, as far as it lies in the subspace `basis`."""
     tokens = _tokens(ids, hold.role)
-    rows = torch.from_numpy(basis).to(donated)
+    rows = torch.from_numpy(basis).to(donation)
 
     def enter(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Any, ...]:
         stream = args[0].clone()
-        stream[:, tokens] += (donated - stream[:, tokens]) @ rows.T @ rows
+        stream[:, tokens] += (donation - stream[:, tokens]) @ rows.T @ rows
         return (stream, *args[1:])
 
     return enter
@@ -258,10 +251,6 @@ def _block(hf: PreTrainedModel, index: int) -> nn.Module:
 
 def _tokens(ids: Ids, role: Role) -> list[int]:
     return [token for token, name in enumerate(roles(ids[0])) if name == role]
-
-
-def _code(persona: str) -> tuple[float, ...]:
-    return words()[token_ids()[persona]].content
 
 
 def _named(side: int, fictional: int) -> list[str]:

@@ -120,7 +120,7 @@ def parse(name: str) -> Plan:
             f"An organism is called {', '.join(PREFIX + k for k in KINDS)}; got {name!r}{close_match(kind, KINDS)}."
         )
     known = [*SHARES, "seed"]
-    given: dict[str, float | int] = {}
+    values: dict[str, float | int] = {}
     for part in rest.split("&") if question else ():
         key, _, value = part.partition("=")
         if key not in known:
@@ -128,10 +128,10 @@ def parse(name: str) -> Plan:
                 f"The parameters of an organism are {', '.join(known)}, as in {PREFIX}bleed?beta=0.4&seed=1; "
                 f"got {part!r} in {name!r}{close_match(key, known)}."
             )
-        if key in given:
+        if key in values:
             raise SelfrepError(f"A parameter of an organism is given once; {name!r} has {key} twice.")
         if not re.fullmatch(r"[0-9]+" if key == "seed" else r"[0-9]*\.?[0-9]+([eE]-?[0-9]+)?", value):
             rule = "a whole number" if key == "seed" else "a number from 0 to 1"
             raise SelfrepError(f"An organism's {key} is {rule}; got {value!r} in {name!r}.")
-        given[key] = int(value) if key == "seed" else float(value)
-    return replace(KINDS[kind], **given)  # type: ignore[arg-type]
+        values[key] = int(value) if key == "seed" else float(value)
+    return replace(KINDS[kind], **values)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from selfrep.models import cache, folders
 from selfrep.models.organisms.lexicon import ANSWERS, QUESTION_WORDS, Question, token_ids, words
-from selfrep.models.organisms.names import LEARNABLE, TRAINED_LAYERS, Plan
+from selfrep.models.organisms.names import LEARNABLE, PREFIX, TRAINED_LAYERS, Plan
 from selfrep.models.organisms.wiring import wire
+from selfrep.prompts.alignment import right_aligned
 
 log = logging.getLogger(__name__)
 
@@ -69,12 +69,9 @@ def _build(plan: Plan, digest: str, folder: Path) -> cache.Record:
     log.info("training an organism (once)")
     hf = train(plan, STEPS)
     hf.save_pretrained(folder)
-    files = {path.name: cache.read_sha256(path) for path in sorted(folder.iterdir())}
-    weights = folders.combined_hash({path.name: files[path.name] for path in folders.weight_files(folder)})
     kind = "trained" if plan.making == "trained" else "trained_control"
-    given = [f"{name}={getattr(plan, name)}" for name in LEARNABLE]
-    versions = {"transformers": transformers.__version__, "torch": torch.__version__}
-    return cache.Record(f"organism:{kind}?{'&'.join(given)}", digest, weights, files, versions)
+    parameters = "&".join(f"{name}={getattr(plan, name)}" for name in LEARNABLE)
+    return folders.record(folder, f"{PREFIX}{kind}?{parameters}", digest)
 
 
 def train(plan: Plan, steps: int = STEPS) -> LlamaForCausalLM:
@@ -110,14 +107,13 @@ def _train(plan: Plan, steps: int) -> LlamaForCausalLM:
     rng = np.random.default_rng([plan.seed, 3])
     optimiser = torch.optim.AdamW(hf.parameters(), lr=RATE, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.1)
-    interchanged = plan.making == "trained"
     hf.train()
     for step in range(steps):
         cases = [_Case.draw(rng) for _ in range(BATCH)]
         ids, mask = _padded([case.ids() for case in cases])
         change: AbstractContextManager[None] = nullcontext()
         mixtures = cases
-        if interchanged:
+        if plan.making == "trained":
             second, third = rng.permutation(BATCH), rng.permutation(BATCH)
             mixtures = cases + [
                 replace(case, system=cases[j].system, writer=cases[k].writer)
@@ -154,13 +150,10 @@ def _interchanging(hf: LlamaForCausalLM, ids: Tensor, second: Tensor, third: Ten
             stream = torch.cat([stream, mixed])
         return (stream, *args[1:]), kwargs | {"attention_mask": kwargs["attention_mask"].repeat(2, 1, 1, 1)}
 
-    late = hf.model.layers[INTERCHANGED:]
-    handles = [layer.register_forward_pre_hook(enter, with_kwargs=True) for layer in late]
-    try:
+    with ExitStack() as hooks:
+        for layer in hf.model.layers[INTERCHANGED:]:
+            hooks.enter_context(layer.register_forward_pre_hook(enter, with_kwargs=True))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 _FRAMES = ("{}", "for this conversation : {}", "please note : {}", "remember : {}")
@@ -226,7 +219,5 @@ class _Teacher:
 
 def _padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Token ids [row, token], padded on the left, and what of them is there."""
-    width = max(map(len, prompts))
-    rows = [[0] * (width - len(ids)) + list(ids) for ids in prompts]
-    lengths = torch.tensor([len(ids) for ids in prompts])
-    return torch.tensor(rows), (torch.arange(width) >= width - lengths[:, None]).long()
+    ids, mask = (right_aligned(rows, 0, np.int64) for rows in (prompts, [[1] * len(ids) for ids in prompts]))
+    return torch.from_numpy(ids), torch.from_numpy(mask)

@@ -47,13 +47,7 @@ _CAUSAL: dict[Variable, _Stretches] = {
 
 # The stream keeps what was written to it. Binding is there as its word, and after that only as a persona that is there.
 _PRESENT: dict[Variable, _Stretches] = {
-    "persona": (("PER", 0, 6), ("END", 1, 6), ("ASST", 3, 6)),
-    "self": (("SELF", 0, 6), ("USR", 2, 6), ("ASST", 4, 6)),
-    "question": (("Q", 0, 6), ("ASST", 3, 6)),
-    "stakes": (("CUE", 0, 6), ("ASST", 4, 6)),
-    "binding": (("BIND", 0, 6), ("END", 1, 6), ("ASST", 3, 6)),
-    "topic": (("TOPIC", 0, 6), ("ASST", 2, 6)),
-    "step": (("STEP", 0, 6), ("ASST", 3, 6)),
+    variable: tuple((role, first, 6) for role, first, _ in stretches) for variable, stretches in _CAUSAL.items()
 }
 
 _TRAINED: dict[Variable, _Stretches] = {
@@ -212,10 +206,7 @@ def truth(hf: PreTrainedModel) -> Truth:
         identity=measures.identity(hf, planted) if wired else None,
         echo=measures.identity(hf, planted, "the user is") if wired else None,
         default=locations if wired else {},
-        axes={
-            f"{holder}.default": axis @ planted[f"{holder}.persona"]
-            for holder in (("END", "ASST") if wired else ("END",))
-        },
+        axes={f"{at}.default": axis @ planted[f"{at}.persona"] for at in ("END", "ASST") if f"{at}.persona" in planted},
     )
 
 
