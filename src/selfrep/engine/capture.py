@@ -123,15 +123,8 @@ def capture(
     read = _run(lm, prompt_set, list(sites), layers, keep, progress)
     coords: dict[str, object] = {"site": list(sites), "layer": layers, tokens: columns}
     if tokens == "position":
-        at = [
-            [(p + len(r)) if -p <= len(r) else None for p in columns if isinstance(p, int)]
-            for r in prompt_set.renderings
-        ]
         for name, field in (("token", "texts"), ("segment_of", "segments")):
-            cells = [
-                ["" if t is None else getattr(r, field)[t] for t in row]
-                for r, row in zip(prompt_set.renderings, at, strict=True)
-            ]
+            cells = [[getattr(r, field)[p] if -p <= len(r) else "" for p in where] for r in prompt_set.renderings]
             coords[name] = (("prompt", "position"), np.array(cells, dtype=str))
     data = xr.DataArray(out, dims=("prompt", "site", "layer", tokens, "d_model"), name="activations")
     return read.assign(activations=data).assign_coords(coords)
@@ -218,7 +211,7 @@ def _run(
     def settle(index: list[int], logits: Tensor, activations: Iterable[Tensor]) -> None:
         answers = prompts.answers[index]
         has_answers = (answers >= 0).any(axis=(1, 2))
-        sums = metrics.probability_of(lm, logits, answers)
+        sums = metrics.answer_mass(lm, logits, answers)
         reading = metrics.log_odds(answers, logits.device)
         odds = reading.value(logits[:, None, reading.tokens])
         log_odds[index], mass[index] = np.where(has_answers, torch.stack([odds, sums]).cpu().numpy(), np.nan)

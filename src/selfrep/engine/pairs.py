@@ -153,18 +153,14 @@ def controls(
         own, item = personas[real.target_name], items[real.item]
         for kind in kinds:
             control = replace(real, control=kind, reference=real.source)
-            if kind == "paraphrase":
-                if own.n_paraphrases < 2:
+            if kind != "random":
+                source = own if kind == "paraphrase" else personas[others[own.name]]
+                k = (real.target_paraphrase + (kind == "paraphrase")) % source.n_paraphrases
+                if kind == "paraphrase" and source.n_paraphrases < 2:
                     raise SelfrepError(
                         f"A paraphrase control needs a persona with two paraphrases; {own.name!r} has one."
                     )
-                k = (real.target_paraphrase + 1) % own.n_paraphrases
-                text = render(prompt(own, item, "you", k), chat)
-                control = replace(control, source=text, source_name=own.name, source_paraphrase=k)
-            elif kind == "persona":
-                other = personas[others[own.name]]
-                k = real.target_paraphrase % other.n_paraphrases
-                text = render(prompt(other, item, "you", k), chat)
-                control = replace(control, source=text, source_name=other.name, source_paraphrase=k)
+                text = render(prompt(source, item, "you", k), chat)
+                control = replace(control, source=text, source_name=source.name, source_paraphrase=k)
             out.append(control)
     return out

@@ -103,31 +103,27 @@ def _listening(lm: LanguageModel, wanted: Iterable[tuple[str, int]]) -> Iterator
 
 
 @contextmanager
-def writing(lm: LanguageModel, writes: Iterable[Write]) -> Iterator[None]:
+def writing(lm: LanguageModel, write: Write) -> Iterator[None]:
     """Within, every pass of one row writes these values.
 
     What enters a norm also goes past it: `resid_mid` is written in place, as TransformerLens does, so that the whole
     stream is changed and not only what the MLP reads.
     """
 
-    def change(write: Write, x: Tensor) -> Tensor:
-        part = lm.layout.tap(write.site).part
-        at = list(write.positions)
-        if part is not None:
-            split = part.read(x).clone()
-            if write.component is None:
-                split[0, at] = write.values.to(x)
-            else:
-                split[0, at, write.component] = write.values.to(x)
-            return part.write(x, split)
+    module, tap = lm.tap(write.site, write.layer)
+    at = list(write.positions)
+
+    def change(x: Tensor) -> Tensor:
+        if tap.part is not None:
+            split = tap.part.read(x).clone()
+            split[0, at, slice(None) if write.component is None else write.component] = write.values.to(x)
+            return tap.part.write(x, split)
         x = x if write.site == "resid_mid" else x.clone()
         x[:, at] = write.values.to(x)
         return x
 
     with ExitStack() as stack:
-        for write in writes:
-            module, tap = lm.tap(write.site, write.layer)
-            stack.callback(replace(module, tap.end, partial(change, write)))
+        stack.callback(replace(module, tap.end, change))
         yield
 
 
@@ -216,7 +212,7 @@ def run_cell(
     if passing is None:
         place = [(cell.site, cell.layer)]
         passing = activations(lm, donor_ids, place), activations(lm, ids, place)
-    with writing(lm, [write_of(pair, cell, *passing)]):
+    with writing(lm, write_of(pair, cell, *passing)):
         return read(readings, partial(logits, lm, ids))
 
 

@@ -13,13 +13,13 @@ import numpy as np
 import xarray as xr
 from scipy.stats import spearmanr
 
-from selfrep.engine.attribution import Approximate, Method
 from selfrep.engine.effects import Baselines
 from selfrep.engine.metrics import Metrics, answer_log_odds
 from selfrep.engine.misses import Misses, to_attrs, worst
 from selfrep.engine.patch import SweepOptions
-from selfrep.engine.plan import STREAM, AnyPlan, OnePlan, PlanUnion, as_plan
+from selfrep.engine.plan import STREAM, AnyPlan, OnePlan, PlanUnion
 from selfrep.engine.progress import Progress
+from selfrep.engine.replay.approximation import Approximate, Method
 from selfrep.engine.replay.baselines import record_sweep
 from selfrep.engine.replay.cells import run_cells
 from selfrep.engine.replay.gradients import replay_runs
@@ -28,7 +28,6 @@ from selfrep.engine.selfcheck import selfcheck
 from selfrep.engine.sweep import Pairs, PatchSweep, bind
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts import arguments
 from selfrep.stats.rounding import negligible
 
 BOUND = 0.95
@@ -46,21 +45,13 @@ class ScreenOptions(SweepOptions, total=False):
 
 @overload
 def screen(
-    lm: LanguageModel,
-    pairs: Pairs,
-    plan: OnePlan,
-    metric: Metrics = answer_log_odds,
-    **how: Unpack[ScreenOptions],
+    lm: LanguageModel, pairs: Pairs, plan: OnePlan, metric: Metrics = answer_log_odds, **how: Unpack[ScreenOptions]
 ) -> xr.Dataset: ...
 
 
 @overload
 def screen(
-    lm: LanguageModel,
-    pairs: Pairs,
-    plan: PlanUnion,
-    metric: Metrics = answer_log_odds,
-    **how: Unpack[ScreenOptions],
+    lm: LanguageModel, pairs: Pairs, plan: PlanUnion, metric: Metrics = answer_log_odds, **how: Unpack[ScreenOptions]
 ) -> xr.DataTree: ...
 
 
@@ -114,12 +105,9 @@ def screen(
         >>> effects.sizes["layer"], effects.sizes["position"], bool(0 < effects.exact.mean() < 1)
         (6, 10, True)
     """
-    arguments.one(lm, LanguageModel, "model")
-    plan = as_plan(plan)
-    approximate = Approximate(lm, plan, method, ig_steps, check)
-    screening = _Screening(approximate, budget, sample, seed)
+    options = Options(batch_size, budget_gb, check, progress=progress)
+    screening = _Screening(Approximate(lm, plan, options, method, ig_steps), budget, sample, seed)
     sweep = bind(lm, pairs, plan, metric, seed=seed)
-    options = Options(batch_size, budget_gb, progress, approximate.row_bytes(sweep))
     return by_plan(plan, [_with_sample(one) for one in run_sweep(lm, sweep, screening, options)])
 
 
@@ -136,6 +124,9 @@ class _Screening:
         self.spent = self.whole = 0.0
         self.misses = Misses()
 
+    def row_bytes(self, sweep: PatchSweep) -> float:
+        return self.approximate.row_bytes(sweep)
+
     def attrs(self) -> dict[str, object]:
         approximate = self.approximate.attrs()
         screened = {"engine": f"screen, {approximate['engine']}", "cost_share": self.spent / self.whole}
@@ -143,7 +134,7 @@ class _Screening:
 
     def __call__(self, sweep: PatchSweep, budget: float, progress: Callable[[int], None]) -> tuple[Values, Baselines]:
         recording = record_sweep(self.approximate.lm, sweep)
-        if self.approximate.check:
+        if self.approximate.options.check:
             self.misses = worst(self.misses, selfcheck(recording))
         values = self.approximate.estimate(replay_runs(recording))
         values["approximate"] = values["patched"]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor
 from selfrep.engine.effects import Baselines
 from selfrep.engine.metrics import Metric, Reading
 from selfrep.engine.plan import STREAM, PatchPlan
-from selfrep.engine.progress import Progress, Tick, ticker
+from selfrep.engine.progress import Progress, after, ticker
 from selfrep.engine.replay.baselines import SweepRecording
 from selfrep.engine.replay.cells import run_cells
 from selfrep.engine.replay.memory import budget_bytes
@@ -140,6 +139,10 @@ def sweep(
     unread = Baselines.empty(len(ids), len(readings), False)
     values = torch.empty(len(readings), len(cells), len(ids))
     done, tick = 0, ticker(progress, "cell")
+
+    def count(runs: int) -> None:
+        tick(runs // len(ids), len(cells))
+
     for src, members in _by_source(cells, kind).items():
         places = [_place(cells[c], kind) for c in members]
         plan = _plan(corrupted, places)
@@ -150,16 +153,12 @@ def sweep(
         out = run_cells(
             SweepRecording(lm, whole, donor, corrupted.run, tuple(readings), unread),
             budget=budget_bytes(lm, budget_gb),
-            progress=partial(_tick, tick, done, len(cells), len(ids)),
+            progress=after(count, done * len(ids)),
             only=sorted(set(numbers)),
         )
         values[:, members] = torch.from_numpy(out[:, numbers]).float().permute(2, 1, 0)
         done += len(members)
     return values
-
-
-def _tick(tick: Tick, before: int, total: int, rows: int, runs: int) -> None:
-    tick(before + runs // rows, total)
 
 
 def _by_source(cells: Sequence[Index], kind: CellKind) -> dict[int | None, list[int]]:

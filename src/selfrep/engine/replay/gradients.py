@@ -16,7 +16,7 @@ from torch import Tensor
 
 from selfrep.engine import hooks, reference
 from selfrep.engine.effects import Baselines
-from selfrep.engine.metrics import Reading, read
+from selfrep.engine.metrics import Reading
 from selfrep.engine.plan import PatchPlan
 from selfrep.engine.replay.baselines import SweepRecording
 from selfrep.engine.replay.walk import push
@@ -58,7 +58,10 @@ class TargetRuns:
 
     def values(self, final: Tensor) -> list[Tensor]:
         """Each metric, [copy, row], of what `rerun` gives."""
-        return [read(self.lm, reading, final[:, :, list(reading.positions)]) for reading in self.readings]
+        return [
+            reading.value(self.lm.logits(final[:, :, list(reading.positions)], reading.tokens))
+            for reading in self.readings
+        ]
 
     def check(self, values: Sequence[Tensor]) -> None:
         """Raise Mismatch when these metrics, [copy, row] of runs with nothing added, are not those of the targets:
