@@ -228,7 +228,7 @@ def run_sweep(
         places = {(cell.site, cell.layer) for cell in pair.cells if not cell.is_prefix}
         passing = activations(lm, pair.donor_ids[0], places), activations(lm, pair.batch.target_ids[0], places)
         for i, cell in enumerate(pair.cells):
-            if cell.is_prefix or pair.masks[i].any():
+            if pair.masks[i].any():
                 out[row, i] = run_cell(lm, pair, cell, readings, passing)
             progress(row * len(pair.cells) + i + 1)
         parts.append(_baselines(lm, pair, readings))

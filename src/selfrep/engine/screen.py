@@ -165,11 +165,10 @@ class _Screening:
 
 def _costs(sweep: PatchSweep, n_layers: int) -> np.ndarray:
     """[cell] how many tokens a patched run pushes through how many blocks; at least one."""
-    first = [int(mask.any(0).argmax()) for mask in sweep.masks]
     blocks = np.array([n_layers - cell.first_block(n_layers) for cell in sweep.cells])
     # What is written inside a block is first taken through that block, all its tokens at once: a token for each cell.
     inside = np.array([cell.site not in STREAM for cell in sweep.cells])
-    return len(sweep) * np.maximum(1.0, (sweep.width - np.array(first)) * blocks + inside)
+    return len(sweep) * np.maximum(1.0, (sweep.width - np.array(sweep.firsts)) * blocks + inside)
 
 
 def _promise(sweep: PatchSweep, effects: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from selfrep.engine.interventions import InSubspace, Replace
 from selfrep.engine.misses import Misses, worst
 from selfrep.engine.plan import PREFIX, PatchCell, PatchPlan
 from selfrep.engine.replay.baselines import SweepRecording
-from selfrep.engine.replay.cells import run_cells, stream_writes, walk_metrics
+from selfrep.engine.replay.cells import run_cells, runs_at, walk_metrics
 from selfrep.engine.replay.walk import PatchedRun
 
 CELLS = 3
@@ -55,13 +55,12 @@ def _laws(recording: SweepRecording, plan: PatchPlan) -> Iterator[tuple[str, flo
     lm, target, sweep = recording.lm, recording.target, recording.sweep
     suffix = torch.as_tensor(sweep.mask(PatchCell(plan, 0, "all")), device=target.residuals[0].device)
     unpatched = recording.baselines
-    laws = {"patching nothing leaves the target": (PatchedRun(0, torch.zeros_like(suffix), None), unpatched.target)}
+    laws = {"patching nothing leaves the target": (PatchedRun(0, torch.zeros_like(suffix)), unpatched.target)}
     linear = isinstance(plan.intervention, Replace | InSubspace)
     if plan.site != PREFIX and linear and not sweep.random:
         layer = (plan.layers or (0,))[len(plan.layers or (0,)) // 2]
-        own = next(stream_writes(recording, plan, layer, plan.components and plan.components[:1], donor=target))
-        run = PatchedRun(own.block, suffix, own.values, own.rewrite)
-        laws["patching a prompt with itself leaves the target"] = (run, unpatched.target)
+        own = next(runs_at(recording, plan, layer, plan.components and plan.components[:1], donor=target))
+        laws["patching a prompt with itself leaves the target"] = (own.over(suffix), unpatched.target)
     if (
         sweep.longest >= recording.reads
         and recording.donor.final.shape[1] >= recording.reads

@@ -78,6 +78,11 @@ class PatchSweep:
         return [self.mask(cell) for cell in self.cells]
 
     @cached_property
+    def firsts(self) -> list[int]:
+        """The first token of every cell in any pair, among the last `width`; 0 for a cell that no pair has."""
+        return [int(mask.any(0).argmax()) for mask in self.masks]
+
+    @cached_property
     def width(self) -> int:
         """How many tokens at the end a cell may cover."""
         first = [w if isinstance(w, int) else -self.longest for plan in self.plans for w in plan.where or ()]
