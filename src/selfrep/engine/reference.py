@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from selfrep.engine.effects import Baselines
-from selfrep.engine.hooks import EndOfPass, listen, replace
+from selfrep.engine.hooks import EndOfPass, Place, hearing, replace
 from selfrep.engine.metrics import Reading, Run, compile_metric, require_finite
 from selfrep.engine.plan import PatchCell
 from selfrep.engine.sweep import PatchSweep
@@ -26,7 +26,7 @@ from selfrep.models.language_model import LanguageModel
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
 """How far fast numbers may be from those of the reference, relative to max(1, |reference|)."""
 
-Activations = dict[tuple[str, int], Tensor]
+Activations = dict[Place, Tensor]
 """(site, layer) → what passes there, [token, feature] or [token, component, feature]."""
 
 
@@ -61,7 +61,7 @@ def logits(lm: LanguageModel, ids: np.ndarray, positions: Sequence[int] = (-1,))
 
 
 @torch.no_grad()
-def activations(lm: LanguageModel, ids: np.ndarray, wanted: Iterable[tuple[str, int]]) -> Activations:
+def activations(lm: LanguageModel, ids: np.ndarray, wanted: Iterable[Place]) -> Activations:
     """What passes at (site, layer) in an unpatched run of one prompt, which ends behind the last of these layers."""
     keys = list(wanted)
     if not keys:
@@ -70,35 +70,26 @@ def activations(lm: LanguageModel, ids: np.ndarray, wanted: Iterable[tuple[str, 
     def stop(*_: object) -> None:
         raise EndOfPass
 
-    with _listening(lm, keys) as out, suppress(EndOfPass):
-        handle = lm.blocks[max(layer for _, layer in keys)].register_forward_hook(stop)
-        try:
-            lm.hf.base_model(torch.as_tensor(ids[ids >= 0], device=lm.device)[None], use_cache=False)
-        finally:
-            handle.remove()
+    with _listening(lm, keys) as out, suppress(EndOfPass), ExitStack() as stack:
+        stack.callback(lm.blocks[max(layer for _, layer in keys)].register_forward_hook(stop).remove)
+        lm.hf.base_model(torch.as_tensor(ids[ids >= 0], device=lm.device)[None], use_cache=False)
     return out
 
 
-def logits_and_activations(
-    lm: LanguageModel, ids: np.ndarray, wanted: Iterable[tuple[str, int]]
-) -> tuple[Tensor, Activations]:
+def logits_and_activations(lm: LanguageModel, ids: np.ndarray, wanted: Iterable[Place]) -> tuple[Tensor, Activations]:
     """The last logits [d_vocab] of an unpatched run of one prompt, in float32, and what passes at (site, layer)."""
     with _listening(lm, wanted) as out:
         return logits(lm, ids)[0], out
 
 
 @contextmanager
-def _listening(lm: LanguageModel, wanted: Iterable[tuple[str, int]]) -> Iterator[Activations]:
+def _listening(lm: LanguageModel, wanted: Iterable[Place]) -> Iterator[Activations]:
     out: Activations = {}
 
-    def hear(key: tuple[str, int], x: Tensor) -> None:
-        part = lm.layout.tap(key[0]).part
-        out[key] = (x if part is None else part.read(x))[0].to(lm.device, copy=True)
+    def hear(place: Place, x: Tensor) -> None:
+        out[place] = x[0].to(lm.device, copy=True)
 
-    with ExitStack() as stack:
-        for site, layer in set(wanted):
-            module, tap = lm.tap(site, layer)
-            stack.callback(listen(module, tap.end, partial(hear, (site, layer))))
+    with hearing(lm, set(wanted), hear):
         yield out
 
 

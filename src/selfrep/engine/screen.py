@@ -190,23 +190,24 @@ def _promise(sweep: PatchSweep, effects: np.ndarray, scale: np.ndarray) -> np.nd
 
 def _with_sample(effects: xr.Dataset) -> xr.Dataset:
     """The same, with what the random sample says of the approximation."""
-    moves = [effects[name] - effects.target_metric for name in ("patched", "approximate")]
-    axes = [dim for dim in effects.patched.dims if dim != "metric"]
-    exact, rough = (effect.transpose(*axes, ...).values for effect in moves)
-    sampled = effects.sampled.transpose(*axes, ...).values > 0
-    n_metrics = effects.sizes.get("metric", 1)
-    columns = [x.reshape(-1, n_metrics).T for x in (exact, rough, sampled)]
-    ranks, bounds = [], []
-    ends = np.stack([effects.source_metric.values, effects.target_metric.values]).reshape(-1, n_metrics)
-    for true, guess, in_sample, size in zip(*columns, np.abs(ends).max(axis=0), strict=True):
-        true, guess = true[in_sample], guess[in_sample]
-        varies = in_sample.any() and not any(negligible(np.ptp(x), size) for x in (true, guess))
-        ranks.append(spearmanr(true, guess).statistic if varies else np.nan)
-        bounds.append(np.quantile(np.abs(true - guess), BOUND) if in_sample.any() else np.nan)
-    last = ("metric",) if "metric" in effects.dims else ()
-    summary = {
-        name: (last, np.array(values, dtype=np.float32).reshape(n_metrics if last else ()))
-        for name, values in (("rank_correlation", ranks), ("error_bound", bounds))
-    }
+    dims = ("metric",) if "metric" in effects.dims else ()
+    of_metrics = [effects.isel(metric=m) for m in range(effects.sizes["metric"])] if dims else [effects]
+    trust = np.array([_trust(of_one) for of_one in of_metrics], dtype=np.float32)
+    ranks, bounds = trust.T if dims else trust[0]
     marks = {name: effects[name].fillna(0).astype(bool) for name in ("exact", "sampled")}
-    return effects.assign({**summary, **marks}).assign_attrs(sample_size=int(sampled.sum() // n_metrics))
+    return effects.assign(rank_correlation=(dims, ranks), error_bound=(dims, bounds), **marks).assign_attrs(
+        sample_size=int(marks["sampled"].sum()) // len(of_metrics)
+    )
+
+
+def _trust(effects: xr.Dataset) -> tuple[float, float]:
+    """The rank correlation of approximate and exact effects in the random sample, for one metric; and the bound."""
+    in_sample = effects.sampled.values > 0
+    if not in_sample.any():
+        return np.nan, np.nan
+    moves = [effects[name] - effects.target_metric for name in ("patched", "approximate")]
+    true, guess = (move.transpose(*effects.sampled.dims).values[in_sample] for move in moves)
+    size = np.abs([effects.source_metric.values, effects.target_metric.values]).max()
+    varies = not any(negligible(np.ptp(x), size) for x in (true, guess))
+    rank = spearmanr(true, guess).statistic if varies else np.nan
+    return rank, np.quantile(np.abs(true - guess), BOUND)

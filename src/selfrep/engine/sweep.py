@@ -20,7 +20,6 @@ from selfrep.engine.metrics import Metric, Metrics, as_metrics
 from selfrep.engine.plan import PREFIX, AnyPlan, PatchCell, PatchPlan, PlanUnion, as_plan, plans_of
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.models.sites import component
 from selfrep.prompts import arguments
 from selfrep.prompts.alignment import AlignedBatch, PromptPair, align, trimmed
 from selfrep.prompts.arguments import Several
@@ -201,16 +200,11 @@ def _bind(
 
 def bind_plans(lm: LanguageModel, plan: PatchPlan | PlanUnion, batch: AlignedBatch) -> tuple[PatchPlan, ...]:
     """The plans with every layer, position and head spelled out for this model and these pairs."""
-
-    def n_components(site: str) -> int:
-        part = lm.layout.tap(site).part if component(site) else None
-        return 0 if part is None else part.n
-
-    plans = plans_of(plan)
-    for one in plans:
-        for site in ("k", "v") if one.site == PREFIX else (one.site,):
-            lm.layout.tap(site)
-    return tuple(one.bind(lm.n_layers, int(batch.suffix.max()), n_components(one.site)) for one in plans)
+    bound = []
+    for one in plans_of(plan):
+        parts = [lm.layout.tap(site).part for site in (("k", "v") if one.site == PREFIX else (one.site,))]
+        bound.append(one.bind(lm.n_layers, int(batch.suffix.max()), 0 if parts[0] is None else parts[0].n))
+    return tuple(bound)
 
 
 def token_batch(lm: LanguageModel, source: Any, target: Any, suffix: int | None = None) -> AlignedBatch:

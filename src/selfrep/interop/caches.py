@@ -30,7 +30,7 @@ from selfrep.errors import SelfrepError
 from selfrep.interop.bridges import twin_of
 from selfrep.interop.cells import PATTERN, Cache, CellKind, Index
 from selfrep.models.language_model import LanguageModel
-from selfrep.models.sites import Components, component
+from selfrep.models.sites import Components
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -61,7 +61,7 @@ class Corrupted:
     @property
     def part(self) -> Components | None:
         """The places of the heads at the site; None for a site without heads."""
-        return self.lm.layout.tap(self.kind.site).part if component(self.kind.site) else None
+        return self.lm.layout.tap(self.kind.site).part
 
     def where(self, pos: int | None) -> int | str:
         """A position as the engine counts it, from the end; all of them for None."""

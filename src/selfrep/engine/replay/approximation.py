@@ -23,10 +23,11 @@ import torch
 from torch import Tensor
 
 from selfrep.engine.effects import Baselines
+from selfrep.engine.hooks import Place
 from selfrep.engine.plan import PREFIX, STREAM, AnyPlan, PatchCell, PatchPlan, as_plan, plans_of
 from selfrep.engine.reference import Mismatch
 from selfrep.engine.replay.baselines import record_sweep
-from selfrep.engine.replay.gradients import Place, TargetRuns, activation_after, gradients, replay_runs, whole_run
+from selfrep.engine.replay.gradients import TargetRuns, activation_after, gradients, replay_runs, whole_run
 from selfrep.engine.replay.runner import Options, Values
 from selfrep.engine.sweep import PatchSweep
 from selfrep.errors import CannotReplay, SelfrepError

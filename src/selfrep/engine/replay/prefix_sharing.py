@@ -11,14 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from selfrep.engine import metrics, reference
-from selfrep.engine.hooks import listen
+from selfrep.engine.hooks import Place, hearing, listen
 from selfrep.engine.replay.attention import Tape, playing, shared_prefix_attention
 from selfrep.engine.replay.baselines import record_ids
 from selfrep.engine.replay.matmul import quick_products
@@ -162,17 +161,13 @@ def _continue(
     width = max(map(len, ids))
     padded = torch.tensor([list(row) + [0] * (width - len(row)) for row in ids], device=lm.device)
     tape = Tape() if prefix is None else Tape(prefix=prefix.keys_values, prefix_visible=prefix.visible)
-    passing: dict[tuple[str, int], Tensor] = {}
+    passing: dict[Place, Tensor] = {}
     final: list[Tensor] = []
 
-    def hear(key: tuple[str, int], x: Tensor) -> None:
-        passing[key] = x.to(lm.device)
+    def hear(place: Place, x: Tensor) -> None:
+        passing[place] = x.to(lm.device)
 
-    with ExitStack() as stack:
-        for site in sites:
-            for layer in layers:
-                module, tap = lm.tap(site, layer)
-                stack.callback(listen(module, tap.end, partial(hear, (site, layer))))
+    with hearing(lm, [(site, layer) for site in sites for layer in layers], hear), ExitStack() as stack:
         stack.callback(listen(lm.blocks[-1], "out", final.append))
         stack.enter_context(lm.attention(shared_prefix_attention))
         stack.enter_context(playing(tape))
@@ -184,7 +179,7 @@ def _continue(
     return ends, _stacked(passing, sites, layers) if sites else None
 
 
-def _stacked(passing: Mapping[tuple[str, int], Tensor], sites: list[str], layers: list[int]) -> Tensor:
+def _stacked(passing: Mapping[Place, Tensor], sites: list[str], layers: list[int]) -> Tensor:
     """What passes at each place, as one tensor [site, layer, ...]."""
     return torch.stack([torch.stack([passing[site, layer] for layer in layers]) for site in sites])
 
