@@ -17,7 +17,7 @@ from torch import Tensor
 
 from selfrep.engine.effects import Baselines
 from selfrep.engine.hooks import EndOfPass, Place, hearing, replace
-from selfrep.engine.metrics import Reading, Run, compile_metric, require_finite
+from selfrep.engine.metrics import Reading, Run, answer_mass, compile_metric
 from selfrep.engine.plan import PatchCell
 from selfrep.engine.sweep import PatchSweep
 from selfrep.errors import SelfrepError
@@ -233,12 +233,5 @@ def _baselines(lm: LanguageModel, pair: PatchSweep, readings: Sequence[Reading])
     scale = source if real is None else read(readings, partial(logits, lm, np.array(real.ids)))
     masses: list[np.ndarray | None] = [None, None]
     if pair.answer_sets is not None:
-        masses = [_answer_mass(lm, ids, pair.answer_sets) for ids in prompts]
+        masses = [answer_mass(lm, logits(lm, ids), pair.answer_sets).cpu().numpy() for ids in prompts]
     return Baselines(source[None], target[None], (scale - target)[None], *masses)
-
-
-def _answer_mass(lm: LanguageModel, ids: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    last = logits(lm, ids)[0]
-    require_finite(lm, last)
-    tokens = answers[answers >= 0]
-    return last.softmax(-1)[torch.as_tensor(tokens, device=last.device)].sum()[None].cpu().numpy()

@@ -194,10 +194,10 @@ def _with_sample(effects: xr.Dataset) -> xr.Dataset:
     of_metrics = [effects.isel(metric=m) for m in range(effects.sizes["metric"])] if dims else [effects]
     trust = np.array([_trust(of_one) for of_one in of_metrics], dtype=np.float32)
     ranks, bounds = trust.T if dims else trust[0]
+    summary = {"rank_correlation": (dims, ranks), "error_bound": (dims, bounds)}
     marks = {name: effects[name].fillna(0).astype(bool) for name in ("exact", "sampled")}
-    return effects.assign(rank_correlation=(dims, ranks), error_bound=(dims, bounds), **marks).assign_attrs(
-        sample_size=int(marks["sampled"].sum()) // len(of_metrics)
-    )
+    size = int(marks["sampled"].sum()) // len(of_metrics)
+    return effects.assign({**summary, **marks}).assign_attrs(sample_size=size)
 
 
 def _trust(effects: xr.Dataset) -> tuple[float, float]:
@@ -210,4 +210,4 @@ def _trust(effects: xr.Dataset) -> tuple[float, float]:
     size = np.abs([effects.source_metric.values, effects.target_metric.values]).max()
     varies = not any(negligible(np.ptp(x), size) for x in (true, guess))
     rank = spearmanr(true, guess).statistic if varies else np.nan
-    return rank, np.quantile(np.abs(true - guess), BOUND)
+    return float(rank), float(np.quantile(np.abs(true - guess), BOUND))

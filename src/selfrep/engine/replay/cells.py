@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -64,7 +65,10 @@ def runs_at(
         donor: whose activations are written; those of the sweep when None.
     """
     lm, target = recording.lm, recording.target
-    block, everywhere = plan.first_block(layer, lm.n_layers), torch.ones_like(target.residuals[0][..., 0], dtype=bool)
+    block, everywhere = (
+        plan.first_block(layer, lm.n_layers),
+        torch.ones_like(target.residuals[0][..., 0], dtype=torch.bool),
+    )
     if plan.site == PREFIX:
         yield PatchedRun(block, everywhere, source_layers=plan.source_layers(layer, lm.n_layers))
         return
@@ -143,23 +147,21 @@ def _runs(
     recording: SweepRecording, portion: Mapping[Place, list[int]], step: int, each: schedule.Each
 ) -> dict[int, PatchedRun]:
     """What each cell of a portion writes, at all kept tokens. Components are written `step` at a time."""
-    by_layer: dict[int, dict[int, list[int | None]]] = defaultdict(lambda: defaultdict(list))
-    for p, layer, component in portion:
-        by_layer[layer][p].append(component)
 
     @torch.no_grad()
-    def of_layer(layer: int) -> dict[Place, PatchedRun]:
+    def of_layer(places: Sequence[Place]) -> dict[Place, PatchedRun]:
         out: dict[Place, PatchedRun] = {}
-        for p, components in sorted(by_layer[layer].items()):
-            for at in range(0, len(components), step):
-                some = components[at : at + step]
-                numbers = None if some[0] is None else [c for c in some if c is not None]
-                runs = runs_at(recording, recording.sweep.plans[p], layer, numbers)
-                out |= {(p, layer, c): run for c, run in zip(some, runs, strict=True)}
+        for (p, layer), of_plan in groupby(places, lambda place: place[:2]):
+            members = list(of_plan)
+            for at in range(0, len(members), step):
+                some = members[at : at + step]
+                components = None if some[0][2] is None else [c for *_, c in some if c is not None]
+                out |= zip(some, runs_at(recording, recording.sweep.plans[p], layer, components), strict=True)
         return out
 
     runs: dict[Place, PatchedRun] = {}
-    for of_one in each(of_layer, list(by_layer)):  # layer by layer: hooks on one layer are not felt in another
+    by_layer = [list(places) for _, places in groupby(portion, lambda place: place[1])]
+    for of_one in each(of_layer, by_layer):  # layer by layer: hooks on one layer are not felt in another
         runs |= of_one
     return {i: runs[place] for place, members in portion.items() for i in members}
 
