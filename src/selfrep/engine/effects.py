@@ -41,19 +41,14 @@ class Baselines:
         return cls(*values, *masses)
 
     @classmethod
-    def merged(cls, parts: Sequence[Baselines]) -> Baselines:
-        """Those of several batches, one after another."""
+    def merged(cls, parts: Sequence[Baselines], order: np.ndarray | slice = slice(None)) -> Baselines:
+        """Those of several batches, one after another; then in this order."""
 
         def concat(name: str) -> np.ndarray | None:
             arrays = [getattr(part, name) for part in parts]
-            return None if arrays[0] is None else np.concatenate(arrays)
+            return None if arrays[0] is None else np.concatenate(arrays)[order]
 
         return cls(*(concat(field.name) for field in fields(cls)))  # type: ignore[arg-type]
-
-    def rows(self, order: np.ndarray) -> Baselines:
-        """Those of some pairs, in that order."""
-        arrays = (getattr(self, field.name) for field in fields(self))
-        return Baselines(*(None if array is None else array[order] for array in arrays))  # type: ignore[arg-type]
 
 
 def effects_dataset(

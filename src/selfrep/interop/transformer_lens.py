@@ -20,7 +20,7 @@ an architecture whose blocks cannot be replayed) is handed to TransformerLens, w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -44,50 +44,45 @@ from selfrep.interop.generic import Metrics
 from selfrep.interop.generic import generic_activation_patch as generic_activation_patch
 
 
-def _named(activation: str, setter: Setter, axes: tuple[str, ...], what: str) -> partial[Any]:
-    sweep = partial(generic_activation_patch, patch_setter=setter, activation_name=activation, index_axis_names=axes)
-    sweep.__doc__ = (
-        f"Patch {what}: every cell of ({', '.join(axes)}). See `generic_activation_patch` for arguments and returns."
-    )
+def _sweeps(setter: Setter, *axes: str) -> Callable[[str, str], partial[Any]]:
+    """What makes the functions that write with a setter, over these axes: from an activation, and what it is."""
+
+    def sweep(activation: str, what: str) -> partial[Any]:
+        out = partial(generic_activation_patch, patch_setter=setter, activation_name=activation, index_axis_names=axes)
+        out.__doc__ = (
+            f"Patch {what}: every cell of ({', '.join(axes)}). See `generic_activation_patch` for arguments and "
+            "returns."
+        )
+        return out
+
     return sweep
 
 
-_POS, _POS_HEAD, _HEAD = ("layer", "pos"), ("layer", "pos", "head"), ("layer", "head")
+_by_pos = _sweeps(layer_pos_patch_setter, "layer", "pos")
+get_act_patch_resid_pre = _by_pos("resid_pre", "the residual stream before each block")
+get_act_patch_resid_mid = _by_pos("resid_mid", "the residual stream between attention and MLP")
+get_act_patch_resid_post = _by_pos("resid_post", "the residual stream after each block (only in selfrep)")
+get_act_patch_attn_out = _by_pos("attn_out", "the output of each attention layer")
+get_act_patch_mlp_out = _by_pos("mlp_out", "the output of each MLP")
 
-get_act_patch_resid_pre = _named("resid_pre", layer_pos_patch_setter, _POS, "the residual stream before each block")
-get_act_patch_resid_mid = _named(
-    "resid_mid", layer_pos_patch_setter, _POS, "the residual stream between attention and MLP"
-)
-get_act_patch_resid_post = _named(
-    "resid_post", layer_pos_patch_setter, _POS, "the residual stream after each block (only in selfrep)"
-)
-get_act_patch_attn_out = _named("attn_out", layer_pos_patch_setter, _POS, "the output of each attention layer")
-get_act_patch_mlp_out = _named("mlp_out", layer_pos_patch_setter, _POS, "the output of each MLP")
+_head_by_pos = _sweeps(layer_pos_head_vector_patch_setter, "layer", "pos", "head")
+get_act_patch_attn_head_out_by_pos = _head_by_pos("z", "each head's output, position by position")
+get_act_patch_attn_head_q_by_pos = _head_by_pos("q", "each head's query, position by position")
+get_act_patch_attn_head_k_by_pos = _head_by_pos("k", "each key head, position by position")
+get_act_patch_attn_head_v_by_pos = _head_by_pos("v", "each value head, position by position")
 
-_by_pos = layer_pos_head_vector_patch_setter
-get_act_patch_attn_head_out_by_pos = _named("z", _by_pos, _POS_HEAD, "each head's output, position by position")
-get_act_patch_attn_head_q_by_pos = _named("q", _by_pos, _POS_HEAD, "each head's query, position by position")
-get_act_patch_attn_head_k_by_pos = _named("k", _by_pos, _POS_HEAD, "each key head, position by position")
-get_act_patch_attn_head_v_by_pos = _named("v", _by_pos, _POS_HEAD, "each value head, position by position")
+_head = _sweeps(layer_head_vector_patch_setter, "layer", "head")
+get_act_patch_attn_head_out_all_pos = _head("z", "each head's output at all positions")
+get_act_patch_attn_head_q_all_pos = _head("q", "each head's query at all positions")
+get_act_patch_attn_head_k_all_pos = _head("k", "each key head at all positions")
+get_act_patch_attn_head_v_all_pos = _head("v", "each value head at all positions")
 
-_all_pos = layer_head_vector_patch_setter
-get_act_patch_attn_head_out_all_pos = _named("z", _all_pos, _HEAD, "each head's output at all positions")
-get_act_patch_attn_head_q_all_pos = _named("q", _all_pos, _HEAD, "each head's query at all positions")
-get_act_patch_attn_head_k_all_pos = _named("k", _all_pos, _HEAD, "each key head at all positions")
-get_act_patch_attn_head_v_all_pos = _named("v", _all_pos, _HEAD, "each value head at all positions")
-
-get_act_patch_attn_head_pattern_all_pos = _named(
-    "pattern", layer_head_pattern_patch_setter, ("layer", "head_index"), "each head's attention pattern"
-)
-get_act_patch_attn_head_pattern_by_pos = _named(
-    "pattern", layer_head_pos_pattern_patch_setter, ("layer", "head_index", "dest_pos"), "each row of each pattern"
-)
-get_act_patch_attn_head_pattern_dest_src_pos = _named(
-    "pattern",
-    layer_head_dest_src_pos_pattern_patch_setter,
-    ("layer", "head_index", "dest_pos", "src_pos"),
-    "each entry of each pattern",
-)
+_pattern = _sweeps(layer_head_pattern_patch_setter, "layer", "head_index")
+_row = _sweeps(layer_head_pos_pattern_patch_setter, "layer", "head_index", "dest_pos")
+_entry = _sweeps(layer_head_dest_src_pos_pattern_patch_setter, "layer", "head_index", "dest_pos", "src_pos")
+get_act_patch_attn_head_pattern_all_pos = _pattern("pattern", "each head's attention pattern")
+get_act_patch_attn_head_pattern_by_pos = _row("pattern", "each row of each pattern")
+get_act_patch_attn_head_pattern_dest_src_pos = _entry("pattern", "each entry of each pattern")
 
 
 def get_act_patch_attn_head_all_pos_every(
@@ -117,7 +112,7 @@ def get_act_patch_attn_head_all_pos_every(
         "v": get_act_patch_attn_head_v_all_pos,
         "pattern": get_act_patch_attn_head_pattern_all_pos,
     }
-    return _every(parts, _HEAD, metric, options, model, corrupted_tokens, clean_cache)
+    return _every(parts, ("layer", "head"), metric, options, model, corrupted_tokens, clean_cache)
 
 
 def get_act_patch_attn_head_by_pos_every(
@@ -145,7 +140,7 @@ def get_act_patch_attn_head_by_pos_every(
         "v": get_act_patch_attn_head_v_by_pos,
         "pattern": get_act_patch_attn_head_pattern_by_pos,
     }
-    return _every(parts, _POS_HEAD, metric, options, model, corrupted_tokens, clean_cache)
+    return _every(parts, ("layer", "pos", "head"), metric, options, model, corrupted_tokens, clean_cache)
 
 
 def get_act_patch_block_every(
@@ -171,7 +166,7 @@ def get_act_patch_block_every(
         "attn_out": get_act_patch_attn_out,
         "mlp_out": get_act_patch_mlp_out,
     }
-    return _every(parts, _POS, metric, options, model, corrupted_tokens, clean_cache)
+    return _every(parts, ("layer", "pos"), metric, options, model, corrupted_tokens, clean_cache)
 
 
 def _every(

@@ -98,7 +98,7 @@ def run_sweep(lm: LanguageModel, sweep: PatchSweep, run: Runner, options: Option
         baselines.append(ends)
         order += batch
         progress(len(order) * cells)
-    merged, attrs = Baselines.merged(baselines).rows(np.argsort(order)), run.attrs()
+    merged, attrs = Baselines.merged(baselines, np.argsort(order)), run.attrs()
     return [
         effects_dataset(lm, sweep, plan, of_plan, merged, attrs)
         for plan, of_plan in zip(sweep.plans, values, strict=True)
