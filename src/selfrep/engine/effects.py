@@ -98,9 +98,7 @@ def effects_dataset(
         present = [set(column) - {""} for column in texts["segment_of"].T]
         coords["segment"] = ("position", np.array([next(iter(s)) if len(s) == 1 else "mixed" for s in present]))
     data: dict[str, object] = {
-        "patched": labelled(cell, values["patched"]),
-        "transfer": labelled(cell, transfer),
-        **{name: labelled(cell, numbers) for name, numbers in values.items() if name != "patched"},
+        **{name: labelled(cell, numbers) for name, numbers in {**values, "transfer": transfer}.items()},
         "source_metric": labelled(("pair",), baselines.source),
         "target_metric": labelled(("pair",), baselines.target),
         "total_effect": labelled(("pair",), baselines.total),

@@ -65,10 +65,8 @@ def runs_at(
         donor: whose activations are written; those of the sweep when None.
     """
     lm, target = recording.lm, recording.target
-    block, everywhere = (
-        plan.first_block(layer, lm.n_layers),
-        torch.ones_like(target.residuals[0][..., 0], dtype=torch.bool),
-    )
+    block = plan.first_block(layer, lm.n_layers)
+    everywhere = torch.ones_like(target.residuals[0][..., 0], dtype=torch.bool)
     if plan.site == PREFIX:
         yield PatchedRun(block, everywhere, source_layers=plan.source_layers(layer, lm.n_layers))
         return
