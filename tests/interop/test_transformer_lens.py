@@ -23,7 +23,7 @@ from selfrep.models.language_model import load_model
 
 FAMILIES = ("llama", "gpt2", "gemma2", "qwen3", "gpt_neox")
 T = 5
-EVERY = [name for name in dir(ours) if name.endswith("_every")]
+EVERY = [name for name in dir(ours) if name.startswith("get_act") and name.endswith("_every")]
 SINGLE = [name for name in dir(ours) if name.startswith("get_act") and name not in EVERY and "direct" not in name]
 
 
