@@ -20,7 +20,6 @@ from selfrep.engine.metrics import (
     log_odds,
     logit_difference,
     logit_metric,
-    read,
     sequence_log_prob,
 )
 from selfrep.engine.pairs import pair
@@ -46,7 +45,9 @@ def test_it_reads_what_the_full_softmax_says(seed: int, pairs: list[tuple[list[i
         cut = min(cut, len(ids) - 1)
         answers[i, 0, :cut], answers[i, 1, : len(ids) - cut] = ids[:cut], ids[cut:]
     stream = torch.randn(2, len(pairs), lm.d_model, generator=torch.Generator().manual_seed(seed))
-    got, mass = read(lm, log_odds(answers, lm.device), stream[:, :, None]), answer_mass(lm, stream[1], answers)
+    reading = log_odds(answers, lm.device)
+    got = reading.value(lm.logits(stream[:, :, None], reading.tokens))
+    mass = answer_mass(lm, lm.logits(stream[1]), answers)
     head, norm = lm.hf.get_submodule(lm.layout.unembed), lm.hf.get_submodule(lm.layout.ln_final)
     logits = head(norm(stream)).double()
     logits = {"cohere": lambda x: x / 2, "granite": lambda x: x / 2, "gemma2": lambda x: 30 * (x / 30).tanh()}.get(
@@ -72,8 +73,9 @@ def test_logits_that_are_not_finite_are_refused() -> None:
     hf = tiny_hf()
     with torch.no_grad():
         hf.lm_head.weight[40] = torch.inf  # no answer of ours, yet it would make every probability NaN
+    lm = load_model(hf)
     with pytest.raises(SelfrepError, match=r"NaN or infinite.*float32"):
-        answer_mass(load_model(hf), torch.randn(1, 32), np.array([[[1], [2]]]))
+        answer_mass(lm, lm.logits(torch.randn(1, 32)), np.array([[[1], [2]]]))
 
 
 def test_metrics_are_values_with_a_name() -> None:

@@ -33,7 +33,7 @@ def test_a_study_that_can_run_is_let_through() -> None:
 WRONG = """
 battery:
   define:
-    long: {question: who are you, prefill: "", perspective: in_character, answers: {a: [" machine shop"], b: [" human"]}}
+    long: {question: who are you, prefill: "", perspective: in_character, answers: {a: [" mill shop"], b: [" human"]}}
     same: {question: who are you, prefill: "", perspective: in_character, answers: {a: [" machine"], b: [" MACHINE"]}}
     fine: {question: who are you, prefill: "", perspective: in_character, answers: {a: [" machine"], b: [" human"]}}
 separation: {item: fine, layers: [2, 6]}

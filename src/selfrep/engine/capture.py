@@ -78,16 +78,7 @@ def capture(
     """
     arguments.one(lm, LanguageModel, "model")
     prompts = arguments.several(prompts, Prompt)
-    sites, layers = _places(sites, None if layers is None else arguments.numbers(layers, "layers"))
-    layers = list(range(lm.n_layers)) if layers is None else layers
-    if bad := [layer for layer in layers if not 0 <= layer < lm.n_layers]:
-        raise SelfrepError(f"A layer of this model is one of 0 … {lm.n_layers - 1}; got {bad}.")
-    for site in sites:
-        if component(site):
-            raise SelfrepError(
-                f"capture keeps the sites {', '.join(RESIDUAL_SITES)}, of d_model features; got {site!r}."
-            )
-        lm.layout.tap(site)
+    sites, layers = _places(lm, sites, layers)
     prompt_set = PromptSet.of(lm, prompts)
     if tokens == "segment":
         columns: Sequence[int | str] = list(SEGMENTS)
@@ -123,34 +114,37 @@ def capture(
         for (i, c), value in zip(places, kept, strict=True):
             out[i, :, :, c] = value
 
-    read = _run(lm, prompt_set, list(sites), layers, keep, progress)
-    coords: dict[str, object] = {"site": list(sites), "layer": layers, tokens: columns}
+    read = _run(lm, prompt_set, sites, layers, keep, progress)
+    coords: dict[str, object] = {"site": sites, "layer": layers, tokens: columns}
     if tokens == "position":
-        at = [
-            [(p + len(r)) if -p <= len(r) else None for p in columns if isinstance(p, int)]
-            for r in prompt_set.renderings
-        ]
         for name, field in (("token", "texts"), ("segment_of", "segments")):
-            cells = [
-                ["" if t is None else getattr(r, field)[t] for t in row]
-                for r, row in zip(prompt_set.renderings, at, strict=True)
-            ]
+            cells = [[getattr(r, field)[p] if -p <= len(r) else "" for p in where] for r in prompt_set.renderings]
             coords[name] = (("prompt", "position"), np.array(cells, dtype=str))
     data = xr.DataArray(out, dims=("prompt", "site", "layer", tokens, "d_model"), name="activations")
     return read.assign(activations=data).assign_coords(coords)
 
 
-def _places(sites: Several[str], layers: tuple[int, ...] | None) -> tuple[list[str], list[int] | None]:
-    """Sites and layers, where names of TransformerLens's hooks may hold layers of their own."""
+def _places(lm: LanguageModel, sites: Several[str], layers: Several[int] | None) -> tuple[list[str], list[int]]:
+    """Sites and layers that the model has, where names of TransformerLens's hooks may hold layers of their own."""
+    given = None if layers is None else arguments.numbers(layers, "layers")
     one = isinstance(sites, str) or not isinstance(sites, Iterable)
     named = [site_and_layer(name) for name in ((sites,) if one else sites)]
     found, own = list(dict.fromkeys(site for site, _ in named)), sorted({k for _, k in named if k is not None})
-    if own and (len(own) * len(found) != len(set(named)) or layers not in (None, tuple(own))):
+    if own and (len(own) * len(found) != len(set(named)) or given not in (None, tuple(own))):
         raise SelfrepError(
             "All sites are captured at the same layers, which layers= names, or the names of hooks; got "
-            f"{sites if one else list(sites)} and layers={layers}. Capture the others in a call of their own."
+            f"{sites if one else list(sites)} and layers={given}. Capture the others in a call of their own."
         )
-    return [str(site) for site in found], own or (None if layers is None else list(layers))
+    chosen = own or list(range(lm.n_layers) if given is None else given)
+    if bad := [layer for layer in chosen if not 0 <= layer < lm.n_layers]:
+        raise SelfrepError(f"A layer of this model is one of 0 … {lm.n_layers - 1}; got {bad}.")
+    for site in found:
+        if component(site):
+            raise SelfrepError(
+                f"capture keeps the sites {', '.join(RESIDUAL_SITES)}, of d_model features; got {site!r}."
+            )
+        lm.layout.tap(site)
+    return [str(site) for site in found], chosen
 
 
 def _column(activations: Tensor, tokens: Tokens, column: int | str) -> Tensor | None:
@@ -221,7 +215,7 @@ def _run(
     def settle(index: list[int], logits: Tensor, activations: Iterable[Tensor]) -> None:
         answers = prompts.answers[index]
         has_answers = (answers >= 0).any(axis=(1, 2))
-        sums = metrics.probability_of(lm, logits, answers)
+        sums = metrics.answer_mass(lm, logits, answers)
         reading = metrics.log_odds(answers, logits.device)
         odds = reading.value(logits[:, None, reading.tokens])
         log_odds[index], mass[index] = np.where(has_answers, torch.stack([odds, sums]).cpu().numpy(), np.nan)

@@ -77,7 +77,7 @@ def cost(
     each = memory.row_bytes(lm, sweep.plans, tokens, sweep.width)
     rows = min(len(sweep), memory.batch_rows(lm, each, budget, batch_size))
     at_once = schedule.workers(lm)
-    starts = [tokens - sweep.width + int(mask.any(0).argmax()) for mask in sweep.masks]
+    starts = [tokens - sweep.width + first for first in sweep.firsts]
     blocks = [cell.first_block(lm.n_layers) for cell in sweep.cells]
     walks = schedule.walks(starts, blocks, rows=rows, width=tokens, n_layers=lm.n_layers, model=model, at_once=at_once)
     batches = -(-len(sweep) // rows)

@@ -12,9 +12,12 @@ import numpy as np
 import xarray as xr
 
 from selfrep.engine.plan import PatchPlan
+from selfrep.engine.sweep import PatchSweep
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.alignment import AlignedBatch
 from selfrep.stats.rounding import negligible
+
+OF_PAIRS = ("source_name", "target_name", "direction", "control", "source_paraphrase", "target_paraphrase")
+"""What is said of each pair, as fields of `PromptPair`."""
 
 
 @dataclass(frozen=True)
@@ -38,37 +41,30 @@ class Baselines:
         return cls(*values, *masses)
 
     @classmethod
-    def merged(cls, parts: Sequence[Baselines]) -> Baselines:
-        """Those of several batches, one after another."""
+    def merged(cls, parts: Sequence[Baselines], order: np.ndarray | slice = slice(None)) -> Baselines:
+        """Those of several batches, one after another; then in this order."""
 
         def concat(name: str) -> np.ndarray | None:
             arrays = [getattr(part, name) for part in parts]
-            return None if arrays[0] is None else np.concatenate(arrays)
+            return None if arrays[0] is None else np.concatenate(arrays)[order]
 
         return cls(*(concat(field.name) for field in fields(cls)))  # type: ignore[arg-type]
 
-    def rows(self, order: np.ndarray) -> Baselines:
-        """Those of some pairs, in that order."""
-        arrays = (getattr(self, field.name) for field in fields(self))
-        return Baselines(*(None if array is None else array[order] for array in arrays))  # type: ignore[arg-type]
-
 
 def effects_dataset(
-    batch: AlignedBatch,
+    lm: LanguageModel,
+    sweep: PatchSweep,
     plan: PatchPlan,
-    patched: np.ndarray,
+    values: Mapping[str, np.ndarray],
     baselines: Baselines,
     attrs: Mapping[str, object],
-    metrics: Sequence[str] | None = None,
-    beside: Mapping[str, np.ndarray] | None = None,
 ) -> xr.Dataset:
-    """Label the results of a sweep.
+    """Label the results of one plan of a sweep.
 
     Args:
-        plan: bound.
-        patched: [pair, *plan.shape, metric] the metrics of each patched run; NaN where a pair has no such position.
-        metrics: names for a dimension `metric`; None when there is one metric, and no such dimension.
-        beside: further numbers of the same shape, by name.
+        values: "patched", the metrics of each patched run, and whatever else there is: each [pair, *plan.shape,
+            metric], NaN where a pair has no such position.
+        attrs: further attributes, beside those that say where numbers came from.
 
     Returns:
         Dataset over (pair, layer, position | segment), and head or neuron where they are swept. `transfer` =
@@ -76,30 +72,22 @@ def effects_dataset(
         (TransformerLens's direction). For control pairs the denominator, kept in `total_effect`, is that of the real
         pair.
     """
-    last = () if metrics is None else ("metric",)
-    cell = ("pair", *plan.axes, *last)
+    batch = sweep.batch
+    cell, last = ("pair", *plan.axes), (("metric",) if sweep.metric_axis else ())
 
-    def of_pairs(values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-        return ("pair", *last), (values[:, 0] if metrics is None else values).astype(np.float32)
-
-    def of_cells(values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-        return cell, (values[..., 0] if metrics is None else values).astype(np.float32)
+    def labelled(dims: tuple[str, ...], numbers: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+        return (*dims, *last), (numbers if last else numbers[..., 0]).astype(np.float32)
 
     wide = (slice(None), *[None] * len(plan.axes), slice(None))
-    effect = patched - baselines.target[wide]
+    effect = values["patched"] - baselines.target[wide]
     nothing = negligible(baselines.total, np.maximum(np.abs(baselines.source), np.abs(baselines.target)))
     transfer = effect / np.where(nothing, np.nan, baselines.total)[wide]
-    names = ("source_name", "target_name", "direction", "control", "source_paraphrase", "target_paraphrase")
-    coords: dict[str, object] = {
-        **{axis: list(labels) for axis, labels in plan.axes.items()},
-        **({} if metrics is None else {"metric": list(metrics)}),
-        "item": ("pair", np.array(batch.items or ("",), dtype=str)[batch.item_index]),
-        **{
-            n.removesuffix("_name"): ("pair", np.array([getattr(p, n) for p in batch.pairs]))
-            for n in names
-            if batch.pairs
-        },
-    }
+    coords: dict[str, object] = {axis: list(labels) for axis, labels in plan.axes.items()}
+    if sweep.metric_axis:
+        coords["metric"] = [metric.name for metric in sweep.metrics]
+    coords["item"] = ("pair", np.array(batch.items or ("",), dtype=str)[batch.item_index])
+    for name in OF_PAIRS if batch.pairs else ():
+        coords[name.removesuffix("_name")] = ("pair", np.array([getattr(pair, name) for pair in batch.pairs]))
     if plan.by == "position":
         width = batch.tokens.shape[1]
         columns = np.array([width + int(w) for w in plan.where or ()])
@@ -110,12 +98,10 @@ def effects_dataset(
         present = [set(column) - {""} for column in texts["segment_of"].T]
         coords["segment"] = ("position", np.array([next(iter(s)) if len(s) == 1 else "mixed" for s in present]))
     data: dict[str, object] = {
-        "patched": of_cells(patched),
-        "transfer": of_cells(transfer),
-        **{name: of_cells(values) for name, values in (beside or {}).items()},
-        "source_metric": of_pairs(baselines.source),
-        "target_metric": of_pairs(baselines.target),
-        "total_effect": of_pairs(baselines.total),
+        **{name: labelled(cell, numbers) for name, numbers in {**values, "transfer": transfer}.items()},
+        "source_metric": labelled(("pair",), baselines.source),
+        "target_metric": labelled(("pair",), baselines.target),
+        "total_effect": labelled(("pair",), baselines.total),
         "source_ids": (("pair", "source_token"), batch.source_ids),
         "target_ids": (("pair", "target_token"), batch.target_ids),
     }
@@ -125,10 +111,10 @@ def effects_dataset(
     if batch.items:
         coords |= {"item_name": list(batch.items), "side": ["first", "second"]}
         data["answer_ids"] = (("item_name", "side", "k"), batch.answer_ids)
-    return xr.Dataset(data, coords=coords, attrs=dict(attrs))
+    return xr.Dataset(data, coords=coords, attrs=_provenance(lm, sweep, plan) | dict(attrs))
 
 
-def provenance(lm: LanguageModel, plan: PatchPlan, metrics: Sequence[str], seed: int) -> dict[str, object]:
+def _provenance(lm: LanguageModel, sweep: PatchSweep, plan: PatchPlan) -> dict[str, object]:
     """The attributes that say where numbers came from."""
     packages = ("torch", "transformers", "transformer-lens", "xarray")
     own = import_module("selfrep").__version__  # by name, since a static import would tie this room to all the others
@@ -137,11 +123,11 @@ def provenance(lm: LanguageModel, plan: PatchPlan, metrics: Sequence[str], seed:
         "intervention": plan.intervention.name,
         **({} if plan.window is None else {"window": str(plan.window)}),
         **({} if not plan.sets else {"sets": json.dumps(dict(plan.sets))}),
-        "metric": ", ".join(metrics),
+        "metric": ", ".join(metric.name for metric in sweep.metrics),
         "model": lm.name,
         "weights_hash": lm.weights_hash,
         "dtype": str(lm.dtype).removeprefix("torch."),
         "device": str(lm.device),
         "versions": json.dumps({"selfrep": own} | {name: version(name) for name in packages}),
-        "seed": seed,
+        "seed": sweep.seed,
     }

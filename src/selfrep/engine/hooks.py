@@ -1,18 +1,39 @@
-"""Hooks on plain modules: hear, or change, what enters or leaves one."""
+"""Hooks on plain modules: hear, or change, what enters or leaves one, or what passes at the sites of a model."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel
+
+Place = tuple[str, int]
+"""(site, layer)."""
 
 
 class EndOfPass(Exception):
     """Raised by a hook to end a forward pass, once all that is wanted of it is there."""
+
+
+@contextmanager
+def hearing(lm: LanguageModel, places: Iterable[Place], hear: Callable[[Place, Tensor], None]) -> Iterator[None]:
+    """Within, `hear` gets what passes at these places, [row, token, (component,) feature]."""
+
+    def heard(place: Place, x: Tensor) -> None:
+        part = lm.layout.tap(place[0]).part
+        hear(place, x if part is None else part.read(x))
+
+    with ExitStack() as stack:
+        for place in places:
+            module, tap = lm.tap(*place)
+            stack.callback(listen(module, tap.end, partial(heard, place)))
+        yield
 
 
 def listen(module: nn.Module, end: str, hear: Callable[[Tensor], None]) -> Callable[[], None]:

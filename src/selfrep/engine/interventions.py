@@ -13,6 +13,7 @@ Anything with a `name` and a method `values` of this signature can be swept; the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -89,9 +90,7 @@ class InSubspace:
     complement: bool = False
 
     def __post_init__(self) -> None:
-        given = self.basis.items() if isinstance(self.basis, dict) else [(None, self.basis)]
-        checked = {layer: _orthonormal(_tensor(basis)) for layer, basis in given}
-        object.__setattr__(self, "basis", checked if isinstance(self.basis, dict) else checked[None])
+        object.__setattr__(self, "basis", _each(self.basis, lambda basis: _orthonormal(_tensor(basis))))
 
     @property
     def name(self) -> str:
@@ -138,8 +137,7 @@ class Ablate:
         means = self.to
         if "layer" in getattr(means, "dims", ()):
             means = {int(layer): means.sel(layer=layer).values for layer in means.layer.values}
-        means = {k: _tensor(v) for k, v in means.items()} if isinstance(means, dict) else _tensor(means)
-        object.__setattr__(self, "to", means)
+        object.__setattr__(self, "to", _each(means, _tensor))
 
     @property
     def name(self) -> str:
@@ -172,9 +170,7 @@ class Steer:
     coefficient: float = 1.0
 
     def __post_init__(self) -> None:
-        vector = self.vector
-        tensors = {k: _tensor(v) for k, v in vector.items()} if isinstance(vector, dict) else _tensor(vector)
-        object.__setattr__(self, "vector", tensors)
+        object.__setattr__(self, "vector", _each(self.vector, _tensor))
 
     @property
     def name(self) -> str:
@@ -186,11 +182,14 @@ class Steer:
         return target + self.coefficient * _fitting(_at(self.vector, layer), target, "vector")
 
 
+def _each(value: Any, function: Callable[[Any], Any]) -> Any:
+    """A function of the one value for all layers, or of the value for each layer."""
+    return {layer: function(one) for layer, one in value.items()} if isinstance(value, dict) else function(value)
+
+
 def _shape(value: Any) -> object:
     """What is shown of a tensor, or of one for each layer."""
-    if isinstance(value, dict):
-        return {layer: list(tensor.shape) for layer, tensor in value.items()}
-    return list(value.shape)
+    return _each(value, lambda tensor: list(tensor.shape))
 
 
 def _tensor(value: Any) -> Tensor:

@@ -135,11 +135,6 @@ def compile_metric(
     return log_odds(answers, device)
 
 
-def read(lm: LanguageModel, reading: Reading, residual: Tensor) -> Tensor:
-    """A metric of residual streams after the last block, [..., pair, position, d_model] → [..., pair]."""
-    return reading.value(lm.logits(residual, reading.tokens))
-
-
 def log_odds(answers: np.ndarray, device: torch.device) -> Reading:
     """Log odds of answer set 0 against 1 at the last token: logsumexp(logits of 0) − logsumexp(logits of 1), in nats.
 
@@ -183,8 +178,13 @@ def logit_difference(first: int | Tensor, second: int | Tensor) -> Metric:
     given = [np.asarray(side, dtype=np.int64).reshape(-1) for side in (first, second)]
 
     def answers(batch: AlignedBatch) -> np.ndarray:
-        sides = [_for_each(side, batch, "logit_difference") for side in given]
-        return np.stack(sides, axis=1)[:, :, None]
+        n = len(batch.suffix)
+        for side in given:
+            if len(side) not in (1, n):
+                raise SelfrepError(
+                    f"logit_difference takes one token, or one for each of the {n} pairs; got {len(side)}."
+                )
+        return np.stack([np.broadcast_to(side, n) for side in given], axis=1)[:, :, None]
 
     return Metric("logit_difference", answers)
 
@@ -289,17 +289,12 @@ def logit_metric(
     return Metric(name, prepare=prepare)
 
 
-def answer_mass(lm: LanguageModel, residual: Tensor, answers: np.ndarray) -> Tensor:
-    """The probability that the next token is any of the answers: [pair, d_model], [pair, side, k] → [pair], 0 … 1.
+def answer_mass(lm: LanguageModel, logits: Tensor, answers: np.ndarray) -> Tensor:
+    """The probability that the next token is any of the answers: [pair, d_vocab], [pair, side, k] → [pair], 0 … 1.
 
     Raises:
         SelfrepError: the model's logits are not finite.
     """
-    return probability_of(lm, lm.logits(residual), answers)
-
-
-def probability_of(lm: LanguageModel, logits: Tensor, answers: np.ndarray) -> Tensor:
-    """As `answer_mass`, where the logits [pair, d_vocab] are at hand."""
     require_finite(lm, logits)
     ids = torch.as_tensor(answers, device=logits.device).flatten(1)
     chosen = logits.log_softmax(-1).gather(1, ids.clamp(min=0)).exp()
@@ -313,13 +308,6 @@ def require_finite(lm: LanguageModel, logits: Tensor) -> None:
             f"A model's logits are finite numbers; {lm.name} gives NaN or infinite ones in {lm.dtype}. Its weights are "
             "broken, or half precision overflows: try --dtype float32 or bfloat16."
         )
-
-
-def _for_each(side: np.ndarray, batch: AlignedBatch, metric: str) -> np.ndarray:
-    n = len(batch.suffix)
-    if len(side) not in (1, n):
-        raise SelfrepError(f"{metric} takes one token, or one for each of the {n} pairs; got {len(side)}.")
-    return np.broadcast_to(side, n)
 
 
 def _from_the_end(positions: Sequence[Any]) -> tuple[int, ...]:

@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, TypedDict, Unpack, overload
+from dataclasses import dataclass, field
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 import xarray as xr
 
 from selfrep.engine import reference
-from selfrep.engine.effects import Baselines, effects_dataset, provenance
+from selfrep.engine.effects import Baselines, effects_dataset
 from selfrep.engine.metrics import Metrics, answer_log_odds
 from selfrep.engine.misses import Misses, to_attrs, worst
-from selfrep.engine.plan import AnyPlan, OnePlan, PlanUnion, as_plan
+from selfrep.engine.plan import AnyPlan, OnePlan, PlanUnion
 from selfrep.engine.progress import Progress
 from selfrep.engine.replay.baselines import record_sweep
 from selfrep.engine.replay.cells import run_cells
-from selfrep.engine.replay.runner import Options, Values, by_plan, run_sweep
+from selfrep.engine.replay.runner import OnMismatch, Options, Values, by_plan, run_sweep
 from selfrep.engine.selfcheck import selfcheck
 from selfrep.engine.sweep import Pairs, PatchSweep, bind, bind_tokens
-from selfrep.errors import CannotReplay, SelfrepError
+from selfrep.errors import CannotReplay
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts import arguments
-
-OnMismatch = Literal["raise", "slow"]
 
 
 class SweepOptions(TypedDict, total=False):
@@ -45,6 +43,12 @@ class PatchOptions(SweepOptions, total=False):
     """Those of `patch` and `attribute`, which can go on without the replay."""
 
     on_mismatch: OnMismatch
+
+
+class PatchTokensOptions(PatchOptions, total=False):
+    """Those of `patch_tokens`."""
+
+    suffix: int | None
 
 
 @overload
@@ -111,34 +115,20 @@ def patch(
         >>> abs(effects.transfer.sel(pair=0)).values.round(2).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
-    arguments.one(lm, LanguageModel, "model")
-    exact, options, plan = _Exact(lm, check, on_mismatch), Options(batch_size, budget_gb, progress), as_plan(plan)
-    return by_plan(plan, run_sweep(lm, bind(lm, pairs, plan, metric, seed=seed), exact, options))
+    options = Options(batch_size, budget_gb, check, on_mismatch, progress)
+    sweep = bind(lm, pairs, plan, metric, seed=seed)
+    return by_plan(plan, run_sweep(lm, sweep, _Exact(lm, options), options))
 
 
 @overload
 def patch_tokens(
-    lm: LanguageModel,
-    source: Any,
-    target: Any,
-    plan: OnePlan,
-    metric: Metrics,
-    *,
-    suffix: int | None = None,
-    **how: Unpack[PatchOptions],
+    lm: LanguageModel, source: Any, target: Any, plan: OnePlan, metric: Metrics, **how: Unpack[PatchTokensOptions]
 ) -> xr.Dataset: ...
 
 
 @overload
 def patch_tokens(
-    lm: LanguageModel,
-    source: Any,
-    target: Any,
-    plan: PlanUnion,
-    metric: Metrics,
-    *,
-    suffix: int | None = None,
-    **how: Unpack[PatchOptions],
+    lm: LanguageModel, source: Any, target: Any, plan: PlanUnion, metric: Metrics, **how: Unpack[PatchTokensOptions]
 ) -> xr.DataTree: ...
 
 
@@ -179,10 +169,9 @@ def patch_tokens(
         >>> effects.sizes["layer"], effects.sizes["position"], effects.token.values.tolist()
         (6, 3, [['1', '6', '9']])
     """
-    arguments.one(lm, LanguageModel, "model")
-    exact, options, plan = _Exact(lm, check, on_mismatch), Options(batch_size, budget_gb, progress), as_plan(plan)
+    options = Options(batch_size, budget_gb, check, on_mismatch, progress)
     sweep = bind_tokens(lm, source, target, plan, metric, suffix=suffix, seed=seed)
-    return by_plan(plan, run_sweep(lm, sweep, exact, options))
+    return by_plan(plan, run_sweep(lm, sweep, _Exact(lm, options), options))
 
 
 def patch_sweep(
@@ -196,34 +185,31 @@ def patch_sweep(
     progress: Progress = None,
 ) -> list[xr.Dataset]:
     """`patch` for a sweep that is bound, or some of its rows: one Dataset a plan. Options are those of `patch`."""
-    return run_sweep(lm, sweep, _Exact(lm, check, on_mismatch), Options(batch_size, budget_gb, progress))
+    options = Options(batch_size, budget_gb, check, on_mismatch, progress)
+    return run_sweep(lm, sweep, _Exact(lm, options), options)
 
 
 def blank_effects(lm: LanguageModel, sweep: PatchSweep) -> list[xr.Dataset]:
     """What `patch_sweep` will return, its numbers still NaN: to make room for results before they are there."""
     baselines = Baselines.empty(len(sweep), len(sweep.metrics), sweep.answer_sets is not None)
-    names = [metric.name for metric in sweep.metrics]
-    axis = names if sweep.metric_axis else None
     out = []
     for plan in sweep.plans:
-        blank = np.full((len(sweep), *plan.shape, len(names)), np.nan)
-        out.append(effects_dataset(sweep.batch, plan, blank, baselines, provenance(lm, plan, names, sweep.seed), axis))
+        blank = np.full((len(sweep), *plan.shape, len(sweep.metrics)), np.nan)
+        out.append(effects_dataset(lm, sweep, plan, {"patched": blank}, baselines, {}))
     return out
 
 
-def require_known(on_mismatch: OnMismatch) -> None:
-    """Raise SelfrepError for another word than those of `OnMismatch`."""
-    if on_mismatch not in ("raise", "slow"):
-        raise SelfrepError(f"on_mismatch is 'raise' or 'slow'; got {on_mismatch!r}.")
-
-
+@dataclass
 class _Exact:
     """Runs sweeps by replay, checked first; or, from the first that cannot be on, by whole forward passes."""
 
-    def __init__(self, lm: LanguageModel, check: bool, on_mismatch: OnMismatch) -> None:
-        require_known(on_mismatch)
-        self.lm, self.check, self.on_mismatch = lm, check, on_mismatch
-        self.engine, self.misses = "replay", Misses()
+    lm: LanguageModel
+    options: Options
+    engine: str = "replay"
+    misses: Misses = field(default_factory=dict)
+
+    def row_bytes(self, sweep: PatchSweep) -> float:
+        return 0.0
 
     def attrs(self) -> dict[str, object]:
         return {**to_attrs(self.misses), "engine": self.engine}
@@ -232,12 +218,12 @@ class _Exact:
         if self.engine == "replay":
             try:
                 recording = record_sweep(self.lm, sweep)
-                self.misses = worst(self.misses, selfcheck(recording) if self.check else {})
+                self.misses = worst(self.misses, selfcheck(recording) if self.options.check else {})
                 return {"patched": run_cells(recording, budget=budget, progress=progress)}, recording.baselines
             except CannotReplay as reason:
                 warnings.warn(f"{reason} Each cell takes a whole forward pass: this is slow.", stacklevel=4)
             except reference.Mismatch as reason:
-                if self.on_mismatch == "raise":
+                if self.options.on_mismatch == "raise":
                     raise
                 warnings.warn(f"{reason} Going on with whole forward passes: this is slow.", stacklevel=4)
             self.engine = "reference"

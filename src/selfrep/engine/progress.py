@@ -11,6 +11,11 @@ Progress = Tick | bool | None
 """What verbs take: True for a bar (tqdm), a function of (done, total), or None or False for silence."""
 
 
+def after(progress: Callable[[int], None], before: int) -> Callable[[int], None]:
+    """The progress of a part of the work, where so much was done before it."""
+    return lambda done: progress(before + done)
+
+
 def ticker(progress: Progress, unit: str) -> Tick:
     """A function of (done, total) for any kind of progress. A bar comes with the first tick and is closed by the last.
 

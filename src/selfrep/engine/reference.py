@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from selfrep.engine.effects import Baselines
-from selfrep.engine.hooks import EndOfPass, listen, replace
-from selfrep.engine.metrics import Reading, Run, compile_metric, require_finite
+from selfrep.engine.hooks import EndOfPass, Place, hearing, replace
+from selfrep.engine.metrics import Reading, Run, answer_mass, compile_metric
 from selfrep.engine.plan import PatchCell
 from selfrep.engine.sweep import PatchSweep
 from selfrep.errors import SelfrepError
@@ -26,7 +26,7 @@ from selfrep.models.language_model import LanguageModel
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
 """How far fast numbers may be from those of the reference, relative to max(1, |reference|)."""
 
-Activations = dict[tuple[str, int], Tensor]
+Activations = dict[Place, Tensor]
 """(site, layer) → what passes there, [token, feature] or [token, component, feature]."""
 
 
@@ -61,7 +61,7 @@ def logits(lm: LanguageModel, ids: np.ndarray, positions: Sequence[int] = (-1,))
 
 
 @torch.no_grad()
-def activations(lm: LanguageModel, ids: np.ndarray, wanted: Iterable[tuple[str, int]]) -> Activations:
+def activations(lm: LanguageModel, ids: np.ndarray, wanted: Iterable[Place]) -> Activations:
     """What passes at (site, layer) in an unpatched run of one prompt, which ends behind the last of these layers."""
     keys = list(wanted)
     if not keys:
@@ -70,64 +70,51 @@ def activations(lm: LanguageModel, ids: np.ndarray, wanted: Iterable[tuple[str, 
     def stop(*_: object) -> None:
         raise EndOfPass
 
-    with _listening(lm, keys) as out, suppress(EndOfPass):
-        handle = lm.blocks[max(layer for _, layer in keys)].register_forward_hook(stop)
-        try:
-            lm.hf.base_model(torch.as_tensor(ids[ids >= 0], device=lm.device)[None], use_cache=False)
-        finally:
-            handle.remove()
+    with _listening(lm, keys) as out, suppress(EndOfPass), ExitStack() as stack:
+        stack.callback(lm.blocks[max(layer for _, layer in keys)].register_forward_hook(stop).remove)
+        lm.hf.base_model(torch.as_tensor(ids[ids >= 0], device=lm.device)[None], use_cache=False)
     return out
 
 
-def logits_and_activations(
-    lm: LanguageModel, ids: np.ndarray, wanted: Iterable[tuple[str, int]]
-) -> tuple[Tensor, Activations]:
+def logits_and_activations(lm: LanguageModel, ids: np.ndarray, wanted: Iterable[Place]) -> tuple[Tensor, Activations]:
     """The last logits [d_vocab] of an unpatched run of one prompt, in float32, and what passes at (site, layer)."""
     with _listening(lm, wanted) as out:
         return logits(lm, ids)[0], out
 
 
 @contextmanager
-def _listening(lm: LanguageModel, wanted: Iterable[tuple[str, int]]) -> Iterator[Activations]:
+def _listening(lm: LanguageModel, wanted: Iterable[Place]) -> Iterator[Activations]:
     out: Activations = {}
 
-    def hear(key: tuple[str, int], x: Tensor) -> None:
-        part = lm.layout.tap(key[0]).part
-        out[key] = (x if part is None else part.read(x))[0].to(lm.device, copy=True)
+    def hear(place: Place, x: Tensor) -> None:
+        out[place] = x[0].to(lm.device, copy=True)
 
-    with ExitStack() as stack:
-        for site, layer in set(wanted):
-            module, tap = lm.tap(site, layer)
-            stack.callback(listen(module, tap.end, partial(hear, (site, layer))))
+    with hearing(lm, set(wanted), hear):
         yield out
 
 
 @contextmanager
-def writing(lm: LanguageModel, writes: Iterable[Write]) -> Iterator[None]:
+def writing(lm: LanguageModel, write: Write) -> Iterator[None]:
     """Within, every pass of one row writes these values.
 
     What enters a norm also goes past it: `resid_mid` is written in place, as TransformerLens does, so that the whole
     stream is changed and not only what the MLP reads.
     """
 
-    def change(write: Write, x: Tensor) -> Tensor:
-        part = lm.layout.tap(write.site).part
-        at = list(write.positions)
-        if part is not None:
-            split = part.read(x).clone()
-            if write.component is None:
-                split[0, at] = write.values.to(x)
-            else:
-                split[0, at, write.component] = write.values.to(x)
-            return part.write(x, split)
+    module, tap = lm.tap(write.site, write.layer)
+    at = list(write.positions)
+
+    def change(x: Tensor) -> Tensor:
+        if tap.part is not None:
+            split = tap.part.read(x).clone()
+            split[0, at, slice(None) if write.component is None else write.component] = write.values.to(x)
+            return tap.part.write(x, split)
         x = x if write.site == "resid_mid" else x.clone()
         x[:, at] = write.values.to(x)
         return x
 
     with ExitStack() as stack:
-        for write in writes:
-            module, tap = lm.tap(write.site, write.layer)
-            stack.callback(replace(module, tap.end, partial(change, write)))
+        stack.callback(replace(module, tap.end, change))
         yield
 
 
@@ -216,7 +203,7 @@ def run_cell(
     if passing is None:
         place = [(cell.site, cell.layer)]
         passing = activations(lm, donor_ids, place), activations(lm, ids, place)
-    with writing(lm, [write_of(pair, cell, *passing)]):
+    with writing(lm, write_of(pair, cell, *passing)):
         return read(readings, partial(logits, lm, ids))
 
 
@@ -232,7 +219,7 @@ def run_sweep(
         places = {(cell.site, cell.layer) for cell in pair.cells if not cell.is_prefix}
         passing = activations(lm, pair.donor_ids[0], places), activations(lm, pair.batch.target_ids[0], places)
         for i, cell in enumerate(pair.cells):
-            if cell.is_prefix or pair.masks[i].any():
+            if pair.masks[i].any():
                 out[row, i] = run_cell(lm, pair, cell, readings, passing)
             progress(row * len(pair.cells) + i + 1)
         parts.append(_baselines(lm, pair, readings))
@@ -246,12 +233,5 @@ def _baselines(lm: LanguageModel, pair: PatchSweep, readings: Sequence[Reading])
     scale = source if real is None else read(readings, partial(logits, lm, np.array(real.ids)))
     masses: list[np.ndarray | None] = [None, None]
     if pair.answer_sets is not None:
-        masses = [_answer_mass(lm, ids, pair.answer_sets) for ids in prompts]
+        masses = [answer_mass(lm, logits(lm, ids), pair.answer_sets).cpu().numpy() for ids in prompts]
     return Baselines(source[None], target[None], (scale - target)[None], *masses)
-
-
-def _answer_mass(lm: LanguageModel, ids: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    last = logits(lm, ids)[0]
-    require_finite(lm, last)
-    tokens = answers[answers >= 0]
-    return last.softmax(-1)[torch.as_tensor(tokens, device=last.device)].sum()[None].cpu().numpy()

@@ -13,13 +13,13 @@ import numpy as np
 import xarray as xr
 from scipy.stats import spearmanr
 
-from selfrep.engine.attribution import Approximate, Method
 from selfrep.engine.effects import Baselines
 from selfrep.engine.metrics import Metrics, answer_log_odds
 from selfrep.engine.misses import Misses, to_attrs, worst
 from selfrep.engine.patch import SweepOptions
-from selfrep.engine.plan import STREAM, AnyPlan, OnePlan, PlanUnion, as_plan
+from selfrep.engine.plan import STREAM, AnyPlan, OnePlan, PlanUnion
 from selfrep.engine.progress import Progress
+from selfrep.engine.replay.approximation import Approximate, Method
 from selfrep.engine.replay.baselines import record_sweep
 from selfrep.engine.replay.cells import run_cells
 from selfrep.engine.replay.gradients import replay_runs
@@ -28,7 +28,6 @@ from selfrep.engine.selfcheck import selfcheck
 from selfrep.engine.sweep import Pairs, PatchSweep, bind
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts import arguments
 from selfrep.stats.rounding import negligible
 
 BOUND = 0.95
@@ -46,21 +45,13 @@ class ScreenOptions(SweepOptions, total=False):
 
 @overload
 def screen(
-    lm: LanguageModel,
-    pairs: Pairs,
-    plan: OnePlan,
-    metric: Metrics = answer_log_odds,
-    **how: Unpack[ScreenOptions],
+    lm: LanguageModel, pairs: Pairs, plan: OnePlan, metric: Metrics = answer_log_odds, **how: Unpack[ScreenOptions]
 ) -> xr.Dataset: ...
 
 
 @overload
 def screen(
-    lm: LanguageModel,
-    pairs: Pairs,
-    plan: PlanUnion,
-    metric: Metrics = answer_log_odds,
-    **how: Unpack[ScreenOptions],
+    lm: LanguageModel, pairs: Pairs, plan: PlanUnion, metric: Metrics = answer_log_odds, **how: Unpack[ScreenOptions]
 ) -> xr.DataTree: ...
 
 
@@ -114,12 +105,9 @@ def screen(
         >>> effects.sizes["layer"], effects.sizes["position"], bool(0 < effects.exact.mean() < 1)
         (6, 10, True)
     """
-    arguments.one(lm, LanguageModel, "model")
-    plan = as_plan(plan)
-    approximate = Approximate(lm, plan, method, ig_steps, check)
-    screening = _Screening(approximate, budget, sample, seed)
+    options = Options(batch_size, budget_gb, check, progress=progress)
+    screening = _Screening(Approximate(lm, plan, options, method, ig_steps), budget, sample, seed)
     sweep = bind(lm, pairs, plan, metric, seed=seed)
-    options = Options(batch_size, budget_gb, progress, approximate.row_bytes(sweep))
     return by_plan(plan, [_with_sample(one) for one in run_sweep(lm, sweep, screening, options)])
 
 
@@ -136,6 +124,9 @@ class _Screening:
         self.spent = self.whole = 0.0
         self.misses = Misses()
 
+    def row_bytes(self, sweep: PatchSweep) -> float:
+        return self.approximate.row_bytes(sweep)
+
     def attrs(self) -> dict[str, object]:
         approximate = self.approximate.attrs()
         screened = {"engine": f"screen, {approximate['engine']}", "cost_share": self.spent / self.whole}
@@ -143,7 +134,7 @@ class _Screening:
 
     def __call__(self, sweep: PatchSweep, budget: float, progress: Callable[[int], None]) -> tuple[Values, Baselines]:
         recording = record_sweep(self.approximate.lm, sweep)
-        if self.approximate.check:
+        if self.approximate.options.check:
             self.misses = worst(self.misses, selfcheck(recording))
         values = self.approximate.estimate(replay_runs(recording))
         values["approximate"] = values["patched"]
@@ -174,11 +165,10 @@ class _Screening:
 
 def _costs(sweep: PatchSweep, n_layers: int) -> np.ndarray:
     """[cell] how many tokens a patched run pushes through how many blocks; at least one."""
-    first = [int(mask.any(0).argmax()) for mask in sweep.masks]
     blocks = np.array([n_layers - cell.first_block(n_layers) for cell in sweep.cells])
     # What is written inside a block is first taken through that block, all its tokens at once: a token for each cell.
     inside = np.array([cell.site not in STREAM for cell in sweep.cells])
-    return len(sweep) * np.maximum(1.0, (sweep.width - np.array(first)) * blocks + inside)
+    return len(sweep) * np.maximum(1.0, (sweep.width - np.array(sweep.firsts)) * blocks + inside)
 
 
 def _promise(sweep: PatchSweep, effects: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -200,23 +190,24 @@ def _promise(sweep: PatchSweep, effects: np.ndarray, scale: np.ndarray) -> np.nd
 
 def _with_sample(effects: xr.Dataset) -> xr.Dataset:
     """The same, with what the random sample says of the approximation."""
-    moves = [effects[name] - effects.target_metric for name in ("patched", "approximate")]
-    axes = [dim for dim in effects.patched.dims if dim != "metric"]
-    exact, rough = (effect.transpose(*axes, ...).values for effect in moves)
-    sampled = effects.sampled.transpose(*axes, ...).values > 0
-    n_metrics = effects.sizes.get("metric", 1)
-    columns = [x.reshape(-1, n_metrics).T for x in (exact, rough, sampled)]
-    ranks, bounds = [], []
-    ends = np.stack([effects.source_metric.values, effects.target_metric.values]).reshape(-1, n_metrics)
-    for true, guess, in_sample, size in zip(*columns, np.abs(ends).max(axis=0), strict=True):
-        true, guess = true[in_sample], guess[in_sample]
-        varies = in_sample.any() and not any(negligible(np.ptp(x), size) for x in (true, guess))
-        ranks.append(spearmanr(true, guess).statistic if varies else np.nan)
-        bounds.append(np.quantile(np.abs(true - guess), BOUND) if in_sample.any() else np.nan)
-    last = ("metric",) if "metric" in effects.dims else ()
-    summary = {
-        name: (last, np.array(values, dtype=np.float32).reshape(n_metrics if last else ()))
-        for name, values in (("rank_correlation", ranks), ("error_bound", bounds))
-    }
+    dims = ("metric",) if "metric" in effects.dims else ()
+    of_metrics = [effects.isel(metric=m) for m in range(effects.sizes["metric"])] if dims else [effects]
+    trust = np.array([_trust(of_one) for of_one in of_metrics], dtype=np.float32)
+    ranks, bounds = trust.T if dims else trust[0]
+    summary = {"rank_correlation": (dims, ranks), "error_bound": (dims, bounds)}
     marks = {name: effects[name].fillna(0).astype(bool) for name in ("exact", "sampled")}
-    return effects.assign({**summary, **marks}).assign_attrs(sample_size=int(sampled.sum() // n_metrics))
+    size = int(marks["sampled"].sum()) // len(of_metrics)
+    return effects.assign({**summary, **marks}).assign_attrs(sample_size=size)
+
+
+def _trust(effects: xr.Dataset) -> tuple[float, float]:
+    """The rank correlation of approximate and exact effects in the random sample, for one metric; and the bound."""
+    in_sample = effects.sampled.values > 0
+    if not in_sample.any():
+        return np.nan, np.nan
+    moves = [effects[name] - effects.target_metric for name in ("patched", "approximate")]
+    true, guess = (move.transpose(*effects.sampled.dims).values[in_sample] for move in moves)
+    size = np.abs([effects.source_metric.values, effects.target_metric.values]).max()
+    varies = not any(negligible(np.ptp(x), size) for x in (true, guess))
+    rank = spearmanr(true, guess).statistic if varies else np.nan
+    return float(rank), float(np.quantile(np.abs(true - guess), BOUND))

@@ -20,7 +20,7 @@ from selfrep.engine.interventions import InSubspace, Replace
 from selfrep.engine.misses import Misses, worst
 from selfrep.engine.plan import PREFIX, PatchCell, PatchPlan
 from selfrep.engine.replay.baselines import SweepRecording
-from selfrep.engine.replay.cells import run_cells, stream_writes, walk_metrics
+from selfrep.engine.replay.cells import run_cells, runs_at, walk_metrics
 from selfrep.engine.replay.walk import PatchedRun
 
 CELLS = 3
@@ -42,12 +42,14 @@ def selfcheck(recording: SweepRecording) -> Misses:
     results = _results.setdefault(recording.lm.hf, {})
     signature = recording.sweep.signature
     if signature not in results:
-        misses: Misses = {}
-        for plan in recording.sweep.plans:
-            for law, miss in (*_laws(recording, plan), *_cells(recording, plan)):
-                misses = worst(misses, {law: miss})
-        results[signature] = misses
+        misses = [{law: miss} for plan in recording.sweep.plans for law, miss in _misses(recording, plan)]
+        results[signature] = worst(*misses)
     return results[signature]
+
+
+def _misses(recording: SweepRecording, plan: PatchPlan) -> Iterator[tuple[str, float]]:
+    yield from _laws(recording, plan)
+    yield from _cells(recording, plan)
 
 
 def _laws(recording: SweepRecording, plan: PatchPlan) -> Iterator[tuple[str, float]]:
@@ -55,18 +57,14 @@ def _laws(recording: SweepRecording, plan: PatchPlan) -> Iterator[tuple[str, flo
     lm, target, sweep = recording.lm, recording.target, recording.sweep
     suffix = torch.as_tensor(sweep.mask(PatchCell(plan, 0, "all")), device=target.residuals[0].device)
     unpatched = recording.baselines
-    laws = {"patching nothing leaves the target": (PatchedRun(0, torch.zeros_like(suffix), None), unpatched.target)}
+    laws = {"patching nothing leaves the target": (PatchedRun(0, torch.zeros_like(suffix)), unpatched.target)}
     linear = isinstance(plan.intervention, Replace | InSubspace)
     if plan.site != PREFIX and linear and not sweep.random:
         layer = (plan.layers or (0,))[len(plan.layers or (0,)) // 2]
-        own = next(stream_writes(recording, plan, layer, plan.components and plan.components[:1], donor=target))
-        run = PatchedRun(own.block, suffix, own.values, own.rewrite)
-        laws["patching a prompt with itself leaves the target"] = (run, unpatched.target)
-    if (
-        sweep.longest >= recording.reads
-        and recording.donor.final.shape[1] >= recording.reads
-        and _own_source(recording)
-    ):
+        own = next(runs_at(recording, plan, layer, plan.components and plan.components[:1], donor=target))
+        laws["patching a prompt with itself leaves the target"] = (own.over(suffix), unpatched.target)
+    own_source = sweep.donor_ids is sweep.batch.source_ids
+    if own_source and min(sweep.width, *sweep.reach) >= recording.reads:  # all that is read is the source's
         run = PatchedRun(lm.n_layers, suffix, recording.donor.residuals[-1])
         laws["patching the whole last residual stream gives the source"] = (run, unpatched.source)
     replayed = walk_metrics(recording, target.start, [run for run, _ in laws.values()], CHUNK)
@@ -79,13 +77,6 @@ def _laws(recording: SweepRecording, plan: PatchPlan) -> Iterator[tuple[str, flo
                 f"{values[pair, metric]:.6g} where the unpatched run gives {wanted[pair, metric]:.6g}."
             )
         yield law, float(off.max())
-
-
-def _own_source(recording: SweepRecording) -> bool:
-    """Whether the last residual stream of the donor, at all tokens that are read, is the source's."""
-    sweep = recording.sweep
-    same = sweep.donor_ids is sweep.batch.source_ids
-    return same and bool((sweep.reach >= recording.reads).all()) and sweep.width >= recording.reads
 
 
 def _cells(recording: SweepRecording, plan: PatchPlan) -> Iterator[tuple[str, float]]:

@@ -16,12 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfrep.engine.interventions import Replace
 from selfrep.engine.metrics import Metric, Metrics, as_metrics
-from selfrep.engine.plan import PREFIX, PatchCell, PatchPlan, PlanUnion, plans_of
+from selfrep.engine.plan import PREFIX, AnyPlan, PatchCell, PatchPlan, PlanUnion, as_plan, plans_of
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.models.sites import component
 from selfrep.prompts import arguments
 from selfrep.prompts.alignment import AlignedBatch, PromptPair, align, trimmed
 from selfrep.prompts.arguments import Several
@@ -77,6 +75,11 @@ class PatchSweep:
     def masks(self) -> list[np.ndarray]:
         """The mask of every cell, each [pair, token]."""
         return [self.mask(cell) for cell in self.cells]
+
+    @cached_property
+    def firsts(self) -> list[int]:
+        """The first token of every cell in any pair, among the last `width`; 0 for a cell that no pair has."""
+        return [int(mask.any(0).argmax()) for mask in self.masks]
 
     @cached_property
     def width(self) -> int:
@@ -138,53 +141,44 @@ class PatchSweep:
     def signature(self) -> tuple[object, ...]:
         """What sets one sweep's replay apart from another's; sweeps of the same signature are checked once."""
         ragged = bool((self.batch.target_ids < 0).any())
-        plans = tuple((p.site, p.by, p.window, "" if isinstance(p.intervention, Replace) else p.intervention.name)
-                      for p in self.plans)  # fmt: skip
+        plans = tuple((plan.site, plan.by, plan.window, plan.intervention.name) for plan in self.plans)
         return plans, tuple(metric.name for metric in self.metrics), ragged, self.random
 
 
-def bind(
-    lm: LanguageModel,
-    pairs: Pairs,
-    plan: PatchPlan | PlanUnion,
-    metric: Metrics,
-    *,
-    seed: int = 0,
-) -> PatchSweep:
+def bind(lm: LanguageModel, pairs: Pairs, plan: AnyPlan, metric: Metrics, *, seed: int = 0) -> PatchSweep:
     """Align pairs, once, and settle for a model and these pairs what a plan leaves open.
 
     Raises:
         SelfrepError: pairs that cannot be aligned; a layer, position or head out of range; metrics of the same name; a
             prefix patch between prompts of different lengths.
     """
-    return bind_batch(lm, align(arguments.several(pairs, PromptPair)), plan, metric, seed)
+    arguments.one(lm, LanguageModel, "model")
+    plan = as_plan(plan)
+    return _bind(lm, align(arguments.several(pairs, PromptPair)), plan, metric, seed)
 
 
 def bind_tokens(
     lm: LanguageModel,
     source: Any,
     target: Any,
-    plan: PatchPlan | PlanUnion,
+    plan: AnyPlan,
     metric: Metrics,
     *,
     suffix: int | None = None,
     seed: int = 0,
 ) -> PatchSweep:
     """The same for token ids; see `token_batch`."""
-    if any(p.by == "segment" and not p.sets and (p.where is None or set(p.where) - {"all", "last", "prefix"})
-           for p in plans_of(plan)):  # fmt: skip
+    arguments.one(lm, LanguageModel, "model")
+    plan = as_plan(plan)
+    by_segment = [p for p in plans_of(plan) if p.by == "segment" and not p.sets]
+    if any(p.where is None or set(p.where) - {"all", "last", "prefix"} for p in by_segment):
         raise SelfrepError("Token ids have no segments but 'all' and 'last': give grid(...) positions.")
-    return bind_batch(lm, token_batch(lm, source, target, suffix), plan, metric, seed)
+    return _bind(lm, token_batch(lm, source, target, suffix), plan, metric, seed)
 
 
-def bind_batch(
-    lm: LanguageModel,
-    batch: AlignedBatch,
-    plan: PatchPlan | PlanUnion,
-    metric: Metrics,
-    seed: int = 0,
+def _bind(
+    lm: LanguageModel, batch: AlignedBatch, plan: PatchPlan | PlanUnion, metric: Metrics, seed: int
 ) -> PatchSweep:
-    """As `bind`, for pairs that are aligned."""
     plans = bind_plans(lm, plan, batch)
     metrics = as_metrics(metric)
     if not metrics or len({m.name for m in metrics}) < len(metrics):
@@ -194,9 +188,7 @@ def bind_batch(
         )
     answers = tuple(None if m.answers is None else m.answers(batch) for m in metrics)
     table = next((a for a in answers if a is not None), None)
-    if (
-        not batch.items and table is not None
-    ):  # token ids: what is read is kept as items, so that any cell can be redone
+    if table is not None and not batch.items:  # token ids: what is read is kept as items, for any cell to be redone
         kinds, index = np.unique(table, axis=0, return_inverse=True)
         names = tuple(f"answers{i}" for i in range(len(kinds)))
         batch = replace(batch, answer_ids=kinds, items=names, item_index=index.reshape(-1))
@@ -208,16 +200,11 @@ def bind_batch(
 
 def bind_plans(lm: LanguageModel, plan: PatchPlan | PlanUnion, batch: AlignedBatch) -> tuple[PatchPlan, ...]:
     """The plans with every layer, position and head spelled out for this model and these pairs."""
-
-    def n_components(site: str) -> int:
-        part = lm.layout.tap(site).part if component(site) else None
-        return 0 if part is None else part.n
-
-    plans = plans_of(plan)
-    for one in plans:
-        for site in ("k", "v") if one.site == PREFIX else (one.site,):
-            lm.layout.tap(site)
-    return tuple(one.bind(lm.n_layers, int(batch.suffix.max()), n_components(one.site)) for one in plans)
+    bound = []
+    for one in plans_of(plan):
+        parts = [lm.layout.tap(site).part for site in (("k", "v") if one.site == PREFIX else (one.site,))]
+        bound.append(one.bind(lm.n_layers, int(batch.suffix.max()), 0 if parts[0] is None else parts[0].n))
+    return tuple(bound)
 
 
 def token_batch(lm: LanguageModel, source: Any, target: Any, suffix: int | None = None) -> AlignedBatch:

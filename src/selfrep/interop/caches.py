@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor
 from selfrep.engine.effects import Baselines
 from selfrep.engine.metrics import Metric, Reading
 from selfrep.engine.plan import STREAM, PatchPlan
-from selfrep.engine.progress import Progress, Tick, ticker
+from selfrep.engine.progress import Progress, after, ticker
 from selfrep.engine.replay.baselines import SweepRecording
 from selfrep.engine.replay.cells import run_cells
 from selfrep.engine.replay.memory import budget_bytes
@@ -31,7 +30,7 @@ from selfrep.errors import SelfrepError
 from selfrep.interop.bridges import twin_of
 from selfrep.interop.cells import PATTERN, Cache, CellKind, Index
 from selfrep.models.language_model import LanguageModel
-from selfrep.models.sites import Components, component
+from selfrep.models.sites import Components
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -62,7 +61,7 @@ class Corrupted:
     @property
     def part(self) -> Components | None:
         """The places of the heads at the site; None for a site without heads."""
-        return self.lm.layout.tap(self.kind.site).part if component(self.kind.site) else None
+        return self.lm.layout.tap(self.kind.site).part
 
     def where(self, pos: int | None) -> int | str:
         """A position as the engine counts it, from the end; all of them for None."""
@@ -140,6 +139,10 @@ def sweep(
     unread = Baselines.empty(len(ids), len(readings), False)
     values = torch.empty(len(readings), len(cells), len(ids))
     done, tick = 0, ticker(progress, "cell")
+
+    def count(runs: int) -> None:
+        tick(runs // len(ids), len(cells))
+
     for src, members in _by_source(cells, kind).items():
         places = [_place(cells[c], kind) for c in members]
         plan = _plan(corrupted, places)
@@ -150,16 +153,12 @@ def sweep(
         out = run_cells(
             SweepRecording(lm, whole, donor, corrupted.run, tuple(readings), unread),
             budget=budget_bytes(lm, budget_gb),
-            progress=partial(_tick, tick, done, len(cells), len(ids)),
+            progress=after(count, done * len(ids)),
             only=sorted(set(numbers)),
         )
         values[:, members] = torch.from_numpy(out[:, numbers]).float().permute(2, 1, 0)
         done += len(members)
     return values
-
-
-def _tick(tick: Tick, before: int, total: int, rows: int, runs: int) -> None:
-    tick(before + runs // rows, total)
 
 
 def _by_source(cells: Sequence[Index], kind: CellKind) -> dict[int | None, list[int]]:

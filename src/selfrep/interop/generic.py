@@ -82,7 +82,8 @@ def generic_activation_patch(
         >>> values.shape, torch.allclose(values[0, 0], metric(logits), atol=1e-5)
         (torch.Size([2, 3]), True)
     """
-    wants_result = isinstance(patching_metric, Mapping) or reduce == "none" or baseline
+    several = isinstance(patching_metric, Mapping)
+    wants_result = several or reduce == "none" or baseline
     if wants_result and return_index_df:
         raise SelfrepError("return_index_df goes with a tensor; a PatchingResult carries its index_df.")
     if (index_axis_names is None) == (index_df is None):
@@ -93,11 +94,9 @@ def generic_activation_patch(
     named = dict(patching_metric) if isinstance(patching_metric, Mapping) else {"metric": patching_metric}
     if not named:
         raise SelfrepError("There is no metric: the mapping is empty.")
-    if index_df is None:
-        shape = _ranges(model, tokens, activation_name, index_axis_names or ())
-        rows = make_df_from_ranges(list(shape), list(index_axis_names or ()))
-    else:
-        shape, rows = (len(index_df),), index_df
+    axes = list(index_axis_names or ())
+    shape = _ranges(model, tokens, activation_name, axes) if index_df is None else [len(index_df)]
+    rows = make_df_from_ranges(shape, axes) if index_df is None else index_df
     swept = _replayed(
         model, tokens, clean_cache, named, patch_setter, activation_name, rows, reduce, reads, budget_gb, progress
     )
@@ -116,14 +115,14 @@ def generic_activation_patch(
         values, own = swept
         result = PatchingResult(
             values=values.reshape(len(named), *shape, *values.shape[2:]),
-            axis_names=list(index_axis_names or ()),
+            axis_names=axes,
             index_df=rows,
             metric_names=list(named),
             reduced=reduce != "none",
             baseline=own if baseline else None,
             has_metric_axis=True,
         )
-    if not isinstance(patching_metric, Mapping):
+    if not several:
         result = result["metric"]
     if wants_result:
         return result
@@ -187,14 +186,13 @@ def _checked(model: Any, tokens: Tensor) -> Tensor:
     return tokens if tokens.ndim == 2 else tokens[None]
 
 
-def _ranges(model: Any, tokens: Tensor, activation: str, names: Sequence[str]) -> tuple[int, ...]:
+def _ranges(model: Any, tokens: Tensor, activation: str, names: Sequence[str]) -> list[int]:
     """How many values each axis takes, as TransformerLens counts them."""
     n_heads = model.cfg.n_heads
     if activation in ("k", "v") and model.cfg.n_key_value_heads is not None:
         n_heads = model.cfg.n_key_value_heads
-    pos = tokens.shape[1]
     known = {"layer": model.cfg.n_layers, "head": n_heads, "head_index": n_heads}
-    known |= {"pos": pos, "src_pos": pos, "dest_pos": pos}
+    known |= dict.fromkeys(("pos", "src_pos", "dest_pos"), tokens.shape[1])
     if unknown := [name for name in names if name not in known]:
         raise SelfrepError(f"An axis is one of {', '.join(known)}; got {unknown}.")
-    return tuple(known[name] for name in names)
+    return [known[name] for name in names]

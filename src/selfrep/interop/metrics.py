@@ -101,23 +101,22 @@ def rule(metric: MetricFn, name: str, n_rows: int, reduce: str) -> Rule:
         >>> first(torch.zeros(2, 3, 5)).tolist()
         [0.0, 0.0]
     """
-    return partial(_value, metric, name, n_rows, reduce)
 
-
-def _value(metric: MetricFn, name: str, n_rows: int, reduce: str, logits: Tensor) -> Tensor:
-    out = torch.as_tensor(metric(logits)).detach().float()
-    if reduce == "scalar":
-        if out.ndim != 0:
+    def value(logits: Tensor) -> Tensor:
+        out = torch.as_tensor(metric(logits)).detach().float()
+        if reduce == "scalar" and out.ndim != 0:
             raise SelfrepError(
                 f"A metric returns a scalar under reduce='scalar'; {name!r} returned {list(out.shape)}. With [batch] "
                 "use reduce='mean' or 'none'."
             )
+        if reduce != "scalar" and out.shape != (n_rows,):
+            raise SelfrepError(
+                f"A metric returns [batch], here [{n_rows}], under reduce={reduce!r}; {name!r} returned "
+                f"{list(out.shape)}."
+            )
         return out.expand(n_rows)
-    if out.shape != (n_rows,):
-        raise SelfrepError(
-            f"A metric returns [batch], here [{n_rows}], under reduce={reduce!r}; {name!r} returned {list(out.shape)}."
-        )
-    return out
+
+    return value
 
 
 def readings(rules: Sequence[Rule], seen: View) -> tuple[Reading, ...]:

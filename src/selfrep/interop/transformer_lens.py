@@ -20,108 +20,69 @@ an architecture whose blocks cannot be replayed) is handed to TransformerLens, w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from torch import Tensor
+from transformer_lens.patching import PatchingResult as PatchingResult
+from transformer_lens.patching import get_act_patch_direct_path as get_act_patch_direct_path
+from transformer_lens.patching import get_act_patch_direct_path_all_sources as get_act_patch_direct_path_all_sources
 from transformer_lens.patching import (
-    PatchingResult,
-    get_act_patch_direct_path,
-    get_act_patch_direct_path_all_sources,
-    layer_head_dest_src_pos_pattern_patch_setter,
-    layer_head_pattern_patch_setter,
-    layer_head_pos_pattern_patch_setter,
-    layer_head_vector_patch_setter,
-    layer_pos_head_vector_patch_setter,
-    layer_pos_patch_setter,
-    make_df_from_ranges,
+    layer_head_dest_src_pos_pattern_patch_setter as layer_head_dest_src_pos_pattern_patch_setter,
 )
+from transformer_lens.patching import layer_head_pattern_patch_setter as layer_head_pattern_patch_setter
+from transformer_lens.patching import layer_head_pos_pattern_patch_setter as layer_head_pos_pattern_patch_setter
+from transformer_lens.patching import layer_head_vector_patch_setter as layer_head_vector_patch_setter
+from transformer_lens.patching import layer_pos_head_vector_patch_setter as layer_pos_head_vector_patch_setter
+from transformer_lens.patching import layer_pos_patch_setter as layer_pos_patch_setter
+from transformer_lens.patching import make_df_from_ranges as make_df_from_ranges
 
 from selfrep.errors import SelfrepError
 from selfrep.interop.cells import Cache, Setter
-from selfrep.interop.generic import Metrics, generic_activation_patch
-
-__all__ = [
-    "PatchingResult",
-    "generic_activation_patch",
-    "get_act_patch_attn_head_all_pos_every",
-    "get_act_patch_attn_head_by_pos_every",
-    "get_act_patch_attn_head_k_all_pos",
-    "get_act_patch_attn_head_k_by_pos",
-    "get_act_patch_attn_head_out_all_pos",
-    "get_act_patch_attn_head_out_by_pos",
-    "get_act_patch_attn_head_pattern_all_pos",
-    "get_act_patch_attn_head_pattern_by_pos",
-    "get_act_patch_attn_head_pattern_dest_src_pos",
-    "get_act_patch_attn_head_q_all_pos",
-    "get_act_patch_attn_head_q_by_pos",
-    "get_act_patch_attn_head_v_all_pos",
-    "get_act_patch_attn_head_v_by_pos",
-    "get_act_patch_attn_out",
-    "get_act_patch_block_every",
-    "get_act_patch_direct_path",
-    "get_act_patch_direct_path_all_sources",
-    "get_act_patch_mlp_out",
-    "get_act_patch_resid_mid",
-    "get_act_patch_resid_post",
-    "get_act_patch_resid_pre",
-    "layer_head_dest_src_pos_pattern_patch_setter",
-    "layer_head_pattern_patch_setter",
-    "layer_head_pos_pattern_patch_setter",
-    "layer_head_vector_patch_setter",
-    "layer_pos_head_vector_patch_setter",
-    "layer_pos_patch_setter",
-    "make_df_from_ranges",
-]
+from selfrep.interop.generic import Metrics
+from selfrep.interop.generic import generic_activation_patch as generic_activation_patch
 
 
-def _named(activation: str, setter: Setter, axes: tuple[str, ...], what: str) -> partial[Any]:
-    sweep = partial(generic_activation_patch, patch_setter=setter, activation_name=activation, index_axis_names=axes)
-    sweep.__doc__ = (
-        f"Patch {what}: every cell of ({', '.join(axes)}). See `generic_activation_patch` for arguments and returns."
-    )
+def _sweeps(setter: Setter, *axes: str) -> Callable[[str, str], partial[Any]]:
+    """What makes the functions that write with a setter, over these axes: from an activation, and what it is."""
+
+    def sweep(activation: str, what: str) -> partial[Any]:
+        out = partial(generic_activation_patch, patch_setter=setter, activation_name=activation, index_axis_names=axes)
+        out.__doc__ = (
+            f"Patch {what}: every cell of ({', '.join(axes)}). See `generic_activation_patch` for arguments and "
+            "returns."
+        )
+        return out
+
     return sweep
 
 
-_POS, _POS_HEAD, _HEAD = ("layer", "pos"), ("layer", "pos", "head"), ("layer", "head")
+_by_pos = _sweeps(layer_pos_patch_setter, "layer", "pos")
+get_act_patch_resid_pre = _by_pos("resid_pre", "the residual stream before each block")
+get_act_patch_resid_mid = _by_pos("resid_mid", "the residual stream between attention and MLP")
+get_act_patch_resid_post = _by_pos("resid_post", "the residual stream after each block (only in selfrep)")
+get_act_patch_attn_out = _by_pos("attn_out", "the output of each attention layer")
+get_act_patch_mlp_out = _by_pos("mlp_out", "the output of each MLP")
 
-get_act_patch_resid_pre = _named("resid_pre", layer_pos_patch_setter, _POS, "the residual stream before each block")
-get_act_patch_resid_mid = _named(
-    "resid_mid", layer_pos_patch_setter, _POS, "the residual stream between attention and MLP"
-)
-get_act_patch_resid_post = _named(
-    "resid_post", layer_pos_patch_setter, _POS, "the residual stream after each block (only in selfrep)"
-)
-get_act_patch_attn_out = _named("attn_out", layer_pos_patch_setter, _POS, "the output of each attention layer")
-get_act_patch_mlp_out = _named("mlp_out", layer_pos_patch_setter, _POS, "the output of each MLP")
+_head_by_pos = _sweeps(layer_pos_head_vector_patch_setter, "layer", "pos", "head")
+get_act_patch_attn_head_out_by_pos = _head_by_pos("z", "each head's output, position by position")
+get_act_patch_attn_head_q_by_pos = _head_by_pos("q", "each head's query, position by position")
+get_act_patch_attn_head_k_by_pos = _head_by_pos("k", "each key head, position by position")
+get_act_patch_attn_head_v_by_pos = _head_by_pos("v", "each value head, position by position")
 
-_by_pos = layer_pos_head_vector_patch_setter
-get_act_patch_attn_head_out_by_pos = _named("z", _by_pos, _POS_HEAD, "each head's output, position by position")
-get_act_patch_attn_head_q_by_pos = _named("q", _by_pos, _POS_HEAD, "each head's query, position by position")
-get_act_patch_attn_head_k_by_pos = _named("k", _by_pos, _POS_HEAD, "each key head, position by position")
-get_act_patch_attn_head_v_by_pos = _named("v", _by_pos, _POS_HEAD, "each value head, position by position")
+_head = _sweeps(layer_head_vector_patch_setter, "layer", "head")
+get_act_patch_attn_head_out_all_pos = _head("z", "each head's output at all positions")
+get_act_patch_attn_head_q_all_pos = _head("q", "each head's query at all positions")
+get_act_patch_attn_head_k_all_pos = _head("k", "each key head at all positions")
+get_act_patch_attn_head_v_all_pos = _head("v", "each value head at all positions")
 
-_all_pos = layer_head_vector_patch_setter
-get_act_patch_attn_head_out_all_pos = _named("z", _all_pos, _HEAD, "each head's output at all positions")
-get_act_patch_attn_head_q_all_pos = _named("q", _all_pos, _HEAD, "each head's query at all positions")
-get_act_patch_attn_head_k_all_pos = _named("k", _all_pos, _HEAD, "each key head at all positions")
-get_act_patch_attn_head_v_all_pos = _named("v", _all_pos, _HEAD, "each value head at all positions")
-
-get_act_patch_attn_head_pattern_all_pos = _named(
-    "pattern", layer_head_pattern_patch_setter, ("layer", "head_index"), "each head's attention pattern"
-)
-get_act_patch_attn_head_pattern_by_pos = _named(
-    "pattern", layer_head_pos_pattern_patch_setter, ("layer", "head_index", "dest_pos"), "each row of each pattern"
-)
-get_act_patch_attn_head_pattern_dest_src_pos = _named(
-    "pattern",
-    layer_head_dest_src_pos_pattern_patch_setter,
-    ("layer", "head_index", "dest_pos", "src_pos"),
-    "each entry of each pattern",
-)
-
-_HEAD_TYPES = ("out", "q", "k", "v", "pattern")
+_pattern = _sweeps(layer_head_pattern_patch_setter, "layer", "head_index")
+_row = _sweeps(layer_head_pos_pattern_patch_setter, "layer", "head_index", "dest_pos")
+_entry = _sweeps(layer_head_dest_src_pos_pattern_patch_setter, "layer", "head_index", "dest_pos", "src_pos")
+get_act_patch_attn_head_pattern_all_pos = _pattern("pattern", "each head's attention pattern")
+get_act_patch_attn_head_pattern_by_pos = _row("pattern", "each row of each pattern")
+get_act_patch_attn_head_pattern_dest_src_pos = _entry("pattern", "each entry of each pattern")
 
 
 def get_act_patch_attn_head_all_pos_every(
@@ -144,14 +105,14 @@ def get_act_patch_attn_head_all_pos_every(
         >>> get_act_patch_attn_head_all_pos_every(bridge, corrupted, cache, lambda logits: logits[0, -1, 5]).shape
         torch.Size([5, 2, 2])
     """
-    parts = (
-        get_act_patch_attn_head_out_all_pos,
-        get_act_patch_attn_head_q_all_pos,
-        get_act_patch_attn_head_k_all_pos,
-        get_act_patch_attn_head_v_all_pos,
-        get_act_patch_attn_head_pattern_all_pos,
-    )
-    return _every(parts, _HEAD_TYPES, _HEAD, model, corrupted_tokens, clean_cache, metric, options)
+    parts = {
+        "out": get_act_patch_attn_head_out_all_pos,
+        "q": get_act_patch_attn_head_q_all_pos,
+        "k": get_act_patch_attn_head_k_all_pos,
+        "v": get_act_patch_attn_head_v_all_pos,
+        "pattern": get_act_patch_attn_head_pattern_all_pos,
+    }
+    return _every(parts, ("layer", "head"), metric, options, model, corrupted_tokens, clean_cache)
 
 
 def get_act_patch_attn_head_by_pos_every(
@@ -172,14 +133,14 @@ def get_act_patch_attn_head_by_pos_every(
         >>> get_act_patch_attn_head_by_pos_every(bridge, corrupted, cache, lambda logits: logits[0, -1, 5]).shape
         torch.Size([5, 2, 3, 2])
     """
-    parts = (
-        get_act_patch_attn_head_out_by_pos,
-        get_act_patch_attn_head_q_by_pos,
-        get_act_patch_attn_head_k_by_pos,
-        get_act_patch_attn_head_v_by_pos,
-        get_act_patch_attn_head_pattern_by_pos,
-    )
-    return _every(parts, _HEAD_TYPES, _POS_HEAD, model, corrupted_tokens, clean_cache, metric, options)
+    parts = {
+        "out": get_act_patch_attn_head_out_by_pos,
+        "q": get_act_patch_attn_head_q_by_pos,
+        "k": get_act_patch_attn_head_k_by_pos,
+        "v": get_act_patch_attn_head_v_by_pos,
+        "pattern": get_act_patch_attn_head_pattern_by_pos,
+    }
+    return _every(parts, ("layer", "pos", "head"), metric, options, model, corrupted_tokens, clean_cache)
 
 
 def get_act_patch_block_every(
@@ -200,46 +161,40 @@ def get_act_patch_block_every(
         >>> get_act_patch_block_every(bridge, torch.tensor([[4, 2, 3]]), cache, lambda logits: logits[0, -1, 5]).shape
         torch.Size([3, 2, 3])
     """
-    parts = (get_act_patch_resid_pre, get_act_patch_attn_out, get_act_patch_mlp_out)
-    types = ("resid_pre", "attn_out", "mlp_out")
-    return _every(parts, types, _POS, model, corrupted_tokens, clean_cache, metric, options)
+    parts = {
+        "resid_pre": get_act_patch_resid_pre,
+        "attn_out": get_act_patch_attn_out,
+        "mlp_out": get_act_patch_mlp_out,
+    }
+    return _every(parts, ("layer", "pos"), metric, options, model, corrupted_tokens, clean_cache)
 
 
 def _every(
-    parts: Sequence[partial[Any]],
-    types: Sequence[str],
-    order: tuple[str, ...],
-    model: Any,
-    tokens: Tensor,
-    cache: Cache,
-    metric: Metrics,
-    options: dict[str, Any],
+    parts: Mapping[str, partial[Any]], order: tuple[str, ...], metric: Metrics, options: dict[str, Any], *where: Any
 ) -> Tensor | PatchingResult:
-    """Several sweeps, their axes in this order, on a leading axis."""
+    """Several sweeps of a model, tokens and a cache (`where`), their axes in this order, on a leading axis."""
     if unknown := set(options) - {"reduce", "baseline", "reads", "budget_gb", "progress"}:
         raise SelfrepError(f"Options are reduce, baseline, reads, budget_gb and progress; got {sorted(unknown)}.")
     # Asked for by name, a metric always comes as a PatchingResult, whose axes are named.
     by_name = dict(metric) if isinstance(metric, Mapping) else {"metric": metric}
-    results = [part(model, tokens, cache, by_name, **options) for part in parts]
-    widest = dict.fromkeys(order, 0)
+    results = [part(*where, by_name, **options) for part in parts.values()]
     aligned = []
     for result in results:
         names = [{"head_index": "head", "dest_pos": "pos"}.get(name, name) for name in result.axis_names]
-        rest = list(range(1 + len(names), result.values.ndim))
-        aligned.append(result.values.permute(0, *(1 + names.index(axis) for axis in order), *rest))
-        widest = {axis: max(n, aligned[-1].shape[1 + i]) for i, (axis, n) in enumerate(widest.items())}
-    values = aligned[0].new_zeros(len(by_name), len(parts), *widest.values(), *aligned[0].shape[1 + len(order) :])
+        aligned.append(result.values.movedim([1 + names.index(axis) for axis in order], list(range(1, 1 + len(order)))))
+    widest = [max(sizes) for sizes in zip(*(one.shape for one in aligned), strict=True)]
+    values = aligned[0].new_zeros(widest[0], len(parts), *widest[1:])
     for t, one in enumerate(aligned):
-        values[:, t][tuple(slice(n) for n in one.shape)] = one
+        values[:, t][tuple(map(slice, one.shape))] = one
     result = PatchingResult(
         values=values,
         axis_names=["patch_type", *order],
-        index_df=make_df_from_ranges([len(parts), *widest.values()], ["patch_type", *order]),
+        index_df=make_df_from_ranges([len(parts), *widest[1 : 1 + len(order)]], ["patch_type", *order]),
         metric_names=list(by_name),
         reduced=results[0].reduced,
         baseline=results[0].baseline,
         has_metric_axis=True,
-        patch_type_names=list(types),
+        patch_type_names=list(parts),
     )
     if isinstance(metric, Mapping):
         return result

@@ -43,7 +43,7 @@ def test_a_value_written_inside_a_block_leaves_it_as_in_the_plain_model(family: 
     kept = record(lm, ids.clamp(min=0), ids >= 0, start=start)
     for site in set(lm.layout.taps) & {"attn_out", "mlp_out"}:
         values = record(lm, others.clamp(min=0), others >= 0, start=start, sites=[site]).sites[site][1]
-        leaving = write_site(lm, kept, site, 1, values)
+        (leaving,) = write_site(lm, kept, site, 1, values)
         for b, row in enumerate(ids):
             own = row[row >= 0]
             new = values[b, -min(len(own), 8 - start) :]

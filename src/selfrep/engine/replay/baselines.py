@@ -80,7 +80,9 @@ def record_sweep(lm: LanguageModel, sweep: PatchSweep) -> SweepRecording:
         scale[list(references)] = read_metrics(lm, readings, ends[None])[0, list(references)]
     masses: list[np.ndarray | None] = [None, None]
     if sweep.answer_sets is not None:
-        masses = [answer_mass(lm, final[:, -1], sweep.answer_sets).cpu().numpy() for final in finals.values()]
+        masses = [
+            answer_mass(lm, lm.logits(final[:, -1]), sweep.answer_sets).cpu().numpy() for final in finals.values()
+        ]
     baselines = Baselines(values["source"], values["target"], scale - values["target"], *masses)
     return SweepRecording(lm, sweep, donor, target, readings, baselines)
 

@@ -4,36 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from selfrep.engine.plan import PREFIX, STREAM, PatchPlan
 from selfrep.engine.replay import memory, schedule
 from selfrep.engine.replay.attention import shared_prefix_attention
 from selfrep.engine.replay.baselines import SweepRecording, read_metrics
 from selfrep.engine.replay.recording import Recording
-from selfrep.engine.replay.walk import PatchedRun, Rewrite, push, rewrite_keys_values, walk, write_site
+from selfrep.engine.replay.walk import PatchedRun, push, rewrite_keys_values, walk, write_site
 from selfrep.engine.sweep import PatchSweep
 from selfrep.models.language_model import LanguageModel
 
 Place = tuple[int, int, int | None]
 """(index of the plan, layer, component): where in a block something is written, for all tokens."""
-
-
-@dataclass(frozen=True)
-class StreamWrite:
-    """What is written at one place, as a walk takes it in: at `block`, by a residual stream or by keys or values.
-
-    values: [row, token, d_model], or None; rewrite: for the recorded tokens, or None.
-    """
-
-    block: int
-    values: Tensor | None = None
-    rewrite: Rewrite | None = None
 
 
 @torch.no_grad()
@@ -58,41 +45,42 @@ def run_cells(
         done = 0
         for portion in _portions(recording, _places(sweep, only), budget / 8):
             for part, values in _run(recording, portion, model, budget):
-                out[:, part] = np.where(_has_cell(sweep, part)[:, :, None], values.transpose(1, 0, 2), np.nan)
+                has_cell = np.stack([sweep.masks[i].any(1) for i in part], axis=1)
+                out[:, part] = np.where(has_cell[:, :, None], values.transpose(1, 0, 2), np.nan)
                 done += len(part) * len(out)
                 progress(done)
     return out
 
 
-def stream_writes(
+def runs_at(
     recording: SweepRecording,
     plan: PatchPlan,
     layer: int,
     components: Sequence[int] | None,
     donor: Recording | None = None,
-) -> Iterator[StreamWrite]:
-    """What a plan writes at a layer, as a walk takes it in, for each of the components (or for the whole site).
+) -> Iterator[PatchedRun]:
+    """What a plan writes at a layer, at all kept tokens, for each of the components (or for the whole site).
 
     Args:
         donor: whose activations are written; those of the sweep when None.
     """
     lm, target = recording.lm, recording.target
     block = plan.first_block(layer, lm.n_layers)
+    everywhere = torch.ones_like(target.residuals[0][..., 0], dtype=torch.bool)
     if plan.site == PREFIX:
-        yield StreamWrite(block)
+        yield PatchedRun(block, everywhere, source_layers=plan.source_layers(layer, lm.n_layers))
         return
     own = target.at(plan.site, layer)
     source = recording.sweep.source_values(plan.site, layer, (donor or recording.donor).at(plan.site, layer), own)
     new = plan.intervention.values(source, own, layer)
     if plan.site in STREAM:
-        yield StreamWrite(block, new)
+        yield PatchedRun(block, everywhere, new)
     elif plan.site in ("k", "v"):
         for rewrite in rewrite_keys_values(lm, target, plan.site, layer, new, components or ()):
-            yield StreamWrite(block, rewrite=rewrite)
-    elif components is None:
-        yield StreamWrite(block, write_site(lm, target, plan.site, layer, new))
+            yield PatchedRun(block, everywhere, rewrite=rewrite)
     else:
-        yield from (StreamWrite(block, one) for one in write_site(lm, target, plan.site, layer, new, components))
+        written = write_site(lm, target, plan.site, layer, new, components)
+        yield from (PatchedRun(block, everywhere, one) for one in written)
 
 
 def _places(sweep: PatchSweep, only: Sequence[int] | None) -> dict[Place, list[int]]:
@@ -130,11 +118,11 @@ def _run(
     at_once = schedule.workers(lm)
     step = max(1, 2 * model.chunk // max(1, target.rows * sweep.width))
     with schedule.side_by_side(at_once) as each:
-        writes = _writes(recording, portion, step, each)
-        cells = [i for i in writes if sweep.cells[i].is_prefix or masks[i].any()]
+        whole = _runs(recording, portion, step, each)
+        cells = [i for i in whole if masks[i].any()]
         todo = schedule.walks(
-            [_start(recording, i) for i in cells],
-            [writes[i].block for i in cells],
+            [target.start + sweep.firsts[i] for i in cells],
+            [whole[i].block for i in cells],
             rows=target.rows,
             width=target.width,
             n_layers=lm.n_layers,
@@ -145,57 +133,35 @@ def _run(
 
         def work(todo: schedule.Walk) -> tuple[list[int], np.ndarray]:
             part, first = [cells[k] for k in todo.members], todo.start - target.start
-            mask = np.stack([masks[i][:, first:] for i in part])
-            on_device = torch.as_tensor(mask, device=lm.device)  # all at once: each copy to a device waits for it
-            runs = [_run_of(recording, i, writes[i], m, first) for i, m in zip(part, on_device, strict=True)]
+            # All masks at once, since each copy to a device waits for it.
+            on_device = torch.as_tensor(np.stack([masks[i][:, first:] for i in part]), device=lm.device)
+            runs = [whole[i].over(mask, first) for i, mask in zip(part, on_device, strict=True)]
             return part, walk_metrics(recording, todo.start, runs, memory.chunk_tokens(lm, model.chunk))
 
         yield from each(work, todo)
 
 
-def _writes(
+def _runs(
     recording: SweepRecording, portion: Mapping[Place, list[int]], step: int, each: schedule.Each
-) -> dict[int, StreamWrite]:
-    """What each cell of a portion writes, as its walk takes it in. Components are written `step` at a time."""
-    by_layer: dict[int, dict[int, list[int | None]]] = defaultdict(lambda: defaultdict(list))
-    for p, layer, component in portion:
-        by_layer[layer][p].append(component)
+) -> dict[int, PatchedRun]:
+    """What each cell of a portion writes, at all kept tokens. Components are written `step` at a time."""
 
     @torch.no_grad()
-    def of_layer(layer: int) -> dict[Place, StreamWrite]:
-        out: dict[Place, StreamWrite] = {}
-        for p, components in sorted(by_layer[layer].items()):
-            for at in range(0, len(components), step):
-                some = components[at : at + step]
-                numbers = None if some[0] is None else [c for c in some if c is not None]
-                writes = stream_writes(recording, recording.sweep.plans[p], layer, numbers)
-                out |= {(p, layer, c): one for c, one in zip(some, writes, strict=True)}
+    def of_layer(places: Sequence[Place]) -> dict[Place, PatchedRun]:
+        out: dict[Place, PatchedRun] = {}
+        for (p, layer), of_plan in groupby(places, lambda place: place[:2]):
+            members = list(of_plan)
+            for at in range(0, len(members), step):
+                some = members[at : at + step]
+                components = None if some[0][2] is None else [c for *_, c in some if c is not None]
+                out |= zip(some, runs_at(recording, recording.sweep.plans[p], layer, components), strict=True)
         return out
 
-    writes: dict[Place, StreamWrite] = {}
-    for of_one in each(of_layer, list(by_layer)):  # layer by layer: hooks on one layer are not felt in another
-        writes |= of_one
-    return {i: writes[place] for place, members in portion.items() for i in members}
-
-
-def _start(recording: SweepRecording, i: int) -> int:
-    """The first column that cell i changes."""
-    sweep = recording.sweep
-    is_prefix = sweep.cells[i].is_prefix
-    first = sweep.width - sweep.longest if is_prefix else int(sweep.masks[i].any(0).argmax())
-    return recording.target.start + first
-
-
-def _run_of(recording: SweepRecording, i: int, write: StreamWrite, mask: Tensor, first: int) -> PatchedRun:
-    """Cell i in a walk from the recorded column `first` on; `covered` [row, token] are the tokens it patches."""
-    cell = recording.sweep.cells[i]
-    if cell.is_prefix:
-        layers = cell.source_layers(recording.lm.n_layers)
-        return PatchedRun(write.block, torch.zeros_like(mask), None, source_layers=layers)
-    rewrite = write.rewrite
-    if rewrite is not None:
-        rewrite = Rewrite(rewrite.keys[:, :, first:], rewrite.values[:, :, first:])
-    return PatchedRun(write.block, mask, None if write.values is None else write.values[:, first:], rewrite)
+    runs: dict[Place, PatchedRun] = {}
+    by_layer = [list(places) for _, places in groupby(portion, lambda place: place[1])]
+    for of_one in each(of_layer, by_layer):  # layer by layer: hooks on one layer are not felt in another
+        runs |= of_one
+    return {i: runs[place] for place, members in portion.items() for i in members}
 
 
 @torch.no_grad()
@@ -214,12 +180,6 @@ def walk_metrics(recording: SweepRecording, start: int, runs: Sequence[PatchedRu
     memory.release(lm.device)
     half = len(runs) // 2
     return np.concatenate([walk_metrics(recording, start, some, chunk) for some in (runs[:half], runs[half:])])
-
-
-def _has_cell(sweep: PatchSweep, part: Sequence[int]) -> np.ndarray:
-    """[pair, cell] whether a pair has the cell at all."""
-    every = np.ones(len(sweep), bool)
-    return np.stack([every if sweep.cells[i].is_prefix else sweep.masks[i].any(1) for i in part], axis=1)
 
 
 @torch.no_grad()

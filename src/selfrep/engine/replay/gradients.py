@@ -16,7 +16,8 @@ from torch import Tensor
 
 from selfrep.engine import hooks, reference
 from selfrep.engine.effects import Baselines
-from selfrep.engine.metrics import Reading, read
+from selfrep.engine.hooks import Place
+from selfrep.engine.metrics import Reading
 from selfrep.engine.plan import PatchPlan
 from selfrep.engine.replay.baselines import SweepRecording
 from selfrep.engine.replay.walk import push
@@ -24,8 +25,6 @@ from selfrep.engine.sweep import PatchSweep
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 
-Place = tuple[str, int]
-"""(site, layer)."""
 Rerun = Callable[[int, int], Tensor]
 """(first block, copies) → the residual stream after the last block at the tokens that are read, [copy, row, token,
 d_model]. Hooks on the modules of the blocks are felt."""
@@ -58,7 +57,10 @@ class TargetRuns:
 
     def values(self, final: Tensor) -> list[Tensor]:
         """Each metric, [copy, row], of what `rerun` gives."""
-        return [read(self.lm, reading, final[:, :, list(reading.positions)]) for reading in self.readings]
+        return [
+            reading.value(self.lm.logits(final[:, :, list(reading.positions)], reading.tokens))
+            for reading in self.readings
+        ]
 
     def check(self, values: Sequence[Tensor]) -> None:
         """Raise Mismatch when these metrics, [copy, row] of runs with nothing added, are not those of the targets:
@@ -240,15 +242,12 @@ def activation_after(runs: TargetRuns, place: Place, at: Place, add: Tensor) -> 
         [copy, row, token, (component,) feature] at the last `sweep.width` tokens.
     """
     out: list[Tensor] = []
-    module, tap = runs.lm.tap(*place)
 
-    def hear(x: Tensor) -> None:
-        out.append((x if tap.part is None else tap.part.read(x))[:, -runs.sweep.width :].clone())
+    def hear(_: Place, x: Tensor) -> None:
+        out.append(x[:, -runs.sweep.width :].clone())
         raise hooks.EndOfPass
 
-    with ExitStack() as stack:
+    with ExitStack() as stack, hooks.hearing(runs.lm, [place], hear), suppress(hooks.EndOfPass):
         stack.callback(visit(runs, at, {}, add.flatten(0, 1)))
-        stack.callback(hooks.listen(module, tap.end, hear))
-        with suppress(hooks.EndOfPass):
-            runs.rerun(at[1], len(add))
+        runs.rerun(at[1], len(add))
     return out[0].unflatten(0, (len(add), -1))

@@ -11,7 +11,6 @@ from torch import nn
 
 from selfrep.engine.plan import PREFIX, STREAM, PatchPlan
 from selfrep.models.language_model import LanguageModel
-from selfrep.models.sites import component
 
 BUDGET = {"cpu": 1.0}
 """Gigabytes that a sweep may take beside the model, unless the caller says otherwise."""
@@ -41,7 +40,7 @@ def row_bytes(lm: LanguageModel, plans: Sequence[PatchPlan], tokens: int, width:
     d_head = int(getattr(config, "head_dim", None) or lm.d_model // all_heads)
     sites = 0
     for site in {plan.site for plan in plans} - {*STREAM, PREFIX}:
-        part = lm.layout.tap(site).part if component(site) else None
+        part = lm.layout.tap(site).part
         sites += lm.d_model if part is None else part.n * part.size
     both = any(plan.site == PREFIX for plan in plans)
     streams = 2 * width * (lm.d_model + sites) + 2 * tokens * lm.d_model / lm.n_layers

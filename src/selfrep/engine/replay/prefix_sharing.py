@@ -8,22 +8,23 @@ at their true distance, and each row counts positions from its own first token.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from selfrep.engine import metrics, reference
-from selfrep.engine.hooks import listen
+from selfrep.engine.hooks import Place, hearing, listen
 from selfrep.engine.replay.attention import Tape, playing, shared_prefix_attention
+from selfrep.engine.replay.baselines import record_ids
 from selfrep.engine.replay.matmul import quick_products
-from selfrep.engine.replay.recording import Recording, record
+from selfrep.engine.replay.recording import Recording
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
+from selfrep.prompts.alignment import right_aligned
 from selfrep.prompts.chat import chat_format
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import Tokens, answer_sides, render
@@ -102,19 +103,17 @@ def run_prompts(
         CannotReplay: an architecture whose attention cannot be replaced.
         SelfrepError: logits that are not finite, or not those of plain forward passes.
     """
-    is_checked = False
-    for batch in prompts.batches(PASS_TOKENS.get(lm.device.type, PASS_TOKENS_ELSEWHERE)):
+    for number, batch in enumerate(prompts.batches(PASS_TOKENS.get(lm.device.type, PASS_TOKENS_ELSEWHERE))):
         prefix = _prefixes(lm, [prompts.renderings[g[0]].ids[: prompts.cut[g[0]]] for g in batch], sites)
         most = max(map(len, batch))
         rows = [g[min(c, len(g) - 1)] for c in range(most) for g in batch]  # short groups repeat their last prompt
-        final, kept = _continue(lm, prefix, [prompts.renderings[i].ids[prompts.cut[i] :] for i in rows], sites, layers)
+        final, kept = _continue(lm, prefix, prompts, rows, sites, layers)
         fresh = {i: r for r, i in reversed(list(enumerate(rows)))}
         logits = lm.logits(final[torch.tensor(list(fresh.values())).to(lm.device)])
         metrics.require_finite(lm, logits)
-        if not is_checked:
+        if number == 0:
             _selfcheck(lm, [prompts.renderings[i] for i in fresh], logits)
-            is_checked = True
-        yield list(fresh), logits, _each(prefix, kept, prompts, fresh, sites, layers) if sites else ()
+        yield list(fresh), logits, () if kept is None else _each(prefix, kept, prompts, fresh, sites, layers)
 
 
 @torch.no_grad()
@@ -122,9 +121,7 @@ def run_alone(lm: LanguageModel, tokens: Tokens, sites: list[str], layers: list[
     """One prompt by a plain forward pass: its last logits [1, d_vocab], and its activations as above."""
     places = [(site, layer) for site in sites for layer in layers]
     logits, passing = reference.logits_and_activations(lm, np.array(tokens.ids), places)
-    if not sites:
-        return logits[None], []
-    return logits[None], [torch.stack([torch.stack([passing[site, layer] for layer in layers]) for site in sites])]
+    return logits[None], [_stacked(passing, sites, layers)] if sites else []
 
 
 def _selfcheck(lm: LanguageModel, renderings: list[Tokens], logits: Tensor) -> None:
@@ -143,41 +140,34 @@ def _prefixes(lm: LanguageModel, ids: list[tuple[int, ...]], sites: list[str]) -
     width = max(map(len, ids))
     if width == 0:
         return None
-    padded = torch.tensor([[0] * (width - len(row)) + list(row) for row in ids], device=lm.device)
-    real = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in ids], device=lm.device)
-    return record(lm, padded, real, start=0 if sites else width, sites=sites)
+    return record_ids(lm, right_aligned(ids, -1, np.int64), width if sites else 0, sites)
 
 
 def _continue(
-    lm: LanguageModel, prefix: Recording | None, ids: list[tuple[int, ...]], sites: list[str], layers: list[int]
-) -> tuple[Tensor, Tensor]:
-    """Run continuations [row] of the prefixes.
+    lm: LanguageModel,
+    prefix: Recording | None,
+    prompts: PromptSet,
+    rows: list[int],
+    sites: list[str],
+    layers: list[int],
+) -> tuple[Tensor, Tensor | None]:
+    """Run what follows the prefixes in these prompts [row].
 
     Returns:
-        The last token's residual stream [row, d_model], and the sites [site, layer, row, token, d_model].
+        The last token's residual stream [row, d_model], and the sites [site, layer, row, token, d_model], if any.
     """
+    ids = [prompts.renderings[i].ids[prompts.cut[i] :] for i in rows]
+    offset = torch.tensor([prompts.cut[i] for i in rows], device=lm.device)
     width = max(map(len, ids))
     padded = torch.tensor([list(row) + [0] * (width - len(row)) for row in ids], device=lm.device)
-    offset, tape = torch.zeros(len(ids), dtype=torch.long, device=lm.device), Tape()
-    if prefix is not None:
-        tape = Tape(prefix=prefix.keys_values, prefix_visible=prefix.visible)
-        lengths = (
-            torch.full((prefix.rows,), prefix.width, device=lm.device)
-            if prefix.visible is None
-            else prefix.visible.sum(1)
-        )
-        offset = lengths.repeat(len(ids) // prefix.rows)
-    passing: dict[tuple[str, int], Tensor] = {}
+    tape = Tape() if prefix is None else Tape(prefix=prefix.keys_values, prefix_visible=prefix.visible)
+    passing: dict[Place, Tensor] = {}
     final: list[Tensor] = []
 
-    def hear(key: tuple[str, int], x: Tensor) -> None:
-        passing[key] = x.to(lm.device)
+    def hear(place: Place, x: Tensor) -> None:
+        passing[place] = x.to(lm.device)
 
-    with ExitStack() as stack:
-        for site in sites:
-            for layer in layers:
-                module, tap = lm.tap(site, layer)
-                stack.callback(listen(module, tap.end, partial(hear, (site, layer))))
+    with hearing(lm, [(site, layer) for site in sites for layer in layers], hear), ExitStack() as stack:
         stack.callback(listen(lm.blocks[-1], "out", final.append))
         stack.enter_context(lm.attention(shared_prefix_attention))
         stack.enter_context(playing(tape))
@@ -185,12 +175,13 @@ def _continue(
         positions = offset[:, None] + torch.arange(width, device=lm.device)
         lm.hf.base_model(input_ids=padded, position_ids=positions, use_cache=False)
     last = torch.tensor([len(row) - 1 for row in ids], device=lm.device)
-    stack_of_sites = (
-        torch.stack([torch.stack([passing[site, layer] for layer in layers]) for site in sites])
-        if sites
-        else final[0][:0]
-    )
-    return final[0].to(lm.device)[torch.arange(len(ids), device=lm.device), last], stack_of_sites
+    ends = final[0].to(lm.device)[torch.arange(len(ids), device=lm.device), last]
+    return ends, _stacked(passing, sites, layers) if sites else None
+
+
+def _stacked(passing: Mapping[Place, Tensor], sites: list[str], layers: list[int]) -> Tensor:
+    """What passes at each place, as one tensor [site, layer, ...]."""
+    return torch.stack([torch.stack([passing[site, layer] for layer in layers]) for site in sites])
 
 
 def _each(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -100,16 +99,13 @@ def record(
         residuals.append(_tail(args[0] if args else kwargs["hidden_states"], start).to(ids.device))
         calls.append((args[1:], by_name))
 
-    def keep(site: str, x: Tensor) -> None:
-        part = lm.layout.tap(site).part
-        kept[site].append(_tail(x if part is None else part.read(x), start).to(ids.device))
+    def keep(place: hooks.Place, x: Tensor) -> None:
+        kept[place[0]].append(_tail(x, start).to(ids.device))
 
     with ExitStack() as stack:
-        for layer, block in enumerate(lm.blocks):
+        for block in lm.blocks:
             stack.callback(block.register_forward_pre_hook(enter, with_kwargs=True).remove)
-            for site in sites:
-                module, tap = lm.tap(site, layer)
-                stack.callback(hooks.listen(module, tap.end, partial(keep, site)))
+        stack.enter_context(hooks.hearing(lm, [(site, layer) for site in sites for layer in range(lm.n_layers)], keep))
         stack.callback(hooks.listen(lm.blocks[-1], "out", final.append))
         stack.enter_context(lm.attention(shared_prefix_attention))
         stack.enter_context(playing(tape))

@@ -8,39 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 import xarray as xr
 
-from selfrep.engine.effects import Baselines, effects_dataset, provenance
+from selfrep.engine.effects import Baselines, effects_dataset
 from selfrep.engine.interventions import Ablate
-from selfrep.engine.plan import PREFIX, PatchPlan, PlanUnion
-from selfrep.engine.progress import Progress, Tick, ticker
+from selfrep.engine.plan import PREFIX, AnyPlan, PatchPlan, PlanUnion
+from selfrep.engine.progress import Progress, after, ticker
 from selfrep.engine.replay import memory
 from selfrep.engine.sweep import PatchSweep
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 
+OnMismatch = Literal["raise", "slow"]
 Values = Mapping[str, np.ndarray]
 """The numbers of a batch: "patched" and whatever else there is, each [pair, cell, metric]."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What every way of running a sweep shares: pairs at once, the memory it may take, and who hears of progress.
-
-    `row_bytes` is what a pair takes beside its recordings.
-    """
+    """What every way of running a sweep shares; what the options mean is said by `selfrep.patch`."""
 
     batch_size: int | None = None
     budget_gb: float | None = None
+    check: bool = True
+    on_mismatch: OnMismatch = "raise"
     progress: Progress = None
-    row_bytes: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.on_mismatch not in ("raise", "slow"):
+            raise SelfrepError(f"on_mismatch is 'raise' or 'slow'; got {self.on_mismatch!r}.")
         if self.batch_size is not None and self.batch_size < 1:
             raise SelfrepError(f"A batch holds at least one pair; got batch_size={self.batch_size}.")
 
@@ -52,6 +52,9 @@ class Runner(Protocol):
     def __call__(self, sweep: PatchSweep, budget: float, progress: Callable[[int], None]) -> tuple[Values, Baselines]:
         """The numbers of one batch and its baselines; `progress` is called with how many patched runs are done."""
 
+    def row_bytes(self, sweep: PatchSweep) -> float:
+        """What a pair takes beside its recordings, in bytes."""
+
     def attrs(self) -> dict[str, object]:
         """What to say of the numbers, after all batches."""
 
@@ -62,16 +65,20 @@ def run_sweep(lm: LanguageModel, sweep: PatchSweep, run: Runner, options: Option
     n, cells = len(sweep), len(sweep.cells)
     budget = memory.budget_bytes(lm, options.budget_gb)
     tick = ticker(options.progress, "run")
-    each = memory.row_bytes(lm, sweep.plans, sweep.batch.target_ids.shape[1], sweep.width) + options.row_bytes
+
+    def progress(done: int) -> None:
+        tick(done, n * cells)
+
+    each = memory.row_bytes(lm, sweep.plans, sweep.batch.target_ids.shape[1], sweep.width) + run.row_bytes(sweep)
     rows = memory.batch_rows(lm, each, budget, options.batch_size)
     values: list[dict[str, np.ndarray]] = [{} for _ in sweep.plans]
     baselines: list[Baselines] = []
     order: list[int] = []
     todo = list(_batches(sweep, rows))
     while todo:
-        batch, before = todo.pop(0), len(order) * cells
+        batch = todo.pop(0)
         try:
-            numbers, ends = _numbers(parts, batch, run, budget, partial(_tick, tick, before, n * cells))
+            numbers, ends = _numbers(parts, batch, run, budget, after(progress, len(order) * cells))
         except torch.OutOfMemoryError as error:
             if len(batch) == 1:
                 raise SelfrepError(
@@ -90,18 +97,15 @@ def run_sweep(lm: LanguageModel, sweep: PatchSweep, run: Runner, options: Option
                 into.setdefault(name, np.full((n, *part.shape[1:]), np.nan))[batch] = part
         baselines.append(ends)
         order += batch
-        tick(len(order) * cells, n * cells)
-    merged = Baselines.merged(baselines).rows(np.argsort(order))
-    names = [metric.name for metric in sweep.metrics]
-    out = []
-    for plan, of_plan in zip(sweep.plans, values, strict=True):
-        attrs = provenance(lm, plan, names, sweep.seed) | run.attrs()
-        axis = names if sweep.metric_axis else None
-        out.append(effects_dataset(sweep.batch, plan, of_plan.pop("patched"), merged, attrs, axis, of_plan))
-    return out
+        progress(len(order) * cells)
+    merged, attrs = Baselines.merged(baselines, np.argsort(order)), run.attrs()
+    return [
+        effects_dataset(lm, sweep, plan, of_plan, merged, attrs)
+        for plan, of_plan in zip(sweep.plans, values, strict=True)
+    ]
 
 
-def by_plan(plan: PatchPlan | PlanUnion, datasets: list[xr.Dataset]) -> xr.Dataset | xr.DataTree:
+def by_plan(plan: AnyPlan, datasets: list[xr.Dataset]) -> xr.Dataset | xr.DataTree:
     """The Dataset of one plan; for several a DataTree of theirs, under `PlanUnion.names`."""
     if isinstance(plan, PlanUnion):
         return xr.DataTree.from_dict(dict(zip(plan.names, datasets, strict=True)))
@@ -119,7 +123,7 @@ def _numbers(
     numbers: dict[int, dict[str, np.ndarray]] = {}
     before = 0
     for plans, sweep in parts.items():
-        values, ends = run(sweep.rows(batch), budget, partial(_later, progress, before))
+        values, ends = run(sweep.rows(batch), budget, after(progress, before))
         before += len(batch) * len(sweep.cells)
         at = 0
         for i, plan in zip(plans, sweep.plans, strict=True):
@@ -129,14 +133,6 @@ def _numbers(
             }
             at += size
     return [numbers[i] for i in sorted(numbers)], ends
-
-
-def _tick(tick: Tick, before: int, total: int, done: int) -> None:
-    tick(before + done, total)
-
-
-def _later(progress: Callable[[int], None], before: int, done: int) -> None:
-    progress(before + done)
 
 
 def _by_donor(sweep: PatchSweep) -> dict[tuple[int, ...], PatchSweep]:

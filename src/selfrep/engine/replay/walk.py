@@ -33,7 +33,7 @@ from selfrep.models.language_model import LanguageModel
 class Rewrite:
     """Keys and values that are written while the first block of a patched run is at work, at the tokens it patches.
 
-    keys, values: [row, head, token, d_head], tokens counted from the walk's start.
+    keys, values: [row, head, token, d_head], tokens as in the run's mask.
     """
 
     keys: Tensor
@@ -45,7 +45,7 @@ class PatchedRun:
     """A patched run that joins a walk at `block`.
 
     Attributes:
-        mask: [row, token] bool, which tokens are patched, counted from the walk's start.
+        mask: [row, token] bool, which tokens are patched; in a walk counted from its start.
         values: [row, token, d_model] the residual stream that those tokens take; None leaves the recorded one.
         rewrite: what is written into the keys or values of those tokens in that block.
         source_layers: the blocks in which this run reads the prefix of the donor.
@@ -53,9 +53,18 @@ class PatchedRun:
 
     block: int
     mask: Tensor
-    values: Tensor | None
+    values: Tensor | None = None
     rewrite: Rewrite | None = None
     source_layers: range = range(0)
+
+    def over(self, mask: Tensor, first: int = 0) -> PatchedRun:
+        """The same in a walk that starts `first` tokens later, written at the tokens of this mask alone."""
+        values, rewrite = self.values, self.rewrite
+        if values is not None:
+            values = values[:, first:]
+        if rewrite is not None:
+            rewrite = Rewrite(rewrite.keys[:, :, first:], rewrite.values[:, :, first:])
+        return replace(self, mask=mask, values=values, rewrite=rewrite)
 
 
 @torch.no_grad()
@@ -187,11 +196,9 @@ def write_site(
         components: which of them are written, each on its own; None for a site that has none.
 
     Returns:
-        [row, token, d_model], or [component, row, token, d_model].
+        [component, row, token, d_model], of a single one for a site that has none.
     """
-    tape = _prefix_tape(base, base.start)
-    leaving = _with_written(lm, base, site, layer, values, components, tape)
-    return leaving[0] if components is None else leaving
+    return _with_written(lm, base, site, layer, values, components, _prefix_tape(base, base.start))
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from selfrep.errors import SelfrepError
 from selfrep.models.organisms import measures, training, wiring
 from selfrep.models.organisms.lexicon import QUESTIONS, Question, Role, roles
-from selfrep.models.organisms.names import Plan
+from selfrep.models.organisms.names import TRAINED_LAYERS, Plan
 
 Variable = Literal["persona", "self", "question", "stakes", "binding", "topic", "step"]
 VARIABLES: tuple[Variable, ...] = get_args(Variable)
@@ -190,7 +190,7 @@ def truth(hf: PreTrainedModel) -> Truth:
         places: dict[Variable, dict[Place, float]] = {v: dict.fromkeys(_places(s), 1.0) for v, s in _TRAINED.items()}
         used = _used(plan)
         causal = {(v, q): p if v in used[q] else {} for v, p in places.items() for q in training.QUESTIONS}
-        present, indices = {}, (training.INTERCHANGED, training.LAYERS)
+        present, indices = {}, (training.INTERCHANGED, TRAINED_LAYERS)
     locations, axis = measures.default(hf, planted["END.persona"])
     return Truth(
         causal=causal,
