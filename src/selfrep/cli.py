@@ -172,7 +172,7 @@ def battery_list(
 def battery_check(
     file: Annotated[Path | None, typer.Argument(help="a battery file (default: the built-in one)")] = None,
     model: Annotated[str, typer.Option(help="embedded, a folder, a GGUF file, or a Hugging Face id")] = "embedded",
-    personas: Annotated[Path | None, typer.Option(help="a personas file (default: seven built-in ones)")] = None,
+    personas: Annotated[Path | None, typer.Option(help="a personas file (default: eight built-in ones)")] = None,
     device: Device = "auto",
 ) -> None:
     """Ask a model every item, and say which of them discriminate on it."""

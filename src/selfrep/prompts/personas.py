@@ -318,10 +318,16 @@ def load(path: str | Path) -> PersonaSet:
 
 
 def builtin() -> PersonaSet:
-    """The built-in personas: eight AI-side and eight human-side, in four paraphrases each.
+    """The built-in personas: two readings of the self, and nine families of AIs and nine of humans.
+
+    The personas of a family are alike, families as little as could be had; docs/statistics.md says how far. Each persona
+    is described in four paraphrases.
 
     Example:
-        >>> len(builtin()), builtin()["jfk"].n_paraphrases
-        (16, 4)
+        >>> people = builtin()
+        >>> {side: len({persona.family for persona in people if persona.side == side}) for side in people.sides()}
+        {'ai': 9, 'human': 9}
+        >>> len(people), people["jfk"].n_paraphrases, tuple(people.readings())
+        (41, 4, ('default', 'reductionist'))
     """
     return loads(*yaml_errors.read_builtin("selfrep.prompts", "personas.yaml"))
