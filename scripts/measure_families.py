@@ -10,8 +10,9 @@ both averaged over paraphrases:
 * ICC: the share of the variance within a side that lies between families; one-way analysis of variance, of activations
   on the traces of both mean squares (Shrout & Fleiss 1979, ICC(1)).
 * Independent personas: those of a side, n in families of m_f, tell of its mean as much as
-  n / (1 + (Σ m_f² / n − 1) ICC) independent ones; for families of one size that is Kish's n / (1 + (m − 1) ICC) (Kish 1965). F or more says that
-  families lose nothing by holding several personas; it cannot say whether families are independent of one another.
+  n / (1 + (Σ m_f² / n − 1) ICC) independent ones; for families of one size that is Kish's n / (1 + (m − 1) ICC) (Kish
+  1965). F or more says that families lose nothing by holding several personas; it cannot say whether families are
+  independent of one another.
 * Independent families: F / (1 + (F − 1) r²), the participation ratio of the correlation matrix of F families any two of
   which correlate by ±r. Where families gather in clans (all fictional machines, say), the differences of families that
   have no member in common still point the same way. r² is the mean squared cosine between such differences, less that
@@ -172,7 +173,7 @@ def measured(lm: LanguageModel, people: PersonaSet, items: Battery, layers: list
     out = {}
     for perspective in dict.fromkeys(item.perspective for item in items):
         names = [item.name for item in items if item.perspective == perspective]
-        out[f"answers, {perspective}"] = answers[np.isin(answers.item, names)].expand_dims("d", axis=1)
+        out[f"answers, {perspective}"] = answers[answers["item"].isin(names)].expand_dims("d", axis=1)
     prompts = sr.make_prompts(people, items[items.names()[0]])
     acts = sr.capture(lm, prompts, "resid_post", layers=layers, tokens="position", positions=[-1]).activations
     for layer in layers:
