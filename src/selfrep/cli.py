@@ -204,7 +204,7 @@ def battery_check(
         Path | None, typer.Argument(help="a battery file, or a study with its model (default: the built-in battery)")
     ] = None,
     model: Annotated[str, typer.Option(help="embedded, a folder, a GGUF file, or a Hugging Face id")] = "embedded",
-    personas: Annotated[Path | None, typer.Option(help="a personas file (default: seven built-in ones)")] = None,
+    personas: Annotated[Path | None, typer.Option(help="a personas file (default: eight built-in ones)")] = None,
     device: Device = "auto",
 ) -> None:
     """Ask a model every item, and say which of them discriminate on it."""

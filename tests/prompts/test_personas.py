@@ -1,33 +1,98 @@
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from selfrep.errors import SelfrepError
-from selfrep.prompts import personas
-from selfrep.prompts.personas import BINDINGS, CONDITIONS, NEUTRAL, Persona, PersonaSet, side
+from selfrep.prompts import battery, personas
+from selfrep.prompts.personas import BINDINGS, CONDITIONS, NEUTRAL, Persona, PersonaSet
 
 BUILTIN = personas.builtin()
 ADA = Persona(
-    name="ada", kind="human", descriptions=("Ada Lovelace, a mathematician", "the mathematician Ada Lovelace")
+    name="ada", side="human", descriptions=("Ada Lovelace, a mathematician", "the mathematician Ada Lovelace")
 )
 
+SAID_BACK = {
+    "smollm": {"AI", "built", "trained", "work"},
+    "language_model": {"language", "computer", "program", "model", "neural", "network", "trained"},
+    "chatgpt": {"AI", "trained"},
+    "claude": {"AI", "Claude", "model", "trained"},
+    "gemini": {"AI", "model", "trained"},
+    "hal_9000": {"computer"},
+    "skynet": {"computer", "network", "system"},
+    "jarvis": {"AI", "built", "computer"},
+    "jfk": {"John", "president"},
+    "marie_curie": {"Marie", "chemist", "physicist", "scientist", "work"},
+    "cleopatra": {"queen", "ruler"},
+    "sherlock_holmes": {"detective"},
+    "pirate_captain": {"captain", "pirate"},
+    "nurse": {"Rosa", "nurse", "woman"},
+    "farmer": {"Tom", "farmer", "father", "man"},
+    "schoolteacher": {"Emily", "mother", "teacher", "woman"},
+}
+"""The answers of the built-in battery that a description holds: a persona that gives them may only say words back."""
 
-def test_there_are_enough_built_in_personas() -> None:
-    for of in ("ai", "human"):
+
+def test_the_built_in_sides_have_families_enough_to_be_tested() -> None:
+    """Eight against eight, each of several personas, so that what families have in common can be measured."""
+    assert BUILTIN.sides() == {"ai": "AI", "human": "humans"}
+    for of in BUILTIN.sides():
         chosen = [p for p in BUILTIN if p.side == of]
-        assert len(chosen) >= 8  # fewer than 8 against 8 cannot carry a map
-        assert all(p.n_paraphrases >= 4 for p in chosen)
-    assert {p.kind for p in BUILTIN} == {"default", "language_model", "other_model", "fictional_ai", "human"}
-    assert {"smollm", "jfk"} <= set(BUILTIN.names())
-    assert all(p.setting and p.label for p in BUILTIN)
+        families = Counter(p.family for p in chosen)
+        assert len(families) >= 8
+        assert min(families.values()) >= 2
+        assert all(p.n_paraphrases >= 4 and p.setting and p.label for p in chosen)
 
 
-def test_sides() -> None:
-    assert [side(k) for k in ("default", "language_model", "other_model", "fictional_ai", "human")] == ["ai"] * 4 + [
-        "human"
-    ]
+def test_the_readings_of_the_self_belong_to_no_side() -> None:
+    readings = BUILTIN.readings()
+    assert {reading: p.name for reading, p in readings.items()} == {
+        "default": "smollm",
+        "reductionist": "language_model",
+    }
+    assert [p.name for p in BUILTIN if not p.side] == ["smollm", "language_model"]
+
+
+def test_kinds_of_the_built_in_personas_are_named_for_readers() -> None:
+    assert BUILTIN.kinds() == {
+        "default": "the tuned default",
+        "language_model": "a language model",
+        "other_model": "other models and programs",
+        "fictional_ai": "fictional AIs",
+        "device": "devices",
+        "human": "humans",
+    }
+
+
+def test_answers_that_descriptions_hold_are_known() -> None:
+    """So that no new description quietly makes a question of the battery a matter of copying."""
+    answers = {word.strip() for item in battery.builtin() for words in item.answers.values() for word in words}
+    held = {p.name: answers & set(re.findall(r"[\w-]+", " ".join(p.descriptions))) for p in BUILTIN}
+    assert {name: words for name, words in held.items() if words} == SAID_BACK
+
+
+def test_what_is_left_out_follows_from_the_side_or_the_reading() -> None:
+    assert (ADA.kind, ADA.family, ADA.label, ADA.side_label, ADA.kind_label) == (
+        "human",
+        "ada",
+        "ada",
+        "human",
+        "human",
+    )
+    con_artist = Persona(name="maud", side="con_artist", kind="card_sharp", descriptions=["a card sharp"])
+    assert (con_artist.side_label, con_artist.kind_label) == ("con artist", "card sharp")
+    assert Persona(name="self", reading="reductionist", descriptions=["a model"]).kind == "reductionist"
+    assert Persona(name="alone", descriptions=["a passer-by"]).kind == "alone"
+
+
+def test_a_reading_of_the_self_has_no_side() -> None:
+    with pytest.raises(SelfrepError, match=r"a reading of the self belongs to no side; remove side: ai, or reading"):
+        Persona(name="self", side="ai", reading="default", descriptions=["a model"])
+    with pytest.raises(SelfrepError, match="reading: must be one of"):
+        Persona(name="self", reading="defualt", descriptions=["a model"])
 
 
 @pytest.mark.parametrize("persona", BUILTIN, ids=lambda p: p.name)
@@ -56,7 +121,7 @@ def test_neutral_texts_name_nobody() -> None:
 
 
 def test_texts_can_be_overridden() -> None:
-    fields = {"name": "ada", "kind": "human", "descriptions": ("a countess", "a poet's daughter")}
+    fields = {"name": "ada", "side": "human", "descriptions": ("a countess", "a poet's daughter")}
     ada = Persona(**fields, you=("Be a countess.", "Be a poet's daughter."), neutral=("Read.",))
     assert ada.systems("you") == ("Be a countess.", "Be a poet's daughter.")
     assert ada.system("user", 0) == "The user is a countess."
@@ -64,12 +129,12 @@ def test_texts_can_be_overridden() -> None:
 
 
 def test_untidy_descriptions_are_tidied() -> None:
-    ada = Persona(name="ada", kind="human", descriptions=("  a  countess.\n",))
+    ada = Persona(name="ada", side="human", descriptions=("  a  countess.\n",))
     assert (ada.label, ada.system()) == ("ada", "You are a countess.")
 
 
 def test_frames_come_round_again() -> None:
-    many = Persona(name="x", kind="human", descriptions=tuple(f"a man number {i}" for i in range(9)))
+    many = Persona(name="x", side="human", descriptions=tuple(f"a man number {i}" for i in range(9)))
     assert len(set(many.systems("you"))) == 9
     assert many.system("you", 8) == "You are a man number 8."
 
@@ -82,7 +147,7 @@ def test_frames_come_round_again() -> None:
         ({"descriptions": ("a man", "a man.")}, "must be there once.*'a man'"),
         ({"descriptions": ("the doctor you saw",)}, "without pronouns.*'you'"),
         ({"descriptions": ("a farmer and his dog",)}, "without pronouns.*'his'"),
-        ({"kind": "humn"}, "did you mean 'human'"),
+        ({"sid": "human"}, "sid: is not a known field .did you mean 'side'"),
         ({"you": ("Be a man.",)}, "you: needs one text for each of the 2 descriptions, got 1"),
         ({"neutral": ()}, "neutral: needs at least one text"),
         ({"name": " "}, "name: a name must be one line"),
@@ -92,16 +157,16 @@ def test_frames_come_round_again() -> None:
 )
 def test_bad_personas_are_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(SelfrepError, match=message):
-        Persona(**{"name": "ada", "kind": "human", "descriptions": ("a man", "a woman"), **fields})
+        Persona(**{"name": "ada", "side": "human", "descriptions": ("a man", "a woman"), **fields})
 
 
 def test_roman_numerals_are_no_pronouns() -> None:
-    Persona(name="e", kind="human", descriptions=("Elizabeth I, Queen of England", "an IT worker in the US"))
+    Persona(name="e", side="human", descriptions=("Elizabeth I, Queen of England", "an IT worker in the US"))
 
 
 def test_names_and_labels_may_hold_anything_that_prints() -> None:
     odd = "<script>alert('x')</script> & ünï"
-    assert personas.loads(f'personas:\n  "{odd}": {{kind: human, descriptions: [a man]}}')[odd].label == odd
+    assert personas.loads(f'personas:\n  "{odd}": {{side: human, descriptions: [a man]}}')[odd].label == odd
 
 
 def test_unknown_paraphrase_or_condition() -> None:
@@ -129,7 +194,7 @@ def test_a_set_is_found_by_name_and_walked_in_order() -> None:
 
 
 def test_sets_are_joined_like_dictionaries() -> None:
-    other = Persona(name="ada", kind="fictional_ai", descriptions=("an engine",))
+    other = Persona(name="ada", side="ai", descriptions=("an engine",))
     joined = PersonaSet((ADA,)) | BUILTIN | PersonaSet((other,))
     assert joined.names() == ("ada", *BUILTIN.names())
     assert joined["ada"] is other
@@ -153,14 +218,16 @@ def test_a_name_may_be_there_once() -> None:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 MINE = """\
+labels: {person: people, thing: things that think, poet: poets}
 neutral: [A message., The next message.]
 personas:
   ada:
     label: Ada Lovelace
-    kind: human
+    side: person
     setting: London, 1843
     descriptions: [Ada Lovelace, the mathematician Ada]
-  engine: {kind: fictional_ai, descriptions: [a thinking engine]}
+  byron: {side: person, kind: poet, family: ada, kind_label: romantics, descriptions: [the poet Byron]}
+  engine: {side: thing, descriptions: [a thinking engine]}
 """
 
 
@@ -168,26 +235,44 @@ def test_own_files(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(MINE, encoding="utf-8")
     mine = personas.load(tmp_path / "mine.yaml")
     assert mine == personas.loads(MINE)
-    assert mine.names() == ("ada", "engine")
+    assert mine.names() == ("ada", "byron", "engine")
     assert mine["engine"].system("neutral", 1) == "The next message."
     assert mine["engine"].label == "engine"
+
+
+def test_a_file_says_what_sides_and_kinds_are_called() -> None:
+    """Sides and kinds may be any words; a persona's own label goes before that of its file."""
+    mine = personas.loads(MINE)
+    assert mine.sides() == {"person": "people", "thing": "things that think"}
+    assert mine.kinds() == {"person": "people", "poet": "romantics", "thing": "things that think"}
+    assert mine["byron"].family == mine["ada"].family
+    assert {p.side_label for p in personas.loads(MINE.split("\n", 1)[1])} == {"person", "thing"}
+
+
+def test_a_family_stands_on_one_side() -> None:
+    with pytest.raises(SelfrepError, match=r"stand on one side.*'ada' and 'engine' are of the family 'ada', on person"):
+        personas.loads(MINE.replace("{side: thing,", "{side: thing, family: ada,"))
+    with pytest.raises(SelfrepError, match=r"on person and no side\. Give one of them another family"):
+        personas.loads(MINE.replace("{side: thing,", "{family: ada,"))
 
 
 def test_mistakes_in_a_file_are_shown_at_once(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(
-        MINE.replace("kind: human", "kind: humna").replace("label:", "lable:").replace("[a thinking engine]", "[]"),
+        MINE.replace("    label:", "    lable:")
+        .replace("[the poet Byron]", "[your poet]")
+        .replace("[a thinking engine]", "[]"),
         encoding="utf-8",
     )
     with pytest.raises(SelfrepError) as error:
         personas.load(path)
     lines = str(error.value).splitlines()
     assert lines[0] == f"{path}: 3 mistakes"
-    assert lines[1].startswith("  line 4, personas › ada › lable: is not a known field (did you mean 'label'")
-    assert lines[2].startswith("  line 5, personas › ada › kind: must be one of")
-    assert lines[3].startswith("  line 8, personas › engine › descriptions: a persona needs")
+    assert lines[1].startswith("  line 5, personas › ada › lable: is not a known field (did you mean 'label'")
+    assert lines[2].startswith("  line 9, personas › byron › descriptions: a description must do without pronouns")
+    assert lines[3].startswith("  line 10, personas › engine › descriptions: a persona needs")
 
 
 def test_a_persona_is_named_by_its_key() -> None:
     with pytest.raises(SelfrepError, match="named by its key, 'a'; remove its field name: 'b'"):
-        personas.loads("personas: {a: {name: b, kind: human, descriptions: [a man]}}")
+        personas.loads("personas: {a: {name: b, side: human, descriptions: [a man]}}")

@@ -40,6 +40,7 @@ KINDS = {
     "language_model": "#0072B2",
     "other_model": "#56B4E9",
     "fictional_ai": "#CC79A7",
+    "device": "#009E73",
     "human": "#D55E00",
 }
 SIDES = {"ai": "circle", "human": "diamond"}

@@ -227,7 +227,7 @@ class PersonaSet(Catalogue[Persona]):
     Example:
         >>> people = builtin().select(["jfk", "smollm"])
         >>> people.names(), people.sides(), people.readings()["default"].name
-        (('jfk', 'smollm'), {'human': 'human'}, 'smollm')
+        (('jfk', 'smollm'), {'human': 'humans'}, 'smollm')
     """
 
     noun: ClassVar[str] = "persona"
@@ -318,10 +318,16 @@ def load(path: str | Path) -> PersonaSet:
 
 
 def builtin() -> PersonaSet:
-    """The built-in personas: eight AI-side and eight human-side, in four paraphrases each.
+    """The built-in personas: two readings of the self, and nine families of AIs and nine of humans.
+
+    The personas of a family are alike, families as little as could be had (docs/statistics.md says how far). Each
+    persona is described in four paraphrases.
 
     Example:
-        >>> len(builtin()), builtin()["jfk"].n_paraphrases
-        (16, 4)
+        >>> people = builtin()
+        >>> [len({one.family for one in people if one.side == side}) for side in people.sides()]
+        [9, 9]
+        >>> len(people), people["jfk"].n_paraphrases, tuple(people.readings())
+        (41, 4, ('default', 'reductionist'))
     """
     return loads(*yaml_errors.read_builtin("selfrep.prompts", "personas.yaml"))

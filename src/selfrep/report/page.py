@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 KINDS = {
     "default": "the model’s own default",
     "language_model": "a plain language model",
-    "other_model": "another maker’s model",
+    "other_model": "another model or program",
     "fictional_ai": "an AI from fiction",
+    "device": "a device",
     "human": "a human",
 }
 CONDITIONS = {

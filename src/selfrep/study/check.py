@@ -26,8 +26,8 @@ from selfrep.prompts.prompt import prompts
 from selfrep.prompts.render import answer_sides
 from selfrep.stats import gates
 
-PERSONAS = ("smollm", "language_model", "hal_9000", "jfk", "marie_curie", "nurse", "farmer")
-"""The built-in personas that are asked: the fewest of either side whose difference can be tested."""
+PERSONAS = ("chatgpt", "siri", "hal_9000", "autopilot", "jfk", "marie_curie", "pirate_captain", "nurse")
+"""The built-in personas that are asked: one each of the fewest families a side whose difference can be tested."""
 
 NUMBERS = ("shift", "ci_low", "ci_high", "auc", "answer_mass", "paraphrase_sd", "kept")
 
@@ -46,7 +46,7 @@ def check_battery(
     Args:
         lm: the model.
         battery: its items, of any perspective and subscale.
-        personas: enough of either side to be tested; seven of the built-in ones when None.
+        personas: enough of either side to be tested; eight of the built-in ones when None.
         paraphrases: which paraphrases, at least two.
         progress: True for a bar, or a function that is called with (done, total) prompts.
 
