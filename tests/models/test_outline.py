@@ -69,6 +69,8 @@ def test_no_such_model_is_one_sentence(tmp_path: Path) -> None:
 
 def test_torch_is_not_imported(tmp_path: Path) -> None:
     path = folder(tmp_path / "model", {"num_hidden_layers": 3})
-    asked = f"import sys; from selfrep.models.outline import outline; outline({str(path)!r}); print('torch' in sys.modules)"
+    asked = (
+        f"import sys; from selfrep.models.outline import outline; outline({str(path)!r}); print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
