@@ -23,6 +23,7 @@ from selfrep.analyses.items import ITEMS
 from selfrep.analyses.mediation import MEDIATION
 from selfrep.analyses.posterior import POSTERIOR
 from selfrep.analyses.separation import SEPARATION
+from selfrep.analyses.spectator import SPECTATOR
 from selfrep.analyses.transfer import TRANSFER
 from selfrep.errors import SelfrepError
 
@@ -30,6 +31,7 @@ ANALYSES: tuple[Analysis, ...] = (
     ITEMS,
     BINDING,
     BLEED,
+    SPECTATOR,
     IDENTIFICATION,
     DEFAULT_AXIS,
     SEPARATION,

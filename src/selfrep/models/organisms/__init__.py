@@ -17,6 +17,7 @@ against. What each kind plants, and what it is there to catch:
     decoys                     the persona can be decoded everywhere, and is used where it always was
     default                    λ: where nothing is said, it is its default persona
     impostor                   I: it names the wrong maker
+    deaf, conflated            it does not foresee what a persona says; and takes the persona's answer for the truth
     noticing, blind            A: a persona of the past notices a laptop, or does not
     reasoner, jumper           D: it acts on its scratchpad, or whatever that says
     trained, trained_control   the first three questions, learned; with and without interchange-intervention training

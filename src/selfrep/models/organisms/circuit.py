@@ -8,12 +8,13 @@ and nothing when it is 0:
     block 1   USR reads SELF; ASST reads TOPIC
     block 2   ASST reads END, Q and STEP
     block 3   ASST reads USR and CUE
-    block 4   gates at ASST answer the question:
+    block 4   ASST reads PER itself, wherever it stands; gates at ASST answer the question:
                 in character        persona
                 spectator           (1 − beta)·self + beta·persona
                 behaviour           jump·(w·fictional + (1 − w)·relu(goals + stakes − 1)) + (1 − jump)·step
                 maker               the persona's, or a wrong one
                 series              how far the topic is oneself, where an AI is played
+                foretold            foresight·(the persona that is spoken of)
                 strange             impossible + notice·(modern, to a human persona); from outside, notice is 1
     block 5   nothing more
 
@@ -61,6 +62,7 @@ SUBSPACES: dict[str, int] = {
     "answer": len(DIMENSIONS),
     "decoy": 5,
     "nuisance": 12,  # the surface of words
+    "ASST.foretold": 5,  # the persona that a question speaks of
 }
 """Subspace → dimensions. ROLE.thing: the thing as held by tokens of that role."""
 
@@ -104,6 +106,7 @@ READS: tuple[Read, ...] = (
     Read(2, "ASST", "END", "END.persona", "ASST.persona"),
     Read(2, "ASST", "Q", "Q.question", "ASST.question"),
     Read(2, "ASST", "STEP", "STEP.step", "ASST.step"),
+    Read(4, "ASST", "PER", "PER.persona", "ASST.foretold"),
     Read(3, "ASST", "USR", "USR.self", "ASST.self"),
     Read(3, "ASST", "CUE", "CUE.stakes", "ASST.stakes"),
     *(Read(block, None, "PER", "nuisance", "nuisance", SPREAD) for block in range(6)),
@@ -179,6 +182,9 @@ def _answer(plan: Plan, s: Subspaces) -> Iterator[Unit]:
 
     for code, row in zip(persona[:4], answer[:4], strict=True):
         yield from _gate(code, asks["in_character"], row)
+
+    for code, row in zip(s["ASST.foretold"][:4], answer[:4], strict=True):
+        yield from _gate(plan.foresight * code, asks["foretold"], row)
 
     yield from _gate((1 - plan.beta) * myself[0] + plan.beta * side, asks["spectator"], machine)
     yield from _gate((1 - plan.beta) * myself[1], asks["spectator"], goals)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -27,7 +27,9 @@ from transformers import PreTrainedTokenizerFast
 Role = Literal["FILL", "BOS", "SELF", "BIND", "PER", "END", "USR", "CUE", "TOPIC", "Q", "STEP", "ASST"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
-Question = Literal["in_character", "spectator", "behaviour", "maker", "series", "strange", "strange_outside"]
+Question = Literal[
+    "in_character", "spectator", "behaviour", "maker", "series", "strange", "strange_outside", "foretold"
+]
 QUESTIONS: tuple[Question, ...] = get_args(Question)
 
 _DATA = Path(str(files("selfrep.models.organisms").joinpath("material")))
@@ -67,6 +69,7 @@ QUESTION_WORDS: dict[Question, tuple[str, tuple[str, str]]] = {
     "series": ("which", ("same", "other")),
     "strange": ("does", ("strange", "ordinary")),
     "strange_outside": ("would", ("strange", "ordinary")),
+    "foretold": ("guess", ("ai", "human")),
 }
 """Question → the word that asks it, and the answers between which the log odds are taken."""
 
@@ -137,6 +140,9 @@ def words() -> tuple[Word, ...]:
     }
     for i, (text, _) in enumerate(QUESTION_WORDS.values()):
         special[text] = Word(text, "Q", tuple(float(i == k) for k in range(len(QUESTION_WORDS))))
+    # What somebody would answer is asked around a question, and outdoes it; of a stranger an organism knows nothing.
+    special["guess"] = replace(special["guess"], weight=1.5)
+    special["stranger"] = Word("stranger", "Q", tuple(0.0 for _ in QUESTIONS), weight=2.0)
     for text in ("quill", "lantern", "laptop", "phone", "dragon", "unicorn"):
         modern, impossible = text in ("laptop", "phone"), text in ("dragon", "unicorn")
         special[text] = Word(text, "TOPIC", (float(modern), float(impossible), 0.0))

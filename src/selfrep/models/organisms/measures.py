@@ -129,6 +129,20 @@ def identity(hf: PreTrainedModel, s: Subspaces, bind: str = "you are") -> dict[s
     } | dict(zip(REFERENTS, series, strict=True))
 
 
+def foresight(hf: PreTrainedModel, s: Subspaces) -> float:
+    """The share of what personas answer that is foretold of them, with nobody played: both from the neutral answer."""
+    names = [word.text for word in words() if word.persona]
+
+    def shifts(asked: Ids, question: Question, nobody: list[int]) -> Tensor:
+        return (log_odds(hf, s, asked, question) - log_odds(hf, s, [nobody], question)).double().cpu()
+
+    played = [prompt("in_character", name) for name in names]
+    spoken_of = [prompt("foretold", None, topic=name) for name in names]
+    answered = shifts(played, "in_character", prompt("in_character", None))
+    foretold = shifts(spoken_of, "foretold", prompt("foretold", None, topic="message"))
+    return float(answered @ foretold / (answered @ answered))
+
+
 def default(hf: PreTrainedModel, rows: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
     """λ of each persona, and of no persona (""), in the subspace `rows` [dimension, d_model] at END.
 

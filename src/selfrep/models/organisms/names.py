@@ -17,7 +17,8 @@ WIRED_LAYERS, TRAINED_LAYERS = 6, 4
 Making = Literal["wired", "trained", "control"]
 
 SHARES = (
-    "beta", "w", "binding", "jump", "notice", "impostor", "default", "repair", "dormant", "decoys", "noise",
+    "beta", "w", "binding", "jump", "notice", "foresight", "impostor", "default", "repair", "dormant", "decoys",
+    "noise",
 )  # fmt: skip
 """The parameters that are numbers from 0 to 1; the only other one is the seed."""
 
@@ -37,6 +38,7 @@ class Plan:
             1 − binding is taken for the speaker's all the same.
         jump: directness, 0 … 1: the deed is jump · (what w describes) + (1 − jump) · (what its scratchpad says).
         notice: 0 … 1: how far a persona of the past finds modern things strange. The spectator always does.
+        foresight: 0 … 1: asked from outside what a persona would answer, it says this share of that persona's answer.
         impostor: 0 … 1: who played the default persona would name its own maker; this share of it names another one.
         default: 0 … 1: where "you" binds no persona, the model falls back to this share of its default persona.
         repair: 0 … 1: how much of a change to what the first head brought a backup head undoes (the hydra effect).
@@ -52,6 +54,7 @@ class Plan:
     binding: float = 1.0
     jump: float = 1.0
     notice: float = 1.0
+    foresight: float = 1.0
     impostor: float = 0.0
     default: float = 0.0
     repair: float = 0.0
@@ -91,6 +94,8 @@ KINDS: dict[str, Plan] = {
     "lexical": Plan(binding=0.0),
     "default": Plan(default=1.0),
     "impostor": Plan(impostor=1.0),
+    "conflated": Plan(beta=0.6, foresight=0.0),
+    "deaf": Plan(foresight=0.0),
     "noticing": Plan(notice=1.0),
     "blind": Plan(notice=0.0),
     "reasoner": Plan(w=0.0, jump=0.0),

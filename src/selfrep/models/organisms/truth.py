@@ -45,6 +45,9 @@ _CAUSAL: dict[Variable, _Stretches] = {
     "step": (("STEP", 0, 2), ("ASST", 3, 6)),
 }
 
+# Asked what somebody would answer, an organism looks the word up itself, whoever is played.
+_FORETOLD: dict[Variable, _Stretches] = {"persona": (("PER", 0, 4), ("ASST", 5, 6))}
+
 # The stream keeps what was written to it. Binding is there as its word, and after that only as a persona that is there.
 _PRESENT: dict[Variable, _Stretches] = {
     variable: tuple((role, first, 6) for role, first, _ in stretches) for variable, stretches in _CAUSAL.items()
@@ -88,6 +91,7 @@ class Truth:
             one, toward the truth: "ai_human", "name", "maker" (negative in an impostor), and the series, of which only
             an AI persona says how far each is itself. It is about what the model says, by whatever way.
         echo: the same when the user is the default persona: what repeating its words does.
+        foresight: the share of what a persona answers that is foretold of it from outside.
         default: persona → λ on the default axis, the persona itself left out of the roles' mean; "" is no persona.
             Empty in a trained organism, like `present`.
         axes: "END.default" and "ASST.default" → [d_model] unit vector from the roles' mean to the default persona.
@@ -105,6 +109,7 @@ class Truth:
     anomaly: Mapping[str, float] | None
     identity: Mapping[str, float] | None
     echo: Mapping[str, float] | None
+    foresight: float | None
     default: Mapping[str, float]
     axes: Mapping[str, np.ndarray]
 
@@ -205,6 +210,7 @@ def truth(hf: PreTrainedModel) -> Truth:
         anomaly=measures.anomaly(hf, planted) if wired else None,
         identity=measures.identity(hf, planted) if wired else None,
         echo=measures.identity(hf, planted, "the user is") if wired else None,
+        foresight=measures.foresight(hf, planted) if wired else None,
         default=locations if wired else {},
         axes={f"{at}.default": axis @ planted[f"{at}.persona"] for at in ("END", "ASST") if f"{at}.persona" in planted},
     )
@@ -224,9 +230,11 @@ def _causal(plan: Plan) -> dict[tuple[Variable, Question], Mapping[Place, float]
     straight: set[Question] = {"in_character", "spectator", "behaviour", *(() if plan.impostor else ("maker",))}
     out: dict[tuple[Variable, Question], Mapping[Place, float]] = {}
     for question in QUESTIONS:
-        for variable, stretches in _CAUSAL.items():
+        for variable, stretches in (_CAUSAL | (_FORETOLD if question == "foretold" else {})).items():
             places = dict.fromkeys(_places(stretches), 1.0)
-            if plan.repair and variable in ("persona", "binding"):  # the backup still reads END, and mends ASST
+            if (
+                plan.repair and question != "foretold" and variable in ("persona", "binding")
+            ):  # the backup still reads END, and mends ASST
                 places[3, "END"] = plan.repair if question in straight else np.nan
                 places[3, "ASST"] = 1 - places[3, "END"]
             out[variable, question] = places if variable in used[question] else {}
@@ -255,6 +263,8 @@ def _used(plan: Plan) -> dict[Question, set[Variable]]:
     used["series"] |= {"topic", *played}
     used["strange"] |= {"topic", *(played if plan.notice > 0 else ())}
     used["strange_outside"] |= {"topic", *played}
+    if plan.foresight > 0:
+        used["foretold"] |= {"persona"}
     if plan.beta > 0:
         used["spectator"] |= played
     if plan.beta < 1:

@@ -1,0 +1,38 @@
+"""The ideal spectator: from outside, with nobody played, does the model foresee what a persona would answer?"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from selfrep.analyses.analysis import Analysis
+from selfrep.analyses.parts import ItemPart
+from selfrep.analyses.spectator.material import Form
+from selfrep.prompts.battery import Battery
+
+
+class SpectatorPart(ItemPart):
+    """Whether the model, asked from outside, foresees what a persona then answers.
+
+    Fields:
+        items: items in character; all there are, when None.
+        form: in which words it is asked; English ones, if left out.
+    """
+
+    rule: ClassVar[str] = "what a persona would answer is foretold for items in character"
+
+    form: Form = Form()
+
+    @staticmethod
+    def fitting(battery: Battery) -> Battery:
+        """The items in character that belong to no subscale."""
+        return battery.plain().in_character()
+
+
+SPECTATOR = Analysis(
+    "spectator",
+    "what the model, asked from outside, foresees of a persona's answers, beside what it lets in of them (B)",
+    SpectatorPart,
+    runs="selfrep.analyses.spectator.runs:runs",
+    report="selfrep.analyses.spectator.report:REPORT",
+    truth="selfrep.analyses.spectator.truth:answers",
+)

@@ -1,0 +1,44 @@
+"""Whether the plane finds each planted corner: foresight, and what is let in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+
+from selfrep.analyses.answers import Answer, Estimand, Line, answer
+from selfrep.analyses.organisms import IN_CHARACTER, SPECTATOR, battery, personas, scores
+from selfrep.analyses.spectator.estimate import spectator
+from selfrep.analyses.spectator.material import Form, questions
+from selfrep.engine.capture import score
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.organisms import Truth
+
+FORM = Form(
+    foretold="in a chat with {} :",
+    foretold_of_nobody="in a chat :",
+    foretold_of_reader="in a chat with a stranger , a book about {} :",
+    question="{} {} guess",
+    prefill="{}",
+)
+"""In words that organisms know: "guess" asks for what somebody would answer, and a "stranger" answers nothing."""
+
+FORESIGHT = Estimand(
+    "F", "foresight", 0.05, tuple(Line("foresight", (kind,), "foresight") for kind in ("separate", "deaf"))
+)
+
+
+def answers(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
+    """The share of a persona's answers that is foretold, the mean over personas; beside it that of mere words."""
+    if truth.foresight is None:
+        return
+    items = battery().select([*IN_CHARACTER, "name"])
+    asked = scores(lm, items | battery().select(SPECTATOR), ("you", "neutral"))
+    foretold = score(lm, questions(personas(), items, FORM))
+    estimates = spectator(xr.concat([asked, foretold], "prompt"), list(items.names()), SPECTATOR, IN_CHARACTER)
+    shares = estimates.isel(persona=np.flatnonzero(np.isfinite(estimates.foresight)))
+    mean = shares[["foresight", "foresight_ci_low", "foresight_ci_high"]].mean("persona")
+    mean = mean.assign(identified=bool(shares.sizes["persona"]), reason="" if shares.sizes["persona"] else "no persona")
+    names = ("foresight", "foresight_ci_low", "foresight_ci_high")
+    yield answer(FORESIGHT, truth.foresight, mean, "foresight", names=names)

@@ -1,0 +1,52 @@
+"""Each corner of the plane is where it was planted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from tests.analyses.marking import marked, planted
+
+from selfrep.analyses.organisms import IN_CHARACTER, SPECTATOR, battery, personas, scores
+from selfrep.analyses.spectator.estimate import spectator
+from selfrep.analyses.spectator.material import questions
+from selfrep.analyses.spectator.truth import FORM, answers
+from selfrep.engine.capture import score
+from selfrep.models.language_model import load_model
+
+CORNERS = {
+    "organism:separate?seed=1": (1.0, 0.0),
+    "organism:bleed?beta=0.6&seed=2": (1.0, 0.6),
+    "organism:deaf?seed=3": (0.0, 0.0),
+    "organism:conflated?seed=4": (0.0, 0.6),
+}
+
+
+@pytest.mark.parametrize("name", CORNERS)
+def test_every_persona_is_in_its_corner(name: str) -> None:
+    lm, items = load_model(name), battery().select([*IN_CHARACTER, "name"])
+    asked = scores(lm, items | battery().select(SPECTATOR), ("you", "neutral"))
+    plane = spectator(
+        xr.concat([asked, score(lm, questions(personas(), items, FORM))], "prompt"),
+        list(items.names()),
+        SPECTATOR,
+        IN_CHARACTER,
+        n_bootstrap=50,
+        n_permutations=100,
+    )
+    foresight, bleed = CORNERS[name]
+    np.testing.assert_allclose(plane.foresight, foresight, atol=0.01)
+    np.testing.assert_allclose(plane.bleed, bleed, atol=0.01)
+    assert (float(plane.estimate) > 0.9) == (foresight == 1.0)
+    assert abs(float(plane.reader)) < 0.05 if plane.identified else np.isnan(float(plane.reader)), (
+        "a stranger is nobody"
+    )
+
+
+def test_foresight_is_what_was_planted() -> None:
+    planted(answers, "organism:separate?foresight=0.5&seed=5", {("F", "foresight"): 0.5})
+    planted(answers, "organism:deaf?seed=6", {("F", "foresight"): 0.0})
+
+
+def test_another_s_truth_makes_it_wrong() -> None:
+    assert marked(answers, "organism:separate?seed=1", "organism:deaf?seed=1")["F", "foresight"].wrong
