@@ -7,9 +7,11 @@ from typing import Any
 
 from beartype import BeartypeConf, FrozenDict, beartype
 from pydantic import ValidationInfo
+from typer import Context
 
-# pydantic's ValidationInfo is a protocol that cannot be checked at run time; everything else is.
-checked = beartype(conf=BeartypeConf(hint_overrides=FrozenDict({ValidationInfo: object})))
+# pydantic's ValidationInfo is a protocol that cannot be checked at run time, and typer passes a context of another class
+# than its own; everything else is checked.
+checked = beartype(conf=BeartypeConf(hint_overrides=FrozenDict({ValidationInfo: object, Context: object})))
 
 
 def outermost(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
