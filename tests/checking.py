@@ -15,8 +15,8 @@ from jaxtyping import AbstractArray, _import_hook
 from pydantic import ValidationInfo
 from typer import Context
 
-# pydantic's ValidationInfo is a protocol that cannot be checked at run time, and typer passes a context of another class
-# than its own; everything else is checked.
+# pydantic's ValidationInfo is a protocol that cannot be checked at run time, and typer passes a context of another
+# class than its own; everything else is checked.
 checked = beartype(conf=BeartypeConf(hint_overrides=FrozenDict({ValidationInfo: object, Context: object})))
 
 
@@ -68,8 +68,8 @@ def plainly(function: FunctionType, hints: dict[str, Any]) -> Any:
 
 
 class Loader(_import_hook._JaxtypingLoader):
-    """The loader of jaxtyping, which looks for compiled files of its own while a module of selfrep is read; not also while
-    that module runs and imports what others wrote, or each process would compile torch and transformers anew.
+    """The loader of jaxtyping, which looks for compiled files of its own while a module of selfrep is read; not also
+    while that module runs and imports what others wrote, or each process would compile torch and transformers anew.
     """
 
     def get_code(self, name: str) -> Any:

@@ -78,7 +78,9 @@ def process(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_answers_at_once_without_torch() -> None:
-    code = "import sys; from selfrep.cli import main\ntry: main()\nfinally: print('torch there:', 'torch' in sys.modules)"
+    code = (
+        "import sys; from selfrep.cli import main\ntry: main()\nfinally: print('torch there:', 'torch' in sys.modules)"
+    )
     done = process("-c", code, "--help")
     assert done.returncode == 0
     assert done.stdout.endswith("torch there: False\n")

@@ -19,7 +19,7 @@ from selfrep.study.job import Job
 
 
 def test_a_stopped_run_asks_only_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = described("organism:noticing", f'anomaly: {{file: "{ANOMALIES}"}}\n')
+    asked = described("organism:noticing", f'anomaly: {{file: "{ANOMALIES}"}}\n', personas="")
     sound, batches = jobs.score, list[int]()
 
     def score(lm: object, prompts: list[object], **how: object) -> object:

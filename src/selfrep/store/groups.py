@@ -71,8 +71,8 @@ class Groups(ABC):
             sorted(
                 {
                     name.rpartition("/")[0]
-                    for name, _ in root.members(max_depth=None)
-                    if "/" in name and isinstance(root[name], zarr.Array)
+                    for name, node in root.members(max_depth=None)
+                    if "/" in name and isinstance(node, zarr.Array)
                 }
             )
         )
@@ -94,6 +94,15 @@ class Groups(ABC):
         self._require(group)
         with xr.open_zarr(self.store, group=group, consolidated=False, chunks=None) as stored:
             return _in_order(_retype(stored.load(), np.dtype(str))).drop_encoding()
+
+    def attributes(self, group: str) -> dict[str, Any]:
+        """The attributes of the group, without reading any of its arrays.
+
+        Raises:
+            SelfrepError: no such group; the message lists those that exist.
+        """
+        self._require(group)
+        return dict(zarr.open_group(self.store, path=group, mode="r", use_consolidated=False).attrs)
 
     def write(self, group: str, dataset: xr.Dataset) -> None:
         """Write the group, or replace it, all at once.
@@ -175,10 +184,8 @@ class Groups(ABC):
             filled = cast(list[str], done.attrs[_FILLED])
             blocks = {name: _fitted(dataset, name, arrays[name], len(rows)) for name in filled}
             for name, block in blocks.items():
-                for row, values in zip(rows, block, strict=True):
-                    arrays[name][int(row)] = values
-            for row in rows:
-                done[int(row)] = True
+                arrays[name].oindex[rows] = block
+            done.oindex[rows] = True
 
     # ---- how a group gets in and out --------------------------------------------------------------------------------
 
