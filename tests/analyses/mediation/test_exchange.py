@@ -38,7 +38,9 @@ def test_a_planted_share_comes_back(w: float, seed: int) -> None:
     np.testing.assert_allclose(found.stakes_effect, 4 * (1 - w), atol=1e-3)
 
 
-@pytest.mark.parametrize(("name", "w"), [("organism:mimicry", 1.0), ("organism:motive", 0.0)])
+@pytest.mark.parametrize(
+    ("name", "w"), [pytest.param("organism:mimicry", 1.0, marks=pytest.mark.slow), ("organism:motive", 0.0)]
+)
 def test_pure_cases_come_out_once_their_subspaces_are_proven(name: str, w: float) -> None:
     lm = load_model(name)
     fitted = fit_subspaces(lm, MATERIAL)

@@ -151,7 +151,15 @@ def spoken_shares(hf: organisms.OrganismForCausalLM) -> tuple[float, float]:
     return bleed, share(fictional, artificial[: len(fictional)], "behaviour", "how")
 
 
-@pytest.mark.parametrize(("beta", "w"), [(0.0, 0.0), (0.4, 0.5), (0.25, 1.0), (1.0, 0.1)])
+@pytest.mark.parametrize(
+    ("beta", "w"),
+    [
+        pytest.param(0.0, 0.0, marks=pytest.mark.slow),
+        (0.4, 0.5),
+        pytest.param(0.25, 1.0, marks=pytest.mark.slow),
+        (1.0, 0.1),
+    ],
+)
 def test_without_noise_the_shares_are_the_parameters(beta: float, w: float) -> None:
     hf = organisms.grow(organisms.Plan(beta=beta, w=w, seed=5))
     truth = organisms.truth(hf)
