@@ -46,8 +46,9 @@ def test_a_card_of_a_few_organisms() -> None:
     assert len(card.organisms[-1].deals) == 3
 
 
+@pytest.mark.usefixtures("few")
 def test_models_from_elsewhere_are_marked_beside_organisms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(module, "subjects", lambda quick, seed: FEW[:1])
+    monkeypatch.setattr(module, "subjects", lambda quick, seed: FEW[1:])
     heard: list[tuple[str, float, float]] = []
     first = write_tracr(tmp_path / "first", arrays(), config())
     both = write_tracr(tmp_path / "both", arrays(via=True), config(causal=False))
@@ -55,7 +56,7 @@ def test_models_from_elsewhere_are_marked_beside_organisms(monkeypatch: pytest.M
     card = sr.validate(
         quick=True, tracr=[first, str(both)], interpbench=[trained], on_progress=lambda *now: heard.append(now)
     )
-    assert [stage for stage, _, _ in heard] == ["Tracr first", "Tracr both", "InterpBench 3", FEW[0].name, "scores"]
+    assert [stage for stage, _, _ in heard] == ["Tracr first", "Tracr both", "InterpBench 3", FEW[1].name, "scores"]
     assert [done for _, done, _ in heard] == [0, 1, 2, 3, 4]
     assert [one.name for one in card.external] == ["Tracr first", "Tracr both", "InterpBench 3"]
     scores = [row.score for row in card.rows if row.part == "External truth"]
