@@ -260,9 +260,9 @@ class Check:
 
 def _checks(run: RunDirectory) -> Iterator[Check]:
     for group in _patched(run):
-        effects = run.read(group)
-        for law, missed in from_attrs(effects.attrs).items():
-            yield Check(law, str(effects.attrs.get("site", group)), float(missed))
+        attributes = run.attributes(group)
+        for law, missed in from_attrs(attributes).items():
+            yield Check(law, str(attributes.get("site", group)), float(missed))
 
 
 def _patched(run: RunDirectory) -> Iterator[str]:
@@ -291,7 +291,7 @@ def _laws(checks: Sequence[Check]) -> Table:
 
 def _chance(run: RunDirectory) -> Table:
     """What was permuted in each analysis, and the smallest p that this allows."""
-    tests = ((group, run.read(group).attrs) for group in run.groups())
+    tests = ((group, run.attributes(group)) for group in run.groups())
     return Table(
         "What chance was allowed to do",
         ("Analysis", "Put at random", "Smallest p possible"),

@@ -65,7 +65,7 @@ def _patch(context: Context, part: TransferPart, sweep: Sweep, group: str) -> Ca
         (blank,) = blank_effects(context.lm, bound)
         context.directory.prepare(group, blank.assign_attrs(study_hash=context.study_hash))
         left = context.directory.pending(group)
-        misses = from_attrs(context.directory.read(group).attrs)
+        misses = from_attrs(context.directory.attributes(group))
         for at in range(0, len(left), PAIRS_AT_ONCE):
             rows = left[at : at + PAIRS_AT_ONCE]
             share = (at / len(left), len(rows) / len(left))
