@@ -146,11 +146,12 @@ def _plain_study(run: RunDirectory) -> dict[str, Any]:
 def _study(plain: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The study as it is shown: everything the template asks for is there, though the file left defaults out."""
     personas, items = (_defined(plain, part) for part in ("personas", "battery"))
+    labels = plain.get("sides") or {}
     return {
         "name": plain.get("name", name),
         "personas": [_persona(name, persona) for name, persona in personas.items()],
-        "groups": Counter(_group(persona) for persona in personas.values()),
-        "words": {persona["side"]: _group(persona) for persona in personas.values() if persona.get("side")},
+        "groups": Counter(_group(persona, labels) for persona in personas.values()),
+        "words": {persona["side"]: _group(persona, labels) for persona in personas.values() if persona.get("side")},
         "items": {name: _DEFAULTS | {"question": name} | item for name, item in items.items()},
         "conditions": plain.get("conditions", ["you", "user", "neutral"]),
         "scenarios": _defined(plain, "scenarios").get("scenarios", {}),
@@ -171,12 +172,12 @@ def _persona(name: str, persona: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _group(persona: Mapping[str, Any]) -> str:
-    """What the side of a persona is called, or that it is a reading of the self."""
+def _group(persona: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+    """What the side of a persona is called, by the study if it says so, or that it is a reading of the self."""
     if persona.get("reading"):
         return "of the model’s own self"
     side = str(persona.get("side") or "on no side")
-    return str(persona.get("side_label") or side.replace("_", " "))
+    return str(labels.get(side) or persona.get("side_label") or side.replace("_", " "))
 
 
 def _defined(study: Mapping[str, Any], part: str) -> dict[str, Any]:
