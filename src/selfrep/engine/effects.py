@@ -89,7 +89,8 @@ def effects_dataset(
     effect = patched - baselines.target[wide]
     nothing = negligible(baselines.total, np.maximum(np.abs(baselines.source), np.abs(baselines.target)))
     transfer = effect / np.where(nothing, np.nan, baselines.total)[wide]
-    names = ("source_name", "target_name", "direction", "control", "source_paraphrase", "target_paraphrase")
+    ends = ("name", "family", "paraphrase")
+    names = (*(f"{end}_{what}" for what in ends for end in ("source", "target")), "direction", "control")
     coords: dict[str, object] = {
         **{axis: list(labels) for axis, labels in plan.axes.items()},
         **({} if metrics is None else {"metric": list(metrics)}),
