@@ -11,7 +11,9 @@ from selfrep.prompts.personas import CONDITIONS, NEUTRAL, Persona, PersonaSet
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.speaker import Speaker, SpeakerName, named_in
 
-NURSE = Persona(name="nurse", side="human", family="trades", descriptions=("a nurse", "a person, a nurse"), label="Nurse")
+NURSE = Persona(
+    name="nurse", side="human", family="trades", descriptions=("a nurse", "a person, a nurse"), label="Nurse"
+)
 TOY = Persona(name="toy", reading="default", descriptions=("Toy, an assistant",), neutral=("Hi.", "Read.", "Reply."))
 PLAIN = Persona(name="plain", reading="reductionist", descriptions=("a model",), neutral=TOY.neutral)
 PEOPLE = PersonaSet((TOY, PLAIN, NURSE))

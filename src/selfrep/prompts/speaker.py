@@ -121,9 +121,10 @@ class Speaker:
             if name not in people and name.endswith(f" ({other})"):
                 persona, condition = name.removesuffix(f" ({other})"), other
         if persona not in people:
+            hint = close_match(persona, (*people.names(), *RESERVED))
             raise SelfrepError(
-                f"There is no persona named {persona!r}{close_match(persona, (*people.names(), *RESERVED))}. There are: "
-                f"{', '.join(people.names())}; and, of the model's own self, {', '.join(RESERVED)}."
+                f"There is no persona named {persona!r}{hint}. There are: {', '.join(people.names())}; and, of the "
+                f"model's own self, {', '.join(RESERVED)}."
             )
         return cls(people[persona], condition)
 
