@@ -30,7 +30,14 @@ OWN, CONTROL, NULL = "#0072B2", "#D55E00", "#8a8a8a"
 GRID = {"showgrid": True, "gridcolor": "#eeeeee"}
 """An axis along which numbers are compared."""
 DIRECTIONS = {"denoise": "#0072B2", "noise": "#CC79A7"}
-CONTROLS = {"paraphrase": ("#4d4d4d", "dot"), "persona": ("#7a7a7a", "dash"), "random": ("#a3a3a3", "dashdot")}
+DASHES = {"denoise": "solid", "noise": "dash"}
+"""The two directions of a patch, told apart without colours too."""
+CONTROLS = {
+    "paraphrase": ("#4d4d4d", "dot"),
+    "persona": ("#7a7a7a", "dash"),
+    "random": ("#a3a3a3", "dashdot"),
+    "fact": ("#4d4d4d", "longdash"),
+}
 """The control sources of a patch: each a grey, told apart by their dashes."""
 KINDS = {
     "default": "#000000",

@@ -136,6 +136,13 @@ class Speaker:
         return named_in(self.persona.name, self.condition)
 
     @property
+    def like(self) -> SpeakerLike:
+        """The speaker as `selfrep.pair` takes it."""
+        if self.own is not None:
+            return self.own
+        return None if self.condition == "neutral" else (self.persona, self.condition)
+
+    @property
     def label(self) -> str:
         """What figures and sentences call it."""
         if self.own is not None:
