@@ -33,7 +33,7 @@ def layers_at(depths: Sequence[float], n_layers: int) -> tuple[int, ...]:
         depths: shares from 0, the first layer, to 1, the last; n_layers: of the model.
 
     Example:
-        >>> layers_at([0, 0.5, 0.75, 1], 30), layers_at([0, 0.5, 0.75, 1], 3)
+        >>> layers_at([0.0, 0.5, 0.75, 1.0], 30), layers_at([0.0, 0.5, 0.75, 1.0], 3)
         ((0, 15, 22, 29), (0, 1, 2))
     """
     return tuple(dict.fromkeys(int(depth * (n_layers - 1) + 0.5) for depth in depths))
