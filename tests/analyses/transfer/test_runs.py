@@ -105,7 +105,11 @@ transfer:
         prefill: ""
         answers: {robot: [machine, computer], nurse: [human, person]}
   sweeps:
-  - {site: resid_pre, by: segment, segments: [all], depths: [0.4, 0.8, 1], controls: [paraphrase, persona, random, fact]}
+  - site: resid_pre
+    by: segment
+    segments: [all]
+    depths: [0.4, 0.8, 1]
+    controls: [paraphrase, persona, random, fact]
 """
 
 
