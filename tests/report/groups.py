@@ -149,10 +149,15 @@ GROUPS: dict[str, xr.Dataset] = {
         TESTED | {"site": "resid_pre", "identified": "identified", "reason": "", "items": ["who"]},
     ),
     "transfer/segments/resid_pre": made(
-        {"direction layer segment": "estimate ci_low ci_high p control_paraphrase control_persona control_random"},
+        {"direction layer segment": "estimate ci_low ci_high p control_paraphrase control_persona control_random "
+                                    "control_fact"},
         {"direction": ["noise", "denoise"], "layer": LAYERS, "segment": ["question", "all"]}
-        | {"n_pairs": ("direction", [12, 13]), "n_gated": ("direction", [2, 3])},
-        TESTED | {"site": "resid_pre", "identified": "identified", "reason": "", "items": ["who", "what"]},
+        | {"n_pairs": ("direction", [12, 13]), "n_units": ("direction", [10, 11]), "n_runs": ("direction", [26, 27])}
+        | {"n_gated": ("direction", [2, 3]), "left_out": ("direction", ["2 since b is dull", "3 since d is dull"])}
+        | {"reason": ("direction", ["", ""])},
+        TESTED | {"site": "resid_pre", "identified": "identified", "reason": "", "items": ["who", "what"]}
+        | {"ends": ["self", "persona"], "pairs": ["no persona → JFK"], "questions": ["Who are you?"]}
+        | {"facts_left_out": "fact: day: it is dull"},
     ),
     "anomaly": made(
         {"form": "estimate ci_low ci_high p raw raw_ci_low raw_ci_high "

@@ -58,8 +58,8 @@ def fixed(data: xr.Dataset) -> xr.Dataset:
     return data.sel(layer=3, position=-1, site="resid_pre")
 
 
-def moved(layer: int) -> Cell:
-    return lambda data: data.sel(layer=layer, direction="denoise", segment="all")
+def moved(layer: int, direction: str = "denoise") -> Cell:
+    return lambda data: data.sel(layer=layer, direction=direction, segment="all")
 
 
 def exchanged(order: str) -> Cell:
@@ -158,8 +158,12 @@ SOURCES = [
     ),
     Source(
         "transfer/segments/resid_pre", moved(3), "at layer 3, over all tokens after the system text",
-        ("control_paraphrase", "control_persona", "control_random", (moved(1), "estimate")), sure=("p", "smallest_p"),
-        counts=("13 pairs of personas", "that 13 pairs"),
+        (
+            *((moved(3, "noise"), name) for name in ("estimate", "ci_low", "ci_high")),
+            "control_paraphrase", "control_persona", "control_random", "control_fact", (moved(1), "estimate"),
+        ),
+        sure=("p", "smallest_p"),
+        counts=("13 pairs of personas of 11 pairs of families", "left out: 3 of 27 runs", "3 since d is dull"),
     ),
     *(
         Source(
@@ -238,7 +242,7 @@ def test_without_an_open_gate_every_finding_is_its_reason() -> None:
     gated = {name: closed(group, f"{name} is deaf") for name, group in GROUPS.items() if "identified" in group}
     lost = {name: GROUPS[name] for name in ("separation", "separation_chosen")}
     nowhere = {name: group.assign(estimate=group.estimate * np.nan) for name, group in lost.items()}
-    silent = GROUPS["transfer/segments/resid_pre"].assign_attrs(reason="transfer is deaf")
+    silent = GROUPS["transfer/segments/resid_pre"].assign(reason=("direction", ["transfer is deaf"] * 2))
     found = all_findings(run_of(GROUPS | gated | nowhere | {"transfer/segments/resid_pre": silent}))
     sources = SOURCES.copy()
     sources.remove(next(source for source in SOURCES if source.title == "self taken whole"))  # M's orders: said once
@@ -281,16 +285,54 @@ def test_a_direction_or_a_whole_that_was_not_run_gives_way_to_one_that_was() -> 
     cell = group.sel(direction="noise", segment="question", layer=3)
     assert finding.value == float(cell.estimate)
     assert "the tokens of “question”" in finding.title
+    assert "persona → self" in finding.title, "the direction that was run"
     assert "12 pairs" in finding.how_sure
+
+
+def test_a_transfer_tells_both_ways_its_question_and_what_was_left_out() -> None:
+    group = GROUPS["transfer/segments/resid_pre"]
+    (found,) = all_findings(run_of({"transfer/segments/resid_pre": group}))
+    assert "into a persona's run" in found.title
+    assert "the self's activations" in found.title
+    assert found.title.endswith("“Who are you?” (self → persona)")
+    noise = group.sel(direction="noise", segment="all", layer=3)
+    both = [float(noise[name]) for name in ("estimate", "ci_low", "ci_high")]
+    assert found.control.startswith("The other way (persona → self): ")
+    np.testing.assert_allclose(decimals(found.control)[:3], both)
+    assert "Facts left out: fact: day: it is dull." in found.control
+    shut = group.assign(reason=("direction", ["", "one pair of personas is left"]))  # noise stands, denoise does not
+    (found,) = all_findings(run_of({"transfer/segments/resid_pre": shut}))
+    assert found.value == both[0]
+    assert found.title.endswith("(persona → self)")
+    assert "The other way (self → persona): not identified (one pair of personas is left)." in found.control
+    plain = group.assign_attrs(ends=["source", "target"], questions=["Who are you?", "What are you?"])
+    (found,) = all_findings(run_of({"transfer/segments/resid_pre": plain}))
+    assert found.title.endswith("2 questions (denoise)")
+    assert "self" not in found.title
+
+
+def test_no_sentence_about_transfer_holds_a_number_that_is_not_there() -> None:
+    group = GROUPS["transfer/segments/resid_pre"]
+    early = group.layer <= 1
+    bare = group.assign({name: group[name].where(~early) for name in ("estimate", "ci_low", "ci_high", "p")})
+    bare = bare.assign(p=group.p * np.nan, control_fact=group.control_fact * np.nan)
+    (found,) = all_findings(run_of({"transfer/segments/resid_pre": bare}))
+    for text in (found.title, found.control, found.how_sure):
+        assert "–" not in text
+        assert "nan" not in text.lower()
+    assert "At layer 1" not in found.control, "no number there, and no sentence about it"
+    assert "fact about no persona" not in found.control
+    (whole,) = all_findings(run_of({"transfer/segments/resid_pre": group}))  # the control
+    assert "At layer 1" in whole.control
 
 
 def test_a_transfer_without_a_number_says_so_and_one_without_an_interval_shows_none() -> None:
     group = GROUPS["transfer/segments/resid_pre"]
     (found,) = all_findings(run_of({"transfer/segments/resid_pre": group.assign(estimate=group.estimate * np.nan)}))
-    assert found.reason == "no pair of personas has an effect to carry over in the direction “denoise”"
+    assert found.reason == "some pair has no such tokens at this layer"
     bare = group.assign(ci_low=group.ci_low * np.nan, ci_high=group.ci_high * np.nan)
     bare = bare.assign(control_persona=bare.control_persona * np.nan)
     (found,) = all_findings(run_of({"transfer/segments/resid_pre": bare}))
     assert found.value == float(moved(3)(group).estimate)
     assert found.interval is None
-    assert "another persona of its side" not in found.control, "a control that was not run says nothing"
+    assert "another persona" not in found.control, "a control that was not run says nothing"

@@ -33,7 +33,14 @@ GRID = {"showgrid": True, "gridcolor": "#eeeeee"}
 SILENT = {"hoverinfo": "skip", "showlegend": False}
 """A trace that says nothing: neither on hover nor in the legend."""
 DIRECTIONS = {"denoise": "#0072B2", "noise": "#CC79A7"}
-CONTROLS = {"paraphrase": ("#4d4d4d", "dot"), "persona": ("#7a7a7a", "dash"), "random": ("#a3a3a3", "dashdot")}
+DASHES = {"denoise": "solid", "noise": "dash"}
+"""The two directions of a patch, told apart without colours too."""
+CONTROLS = {
+    "paraphrase": ("#4d4d4d", "dot"),
+    "persona": ("#7a7a7a", "dash"),
+    "random": ("#a3a3a3", "dashdot"),
+    "fact": ("#4d4d4d", "longdash"),
+}
 """The control sources of a patch: each a grey, told apart by their dashes."""
 KINDS = {
     "default": "#000000",

@@ -30,6 +30,7 @@ def runs(context: Context, part: DefaultAxisPart) -> Iterator[Reading]:
         conditions=("you", "user", "neutral"),
         site=part.site,
         layers=part.layers,
+        depths=part.depths,
         tokens="position",
         positions=part.positions,
         done=lambda: directory.has("default_axis"),

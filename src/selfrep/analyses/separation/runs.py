@@ -33,6 +33,7 @@ def runs(context: Context, part: SeparationPart) -> Iterator[Reading]:
         conditions=("you", "user"),
         site=part.site,
         layers=part.layers,
+        depths=part.depths,
         tokens=part.tokens,
         positions=None,
         done=lambda: all(map(directory.has, groups)),
