@@ -114,8 +114,22 @@ def noise_normalised(
     return x @ basis.T @ turn / np.sqrt(np.maximum(spread, 1e-6 * variance))
 
 
+def centred(rows: Float[Array, "row d"], scale: float) -> Float[Array, "row d"]:
+    """Rows taken from the mean of all; exactly 0 where they differ by rounding only.
+
+    Args:
+        rows: [row, d].
+        scale: the mean squared length of what the rows are means of.
+
+    Returns:
+        [row, d].
+    """
+    apart = rows - rows.mean(axis=0)
+    return np.zeros_like(apart) if negligible((apart**2).sum(axis=1).max(), scale, degree=2) else apart
+
+
 def products(rows: Float[Array, "row d"], scale: float) -> Float[Array, "row row"]:
-    """The products between rows, each taken from the mean of all; exactly 0 where rows differ by rounding only.
+    """The products between rows, each taken from the mean of all (see `centred`).
 
     Args:
         rows: [row, d].
@@ -124,9 +138,8 @@ def products(rows: Float[Array, "row d"], scale: float) -> Float[Array, "row row
     Returns:
         [row, row] the Gram matrix.
     """
-    apart = rows - rows.mean(axis=0)
-    gram = apart @ apart.T
-    return np.zeros_like(gram) if negligible(np.diag(gram).max(), scale, degree=2) else gram
+    apart = centred(rows, scale)
+    return apart @ apart.T
 
 
 def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, condition: str = "you") -> xr.Dataset:
