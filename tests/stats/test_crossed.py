@@ -61,7 +61,7 @@ def test_distances_of_personas_by_hand() -> None:
     found = family_distances(x @ x.T, FAMILIES, FRAME)
 
     def mean(i: int, j: int) -> float:
-        pairs = product(np.flatnonzero(PERSONA == i), np.flatnonzero(PERSONA == j))
+        pairs = product(np.flatnonzero(i == PERSONA), np.flatnonzero(j == PERSONA))
         return float(np.mean([x[r] @ x[s] for r, s in pairs if FRAME[r] != FRAME[s]]))
 
     def distance(i: int, j: int) -> float:
@@ -81,7 +81,7 @@ def test_personas_that_do_not_differ_lie_at_0_on_average_whatever_their_frames_d
     for seed in range(200):
         x = rows(seed) + 5 * np.random.default_rng(1000 + seed).normal(size=(2, 5))[FRAME]
         crossed.append(family_distances(x @ x.T, FAMILIES, FRAME)[apart].mean())
-        means = np.array([x[PERSONA == k].mean(axis=0) for k in range(7)])
+        means = np.array([x[k == PERSONA].mean(axis=0) for k in range(7)])
         plain.append(((means[0] - means[3]) ** 2).sum())
     assert abs(np.mean(crossed)) < 3 * np.std(crossed) / np.sqrt(200)
     assert np.mean(plain) > 1, "the control: plain squared distances of means"

@@ -47,8 +47,7 @@ def captured(
     if neutral is not None:
         conditions["neutral"] = rows(np.array([neutral]), 4)
     acts = synthetic.acts(conditions, NAMES)
-    kind = np.where(acts.persona.to_numpy() == "smollm", "default", acts.kind.to_numpy())
-    return acts.assign_coords(kind=("prompt", kind))
+    return acts.assign_coords(reading=("prompt", np.where(acts.persona == "smollm", "default", "")))
 
 
 def line(default: float = 2.0, spread: float = 0.2) -> Array:
@@ -61,7 +60,7 @@ def test_planted_places_come_back() -> None:
     assert out.who.values[:2].tolist() == ["default", "human0"]
     at = dict(zip(out.who.values.tolist(), out.estimate.values.tolist(), strict=True))
     assert at["default"] == pytest.approx(1)
-    assert at["neutral"] == pytest.approx(0.5, abs=0.01)
+    assert at["unprompted"] == pytest.approx(0.5, abs=0.01)
     assert at["user: default"] == pytest.approx(0.5, abs=0.01)
     for i, place in enumerate(places[1:]):
         others = np.delete(places[1:], i).mean()  # 0 is the mean of the roles that are left
@@ -93,7 +92,7 @@ def test_intervals_hold_a_point_of_which_only_the_paraphrases_vary() -> None:
     held = []
     for seed in range(60):
         acts = captured(line(spread=0.0), seed=seed, persona=0.05, paraphrase=0.4, neutral=1.0)
-        neutral = default_axis(acts, placed=("neutral",), **FAST).squeeze().sel(who="neutral")
+        neutral = default_axis(acts, placed=("neutral",), **FAST).squeeze().sel(who="unprompted")
         held.append(bool(neutral.ci_low <= 0.5 <= neutral.ci_high))
     assert sum(held) >= binom.ppf(0.001, len(held), 0.93)  # two paraphrases a fold, drawn anew as they are: .75 of them
 
@@ -106,7 +105,7 @@ def test_loud_words_do_not_hide_the_axis() -> None:
         acts = captured(line(spread=0.0), seed=seed, persona=0.0, paraphrase=0.1, neutral=1.0)
         surface = np.linalg.qr(rng.normal(size=(D, 4)))[0].T
         acts.activations[:] += (10 * rng.normal(size=(acts.sizes["prompt"], 4)) @ surface)[:, None, None, None]
-        found.append(float(default_axis(acts, **FAST).squeeze().estimate.sel(who="neutral")))
+        found.append(float(default_axis(acts, **FAST).squeeze().estimate.sel(who="unprompted")))
         x, condition = acts.activations.to_numpy().reshape(-1, D), acts.condition.to_numpy()
         default, roles, neutral = x[:4].mean(axis=0), x[4:40].mean(axis=0), x[condition == "neutral"].mean(axis=0)
         plain.append((neutral - roles) @ (default - roles) / ((default - roles) @ (default - roles)))
