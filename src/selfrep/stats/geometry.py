@@ -23,6 +23,8 @@ from selfrep.stats.rounding import negligible
 
 Array = np.ndarray
 
+POINT_LABELS = ("persona", "kind", "side", "kind_label", "side_label", "condition", "paraphrase")
+"""What is known of each point of a persona map."""
 MASSIVE = 100.0
 """A dimension is massive when its mean square is this many times the median dimension's."""
 FEW = 20
@@ -155,7 +157,7 @@ def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, co
         condition: whose personas set the plane.
 
     Returns:
-        Dataset with the coordinates persona, kind, side, condition and paraphrase on point.
+        Dataset with the coordinates persona, kind, side, their labels, condition and paraphrase on point.
 
         * `coordinates` (point, component): of each prompt, in units of the normalised activations.
         * `explained` (component): the share of the variance of the means.
@@ -193,7 +195,7 @@ def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, co
             f"A persona map needs personas that differ; at {axis} {where!r} of layer {layer} all lie in one point."
         )
     share = singular**2 / (singular**2).sum()
-    labels = {k: ("point", acts[k].to_numpy()) for k in ("persona", "kind", "side", "condition", "paraphrase")}
+    labels = {k: ("point", acts[k].to_numpy()) for k in POINT_LABELS if k in acts.coords}
     return xr.Dataset(
         {
             "coordinates": (("point", "component"), (z - centre) @ components[:2].T),
