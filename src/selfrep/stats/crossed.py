@@ -107,12 +107,14 @@ def family_distances(
         frame: [row] what surrounds the persona's description.
 
     Returns:
-        [family, family], right on average and at times below 0; the diagonal means nothing.
+        [family, family], right on average and at times below 0; the diagonal means nothing. NaN beside a family with a
+        persona in one frame only.
     """
     number = np.arange(families.persona.max() + 1)
     member = (number[:, None] == families.persona).astype(float)
     apart = frame[:, None] != frame
-    products = (member @ (gram * apart) @ member.T) / (member @ apart @ member.T)
+    counts = member @ apart @ member.T
+    products = np.divide(member @ (gram * apart) @ member.T, counts, out=np.full_like(counts, np.nan), where=counts > 0)
     own = np.diag(products)
     distances = own[:, None] + own - 2 * products
     names = np.arange(len(families.first))
