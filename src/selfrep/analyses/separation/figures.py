@@ -181,7 +181,7 @@ def separation_profile(
     )
 
 
-_AXIS, _KEYS = 40.0, 4
+_AXIS, _KEYS = 40.0, 3
 _PALE = 0.2
 """How much a name should avoid the mark of a single prompt, where that of a persona counts 1."""
 _CONDITIONS = {"you": "“you are X”", "user": "“the user is X”"}
