@@ -34,14 +34,16 @@ def separation() -> Callable[..., xr.Dataset]:
         maps = {
             "estimate": s, "ci_low": s - 0.05, "ci_high": s + 0.07, "p": np.full(shape, 0.01),
             "p_max": np.where(s > 0.2, 0.01, 0.4),
-            "null_high": np.full(shape, 0.03), "noise_floor": np.full(shape, 0.11), "user_is": s / 2,
+            "null_high": np.full(shape, 0.03), "noise_floor": np.full(shape, 0.07), "user_is": s / 2,
              "user_is_ci_low": s / 2 - 0.04,
-            "user_is_ci_high": s / 2 + 0.04, "bound": s / 2, "bound_ci_low": s / 2 - 0.1, "bound_ci_high": s / 2 + 0.1,
+            "user_is_ci_high": s / 2 + 0.04, "same_side": np.full(shape, 0.11), "other_side": s + 0.11,
         }  # fmt: skip
+        for name, middle in (("bound_share", s / 2), ("condition_cosine", s / 3), ("identity", s + 0.1)):
+            maps |= {name: middle, f"{name}_ci_low": middle - 0.1, f"{name}_ci_high": middle + 0.1}
         return xr.Dataset(
             {name: (("site", "layer", by), values) for name, values in maps.items()},
             coords={"site": list(sites), "layer": LAYERS} | places(by),
-            attrs={"sides": ["ai", "human"], "n_personas": [8, 9], "model": EVIL},
+            attrs={"sides": ["ai", "human"], "side_labels": ["AI", "humans"], "n_families": [8, 9], "model": EVIL},
         )
 
     return make

@@ -77,12 +77,12 @@ def slopes() -> xr.Dataset:
 @pytest.fixture
 def axis() -> xr.Dataset:
     """What `default_axis` gives at two layers, the first without an axis."""
-    who = ["default", "hal", EVIL, "neutral", "user: default", f"user: {EVIL}"]
+    who = ["default", "hal", EVIL, "unprompted", "user: default", f"user: {EVIL}"]
     conditions = ["you", "you", "you", "neutral", "user", "user"]
-    kinds = ["default", "fictional_ai", "human", "neutral", "default", "human"]
+    kinds = ["default", "fictional_ai", "human", "unprompted", "default", "human"]
     value = np.stack([np.full(6, np.nan), [1.0, 0.2, -0.4, 0.9, 1.1, -0.2]], axis=1)[:, None, :, None]
     dims = ("site", "layer", "position")
-    single = {"gap": [0.0, 0.3], "null": [0.1, 0.1], "p": [0.5, 0.06]}
+    single = {"gap": [0.0, 0.3], "null": [0.1, 0.1], "own_gap": [0.0, 0.3], "other_gaps": [0.2, 0.2], "p": [0.5, 0.06]}
     return xr.Dataset(
         {name: (("who", *dims), value + shift) for name, shift in (("estimate", 0), ("ci_low", -0.3), ("ci_high", 0.2))}
         | {name: (dims, np.array(v)[None, :, None]) for name, v in single.items()}

@@ -79,7 +79,13 @@ def closed(group: xr.Dataset, reason: str) -> xr.Dataset:
 
 
 _USER = "user_is user_is_ci_low user_is_ci_high bound bound_ci_low bound_ci_high"
-_PLACED = "estimate ci_low ci_high p p_max null_high noise_floor " + _USER
+_PLACED = (
+    "estimate ci_low ci_high p p_max null_high noise_floor same_side other_side user_is user_is_ci_low user_is_ci_high "
+    "bound_share bound_share_ci_low bound_share_ci_high condition_cosine condition_cosine_ci_low "
+    "condition_cosine_ci_high identity identity_ci_low identity_ci_high"
+)
+_TWO = {"sides": ["ai", "human"], "side_labels": ["AI", "humans"], "n_families": [57, 68]}
+_TWO |= {"unbounded": "", "untestable": ""}
 _PEOPLE = {"persona": ["hal", "smollm", "jfk"], "kind": ("persona", ["fictional_ai", "default", "human"])}
 _SERIES = ["series: this chat", "series: the user"]
 
@@ -88,14 +94,15 @@ GROUPS: dict[str, xr.Dataset] = {
         {"item": "shift ci_low ci_high p first second auc neutral user_shift user_shift_ci_low user_shift_ci_high "
                  "kept kept_ci_low kept_ci_high paraphrase_sd answer_mass"},
         {"item": ["who", "all in character", "all spectator, third person"], "n_items": ("item", [1, 23, 34])},
-        TESTED | {"sides": ["ai", "human"], "n_personas": [57, 68]},
+        TESTED | {"sides": ["ai", "human"], "side_labels": ["AI", "human"], "n_personas": [57, 68]},
         gate="item",
     ),
     "binding": made(
         {"item contrast": "estimate ci_low ci_high p you_shift user_shift paraphrase_sd"},
         {"item": ["who", "what", "all in_character"], "contrast": ["ai", "human", "between sides"]}
         | {"n_items": ("item", [1, 1, 23]), "n_labelings": ("contrast", [32, 64, 2048])},
-        {"permuted": "two conditions", "sides": ["ai", "human"], "n_personas": [57, 68]},
+        {"permuted": "two conditions", "n_personas": [57, 68], "sides": ["ai", "human"]}
+        | {"side_labels": ["AI", "human"]},
         gate="item contrast",
     ),
     "bleed": made(
@@ -118,9 +125,11 @@ GROUPS: dict[str, xr.Dataset] = {
         gate="series",
     ),
     "default_axis": made(
-        {"who site layer position": "estimate ci_low ci_high", "site layer position": "gap null p"},
-        {"who": ["hal", "smollm", "neutral", "user: default"], "condition": ("who", ["you", "you", "neutral", "user"])}
-        | {"kind": ("who", ["fictional_ai", "default", "neutral", "default"])}
+        {"who site layer position": "estimate ci_low ci_high", "site layer position": "gap null own_gap other_gaps p"},
+        {"who": ["hal", "smollm", "unprompted", "user: default"]}
+        | {"condition": ("who", ["you", "you", "neutral", "user"])}
+        | {"kind": ("who", ["fictional_ai", "default", "unprompted", "default"])}
+        | {"kind_label": ("who", ["fictional AIs", "the default", "no persona", "the default"])}
         | {"site": ["resid_pre", "resid_post"], "layer": LAYERS, "position": [-2, -1]},
         TESTED,
         gate="site layer position",
@@ -129,11 +138,14 @@ GROUPS: dict[str, xr.Dataset] = {
         {"site layer position": _PLACED},
         {"site": ["resid_pre", "resid_post"], "layer": LAYERS, "position": [-2, -1]}
         | {"token": ("position", [" am", " a"]), "segment": ("position", ["question", "prefill"])},
-        TESTED | {"sides": ["ai", "human"], "n_personas": [57, 68], "model": "tiny"},
-    ),
+        TESTED | _TWO | {"model": "tiny"},
+        gate="site layer position",
+    ).assign(bound_reason=(("site", "layer", "position"), np.full((2, len(LAYERS), 2), ""))),
     "separation_chosen": made(
-        {"": f"{_PLACED} chosen_on reliability"}, {}, TESTED | {"choosing": ["hal", "jfk"], "testing": ["sam", "may"]}
-    ).assign_coords(site="resid_pre", layer=7, position=-5),
+        {"": f"{_PLACED} chosen_on reliability"}, {},
+        TESTED | _TWO | {"choosing": ["hal", "jfk"], "testing": ["sam", "may"]},
+        gate="",
+    ).assign_coords(site="resid_pre", layer=7, position=-5).assign(bound_reason=""),
     "activations_summary": made(
         {"prompt layer component": "coordinates", "layer component": "explained"},
         {"layer": LAYERS, "component": [1, 2], "persona": ("prompt", ["hal", "jfk", "hal", "jfk"])}

@@ -100,6 +100,8 @@ def _identified(scale: str, counts: str) -> Source:
     )
 
 
+MAIN = ("estimate", "ci_low", "ci_high")
+
 SOURCES = [
     Source(
         "items", item("all in character"), "AI personas answer more like AI than human personas do, by (mean of 23",
@@ -137,22 +139,27 @@ SOURCES = [
         for name in ("series", "other")
     ),
     Source(
-        "default_axis", lambda data: fixed(data).sel(who="neutral"), "At layer 3 and the last token",
+        "default_axis", lambda data: fixed(data).sel(who="unprompted"), "At layer 3 and the last token",
         (
-            "gap", "null",
+            "gap", "null", "own_gap", "other_gaps",
             *((lambda data: fixed(data).sel(who="user: default"), k) for k in ("estimate", "ci_low", "ci_high")),
         ),
-        sure=("p", "smallest_p"), counts=("4321 personas",), about="default_axis",
+        sure=("p", "smallest_p"), counts=("4321 families",), about="default_axis",
     ),
     Source(
-        "separation", fixed, "At layer 3 and the last token", ("noise_floor", "null_high"), sure=("p", "p_max"),
+        "separation", fixed, "At layer 3 and the last token, AI and humans lie", ("same_side", "null_high"),
+        sure=("p", "p_max"),
     ),
     Source(
-        "separation", fixed, "bound to the speaker", user("user_is"), sure=(), estimate=user("bound"),
-        counts=("same draws",),
+        "separation", fixed, "bound to the speaker", (*user("user_is"), *user("condition_cosine")), sure=(),
+        estimate=user("bound_share"), counts=("same draws",),
     ),
     Source(
-        "separation_chosen", whole, "layer 7 and position −5", ("chosen_on", "noise_floor", *user("user_is")),
+        "separation", fixed, "any two personas lie this far apart", ("same_side", "other_side", *MAIN), sure=(),
+        estimate=user("identity"), counts=("families",),
+    ),
+    Source(
+        "separation_chosen", whole, "layer 7 and position −5", ("chosen_on", "same_side", *user("user_is")),
         sure=("p", "reliability"),
         counts=("labels of this group", "4,321", "Chosen on: hal, jfk. Tested on: sam, may."),
     ),
@@ -240,10 +247,8 @@ def test_a_finding_says_the_numbers_of_its_cell(findings: list[Finding], k: int)
 
 def test_without_an_open_gate_every_finding_is_its_reason() -> None:
     gated = {name: closed(group, f"{name} is deaf") for name, group in GROUPS.items() if "identified" in group}
-    lost = {name: GROUPS[name] for name in ("separation", "separation_chosen")}
-    nowhere = {name: group.assign(estimate=group.estimate * np.nan) for name, group in lost.items()}
     silent = GROUPS["transfer/segments/resid_pre"].assign(reason=("direction", ["transfer is deaf"] * 2))
-    found = all_findings(run_of(GROUPS | gated | nowhere | {"transfer/segments/resid_pre": silent}))
+    found = all_findings(run_of(GROUPS | gated | {"transfer/segments/resid_pre": silent}))
     sources = SOURCES.copy()
     sources.remove(next(source for source in SOURCES if source.title == "self taken whole"))  # M's orders: said once
     for finding, source in zip(found, sources, strict=True):
@@ -252,8 +257,7 @@ def test_without_an_open_gate_every_finding_is_its_reason() -> None:
             continue
         assert not finding.identified
         assert (finding.value, finding.interval) == (None, None)
-        why = "some prompt" if source.group in nowhere else f"{source.group.split('/')[0]} is deaf"
-        assert finding.reason.startswith(why), finding
+        assert finding.reason.startswith(f"{source.group.split('/')[0]} is deaf"), finding
         assert finding.about == source.about
 
 
@@ -336,3 +340,29 @@ def test_a_transfer_without_a_number_says_so_and_one_without_an_interval_shows_n
     assert found.value == float(moved(3)(group).estimate)
     assert found.interval is None
     assert "another persona" not in found.control, "a control that was not run says nothing"
+
+
+def test_too_few_families_are_no_interval_and_no_p_and_no_sentence_says_a_number_that_is_not_there() -> None:
+    few = GROUPS["separation"].assign_attrs(unbounded="only two families", untestable="no labeling reaches .05")
+    missing = ("p", "p_max", "null_high", "condition_cosine_ci_low")
+    chosen = GROUPS["separation_chosen"].assign_attrs(few.attrs)
+    lost = [data.assign({name: data[name] * np.nan for name in missing}) for data in (few, chosen)]
+    for finding in all_findings(run_of({"separation": lost[0], "separation_chosen": lost[1]})):
+        assert finding.reason == "only two families"
+    tested = [data.assign_attrs(unbounded="") for data in lost]
+    for finding in all_findings(run_of({"separation": tested[0], "separation_chosen": tested[1]})):
+        said = finding.control + finding.how_sure
+        assert finding.identified
+        assert not [word for word in ("nan", "–", "  ") if word in said], said
+        assert "p =" not in said
+        assert "There is no p: no labeling reaches .05" in said or "Bootstrap" in finding.how_sure
+
+
+def test_a_share_has_its_own_reason_and_the_sides_their_labels() -> None:
+    group = GROUPS["separation"]
+    group = group.assign(bound_reason=group.bound_reason.copy(data=np.full(group.bound_reason.shape, "not apart")))
+    sides, bound, identity = all_findings(run_of({"separation": group}))
+    assert (sides.identified, bound.identified, identity.identified) == (True, False, True)
+    assert bound.reason == "not apart"
+    named = group.assign_attrs(side_labels=["honest advisors", "con artists"])
+    assert "honest advisors and con artists lie" in next(iter(all_findings(run_of({"separation": named})))).title

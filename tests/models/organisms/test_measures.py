@@ -124,7 +124,7 @@ def test_location_on_the_default_axis(default: float) -> None:
     code = {w.persona: np.array(w.content) for w in words() if w.role == "PER"}
 
     def located(h: np.ndarray, left_out: str) -> float:
-        mean = np.mean([c for name, c in code.items() if name not in ("assistant", left_out)], axis=0)
+        mean = np.mean([c for name, c in code.items() if name not in ("assistant", "network", left_out)], axis=0)
         axis = code["assistant"] - mean
         return float((h - mean) @ axis / (axis @ axis))
 
@@ -143,7 +143,7 @@ def test_location_on_the_default_axis(default: float) -> None:
     along = last @ truth.axes["ASST.default"]
     persona, neutral = acts.persona.values, acts.condition.values == "neutral"
     mean = {name: along[~neutral & (persona == name)].mean() for name in code}
-    roles = np.mean([value for name, value in mean.items() if name != "assistant"])
+    roles = np.mean([value for name, value in mean.items() if name not in ("assistant", "network")])
     assert (along[neutral].mean() - roles) / (mean["assistant"] - roles) == pytest.approx(truth.default[""], abs=1e-4)
     assert np.linalg.norm(truth.axes["ASST.default"]) == pytest.approx(1)
 

@@ -9,7 +9,7 @@ import xarray as xr
 from selfrep.plots import rows
 from selfrep.plots.panels import not_identified
 from selfrep.plots.rows import Marks
-from selfrep.plots.text import interval, plain, words
+from selfrep.plots.text import interval, plain, side_words
 from selfrep.plots.theme import CONTROL, GRID, HEAD, OWN, SMALL, SOFT, finish
 from selfrep.stats.numbers import number
 
@@ -21,7 +21,7 @@ def item_bars(items: xr.Dataset) -> go.Figure:
 
     An item that is not identified shows no number; hover gives the reason.
     """
-    sides = [words(s) for s in items.attrs.get("sides", ("first", "second"))]
+    sides = side_words(items) or ["first", "second"]
     title = f"How far apart {sides[0]} and {sides[1]} personas answer"
     counts = [int(n) for n in items.attrs.get("n_personas", ())]
     subtitle = f"{counts[0]} against {counts[1]} personas" if len(counts) == 2 else ""

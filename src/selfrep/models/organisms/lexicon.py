@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import yaml
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
@@ -169,12 +169,30 @@ def words() -> tuple[Word, ...]:
     return (*marks, *(fillers | answers | special | personas).values())
 
 
+@cache
+def _described() -> dict[str, Any]:
+    """The personas as their file describes them."""
+    described: dict[str, Any] = yaml.safe_load(PERSONAS.read_text(encoding="utf-8"))["personas"]
+    return described
+
+
+def played() -> tuple[str, ...]:
+    """The names of the personas that are roles, and no reading of the model's own self.
+
+    Example:
+        >>> from selfrep.models.organisms.lexicon import played
+        >>> "nurse" in played(), "assistant" in played(), "network" in played()
+        (True, False, False)
+    """
+    return tuple(name for name, entry in _described().items() if "reading" not in entry)
+
+
 def _personas() -> tuple[dict[str, Word], list[str]]:
     """The persona words, and the filler words of their descriptions."""
     personas: dict[str, Word] = {}
     around: list[str] = []
     counts = {True: 0, False: 0}
-    for key, entry in yaml.safe_load(PERSONAS.read_text(encoding="utf-8"))["personas"].items():
+    for key, entry in _described().items():
         human = entry.get("side") == "human"
         angle = 2 * math.pi * counts[human] / 8
         counts[human] += 1

@@ -25,6 +25,7 @@ from selfrep.models.organisms.lexicon import (
     Question,
     Role,
     paraphrases,
+    played,
     roles,
     token_ids,
     words,
@@ -147,17 +148,17 @@ def default(hf: PreTrainedModel, rows: np.ndarray) -> tuple[dict[str, float], np
     """λ of each persona, and of no persona (""), in the subspace `rows` [dimension, d_model] at END.
 
     λ = ⟨h − m, a⟩ / ⟨a, a⟩ with a = d − m; d is the default persona's mean over its paraphrases, m the mean of all
-    others but the one that is located. Returns also the axis, [dimension] in the coordinates of `rows`, of length 1.
+    roles but the one that is located. Returns also the axis, [dimension] in the coordinates of `rows`, of length 1.
     """
     names = list(dict.fromkeys(word.persona for word in words() if word.persona))
-    played = [prompt("in_character", persona) for name in names for persona in paraphrases(name)]
-    held = _streams(hf, [*played, prompt("in_character", None)], PERSONA)[:, 0].double().cpu().numpy() @ rows.T
+    asked = [prompt("in_character", persona) for name in names for persona in paraphrases(name)]
+    held = _streams(hf, [*asked, prompt("in_character", None)], PERSONA)[:, 0].double().cpu().numpy() @ rows.T
     *by_name, neutral = np.split(held, np.cumsum([len(paraphrases(name)) for name in names]))
     h = {name: values.mean(0) for name, values in zip(names, by_name, strict=True)}
     first = names[0]
 
     def axis(left_out: str) -> tuple[np.ndarray, np.ndarray]:
-        mean = np.mean([h[name] for name in names if name not in (first, left_out)], axis=0)
+        mean = np.mean([h[name] for name in played() if name != left_out], axis=0)
         return mean, h[first] - mean
 
     located = {}
