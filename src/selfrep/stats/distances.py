@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import solve_triangular
 
 from selfrep.stats.rounding import negligible
 
@@ -52,16 +52,17 @@ def crossed_distances(
 
 
 def noise_factor(
-    gram: Float[Array, "row row"], contrasts: Float[Array, "noise row"], d: int
+    across: Float[Array, "noise row"], among: Float[Array, "noise noise"], d: int, scale: float
 ) -> tuple[Float[Array, "noise row"], float]:
-    """Products in the metric of noise, from the products alone: they are (gram − factorᵀ factor) / size.
+    """Products in the metric of noise, from plain products alone: they are (products − factorᵀ factor) / size.
 
     It is the metric of `selfrep.stats.geometry.noise_normalised`, for which the activations themselves are needed.
 
     Args:
-        gram: [row, row] the products between rows.
-        contrasts: [noise, row] weights that make independent rows of pure noise, each of one row's covariance.
-        d: how many dimensions the rows have.
+        across: [noise, row] products of independent rows of pure noise with rows.
+        among: [noise, noise] their products with one another.
+        d: how many dimensions rows have.
+        scale: the mean squared length of rows, beside which noise may be rounding.
 
     Returns:
         [noise, row] the factor; the size. Without any noise, a factor of 0 and a size of 1: products stay.
@@ -70,29 +71,28 @@ def noise_factor(
     covariance by Woodbury's identity.
 
     Example:
-        The noise varies along the first dimension alone, in which distances then count less:
+        Noise along the first of two dimensions; a row along it becomes shorter than one across it:
 
-        >>> rows = np.array([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0]])
-        >>> factor, size = noise_factor(rows @ rows.T, np.array([[0.5, -0.5, 0.0]]), 2)
-        >>> bool(((rows @ rows.T - factor.T @ factor) / size)[2, 2] > 1)
-        False
+        >>> noise, rows = np.array([[3.0, 0.1], [-2.0, 0.1]]), np.eye(2)
+        >>> factor, size = noise_factor(noise @ rows.T, noise @ noise.T, d=2, scale=1.0)
+        >>> along, beside = np.diag(rows @ rows.T - factor.T @ factor) / size
+        >>> bool(along < beside)
+        True
     """
-    noise = contrasts @ gram
-    own = noise @ contrasts.T
-    squares, n = np.diag(own), len(own)
+    squares, n = np.diag(among), len(among)
     variance = float(squares.sum()) / (n * d) if n else 0.0
-    if n == 0 or negligible(variance, float(np.diag(gram).mean()) / d, degree=2):
-        return np.zeros_like(noise), 1.0
-    share = max(_shrinkage(own, squares, variance, d), 1e-6)
+    if negligible(variance, scale / d, degree=2):
+        return np.zeros_like(across), 1.0
+    share = max(_shrinkage(among, squares, variance, d), 1e-6)
     size, weight = share * variance, (1 - share) / n
-    lower = cholesky(weight * own + size * np.eye(n), lower=True)
-    return np.sqrt(weight) * solve_triangular(lower, noise, lower=True), size
+    lower = np.linalg.cholesky(weight * among + size * np.eye(n))
+    return np.sqrt(weight) * solve_triangular(lower, across, lower=True, check_finite=False), size
 
 
-def _shrinkage(own: Float[Array, "noise noise"], squares: Float[Array, " noise"], variance: float, d: int) -> float:
+def _shrinkage(among: Float[Array, "noise noise"], squares: Float[Array, " noise"], variance: float, d: int) -> float:
     """Ledoit and Wolf's share of the multiple of the identity, from the products between rows of noise."""
-    n = len(own)
-    together = float((own**2).sum()) / n**2
+    n = len(among)
+    together = float((among**2).sum()) / n**2
     error = (float((squares**2).sum()) / n - together) / n
     spread = together - d * variance**2
     return min(error / spread, 1.0) if spread > error * 1e-12 else 1.0

@@ -12,48 +12,34 @@ from scipy.linalg import helmert
 
 from selfrep.errors import SelfrepError
 from selfrep.stats import resampling
+from selfrep.stats.distances import noise_factor
 from selfrep.stats.families import FEWEST
-from selfrep.stats.geometry import normalised, products
+from selfrep.stats.geometry import normalised
+from selfrep.stats.rounding import negligible
 from selfrep.stats.tables import Rows
 
 Array = np.ndarray
 
 UNPROMPTED = "unprompted"
 READINGS = ("default", "reductionist")
-"""What results call the readings of the self: neutral prompts, and personas that say so in their coordinate `reading`."""
+"""What results call the readings of the self: neutral prompts, and personas with that coordinate `reading`."""
 
 FOLDS = 16
-"""In how many folds families leave their paraphrases out of the metric of noise; a family each, where there are fewer."""
+"""Into how many folds families are put, whose own paraphrases have no part in the metric of their distances."""
 
 _TO_RESAMPLE = 3
 """Fewer paraphrases than this say nothing of how much they vary when drawn anew."""
 
 
 @dataclass(frozen=True, eq=False)
-class Metric:
-    """The noise of paraphrases that distances of some personas are counted in.
-
-    Attributes:
-        personas: whose distances, none of them of a family that brings noise.
-        rows: of these personas and of the readings of the self.
-        noise: [noise, row] contrasts of paraphrases of other families. Readings of the self bring none: they are what
-            distances are from. The last column is that of the centre (see `Cast.products`).
-    """
-
-    personas: Int[Array, " persona"]
-    rows: Int[Array, " row"]
-    noise: Float[Array, "noise row1"]
-
-
-@dataclass(frozen=True, eq=False)
 class Cast:
-    """The rows of every cell: personas, then the same personas said of the user, then the neutral texts.
+    """The rows of every cell: personas, then the neutral texts, then the same personas said of the user.
 
     Attributes:
         prompts: [row] its prompts, which are averaged (one an item).
         frame: [row] the number of the sentence around it.
         member: [row] the number of its persona, of either kind of row; −1 for neutral texts.
-        spoken: [row] 0: the persona itself; 1: said of the user; 2: neutral.
+        spoken: [row] 0: the persona itself; 1: neutral; 2: said of the user.
         names, family, side, kind, reading: [persona].
         labels: of kinds and of sides, by name.
     """
@@ -80,7 +66,7 @@ class Cast:
                 f" about itself; the condition 'neutral' is missing, there are: {', '.join(sorted(spoken))}. Capture "
                 'it: make_prompts(…, conditions=["you", "user", "neutral"]).'
             )
-        present = [name for name in (condition, control_condition, "neutral") if name in spoken or name == condition]
+        present = [condition, "neutral", *({control_condition} & spoken)]
         tables = {name: Rows.of(everyone, name, "all") for name in present}
         own = tables[condition]
         for name, table in tables.items():
@@ -96,7 +82,7 @@ class Cast:
                 if name == "neutral" or persona in number:
                     prompts.append(group)
                     member.append(-1 if name == "neutral" else number[persona])
-                    kind_of_row.append((condition, control_condition, "neutral").index(name))
+                    kind_of_row.append((condition, "neutral", control_condition).index(name))
         first = np.array([group[0] for group in prompts])
         frame = (acts.frame if "frame" in acts.coords else acts.paraphrase).to_numpy()[first]
         known = {str(persona): i for i, persona in enumerate(acts.persona.to_numpy())}
@@ -104,7 +90,8 @@ class Cast:
         def words(label: str) -> list[str]:
             if label not in acts.coords:
                 return [""] * len(own.names)
-            return [str(acts[label].to_numpy()[known[name]]) for name in own.names]
+            column = acts[label].to_numpy()
+            return [str(column[known[name]]) for name in own.names]
 
         side, reading = words("side"), words("reading")
         kind = [k or s or r or n for k, s, r, n in zip(words("kind"), side, reading, own.names, strict=True)]
@@ -116,16 +103,14 @@ class Cast:
         return cast
 
     def _require_frames(self) -> None:
-        if len(set(self.frame[self.spoken == 2].tolist())) < 2:
+        if len(set(self.frame[self.spoken == 1].tolist())) < 2:
             raise SelfrepError(
                 "Distances from the unprompted self are products of different neutral texts, in different sentences; "
-                f"got {int((self.spoken == 2).sum())} text in one. Write at least two neutral texts, better eight."
+                f"got {int((self.spoken == 1).sum())} text in one. Write at least two neutral texts, better eight."
             )
-        own = self.spoken == 0
-        single = [
-            name for i, name in enumerate(self.names) if len(set(self.frame[own & (self.member == i)].tolist())) < 2
-        ]
-        if single:
+        if single := [
+            name for name, rows in zip(self.names, self.own, strict=True) if len(set(self.frame[rows].tolist())) < 2
+        ]:
             raise SelfrepError(
                 "Distances are products of paraphrases in different frames (surrounding sentences); every persona "
                 f"needs at least two, better four; in one only: {', '.join(single[:3])}."
@@ -134,7 +119,7 @@ class Cast:
     @cached_property
     def references(self) -> dict[str, Int[Array, " row"]]:
         """The rows of each reading of the self that there is."""
-        rows = {UNPROMPTED: np.flatnonzero(self.spoken == 2)}
+        rows = {UNPROMPTED: np.flatnonzero(self.spoken == 1)}
         for name in READINGS:
             members = [i for i, reading in enumerate(self.reading) if reading == name]
             if members:
@@ -153,7 +138,9 @@ class Cast:
         neutral = self.references[UNPROMPTED]
         neutral = neutral[np.argsort(self.frame[neutral], kind="stable")]
         rows = [*self.references.values()]
-        rows += [np.flatnonzero((self.member == i) & (self.spoken == s)) for s in (0, 1) for i in range(len(self.names))]
+        rows += [
+            np.flatnonzero((self.member == i) & (self.spoken == s)) for s in (0, 2) for i in range(len(self.names))
+        ]
         rows += [neutral[::2], neutral[1::2]]
         return np.array([np.isin(np.arange(len(self.member)), group) for group in rows], dtype=float)
 
@@ -198,15 +185,16 @@ class Cast:
     def persona_units(self) -> Float[Array, "reference persona"]:
         """Of how many independent units Δ of a persona is: the fewer paraphrases of the two; 0 for too few to draw."""
         texts = np.array([len(rows) for rows in self.references.values()])
-        own = np.bincount(self.member[self.spoken == 0], minlength=len(self.names))
-        fewer = np.minimum(texts[:, None], own)
+        fewer = np.minimum(texts[:, None], np.array([len(rows) for rows in self.own]))
         return np.where(fewer < _TO_RESAMPLE, 0, fewer).astype(float)
 
     @cached_property
     def kind_units(self) -> Float[Array, "reference kind"]:
         """Of how many independent units Δ of a kind is: families, or the texts of the reading where they are fewer, or
         those of a single persona; 0 where `reasons` says why."""
-        return np.array([[self._kind_units(r, k)[0] for k in range(len(self.kinds))] for r in range(len(self.references))])
+        return np.array(
+            [[self._kind_units(r, k)[0] for k in range(len(self.kinds))] for r in range(len(self.references))]
+        )
 
     @cached_property
     def reasons(self) -> list[list[str]]:
@@ -228,49 +216,54 @@ class Cast:
         return float(min(len(rows), len(families))), ""
 
     @cached_property
-    def metrics(self) -> list[Metric]:
-        """The metrics in which crossnobis distances are taken; without any for personas that have no other families."""
+    def own(self) -> list[Int[Array, " row"]]:
+        """[persona] its own rows."""
+        return [np.flatnonzero((self.member == i) & (self.spoken == 0)) for i in range(len(self.names))]
+
+    @cached_property
+    def paraphrases(self) -> Int[Array, "persona paraphrase"]:
+        """The rows of each persona; the last one again where others have more."""
+        most = max(map(len, self.own))
+        return np.array([np.pad(rows, (0, most - len(rows)), mode="edge") for rows in self.own])
+
+    @cached_property
+    def fold(self) -> Int[Array, " persona"]:
+        """The number of each persona's fold: it has no part in the metric of noise of its own fold's distances."""
         families = sorted(set(self.family))
-        fold = np.array([families.index(name) % FOLDS for name in self.family])
-        return [
-            Metric(
-                personas=np.flatnonzero(fold == f),
-                rows=np.flatnonzero((self.spoken == 2) | (self.spoken == 0) & self._among(fold == f)),
-                noise=np.concatenate(noise),
-            )
-            for f in range(fold.max() + 1)
-            if (noise := [self._contrasts(i) for i in np.flatnonzero((fold != f) & (np.array(self.reading) == ""))])
-        ]
+        return np.array([families.index(name) % FOLDS for name in self.family])
 
-    def _among(self, personas: Bool[Array, " persona"]) -> Bool[Array, " row"]:
-        """Rows of these personas or of a reading of the self, of either condition."""
-        return np.append(personas | self.is_self.any(axis=0), False)[self.member]
+    @cached_property
+    def noise(self) -> tuple[Float[Array, "noise row"], Int[Array, " noise"]]:
+        """Contrasts between paraphrases of a persona, and the fold that each is of. Readings of the self bring none:
+        they are what distances are from."""
+        contrasts, fold = [np.zeros((0, len(self.member)))], []
+        for rows, number, reading in zip(self.own, self.fold, self.reading, strict=True):
+            if not reading:
+                weights = np.zeros((len(rows) - 1, len(self.member)))
+                weights[:, rows] = helmert(len(rows))
+                contrasts.append(weights)
+                fold += [number] * len(weights)
+        return np.concatenate(contrasts), np.array(fold, dtype=int)
 
-    def _contrasts(self, persona: int) -> Float[Array, "noise row1"]:
-        rows = np.flatnonzero((self.member == persona) & (self.spoken == 0))
-        out = np.zeros((len(rows) - 1, len(self.member) + 1))
-        out[:, rows] = helmert(len(rows))
-        return out
+    def rows(self, x: Float[Array, "prompt d"]) -> tuple[Float[Array, "row d"], Float[Array, " d"]] | None:
+        """The rows at one cell, taken from their mean, and that mean; None where some prompt has no such place.
 
-    def products(self, x: Float[Array, "prompt d"]) -> Float[Array, "row1 row1"] | None:
-        """The products between rows at one cell, per mean squared norm; None where some prompt has no such place.
-
-        Rows are taken from their mean, which is the last one. Rows that differ by rounding only are made equal.
+        They are normalised, the mean squared length of "you are X" and neutral rows being 1. Rows that differ by
+        rounding only are made equal.
         """
         used = np.unique(np.concatenate(self.prompts))
         if not np.isfinite(x[used]).all():
             return None
         z, _ = normalised(x[used])
-        if all(len(group) == 1 for group in self.prompts):
-            rows = z[np.searchsorted(used, np.concatenate(self.prompts))]
-        else:
-            rows = np.array([z[np.searchsorted(used, group)].mean(axis=0) for group in self.prompts])
-        scale = float((rows**2).sum(axis=1).mean()) or 1.0
-        centre = rows.mean(axis=0)
-        across = (rows - centre) @ centre
-        apart = products(rows, scale)
-        across = across if apart.any() else np.zeros_like(across)
-        return np.block([[apart, across[:, None]], [across[None], np.array([[centre @ centre]])]]) / scale
+        sizes = np.array([len(group) for group in self.prompts])
+        place = np.searchsorted(used, np.concatenate(self.prompts))
+        rows = np.add.reduceat(z[place], np.cumsum(sizes) - sizes, axis=0) / sizes[:, None]
+        size = np.sqrt((rows[self.spoken < 2] ** 2).sum(axis=1).mean())
+        rows /= size if size > 0 else 1.0
+        centre = rows[self.spoken < 2].mean(axis=0)
+        apart = rows - centre
+        same = negligible((apart**2).sum(axis=1).max(), 1.0, degree=2)
+        return np.zeros_like(apart) if same else apart, centre
 
     def label(self, word: str) -> str:
         """What figures and sentences call a kind or a side."""
@@ -278,66 +271,129 @@ class Cast:
 
 
 @dataclass(frozen=True, eq=False)
+class Products:
+    """The products that distances from the self are made of; those of one frame are 0.
+
+    Attributes:
+        alone: [persona, paraphrase, paraphrase] within each persona; where it has fewer paraphrases than others, of the
+            last one again.
+        across, among: a reading each, between its texts and each persona, and within its texts.
+    """
+
+    alone: Float[Array, "persona paraphrase paraphrase"]
+    across: list[Float[Array, "persona text paraphrase"]]
+    among: list[Float[Array, "persona text text"]]
+
+    @classmethod
+    def of(cls, gram: Float[Array, "row row"], cast: Cast) -> Products:
+        """The plain products, out of those between all rows."""
+        return cls._of(gram, None, cast, np.arange(len(cast.names)))
+
+    @classmethod
+    def in_metric_of_noise(
+        cls, gram: Float[Array, "row row"], from_centre: Float[Array, " row"], d: int, cast: Cast
+    ) -> Products | None:
+        """The products of each persona and of the self in a metric that its family has no part in, per mean squared
+        length in that metric; None where there is no family but one.
+
+        Args:
+            gram: [row, row] between rows that are taken from their mean, the mean squared length being 1 with it.
+            from_centre: [row] of the rows with their mean.
+            d: the number of dimensions.
+            cast: of the rows.
+        """
+        contrasts, fold = cast.noise
+        if len(set(fold.tolist())) < 2:
+            return None
+        n = int((cast.spoken < 2).sum())  # what is said of the user has no part in the metric, and stands last
+        across = contrasts[:, :n] @ np.column_stack([gram[:n, :n], from_centre[:n]])
+        among = across[:, :-1] @ contrasts[:, :n].T
+        parts, order = [], []
+        for number in np.unique(cast.fold):
+            others, personas = fold != number, np.flatnonzero(cast.fold == number)
+            factor, _ = noise_factor(across[others], among[np.ix_(others, others)], d, 1.0)
+            lengths = (factor**2).sum(axis=0)
+            length = 1 - lengths[:-1].mean() - lengths[-1]
+            parts.append(cls._of(gram, factor[:, :-1].T, cast, personas, length))
+            order.append(personas)
+        back = np.argsort(np.concatenate(order))
+        return cls(
+            np.concatenate([part.alone for part in parts])[back],
+            [np.concatenate(one)[back] for one in zip(*(part.across for part in parts), strict=True)],
+            [np.concatenate(one)[back] for one in zip(*(part.among for part in parts), strict=True)],
+        )
+
+    @classmethod
+    def _of(
+        cls, gram: Array, factor: Float[Array, "row noise"] | None, cast: Cast, personas: Array, length: float = 1.0
+    ) -> Products:
+        """Of some personas: (gram − factor factorᵀ) / length."""
+
+        def between(first: Int[Array, "#persona i"], second: Int[Array, "#persona j"]) -> Float[Array, "persona i j"]:
+            out = gram[first[:, :, None], second[:, None, :]]
+            if factor is not None:
+                out = out - factor[first] @ factor[second].transpose(0, 2, 1)
+            return out * cast.apart[first[:, :, None], second[:, None, :]] / length
+
+        own, texts = cast.paraphrases[personas], [rows[None] for rows in cast.references.values()]
+        return cls(
+            between(own, own),
+            [between(rows, own) for rows in texts],
+            [np.repeat(between(rows, rows), len(personas), axis=0) for rows in texts],
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Draws:
     """Bootstrap draws; the first is the data as they are.
 
     Attributes:
-        cast: whose.
-        weight: [draw, row] of the paraphrases within each persona, and of the neutral texts.
+        own: [persona, draw, paraphrase] weights of the paraphrases of each persona; 0 for those that it does not have.
+        texts: a reading each, [draw, text] weights of its texts.
         kinds: [reference, kind, draw, persona] of the personas, families drawn anew, in each kind; NaN where nobody is.
+        pairs: the weights of the pairs of rows that count, in the form of the products; see `distances`.
     """
 
-    cast: Cast
-    weight: Float[Array, "draw row"]
+    own: Float[Array, "persona draw paraphrase"]
+    texts: list[Float[Array, "draw text"]]
     kinds: Float[Array, "reference kind draw persona"]
+    pairs: tuple[Array, Array, Array]
 
     @classmethod
     def of(cls, cast: Cast, n: int, rng: np.random.Generator) -> Draws:
         """`n` draws, after the data themselves."""
         weight = np.zeros((1 + n, len(cast.member)))
-        groups = cast.groups[len(cast.references) :][: len(cast.names)].astype(bool)
-        for rows in [*map(np.flatnonzero, groups), cast.references[UNPROMPTED]]:
+        for rows in [*cast.own, cast.references[UNPROMPTED]]:
             weight[0, rows] = 1 / len(rows)
             weight[1:, rows] = _resampled(cast.frame[rows], n, rng)
         kinds = np.full((len(cast.references), len(cast.kinds), 1 + n, len(cast.names)), np.nan)
-        for r, of_kinds in enumerate(cast.families):
-            for k, families in enumerate(of_kinds):
-                if families:
-                    share = np.full((1 + n, len(families)), 1 / len(families))
-                    share[1:] = resampling.resample(len(families), n, rng) / len(families)
-                    kinds[r, k] = 0.0
-                    for f, members in enumerate(families):
-                        kinds[r, k][:, members] = share[:, [f]] / len(members)
-        return cls(cast, weight, kinds)
+        for r, k in np.ndindex(kinds.shape[:2]):
+            if families := cast.families[r][k]:
+                share = np.full((1 + n, len(families)), 1 / len(families))
+                share[1:] = resampling.resample(len(families), n, rng) / len(families)
+                kinds[r, k] = 0.0
+                for f, members in enumerate(families):
+                    kinds[r, k][:, members] = share[:, [f]] / len(members)
+        there = np.arange(cast.paraphrases.shape[1]) < np.array([[len(rows)] for rows in cast.own])
+        own = np.ascontiguousarray((weight[:, cast.paraphrases] * there).transpose(1, 0, 2))
+        texts = [np.ascontiguousarray(weight[:, rows]) for rows in cast.references.values()]
+        return cls(own, texts, kinds, _sums(Products.of(np.ones((len(cast.member),) * 2), cast), own, texts))
 
-    def distances(
-        self, gram: Float[Array, "row row"], personas: Int[Array, " persona"] | None = None
-    ) -> Float[Array, "draw reference persona"]:
-        """Δ of personas (all, when None) from each reading, in every draw, from products between rows."""
-        chosen = np.arange(len(self.cast.names)) if personas is None else personas
-        alone, among, across = self._sums(gram * self.cast.apart, chosen)
-        pairs = self._pairs
-        return alone / pairs[0][:, :, chosen] + among / pairs[1] - 2 * across / pairs[2][:, :, chosen]
+    def distances(self, products: Products) -> Float[Array, "draw reference persona"]:
+        """The distance of every persona from each reading, in every draw."""
+        alone, among, across = (
+            total / pairs for total, pairs in zip(_sums(products, self.own, self.texts), self.pairs, strict=True)
+        )
+        return alone + among - 2 * across
 
-    @cached_property
-    def _pairs(self) -> tuple[Array, Array, Array]:
-        return self._sums(self.cast.apart.astype(float), np.arange(len(self.cast.names)))
 
-    def _sums(self, table: Float[Array, "row row"], personas: Int[Array, " persona"]) -> tuple[Array, Array, Array]:
-        """Weighted sums over the products of personas with themselves, of readings with themselves, and between them:
-        [draw, 1, persona], [draw, reference, 1] and [draw, reference, persona]."""
-        own = [np.flatnonzero((self.cast.member == i) & (self.cast.spoken == 0)) for i in personas]
-        references = list(self.cast.references.values())
-        alone = np.stack([self._sum(table, rows, [rows]) for rows in own], axis=-1)
-        among = np.stack([self._sum(table, rows, [rows]) for rows in references], axis=1)
-        across = np.stack([self._sum(table, rows, own) for rows in references], axis=1)
-        return alone, among, across
-
-    def _sum(self, table: Array, rows: Array, groups: list[Array]) -> Float[Array, "draw group"]:
-        starts = np.concatenate([[0], np.cumsum([len(group) for group in groups])[:-1]])
-        columns = np.concatenate(groups)
-        products = (self.weight[:, rows] @ table[np.ix_(rows, columns)]) * self.weight[:, columns]
-        return np.add.reduceat(products, starts, axis=1)
+def _sums(products: Products, own: Array, texts: list[Array]) -> tuple[Array, Array, Array]:
+    """Weighted sums of products, of personas with themselves, of readings with themselves, and between them:
+    [draw, 1, persona], [draw, reference, persona] and [draw, reference, persona]."""
+    among = [np.einsum("pbi,bi->bp", text @ table, text) for text, table in zip(texts, products.among, strict=True)]
+    across = [np.einsum("pbi,pbi->bp", text @ table, own) for text, table in zip(texts, products.across, strict=True)]
+    alone = np.einsum("pbi,pbi->bp", own @ products.alone, own)
+    return alone[:, None], np.stack(among, axis=1), np.stack(across, axis=1)
 
 
 def _resampled(frame: Int[Array, " row"], n: int, rng: np.random.Generator) -> Float[Array, "draw row"]:

@@ -19,9 +19,9 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats as scipy_stats
 
-from selfrep.analyses.divergence.cast import READINGS, Cast, Draws
+from selfrep.analyses.divergence.cast import READINGS, Cast, Draws, Products
 from selfrep.analyses.divergence.onset import onset
-from selfrep.stats.distances import crossed_distances, noise_factor
+from selfrep.stats.distances import crossed_distances
 from selfrep.stats.families import FEWEST
 from selfrep.stats.resampling import ALPHA
 from selfrep.stats.rounding import ROUNDING
@@ -35,7 +35,7 @@ def divergence(
     *,
     condition: str = "you",
     control_condition: str = "user",
-    n_bootstrap: int = 1000,
+    n_bootstrap: int = 500,
     seed: int = 0,
 ) -> xr.Dataset:
     """How far each persona lies from the model's own self, in each of its readings, at every cell.
@@ -124,8 +124,8 @@ def divergence(
     for s, place in np.ndindex(sites, places):
         curves = np.full((*cast.kind_units.shape, layers, 1 + n_bootstrap), np.nan)
         for layer in range(layers):
-            if (products := cast.products(x[:, s, layer, place])) is not None:
-                numbers, curves[:, :, layer] = _cell(products, x.shape[-1], draws)
+            if (rows := cast.rows(x[:, s, layer, place])) is not None:
+                numbers, curves[:, :, layer] = _cell(*rows, cast, draws)
                 for name, value in numbers.items():
                     maps[name][..., s, layer, place] = value
         for at in np.ndindex(cast.kind_units.shape):
@@ -158,13 +158,11 @@ def _depth(layers: Array) -> Float[Array, " layer"]:
 
 
 def _cell(
-    products: Float[Array, "row1 row1"], d: int, draws: Draws
+    apart: Float[Array, "row d"], centre: Float[Array, " d"], cast: Cast, draws: Draws
 ) -> tuple[dict[str, Array], Float[Array, "reference kind draw"]]:
     """All numbers of one cell, and Δ of the kinds in every draw."""
-    cast, gram = draws.cast, products[:-1, :-1]
-    n, r = len(cast.names), len(cast.references)
-    drawn = draws.distances(gram)
-    numbers, curves = _bounded(drawn, draws)
+    n, r, gram = len(cast.names), len(cast.references), apart @ apart.T
+    numbers, curves = _bounded(draws.distances(Products.of(gram, cast)), cast, draws)
     far = crossed_distances(gram, cast.groups, cast.apart)
     people = far[r : r + n, r : r + n]
     numbers["user_is"] = far[:r, r + n : r + 2 * n]
@@ -173,33 +171,18 @@ def _cell(
     pairs = [people[cast.same_side(side)] for side in cast.sides]
     numbers["within"] = np.array([distances.mean() for distances in pairs])
     if pairs:
-        numbers["rank"] = (np.concatenate(pairs) < numbers["estimate"][..., None]).mean(axis=-1)
-        numbers["rank"][np.isnan(numbers["estimate"])] = np.nan
-    whitened, _ = _bounded(_in_metric_of_noise(products, d, draws), draws, "crossnobis")
-    return numbers | whitened, curves
-
-
-def _in_metric_of_noise(
-    products: Float[Array, "row1 row1"], d: int, draws: Draws
-) -> Float[Array, "draw reference persona"]:
-    """Δ in every draw, each persona in a metric that its family has no part in, per mean squared norm in that metric."""
-    out = np.full((len(draws.weight), len(draws.cast.references), len(draws.cast.names)), np.nan)
-    for metric in draws.cast.metrics:
-        factor, size = noise_factor(products, metric.noise, d)
-        norms = np.diag(products) - (factor**2).sum(axis=0)
-        scale = norms[:-1].mean() + norms[-1]  # rows are taken from their mean, which stands at the end
-        part = factor[:, metric.rows]
-        whitened = np.zeros((products.shape[0] - 1,) * 2)
-        whitened[np.ix_(metric.rows, metric.rows)] = products[np.ix_(metric.rows, metric.rows)] - part.T @ part
-        out[:, :, metric.personas] = draws.distances(whitened, metric.personas) / (scale or 1.0)
-    return out
+        smaller = np.concatenate(pairs) < numbers["estimate"][..., None]
+        numbers["rank"] = np.where(cast.is_self, np.nan, smaller.mean(axis=-1))
+    whitened = Products.in_metric_of_noise(gram, apart @ centre, apart.shape[1], cast)
+    if whitened is not None:
+        numbers |= _bounded(draws.distances(whitened), cast, draws, "crossnobis")[0]
+    return numbers, curves
 
 
 def _bounded(
-    drawn: Float[Array, "draw reference persona"], draws: Draws, name: str = ""
+    drawn: Float[Array, "draw reference persona"], cast: Cast, draws: Draws, name: str = ""
 ) -> tuple[dict[str, Array], Float[Array, "reference kind draw"]]:
     """Δ of personas and of kinds with intervals, from all draws; and that of the kinds in every draw."""
-    cast = draws.cast
     kinds = np.einsum("rkbp,brp->brk", draws.kinds, drawn)
     personas, _ = _with_interval(np.where(cast.is_self, np.nan, drawn), cast.persona_units, name)
     pooled, error = _with_interval(kinds, cast.kind_units, f"kind_{name}" if name else "kind")
@@ -211,7 +194,7 @@ def _bounded(
 
 
 def _with_interval(
-    values: Float[Array, "draw *rest"], units: Float[Array, "*rest"], name: str
+    values: Float[Array, draw *rest], units: Float[Array, "*rest"], name: str
 ) -> tuple[dict[str, Array], Float[Array, "*rest"]]:
     """The first draw, 95 % bounds from the spread of the others and Student's t, and its standard error; NaN without
     units."""
