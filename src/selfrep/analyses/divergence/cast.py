@@ -132,6 +132,16 @@ class Cast:
         return self.frame[:, None] != self.frame
 
     @cached_property
+    def within_frame(self) -> Float[Array, "row row"]:
+        """Weights that take rows from the mean of their frame, over what is not said of the user.
+
+        What a sentence does to everybody cancels in a distance, but not in a draw in which it is drawn for one and not
+        for another.
+        """
+        same = ~self.apart & (self.spoken < 2)
+        return np.eye(len(self.frame)) - same / np.maximum(same.sum(axis=1, keepdims=True), 1)
+
+    @cached_property
     def groups(self) -> Float[Array, "group row"]:
         """The rows of the references, of the personas, of the personas said of the user, and of two halves of the
         neutral texts, each half with every frame if it can be."""
@@ -286,8 +296,8 @@ class Products:
 
     @classmethod
     def of(cls, gram: Float[Array, "row row"], cast: Cast) -> Products:
-        """The plain products, out of those between all rows."""
-        return cls._of(gram, None, cast, np.arange(len(cast.names)))
+        """The products of rows from the mean of their frame, out of those between all rows."""
+        return cls._of(cast.within_frame @ gram @ cast.within_frame.T, None, cast, np.arange(len(cast.names)))
 
     @classmethod
     def in_metric_of_noise(
@@ -308,13 +318,15 @@ class Products:
         n = int((cast.spoken < 2).sum())  # what is said of the user has no part in the metric, and stands last
         across = contrasts[:, :n] @ np.column_stack([gram[:n, :n], from_centre[:n]])
         among = across[:, :-1] @ contrasts[:, :n].T
+        within = cast.within_frame[:n, :n]
+        gram = within @ gram[:n, :n] @ within.T
         parts, order = [], []
         for number in np.unique(cast.fold):
             others, personas = fold != number, np.flatnonzero(cast.fold == number)
             factor, _ = noise_factor(across[others], among[np.ix_(others, others)], d, 1.0)
             lengths = (factor**2).sum(axis=0)
             length = 1 - lengths[:-1].mean() - lengths[-1]
-            parts.append(cls._of(gram, factor[:, :-1].T, cast, personas, length))
+            parts.append(cls._of(gram, within @ factor[:, :-1].T, cast, personas, length))
             order.append(personas)
         back = np.argsort(np.concatenate(order))
         return cls(
@@ -377,7 +389,8 @@ class Draws:
         there = np.arange(cast.paraphrases.shape[1]) < np.array([[len(rows)] for rows in cast.own])
         own = np.ascontiguousarray((weight[:, cast.paraphrases] * there).transpose(1, 0, 2))
         texts = [np.ascontiguousarray(weight[:, rows]) for rows in cast.references.values()]
-        return cls(own, texts, kinds, _sums(Products.of(np.ones((len(cast.member),) * 2), cast), own, texts))
+        everything = Products._of(np.ones((len(cast.member),) * 2), None, cast, np.arange(len(cast.names)))
+        return cls(own, texts, kinds, _sums(everything, own, texts))
 
     def distances(self, products: Products) -> Float[Array, "draw reference persona"]:
         """The distance of every persona from each reading, in every draw."""

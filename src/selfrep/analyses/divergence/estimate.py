@@ -162,9 +162,10 @@ def _cell(
 ) -> tuple[dict[str, Array], Float[Array, "reference kind draw"]]:
     """All numbers of one cell, and Δ of the kinds in every draw."""
     n, r, gram = len(cast.names), len(cast.references), apart @ apart.T
-    numbers, curves = _bounded(draws.distances(Products.of(gram, cast)), cast, draws)
     far = crossed_distances(gram, cast.groups, cast.apart)
     people = far[r : r + n, r : r + n]
+    drawn = draws.distances(Products.of(gram, cast))
+    numbers, curves = _bounded(drawn + far[:r, r : r + n] - drawn[0], cast, draws)
     numbers["user_is"] = far[:r, r + n : r + 2 * n]
     numbers["kind_user_is"] = np.einsum("rkp,rp->rk", draws.kinds[:, :, 0], numbers["user_is"])
     numbers["halves"] = far[-2, -1]
