@@ -41,10 +41,11 @@ class Cast:
         member: [row] the number of its persona, of either kind of row; −1 for neutral texts.
         spoken: [row] 0: the persona itself; 1: neutral; 2: said of the user.
         names, family, side, kind, reading: [persona].
+        kinds: in the order in which they appear.
         labels: of kinds and of sides, by name.
     """
 
-    prompts: list[Int[Array, " prompt"]]
+    prompts: list[Int[Array, " _"]]
     frame: Int[Array, " row"]
     member: Int[Array, " row"]
     spoken: Int[Array, " row"]
@@ -53,6 +54,7 @@ class Cast:
     side: list[str]
     kind: list[str]
     reading: list[str]
+    kinds: list[str]
     labels: dict[str, str]
 
     @classmethod
@@ -76,16 +78,16 @@ class Cast:
                     f"{name!r} {table.items}. Ask everyone everything."
                 )
         number = {name: i for i, name in enumerate(own.names)}
-        prompts, member, kind_of_row = [], [], []
+        prompts, member, spoken_as = [], [], []
         for name, table in tables.items():
             for (persona, _), group in zip(table.keys, table.groups, strict=True):
                 if name == "neutral" or persona in number:
                     prompts.append(group)
                     member.append(-1 if name == "neutral" else number[persona])
-                    kind_of_row.append((condition, "neutral", control_condition).index(name))
+                    spoken_as.append((condition, "neutral", control_condition).index(name))
         first = np.array([group[0] for group in prompts])
         frame = (acts.frame if "frame" in acts.coords else acts.paraphrase).to_numpy()[first]
-        known = {str(persona): i for i, persona in enumerate(acts.persona.to_numpy())}
+        known = {str(name): i for i, name in reversed(list(enumerate(acts.persona.to_numpy())))}  # where each is first
 
         def words(label: str) -> list[str]:
             if label not in acts.coords:
@@ -95,10 +97,12 @@ class Cast:
 
         side, reading = words("side"), words("reading")
         kind = [k or s or r or n for k, s, r, n in zip(words("kind"), side, reading, own.names, strict=True)]
+        kinds = [kind[i] for i in np.argsort([known[name] for name in own.names])]
         labels = {k: v for k, v in zip((*side, *kind), (*words("side_label"), *words("kind_label")), strict=True) if v}
         cast = cls(
-            prompts, frame, np.array(member), np.array(kind_of_row), own.names, own.family, side, kind, reading, labels
-        )
+            prompts, frame, np.array(member), np.array(spoken_as), own.names, own.family, side, kind, reading,
+            list(dict.fromkeys(kinds)), labels,
+        )  # fmt: skip
         cast._require_frames()
         return cast
 
@@ -117,7 +121,7 @@ class Cast:
             )
 
     @cached_property
-    def references(self) -> dict[str, Int[Array, " row"]]:
+    def references(self) -> dict[str, Int[Array, " _"]]:
         """The rows of each reading of the self that there is."""
         rows = {UNPROMPTED: np.flatnonzero(self.spoken == 1)}
         for name in READINGS:
@@ -155,11 +159,6 @@ class Cast:
         return np.array([np.isin(np.arange(len(self.member)), group) for group in rows], dtype=float)
 
     @cached_property
-    def kinds(self) -> list[str]:
-        """The kinds of the personas, in alphabetical order."""
-        return sorted(set(self.kind))
-
-    @cached_property
     def sides(self) -> list[str]:
         """The sides on which two personas stand at least, in alphabetical order."""
         return sorted(side for side in set(self.side) if side and self.side.count(side) > 1)
@@ -175,11 +174,11 @@ class Cast:
         return np.array([[reading == name for reading in self.reading] for name in self.references])
 
     @cached_property
-    def families(self) -> list[list[list[Int[Array, " persona"]]]]:
+    def families(self) -> list[list[list[Int[Array, " _"]]]]:
         """[reference][kind][family] the personas of a kind that are compared with a reading."""
         return [[self._families(kind, own) for kind in self.kinds] for own in self.is_self]
 
-    def _families(self, kind: str, own: Bool[Array, " persona"]) -> list[Int[Array, " persona"]]:
+    def _families(self, kind: str, own: Bool[Array, " persona"]) -> list[Int[Array, " _"]]:
         members: dict[str, list[int]] = {}
         for i in np.flatnonzero(~own):
             if self.kind[i] == kind:
@@ -226,7 +225,7 @@ class Cast:
         return float(min(len(rows), len(families))), ""
 
     @cached_property
-    def own(self) -> list[Int[Array, " row"]]:
+    def own(self) -> list[Int[Array, " _"]]:
         """[persona] its own rows."""
         return [np.flatnonzero((self.member == i) & (self.spoken == 0)) for i in range(len(self.names))]
 
@@ -291,8 +290,8 @@ class Products:
     """
 
     alone: Float[Array, "persona paraphrase paraphrase"]
-    across: list[Float[Array, "persona text paraphrase"]]
-    among: list[Float[Array, "persona text text"]]
+    across: list[Float[Array, "persona _ paraphrase"]]
+    among: list[Float[Array, "persona _ _"]]
 
     @classmethod
     def of(cls, gram: Float[Array, "row row"], cast: Cast) -> Products:
@@ -367,7 +366,7 @@ class Draws:
     """
 
     own: Float[Array, "persona draw paraphrase"]
-    texts: list[Float[Array, "draw text"]]
+    texts: list[Float[Array, "draw _"]]
     kinds: Float[Array, "reference kind draw persona"]
     pairs: tuple[Array, Array, Array]
 

@@ -24,7 +24,7 @@ from selfrep.analyses.divergence.onset import onset
 from selfrep.stats.distances import crossed_distances
 from selfrep.stats.families import FEWEST
 from selfrep.stats.resampling import ALPHA
-from selfrep.stats.rounding import ROUNDING
+from selfrep.stats.rounding import ROUNDING, negligible
 from selfrep.stats.tables import agreed_places
 
 Array = np.ndarray
@@ -167,7 +167,8 @@ def _cell(
     drawn = draws.distances(Products.of(gram, cast))
     numbers, curves = _bounded(drawn + far[:r, r : r + n] - drawn[0], cast, draws)
     numbers["user_is"] = far[:r, r + n : r + 2 * n]
-    numbers["kind_user_is"] = np.einsum("rkp,rp->rk", draws.kinds[:, :, 0], numbers["user_is"])
+    share = draws.kinds[:, :, 0]
+    numbers["kind_user_is"] = np.where(negligible(share, 1.0), 0.0, share * numbers["user_is"][:, None]).sum(axis=2)
     numbers["halves"] = far[-2, -1]
     pairs = [people[cast.same_side(side)] for side in cast.sides]
     numbers["within"] = np.array([distances.mean() for distances in pairs])
