@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from itertools import cycle
 
 import plotly.graph_objects as go
 
@@ -40,6 +41,11 @@ KINDS = {
     "human": "#D55E00",
 }
 SIDES = {"ai": "circle", "human": "diamond"}
+SELF = "#000000"
+"""The model's own default persona, whoever else is there."""
+PALETTE = ("#0072B2", "#56B4E9", "#CC79A7", "#D55E00", "#009E73", "#E69F00", "#882255")
+"""Colours of kinds of personas, told apart in every common kind of colour blindness; each is darker or lighter than its
+neighbours."""
 
 DIVERGING = (
     (0.0, "#0b2f5e"),
@@ -138,6 +144,18 @@ def washed(colour: str, opacity: float = 0.16) -> str:
     """A colour "#rrggbb" as the ground of an interval."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
+
+
+def colours(kinds: Iterable[str]) -> dict[str, str]:
+    """A colour for each kind of persona: the default first and in its own, the others by order of appearance.
+
+    Example:
+        >>> colours(["sage", "", "default", "sage", "con artist"])
+        {'default': '#000000', 'sage': '#0072B2', 'con artist': '#56B4E9'}
+    """
+    others = [kind for kind in dict.fromkeys(map(str, kinds)) if kind]
+    own = {kind: SELF for kind in others if kind == "default"}
+    return own | dict(zip((kind for kind in others if kind not in own), cycle(PALETTE)))  # as many as there are kinds
 
 
 def in_order(kinds: Iterable[str]) -> list[str]:

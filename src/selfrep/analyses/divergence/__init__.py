@@ -41,4 +41,5 @@ DIVERGENCE = Analysis(
     "Δ: how far each persona lies from the model's own self, at each layer and token",
     DivergencePart,
     runs="selfrep.analyses.divergence.runs:runs",
+    report="selfrep.analyses.divergence.report:REPORT",
 )
