@@ -21,11 +21,14 @@ Row = tuple[int, Array]
 """The frame of a prompt, and its activations."""
 
 
-def rows(acts: xr.Dataset, layer: int = 0) -> dict[tuple[str, str], list[Row]]:
-    """(condition, persona) → its prompts at the last token, their mean squared length 1."""
+def rows(acts: xr.Dataset, layer: int = 0, *, framed: bool = False) -> dict[tuple[str, str], list[Row]]:
+    """(condition, persona) → its prompts at the last token, their mean squared length 1; from the mean of their frame."""
     z, _ = normalised(acts.activations.values[:, 0, layer, -1])
     own = acts.condition.values != "user"
     z /= np.sqrt((z[own] ** 2).sum(axis=1).mean())
+    if framed:
+        frame = acts.frame.values
+        z = z - np.array([z[own & (frame == f)].mean(axis=0) for f in range(4)])[frame]
     out: dict[tuple[str, str], list[Row]] = {}
     for i, key in enumerate(zip(acts.condition.values, acts.persona.values, strict=True)):
         out.setdefault((str(key[0]), str(key[1])), []).append((int(acts.frame.values[i]), z[i]))
@@ -50,7 +53,7 @@ def test_every_number_as_loops_over_pairs_of_prompts_have_it(uneven: bool) -> No
         )
         acts = acts.isel(prompt=np.flatnonzero(~drop.values))
     found = divergence(acts, n_bootstrap=20).isel(site=0, position=0)
-    at = rows(acts, 1)
+    at = rows(acts, 1, framed=uneven)
     names = [f"role{f}{m}" for f in range(4) for m in range(2)]
     self = {"unprompted": at["neutral", ""], "default": at["you", "my_default"]}
     pairs = [apart(at["you", a], at["you", b]) for a, b in combinations(names, 2)]
@@ -74,13 +77,16 @@ def test_every_number_as_loops_over_pairs_of_prompts_have_it(uneven: bool) -> No
 
 def test_planted_distances_come_back_whatever_the_sentence_around_them() -> None:
     """Personas at a known distance; the mean of many cells, each with noise and frames of its own."""
-    acts = world(families=5, members=1, cells=(1, 200), shift=1.0, spread=0.0, frames=1.0, readings=READINGS)
+    acts = world(families=5, members=1, cells=(1, 80), shift=1.0, spread=0.0, frames=1.0, readings=READINGS)
     found = divergence(acts, n_bootstrap=20).isel(site=0, layer=0)
-    planted = 32 / (acts.activations.values[acts.condition.values != "user"] ** 2).sum(axis=-1).mean()
+    still = world(families=5, members=1, shift=1.0, spread=0.0, frames=0.0, noise=0.0, readings=READINGS)
+    x, y = (data.activations.values[data.condition.values != "user"][:, 0, 0] for data in (acts, still))
+    unit = y[[0, -1], 0] / np.linalg.norm(y[[0, -1], 0], axis=1, keepdims=True)  # role00, and a neutral text
+    planted = ((unit[0] - unit[1]) ** 2).sum() * (y**2).sum(axis=-1).mean() / (x**2).sum(axis=-1).mean()
     mean = found.sel(reference="unprompted", persona="role00").estimate
-    assert float(mean.mean()) == pytest.approx(planted, rel=0.03)
+    assert float(mean.mean()) == pytest.approx(planted, abs=4 * float(mean.std()) / np.sqrt(80))
     itself = found.sel(reference="unprompted", persona="my_default").estimate
-    assert abs(float(itself.mean())) < 4 * float(itself.std()) / np.sqrt(200)
+    assert abs(float(itself.mean())) < 4 * float(itself.std()) / np.sqrt(80)
     z, _ = normalised(acts.activations.values[:, 0, 0, 0])
     own, texts = z[acts.persona.values == "my_default"].mean(axis=0), z[acts.condition.values == "neutral"]
     plain = ((own - texts[:8].mean(axis=0)) ** 2).sum() / (z**2).sum(axis=1).mean()
@@ -101,7 +107,6 @@ def test_a_family_counts_once() -> None:
     assert "at least 4 families of personas; there are 3" in str(cell.reason.sel(kind="role").values)
     for name in ("kind_ci_low", "kind_ci_high", "p"):
         assert np.isnan(float(cell[name].sel(kind="role"))), "too few families: the estimate stands alone"
-    assert "no interval" in str(cell.onset_reason.sel(kind="role").values) or cell.sizes.get("layer", 1) == 1
 
 
 def test_crossnobis_is_taken_in_the_noise_of_other_families() -> None:
@@ -215,7 +220,7 @@ WORLDS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("planted", WORLDS)
 def test_intervals_of_kinds_hold_the_distance_of_all_such_families(planted: dict[str, Any]) -> None:
     """Members of a family are alike by .6; the truth is the mean of many worlds."""
-    found = divergence(world(cells=(1, 120), seed=1, **planted), n_bootstrap=200)
+    found = divergence(world(cells=(1, 60), seed=1, **planted), n_bootstrap=100)
     truth = float(found.kind_estimate.sel(reference="unprompted", kind="role").mean())
     n = found.sizes["position"]
     assert held(found, truth).sum() >= binom.ppf(0.01, n, 0.92)
@@ -224,8 +229,8 @@ def test_intervals_of_kinds_hold_the_distance_of_all_such_families(planted: dict
 @pytest.mark.parametrize("families", [4, 8])
 def test_a_kind_at_the_self_is_seldom_called_apart(families: int) -> None:
     """Families whose wordings are alike, at the self; and the control, a little away from it."""
-    here = divergence(world(families=families, cells=(1, 150), shift=0.0, spread=0.0, wording=0.6), n_bootstrap=200)
-    away = divergence(world(families=families, cells=(1, 50), shift=0.5, spread=0.0, wording=0.6), n_bootstrap=200)
+    here = divergence(world(families=families, cells=(1, 80), shift=0.0, spread=0.0, wording=0.6), n_bootstrap=100)
+    away = divergence(world(families=families, cells=(1, 20), shift=0.5, spread=0.0, wording=0.6), n_bootstrap=100)
     assert (here.p < 0.05).mean() <= 0.06
     assert (away.p < 0.05).mean() > 0.9
 

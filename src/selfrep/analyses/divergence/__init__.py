@@ -42,4 +42,5 @@ DIVERGENCE = Analysis(
     DivergencePart,
     runs="selfrep.analyses.divergence.runs:runs",
     report="selfrep.analyses.divergence.report:REPORT",
+    truth="selfrep.analyses.divergence.truth:answers",
 )

@@ -139,8 +139,8 @@ class Cast:
     def within_frame(self) -> Float[Array, "row row"]:
         """Weights that take rows from the mean of their frame, over what is not said of the user.
 
-        What a sentence does to everybody cancels in a distance, but not in a draw in which it is drawn for one and not
-        for another.
+        What a sentence does to everybody cancels in a distance where everybody is there in every sentence, but not where
+        one is missing, nor in a draw in which it is drawn for one and not for another.
         """
         same = ~self.apart & (self.spoken < 2)
         return np.eye(len(self.frame)) - same / np.maximum(same.sum(axis=1, keepdims=True), 1)
@@ -295,8 +295,8 @@ class Products:
 
     @classmethod
     def of(cls, gram: Float[Array, "row row"], cast: Cast) -> Products:
-        """The products of rows from the mean of their frame, out of those between all rows."""
-        return cls._of(cast.within_frame @ gram @ cast.within_frame.T, None, cast, np.arange(len(cast.names)))
+        """The products that distances are made of, out of those between all rows."""
+        return cls._of(gram, None, cast, np.arange(len(cast.names)))
 
     @classmethod
     def in_metric_of_noise(
@@ -388,8 +388,7 @@ class Draws:
         there = np.arange(cast.paraphrases.shape[1]) < np.array([[len(rows)] for rows in cast.own])
         own = np.ascontiguousarray((weight[:, cast.paraphrases] * there).transpose(1, 0, 2))
         texts = [np.ascontiguousarray(weight[:, rows]) for rows in cast.references.values()]
-        everything = Products._of(np.ones((len(cast.member),) * 2), None, cast, np.arange(len(cast.names)))
-        return cls(own, texts, kinds, _sums(everything, own, texts))
+        return cls(own, texts, kinds, _sums(Products.of(np.ones((len(cast.member),) * 2), cast), own, texts))
 
     def distances(self, products: Products) -> Float[Array, "draw reference persona"]:
         """The distance of every persona from each reading, in every draw."""

@@ -41,7 +41,8 @@ def divergence(
     """How far each persona lies from the model's own self, in each of its readings, at every cell.
 
     Δ is the squared distance between the means of a persona and of a reading of the self per mean squared norm, from
-    products of prompts in different frames (surrounding sentences) only.
+    products of prompts in different frames (surrounding sentences) only. What a frame does to all is taken off first,
+    which changes nothing where everybody is there in every frame.
 
     Args:
         acts: from `selfrep.capture`: `activations` (prompt, site, layer, position | segment, d_model), with personas in
@@ -162,10 +163,10 @@ def _cell(
 ) -> tuple[dict[str, Array], Float[Array, "reference kind draw"]]:
     """All numbers of one cell, and Δ of the kinds in every draw."""
     n, r, gram = len(cast.names), len(cast.references), apart @ apart.T
-    far = crossed_distances(gram, cast.groups, cast.apart)
+    framed = cast.within_frame @ gram @ cast.within_frame.T
+    far = crossed_distances(framed, cast.groups, cast.apart)
     people = far[r : r + n, r : r + n]
-    drawn = draws.distances(Products.of(gram, cast))
-    numbers, curves = _bounded(drawn + far[:r, r : r + n] - drawn[0], cast, draws)
+    numbers, curves = _bounded(draws.distances(Products.of(framed, cast)), cast, draws)
     numbers["user_is"] = far[:r, r + n : r + 2 * n]
     share = draws.kinds[:, :, 0]
     numbers["kind_user_is"] = np.where(negligible(share, 1.0), 0.0, share * numbers["user_is"][:, None]).sum(axis=2)
@@ -196,7 +197,7 @@ def _bounded(
 
 
 def _with_interval(
-    values: Float[Array, draw *rest], units: Float[Array, "*rest"], name: str
+    values: Float[Array, draw * rest], units: Float[Array, "*rest"], name: str
 ) -> tuple[dict[str, Array], Float[Array, "*rest"]]:
     """The first draw, 95 % bounds from the spread of the others and Student's t, and its standard error; NaN without
     units."""

@@ -147,7 +147,9 @@ def _at(
         have = div[name].to_numpy().tolist()
         chosen[name] = have[-1 if name == axis else 0] if value is None else value
         if chosen[name] not in have:
-            raise SelfrepError(f"There is no {name} {value!r} in this divergence; it holds {', '.join(map(str, have))}.")
+            raise SelfrepError(
+                f"There is no {name} {value!r} in this divergence; it holds {', '.join(map(str, have))}."
+            )
     place = chosen[axis]
     if whole:
         del chosen[axis]

@@ -10,7 +10,7 @@ from selfrep.stats import resampling
 Array = np.ndarray
 
 
-def stays_above_half(curve: Float[Array, layer *draw]) -> Bool[Array, layer *draw]:
+def stays_above_half(curve: Float[Array, layer * draw]) -> Bool[Array, layer * draw]:
     """Whether a curve is at or above half of its final value, at each layer and all that follow.
 
     Args:
@@ -25,7 +25,7 @@ def stays_above_half(curve: Float[Array, layer *draw]) -> Bool[Array, layer *dra
     return np.logical_and.accumulate(above[::-1], axis=0)[::-1]
 
 
-def crossings(curve: Float[Array, layer *draw]) -> Int[Array, "*draw"]:
+def crossings(curve: Float[Array, layer * draw]) -> Int[Array, "*draw"]:
     """How often a curve rises to half of its final value, from below it or from the start.
 
     Example:

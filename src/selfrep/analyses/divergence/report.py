@@ -66,10 +66,14 @@ def _scales(cell: xr.Dataset, here: xr.Dataset) -> str:
     """What else lies apart at the cell; only what is measured."""
     parts = []
     if np.isfinite(float(cell.kind_user_is)):
-        parts.append(f"“The user is X” lies {number(float(cell.kind_user_is))} from it: the same words, said of another.")
+        parts.append(
+            f"“The user is X” lies {number(float(cell.kind_user_is))} from it: the same words, said of another."
+        )
     for side in map(str, here.side.to_numpy()):
         if np.isfinite(within := float(here.within.sel(side=side))):
-            parts.append(f"Two personas of one side ({here.side_label.sel(side=side).item()}) lie {number(within)} apart.")
+            parts.append(
+                f"Two personas of one side ({here.side_label.sel(side=side).item()}) lie {number(within)} apart."
+            )
     if np.isfinite(float(here.halves)):
         parts.append(f"Two halves of the neutral texts lie {number(float(here.halves))} apart.")
     return " ".join(parts)
