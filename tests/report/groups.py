@@ -134,6 +134,19 @@ GROUPS: dict[str, xr.Dataset] = {
         TESTED,
         gate="site layer position",
     ),
+    "divergence": made(
+        {"reference persona site layer position": "estimate ci_low ci_high rank",
+         "reference kind site layer position": "kind_estimate kind_ci_low kind_ci_high kind_user_is kind_crossnobis p",
+         "reference kind site position": "onset onset_ci_low onset_ci_high onset_crossings",
+         "side site layer position": "within", "site layer position": "halves"},
+        {"reference": ["unprompted", "default"], "persona": ["jfk", "smollm"], "kind": ["human", "default"]}
+        | {"site": ["resid_pre"], "layer": LAYERS, "position": [-2, -1], "side": ["human"]}
+        | {"kind_of": ("persona", ["human", "default"]), "reading": ("persona", ["", "default"])}
+        | {"kind_label": ("kind", ["humans", "the tuned default"]), "side_label": ("side", ["humans"])}
+        | {"n_families": ("kind", [57, 1]), "reason": ("kind", ["", ""]), "onset_reason": ("kind", ["", ""])}
+        | {"token": ("position", [" am", " a"]), "segment": ("position", ["question", "prefill"])},
+        {"model": "tiny"},
+    ),
     "separation": made(
         {"site layer position": _PLACED},
         {"site": ["resid_pre", "resid_post"], "layer": LAYERS, "position": [-2, -1]}

@@ -62,6 +62,14 @@ def moved(layer: int, direction: str = "denoise") -> Cell:
     return lambda data: data.sel(layer=layer, direction=direction, segment="all")
 
 
+def from_self(kind: str) -> Cell:
+    return lambda data: fixed(data).sel(reference="unprompted", kind=kind)
+
+
+def one_side(data: xr.Dataset) -> xr.Dataset:
+    return fixed(data).sel(side="human")
+
+
 def exchanged(order: str) -> Cell:
     return lambda data: data.sel(order=order, donor="both")
 
@@ -103,6 +111,20 @@ def _identified(scale: str, counts: str) -> Source:
 MAIN = ("estimate", "ci_low", "ci_high")
 
 SOURCES = [
+    Source(
+        "divergence", from_self("human"), "At layer 3 and the last token, humans lie this far from the unprompted self",
+        ("kind_user_is", (one_side, "within"), (fixed, "halves")), estimate=("kind_estimate", "kind_ci_low", "kind_ci_high"), about="divergence",
+        counts=("57 families",),
+    ),
+    Source(
+        "divergence", from_self("human"), "humans: half of the distance", (), sure=(), about="divergence", counts=(),
+        estimate=user("onset"),
+    ),
+    Source(
+        "divergence", lambda data: fixed(data).sel(reference="unprompted", persona="smollm"),
+        "the tuned default (smollm) lies this far from the unprompted self", ((fixed, "halves"),), sure=(),
+        about="divergence", counts=("no p",),
+    ),
     Source(
         "items", item("all in character"), "AI personas answer more like AI than human personas do, by (mean of 23",
         ("kept", "kept_ci_low", "kept_ci_high"), estimate=("shift", "ci_low", "ci_high"), unit="nats",
@@ -247,8 +269,11 @@ def test_a_finding_says_the_numbers_of_its_cell(findings: list[Finding], k: int)
 
 def test_without_an_open_gate_every_finding_is_its_reason() -> None:
     gated = {name: closed(group, f"{name} is deaf") for name, group in GROUPS.items() if "identified" in group}
+    apart = GROUPS["divergence"]
+    nowhere = {"divergence": apart.assign(estimate=apart.estimate * np.nan, kind_estimate=apart.kind_estimate * np.nan)}
+    nowhere["divergence"]["onset_reason"] = ("kind", ["some prompt", "some prompt"])
     silent = GROUPS["transfer/segments/resid_pre"].assign(reason=("direction", ["transfer is deaf"] * 2))
-    found = all_findings(run_of(GROUPS | gated | {"transfer/segments/resid_pre": silent}))
+    found = all_findings(run_of(GROUPS | gated | nowhere | {"transfer/segments/resid_pre": silent}))
     sources = SOURCES.copy()
     sources.remove(next(source for source in SOURCES if source.title == "self taken whole"))  # M's orders: said once
     for finding, source in zip(found, sources, strict=True):
@@ -263,7 +288,8 @@ def test_without_an_open_gate_every_finding_is_its_reason() -> None:
 
 def test_a_gate_that_is_shut_leaves_the_control_of_the_words_alone() -> None:
     found = all_findings(run_of({"items": closed(GROUPS["items"], "too weak")}))
-    for finding, source in zip(found[:2], SOURCES[:2], strict=True):
+    of_items = [source for source in SOURCES if source.group == "items"]
+    for finding, source in zip(found, of_items, strict=True):
         row = source.cell(GROUPS["items"])
         expected = [float(row[name]) for name in ("user_shift", "user_shift_ci_low", "user_shift_ci_high")]
         np.testing.assert_allclose(decimals(finding.control), expected)

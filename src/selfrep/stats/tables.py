@@ -218,6 +218,27 @@ def side_labels(data: xr.Dataset, sides: Sequence[str]) -> list[str]:
     return [labels.get(side, side.replace("_", " ")) for side in sides]
 
 
+def agreed_places(data: xr.Dataset) -> dict[str, tuple[str, Array]]:
+    """The coordinates of a map over tokens: the token and its segment, where all prompts agree on them ("" elsewhere).
+
+    Args:
+        data: with token and segment_of (prompt, position); none where the places are segments.
+
+    Example:
+        >>> names = {"token": (("prompt", "position"), [["a", "."], ["b", "."]])}
+        >>> data = xr.Dataset(coords=names | {"segment_of": names["token"]})
+        >>> agreed_places(data)["token"][1].tolist()
+        ['', '.']
+    """
+    if "position" not in data.dims or "token" not in data.coords:
+        return {}
+    out = {}
+    for name, field in (("token", "token"), ("segment", "segment_of")):
+        columns = data[field].to_numpy().T
+        out[name] = ("position", np.array([c[0] if (c == c[0]).all() else "" for c in columns], dtype=str))
+    return out
+
+
 def by_framing(items: Sequence[str], framings: Mapping[str, str] | None) -> dict[str, list[int]]:
     """The columns of every item, and of "all F" for each framing F with several: items of two are never averaged.
 
