@@ -112,12 +112,16 @@ def _identified(scale: str, counts: str) -> Source:
 SOURCES = [
     Source(
         "items", item("all in character"), "AI and humans part in their answers: the middle item by (of 23 items)",
-        ("shift", "ci_low", "ci_high", *user("user_shift"), *percent("all in character", user("kept"))), nats=2, sure=("median_p", *all_words("shift")), estimate=user("median"), unit="nats",
+        ("shift", "ci_low", "ci_high", *user("user_shift"),
+         *percent("all in character", user("kept"))), nats=2,
+        sure=("median_p", *all_words("shift")), estimate=user("median"), unit="nats",
         counts=("57 and 68 families", "labels of this group", "4,321"),
     ),
     Source(
         "items", item("all spectator, third person"), "from outside what produces the text",
-        ("shift", "ci_low", "ci_high", *user("user_shift"), *percent("all spectator, third person", user("kept"))), nats=2, sure=("median_p", *all_words("shift")), estimate=user("median"), unit="nats",
+        ("shift", "ci_low", "ci_high", *user("user_shift"),
+         *percent("all spectator, third person", user("kept"))), nats=2,
+        sure=("median_p", *all_words("shift")), estimate=user("median"), unit="nats",
         counts=("57 and 68 families", "labels of this group", "4,321"),
     ),
     Source(

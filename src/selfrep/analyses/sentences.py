@@ -82,12 +82,13 @@ def pooled_rows(estimates: xr.Dataset, framings: tuple[str, ...]) -> list[tuple[
 
 
 def all_words(row: xr.Dataset, value: str, unit: str = "") -> str:
-    """What is found by all answer words, also those that some description says, as a sentence; nothing where nothing is.
+    """What is found by all answer words, also those that some description says, as a sentence; or nothing.
 
     Args:
         row: one cell, with `all_words_…` of the value; bounds without its name where it is the estimate or the shift.
 
-    >>> all_words(xr.Dataset({"all_words_estimate": 0.5, "all_words_ci_low": 0.1, "all_words_ci_high": 0.9}), "estimate")
+    >>> row = xr.Dataset({"all_words_estimate": 0.5, "all_words_ci_low": 0.1, "all_words_ci_high": 0.9})
+    >>> all_words(row, "estimate")
     ' By all words, those that some description says too, it is 0.5 (95 % interval 0.1 to 0.9).'
     """
     names = {"estimate": f"all_words_{value}", "ci_low": "all_words_ci_low", "ci_high": "all_words_ci_high"}
@@ -97,11 +98,11 @@ def all_words(row: xr.Dataset, value: str, unit: str = "") -> str:
     return f" By all words, those that some description says too, it is {with_interval(at)}{unit and ' ' + unit}."
 
 
-def tested(row: xr.Dataset, attrs: Mapping[str, Any], p: str = "p") -> str:
+def how_tested(row: xr.Dataset, attrs: Mapping[str, Any], p: str = "p") -> str:
     """The p of a cell and how it was found, or why there is none, as the end of a sentence.
 
     >>> attrs = {"permuted": "the side labels of families", "n_labelings": 6435}
-    >>> tested(xr.Dataset({"p": 0.03}), attrs)
+    >>> how_tested(xr.Dataset({"p": 0.03}), attrs)
     'p = 0.03 by permuting the side labels of families (6,435 labelings)'
     """
     if not np.isfinite(float(row[p])):

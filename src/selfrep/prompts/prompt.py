@@ -19,8 +19,8 @@ from selfrep.prompts.shown import shown
 
 PromptCondition: TypeAlias = Condition | Literal["truth", "echo"]
 """How a prompt speaks of a persona: in one of the persona's conditions, or as in "you", followed by a sentence of the
-item: in "truth" its `truth_change`, which really makes another answer right, the positive control of the item; in "echo"
-its `truth_echo`, the same words that change nothing."""
+item. In "truth" that is its `truth_change`, which really makes another answer right, the positive control of the item;
+in "echo" its `truth_echo`, the same words that change nothing."""
 
 PROMPT_CONDITIONS: tuple[PromptCondition, ...] = (*CONDITIONS, "truth", "echo")
 
@@ -140,7 +140,7 @@ def prompts(
 
     Raises:
         SelfrepError: a persona without one of the conditions or paraphrases, or an item without the sentence of
-            the condition "truth" or "echo" (`battery.changeable()` and `battery.echoing()` hold the items that have one).
+            the condition "truth" or "echo" (`battery.changeable()` and `battery.echoing()` hold those that have one).
 
     Example:
         >>> from selfrep.prompts import battery, personas

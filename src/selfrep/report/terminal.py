@@ -16,8 +16,8 @@ from selfrep.stats.numbers import number
 LEGEND = (
     "shift: between the two sides of personas, in nats, by answers that no description says; all words: by all. equal: "
     "at equal surprise. kept: the share that “the user is X” keeps. truth: how far a changed truth moves the answer, "
-    "beyond its words. mass: how probable any of the answers is. noise: SD between paraphrases, in nats. order: how far "
-    "the order of the options moves the answer; – where there is nothing to measure."
+    "beyond its words. mass: how probable any of the answers is. noise: SD between paraphrases, in nats. order: how "
+    "far the order of the options moves the answer; – where there is nothing to measure."
 )
 
 

@@ -2,7 +2,7 @@
 
 "You are JFK" and "the user is JFK" hold the same words, but only the first says who speaks. What the second does as
 well is lexical. R = 1 − (LO_user − LO_neutral) / (LO_you − LO_neutral): 0, words do it all; 1, only the speaker's own
-persona counts. Each side of personas is compared with neutral; between the two sides, neutral cancels. Families of personas are
+persona counts. Each side of personas is compared with neutral; between the two sides, neutral cancels. Families are
 what is resampled, and what exchanges its conditions.
 """
 

@@ -31,8 +31,8 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
             ),
             how_sure=(
                 f"Bootstrap over {n_families(estimates)}, paraphrases and {int(at.n_items)} items; {_exchanged(at)} by "
-                f"exchanging {estimates.attrs['permuted']} ({int(at.n_labelings):,} flips). Read by answer words that no "
-                f"persona’s description says.{all_words(at, 'estimate')}"
+                f"exchanging {estimates.attrs['permuted']} ({int(at.n_labelings):,} flips). Read by answer words that "
+                f"no persona’s description says.{all_words(at, 'estimate')}"
             ),
             about="binding",
         )

@@ -83,8 +83,8 @@ def bleed(
         * `bound`, `bound_ci_low`, `bound_ci_high`: what the persona does beyond that, per persona + truth.
         * `all_words_estimate`, `all_words_ci_low`, `all_words_ci_high`, `all_words_persona_shift`,
           `all_words_truth_shift`: by all answers, also those that some description says.
-        * `identified`: whether the truth moves the item beyond its echo, the persona does not oppose it, words do not do
-          most of it, and there are families enough.
+        * `identified`: whether the truth moves the item beyond its echo, the persona does not oppose it, words do not
+          do most of it, and there are families enough.
         * `reason`: why not, where not; "" otherwise.
         * `persona_shift`: nats, between the sides of personas, wherever finite.
         * `user_shift`: nats, the same in the condition "user".

@@ -73,14 +73,14 @@ def identification(
         * `user_is`, `user_is_ci_low`, `user_is_ci_high`: I in the condition "the user is X".
         * `bound`, `bound_ci_low`, `bound_ci_high`: I less that.
 
-        * `all_words_estimate`, `all_words_ci_low`, `all_words_ci_high`: by all answers, also those that some description
-          says.
+        * `all_words_estimate`, `all_words_ci_low`, `all_words_ci_high`: by all answers, also those that some
+          description says.
 
         Over subscale:
 
         * `difference`: between the two sides of personas, paraphrase SDs.
-        * `difference_ci_low`, `difference_ci_high`: 95 %, families and their personas resampled too; NaN with fewer than
-          four families a side.
+        * `difference_ci_low`, `difference_ci_high`: 95 %, families and their personas resampled too; NaN with fewer
+          than four families a side.
         * `p`: of no difference; the side labels of families are permuted.
         * `null`: the 95th percentile of |difference| under permuted labels.
         * `shared_se`: the standard error of the mean I that comes from what all personas share: neutral, items, the
@@ -93,7 +93,8 @@ def identification(
     No p is given for a single persona: its paraphrases are not independent of each other, and p would count them.
 
     Raises:
-        SelfrepError: one paraphrase only; a missing condition or answer; an unknown item or side; a sign that is not ±1.
+        SelfrepError: one paraphrase only; a missing condition or answer; an unknown item or side; a sign that is
+            not ±1.
 
     Source: a standardised difference with the paraphrase as its unit; hierarchical bootstrap.
 

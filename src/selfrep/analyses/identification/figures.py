@@ -113,9 +113,9 @@ def identification_dots(scales: xr.Dataset) -> go.Figure:
         height=HEAD + 22 + inner + bottom,
         margin={"l": left, "r": _RIGHT, "t": HEAD + 22, "b": bottom},
         caption="Each row is a persona, each panel a question about the speaker. To the right of zero the answers lean "
-        "towards the subscale’s own side (such as its own name, or its own maker) more than without a persona, in units "
-        "of what a mere paraphrase does; with 95 % intervals. Diamonds: the same words said of the user, which show what "
-        f"repeating words does by itself.{note}",
+        "towards the subscale’s own side (such as its own name, or its own maker) more than without a persona, in "
+        "units of what a mere paraphrase does; with 95 % intervals. Diamonds: the same words said of the user, which "
+        f"show what repeating words does by itself.{note}",
     )
 
 

@@ -60,7 +60,7 @@ def _by_all_words(own: xr.Dataset, name: str, scale: str) -> Finding:
     ends = {end: own[f"all_words_{end}"] for end in ("estimate", "ci_low", "ci_high")}
     return finding(
         own.assign(ends),
-        f"Told that it is {name}, and read by all words, those that its prompt says too, it leans towards “{scale}” by (I)",
+        f"Told that it is {name}, and read by all words, those of its prompt too, it leans towards “{scale}” by (I)",
         reason="",
         control=f"It may only repeat its prompt: without the words that some description says, {own.reason.item()}.",
         how_sure="Bootstrap over the paraphrases of this one persona and the items, against prompts without a persona.",
@@ -96,7 +96,8 @@ def _beyond_referents(scales: xr.Dataset) -> xr.Dataset | None:
 REPORT = Report(
     Chapter(
         "What does the model take itself to be?",
-        "Which side’s answers does it give about itself; which name; whose make; and does “I” end at this chat, or does it take in other chats, "
+        "Which side’s answers does it give about itself; which name; whose make; and does “I” end at this chat, or "
+        "does it take in other chats, "
         "earlier versions, other companies’ models, or even the user? I counts in units of what a mere paraphrase "
         "does, against the same questions without a persona.",
         "A name that stands in the prompt is likely to be repeated: compare with “the user is X”. Words have odds of "

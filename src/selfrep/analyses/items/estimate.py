@@ -1,8 +1,8 @@
 """What the items of a battery show: how far personas move the answers, and how much of that words alone do.
 
-A shift between two sides of personas is a number whatever its size: it stands with its interval and its p. Only what is
-divided by it is gated: the share that stays when "you are X" becomes "the user is X" is lexical, the words in the prompt
-do it, and the rest is bound to the speaker.
+A shift between two sides of personas is a number whatever its size: it stands with its interval and its p. Only what
+is divided by it is gated: the share that stays when "you are X" becomes "the user is X" is lexical, the words in the
+prompt do it, and the rest is bound to the speaker.
 
 Items that personas move and items that they do not are different things, and a mean over both describes neither. So a
 row of several items takes all of them, chosen before any was asked, and says beside their mean what the middle one does
@@ -191,7 +191,7 @@ class _Conditions:
             if not negligible(shift, np.abs(rows).max()):
                 bounds = contrast.share(lexical, shift, draws, rows, parts=control)
             if bounds is None:
-                reason = f"the families of a side differ too much: their shift may as well be 0"
+                reason = "the families of a side differ too much: their shift may as well be 0"
             else:
                 out |= {"kept": lexical / shift, "kept_ci_low": bounds[0], "kept_ci_high": bounds[1]}
                 reason = contrast.families.unbounded()

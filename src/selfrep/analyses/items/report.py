@@ -10,7 +10,7 @@ import xarray as xr
 
 from selfrep.analyses.analysis import Figure, Report, Table, Text
 from selfrep.analyses.items import IN_CHARACTER, SPECTATOR, figures
-from selfrep.analyses.sentences import all_words, finding, n_families, tested, with_interval
+from selfrep.analyses.sentences import all_words, finding, how_tested, n_families, with_interval
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
@@ -38,12 +38,12 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
             value="median",
             reason=str(row.shift_reason.item()),
             control=(
-                f"{moved}Over all of them the mean is {with_interval(row.assign(estimate=row['shift']))} nats, and said "
-                f"of the user the same words move it by {with_interval(row, 'user_shift')} nats{_kept(row)}."
+                f"{moved}Over all of them the mean is {with_interval(row.assign(estimate=row['shift']))} nats, and "
+                f"said of the user the same words move it by {with_interval(row, 'user_shift')} nats{_kept(row)}."
             ),
             how_sure=(
                 f"Bootstrap over {n_families(items)}, their personas and paraphrases; "
-                f"{tested(row, items.attrs, 'median_p')}. Read by answer words that no persona’s description says."
+                f"{how_tested(row, items.attrs, 'median_p')}. Read by answer words that no persona’s description says."
                 f"{all_words(row, 'shift', 'nats').replace('it is', 'the mean is')}"
                 + (
                     f" Left out, since all answers of a side are said: {left_out}."
