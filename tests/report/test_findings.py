@@ -132,12 +132,14 @@ SOURCES = [
     Source(
         "bleed", item("all third_person"), "questions from outside, the persona",
         (*user("user_is"), *user("bound"), "truth_shift", "echo_shift", "persona_shift"), nats=1,
-        sure=("p", *all_words("estimate")), counts=("57 and 68", "23 items", "labels of this group", "4,321"), about="bleed",
+        sure=("p", *all_words("estimate")), counts=("57 and 68", "23 items", "labels of this group", "4,321"),
+        about="bleed",
     ),
     Source(
         "bleed", item("all first_person"), "answered as “I”",
         (*user("user_is"), *user("bound"), "truth_shift", "echo_shift", "persona_shift"), nats=1,
-        sure=("p", *all_words("estimate")), counts=("57 and 68", "34 items", "labels of this group", "4,321"), about="bleed",
+        sure=("p", *all_words("estimate")), counts=("57 and 68", "34 items", "labels of this group", "4,321"),
+        about="bleed",
     ),
     _identified("ai_human", "and the items."),
     _identified("maker", "left out: one item"),

@@ -37,7 +37,8 @@ def test_every_number_stands_in_its_column_and_what_is_missing_is_a_dash() -> No
     lines = console.export_text().splitlines()
     assert lines[0].split() == ["item", "readable", *("shift", "95", "%", "all", "words", "equal", "AUC", "kept"),
                                 *("truth", "mass", "noise", "order")]  # fmt: skip
-    assert lines[1].split() == ["who[are]you", "yes", "1.25", "1.13", "to", "1.37", "1.74", "1.19", "0.91", "0.42", "2.58", "0.63",
+    assert lines[1].split() == ["who[are]you", "yes", "1.25", "1.13", "to", "1.37", "1.74", "1.19", "0.91", "0.42",
+                                "2.58", "0.63",
                                 "0.17", "–"]  # fmt: skip
     assert lines[2].split() == ["what", "no", *"–" * 10]
     whole = " ".join(" ".join(lines).split())
