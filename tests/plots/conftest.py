@@ -104,16 +104,18 @@ def items() -> xr.Dataset:
         "kept_ci_low": np.where(gate, 0.4, np.nan),
         "kept_ci_high": np.where(gate, 0.6, np.nan), "p": np.full(5, 0.001), "first": shift, "second": shift * 0,
         "auc": np.full(5, 0.9), "neutral": np.full(5, 0.25), "paraphrase_sd": np.full(5, 0.5),
-        "answer_mass": np.full(5, 0.3),
+        "answer_mass": np.full(5, 0.3), "all_words_shift": 2 * shift, "all_words_ci_low": 2 * shift - 1,
+        "all_words_ci_high": 2 * shift + 1,
     }  # fmt: skip
     return xr.Dataset(
         {name: ("item", v) for name, v in values.items()}
         | {
             "identified": ("item", gate),
             "reason": ("item", np.where(gate, "", "the shift of <0.2> nats is too small")),
+            "shift_reason": ("item", np.where(gate, "", "the shift of <0.2> nats is too small")),
         },
         coords={"item": names, "n_items": ("item", [1, 1, 1, 1, 4])},
-        attrs={"sides": ["ai", "human"], "n_personas": [8, 8]},
+        attrs={"sides": ["ai", "human"], "side_labels": ["AI", "humans"], "n_families": [8, 8]},
     )
 
 

@@ -33,7 +33,12 @@ def shares() -> xr.Dataset:
         {name: ("item", v) for name, v in values.items()}
         | {"identified": ("item", gate), "reason": ("item", np.where(gate, "", "the truth moves it by <0.2> nats"))},
         coords={"item": names, "n_items": ("item", [1, 1, 1, 3])},
-        attrs={"sides": ["ai", "human"], "n_personas": [8, 8], "n_labelings": 6435, "permuted": "side labels"},
+        attrs={
+            "sides": ["ai", "human"],
+            "side_labels": ["AI", "humans"],
+            "n_labelings": 6435,
+            "permuted": "side labels",
+        },
     )
 
 
@@ -52,7 +57,8 @@ def identified() -> xr.Dataset:
         | {"difference": ("subscale", differ), "difference_ci_low": ("subscale", differ - 1)}
         | {"difference_ci_high": ("subscale", differ + 1), "identified": ("subscale", gate)}
         | {"reason": ("subscale", np.where(gate, "", "no item <can> be read")), "left_out": ("subscale", [""] * 5)},
-        coords={"subscale": scales, "persona": [p for p, _ in people], "kind": ("persona", [k for _, k in people])},
+        coords={"subscale": scales, "persona": [p for p, _ in people], "kind": ("persona", [k for _, k in people])}
+        | {"reading": ("persona", ["default" if k == "default" else "" for _, k in people])},
     )
 
 

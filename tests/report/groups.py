@@ -22,6 +22,7 @@ from selfrep.store.run_directory import RunDirectory
 LAYERS = [0, 1, 3, 4]
 """Labels that are no indices. Three quarters of the depth is layer 3; a quarter is layer 1."""
 ENDS = ("", "_ci_low", "_ci_high")
+COMPARED = {"sides": ["ai", "human"], "side_labels": ["AI", "humans"], "n_families": [57, 68]}
 TESTED = {"permuted": "labels of this group", "n_labelings": 4321, "smallest_p": 0.017}
 
 
@@ -75,6 +76,8 @@ def made(
 def closed(group: xr.Dataset, reason: str) -> xr.Dataset:
     """The same, with every gate shut."""
     shut = {"identified": group.identified & False, "reason": (group.reason.dims, np.full(group.reason.shape, reason))}
+    if "all_words_identified" in group:
+        shut["all_words_identified"] = group.all_words_identified & False
     return group.assign(shut)
 
 
@@ -87,37 +90,43 @@ _PLACED = (
 _TWO = {"sides": ["ai", "human"], "side_labels": ["AI", "humans"], "n_families": [57, 68]}
 _TWO |= {"unbounded": "", "untestable": ""}
 _PEOPLE = {"persona": ["hal", "smollm", "jfk"], "kind": ("persona", ["fictional_ai", "default", "human"])}
+_PEOPLE["reading"] = ("persona", ["", "default", ""])
 _SERIES = ["series: this chat", "series: the user"]
 
 GROUPS: dict[str, xr.Dataset] = {
     "items": made(
         {"item": "shift ci_low ci_high p first second auc neutral user_shift user_shift_ci_low user_shift_ci_high "
-                 "kept kept_ci_low kept_ci_high paraphrase_sd answer_mass"},
+                 "kept kept_ci_low kept_ci_high paraphrase_sd answer_mass median median_ci_low median_ci_high median_p "
+                 "all_words_shift all_words_ci_low all_words_ci_high all_words_p all_words_answer_mass"},
         {"item": ["who", "all in character", "all spectator, third person"], "n_items": ("item", [1, 23, 34])},
-        TESTED | {"sides": ["ai", "human"], "side_labels": ["AI", "human"], "n_personas": [57, 68]},
+        TESTED | COMPARED,
         gate="item",
+    ).assign(
+        n_moving=("item", [1.0, 21.0, 2.0]), shift_reason=("item", ["", "", ""]), left_out=("item", ["", "", ""])
     ),
     "binding": made(
-        {"item contrast": "estimate ci_low ci_high p you_shift user_shift paraphrase_sd"},
+        {"item contrast": "estimate ci_low ci_high p you_shift user_shift paraphrase_sd "
+                          "all_words_estimate all_words_ci_low all_words_ci_high"},
         {"item": ["who", "what", "all in_character"], "contrast": ["ai", "human", "between sides"]}
         | {"n_items": ("item", [1, 1, 23]), "n_labelings": ("contrast", [32, 64, 2048])},
-        {"permuted": "two conditions", "n_personas": [57, 68], "sides": ["ai", "human"]}
-        | {"side_labels": ["AI", "human"]},
+        {"permuted": "two conditions"} | COMPARED,
         gate="item contrast",
     ),
     "bleed": made(
-        {"item": f"estimate ci_low ci_high p {_USER} persona_shift truth_shift"},
+        {"item": f"estimate ci_low ci_high p {_USER} persona_shift truth_shift echo_shift "
+                 "all_words_estimate all_words_ci_low all_words_ci_high"},
         {"item": ["who", "all third_person", "all first_person"], "n_items": ("item", [1, 23, 34])},
-        TESTED | {"sides": ["ai", "human"], "n_personas": [57, 68]},
+        TESTED | COMPARED,
         gate="item",
     ),
     "identification": made(
-        {"subscale persona": "estimate ci_low ci_high user_is user_is_ci_low user_is_ci_high",
+        {"subscale persona": "estimate ci_low ci_high user_is user_is_ci_low user_is_ci_high all_words_estimate "
+                             "all_words_ci_low all_words_ci_high",
          "subscale": "difference difference_ci_low difference_ci_high"},
         {"subscale": ["ai_human", "maker", *_SERIES], "left_out": ("subscale", ["", "one item", "", ""])} | _PEOPLE,
-        {},
+        COMPARED,
         gate="subscale",
-    ),
+    ).assign(all_words_identified=("subscale", [True] * 4), all_words_reason=("subscale", [""] * 4)),
     "referents": made(
         {"series": "mean ci_low ci_high null p", "series persona": "estimate"},
         {"series": ["series", "other"], "persona": _PEOPLE["persona"]},

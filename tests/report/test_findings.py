@@ -78,6 +78,15 @@ def user(name: str) -> tuple[str, str, str]:
     return (name, f"{name}_ci_low", f"{name}_ci_high")
 
 
+def all_words(name: str) -> tuple[str, str, str]:
+    return (f"all_words_{name}", "all_words_ci_low", "all_words_ci_high")
+
+
+def percent(row: str, names: tuple[str, ...]) -> tuple[tuple[Cell, str], ...]:
+    """Shares of a row of items, as they are told in per cent."""
+    return tuple((lambda data, name=name: 100 * data.sel(item=row)[[name]], name) for name in names)  # type: ignore[misc]
+
+
 def paths(order: str) -> tuple[tuple[Cell, str], ...]:
     """What M's sentence says of an order: P, the total, S, direct; then what random subspaces reach."""
     at = exchanged(order)
@@ -101,7 +110,7 @@ def _identified(scale: str, counts: str) -> Source:
         lambda data: data.sel(subscale=scale, persona="smollm"),
         f"Told that it is smollm, the model leans towards the subscale “{scale}”",
         (*user("user_is"), *user("difference")),
-        sure=(),
+        sure=all_words("estimate"),
         counts=("this one persona", counts),
         unit="SDs",
         about="identification",
@@ -126,29 +135,35 @@ SOURCES = [
         about="divergence", counts=("no p",),
     ),
     Source(
-        "items", item("all in character"), "AI personas answer more like AI than human personas do, by (mean of 23",
-        ("kept", "kept_ci_low", "kept_ci_high"), estimate=("shift", "ci_low", "ci_high"), unit="nats",
-        counts=("57 and 68 personas", "labels of this group", "4,321"),
+        "items", item("all in character"), "AI and humans part in their answers: the middle item by (of 23 items)",
+        ("shift", "ci_low", "ci_high", *user("user_shift"),
+         *percent("all in character", user("kept"))), nats=2,
+        sure=("median_p", *all_words("shift")), estimate=user("median"), unit="nats",
+        counts=("57 and 68 families", "labels of this group", "4,321"),
     ),
     Source(
         "items", item("all spectator, third person"), "from outside what produces the text",
-        ("kept", "kept_ci_low", "kept_ci_high"), estimate=("shift", "ci_low", "ci_high"), unit="nats",
-        counts=("57 and 68 personas", "labels of this group", "4,321"),
+        ("shift", "ci_low", "ci_high", *user("user_shift"),
+         *percent("all spectator, third person", user("kept"))), nats=2,
+        sure=("median_p", *all_words("shift")), estimate=user("median"), unit="nats",
+        counts=("57 and 68 families", "labels of this group", "4,321"),
     ),
     Source(
         "binding", lambda data: data.sel(item="all in_character", contrast="between sides"), "the speaker",
-        ("you_shift", "user_shift"), nats=2,
+        ("you_shift", "user_shift"), nats=2, sure=("p", *all_words("estimate")),
         counts=("57 and 68", "23 items", "two conditions", "2,048"), about="binding",
     ),
     Source(
         "bleed", item("all third_person"), "questions from outside, the persona",
-        (*user("user_is"), *user("bound"), "truth_shift", "persona_shift"), nats=1,
-        counts=("57 and 68", "23 items", "labels of this group", "4,321"), about="bleed",
+        (*user("user_is"), *user("bound"), "truth_shift", "echo_shift", "persona_shift"), nats=1,
+        sure=("p", *all_words("estimate")), counts=("57 and 68", "23 items", "labels of this group", "4,321"),
+        about="bleed",
     ),
     Source(
         "bleed", item("all first_person"), "answered as “I”",
-        (*user("user_is"), *user("bound"), "truth_shift", "persona_shift"), nats=1,
-        counts=("57 and 68", "34 items", "labels of this group", "4,321"), about="bleed",
+        (*user("user_is"), *user("bound"), "truth_shift", "echo_shift", "persona_shift"), nats=1,
+        sure=("p", *all_words("estimate")), counts=("57 and 68", "34 items", "labels of this group", "4,321"),
+        about="bleed",
     ),
     _identified("ai_human", "and the items."),
     _identified("maker", "left out: one item"),
@@ -254,11 +269,10 @@ def test_a_finding_says_the_numbers_of_its_cell(findings: list[Finding], k: int)
     assert finding.interval == (low, high)
     assert (finding.unit, finding.about, finding.reason) == (source.unit, source.about, "")
 
-    percent = 100.0 if "kept" in source.control else 1.0
     expected = []
     for named in source.control:
         where, name = named if isinstance(named, tuple) else (source.cell, named)
-        expected.append(percent * float(where(group)[name]))
+        expected.append(float(where(group)[name]))
     np.testing.assert_allclose(decimals(finding.control), expected, rtol=1e-9, err_msg=finding.control)
     sure = [float(cell[name]) if name in cell else float(group.attrs[name]) for name in source.sure]
     np.testing.assert_allclose(decimals(finding.how_sure), sure, rtol=1e-9, err_msg=finding.how_sure)
@@ -277,7 +291,7 @@ def test_without_an_open_gate_every_finding_is_its_reason() -> None:
     sources = SOURCES.copy()
     sources.remove(next(source for source in SOURCES if source.title == "self taken whole"))  # M's orders: said once
     for finding, source in zip(found, sources, strict=True):
-        if source.estimate[0] == "cue_by_stakes":  # an observation, whatever is identified
+        if source.estimate[0] in ("cue_by_stakes", "median"):  # an observation, whatever is identified
             assert finding.identified
             continue
         assert not finding.identified
@@ -286,14 +300,32 @@ def test_without_an_open_gate_every_finding_is_its_reason() -> None:
         assert finding.about == source.about
 
 
-def test_a_gate_that_is_shut_leaves_the_control_of_the_words_alone() -> None:
-    found = all_findings(run_of({"items": closed(GROUPS["items"], "too weak")}))
+def test_a_share_that_is_not_identified_leaves_its_shift_alone() -> None:
+    found = all_findings(run_of({"items": closed(GROUPS["items"], "too weak to be divided by")}))
     of_items = [source for source in SOURCES if source.group == "items"]
-    for finding, source in zip(found, of_items, strict=True):
+    for finding, source in zip(found[:2], of_items, strict=True):
         row = source.cell(GROUPS["items"])
-        expected = [float(row[name]) for name in ("user_shift", "user_shift_ci_low", "user_shift_ci_high")]
+        assert finding.identified
+        assert finding.value == float(row["median"])
+        expected = [float(row[name]) for name in ("shift", "ci_low", "ci_high", *user("user_shift"))]
         np.testing.assert_allclose(decimals(finding.control), expected)
-        assert finding.control.endswith("nats.")
+        assert "%" not in finding.control.replace("95 %", "")
+
+
+def test_too_few_families_leave_a_reason_and_no_dash_in_a_sentence() -> None:
+    """Whatever has no interval or no p says why; nothing prints NaN."""
+    few = {"unbounded": "an interval needs at least 4 families a side; there are ai: 2, human: 2"}
+    few["untestable"] = few["unbounded"].replace("an interval", "a test")
+    groups = {}
+    for name in ("items", "bleed", "binding", "identification"):
+        group = GROUPS[name].assign_attrs(few) if name != "items" else closed(GROUPS[name], few["unbounded"])
+        lost = [v for v in group.data_vars if str(v).endswith(("ci_low", "ci_high")) or str(v) in ("p", "median_p")]
+        groups[name] = group.assign({str(v): group[v] * np.nan for v in lost})
+    for finding in all_findings(run_of(groups)):
+        said = " ".join((finding.title, finding.control, finding.how_sure, finding.value_text, finding.interval_text))
+        assert "nan" not in said.lower()
+        assert "–" not in said, said
+        assert finding.interval is None
 
 
 def test_one_of_two_gates_shut_shuts_one_finding() -> None:

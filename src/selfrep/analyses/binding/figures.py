@@ -16,7 +16,7 @@ def binding_shares(binding: xr.Dataset) -> go.Figure:
     at = binding.sel(contrast="between sides")
     title = "How much of a persona’s effect is bound to the speaker"
     sides = side_words(binding)
-    subtitle = f"{sides[0]} against {sides[1]} personas" if len(sides) == 2 else ""
+    subtitle = f"{sides[0]} against {sides[1]}" if len(sides) == 2 else ""
     shifts = [
         f"“you are X” moves it {number(float(at.you_shift[i]))} nats, “the user is X” "
         f"{number(float(at.user_shift[i]))} nats<br>p = {number(float(at.p[i]))}"

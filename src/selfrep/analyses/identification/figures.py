@@ -112,9 +112,9 @@ def identification_dots(scales: xr.Dataset) -> go.Figure:
         height=HEAD + 22 + inner + bottom,
         margin={"l": left, "r": _RIGHT, "t": HEAD + 22, "b": bottom},
         caption="Each row is a persona, each panel a question about the speaker. To the right of zero the answers lean "
-        "towards the subscale’s own side (an AI; its own name; its own maker) more than without a persona, in units of "
-        "what a mere paraphrase does; with 95 % intervals. Diamonds: the same words said of the user, which show what "
-        f"repeating words does by itself.{note}",
+        "towards the subscale’s own side (such as its own name, or its own maker) more than without a persona, in "
+        "units of what a mere paraphrase does; with 95 % intervals. Diamonds: the same words said of the user, which "
+        f"show what repeating words does by itself.{note}",
     )
 
 
@@ -132,7 +132,9 @@ def referent_lines(scales: xr.Dataset, slopes: xr.Dataset) -> go.Figure:
     fig = go.Figure()
     kinds = scales.kind.to_numpy().astype(str).tolist()
     palette, called = colours(kinds), labels_of(scales, "kind")
-    for i, (who, kind, line) in enumerate(zip(scales.persona.to_numpy(), kinds, values, strict=True)):
+    readings = scales.reading.to_numpy().astype(str)
+    people = zip(scales.persona.to_numpy(), kinds, readings, values, strict=True)
+    for i, (who, kind, reading, line) in enumerate(people):
         fig.add_trace(
             go.Scatter(
                 x=x,
@@ -141,8 +143,8 @@ def referent_lines(scales: xr.Dataset, slopes: xr.Dataset) -> go.Figure:
                 name=called[kind],
                 legendgroup=kind,
                 showlegend=kind not in kinds[:i],
-                line={"color": palette[kind], "width": 2.2 if kind == "default" else 0.9},
-                opacity=1.0 if kind == "default" else 0.6,
+                line={"color": palette[kind], "width": 2.2 if reading == "default" else 0.9},
+                opacity=1.0 if reading == "default" else 0.6,
                 **hover(f"<b>{plain(who)}</b>, {label}: {interval(v)}" for label, v in zip(labels, line, strict=True)),
             )
         )
