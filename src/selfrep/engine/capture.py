@@ -243,14 +243,9 @@ def _read(lm: LanguageModel, logits: Tensor, answers: np.ndarray) -> np.ndarray:
     """Log odds and mass, [2, prompt], of answers [prompt, side, k]; NaN where a side has none."""
     reading = metrics.log_odds(answers, logits.device)
     odds = reading.value(logits[:, None, reading.tokens])
-<<<<<<< HEAD
     both = torch.stack([odds, metrics.answer_mass(lm, logits, answers)]).cpu().numpy()
-    return np.where((answers >= 0).any(axis=2).all(axis=1), both, np.nan)
-=======
-    both = torch.stack([odds, metrics.probability_of(lm, logits, answers)]).cpu().numpy()
     first, second = (answers >= 0).any(axis=2).T
     return np.where(first & second, both, np.nan)
->>>>>>> answers
 
 
 def _with_labels(prompts: Sequence[Prompt], readings: np.ndarray) -> xr.Dataset:
