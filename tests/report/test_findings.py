@@ -111,7 +111,8 @@ def _identified(scale: str, counts: str) -> Source:
 SOURCES = [
     Source(
         "divergence", from_self("human"), "At layer 3 and the last token, humans lie this far from the unprompted self",
-        ("kind_user_is", (one_side, "within"), (fixed, "halves")), estimate=("kind_estimate", "kind_ci_low", "kind_ci_high"), about="divergence",
+        ("kind_user_is", (one_side, "within"), (fixed, "halves")), about="divergence",
+        estimate=("kind_estimate", "kind_ci_low", "kind_ci_high"),
         counts=("57 families",),
     ),
     Source(

@@ -139,8 +139,8 @@ class Cast:
     def within_frame(self) -> Float[Array, "row row"]:
         """Weights that take rows from the mean of their frame, over what is not said of the user.
 
-        What a sentence does to everybody cancels in a distance where everybody is there in every sentence, but not where
-        one is missing, nor in a draw in which it is drawn for one and not for another.
+        What a sentence does to everybody cancels in a distance where everybody is there in every one, but not where one
+        is missing, nor in a draw in which it is drawn for one and not for another.
         """
         same = ~self.apart & (self.spoken < 2)
         return np.eye(len(self.frame)) - same / np.maximum(same.sum(axis=1, keepdims=True), 1)
