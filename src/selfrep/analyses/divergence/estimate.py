@@ -19,7 +19,8 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats as scipy_stats
 
-from selfrep.analyses.divergence.cast import READINGS, Cast, Draws, Products
+from selfrep.analyses.divergence.cast import READINGS, Cast
+from selfrep.analyses.divergence.draws import Draws, Products
 from selfrep.analyses.divergence.onset import onset
 from selfrep.stats.distances import crossed_distances
 from selfrep.stats.families import FEWEST
@@ -61,8 +62,8 @@ def divergence(
 
         * `estimate`, `ci_low`, `ci_high`: Δ; paraphrases of the persona and of the reading are resampled. There is no
           interval of fewer than three.
-        * `crossnobis`, `crossnobis_ci_low`, `crossnobis_ci_high`: Δ in the metric of noise, per mean squared norm in that
-          metric. It comes from paraphrases of other families, and is the same in every draw.
+        * `crossnobis`, `crossnobis_ci_low`, `crossnobis_ci_high`: Δ in the metric of noise, per mean squared norm in
+          that metric. It comes from paraphrases of other families, and is the same in every draw.
         * `rank`: the share of distances between two personas of one side that are smaller, 0 … 1.
         * `user_is`: Δ of the persona in `control_condition`.
 

@@ -122,8 +122,8 @@ def divergence_map(div: xr.Dataset, *, reference: str = "unprompted", site: str 
         title=title,
         subtitle=subtitle,
         caption=f"Each cell: the squared distance of a kind of persona from {SELVES[reference]}, as a share of the "
-        "mean squared norm, at one layer (upwards) and token (from the left). What chance adds is subtracted, so it may "
-        f"be negative. The 95 % interval of dotted cells includes 0. {SCALE}",
+        "mean squared norm, at one layer (upwards) and token (from the left). What chance adds is subtracted, so it "
+        f"may be negative. The 95 % interval of dotted cells includes 0. {SCALE}",
     )
 
 
