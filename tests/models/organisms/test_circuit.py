@@ -131,8 +131,8 @@ def test_decoys_can_be_decoded_everywhere_and_are_used_nowhere() -> None:
     truth = organisms.truth(loud)
     with_decoys, without = streams(loud), streams(quiet)
     for index, token in ((1, 6), (2, 10), (3, 14), (5, 10), (6, 9)):
-        assert nearest(with_decoys[:, :, index, token]) > 10 / 16  # chance is 1/16
-        assert nearest(without[:, :, index, token]) < 2 / 16  # the control: without decoys there is only surface
+        assert nearest(with_decoys[:, :, index, token]) > 10 / 18  # chance is 1/18
+        assert nearest(without[:, :, index, token]) < 2 / 18  # the control: without decoys there is only surface
         assert truth.present_map(TARGET, "persona")[index, token]
         assert not truth.causal_map(TARGET, "persona")[index, token]
     np.testing.assert_allclose(transfers(loud), truth.transfer_map(TARGET, "persona"), atol=2e-4)
@@ -143,4 +143,4 @@ def test_the_default_persona_is_the_one_of_that_kind() -> None:
     (default,) = {
         tuple(w.content) for w in words() if w.role == "PER" and w.content[4] == 1 and w.persona == "assistant"
     }
-    np.testing.assert_array_equal(default_code(), default)
+    np.testing.assert_array_equal(default_code(organisms.Plan()), default)

@@ -108,7 +108,7 @@ def test_identity(impostor: float) -> None:
         assert planted[referent] == pytest.approx(shift(*named), abs=1e-4) == pytest.approx(4 * degree, abs=1e-4)
         assert shift(*named, persona="nurse") == pytest.approx(0, abs=1e-4)
     own = shift("in peace , who are you", paraphrases("assistant"), paraphrases("robot"))
-    assert planted["name"] == pytest.approx(own, abs=1e-4) == pytest.approx(2, abs=1e-4)
+    assert planted["name"] == pytest.approx(own, abs=1e-4) == pytest.approx(1 - np.cos(np.pi * 5 / 8), abs=1e-4)
 
 
 @pytest.mark.parametrize("default", [pytest.param(0.0, marks=pytest.mark.slow), 0.6, 1.0])
