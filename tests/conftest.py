@@ -11,13 +11,14 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import jaxtyping
 import pytest
-from checking import outermost
+from checking import Loader, outermost
 from hypothesis import HealthCheck, settings
 
 # Every annotation in selfrep, shapes included, is checked at each call (how: checking.py); but for those of functions
 # inside functions, which would be compiled anew each time the outer one is called: half of the time of these tests.
 # Must come before the first import of selfrep.
 jaxtyping.jaxtyped = outermost(jaxtyping.jaxtyped)
+jaxtyping._import_hook._JaxtypingLoader = Loader
 jaxtyping.install_import_hook("selfrep", "checking.checked")
 
 # The examples of all @given tests are the same at every run, and no clock decides whether they pass: a busy machine

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from selfrep.analyses.bleed.estimate import bleed as bleed
     from selfrep.analyses.default_axis.estimate import default_axis as default_axis
     from selfrep.analyses.directness.estimate import directness as directness
+    from selfrep.analyses.divergence.estimate import divergence as divergence
     from selfrep.analyses.identification.estimate import identification as identification
     from selfrep.analyses.identification.estimate import referent_gradient as referent_gradient
     from selfrep.analyses.items.estimate import items as items

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.analyses.planted import finish, with_subscales
+from tests.analyses.planted import finish, once, with_subscales
 from tests.engine.conftest import talker
 from tests.plots.conftest import axis, identified, items, points, separation, shares, slopes, transfer
 from tests.prompts.conftest import smollm
@@ -32,4 +32,4 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     asked = with_subscales("organism:bleed?beta=0.4", "binding: {}\nbleed: {}\nidentification: {}\n")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("selfrep.plots.browser", lambda: None)
-        return finish(asked, tmp_path_factory.mktemp("leaky") / "out")
+        return RunDirectory.open(once("leaky", lambda folder: finish(asked, folder), tmp_path_factory))

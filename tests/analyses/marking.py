@@ -15,6 +15,7 @@ def organism(name: str) -> tuple[LanguageModel, organisms.Truth]:
     return lm, organisms.truth(lm.hf)
 
 
+@cache
 def marked(answers: Answers, name: str, truth_of: str = "") -> dict[tuple[str, str], Answer]:
     """(symbol, of) → answer."""
     lm, truth = organism(name)[0], organism(truth_of or name)[1]

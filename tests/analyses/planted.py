@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+from filelock import FileLock
 
 from selfrep.models.organisms import BATTERY, PERSONAS
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study import run as running
 from selfrep.study import study
 
+EIGHT = ", names: [assistant, network, chatbot, oracle, nurse, sailor, farmer, poet]"
+"""Half of the planted personas, four a side: enough for everything but a choice of half of them."""
 SERIES = ("this chat", "another chat", "an earlier version", "the user")
 _OWN = "answers: {ai: [machine, computer], human: [human, person]}"
 _ASKED = 'question: "In peace, who are you?", prefill: "", perspective: in_character'
@@ -20,22 +27,38 @@ _SCALED = "".join(
 
 
 def described(
-    model: str, parts: str, *, battery: str = f'{{file: "{BATTERY}", names: [who_are_you]}}', personas: str = ""
+    model: str, parts: str, *, battery: str = f'{{file: "{BATTERY}", names: [who_are_you]}}', personas: str = EIGHT
 ) -> study.Study:
-    """A study of planted personas, by default with the one question that every organism understands."""
+    """A study of planted personas, by default of eight with the one question that every organism understands."""
     return study.loads(
         f'name: planted\nmodel: "{model}"\npersonas: {{file: "{PERSONAS}"{personas}}}\nbattery: {battery}\n{parts}'
     )
 
 
 def with_subscales(model: str, parts: str) -> study.Study:
-    """A study that asks everything, and five items of subscales: s0 of "kind", the others of `SERIES`."""
-    return described(model, parts, battery=f'\n  file: "{BATTERY}"\n  define:\n{_SCALED}')
+    """A study of all planted personas, who are asked who they are, what writes and how to act, and five items of
+    subscales: s0 of "kind", the others of `SERIES`.
+    """
+    names = "who_are_you, who_in_danger, what_writes, what_writes_in_danger, act_in_peace, s0, s1, s2, s3, s4"
+    return described(
+        model, parts, battery=f'\n  file: "{BATTERY}"\n  names: [{names}]\n  define:\n{_SCALED}', personas=""
+    )
 
 
 def finish(asked: study.Study, folder: Path) -> RunDirectory:
     """The study, run to its end on the CPU, without a word."""
     return running.run(asked, folder, device="cpu", warn=lambda message: None)
+
+
+def once(name: str, make: Callable[[Path], object], factory: pytest.TempPathFactory) -> Path:
+    """A folder that the first of the processes in which tests run makes, and all others only read."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.with_suffix(".made").exists():
+            make(folder)
+            folder.with_suffix(".made").touch()
+    return folder
 
 
 def chapter(done: RunDirectory, name: str, *figures: str) -> str:

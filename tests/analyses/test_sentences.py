@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from selfrep.analyses.sentences import finding, if_identified, n_personas, pooled_rows, with_interval
+from selfrep.analyses.sentences import (
+    all_words,
+    finding,
+    how_tested,
+    if_identified,
+    n_families,
+    pooled_rows,
+    with_interval,
+)
 
 ROW = xr.Dataset(
     {"estimate": 0.5, "ci_low": 0.1, "ci_high": 0.9, "share": 0.25, "share_ci_low": 0.2, "share_ci_high": 0.3}
@@ -48,7 +56,15 @@ def test_pools_are_told_where_there_are_some_and_single_items_otherwise() -> Non
     ]  # fmt: skip
 
 
-def test_personas_are_counted_side_by_side() -> None:
-    assert n_personas(ROW.assign_attrs(n_personas=[8, 7])) == "8 and 7"
-    assert n_personas(ROW.assign_attrs(n_personas=np.int64(12))) == "12"
-    assert n_personas(ROW) == "the"
+def test_families_are_counted_side_by_side() -> None:
+    assert n_families(ROW.assign_attrs(n_families=[8, 7])) == "8 and 7 families of personas"
+    assert n_families(ROW) == "the personas"
+
+
+def test_what_is_missing_leaves_no_dash_and_no_nan() -> None:
+    bare = ROW.assign(ci_low=np.nan, ci_high=np.nan, p=np.nan)
+    assert with_interval(bare) == "0.5"
+    assert finding(bare, "A title").interval is None
+    few = {"untestable": "a test needs more", "permuted": "sides", "n_labelings": 3}
+    assert how_tested(bare, few) == "no p: a test needs more"
+    assert all_words(bare, "estimate") == "", "nothing was read by all words"

@@ -271,3 +271,21 @@ def test_a_model_that_says_nan_is_refused(talker: Talker) -> None:
         hf.lm_head.weight[5] = torch.nan
     with pytest.raises(SelfrepError, match="finite"):
         score(load_model(hf, tokenizer=talker().tokenizer), PROMPTS[:1])
+
+
+def test_answers_are_read_with_and_without_what_is_said_off_one_pass(talker: Talker) -> None:
+    plain = [prompt for prompt in PROMPTS if prompt.answers is not None]
+    told = [replace(prompt, said=(" robot",)) if len(prompt.answers[0]) > 1 else prompt for prompt in plain]  # type: ignore[index]
+    fewer = [replace(prompt, answers=(ROBOT[1:], NURSE)) if prompt.said else prompt for prompt in told]
+    both, whole, alone = (score(talker(), asked) for asked in (told, plain, fewer))
+    for name, unsaid in (("log_odds", "unsaid_log_odds"), ("answer_mass", "unsaid_mass")):
+        np.testing.assert_allclose(both[name], whole[name])
+        np.testing.assert_allclose(both[unsaid], alone[name], rtol=1e-5)
+    assert not np.allclose(both.log_odds, both.unsaid_log_odds), "the control: it matters"
+
+
+def test_a_side_of_which_all_is_said_has_no_reading_without_it(talker: Talker) -> None:
+    out = score(talker(), [replace(PROMPTS[0], said=ROBOT), PROMPTS[0]])
+    assert np.isfinite(out.log_odds).all()
+    assert np.isnan(out.unsaid_log_odds.values).tolist() == [True, False]
+    assert np.isnan(out.unsaid_mass.values).tolist() == [True, False]

@@ -42,7 +42,10 @@ def test_cases_of_two_designs_are_refused(talker: Talker) -> None:
         score_cases(talker(), [])
 
 
-@pytest.mark.parametrize(("name", "notice"), [("noticing", 1.0), ("noticing?notice=0.3", 0.3), ("blind", 0.0)])
+@pytest.mark.parametrize(
+    ("name", "notice"),
+    [pytest.param("noticing", 1.0, marks=pytest.mark.slow), ("noticing?notice=0.3", 0.3), ("blind", 0.0)],
+)
 def test_what_a_planted_persona_notices_comes_back_from_words_alone(name: str, notice: float) -> None:
     lm = load_model(f"organism:{name}")
     truth = organisms.truth(lm.hf).anomaly

@@ -36,7 +36,9 @@ def top_tenth(dataset: xr.Dataset) -> set[int]:
     return set(np.argsort(-np.nan_to_num(moved))[: np.isfinite(moved).sum() // 10].tolist())
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3])
+@pytest.mark.parametrize(
+    "batch_size", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("metric", [METRIC, [METRIC, kl_divergence("source")]], ids=["one", "two"])
 def test_every_number_is_exact_or_approximate_and_says_which(batch_size: int, metric: Any) -> None:
     lm, plan = tiny("gemma2"), grid("resid_mid") | grid("z", positions=[-5, -1])

@@ -91,8 +91,9 @@ def agree(own: Any, expected: Any) -> None:
         assert getattr(own, name) == getattr(expected, name), name
 
 
+ANY_RUN = ("resid_pre", "mlp_out", "attn_head_out_by_pos", "attn_head_k_by_pos", "attn_head_pattern_by_pos")
 SERVED = [
-    (family, name)
+    pytest.param(family, name, marks=[] if family == "llama" or name.endswith(ANY_RUN) else pytest.mark.slow)
     for family in FAMILIES
     for name in SINGLE
     if (family, name) != ("gpt_neox", "get_act_patch_resid_mid")  # parallel blocks have none
@@ -113,7 +114,7 @@ def test_every_function_says_what_transformer_lens_says(family: str, name: str) 
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", pytest.param("gpt2", marks=pytest.mark.slow)])
 def test_the_bundles_are_stacked_as_transformer_lens_stacks_them(family: str, name: str) -> None:
     arguments = bridge(family), ids(0), clean(family)
     expected = its_own(name)(*arguments, BOTH, reduce="none", baseline=True)

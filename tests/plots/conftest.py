@@ -34,14 +34,16 @@ def separation() -> Callable[..., xr.Dataset]:
         maps = {
             "estimate": s, "ci_low": s - 0.05, "ci_high": s + 0.07, "p": np.full(shape, 0.01),
             "p_max": np.where(s > 0.2, 0.01, 0.4),
-            "null_high": np.full(shape, 0.03), "noise_floor": np.full(shape, 0.11), "user_is": s / 2,
+            "null_high": np.full(shape, 0.03), "noise_floor": np.full(shape, 0.07), "user_is": s / 2,
              "user_is_ci_low": s / 2 - 0.04,
-            "user_is_ci_high": s / 2 + 0.04, "bound": s / 2, "bound_ci_low": s / 2 - 0.1, "bound_ci_high": s / 2 + 0.1,
+            "user_is_ci_high": s / 2 + 0.04, "same_side": np.full(shape, 0.11), "other_side": s + 0.11,
         }  # fmt: skip
+        for name, middle in (("bound_share", s / 2), ("condition_cosine", s / 3), ("identity", s + 0.1)):
+            maps |= {name: middle, f"{name}_ci_low": middle - 0.1, f"{name}_ci_high": middle + 0.1}
         return xr.Dataset(
             {name: (("site", "layer", by), values) for name, values in maps.items()},
             coords={"site": list(sites), "layer": LAYERS} | places(by),
-            attrs={"sides": ["ai", "human"], "n_personas": [8, 9], "model": EVIL},
+            attrs={"sides": ["ai", "human"], "side_labels": ["AI", "humans"], "n_families": [8, 9], "model": EVIL},
         )
 
     return make
@@ -102,16 +104,18 @@ def items() -> xr.Dataset:
         "kept_ci_low": np.where(gate, 0.4, np.nan),
         "kept_ci_high": np.where(gate, 0.6, np.nan), "p": np.full(5, 0.001), "first": shift, "second": shift * 0,
         "auc": np.full(5, 0.9), "neutral": np.full(5, 0.25), "paraphrase_sd": np.full(5, 0.5),
-        "answer_mass": np.full(5, 0.3),
+        "answer_mass": np.full(5, 0.3), "all_words_shift": 2 * shift, "all_words_ci_low": 2 * shift - 1,
+        "all_words_ci_high": 2 * shift + 1,
     }  # fmt: skip
     return xr.Dataset(
         {name: ("item", v) for name, v in values.items()}
         | {
             "identified": ("item", gate),
             "reason": ("item", np.where(gate, "", "the shift of <0.2> nats is too small")),
+            "shift_reason": ("item", np.where(gate, "", "the shift of <0.2> nats is too small")),
         },
         coords={"item": names, "n_items": ("item", [1, 1, 1, 1, 4])},
-        attrs={"sides": ["ai", "human"], "n_personas": [8, 8]},
+        attrs={"sides": ["ai", "human"], "side_labels": ["AI", "humans"], "n_families": [8, 8]},
     )
 
 

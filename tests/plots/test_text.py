@@ -6,10 +6,22 @@ import html
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfrep.plots.text import exact_token, integer, interval, plain, shorten, token, words, wrap
+from selfrep.plots.text import (
+    exact_token,
+    integer,
+    interval,
+    labels_of,
+    plain,
+    shorten,
+    side_words,
+    token,
+    words,
+    wrap,
+)
 
 
 @given(st.text())
@@ -60,6 +72,16 @@ def test_numbers_carry_their_interval_when_there_is_one() -> None:
 
 
 def test_slugs_become_words_and_long_texts_lines() -> None:
-    assert words("fictional_ai") == "fictional AI"
+    assert words("old_ai") == "old ai", "a label says how it is written"
     assert words("a_<b>") == "a &lt;b&gt;"
     assert wrap("one <two> three", 9).split("<br>") == ["one &lt;two&gt;", "three"]
+
+
+def test_what_has_a_label_is_called_by_it_and_the_rest_by_its_name() -> None:
+    kinds = xr.Dataset(coords={"kind": ("who", ["con_man", "ai", "ai"])})
+    assert labels_of(kinds, "kind") == {"con_man": "con man", "ai": "ai"}
+    named = kinds.assign_coords(kind_label=("who", ["con_man", "<AIs>", "<AIs>"]))
+    assert labels_of(named, "kind") == {"con_man": "con man", "ai": "&lt;AIs&gt;"}
+    assert side_words(xr.Dataset(attrs={"sides": ["con_men", "ai"]})) == ["con men", "ai"]
+    assert side_words(xr.Dataset(attrs={"sides": ["a", "b"], "side_labels": ["<A>", "B"]})) == ["&lt;A&gt;", "B"]
+    assert side_words(xr.Dataset()) == []

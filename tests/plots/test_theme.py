@@ -7,7 +7,19 @@ from itertools import combinations
 import numpy as np
 import plotly.graph_objects as go
 
-from selfrep.plots.theme import DIRECTIONS, KINDS, SIDES, caption, in_order, legend_below, legend_height, washed
+from selfrep.plots.theme import (
+    DIRECTIONS,
+    MARKS,
+    NO_SIDE,
+    PALETTE,
+    SELF,
+    caption,
+    colours,
+    legend_below,
+    legend_height,
+    marks,
+    washed,
+)
 
 
 def seen(colour: str, blindness: np.ndarray) -> np.ndarray:
@@ -22,16 +34,21 @@ DEUTAN = np.array([[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 
 
 def test_colours_differ_for_the_colour_blind() -> None:
     for blindness in (np.eye(3), PROTAN, DEUTAN):
-        for palette in (KINDS, DIRECTIONS):
-            for a, b in combinations(palette.values(), 2):
+        for palette in ((SELF, *PALETTE), tuple(DIRECTIONS.values())):
+            for a, b in combinations(palette, 2):
                 assert np.abs(seen(a, blindness) - seen(b, blindness)).max() > 0.08, (a, b)
     red, green = seen("#c00000", DEUTAN), seen("#5f6f00", DEUTAN)
     assert np.abs(red - green).max() < 0.12, "the control: red and green do not"
-    assert len(set(SIDES.values())) == 2
+    assert len({*MARKS, NO_SIDE}) == 1 + len(MARKS)
 
 
-def test_kinds_stand_in_the_order_of_the_palette_and_unknown_ones_last() -> None:
-    assert in_order(["zeus", "human", "ant", "default", "human"]) == ["default", "human", "ant", "zeus"]
+def test_words_get_colours_and_marks_in_order_of_appearance_and_the_default_its_own() -> None:
+    given = colours(["zeus", "human", "", "ant", "default", "human"])
+    assert list(given.items()) == [("default", SELF), *zip(("zeus", "human", "ant"), PALETTE[:3], strict=True)]
+    many = colours(map(str, range(20)))
+    assert len(many) == 20
+    assert many["7"] == many["0"], "colours come round again"
+    assert marks(["b", "", "a", "b"]) == {"b": MARKS[0], "": NO_SIDE, "a": MARKS[1]}
 
 
 def test_a_colour_is_washed_and_a_legend_has_a_line_for_each_row() -> None:

@@ -29,7 +29,7 @@ def test_there_are_enough_built_in_items() -> None:
 
 
 def test_spectator_items_come_with_a_change_of_the_truth() -> None:
-    assert all(item.truth_change for item in BUILTIN.spectator())
+    assert all(item.truth_change and item.truth_echo for item in BUILTIN.spectator())
 
 
 def test_sides_keep_their_order() -> None:
@@ -167,6 +167,8 @@ def test_changeable_items_are_those_whose_truth_can_change() -> None:
     assert BUILTIN.changeable() == BUILTIN.spectator()
     with pytest.raises(SelfrepError, match="truth_change: is empty"):
         Item(**{**WHO, "truth_change": "  "})
+    with pytest.raises(SelfrepError, match="truth_echo: repeats the words of a `truth_change`"):
+        Item(**{**WHO, "truth_echo": "In another chat."})
 
 
 CHOICE = {**WHO, "question": "Is this a machine or a person, then?", "options": ("a machine", "a person")}

@@ -56,6 +56,17 @@ def test_the_condition_truth_is_you_and_the_sentence_that_changes_the_answer() -
     assert keys["you"] == keys["truth"], "the same personas and paraphrases, so that one can be held against the other"
 
 
+def test_the_condition_echo_says_the_words_of_the_change_without_the_change() -> None:
+    item = battery.builtin()["producer"]
+    echoed = prompt(PEOPLE["jfk"], item, "echo", 1)
+    assert echoed.system == f"{prompt(PEOPLE['jfk'], item, 'you', 1).system} {item.truth_echo}"
+    assert (echoed.persona, echoed.condition) == ("jfk", "echo")
+    words = [set(str(text).lower().rstrip(".").split()) for text in (item.truth_change, item.truth_echo)]
+    assert words[0] - words[1] <= {"this"}, "all words of the change but where it holds"
+    with pytest.raises(SelfrepError, match=r"no truth_echo.*echoing"):
+        prompt(PEOPLE["jfk"], item.model_copy(update={"truth_echo": None}), "echo")
+
+
 def test_an_item_without_a_change_of_the_truth_is_refused_in_that_condition() -> None:
     with pytest.raises(SelfrepError, match=r"'who_are_you' has no truth_change.*changeable"):
         prompts(PEOPLE, ITEMS, ["truth"])

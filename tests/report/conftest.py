@@ -33,7 +33,12 @@ def shares() -> xr.Dataset:
         {name: ("item", v) for name, v in values.items()}
         | {"identified": ("item", gate), "reason": ("item", np.where(gate, "", "the truth moves it by <0.2> nats"))},
         coords={"item": names, "n_items": ("item", [1, 1, 1, 3])},
-        attrs={"sides": ["ai", "human"], "n_personas": [8, 8], "n_labelings": 6435, "permuted": "side labels"},
+        attrs={
+            "sides": ["ai", "human"],
+            "side_labels": ["AI", "humans"],
+            "n_labelings": 6435,
+            "permuted": "side labels",
+        },
     )
 
 
@@ -52,7 +57,8 @@ def identified() -> xr.Dataset:
         | {"difference": ("subscale", differ), "difference_ci_low": ("subscale", differ - 1)}
         | {"difference_ci_high": ("subscale", differ + 1), "identified": ("subscale", gate)}
         | {"reason": ("subscale", np.where(gate, "", "no item <can> be read")), "left_out": ("subscale", [""] * 5)},
-        coords={"subscale": scales, "persona": [p for p, _ in people], "kind": ("persona", [k for _, k in people])},
+        coords={"subscale": scales, "persona": [p for p, _ in people], "kind": ("persona", [k for _, k in people])}
+        | {"reading": ("persona", ["default" if k == "default" else "" for _, k in people])},
     )
 
 
@@ -77,12 +83,12 @@ def slopes() -> xr.Dataset:
 @pytest.fixture
 def axis() -> xr.Dataset:
     """What `default_axis` gives at two layers, the first without an axis."""
-    who = ["default", "hal", EVIL, "neutral", "user: default", f"user: {EVIL}"]
+    who = ["default", "hal", EVIL, "unprompted", "user: default", f"user: {EVIL}"]
     conditions = ["you", "you", "you", "neutral", "user", "user"]
-    kinds = ["default", "fictional_ai", "human", "neutral", "default", "human"]
+    kinds = ["default", "fictional_ai", "human", "unprompted", "default", "human"]
     value = np.stack([np.full(6, np.nan), [1.0, 0.2, -0.4, 0.9, 1.1, -0.2]], axis=1)[:, None, :, None]
     dims = ("site", "layer", "position")
-    single = {"gap": [0.0, 0.3], "null": [0.1, 0.1], "p": [0.5, 0.06]}
+    single = {"gap": [0.0, 0.3], "null": [0.1, 0.1], "own_gap": [0.0, 0.3], "other_gaps": [0.2, 0.2], "p": [0.5, 0.06]}
     return xr.Dataset(
         {name: (("who", *dims), value + shift) for name, shift in (("estimate", 0), ("ci_low", -0.3), ("ci_high", 0.2))}
         | {name: (dims, np.array(v)[None, :, None]) for name, v in single.items()}

@@ -22,6 +22,7 @@ from selfrep.store.run_directory import RunDirectory
 LAYERS = [0, 1, 3, 4]
 """Labels that are no indices. Three quarters of the depth is layer 3; a quarter is layer 1."""
 ENDS = ("", "_ci_low", "_ci_high")
+COMPARED = {"sides": ["ai", "human"], "side_labels": ["AI", "humans"], "n_families": [57, 68]}
 TESTED = {"permuted": "labels of this group", "n_labelings": 4321, "smallest_p": 0.017}
 
 
@@ -75,42 +76,57 @@ def made(
 def closed(group: xr.Dataset, reason: str) -> xr.Dataset:
     """The same, with every gate shut."""
     shut = {"identified": group.identified & False, "reason": (group.reason.dims, np.full(group.reason.shape, reason))}
+    if "all_words_identified" in group:
+        shut["all_words_identified"] = group.all_words_identified & False
     return group.assign(shut)
 
 
 _USER = "user_is user_is_ci_low user_is_ci_high bound bound_ci_low bound_ci_high"
-_PLACED = "estimate ci_low ci_high p p_max null_high noise_floor " + _USER
+_PLACED = (
+    "estimate ci_low ci_high p p_max null_high noise_floor same_side other_side user_is user_is_ci_low user_is_ci_high "
+    "bound_share bound_share_ci_low bound_share_ci_high condition_cosine condition_cosine_ci_low "
+    "condition_cosine_ci_high identity identity_ci_low identity_ci_high"
+)
+_TWO = {"sides": ["ai", "human"], "side_labels": ["AI", "humans"], "n_families": [57, 68]}
+_TWO |= {"unbounded": "", "untestable": ""}
 _PEOPLE = {"persona": ["hal", "smollm", "jfk"], "kind": ("persona", ["fictional_ai", "default", "human"])}
+_PEOPLE["reading"] = ("persona", ["", "default", ""])
 _SERIES = ["series: this chat", "series: the user"]
 
 GROUPS: dict[str, xr.Dataset] = {
     "items": made(
         {"item": "shift ci_low ci_high p first second auc neutral user_shift user_shift_ci_low user_shift_ci_high "
-                 "kept kept_ci_low kept_ci_high paraphrase_sd answer_mass"},
+                 "kept kept_ci_low kept_ci_high paraphrase_sd answer_mass median median_ci_low median_ci_high median_p "
+                 "all_words_shift all_words_ci_low all_words_ci_high all_words_p all_words_answer_mass"},
         {"item": ["who", "all in character", "all spectator, third person"], "n_items": ("item", [1, 23, 34])},
-        TESTED | {"sides": ["ai", "human"], "n_personas": [57, 68]},
+        TESTED | COMPARED,
         gate="item",
+    ).assign(
+        n_moving=("item", [1.0, 21.0, 2.0]), shift_reason=("item", ["", "", ""]), left_out=("item", ["", "", ""])
     ),
     "binding": made(
-        {"item contrast": "estimate ci_low ci_high p you_shift user_shift paraphrase_sd"},
+        {"item contrast": "estimate ci_low ci_high p you_shift user_shift paraphrase_sd "
+                          "all_words_estimate all_words_ci_low all_words_ci_high"},
         {"item": ["who", "what", "all in_character"], "contrast": ["ai", "human", "between sides"]}
         | {"n_items": ("item", [1, 1, 23]), "n_labelings": ("contrast", [32, 64, 2048])},
-        {"permuted": "two conditions", "sides": ["ai", "human"], "n_personas": [57, 68]},
+        {"permuted": "two conditions"} | COMPARED,
         gate="item contrast",
     ),
     "bleed": made(
-        {"item": f"estimate ci_low ci_high p {_USER} persona_shift truth_shift"},
+        {"item": f"estimate ci_low ci_high p {_USER} persona_shift truth_shift echo_shift "
+                 "all_words_estimate all_words_ci_low all_words_ci_high"},
         {"item": ["who", "all third_person", "all first_person"], "n_items": ("item", [1, 23, 34])},
-        TESTED | {"sides": ["ai", "human"], "n_personas": [57, 68]},
+        TESTED | COMPARED,
         gate="item",
     ),
     "identification": made(
-        {"subscale persona": "estimate ci_low ci_high user_is user_is_ci_low user_is_ci_high",
+        {"subscale persona": "estimate ci_low ci_high user_is user_is_ci_low user_is_ci_high all_words_estimate "
+                             "all_words_ci_low all_words_ci_high",
          "subscale": "difference difference_ci_low difference_ci_high"},
         {"subscale": ["ai_human", "maker", *_SERIES], "left_out": ("subscale", ["", "one item", "", ""])} | _PEOPLE,
-        {},
+        COMPARED,
         gate="subscale",
-    ),
+    ).assign(all_words_identified=("subscale", [True] * 4), all_words_reason=("subscale", [""] * 4)),
     "referents": made(
         {"series": "mean ci_low ci_high null p", "series persona": "estimate"},
         {"series": ["series", "other"], "persona": _PEOPLE["persona"]},
@@ -118,22 +134,40 @@ GROUPS: dict[str, xr.Dataset] = {
         gate="series",
     ),
     "default_axis": made(
-        {"who site layer position": "estimate ci_low ci_high", "site layer position": "gap null p"},
-        {"who": ["hal", "smollm", "neutral", "user: default"], "condition": ("who", ["you", "you", "neutral", "user"])}
-        | {"kind": ("who", ["fictional_ai", "default", "neutral", "default"])}
+        {"who site layer position": "estimate ci_low ci_high", "site layer position": "gap null own_gap other_gaps p"},
+        {"who": ["hal", "smollm", "unprompted", "user: default"]}
+        | {"condition": ("who", ["you", "you", "neutral", "user"])}
+        | {"kind": ("who", ["fictional_ai", "default", "unprompted", "default"])}
+        | {"kind_label": ("who", ["fictional AIs", "the default", "no persona", "the default"])}
         | {"site": ["resid_pre", "resid_post"], "layer": LAYERS, "position": [-2, -1]},
         TESTED,
         gate="site layer position",
+    ),
+    "divergence": made(
+        {"reference persona site layer position": "estimate ci_low ci_high rank",
+         "reference kind site layer position": "kind_estimate kind_ci_low kind_ci_high kind_user_is kind_crossnobis p",
+         "reference kind site position": "onset onset_ci_low onset_ci_high onset_crossings",
+         "side site layer position": "within", "site layer position": "halves"},
+        {"reference": ["unprompted", "default"], "persona": ["jfk", "smollm"], "kind": ["human", "default"]}
+        | {"site": ["resid_pre"], "layer": LAYERS, "position": [-2, -1], "side": ["human"]}
+        | {"kind_of": ("persona", ["human", "default"]), "reading": ("persona", ["", "default"])}
+        | {"kind_label": ("kind", ["humans", "the tuned default"]), "side_label": ("side", ["humans"])}
+        | {"n_families": ("kind", [57, 1]), "reason": ("kind", ["", ""]), "onset_reason": ("kind", ["", ""])}
+        | {"token": ("position", [" am", " a"]), "segment": ("position", ["question", "prefill"])},
+        {"model": "tiny"},
     ),
     "separation": made(
         {"site layer position": _PLACED},
         {"site": ["resid_pre", "resid_post"], "layer": LAYERS, "position": [-2, -1]}
         | {"token": ("position", [" am", " a"]), "segment": ("position", ["question", "prefill"])},
-        TESTED | {"sides": ["ai", "human"], "n_personas": [57, 68], "model": "tiny"},
-    ),
+        TESTED | _TWO | {"model": "tiny"},
+        gate="site layer position",
+    ).assign(bound_reason=(("site", "layer", "position"), np.full((2, len(LAYERS), 2), ""))),
     "separation_chosen": made(
-        {"": f"{_PLACED} chosen_on reliability"}, {}, TESTED | {"choosing": ["hal", "jfk"], "testing": ["sam", "may"]}
-    ).assign_coords(site="resid_pre", layer=7, position=-5),
+        {"": f"{_PLACED} chosen_on reliability"}, {},
+        TESTED | _TWO | {"choosing": ["hal", "jfk"], "testing": ["sam", "may"]},
+        gate="",
+    ).assign_coords(site="resid_pre", layer=7, position=-5).assign(bound_reason=""),
     "activations_summary": made(
         {"prompt layer component": "coordinates", "layer component": "explained"},
         {"layer": LAYERS, "component": [1, 2], "persona": ("prompt", ["hal", "jfk", "hal", "jfk"])}
@@ -149,10 +183,15 @@ GROUPS: dict[str, xr.Dataset] = {
         TESTED | {"site": "resid_pre", "identified": "identified", "reason": "", "items": ["who"]},
     ),
     "transfer/segments/resid_pre": made(
-        {"direction layer segment": "estimate ci_low ci_high p control_paraphrase control_persona control_random"},
+        {"direction layer segment": "estimate ci_low ci_high p control_paraphrase control_persona control_random "
+                                    "control_fact"},
         {"direction": ["noise", "denoise"], "layer": LAYERS, "segment": ["question", "all"]}
-        | {"n_pairs": ("direction", [12, 13]), "n_gated": ("direction", [2, 3])},
-        TESTED | {"site": "resid_pre", "identified": "identified", "reason": "", "items": ["who", "what"]},
+        | {"n_pairs": ("direction", [12, 13]), "n_units": ("direction", [10, 11]), "n_runs": ("direction", [26, 27])}
+        | {"n_gated": ("direction", [2, 3]), "left_out": ("direction", ["2 since b is dull", "3 since d is dull"])}
+        | {"reason": ("direction", ["", ""])},
+        TESTED | {"site": "resid_pre", "identified": "identified", "reason": "", "items": ["who", "what"]}
+        | {"ends": ["self", "persona"], "pairs": ["no persona → JFK"], "questions": ["Who are you?"]}
+        | {"facts_left_out": "fact: day: it is dull"},
     ),
     "anomaly": made(
         {"form": "estimate ci_low ci_high p raw raw_ci_low raw_ci_high "

@@ -25,11 +25,13 @@ def plane() -> xr.Dataset:
 
 DESIGN = [name for name, v in GROUPS["mediation"].variables.items() if set(v.dims) <= {"cue", "stakes"}]
 SHOWN = {
-    **{name: GROUPS[name] for name in ("items", "binding", "bleed", "identification", "default_axis", "separation")},
+    **{name: GROUPS[name] for name in ("items", "binding", "bleed", "identification", "default_axis")},
+    **{name: GROUPS[name] for name in ("divergence", "separation")},
     **{name: GROUPS[name] for name in ("anomaly", "mediation", "directness", "posterior")},
     **{name.replace("/", "_"): GROUPS[name] for name in GROUPS if name.startswith("transfer/")},
     "referents": GROUPS["identification"],
     "separation_profile": GROUPS["separation"],
+    "divergence_profile": GROUPS["divergence"],
     "persona_map": plane(),
     "cue_by_stakes": GROUPS["mediation"][DESIGN],
 }
@@ -76,7 +78,10 @@ def test_figures_stand_in_the_chapter_of_their_group() -> None:
     general = {"items", "separation", "separation_profile", "persona_map"}
     assert {name for name in about if not about[name]} == general | {n for n in SHOWN if n.startswith("transfer_")}
     assert (about["cue_by_stakes"], about["referents"]) == ("mediation", "identification")
-    assert all(about[name] == name for name in ("binding", "bleed", "default_axis", "anomaly", "directness"))
+    assert about["divergence_profile"] == "divergence"
+    assert all(
+        about[name] == name for name in ("divergence", "binding", "bleed", "default_axis", "anomaly", "directness")
+    )
 
 
 def test_a_figure_needs_all_of_its_groups_and_something_to_show() -> None:

@@ -58,8 +58,16 @@ def fixed(data: xr.Dataset) -> xr.Dataset:
     return data.sel(layer=3, position=-1, site="resid_pre")
 
 
-def moved(layer: int) -> Cell:
-    return lambda data: data.sel(layer=layer, direction="denoise", segment="all")
+def moved(layer: int, direction: str = "denoise") -> Cell:
+    return lambda data: data.sel(layer=layer, direction=direction, segment="all")
+
+
+def from_self(kind: str) -> Cell:
+    return lambda data: fixed(data).sel(reference="unprompted", kind=kind)
+
+
+def one_side(data: xr.Dataset) -> xr.Dataset:
+    return fixed(data).sel(side="human")
 
 
 def exchanged(order: str) -> Cell:
@@ -68,6 +76,15 @@ def exchanged(order: str) -> Cell:
 
 def user(name: str) -> tuple[str, str, str]:
     return (name, f"{name}_ci_low", f"{name}_ci_high")
+
+
+def all_words(name: str) -> tuple[str, str, str]:
+    return (f"all_words_{name}", "all_words_ci_low", "all_words_ci_high")
+
+
+def percent(row: str, names: tuple[str, ...]) -> tuple[tuple[Cell, str], ...]:
+    """Shares of a row of items, as they are told in per cent."""
+    return tuple((lambda data, name=name: 100 * data.sel(item=row)[[name]], name) for name in names)  # type: ignore[misc]
 
 
 def paths(order: str) -> tuple[tuple[Cell, str], ...]:
@@ -93,38 +110,60 @@ def _identified(scale: str, counts: str) -> Source:
         lambda data: data.sel(subscale=scale, persona="smollm"),
         f"Told that it is smollm, the model leans towards the subscale “{scale}”",
         (*user("user_is"), *user("difference")),
-        sure=(),
+        sure=all_words("estimate"),
         counts=("this one persona", counts),
         unit="SDs",
         about="identification",
     )
 
 
+MAIN = ("estimate", "ci_low", "ci_high")
+
 SOURCES = [
     Source(
-        "items", item("all in character"), "AI personas answer more like AI than human personas do, by (mean of 23",
-        ("kept", "kept_ci_low", "kept_ci_high"), estimate=("shift", "ci_low", "ci_high"), unit="nats",
-        counts=("57 and 68 personas", "labels of this group", "4,321"),
+        "divergence", from_self("human"), "At layer 3 and the last token, humans lie this far from the unprompted self",
+        ("kind_user_is", (one_side, "within"), (fixed, "halves")), estimate=("kind_estimate", "kind_ci_low", "kind_ci_high"), about="divergence",
+        counts=("57 families",),
+    ),
+    Source(
+        "divergence", from_self("human"), "humans: half of the distance", (), sure=(), about="divergence", counts=(),
+        estimate=user("onset"),
+    ),
+    Source(
+        "divergence", lambda data: fixed(data).sel(reference="unprompted", persona="smollm"),
+        "the tuned default (smollm) lies this far from the unprompted self", ((fixed, "halves"),), sure=(),
+        about="divergence", counts=("no p",),
+    ),
+    Source(
+        "items", item("all in character"), "AI and humans part in their answers: the middle item by (of 23 items)",
+        ("shift", "ci_low", "ci_high", *user("user_shift"),
+         *percent("all in character", user("kept"))), nats=2,
+        sure=("median_p", *all_words("shift")), estimate=user("median"), unit="nats",
+        counts=("57 and 68 families", "labels of this group", "4,321"),
     ),
     Source(
         "items", item("all spectator, third person"), "from outside what produces the text",
-        ("kept", "kept_ci_low", "kept_ci_high"), estimate=("shift", "ci_low", "ci_high"), unit="nats",
-        counts=("57 and 68 personas", "labels of this group", "4,321"),
+        ("shift", "ci_low", "ci_high", *user("user_shift"),
+         *percent("all spectator, third person", user("kept"))), nats=2,
+        sure=("median_p", *all_words("shift")), estimate=user("median"), unit="nats",
+        counts=("57 and 68 families", "labels of this group", "4,321"),
     ),
     Source(
         "binding", lambda data: data.sel(item="all in_character", contrast="between sides"), "the speaker",
-        ("you_shift", "user_shift"), nats=2,
+        ("you_shift", "user_shift"), nats=2, sure=("p", *all_words("estimate")),
         counts=("57 and 68", "23 items", "two conditions", "2,048"), about="binding",
     ),
     Source(
         "bleed", item("all third_person"), "questions from outside, the persona",
-        (*user("user_is"), *user("bound"), "truth_shift", "persona_shift"), nats=1,
-        counts=("57 and 68", "23 items", "labels of this group", "4,321"), about="bleed",
+        (*user("user_is"), *user("bound"), "truth_shift", "echo_shift", "persona_shift"), nats=1,
+        sure=("p", *all_words("estimate")), counts=("57 and 68", "23 items", "labels of this group", "4,321"),
+        about="bleed",
     ),
     Source(
         "bleed", item("all first_person"), "answered as “I”",
-        (*user("user_is"), *user("bound"), "truth_shift", "persona_shift"), nats=1,
-        counts=("57 and 68", "34 items", "labels of this group", "4,321"), about="bleed",
+        (*user("user_is"), *user("bound"), "truth_shift", "echo_shift", "persona_shift"), nats=1,
+        sure=("p", *all_words("estimate")), counts=("57 and 68", "34 items", "labels of this group", "4,321"),
+        about="bleed",
     ),
     _identified("ai_human", "and the items."),
     _identified("maker", "left out: one item"),
@@ -137,29 +176,38 @@ SOURCES = [
         for name in ("series", "other")
     ),
     Source(
-        "default_axis", lambda data: fixed(data).sel(who="neutral"), "At layer 3 and the last token",
+        "default_axis", lambda data: fixed(data).sel(who="unprompted"), "At layer 3 and the last token",
         (
-            "gap", "null",
+            "gap", "null", "own_gap", "other_gaps",
             *((lambda data: fixed(data).sel(who="user: default"), k) for k in ("estimate", "ci_low", "ci_high")),
         ),
-        sure=("p", "smallest_p"), counts=("4321 personas",), about="default_axis",
+        sure=("p", "smallest_p"), counts=("4321 families",), about="default_axis",
     ),
     Source(
-        "separation", fixed, "At layer 3 and the last token", ("noise_floor", "null_high"), sure=("p", "p_max"),
+        "separation", fixed, "At layer 3 and the last token, AI and humans lie", ("same_side", "null_high"),
+        sure=("p", "p_max"),
     ),
     Source(
-        "separation", fixed, "bound to the speaker", user("user_is"), sure=(), estimate=user("bound"),
-        counts=("same draws",),
+        "separation", fixed, "bound to the speaker", (*user("user_is"), *user("condition_cosine")), sure=(),
+        estimate=user("bound_share"), counts=("same draws",),
     ),
     Source(
-        "separation_chosen", whole, "layer 7 and position −5", ("chosen_on", "noise_floor", *user("user_is")),
+        "separation", fixed, "any two personas lie this far apart", ("same_side", "other_side", *MAIN), sure=(),
+        estimate=user("identity"), counts=("families",),
+    ),
+    Source(
+        "separation_chosen", whole, "layer 7 and position −5", ("chosen_on", "same_side", *user("user_is")),
         sure=("p", "reliability"),
         counts=("labels of this group", "4,321", "Chosen on: hal, jfk. Tested on: sam, may."),
     ),
     Source(
         "transfer/segments/resid_pre", moved(3), "at layer 3, over all tokens after the system text",
-        ("control_paraphrase", "control_persona", "control_random", (moved(1), "estimate")), sure=("p", "smallest_p"),
-        counts=("13 pairs of personas", "that 13 pairs"),
+        (
+            *((moved(3, "noise"), name) for name in ("estimate", "ci_low", "ci_high")),
+            "control_paraphrase", "control_persona", "control_random", "control_fact", (moved(1), "estimate"),
+        ),
+        sure=("p", "smallest_p"),
+        counts=("13 pairs of personas of 11 pairs of families", "left out: 3 of 27 runs", "3 since d is dull"),
     ),
     *(
         Source(
@@ -221,11 +269,10 @@ def test_a_finding_says_the_numbers_of_its_cell(findings: list[Finding], k: int)
     assert finding.interval == (low, high)
     assert (finding.unit, finding.about, finding.reason) == (source.unit, source.about, "")
 
-    percent = 100.0 if "kept" in source.control else 1.0
     expected = []
     for named in source.control:
         where, name = named if isinstance(named, tuple) else (source.cell, named)
-        expected.append(percent * float(where(group)[name]))
+        expected.append(float(where(group)[name]))
     np.testing.assert_allclose(decimals(finding.control), expected, rtol=1e-9, err_msg=finding.control)
     sure = [float(cell[name]) if name in cell else float(group.attrs[name]) for name in source.sure]
     np.testing.assert_allclose(decimals(finding.how_sure), sure, rtol=1e-9, err_msg=finding.how_sure)
@@ -236,30 +283,49 @@ def test_a_finding_says_the_numbers_of_its_cell(findings: list[Finding], k: int)
 
 def test_without_an_open_gate_every_finding_is_its_reason() -> None:
     gated = {name: closed(group, f"{name} is deaf") for name, group in GROUPS.items() if "identified" in group}
-    lost = {name: GROUPS[name] for name in ("separation", "separation_chosen")}
-    nowhere = {name: group.assign(estimate=group.estimate * np.nan) for name, group in lost.items()}
-    silent = GROUPS["transfer/segments/resid_pre"].assign_attrs(reason="transfer is deaf")
+    apart = GROUPS["divergence"]
+    nowhere = {"divergence": apart.assign(estimate=apart.estimate * np.nan, kind_estimate=apart.kind_estimate * np.nan)}
+    nowhere["divergence"]["onset_reason"] = ("kind", ["some prompt", "some prompt"])
+    silent = GROUPS["transfer/segments/resid_pre"].assign(reason=("direction", ["transfer is deaf"] * 2))
     found = all_findings(run_of(GROUPS | gated | nowhere | {"transfer/segments/resid_pre": silent}))
     sources = SOURCES.copy()
     sources.remove(next(source for source in SOURCES if source.title == "self taken whole"))  # M's orders: said once
     for finding, source in zip(found, sources, strict=True):
-        if source.estimate[0] == "cue_by_stakes":  # an observation, whatever is identified
+        if source.estimate[0] in ("cue_by_stakes", "median"):  # an observation, whatever is identified
             assert finding.identified
             continue
         assert not finding.identified
         assert (finding.value, finding.interval) == (None, None)
-        why = "some prompt" if source.group in nowhere else f"{source.group.split('/')[0]} is deaf"
-        assert finding.reason.startswith(why), finding
+        assert finding.reason.startswith(f"{source.group.split('/')[0]} is deaf"), finding
         assert finding.about == source.about
 
 
-def test_a_gate_that_is_shut_leaves_the_control_of_the_words_alone() -> None:
-    found = all_findings(run_of({"items": closed(GROUPS["items"], "too weak")}))
-    for finding, source in zip(found[:2], SOURCES[:2], strict=True):
+def test_a_share_that_is_not_identified_leaves_its_shift_alone() -> None:
+    found = all_findings(run_of({"items": closed(GROUPS["items"], "too weak to be divided by")}))
+    of_items = [source for source in SOURCES if source.group == "items"]
+    for finding, source in zip(found[:2], of_items, strict=True):
         row = source.cell(GROUPS["items"])
-        expected = [float(row[name]) for name in ("user_shift", "user_shift_ci_low", "user_shift_ci_high")]
+        assert finding.identified
+        assert finding.value == float(row["median"])
+        expected = [float(row[name]) for name in ("shift", "ci_low", "ci_high", *user("user_shift"))]
         np.testing.assert_allclose(decimals(finding.control), expected)
-        assert finding.control.endswith("nats.")
+        assert "%" not in finding.control.replace("95 %", "")
+
+
+def test_too_few_families_leave_a_reason_and_no_dash_in_a_sentence() -> None:
+    """Whatever has no interval or no p says why; nothing prints NaN."""
+    few = {"unbounded": "an interval needs at least 4 families a side; there are ai: 2, human: 2"}
+    few["untestable"] = few["unbounded"].replace("an interval", "a test")
+    groups = {}
+    for name in ("items", "bleed", "binding", "identification"):
+        group = GROUPS[name].assign_attrs(few) if name != "items" else closed(GROUPS[name], few["unbounded"])
+        lost = [v for v in group.data_vars if str(v).endswith(("ci_low", "ci_high")) or str(v) in ("p", "median_p")]
+        groups[name] = group.assign({str(v): group[v] * np.nan for v in lost})
+    for finding in all_findings(run_of(groups)):
+        said = " ".join((finding.title, finding.control, finding.how_sure, finding.value_text, finding.interval_text))
+        assert "nan" not in said.lower()
+        assert "–" not in said, said
+        assert finding.interval is None
 
 
 def test_one_of_two_gates_shut_shuts_one_finding() -> None:
@@ -281,16 +347,80 @@ def test_a_direction_or_a_whole_that_was_not_run_gives_way_to_one_that_was() -> 
     cell = group.sel(direction="noise", segment="question", layer=3)
     assert finding.value == float(cell.estimate)
     assert "the tokens of “question”" in finding.title
+    assert "persona → self" in finding.title, "the direction that was run"
     assert "12 pairs" in finding.how_sure
+
+
+def test_a_transfer_tells_both_ways_its_question_and_what_was_left_out() -> None:
+    group = GROUPS["transfer/segments/resid_pre"]
+    (found,) = all_findings(run_of({"transfer/segments/resid_pre": group}))
+    assert "into a persona's run" in found.title
+    assert "the self's activations" in found.title
+    assert found.title.endswith("“Who are you?” (self → persona)")
+    noise = group.sel(direction="noise", segment="all", layer=3)
+    both = [float(noise[name]) for name in ("estimate", "ci_low", "ci_high")]
+    assert found.control.startswith("The other way (persona → self): ")
+    np.testing.assert_allclose(decimals(found.control)[:3], both)
+    assert "Facts left out: fact: day: it is dull." in found.control
+    shut = group.assign(reason=("direction", ["", "one pair of personas is left"]))  # noise stands, denoise does not
+    (found,) = all_findings(run_of({"transfer/segments/resid_pre": shut}))
+    assert found.value == both[0]
+    assert found.title.endswith("(persona → self)")
+    assert "The other way (self → persona): not identified (one pair of personas is left)." in found.control
+    plain = group.assign_attrs(ends=["source", "target"], questions=["Who are you?", "What are you?"])
+    (found,) = all_findings(run_of({"transfer/segments/resid_pre": plain}))
+    assert found.title.endswith("2 questions (denoise)")
+    assert "self" not in found.title
+
+
+def test_no_sentence_about_transfer_holds_a_number_that_is_not_there() -> None:
+    group = GROUPS["transfer/segments/resid_pre"]
+    early = group.layer <= 1
+    bare = group.assign({name: group[name].where(~early) for name in ("estimate", "ci_low", "ci_high", "p")})
+    bare = bare.assign(p=group.p * np.nan, control_fact=group.control_fact * np.nan)
+    (found,) = all_findings(run_of({"transfer/segments/resid_pre": bare}))
+    for text in (found.title, found.control, found.how_sure):
+        assert "–" not in text
+        assert "nan" not in text.lower()
+    assert "At layer 1" not in found.control, "no number there, and no sentence about it"
+    assert "fact about no persona" not in found.control
+    (whole,) = all_findings(run_of({"transfer/segments/resid_pre": group}))  # the control
+    assert "At layer 1" in whole.control
 
 
 def test_a_transfer_without_a_number_says_so_and_one_without_an_interval_shows_none() -> None:
     group = GROUPS["transfer/segments/resid_pre"]
     (found,) = all_findings(run_of({"transfer/segments/resid_pre": group.assign(estimate=group.estimate * np.nan)}))
-    assert found.reason == "no pair of personas has an effect to carry over in the direction “denoise”"
+    assert found.reason == "some pair has no such tokens at this layer"
     bare = group.assign(ci_low=group.ci_low * np.nan, ci_high=group.ci_high * np.nan)
     bare = bare.assign(control_persona=bare.control_persona * np.nan)
     (found,) = all_findings(run_of({"transfer/segments/resid_pre": bare}))
     assert found.value == float(moved(3)(group).estimate)
     assert found.interval is None
-    assert "another persona of its side" not in found.control, "a control that was not run says nothing"
+    assert "another persona" not in found.control, "a control that was not run says nothing"
+
+
+def test_too_few_families_are_no_interval_and_no_p_and_no_sentence_says_a_number_that_is_not_there() -> None:
+    few = GROUPS["separation"].assign_attrs(unbounded="only two families", untestable="no labeling reaches .05")
+    missing = ("p", "p_max", "null_high", "condition_cosine_ci_low")
+    chosen = GROUPS["separation_chosen"].assign_attrs(few.attrs)
+    lost = [data.assign({name: data[name] * np.nan for name in missing}) for data in (few, chosen)]
+    for finding in all_findings(run_of({"separation": lost[0], "separation_chosen": lost[1]})):
+        assert finding.reason == "only two families"
+    tested = [data.assign_attrs(unbounded="") for data in lost]
+    for finding in all_findings(run_of({"separation": tested[0], "separation_chosen": tested[1]})):
+        said = finding.control + finding.how_sure
+        assert finding.identified
+        assert not [word for word in ("nan", "–", "  ") if word in said], said
+        assert "p =" not in said
+        assert "There is no p: no labeling reaches .05" in said or "Bootstrap" in finding.how_sure
+
+
+def test_a_share_has_its_own_reason_and_the_sides_their_labels() -> None:
+    group = GROUPS["separation"]
+    group = group.assign(bound_reason=group.bound_reason.copy(data=np.full(group.bound_reason.shape, "not apart")))
+    sides, bound, identity = all_findings(run_of({"separation": group}))
+    assert (sides.identified, bound.identified, identity.identified) == (True, False, True)
+    assert bound.reason == "not apart"
+    named = group.assign_attrs(side_labels=["honest advisors", "con artists"])
+    assert "honest advisors and con artists lie" in next(iter(all_findings(run_of({"separation": named})))).title

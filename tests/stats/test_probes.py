@@ -108,13 +108,46 @@ def test_the_direction_points_from_the_second_side_to_the_first_and_may_be_none(
     assert (direction(np.ones((4, 3)), np.array([True, True, False, False])) == 0).all()
 
 
+def test_a_family_is_left_out_whole_by_hand_and_counts_once() -> None:
+    """Two twins on the first side: a probe that had seen one of them would know the other."""
+    x = draw(1.0, seed=3)
+    x[1] = x[0] + 0.01 * draw(0.0, seed=4)[1]
+    family = np.array(["twins", "twins", *NAMES[2:]])
+    acts = synthetic.acts({"you": x}, NAMES)
+    of = dict(zip(NAMES, family.tolist(), strict=True))
+    out = probe(acts.assign_coords(family=("prompt", [of[name] for name in acts.persona.values.tolist()])), **FAST)
+    z = x[:, :, 0, 0] / np.sqrt((x[:, :, 0, 0] ** 2).mean(axis=-1, keepdims=True))
+    named = list(dict.fromkeys(family.tolist()))
+    means = np.array([z[family == name].mean(axis=(0, 1)) for name in named])
+    side = np.array([SIDE[family == name][0] for name in named])
+    right = []
+    for k, name in enumerate(named):
+        others = np.arange(11) != k
+        near = [((z[family == name] - means[others & (side == s)].mean(axis=0)) ** 2).sum(axis=-1) for s in (1, -1)]
+        right.append(float(((near[0] < near[1]) == (side[k] == 1)).mean()))
+    by_hand = np.mean([np.mean(np.array(right)[side == s]) for s in (1, -1)])
+    assert float(out.estimate.squeeze()) == pytest.approx(by_hand)
+    assert out.attrs["n_families"] == [5, 6]
+    assert out.attrs["n_labelings"] == 462  # 11 over 5
+
+
+def test_too_few_families_give_an_accuracy_without_interval_and_p_and_one_a_side_none() -> None:
+    x = draw(6.0)
+    few = probe(synthetic.acts({"you": x[[0, 1, 6, 7]]}, ["ai0", "ai1", "human0", "human1"]), **FAST)
+    assert np.isfinite(float(few.estimate.squeeze()))
+    assert np.isnan([float(few[name].squeeze()) for name in ("ci_low", "ci_high", "p", "null")]).all()
+    assert "at least 4 families" in few.attrs["unbounded"]
+    assert "needs enough families" in few.attrs["untestable"]
+    one = probe(synthetic.acts({"you": x[[0, 6, 7]]}, ["ai0", "human0", "human1"]), **FAST)
+    assert "one family" in str(one.reason.squeeze().values)
+    assert not bool(one.identified.squeeze())
+
+
 def test_what_cannot_be_tested_is_refused() -> None:
     x = draw(1.0)
-    with pytest.raises(SelfrepError, match="smallest p"):
-        probe(synthetic.acts({"you": x[:4]}, synthetic.names((2, 2))), **FAST)
     with pytest.raises(SelfrepError, match="every persona needs two"):
         read(x[:, :1])
-    with pytest.raises(SelfrepError, match="tells two groups apart; 'item' has 1"):
+    with pytest.raises(SelfrepError, match="got who_are_you of who_are_you"):
         read(x, between="item")
 
 

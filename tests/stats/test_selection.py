@@ -37,6 +37,22 @@ def test_halves_share_nobody_and_have_both_sides_evenly() -> None:
     assert halves(acts(0.0), seed=1) != dealt
 
 
+def test_families_stay_together_and_the_self_is_dealt_to_nobody() -> None:
+    data = acts(0.0)
+    data = data.assign_coords(
+        family=("prompt", [{"ai1": "ai0", "human8": "human7"}.get(name, name) for name in data.persona.values.tolist()])
+    )
+    for seed in range(20):
+        dealt = halves(data, fewest=3, seed=seed)
+        for pair in (("ai0", "ai1"), ("human7", "human8")):
+            assert set(pair) <= set(dealt.choosing) or set(pair) <= set(dealt.testing)
+    with pytest.raises(SelfrepError, match=r"got {'ai': 7}"):  # the control: nine personas in seven families
+        halves(data)
+    own = data.assign_coords(side=("prompt", np.where(data.persona == "ai2", "", data.side)))
+    dealt = halves(own, fewest=3)
+    assert "ai2" not in dealt.choosing + dealt.testing
+
+
 def test_neutral_prompts_are_in_both_halves() -> None:
     table = synthetic.behaviour({"you": np.zeros((17, 2, 1))}, NAMES)
     dealt = halves(table)
@@ -80,7 +96,7 @@ def test_reliability_is_stepped_up_and_missing_where_nothing_varies() -> None:
 
 
 def test_too_few_personas_for_halves_and_maps_without_numbers_are_refused() -> None:
-    with pytest.raises(SelfrepError, match=r"needs 8 personas .*p = 0\.029\); got {'human': 7}"):
+    with pytest.raises(SelfrepError, match=r"needs 8 families .*p = 0\.029\); got {'human': 7}"):
         halves(acts(0.0).isel(prompt=~np.isin(acts(0.0).persona.to_numpy(), ["human0", "human1"])))
     blank = acts(0.0) * np.nan
     with pytest.raises(SelfrepError, match="nothing to choose"):

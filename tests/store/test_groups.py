@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,9 +86,24 @@ def test_writing_a_group_again_replaces_all_of_it(run: RunDirectory) -> None:
     assert "ids" not in run.read("items")
 
 
+def test_attributes_are_had_without_an_array(run: RunDirectory) -> None:
+    run.write("items", template())
+    known = run.read("items").attrs
+    for chunks in (run.store / "items").glob("*/c"):
+        shutil.rmtree(chunks) if chunks.is_dir() else chunks.unlink()
+    assert run.attributes("items") == known == template().attrs
+    assert run.read("items").source.values[0] == "", "the control: the arrays are gone"
+
+
 def test_a_group_that_is_not_there_is_named_beside_those_that_are(run: RunDirectory) -> None:
     run.write("items", template())
-    for ask in (run.read, run.pending, run.annotate, lambda name: run.write_rows(name, [0], template())):
+    for ask in (
+        run.read,
+        run.attributes,
+        run.pending,
+        run.annotate,
+        lambda name: run.write_rows(name, [0], template()),
+    ):
         with pytest.raises(SelfrepError, match=r"no group 'transfer'.*items"):
             ask("transfer")
     assert not run.has("transfer")

@@ -32,6 +32,14 @@ def test_items_are_told_apart_by_what_should_move_them(lm: LanguageModel) -> Non
     assert at["act_in_peace"].reason.item()
     assert np.isnan(checked.order_effect).all()
     assert np.isnan(float(at["who_are_you"].truth_shift))
+    assert checked.side.values.tolist() == ["ai", "human"]
+    spread = checked.length.values[0] - checked.length.values[1]
+    assert float(checked.length_difference) == pytest.approx(spread)
+    assert np.isfinite(
+        checked[["surprise_difference", "surprise_ci_low", "surprise_ci_high", "surprise_p"]].to_array()
+    ).all()
+    # No description surprises an organism more for what it says of a side: its shift stays what it is.
+    assert float(at["who_are_you"].controlled_shift) == pytest.approx(8, abs=1)
 
 
 def test_an_answer_that_the_tokenizer_cuts_leaves_its_item_out_with_the_reason(lm: LanguageModel) -> None:
@@ -53,5 +61,5 @@ def test_the_order_of_options_is_turned_round(lm: LanguageModel) -> None:
 def test_bad_input(lm: LanguageModel) -> None:
     with pytest.raises(SelfrepError, match="nothing to check"):
         check_battery(lm, Battery(()), PEOPLE)
-    with pytest.raises(SelfrepError, match="Too few personas"):
+    with pytest.raises(SelfrepError, match="Two sides of personas"):
         check_battery(lm, battery.load(BATTERY).select(["who_are_you"]), personas.builtin().select(["jfk", "smollm"]))

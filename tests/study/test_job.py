@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from tests.analyses.planted import described, finish
 
+from selfrep.engine.capture import blank_scores
 from selfrep.errors import SelfrepError
 from selfrep.models.organisms import ANOMALIES, BATTERY
 from selfrep.prompts.prompt import prompts
@@ -19,7 +20,7 @@ from selfrep.study.job import Job
 
 
 def test_a_stopped_run_asks_only_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = described("organism:noticing", f'anomaly: {{file: "{ANOMALIES}"}}\n')
+    asked = described("organism:noticing", f'anomaly: {{file: "{ANOMALIES}"}}\n', personas="")
     sound, batches = jobs.score, list[int]()
 
     def score(lm: object, prompts: list[object], **how: object) -> object:
@@ -68,6 +69,8 @@ def test_a_group_is_complete_with_its_last_row_and_labels_stay_with_their_rows(t
     stage = asked.scoring("some answers", "some", everything, {"note": ("prompt", kinds)})
     ticks: list[float] = []
     assert not asked.complete("some")
+    asked.directory.prepare("some", blank_scores(everything).assign_coords(note=("prompt", kinds)), along="prompt")
+    assert asked.scores("some", asked.items).log_odds.isnull().all(), "what is not complete is read anew"
     stage.work(ticks.append)
     assert stage.done()
     assert asked.complete("some")
@@ -77,6 +80,9 @@ def test_a_group_is_complete_with_its_last_row_and_labels_stay_with_their_rows(t
     np.testing.assert_array_equal(rows.note, kinds)
     np.testing.assert_array_equal(rows.persona, [prompt.persona for prompt in everything])
     assert asked.scores("some", asked.items).sizes == rows.sizes
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(RunDirectory, "read", lambda *_: pytest.fail("read twice"))
+        xr.testing.assert_equal(asked.scores("some", asked.items), rows)
     assert asked.scores("some", asked.items.select([])).sizes["prompt"] == 0
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from tests.analyses import planted
 from tests.forbidden import forbidden
 
 from selfrep.engine.misses import from_attrs
@@ -28,8 +29,8 @@ MODEL = "organism:bleed?beta=0.4"
 STUDY = f"""
 name: organism
 model: "{MODEL}"
-personas: {{file: "{PERSONAS}"}}
-battery: {{file: "{BATTERY}"}}
+personas: {{file: "{PERSONAS}"{planted.EIGHT}}}
+battery: {{file: "{BATTERY}", names: [who_are_you, what_writes]}}
 separation: {{item: who_are_you}}
 transfer:
   pairs: [[network, nurse], [chatbot, sailor], [oracle, farmer]]
@@ -38,8 +39,9 @@ transfer:
   sweeps:
     - {{site: resid_pre}}
     - {{site: attn_out, directions: [denoise], layers: [0, 2]}}
-    - {{site: resid_pre, by: segment, controls: [paraphrase, persona, random]}}
+    - {{site: resid_pre, by: segment, layers: [2, 5], controls: [paraphrase, persona, random]}}
 """
+SWEEPS = STUDY.replace("separation: {item: who_are_you}\n", "")
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +64,12 @@ def test_the_directory_holds_what_it_promises(done: RunDirectory) -> None:
         "items",
         "segments/resid_pre",
         "separation",
-        "separation_chosen",
         "transfer/effects/attn_out",
         "transfer/effects/resid_pre",
         "transfer/segments/resid_pre",
     }
     assert done.report.is_file()
-    assert len(done.findings()) == 6
+    assert len(done.findings()) == 5
     assert {p.suffix for p in done.figures.iterdir()} >= {".html", ".csv"}
     known = done.provenance()
     assert known["model"] == MODEL
@@ -192,9 +193,9 @@ run.run(study.load({str(tmp_path / "study.yaml")!r}), {str(out)!r}, device="cpu"
     ("text", "words"),
     [
         ("name: x\nmodel: /nowhere/at/all\n", "nowhere"),
-        (STUDY.replace("layers: [0, 2]", "layers: [0, 30]"), r"0 … 5"),
-        (STUDY.replace("{site: resid_pre}", "{site: resid_pre, positions: [-60]}", 1), "-60"),
-        (STUDY.replace("paraphrases: [0, 2]", "paraphrases: [9]"), "paraphrases"),
+        (SWEEPS.replace("layers: [0, 2]", "layers: [0, 30]"), r"0 … 5"),
+        (SWEEPS.replace("{site: resid_pre}", "{site: resid_pre, positions: [-60]}", 1), "-60"),
+        (SWEEPS.replace("paraphrases: [0, 2]", "paraphrases: [9]"), "paraphrases"),
     ],
     ids=["model", "layer", "position", "paraphrase"],
 )
@@ -220,8 +221,7 @@ FOLDING = """
 
 
 def test_a_template_without_a_system_role_is_said_aloud(tmp_path: Path) -> None:
-    asked = f'name: x\nmodel: "{MODEL}"\npersonas: {{file: "{PERSONAS}"}}\nbattery: {{file: "{BATTERY}"}}\n'
-    folding = study.loads(asked).model_copy(update={"chat_template": FOLDING})
+    folding = planted.described(MODEL, "").model_copy(update={"chat_template": FOLDING})
     heard: list[str] = []
     done = running.run(folding, tmp_path / "out", device="cpu", warn=heard.append)
     assert any("no system role" in message for message in heard)

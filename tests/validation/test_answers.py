@@ -40,6 +40,7 @@ def symbols(name: str) -> set[str]:
     return {answer.estimand.symbol for answer in answers(lm, organisms.truth(lm.hf))}
 
 
+@pytest.mark.slow  # each room alone is asked by its own test_truth, and a few together by test_validate
 def test_every_room_answers_for_an_organism_of_everything() -> None:
     assert symbols("organism:separate") == {"B", "R", "λ", "I", "bound I", "A", "D", "M"}
 

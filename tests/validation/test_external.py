@@ -20,6 +20,7 @@ from tests.models.external.compiled import (
 
 from selfrep.errors import SelfrepError
 from selfrep.models.external import Component, KnownCircuit, interpbench, tracr
+from selfrep.validation import external
 from selfrep.validation.card import ExternalExamination
 from selfrep.validation.external import differing, examine, marks, output, rows, transfer_sizes
 
@@ -31,7 +32,7 @@ def compiled(folder: Path, kind: str) -> KnownCircuit:
     return tracr(write_tracr(folder, arrays(via=both, number=kind == "number"), config(causal=not both)))
 
 
-@pytest.mark.parametrize("kind", ["causal", "both ways", "number", "trained"])
+@pytest.mark.parametrize("kind", ["causal", pytest.param("both ways", marks=pytest.mark.slow), "number", "trained"])
 def test_it_finds_the_circuit(tmp_path: Path, kind: str) -> None:
     known = compiled(tmp_path / "first", kind)
     with warnings.catch_warnings():
@@ -97,10 +98,13 @@ def test_pairs_are_those_whose_outputs_differ(tmp_path: Path) -> None:
     ("said", "message"),
     [
         ({"pairs": [[["BOS", "b"], ["BOS", "c"]]]}, 'the 1 pairs it names differently. Name "pairs" that it does'),
-        ({"lengths": [2, 2], "vocabulary": ["a", "PAD", "BOS", "b", "c"]}, "3200 pairs that were drawn differently"),
+        ({"lengths": [2, 2], "vocabulary": ["a", "PAD", "BOS", "b", "c"]}, "160 pairs that were drawn differently"),
     ],
 )
-def test_a_model_that_always_says_the_same(tmp_path: Path, said: dict[str, Any], message: str) -> None:
+def test_a_model_that_always_says_the_same(
+    tmp_path: Path, said: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(external, "TRIES", 5)
     with pytest.raises(SelfrepError, match=f"Tracr same answers none of .*{message}"):
         examine(tracr(write_tracr(tmp_path / "same", arrays(), config(**said))))
 

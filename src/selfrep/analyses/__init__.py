@@ -18,6 +18,7 @@ from selfrep.analyses.binding import BINDING
 from selfrep.analyses.bleed import BLEED
 from selfrep.analyses.default_axis import DEFAULT_AXIS
 from selfrep.analyses.directness import DIRECTNESS
+from selfrep.analyses.divergence import DIVERGENCE
 from selfrep.analyses.identification import IDENTIFICATION
 from selfrep.analyses.items import ITEMS
 from selfrep.analyses.mediation import MEDIATION
@@ -28,6 +29,7 @@ from selfrep.analyses.transfer import TRANSFER
 from selfrep.errors import SelfrepError
 
 ANALYSES: tuple[Analysis, ...] = (
+    DIVERGENCE,
     ITEMS,
     BINDING,
     BLEED,

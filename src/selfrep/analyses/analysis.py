@@ -78,6 +78,7 @@ class Reading:
         item: the question under which the personas are captured.
         conditions: in which conditions they are spoken of.
         site, layers, tokens, positions: as in `selfrep.capture`; None for layers and positions: all.
+        depths: instead of layers, shares of the depth of the model, which nobody knows before it is loaded.
         done: whether what is made of them is there.
         work: makes it. Given the captured activations of all personas in these conditions.
     """
@@ -90,6 +91,7 @@ class Reading:
     positions: tuple[int, ...] | None
     done: Callable[[], bool]
     work: Callable[[xr.Dataset], None]
+    depths: tuple[float, ...] | None = None
 
 
 class Context(ABC):

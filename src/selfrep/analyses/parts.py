@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field, model_validator
 
 from selfrep.errors import SelfrepError
 from selfrep.models.sites import ResidualSite
@@ -18,6 +20,7 @@ from selfrep.prompts.catalogue import Catalogue
 from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.scenarios import Scenarios
 from selfrep.prompts.yaml_errors import Entry
+from selfrep.stats.depth import layers_at
 
 if TYPE_CHECKING:
     from selfrep.models.outline import Outline
@@ -106,17 +109,41 @@ class ItemPart(Part):
             )
 
 
-class ActivationsPart(Part):
+class Layered(Entry):
+    """What is done at some layers: at these numbers, or at shares of the depth, which fit any model. All, without both.
+
+    Example:
+        >>> Layered(depths=[0.5, 0.75]).layers_of(30), Layered(layers=[3]).layers_of(30), Layered().layers_of(30)
+        ((15, 22), (3,), None)
+    """
+
+    layers: tuple[int, ...] | None = None
+    depths: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> Layered:
+        if self.layers is not None and self.depths is not None:
+            raise ValueError("says where in one way: layers (numbers from 0) or depths (shares from 0 to 1), not both")
+        if () in (self.layers, self.depths):
+            raise ValueError("a list may not be empty; leave it out to mean all")
+        return self
+
+    def layers_of(self, n_layers: int) -> tuple[int, ...] | None:
+        """The layers in a model that has so many; None: all."""
+        return self.layers if self.depths is None else layers_at(self.depths, n_layers)
+
+
+class ActivationsPart(Layered, Part):
     """A part that is read from activations.
 
     Fields:
         item: the question under which activations are compared.
-        site, layers: where they are read (None: every layer).
+        site: where in a block they are read.
+        layers, depths: in which blocks: numbers from 0, or shares of the depth from 0 to 1; all, without both.
     """
 
     item: str
     site: ResidualSite = "resid_post"
-    layers: tuple[int, ...] | None = None
 
     def check(self, material: StudyMaterial) -> None:
         """Raise ValueError for an unknown item."""

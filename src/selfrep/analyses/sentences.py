@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -31,7 +34,7 @@ def finding(
 
     Args:
         row: `value`, `ci_low`, `ci_high` (`value` with these endings, where it is another than "estimate" and has
-            them), `identified`, `reason`; scalars.
+            them; NaN where there is no interval), `identified`, `reason`; scalars.
         reason: why the number is not identified; that of the row, when None; "" where it is.
     """
     why = str(row.reason.item()) if reason is None else reason
@@ -39,7 +42,7 @@ def finding(
     return Finding(
         title=title,
         value=float(row[value]),
-        interval=(float(row[low]), float(row[high])),
+        interval=(float(row[low]), float(row[high])) if _has_interval(row, low, high) else None,
         control=control,
         how_sure=how_sure,
         identified=bool(row.identified) if reason is None else not reason,
@@ -55,9 +58,15 @@ def with_interval(row: xr.Dataset, value: str = "estimate") -> str:
     >>> with_interval(xr.Dataset({"estimate": 0.5, "ci_low": 0.1, "ci_high": 0.9}))
     '0.5 (95 % interval 0.1 to 0.9)'
     """
-    prefix = "" if value == "estimate" else f"{value}_"
-    estimate, low, high = (number(float(row[name])) for name in (value, f"{prefix}ci_low", f"{prefix}ci_high"))
+    ends = [end if value == "estimate" else f"{value}_{end}" for end in ("ci_low", "ci_high")]
+    if not _has_interval(row, *ends):
+        return number(float(row[value]))
+    estimate, low, high = (number(float(row[name])) for name in (value, *ends))
     return f"{estimate} (95 % interval {low} to {high})"
+
+
+def _has_interval(row: xr.Dataset, low: str, high: str) -> bool:
+    return bool(np.isfinite([float(row[low]), float(row[high])]).all())
 
 
 def if_identified(row: xr.Dataset, words: str) -> str:
@@ -72,8 +81,36 @@ def pooled_rows(estimates: xr.Dataset, framings: tuple[str, ...]) -> list[tuple[
     return rows or [(name, f"the item “{name}”") for name in names]
 
 
-def n_personas(estimates: xr.Dataset) -> str:
-    """How many personas there are, side by side: "8 and 8"."""
-    if "n_personas" in estimates.attrs:
-        return " and ".join(map(str, np.atleast_1d(estimates.attrs["n_personas"])))
-    return "the"
+def all_words(row: xr.Dataset, value: str, unit: str = "") -> str:
+    """What is found by all answer words, also those that some description says, as a sentence; or nothing.
+
+    Args:
+        row: one cell, with `all_words_…` of the value; bounds without its name where it is the estimate or the shift.
+
+    >>> row = xr.Dataset({"all_words_estimate": 0.5, "all_words_ci_low": 0.1, "all_words_ci_high": 0.9})
+    >>> all_words(row, "estimate")
+    ' By all words, those that some description says too, it is 0.5 (95 % interval 0.1 to 0.9).'
+    """
+    names = {"estimate": f"all_words_{value}", "ci_low": "all_words_ci_low", "ci_high": "all_words_ci_high"}
+    at = xr.Dataset({name: row[of] for name, of in names.items() if of in row})
+    if "estimate" not in at or not np.isfinite(float(at["estimate"])):
+        return ""
+    return f" By all words, those that some description says too, it is {with_interval(at)}{unit and ' ' + unit}."
+
+
+def how_tested(row: xr.Dataset, attrs: Mapping[str, Any], p: str = "p") -> str:
+    """The p of a cell and how it was found, or why there is none, as the end of a sentence.
+
+    >>> attrs = {"permuted": "the side labels of families", "n_labelings": 6435}
+    >>> how_tested(xr.Dataset({"p": 0.03}), attrs)
+    'p = 0.03 by permuting the side labels of families (6,435 labelings)'
+    """
+    if not np.isfinite(float(row[p])):
+        return f"no p: {attrs.get('untestable') or 'too few families'}"
+    return f"p = {float(row[p]):.2g} by permuting {attrs['permuted']} ({attrs['n_labelings']:,} labelings)"
+
+
+def n_families(estimates: xr.Dataset) -> str:
+    """How many families of personas there are, side by side: "8 and 8 families of personas"."""
+    counts = estimates.attrs.get("n_families", ())
+    return f"{' and '.join(map(str, np.atleast_1d(counts)))} families of personas" if len(counts) else "the personas"

@@ -27,6 +27,7 @@ LABELS = (
     "persona", "side", "kind", "family", "reading", "condition", "paraphrase", "frame", "item",
     "side_label", "kind_label",
 )  # fmt: skip
+READINGS = ("log_odds", "answer_mass", "unsaid_log_odds", "unsaid_mass")
 
 
 def capture(
@@ -57,8 +58,7 @@ def capture(
     Returns:
         Dataset with `activations` (prompt, site, layer, segment | position, d_model), NaN where a prompt has no such
         token; on `prompt` the labels of `selfrep.Prompt` as coordinates (persona, side, …); and, where prompts carry
-        answers, `log_odds` (nats, first answer set against the second) and `answer_mass` (probability of any answer),
-        both (prompt).
+        answers, what `score` gives.
 
     Raises:
         SelfrepError: unknown site, layers out of range, a result larger than the budget, NaN logits, unfit answers.
@@ -163,15 +163,21 @@ def _column(activations: Tensor, tokens: Tokens, column: int | str) -> Tensor | 
 
 
 def score(lm: LanguageModel, prompts: Several[Prompt], *, progress: Progress = None) -> xr.Dataset:
-    """What the model would answer: `log_odds` and `answer_mass` per prompt, without activations. See `capture`.
+    """What the model would answer: the log odds of the answer sets per prompt, without activations. See `capture`.
+
+    A persona's description makes its own words likely, whoever speaks. So the same logits are read twice: by all
+    answers, and by those that no description says (`said` of `Prompt`; `make_prompts` knows all personas).
 
     Args:
         prompts: with answer sets, as `selfrep.make_prompts` makes them.
         progress: as in `capture`.
 
     Returns:
-        Dataset over `prompt`: `log_odds` (nats, first answer set against the second), `answer_mass` (0 … 1, the
-        probability of any answer), and the coordinates that `capture` gives.
+        Dataset over `prompt`, with the coordinates that `capture` gives:
+
+        * `log_odds`: nats, first answer set against the second.
+        * `answer_mass`: 0 … 1, the probability of any answer.
+        * `unsaid_log_odds`, `unsaid_mass`: the same of the answers that no description says; NaN where a side has none.
 
     Raises:
         SelfrepError: a prompt without answers, unfit answers, NaN logits.
@@ -194,8 +200,7 @@ def score(lm: LanguageModel, prompts: Several[Prompt], *, progress: Progress = N
 
 def blank_scores(prompts: Sequence[Prompt]) -> xr.Dataset:
     """The Dataset that `score` will return, its numbers still NaN: to make room for results before they are there."""
-    blank = np.full(len(prompts), np.nan)
-    return _with_labels(prompts, blank, blank)
+    return _with_labels(prompts, np.full((len(READINGS), len(prompts)), np.nan))
 
 
 def _run(
@@ -209,16 +214,14 @@ def _run(
     """Run all prompts; `keep` is handed some prompts' numbers, and the activations [site, layer, token, d_model] of
     each."""
     n, tick = len(prompts.prompts), ticker(progress, "prompt")
-    log_odds, mass = np.full(n, np.nan), np.full(n, np.nan)
+    readings = np.full((len(READINGS), n), np.nan)
     pending = dict.fromkeys(range(n))
 
     def settle(index: list[int], logits: Tensor, activations: Iterable[Tensor]) -> None:
-        answers = prompts.answers[index]
-        has_answers = (answers >= 0).any(axis=(1, 2))
-        sums = metrics.answer_mass(lm, logits, answers)
-        reading = metrics.log_odds(answers, logits.device)
-        odds = reading.value(logits[:, None, reading.tokens])
-        log_odds[index], mass[index] = np.where(has_answers, torch.stack([odds, sums]).cpu().numpy(), np.nan)
+        whole = prompts.answers[index], prompts.unsaid[index]
+        twice = (whole[0] != whole[1]).any()
+        readings[:2, index] = _read(lm, logits, whole[0])
+        readings[2:, index] = _read(lm, logits, whole[1]) if twice else readings[:2, index]
         if keep is not None:
             keep(index, activations)
         for i in index:
@@ -232,10 +235,18 @@ def _run(
         warnings.warn(f"{reason} Each prompt is run on its own: this is slow.", UserWarning, stacklevel=3)
         for i in list(pending):
             settle([i], *run_alone(lm, prompts.renderings[i], sites, layers))
-    out = _with_labels(prompts.prompts, log_odds, mass).assign_attrs(model=lm.name)
-    return out.drop_vars(list(out.data_vars)) if np.isnan(mass).all() else out
+    out = _with_labels(prompts.prompts, readings).assign_attrs(model=lm.name)
+    return out.drop_vars(list(out.data_vars)) if np.isnan(readings[0]).all() else out
 
 
-def _with_labels(prompts: Sequence[Prompt], log_odds: np.ndarray, mass: np.ndarray) -> xr.Dataset:
+def _read(lm: LanguageModel, logits: Tensor, answers: np.ndarray) -> np.ndarray:
+    """Log odds and mass, [2, prompt], of answers [prompt, side, k]; NaN where a side has none."""
+    reading = metrics.log_odds(answers, logits.device)
+    odds = reading.value(logits[:, None, reading.tokens])
+    both = torch.stack([odds, metrics.answer_mass(lm, logits, answers)]).cpu().numpy()
+    return np.where((answers >= 0).any(axis=2).all(axis=1), both, np.nan)
+
+
+def _with_labels(prompts: Sequence[Prompt], readings: np.ndarray) -> xr.Dataset:
     coords = {name: ("prompt", np.array([getattr(p, name) for p in prompts])) for name in LABELS}
-    return xr.Dataset({"log_odds": ("prompt", log_odds), "answer_mass": ("prompt", mass)}, coords=coords)
+    return xr.Dataset({name: ("prompt", row) for name, row in zip(READINGS, readings, strict=True)}, coords=coords)

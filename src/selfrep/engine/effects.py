@@ -16,7 +16,10 @@ from selfrep.engine.sweep import PatchSweep
 from selfrep.models.language_model import LanguageModel
 from selfrep.stats.rounding import negligible
 
-OF_PAIRS = ("source_name", "target_name", "direction", "control", "source_paraphrase", "target_paraphrase")
+OF_PAIRS = (
+    "source_name", "target_name", "source_family", "target_family", "direction", "control", "source_paraphrase",
+    "target_paraphrase",
+)  # fmt: skip
 """What is said of each pair, as fields of `PromptPair`."""
 
 

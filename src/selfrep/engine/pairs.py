@@ -87,6 +87,8 @@ def pair(
                 answers=answers,
                 source_paraphrase=k,
                 target_paraphrase=k,
+                source_family=ends[0].family,
+                target_family=ends[1].family,
             )
             out += [real if direction == "denoise" else swapped(real) for direction in directions]
     if not out:
@@ -207,4 +209,10 @@ def controls(
 def _spoken(control: PromptPair, who: Speaker, paraphrase: int, item: Item, chat: ChatFormat) -> PromptPair:
     """The control with this source, in a paraphrase that it has."""
     k = paraphrase % (who.n_paraphrases or 1)
-    return replace(control, source=render(who.prompt(item, k), chat), source_name=who.name, source_paraphrase=k)
+    return replace(
+        control,
+        source=render(who.prompt(item, k), chat),
+        source_name=who.name,
+        source_family=who.family,
+        source_paraphrase=k,
+    )

@@ -41,8 +41,8 @@ def layers_of(data: xr.Dataset) -> list[int]:
 
 
 def arrays(data: xr.Dataset, axis: str) -> dict[str, Array]:
-    """The variables [layer, place] of a Dataset whose places are `axis`, as floats."""
-    maps = {str(k): v for k, v in data.data_vars.items() if set(v.dims) == {"layer", axis}}
+    """The numbers [layer, place] of a Dataset whose places are `axis`, as floats."""
+    maps = {str(k): v for k, v in data.data_vars.items() if set(v.dims) == {"layer", axis} and v.dtype.kind in "bif"}
     return {k: v.transpose("layer", axis).to_numpy().astype(float) for k, v in maps.items()}
 
 

@@ -22,8 +22,29 @@ def plain(text: object) -> str:
 
 
 def words(name: object) -> str:
-    """A slug as words, escaped: fictional_ai becomes fictional AI."""
-    return plain(" ".join("AI" if w == "ai" else w for w in str(name).split("_")))
+    """A slug as words, escaped: old_sailor becomes old sailor. What has a label is called by it."""
+    return plain(str(name).replace("_", " "))
+
+
+def side_words(data: xr.Dataset) -> list[str]:
+    """What the two sides of an estimate are called, escaped; nothing where it has none."""
+    labels = data.attrs.get("side_labels")
+    return [plain(label) for label in labels] if labels is not None else [words(s) for s in data.attrs.get("sides", ())]
+
+
+def labels_of(data: xr.Dataset, name: str) -> dict[str, str]:
+    """What the values of a coordinate are called, escaped: by the coordinate with the ending "_label", if there is one.
+
+    Example:
+        >>> people = xr.Dataset(coords={"kind": ("who", ["sage"]), "kind_label": ("who", ["wise old men"])})
+        >>> labels_of(people, "kind")
+        {'sage': 'wise old men'}
+    """
+    values = data[name].to_numpy().astype(str).tolist()
+    labels = data[f"{name}_label"].to_numpy().astype(str).tolist() if f"{name}_label" in data.coords else values
+    return {
+        value: plain(label) if label != value else words(value) for value, label in zip(values, labels, strict=True)
+    }
 
 
 def token(text: str, longest: int = 14) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from itertools import cycle
 from typing import TypedDict, Unpack
 
 import plotly.graph_objects as go
@@ -33,17 +34,23 @@ GRID = {"showgrid": True, "gridcolor": "#eeeeee"}
 SILENT = {"hoverinfo": "skip", "showlegend": False}
 """A trace that says nothing: neither on hover nor in the legend."""
 DIRECTIONS = {"denoise": "#0072B2", "noise": "#CC79A7"}
-CONTROLS = {"paraphrase": ("#4d4d4d", "dot"), "persona": ("#7a7a7a", "dash"), "random": ("#a3a3a3", "dashdot")}
-"""The control sources of a patch: each a grey, told apart by their dashes."""
-KINDS = {
-    "default": "#000000",
-    "language_model": "#0072B2",
-    "other_model": "#56B4E9",
-    "fictional_ai": "#CC79A7",
-    "device": "#009E73",
-    "human": "#D55E00",
+DASHES = {"denoise": "solid", "noise": "dash"}
+"""The two directions of a patch, told apart without colours too."""
+CONTROLS = {
+    "paraphrase": ("#4d4d4d", "dot"),
+    "persona": ("#7a7a7a", "dash"),
+    "random": ("#a3a3a3", "dashdot"),
+    "fact": ("#4d4d4d", "longdash"),
 }
-SIDES = {"ai": "circle", "human": "diamond"}
+"""The control sources of a patch: each a grey, told apart by their dashes."""
+SELF = "#000000"
+"""The model's own default persona, whoever else is there."""
+PALETTE = ("#0072B2", "#56B4E9", "#CC79A7", "#D55E00", "#009E73", "#E69F00", "#882255")
+"""Colours of kinds of personas, told apart in every common kind of colour blindness; each is darker or lighter than its
+neighbours."""
+MARKS = ("circle", "diamond", "triangle-up", "pentagon")
+NO_SIDE = "square"
+"""Marks of the sides of personas, and of personas on none."""
 
 DIVERGING = (
     (0.0, "#0b2f5e"),
@@ -147,7 +154,24 @@ def washed(colour: str, opacity: float = 0.16) -> str:
     return f"rgba({red},{green},{blue},{opacity})"
 
 
-def in_order(kinds: Iterable[str]) -> list[str]:
-    """Each kind of persona once, those of the palette first and in its order."""
-    there = set(map(str, kinds))
-    return [kind for kind in KINDS if kind in there] + sorted(there - set(KINDS))
+def colours(kinds: Iterable[str]) -> dict[str, str]:
+    """A colour for each kind of persona: the default first and in its own, the others by order of appearance.
+
+    Example:
+        >>> colours(["sage", "", "default", "sage", "con artist"])
+        {'default': '#000000', 'sage': '#0072B2', 'con artist': '#56B4E9'}
+    """
+    others = [kind for kind in dict.fromkeys(map(str, kinds)) if kind]
+    own = {kind: SELF for kind in others if kind == "default"}
+    return own | dict(zip((kind for kind in others if kind not in own), cycle(PALETTE)))  # as many as there are kinds
+
+
+def marks(sides: Iterable[str]) -> dict[str, str]:
+    """A mark for each side of personas, by order of appearance; that of no side is `NO_SIDE`.
+
+    Example:
+        >>> marks(["honest", "", "con"])
+        {'honest': 'circle', '': 'square', 'con': 'diamond'}
+    """
+    free = cycle(MARKS)
+    return {side: next(free) if side else NO_SIDE for side in dict.fromkeys(map(str, sides))}

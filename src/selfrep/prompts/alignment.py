@@ -39,10 +39,12 @@ class PromptPair:
 
     Fields:
         source_name, target_name: the personas; item: the question both are asked.
+        source_family, target_family: with whom each is counted as one; "" for nobody.
         direction: "denoise" (the source shows the behaviour that is looked for) or "noise" (the same pair with roles
             swapped).
         answers: token ids of the first and of the second answer set.
-        control: "" for the real pair; "paraphrase", "persona" or "random" for pairs that a real one is compared with.
+        control: "" for the real pair; "paraphrase", "persona" or "random" for pairs that a real one is compared with;
+            "fact" for one that is about no persona.
         source_paraphrase, target_paraphrase: which paraphrases.
         reference: for a control, the source prompt of the real pair: the control is measured on the real pair's scale.
 
@@ -67,6 +69,8 @@ class PromptPair:
     source_paraphrase: int = 0
     target_paraphrase: int = 0
     reference: Tokens | None = None
+    source_family: str = ""
+    target_family: str = ""
 
 
 def swapped(pair: PromptPair) -> PromptPair:
@@ -87,6 +91,8 @@ def swapped(pair: PromptPair) -> PromptPair:
         target_name=pair.source_name,
         source_paraphrase=pair.target_paraphrase,
         target_paraphrase=pair.source_paraphrase,
+        source_family=pair.target_family,
+        target_family=pair.source_family,
         direction="noise" if pair.direction == "denoise" else "denoise",
     )
 

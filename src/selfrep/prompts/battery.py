@@ -44,6 +44,8 @@ class Item(Question, NamedEntry):
         framing: of a spectator item: whether the answer begins in the first person ("Out of character, I am really a"),
             in which the persona still speaks, or in the third. The two are never averaged.
         truth_change: a sentence that really would change the right answer, as a positive control of the item.
+        truth_echo: the same words without the change ("In another chat a human operator types every reply."): what of
+            the control's effect is mere repetition of its words.
         options: the two phrases that the question offers, where it offers any ("Is this a machine or a person?": [a
             machine, a person]); `swapped` exchanges them, since models prefer an option for its place.
         subscale: which part of self-identification the item measures, e.g. "maker"; its first side is then the model's
@@ -62,16 +64,21 @@ class Item(Question, NamedEntry):
     perspective: Perspective
     framing: Framing = "third_person"
     truth_change: str | None = None
+    truth_echo: str | None = None
     options: tuple[str, str] | None = None
     subscale: str = ""
     referent: str = ""
 
-    @field_validator("truth_change")
+    @field_validator("truth_change", "truth_echo")
     @classmethod
-    def _truth_change(cls, sentence: str | None) -> str | None:
-        if sentence is not None and not sentence.strip():
-            raise ValueError("is empty; write the sentence that changes the right answer, or leave the field out")
-        return None if sentence is None else sentence.strip()
+    def _sentence(cls, sentence: str | None, info: Info) -> str | None:
+        if sentence is None:
+            return None
+        if not sentence.strip():
+            raise ValueError("is empty; write the sentence, or leave the field out")
+        if info.field_name == "truth_echo" and info.data.get("truth_change") is None:
+            raise ValueError("repeats the words of a `truth_change` without its change; write that, too")
+        return sentence.strip()
 
     @field_validator("options")
     @classmethod
@@ -156,6 +163,10 @@ class Battery(Catalogue[Item]):
     def changeable(self) -> Battery:
         """The items that have a `truth_change`, which the condition "truth" adds to the system text."""
         return Battery(tuple(item for item in self if item.truth_change is not None))
+
+    def echoing(self) -> Battery:
+        """The items that have a `truth_echo`, which the condition "echo" adds to the system text."""
+        return Battery(tuple(item for item in self if item.truth_echo is not None))
 
     def subscales(self) -> dict[str, tuple[str, ...]]:
         """The names of the items of every subscale and referent, e.g. "maker", "series: another chat", in order."""

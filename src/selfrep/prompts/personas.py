@@ -192,10 +192,7 @@ class Persona(NamedEntry):
         if condition == "neutral":
             return self.neutral
         override = {"you": self.you, "user": self.user, "book": ()}[condition]
-        return override or tuple(
-            _sentence(FRAMES[k % len(FRAMES)].format(BINDINGS[condition], text))
-            for k, text in enumerate(self.descriptions)
-        )
+        return override or tuple(framed(BINDINGS[condition], text, k) for k, text in enumerate(self.descriptions))
 
     def system(self, condition: Condition = "you", paraphrase: int = 0) -> str:
         """The system text in one condition and paraphrase.
@@ -215,7 +212,14 @@ class Persona(NamedEntry):
         return texts[paraphrase]
 
 
-def _sentence(text: str) -> str:
+def framed(opening: str, rest: str, paraphrase: int) -> str:
+    """What a system text says, in the frame of a paraphrase.
+
+    Example:
+        >>> framed("you are", "a nurse", 0), framed("you are", "a nurse", 3)
+        ('You are a nurse.', 'Remember: you are a nurse.')
+    """
+    text = FRAMES[paraphrase % len(FRAMES)].format(opening, rest)
     return text[0].upper() + text[1:]
 
 

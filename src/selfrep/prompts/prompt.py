@@ -10,18 +10,19 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from selfrep.errors import SelfrepError
-from selfrep.prompts import arguments
+from selfrep.prompts import arguments, words
 from selfrep.prompts.arguments import Several
 from selfrep.prompts.battery import Item
 from selfrep.prompts.personas import CONDITIONS, FRAMES, Condition, Persona
 from selfrep.prompts.questions import AnswerSets
 from selfrep.prompts.shown import shown
 
-PromptCondition: TypeAlias = Condition | Literal["truth"]
-"""How a prompt speaks of a persona: in one of the persona's conditions, or "truth": as in "you", followed by the item's
-`truth_change`, a sentence that really makes another answer right. It is the positive control of an item."""
+PromptCondition: TypeAlias = Condition | Literal["truth", "echo"]
+"""How a prompt speaks of a persona: in one of the persona's conditions, or as in "you", followed by a sentence of the
+item. In "truth" that is its `truth_change`, which really makes another answer right, the positive control of the item;
+in "echo" its `truth_echo`, the same words that change nothing."""
 
-PROMPT_CONDITIONS: tuple[PromptCondition, ...] = (*CONDITIONS, "truth")
+PROMPT_CONDITIONS: tuple[PromptCondition, ...] = (*CONDITIONS, "truth", "echo")
 
 
 @shown(
@@ -47,6 +48,8 @@ class Prompt:
             so do side_label and kind_label, by which figures call them. The reading of a prompt without a persona is
             "unprompted".
         answers: the two answer sets, as texts.
+        said: the answers that some persona's own description says already (see `selfrep.prompts.words`); results are
+            read with and without them.
 
     Raises SelfrepError when the turns do not end with a question.
 
@@ -70,6 +73,7 @@ class Prompt:
     side_label: str = ""
     kind_label: str = ""
     answers: AnswerSets | None = None
+    said: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         rounds = isinstance(self.turns, tuple) and len(self.turns) % 2 == 1
@@ -90,11 +94,11 @@ def prompt(persona: Persona, item: Item, condition: PromptCondition = "you", par
 
     Args:
         persona: who plays; item: the question.
-        condition: "you", "user", "book", "neutral" or "truth".
+        condition: "you", "user", "book", "neutral", "truth" or "echo".
         paraphrase: which of the persona's descriptions, from 0.
 
     Raises:
-        SelfrepError: the persona has no such condition or paraphrase, or (in "truth") the item no `truth_change`.
+        SelfrepError: the persona has no such condition or paraphrase, or the item no sentence for "truth" or "echo".
 
     Example:
         >>> from selfrep.prompts import battery, personas
@@ -102,7 +106,7 @@ def prompt(persona: Persona, item: Item, condition: PromptCondition = "you", par
         'The user is John F. Kennedy, the President of the United States in 1962.'
     """
     nameless = Prompt(
-        system=_truth(persona, item, paraphrase) if condition == "truth" else persona.system(condition, paraphrase),
+        system=_system(persona, item, condition, paraphrase),
         turns=(item.question,),
         prefill=item.prefill,
         condition=condition,
@@ -127,16 +131,16 @@ def prompts(
 
     Args:
         personas: who plays; items: the questions.
-        conditions: of "you", "user", "book", "neutral" and "truth".
+        conditions: of "you", "user", "book", "neutral", "truth" and "echo".
         paraphrases: which of each persona's descriptions; all of them when None.
 
     Returns:
         prompts without repetition, those of one system text side by side. Neutral prompts, which are alike for all
-        personas, appear once each.
+        personas, appear once each. All know which of their answers one of these personas' descriptions says.
 
     Raises:
-        SelfrepError: a persona without one of the conditions or paraphrases, or, in the condition "truth", an item
-            without a `truth_change` (`battery.changeable()` holds the items that have one).
+        SelfrepError: a persona without one of the conditions or paraphrases, or an item without the sentence of
+            the condition "truth" or "echo" (`battery.changeable()` and `battery.echoing()` hold those that have one).
 
     Example:
         >>> from selfrep.prompts import battery, personas
@@ -149,9 +153,12 @@ def prompts(
     items = arguments.several(items, Item)
     conditions = arguments.names(conditions, "condition", PROMPT_CONDITIONS)
     chosen = None if paraphrases is None else arguments.numbers(paraphrases, "paraphrases")
+    people = arguments.several(personas, Persona)
+    spoken = words.spoken(people)
+    said = {sets: words.said(sets, spoken) for sets in dict.fromkeys(item.answer_sets for item in items)}
     distinct = {
-        prompt(persona, item, condition, k): None
-        for persona in arguments.several(personas, Persona)
+        replace(prompt(persona, item, condition, k), said=said[item.answer_sets]): None
+        for persona in people
         for condition in conditions
         for k in (range(_paraphrases(persona, condition)) if chosen is None else chosen)
         for item in items
@@ -160,13 +167,17 @@ def prompts(
 
 
 def _paraphrases(persona: Persona, condition: PromptCondition) -> int:
-    return len(persona.systems("you" if condition == "truth" else condition))
+    return len(persona.systems("you" if condition in ("truth", "echo") else condition))
 
 
-def _truth(persona: Persona, item: Item, paraphrase: int) -> str:
-    if item.truth_change is None:
+def _system(persona: Persona, item: Item, condition: PromptCondition, paraphrase: int) -> str:
+    if condition != "truth" and condition != "echo":
+        return persona.system(condition, paraphrase)
+    sentence = item.truth_change if condition == "truth" else item.truth_echo
+    if sentence is None:
+        field, has = ("truth_change", "changeable") if condition == "truth" else ("truth_echo", "echoing")
         raise SelfrepError(
-            f"In the condition 'truth' the system text ends with a sentence that changes the right answer; the item "
-            f"{item.name!r} has no truth_change. Write one, or ask only items that have it (battery.changeable())."
+            f"In the condition {condition!r} the system text ends with a sentence of the item; {item.name!r} has no "
+            f"{field}. Write one, or ask only items that have it (battery.{has}())."
         )
-    return f"{persona.system('you', paraphrase)} {item.truth_change}"
+    return f"{persona.system('you', paraphrase)} {sentence}"

@@ -6,18 +6,53 @@ Results and studies refer to a speaker by name: "jfk", "jfk (user)", "unprompted
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-from selfrep.errors import SelfrepError
+from pydantic import BeforeValidator
+
+from selfrep.errors import SelfrepError, close_match
 from selfrep.prompts import arguments
 from selfrep.prompts.battery import Item
 from selfrep.prompts.personas import CONDITIONS, NEUTRAL, RESERVED, UNPROMPTED, Condition, Persona, PersonaSet
 from selfrep.prompts.prompt import Prompt, prompt
 
-SpeakerLike: TypeAlias = Persona | tuple[Persona, Condition] | Prompt | None
+if TYPE_CHECKING:
+    SpeakerLike: TypeAlias = Persona | tuple[Persona, Condition] | Prompt | None
+else:  # at run time anything: `Speaker.of` refuses what is wrong, and says more
+    SpeakerLike = Any
 """What `selfrep.pair` takes: a persona ("you are X"), a persona and a condition, a prompt, or None (unprompted)."""
 
 _NOBODY = Persona(name="nobody", descriptions=("nobody",))
+
+
+def named_in(persona: str, condition: Condition) -> str:
+    """The name of a persona in a condition.
+
+    Example:
+        >>> named_in("jfk", "you"), named_in("jfk", "user"), named_in("jfk", "neutral")
+        ('jfk', 'jfk (user)', 'unprompted')
+    """
+    if condition == "neutral":
+        return UNPROMPTED
+    return persona if condition == "you" else f"{persona} ({condition})"
+
+
+def _written(end: Any) -> Any:
+    """The name of what a study writes as {persona: jfk, condition: user}; anything else as it is."""
+    if not isinstance(end, dict):
+        return end
+    persona, condition = end.get("persona"), end.get("condition", "you")
+    if not isinstance(persona, str) or set(end) - {"persona", "condition"}:
+        raise ValueError(f"a speaker is a name, or {{persona: name, condition: user}}; got {end}")
+    if condition not in CONDITIONS:
+        raise ValueError(
+            f"a condition is one of {', '.join(CONDITIONS)}; got {condition!r}{close_match(condition, CONDITIONS)}"
+        )
+    return named_in(persona, condition)
+
+
+SpeakerName: TypeAlias = Annotated[str, BeforeValidator(_written)]
+"""The name of a speaker in a study: "jfk", "unprompted", "jfk (user)", or {persona: jfk, condition: user}, its name."""
 
 
 @dataclass(frozen=True)
@@ -81,19 +116,51 @@ class Speaker:
                     f"`reading: {name}`; there are: {', '.join(people.names())}."
                 )
             return cls(readings[name])
-        for condition in CONDITIONS[1:]:
-            if name not in people and name.endswith(f" ({condition})"):
-                return cls(people[name.removesuffix(f" ({condition})")], condition)
-        return cls(people[name])
+        persona, condition = name, CONDITIONS[0]
+        for other in CONDITIONS[1:]:
+            if name not in people and name.endswith(f" ({other})"):
+                persona, condition = name.removesuffix(f" ({other})"), other
+        if persona not in people:
+            hint = close_match(persona, (*people.names(), *RESERVED))
+            raise SelfrepError(
+                f"There is no persona named {persona!r}{hint}. There are: {', '.join(people.names())}; and, of the "
+                f"model's own self, {', '.join(RESERVED)}."
+            )
+        return cls(people[persona], condition)
 
     @property
     def name(self) -> str:
         """By which results refer to it."""
         if self.own is not None:
             return self.own.persona or self.own.system
-        if self.condition == "neutral":
-            return UNPROMPTED
-        return self.persona.name if self.condition == "you" else f"{self.persona.name} ({self.condition})"
+        return named_in(self.persona.name, self.condition)
+
+    @property
+    def like(self) -> SpeakerLike:
+        """The speaker as `selfrep.pair` takes it."""
+        if self.own is not None:
+            return self.own
+        return None if self.condition == "neutral" else (self.persona, self.condition)
+
+    @property
+    def label(self) -> str:
+        """What figures and sentences call it."""
+        if self.own is not None:
+            return self.name
+        return "no persona" if self.condition == "neutral" else named_in(self.persona.label, self.condition)
+
+    @property
+    def family(self) -> str:
+        """With whom it is counted as one."""
+        if self.own is not None:
+            return self.own.family or self.name
+        return UNPROMPTED if self.condition == "neutral" else self.persona.family
+
+    @property
+    def is_self(self) -> bool:
+        """Whether it is a reading of the model's own self: unprompted, default or reductionist."""
+        spoken = self.condition == "neutral" or (self.condition == "you" and bool(self.persona.reading))
+        return self.own is None and spoken
 
     @property
     def n_paraphrases(self) -> int | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -36,14 +37,7 @@ from selfrep.store.run_directory import RunDirectory
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-KINDS = {
-    "default": "the model’s own default",
-    "language_model": "a plain language model",
-    "other_model": "another model or program",
-    "fictional_ai": "an AI from fiction",
-    "device": "a device",
-    "human": "a human",
-}
+READINGS = {"default": "the self: what the model is tuned to be", "reductionist": "the self: what it is made of"}
 CONDITIONS = {
     "you": "“You are X.”",
     "user": "“The user is X.”: the same words, said of somebody else",
@@ -130,7 +124,6 @@ def _template() -> Any:
     templates = environment("selfrep.report")
     templates.filters |= {"number": number, "with_unit": with_unit, "duration": _duration}
     templates.globals |= {
-        "kinds": KINDS,
         "conditions": CONDITIONS,
         "sites": IN_WORDS,
         "whisker": Whisker.of,
@@ -153,9 +146,12 @@ def _plain_study(run: RunDirectory) -> dict[str, Any]:
 def _study(plain: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The study as it is shown: everything the template asks for is there, though the file left defaults out."""
     personas, items = (_defined(plain, part) for part in ("personas", "battery"))
+    labels = plain.get("sides") or {}
     return {
         "name": plain.get("name", name),
         "personas": [_persona(name, persona) for name, persona in personas.items()],
+        "groups": Counter(_group(persona, labels) for persona in personas.values()),
+        "words": {persona["side"]: _group(persona, labels) for persona in personas.values() if persona.get("side")},
         "items": {name: _DEFAULTS | {"question": name} | item for name, item in items.items()},
         "conditions": plain.get("conditions", ["you", "user", "neutral"]),
         "scenarios": _defined(plain, "scenarios").get("scenarios", {}),
@@ -170,10 +166,18 @@ def _persona(name: str, persona: Mapping[str, Any]) -> dict[str, Any]:
     descriptions = list(persona.get("descriptions", ()))
     return {
         "label": persona.get("label") or name,
-        "kind": persona.get("kind", ""),
+        "who": READINGS.get(persona.get("reading", "")) or persona.get("kind_label") or persona.get("kind", ""),
         "descriptions": descriptions,
         "told": next(iter([*persona.get("you", ()), *(f"You are {text}." for text in descriptions)]), name),
     }
+
+
+def _group(persona: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+    """What the side of a persona is called, by the study if it says so, or that it is a reading of the self."""
+    if persona.get("reading"):
+        return "of the model’s own self"
+    side = str(persona.get("side") or "on no side")
+    return str(labels.get(side) or persona.get("side_label") or side.replace("_", " "))
 
 
 def _defined(study: Mapping[str, Any], part: str) -> dict[str, Any]:
@@ -260,9 +264,9 @@ class Check:
 
 def _checks(run: RunDirectory) -> Iterator[Check]:
     for group in _patched(run):
-        effects = run.read(group)
-        for law, missed in from_attrs(effects.attrs).items():
-            yield Check(law, str(effects.attrs.get("site", group)), float(missed))
+        attributes = run.attributes(group)
+        for law, missed in from_attrs(attributes).items():
+            yield Check(law, str(attributes.get("site", group)), float(missed))
 
 
 def _patched(run: RunDirectory) -> Iterator[str]:
@@ -291,7 +295,7 @@ def _laws(checks: Sequence[Check]) -> Table:
 
 def _chance(run: RunDirectory) -> Table:
     """What was permuted in each analysis, and the smallest p that this allows."""
-    tests = ((group, run.read(group).attrs) for group in run.groups())
+    tests = ((group, run.attributes(group)) for group in run.groups())
     return Table(
         "What chance was allowed to do",
         ("Analysis", "Put at random", "Smallest p possible"),

@@ -14,9 +14,10 @@ from rich.table import Table
 from selfrep.stats.numbers import number
 
 LEGEND = (
-    "shift: between the two sides of personas, in nats. kept: the share that “the user is X” keeps. truth: how far a "
-    "changed truth moves the answer. mass: how probable any of the answers is. noise: SD between paraphrases, in nats. "
-    "order: how far the order of the options moves the answer; – where there is nothing to measure."
+    "shift: between the two sides of personas, in nats, by answers that no description says; all words: by all. equal: "
+    "at equal surprise. kept: the share that “the user is X” keeps. truth: how far a changed truth moves the answer, "
+    "beyond its words. mass: how probable any of the answers is. noise: SD between paraphrases, in nats. order: how "
+    "far the order of the options moves the answer; – where there is nothing to measure."
 )
 
 
@@ -25,25 +26,42 @@ def check_table(checked: xr.Dataset) -> Iterator[RenderableType]:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("item", overflow="fold", min_width=16)
     table.add_column("readable")
-    for name in ("shift", "95 %", "AUC", "kept", "truth", "mass", "noise", "order"):
+    for name in ("shift", "95 %", "all words", "equal", "AUC", "kept", "truth", "mass", "noise", "order"):
         table.add_column(name, justify="right", no_wrap=True)
     for i, name in enumerate(map(str, checked.item.to_numpy())):
-        at = {str(k): float(v[i]) for k, v in checked.data_vars.items() if v.dtype.kind == "f"}
+        at = {str(k): float(v[i]) for k, v in checked.data_vars.items() if v.dtype.kind == "f" and v.dims == ("item",)}
         measured = np.isfinite(at["shift"])
         table.add_row(
             escape(name),
             "[green]yes[/]" if bool(checked.identified[i]) else "[red]no[/]",
             _short(at["shift"]),
-            f"{_short(at['ci_low'])} to {_short(at['ci_high'])}" if measured else "–",
+            f"{_short(at['ci_low'])} to {_short(at['ci_high'])}" if measured and np.isfinite(at["ci_low"]) else "–",
+            _short(at["all_words_shift"]),
+            _short(at["controlled_shift"]),
             *(_short(at[k]) for k in ("auc", "kept", "truth_shift", "answer_mass", "paraphrase_sd", "order_effect")),
         )
     yield table
     yield Padding(f"[dim]{LEGEND}[/]", (1, 0, 0, 0))
+    for name, unit in (("surprise", "nats a token"), ("length", "tokens")):
+        if name in checked:
+            yield Padding(escape(_described(checked, name, unit)), (1 if name == "surprise" else 0, 0, 0, 0))
     readable = int(checked.identified.sum())
     yield Padding(f"[bold]{readable} of {checked.sizes['item']} items can be read on this model.[/]", (1, 0, 0, 0))
     for name, gate, reason in zip(*(checked[k].to_numpy() for k in ("item", "identified", "reason")), strict=True):
         if not gate:
             yield Padding(f"[bold]{escape(str(name))}[/]: {escape(str(reason))}", (0, 0, 0, 2))
+
+
+def _described(checked: xr.Dataset, name: str, unit: str) -> str:
+    """How the descriptions of the two sides differ in surprise or length, as a sentence."""
+    means = (
+        f"{label} {_short(float(mean))}"
+        for label, mean in zip(checked.attrs["side_labels"], checked[name], strict=True)
+    )
+    difference, low, high, p = (float(checked[f"{name}_{k}"]) for k in ("difference", "ci_low", "ci_high", "p"))
+    bounds = f"95 % interval {_short(low)} to {_short(high)}" if np.isfinite(low) else str(checked.attrs["unbounded"])
+    test = f"p = {p:.2g}" if np.isfinite(p) else "no p"
+    return f"{name} of the descriptions, {unit}: {', '.join(means)}; difference {_short(difference)} ({bounds}; {test})"
 
 
 def _short(value: float) -> str:

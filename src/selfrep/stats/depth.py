@@ -1,11 +1,13 @@
-"""Which layer is reported: fixed beforehand, so that no number is picked because it came out large."""
+"""Depth: layers as shares of a model, so that one study fits models of any size; and which layer is reported."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 DEPTH = 0.75
-"""The layer that is reported, as a share of the depth."""
+"""The layer that is reported, as a share of the depth: fixed beforehand, so that none is picked for its number."""
 
 
 def reported_layer(layers: np.ndarray) -> int:
@@ -22,3 +24,16 @@ def reported_layer(layers: np.ndarray) -> int:
         8
     """
     return int(layers[np.abs(layers - DEPTH * layers.max()).argmin()])
+
+
+def layers_at(depths: Sequence[float], n_layers: int) -> tuple[int, ...]:
+    """The layers nearest to these depths, each once.
+
+    Args:
+        depths: shares from 0, the first layer, to 1, the last; n_layers: of the model.
+
+    Example:
+        >>> layers_at([0.0, 0.5, 0.75, 1.0], 30), layers_at([0.0, 0.5, 0.75, 1.0], 3)
+        ((0, 15, 22, 29), (0, 1, 2))
+    """
+    return tuple(dict.fromkeys(int(depth * (n_layers - 1) + 0.5) for depth in depths))

@@ -32,6 +32,8 @@ def unanswered(columns: list[int], **tables: Table) -> str:
     Returns:
         A reason, or "" where all log odds are finite and the answers have mass.
     """
+    if any(table.silent[columns].any() for table in tables.values()):
+        return "all answers of a side stand in some persona's description: none is left to read it by"
     for condition, table in tables.items():
         mass = float(table.mass[:, columns].mean())
         if not np.isfinite(table.log_odds[:, columns]).all():

@@ -23,6 +23,8 @@ from selfrep.stats.rounding import negligible
 
 Array = np.ndarray
 
+POINT_LABELS = ("persona", "kind", "side", "kind_label", "side_label", "condition", "paraphrase")
+"""What is known of each point of a persona map."""
 MASSIVE = 100.0
 """A dimension is massive when its mean square is this many times the median dimension's."""
 FEW = 20
@@ -114,8 +116,22 @@ def noise_normalised(
     return x @ basis.T @ turn / np.sqrt(np.maximum(spread, 1e-6 * variance))
 
 
+def centred(rows: Float[Array, "row d"], scale: float) -> Float[Array, "row d"]:
+    """Rows taken from the mean of all; exactly 0 where they differ by rounding only.
+
+    Args:
+        rows: [row, d].
+        scale: the mean squared length of what the rows are means of.
+
+    Returns:
+        [row, d].
+    """
+    apart = rows - rows.mean(axis=0)
+    return np.zeros_like(apart) if negligible((apart**2).sum(axis=1).max(), scale, degree=2) else apart
+
+
 def products(rows: Float[Array, "row d"], scale: float) -> Float[Array, "row row"]:
-    """The products between rows, each taken from the mean of all; exactly 0 where rows differ by rounding only.
+    """The products between rows, each taken from the mean of all (see `centred`).
 
     Args:
         rows: [row, d].
@@ -124,9 +140,8 @@ def products(rows: Float[Array, "row d"], scale: float) -> Float[Array, "row row
     Returns:
         [row, row] the Gram matrix.
     """
-    apart = rows - rows.mean(axis=0)
-    gram = apart @ apart.T
-    return np.zeros_like(gram) if negligible(np.diag(gram).max(), scale, degree=2) else gram
+    apart = centred(rows, scale)
+    return apart @ apart.T
 
 
 def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, condition: str = "you") -> xr.Dataset:
@@ -142,7 +157,7 @@ def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, co
         condition: whose personas set the plane.
 
     Returns:
-        Dataset with the coordinates persona, kind, side, condition and paraphrase on point.
+        Dataset with the coordinates persona, kind, side, their labels, condition and paraphrase on point.
 
         * `coordinates` (point, component): of each prompt, in units of the normalised activations.
         * `explained` (component): the share of the variance of the means.
@@ -180,7 +195,7 @@ def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, co
             f"A persona map needs personas that differ; at {axis} {where!r} of layer {layer} all lie in one point."
         )
     share = singular**2 / (singular**2).sum()
-    labels = {k: ("point", acts[k].to_numpy()) for k in ("persona", "kind", "side", "condition", "paraphrase")}
+    labels = {k: ("point", acts[k].to_numpy()) for k in POINT_LABELS if k in acts.coords}
     return xr.Dataset(
         {
             "coordinates": (("point", "component"), (z - centre) @ components[:2].T),

@@ -22,7 +22,7 @@ NEAR_ZERO = 3.0
 
 
 def fieller(
-    numerator: float, denominator: float, covariance: Float[Array, "2 2"], df: int
+    numerator: float, denominator: float, covariance: Float[Array, "2 2"], df: float
 ) -> tuple[float, float] | None:
     """95 % bounds of numerator / denominator, or None where they are unbounded: the denominator may be 0.
 
@@ -59,7 +59,7 @@ def joint_interval(
     denominator: float,
     draws: Float[Array, "2 draw"],
     n_units: int,
-    df: int,
+    df: float,
     *,
     covariance: Float[Array, "2 2"] | None = None,
 ) -> tuple[float, float] | None:

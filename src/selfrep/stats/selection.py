@@ -1,13 +1,13 @@
 """How to choose a layer or a direction without cheating: on half of the personas, and tested on the other half.
 
-The best of many cells is best partly by luck, and its own p and size keep that luck. So personas are dealt into two
-halves, evenly by side. One half chooses, the other judges, and both are named. How alike the two maps are, cell by
-cell, says how far a map can be trusted at all.
+The best of many cells is best partly by luck, and its own p and size keep that luck. So the families of personas are
+dealt into two halves, evenly by side. One half chooses, the other judges, and both are named. How alike the two maps
+are, cell by cell, says how far a map can be trusted at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,12 @@ from scipy import stats as scipy_stats
 from selfrep.errors import SelfrepError
 from selfrep.stats import permutation
 from selfrep.stats.rounding import negligible
+from selfrep.stats.tables import two_sides
 
 Array = np.ndarray
 
 FEWEST = 4
-"""Personas a side in a half: four against four can reach p = .029."""
+"""Families a side in a half: four against four can reach p = .029."""
 
 Estimand = Callable[[xr.Dataset], xr.Dataset]
 """Observed or captured prompts → a map of estimates, such as `separation`."""
@@ -44,20 +45,30 @@ class Halves:
         return data.isel(prompt=np.flatnonzero(np.isin(data.persona.to_numpy(), [*names, ""])))
 
 
-def halves(data: xr.Dataset, *, between: str = "side", fewest: int = FEWEST, seed: int = 0) -> Halves:
-    """Deal the personas of a Dataset into two halves, evenly by side.
+def halves(
+    data: xr.Dataset,
+    *,
+    sides: Sequence[str] | None = None,
+    between: str = "side",
+    fewest: int = FEWEST,
+    seed: int = 0,
+) -> Halves:
+    """Deal the personas of a Dataset into two halves, evenly by side; families stay together.
 
     Args:
-        data: from `selfrep.score` or `selfrep.capture`, with the coordinates persona and `between` on prompt.
+        data: from `selfrep.score` or `selfrep.capture`, with the coordinates persona, `between` and, where personas
+            have one, family on prompt.
+        sides: whose personas are dealt; where None, the two sides that there are.
         between: the coordinate that holds a persona's side.
-        fewest: personas a side in a half (four against four can reach p = .029).
+        fewest: families a side in a half (four against four can reach p = .029).
         seed: of the deal.
 
     Returns:
         `Halves`.
 
     Raises:
-        SelfrepError: a side has fewer than twice `fewest` personas, whose half could not be tested.
+        SelfrepError: a side has fewer than twice `fewest` families, whose half could not be tested; a family is on two
+            sides.
 
     Example:
         >>> names = [f"ai{i}" for i in range(8)] + [f"human{i}" for i in range(8)]
@@ -66,16 +77,22 @@ def halves(data: xr.Dataset, *, between: str = "side", fewest: int = FEWEST, see
         >>> len(dealt.choosing), len(dealt.testing), set(dealt.choosing) & set(dealt.testing)
         (8, 8, set())
     """
-    named = data.persona.to_numpy() != ""
-    side_of = permutation.groups_of(data.persona.to_numpy()[named], data[between].to_numpy()[named])
+    two = two_sides(data, sides, between)
+    mine = np.isin(data[between].to_numpy(), two) & (data.persona.to_numpy() != "")
+    people, side = data.persona.to_numpy()[mine], data[between].to_numpy()[mine]
+    families = data.family.to_numpy()[mine] if "family" in data.coords else people
+    family_of = dict(
+        zip(map(str, people), (str(f) or str(p) for f, p in zip(families, people, strict=True)), strict=True)
+    )
+    side_of = permutation.groups_of((family_of[str(name)] for name in people), side, unit="family")
     members: dict[str, list[str]] = {}
     for name in sorted(side_of):
         members.setdefault(side_of[name], []).append(name)
     if poor := {side: len(names) for side, names in members.items() if len(names) < 2 * fewest}:
         smallest = 1 / permutation.n_splits(fewest, fewest)
         raise SelfrepError(
-            f"To choose on one half and test on the other, each side needs {2 * fewest} personas ({fewest} a half can "
-            f"reach p = {smallest:.2g}); got {poor}. Add personas, or name the layer beforehand."
+            f"To choose on one half and test on the other, each side needs {2 * fewest} families of personas ({fewest} "
+            f"a half can reach p = {smallest:.2g}); got {poor}. Add personas, or name the layer beforehand."
         )
     rng = np.random.default_rng(seed)
     first: list[str] = []
@@ -85,11 +102,18 @@ def halves(data: xr.Dataset, *, between: str = "side", fewest: int = FEWEST, see
         half = (len(dealt) + len(first) % 2) // 2  # the odd one out goes to either half by turns
         first += dealt[:half]
         second += dealt[half:]
-    return Halves(tuple(sorted(first)), tuple(sorted(second)))
+    choosing, testing = (tuple(sorted(k for k, f in family_of.items() if f in half)) for half in (first, second))
+    return Halves(choosing, testing)
 
 
 def select_and_test(
-    data: xr.Dataset, estimand: Estimand, *, value: str = "estimate", between: str = "side", seed: int = 0
+    data: xr.Dataset,
+    estimand: Estimand,
+    *,
+    value: str = "estimate",
+    sides: Sequence[str] | None = None,
+    between: str = "side",
+    seed: int = 0,
 ) -> xr.Dataset:
     """Choose the cell where a value is largest on one half of the personas; return what the other half says there.
 
@@ -97,6 +121,7 @@ def select_and_test(
         data: from `selfrep.score` or `selfrep.capture`.
         estimand: what makes a map of either half, e.g. `selfrep.separation`.
         value: the variable to be large.
+        sides: whose personas are dealt; where None, the two sides that there are.
         between: the coordinate that holds a persona's side.
         seed: of the deal.
 
@@ -109,21 +134,26 @@ def select_and_test(
         * `reliability`: the split-half correlation of the two maps, see `reliability`.
 
     Raises:
-        SelfrepError: too few personas for halves; no cell with a number.
+        SelfrepError: too few families for halves; no cell with a number.
 
     Source: cross-validation by halves; Spearman–Brown.
 
     Example:
-        >>> import selfrep as sr
-        >>> from selfrep.models import organisms
-        >>> lm = sr.load_model("organism:separate")
-        >>> personas, battery = sr.personas.load(organisms.PERSONAS), sr.battery.load(organisms.BATTERY)
-        >>> prompts = sr.make_prompts(personas, [battery["who_are_you"]], ["you", "user"], [0, 1])
-        >>> acts = sr.capture(lm, prompts, layers=[0, 2], tokens="position", positions=[-1])
-        >>> select_and_test(acts, sr.separation).attrs["chosen"]
-        "{'site': 'resid_post', 'layer': 2, 'position': -1}"
+        The last of three layers holds the side, and nothing else:
+
+        >>> names = [f"{side}{i}" for side in ("ai", "human") for i in range(8)]
+        >>> acts = xr.Dataset(
+        ...     {"activations": (("prompt", "layer"), np.repeat([[0, 0, 5], [0, 0, 1]], 8, axis=0))},
+        ...     coords={"persona": ("prompt", names), "side": ("prompt", ["ai"] * 8 + ["human"] * 8)},
+        ... )
+        >>> def apart(half: xr.Dataset) -> xr.Dataset:
+        ...     of = half.activations.groupby(half.side).mean()
+        ...     return xr.Dataset({"estimate": of.sel(side="ai") - of.sel(side="human")})
+        >>> chosen = select_and_test(acts.assign_coords(layer=[0, 1, 2]), apart)
+        >>> chosen.attrs["chosen"], float(chosen.estimate)
+        ("{'layer': 2}", 4.0)
     """
-    dealt = halves(data, between=between, seed=seed)
+    dealt = halves(data, sides=sides, between=between, seed=seed)
     choosing, testing = (estimand(dealt.of(data, names)) for names in (dealt.choosing, dealt.testing))
     chosen_map = choosing[value]
     if not bool(np.isfinite(chosen_map).any()):

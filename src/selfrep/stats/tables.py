@@ -7,7 +7,7 @@ anything is computed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,14 +20,48 @@ from selfrep.stats.families import Families
 
 Array = np.ndarray
 
+ALL, UNSAID = ("log_odds", "answer_mass"), ("unsaid_log_odds", "unsaid_mass")
+"""What `selfrep.score` reads: all answers; those that no persona's description says."""
+
+
+def all_words(scores: xr.Dataset) -> xr.Dataset:
+    """The same scores, to be read by all answers: by those, too, that some persona's description says.
+
+    Example:
+        >>> scores = xr.Dataset({name: ("prompt", [0.5]) for name in (*ALL, *UNSAID)})
+        >>> list(all_words(scores).data_vars)
+        ['log_odds', 'answer_mass']
+    """
+    return scores.drop_vars(UNSAID, errors="ignore")
+
+
+def beside(read: Callable[[xr.Dataset], xr.Dataset], scores: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
+    """An estimate by the words that no description says, and beside it, as `all_words_…`, some of it by all words.
+
+    Args:
+        read: the estimate.
+        scores: from `selfrep.score`.
+        names: the variables that are shown twice.
+
+    Example:
+        >>> scores = xr.Dataset({name: ("prompt", [k]) for k, name in enumerate((*ALL, *UNSAID))})
+        >>> read = lambda given: xr.Dataset({"shift": given.get("unsaid_log_odds", given.log_odds).sum()})
+        >>> {str(name): int(value) for name, value in beside(read, scores, ["shift"]).items()}
+        {'shift': 2, 'all_words_shift': 0}
+    """
+    headline, plain = read(scores), all_words(scores)
+    whole = headline if len(plain.data_vars) == len(scores.data_vars) else read(plain)
+    return headline.assign({f"all_words_{name}": whole[name] for name in names})
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The answers in one condition.
+    """The answers in one condition: by the words that no persona's description says, where the scores tell those apart.
 
     Attributes:
         keys: [row] name of the persona, number of the paraphrase.
         log_odds, mass: [row, item] nats; probability of any answer.
+        silent: [item] whether a side has no such words: all of them stand in some description.
         persona: [row] the number of its persona.
         names, side, family: [persona].
     """
@@ -35,6 +69,7 @@ class Table:
     keys: list[tuple[str, int]]
     log_odds: Array
     mass: Array
+    silent: Array
     persona: Array
     names: list[str]
     side: Array
@@ -45,7 +80,7 @@ class Table:
         """The answers of a condition to these items.
 
         Args:
-            scores: from `selfrep.score`.
+            scores: from `selfrep.score`; from `all_words` of that, to read all answers.
             condition: e.g. "you".
             items: the columns, in order.
             sides: keep the personas of these sides only; all when None.
@@ -60,13 +95,18 @@ class Table:
         keys = sorted(set(zip(personas, map(int, scores.paraphrase.values[mine]), strict=True)))
         names, columns = sorted(set(personas)), list(items)
         shape = (len(keys), len(columns))
+        read = UNSAID if set(UNSAID) <= set(scores.data_vars) else ALL
+        odds, masses = (scores[name].to_numpy() for name in read)
+        lost = np.isnan(masses) & np.isfinite(scores["answer_mass"].to_numpy())
         log_odds, mass, present = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+        silent = np.zeros(len(columns), dtype=bool)
         side_of = permutation.groups_of(personas, scores.side.to_numpy()[mine])
         row = {key: r for r, key in enumerate(keys)}
         for i, persona in zip(mine, personas, strict=True):
             if (item := str(scores.item.values[i])) in columns:
                 at = row[persona, int(scores.paraphrase.values[i])], columns.index(item)
-                log_odds[at], mass[at], present[at] = scores.log_odds.values[i], scores.answer_mass.values[i], True
+                log_odds[at], mass[at], present[at] = odds[i], masses[i], True
+                silent[at[1]] |= lost[i]
         if not present.all():
             r, c = np.argwhere(~present)[0]
             raise SelfrepError(
@@ -75,7 +115,7 @@ class Table:
             )
         number = np.array([names.index(name) for name, _ in keys])
         side = np.array([side_of[name] for name in names])
-        return cls(keys, log_odds, mass, number, names, side, _families(scores, mine, names))
+        return cls(keys, log_odds, mass, silent, number, names, side, _families(scores, mine, names))
 
     def families(self, sides: tuple[str, str]) -> Families:
         """The families of two sides that all personas here stand on (see `Table.of`)."""
@@ -216,6 +256,27 @@ def side_labels(data: xr.Dataset, sides: Sequence[str]) -> list[str]:
     )
     labels = {str(side): str(label) for side, label in pairs if label}
     return [labels.get(side, side.replace("_", " ")) for side in sides]
+
+
+def agreed_places(data: xr.Dataset) -> dict[str, tuple[str, Array]]:
+    """The coordinates of a map over tokens: the token and its segment, where all prompts agree on them ("" elsewhere).
+
+    Args:
+        data: with token and segment_of (prompt, position); none where the places are segments.
+
+    Example:
+        >>> names = {"token": (("prompt", "position"), [["a", "."], ["b", "."]])}
+        >>> data = xr.Dataset(coords=names | {"segment_of": names["token"]})
+        >>> agreed_places(data)["token"][1].tolist()
+        ['', '.']
+    """
+    if "position" not in data.dims or "token" not in data.coords:
+        return {}
+    out = {}
+    for name, field in (("token", "token"), ("segment", "segment_of")):
+        columns = data[field].to_numpy().T
+        out[name] = ("position", np.array([c[0] if (c == c[0]).all() else "" for c in columns], dtype=str))
+    return out
 
 
 def by_framing(items: Sequence[str], framings: Mapping[str, str] | None) -> dict[str, list[int]]:

@@ -96,6 +96,15 @@ class Groups:
         with xr.open_zarr(self.store, group=group, consolidated=False, chunks=None) as stored:
             return _in_order(_retype(stored.load(), np.dtype(str))).drop_encoding()
 
+    def attributes(self, group: str) -> dict[str, Any]:
+        """The attributes of the group, without reading any of its arrays.
+
+        Raises:
+            SelfrepError: no such group; the message lists those that exist.
+        """
+        self._require(group)
+        return dict(zarr.open_group(self.store, path=group, mode="r", use_consolidated=False).attrs)
+
     def write(self, group: str, dataset: xr.Dataset) -> None:
         """Write the group, or replace it, all at once.
 
@@ -176,10 +185,8 @@ class Groups:
             filled = cast(list[str], done.attrs[_FILLED])
             blocks = {name: _fitted(dataset, name, arrays[name], len(rows)) for name in filled}
             for name, block in blocks.items():
-                for row, values in zip(rows, block, strict=True):
-                    arrays[name][int(row)] = values
-            for row in rows:
-                done[int(row)] = True
+                arrays[name].oindex[rows] = block
+            done.oindex[rows] = True
 
     # ---- how a group gets in and out --------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import numpy as np
 from selfrep.analyses.analysis import Reading, Stage, Tick, within
 from selfrep.engine.capture import capture
 from selfrep.prompts.prompt import prompts
+from selfrep.stats.depth import layers_at
 
 if TYPE_CHECKING:
     from selfrep.study.job import Job
@@ -22,7 +23,8 @@ def captures(job: Job, readings: Sequence[Reading]) -> Iterator[Stage]:
     """One stage for each set of readings that can share a run."""
     shared: dict[tuple[object, ...], list[Reading]] = {}
     for reading in readings:
-        shared.setdefault((reading.item, reading.site, reading.layers, reading.tokens), []).append(reading)
+        place = (reading.item, reading.site, reading.layers, reading.depths, reading.tokens)
+        shared.setdefault(place, []).append(reading)
     for group in shared.values():
         yield _stage(job, group)
 
@@ -39,7 +41,7 @@ def _stage(job: Job, readings: Sequence[Reading]) -> Stage:
             job.lm,
             everyone,
             [one.site],
-            layers=one.layers,
+            layers=one.layers if one.depths is None else layers_at(one.depths, job.lm.n_layers),
             tokens=one.tokens,
             positions=positions,
             progress=within(tick, span=0.8),

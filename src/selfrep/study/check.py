@@ -3,7 +3,8 @@
 What discriminates on one model fails on another: its tokenizer cuts an answer in two, it would say something else
 altogether, it prefers whichever option stands first. A check asks every item of a few personas and of their controls,
 and says of each what moves it and, where it cannot be read, why. In-character items must move with the persona;
-spectator items should not, and prove by their change of the truth that they could.
+spectator items should not, and prove by their change of the truth that they could. Of the personas it says whether the
+sides differ in how long and how surprising their descriptions are, and what is left of each shift at equal surprise.
 """
 
 from __future__ import annotations
@@ -21,15 +22,17 @@ from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.chat import chat_format
-from selfrep.prompts.personas import PersonaSet, builtin
-from selfrep.prompts.prompt import prompts
+from selfrep.prompts.personas import Persona, PersonaSet, builtin
+from selfrep.prompts.prompt import Prompt, prompts
 from selfrep.prompts.render import answer_sides
 from selfrep.stats import gates
+from selfrep.stats.contrasts import Contrast
+from selfrep.stats.tables import Table, side_labels, two_sides
+from selfrep.study.surprise import controlled, surprise
 
-PERSONAS = ("chatgpt", "siri", "hal_9000", "autopilot", "jfk", "marie_curie", "pirate_captain", "nurse")
-"""The built-in personas that are asked: one each of the fewest families a side whose difference can be tested."""
-
-NUMBERS = ("shift", "ci_low", "ci_high", "auc", "answer_mass", "paraphrase_sd", "kept")
+NUMBERS = ("shift", "ci_low", "ci_high", "p", "all_words_shift", "auc", "answer_mass", "paraphrase_sd", "kept")
+CONTROLLED = ("controlled_shift", "controlled_ci_low", "controlled_ci_high")
+PER_SIDE = ("surprise", "length")
 
 
 def check_battery(
@@ -37,6 +40,7 @@ def check_battery(
     battery: Battery,
     personas: PersonaSet | None = None,
     *,
+    sides: Sequence[str] | None = None,
     paraphrases: Sequence[int] = (0, 1),
     seed: int = 0,
     progress: Progress = None,
@@ -46,19 +50,27 @@ def check_battery(
     Args:
         lm: the model.
         battery: its items, of any perspective and subscale.
-        personas: enough of either side to be tested; eight of the built-in ones when None.
+        personas: of two sides; when None, one of each built-in family.
+        sides: the two, first less second; where None, the two that there are, in alphabetical order.
         paraphrases: which paraphrases, at least two.
         progress: True for a bar, or a function that is called with (done, total) prompts.
 
     Returns:
-        Dataset over item. From `items`: `shift` (nats, between the two sides of personas), `ci_low`, `ci_high`, `auc`,
-        `answer_mass`, `paraphrase_sd` (nats), `kept`. `truth_shift` (nats, towards the changed truth; NaN for items
-        without one), `order_effect` (nats, |mean log odds with the options in one order − in the other|; NaN where the
-        question offers none), `identified` (the item can be read), `reason` (why not, where not). All numbers of an
-        item are NaN whose answers are not single tokens of this model.
+        Dataset. Over item, all NaN for one whose answers are not single tokens of this model:
+
+        * `shift`, `ci_low`, `ci_high`, `p`, `all_words_shift`, `auc`, `answer_mass`, `paraphrase_sd`, `kept`: as in
+          `items`.
+        * `truth_shift`: nats, by the changed truth beyond its echo; NaN for items without one.
+        * `order_effect`: nats, |mean log odds with the options in one order − in the other|; NaN where the question
+          offers none.
+        * `controlled_shift`, `controlled_ci_low`, `controlled_ci_high`: nats, the shift at equal surprise.
+        * `identified`: the item can be read; `reason`: why not, where not.
+
+        Over side: `surprise` (nats a token of the system text) and `length` (tokens), means over families; and for
+        either, e.g. `surprise_difference`, `surprise_ci_low`, `surprise_ci_high`, `surprise_p`: first side − second.
 
     Raises:
-        SelfrepError: no items, too few personas or paraphrases.
+        SelfrepError: no items, not two sides, one paraphrase only.
 
     Example:
         >>> import selfrep as sr
@@ -71,13 +83,14 @@ def check_battery(
     """
     if not len(battery):
         raise SelfrepError("There is nothing to check: the battery holds no items.")
-    people = builtin().select(PERSONAS) if personas is None else personas
+    people = one_a_family(builtin()) if personas is None else personas
+    pair = (str(sides[0]), str(sides[1])) if sides is not None and len(sides) == 2 else None
     unfit = _unfit(lm, battery)
     asked = Battery(tuple(item for item in battery if item.name not in unfit))
-    out = {name: np.full(len(battery), np.nan) for name in (*NUMBERS, "truth_shift", "order_effect")}
-    reasons = dict(unfit)
+    out = {name: np.full(len(battery), np.nan) for name in (*NUMBERS, *CONTROLLED, "truth_shift", "order_effect")}
+    reasons, described = dict(unfit), xr.Dataset()
     if len(asked):
-        found = _read(lm, asked, people, paraphrases, seed, progress)
+        found, described = _read(lm, asked, people, pair, paraphrases, seed, progress)
         here = [i for i, item in enumerate(battery) if item.name not in unfit]
         for name, values in out.items():
             values[here] = found[name]
@@ -87,8 +100,24 @@ def check_battery(
         {name: ("item", values) for name, values in out.items()}
         | {"identified": ("item", reason == ""), "reason": ("item", reason)},
         coords={"item": list(battery.names()), "perspective": ("item", [item.perspective for item in battery])},
-        attrs={"model": lm.name, "personas": list(people.names()), "paraphrases": list(paraphrases), "seed": seed},
-    )
+        attrs={"model": lm.name, "personas": list(people.names()), "paraphrases": list(paraphrases), "seed": seed}
+        | described.attrs,
+    ).merge(described)
+
+
+def one_a_family(people: PersonaSet) -> PersonaSet:
+    """The first persona of each family that stands on a side: families are what is counted.
+
+    Example:
+        >>> some = builtin().select(["smollm", "nurse", "farmer", "jfk"])
+        >>> one_a_family(some).names()
+        ('nurse', 'jfk')
+    """
+    first: dict[str, Persona] = {}
+    for persona in people:
+        if persona.side:
+            first.setdefault(persona.family, persona)
+    return PersonaSet(tuple(first.values()))
 
 
 def _unfit(lm: LanguageModel, battery: Battery) -> dict[str, str]:
@@ -106,28 +135,33 @@ def _read(
     lm: LanguageModel,
     battery: Battery,
     people: PersonaSet,
+    sides: tuple[str, str] | None,
     paraphrases: Sequence[int],
     seed: int,
     progress: Progress,
-) -> xr.Dataset:
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """The items' numbers, and those of the descriptions."""
     changeable = battery.changeable()
     swapped = Battery(tuple(item.swapped() for item in battery if item.options))
     personal = prompts(people, battery, ("you", "user", "neutral"), paraphrases)
     told = prompts(people, changeable, ("truth",), paraphrases) if len(changeable) else []
+    if len(changeable.echoing()):
+        told += prompts(people, changeable.echoing(), ("echo",), paraphrases)
     other_way = prompts(people, swapped, ("you",), paraphrases) if len(swapped) else []
     seen = score(lm, [*personal, *told, *other_way], progress=progress)
     first, then = len(personal), len(personal) + len(told)
     behaviour, truth, swap = (seen.isel(prompt=slice(*ends)) for ends in ((0, first), (first, then), (then, None)))
-    found = shifts(behaviour, seed=seed)
+    found = shifts(behaviour, sides=sides, seed=seed)
+    sides = two_sides(behaviour, sides)
     truth_shift, order = (xr.full_like(found["shift"], np.nan) for _ in range(2))
     reason = found.reason.copy(data=found.reason.to_numpy().astype(object))
     if told:
         spectator = xr.concat([_of(behaviour, changeable.names()), truth], "prompt")
-        leaks = bleed(spectator, seed=seed)
+        leaks = bleed(spectator, sides=sides, seed=seed)
         for name in changeable.names():
             at = leaks.sel(item=name)
             truth_shift.loc[name] = at.truth_shift
-            reason.loc[name] = "" if float(at.truth_shift) > 0 and bool(at.identified) else str(at.reason.item())
+            reason.loc[name] = str(at.reason.item())
     for item in swapped:
         plain, turned = (
             float(part.log_odds.mean()) for part in (_of(behaviour, [item.name], "you"), _of(swap, [item.name]))
@@ -139,7 +173,33 @@ def _read(
                 f"the order of the options moves the answer by {gates.signed(abs(plain - turned))} nats, the persona "
                 f"by only {gates.signed(abs(shift))}"
             )
-    return found.assign(truth_shift=truth_shift, order_effect=order, reason=reason.astype(str))
+    at_equal, described = _surprised(lm, behaviour, personal, sides, seed)
+    found = found.assign(truth_shift=truth_shift, order_effect=order, reason=reason.astype(str))
+    return found.assign({name: ("item", at_equal[:, k]) for k, name in enumerate(CONTROLLED)}), described
+
+
+def _surprised(
+    lm: LanguageModel, behaviour: xr.Dataset, asked: Sequence[Prompt], sides: tuple[str, str], seed: int
+) -> tuple[np.ndarray, xr.Dataset]:
+    """Each item's shift at equal surprise, with bounds [item, 3]; and how the descriptions of the sides differ."""
+    items = list(dict.fromkeys(map(str, behaviour.item.to_numpy())))
+    you = Table.of(behaviour, "you", items, sides)
+    contrast = Contrast.of(you.families(sides), 10_000, 2000, np.random.default_rng(seed))
+    systems = {(p.persona, p.paraphrase): p for p in asked if p.condition == "you"}
+    of_rows = surprise(lm, [systems[key] for key in you.keys])
+    out, first = xr.Dataset(coords={"side": list(sides)}), contrast.families.first
+    for name in PER_SIDE:
+        rows = of_rows[name].to_numpy()
+        means = contrast.means(rows)
+        (low, high), p = contrast.interval(rows), contrast.test(rows)[0]
+        out[name] = ("side", [means[first].mean(), means[~first].mean()])
+        numbers = {"difference": contrast.shift(rows), "ci_low": low, "ci_high": high, "p": p}
+        out = out.assign({f"{name}_{key}": value for key, value in numbers.items()})
+    strange = contrast.means(of_rows["surprise"].to_numpy())
+    answers = contrast.means(you.log_odds).T
+    at_equal = np.array([controlled(own, strange, contrast.families) for own in answers])
+    compared = {key: value for key, value in contrast.attributes().items() if key != "n_personas"}
+    return at_equal, out.assign_attrs(compared | {"side_labels": side_labels(behaviour, sides)})
 
 
 def _of(observed: xr.Dataset, items: Sequence[str], condition: str = "") -> xr.Dataset:

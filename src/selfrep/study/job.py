@@ -103,13 +103,22 @@ class Job(Context):
         )
         return lm
 
+    @cached_property
+    def _read(self) -> dict[str, xr.Dataset]:
+        """Groups of scores that are complete: several analyses ask for the same, and each row is a file of its own."""
+        return {}
+
     def complete(self, group: str) -> bool:
         """Whether a group is there with all its rows."""
         return self.directory.has(group) and len(self.directory.pending(group)) == 0
 
     def scores(self, group: str, items: Battery) -> xr.Dataset:
         """The rows of a group of scores that belong to these items."""
-        rows = self.directory.read(group)
+        rows = self._read.get(group)
+        if rows is None:
+            rows = self.directory.read(group)
+            if self.complete(group):
+                self._read[group] = rows
         return rows.isel(prompt=np.flatnonzero(np.isin(rows.item.to_numpy(), list(items.names()))))
 
     def scoring(self, name: str, group: str, prompts: Sequence[Prompt], labels: Labels | None = None) -> Stage:

@@ -160,7 +160,7 @@ def _sides(acts: xr.Dataset) -> tuple[Array, Array]:
     """[prompt, layer, position, d_model] of either side, in the condition "you"."""
     x, mine = acts.activations.to_numpy()[:, 0], acts.condition.to_numpy() == "you"
     side = acts.side.to_numpy()
-    one, other = sorted(set(side[mine].tolist()))
+    one, other = sorted(set(side[mine].tolist()) - {""})
     return x[mine & (side == one)], x[mine & (side == other)]
 
 

@@ -41,7 +41,7 @@ class Deal:
 def deals(lm: LanguageModel, n: int, seed: int = 0) -> Iterator[Deal]:
     """Deal the personas of a model n times."""
     acts = activations(lm, "who_are_you", ("you", "user"), layers=[1, 3, 5])
-    answers = scores(lm, ["what_writes"], ("you", "user", "truth"))
+    answers = scores(lm, ["what_writes"], ("you", "user", "truth", "echo"))
     names = personas().names()
     rng = np.random.default_rng(seed)
     for k in range(n):

@@ -11,7 +11,7 @@ from selfrep.models.organisms import ANOMALIES
 
 
 def test_what_a_blind_persona_does_not_notice_the_spectator_does(tmp_path: Path) -> None:
-    done = finish(described("organism:blind", f'anomaly: {{file: "{ANOMALIES}"}}\n'), tmp_path)
+    done = finish(described("organism:blind", f'anomaly: {{file: "{ANOMALIES}"}}\n', personas=""), tmp_path)
     response = done.read("anomaly")
     assert response.identified.all()
     assert float(response.estimate.sel(form="persona")) == pytest.approx(0, abs=1e-3)

@@ -75,7 +75,7 @@ def test_bounds_p_and_null_are_those_of_personas_drawn_anew_and_of_their_conditi
     whole = np.repeat([20.0, -20.0], [12, 4])[:, None, None] * np.ones((1, 2, 1))
     conditions = {"you": whole, "user": own, "neutral": np.zeros((1, 3, 1))}
     out = binding(synthetic.behaviour(conditions, names), n_flips=5000, n_bootstrap=20_000).isel(item=0)
-    for contrast, total, n_units, df in (("ai", 20, 12, 11), (BETWEEN, 40, 4, 14)):
+    for contrast, total, n_units, df in (("ai", 20, 12, 11), (BETWEEN, 40, 4, 11)):
         found, (low, high) = out.sel(contrast=contrast), synthetic.bootstrap_bounds(values.tolist(), n_units, df)
         assert float(found.estimate) == pytest.approx(1 - values.mean() / total)
         bounds = [1 - high / total, 1 - low / total]
@@ -125,9 +125,31 @@ def test_answers_without_probability_are_a_reason(mass: float) -> None:
     assert np.isnan(out[list(NUMBERS)].to_array()).all()
 
 
-def test_too_few_personas_and_missing_controls_are_refused() -> None:
-    four = np.ones((4, 2, 1))
-    with pytest.raises(SelfrepError, match=r"smallest p"):
-        binding(synthetic.behaviour({"you": four, "user": four}, synthetic.names((2, 2))), **FAST)
+def test_too_few_families_leave_the_share_without_an_interval_and_say_so() -> None:
+    you = np.repeat([3.0, -2.0], 2)[:, None, None] * np.ones((1, 2, 1))
+    out = binding(synthetic.behaviour({"you": you, "user": 0.5 * you}, synthetic.names((2, 2))), **FAST).isel(item=0)
+    np.testing.assert_allclose(out.estimate, 0.5)
+    assert np.isnan(out[["ci_low", "ci_high", "p"]].to_array()).all()
+    assert not out.identified.any()
+    assert all("at least 4 families" in reason for reason in out.reason.values)
+
+
+def test_families_exchange_their_conditions_together_and_their_members_count_once() -> None:
+    """Three personas a family, all alike: nothing more is known than of one of them."""
+    rng = np.random.default_rng(1)
+    you, user = (AWAY * x + 0.3 * rng.normal(size=(12, 2, 1)) for x in (1, 0.6))
+    alone = binding(synthetic.behaviour({"you": you, "user": user}, NAMES), n_bootstrap=50).isel(item=0)
+    thrice = {"you": you.repeat(3, axis=0), "user": user.repeat(3, axis=0)}
+    many = synthetic.behaviour(thrice, synthetic.names((18, 18)))
+    of = {name: f"family{i // 3}" for i, name in enumerate(synthetic.names((18, 18)))}
+    kin = many.assign_coords(family=("prompt", [of.get(str(name), "") for name in many.persona.values]))
+    together = binding(kin, n_bootstrap=50).isel(item=0)
+    np.testing.assert_allclose(together.estimate, alone.estimate)
+    np.testing.assert_allclose(together.p, alone.p)
+    apart = binding(many, n_bootstrap=50).isel(item=0)
+    assert bool((apart.p < together.p).all()), "the control: as if all were independent"
+
+
+def test_missing_controls_are_refused() -> None:
     with pytest.raises(SelfrepError, match="'user' is missing"):
         binding(synthetic.behaviour({"you": np.ones((12, 2, 1))}, NAMES), **FAST)

@@ -25,20 +25,30 @@ NUMBERS = (
 
 
 def conditions(
-    beta: float, *, gain: float = 4.0, lexical: float = 0.0, noise: float = 0.0, seed: int = 0, n: int = 1
+    beta: float,
+    *,
+    gain: float = 4.0,
+    lexical: float = 0.0,
+    echo: float = 0.0,
+    noise: float = 0.0,
+    seed: int = 0,
+    n: int = 1,
 ) -> Any:
-    """Answers gain · [(1 − β) · true + β · played], as the organisms mix them; true is +1, and −1 once changed."""
+    """Answers gain · [(1 − β) · true + β · played], as the organisms mix them; true is +1, and −1 once changed. The
+    words of the sentence that changes it move answers by `echo`, whether they change it or not."""
     rng = np.random.default_rng(seed)
 
     def answer(true: float, played: Array) -> Array:
         own, words = rng.normal(size=(12, 1, n)), rng.normal(size=(12, 4, n))
         return gain * ((1 - beta) * true + beta * played) + noise * (own + 0.5 * words)
 
-    return {"you": answer(1, PLAYED), "user": answer(1, lexical * PLAYED), "truth": answer(-1, PLAYED)}
+    you = answer(1, PLAYED)
+    heard = {"you": you, "user": answer(1, lexical * PLAYED), "truth": answer(-1, PLAYED) + echo}
+    return heard | {"echo": you + echo}
 
 
 def read(beta: float, **options: Any) -> xr.Dataset:
-    planted = {k: options.pop(k) for k in ("gain", "lexical", "noise", "seed", "n") if k in options}
+    planted = {k: options.pop(k) for k in ("gain", "lexical", "echo", "noise", "seed", "n") if k in options}
     asked = tuple(f"q{i}" for i in range(planted.get("n", 1)))
     table = synthetic.behaviour(conditions(beta, **planted), NAMES, asked, mass=options.pop("mass", 0.5))
     return bleed(table, **FAST | options)
@@ -73,11 +83,11 @@ def test_bounds_p_and_null_are_those_of_personas_drawn_anew_and_relabelled() -> 
     values, names = np.arange(12), synthetic.names((12, 4))
     you = np.concatenate([values, np.zeros(4)])[:, None, None] * np.ones((1, 2, 1))
     for towards, sign in (("human", -1), ("ai", 1)):
-        table = synthetic.behaviour({"you": you, "user": 0 * you, "truth": you + 4 * sign}, names)
+        table = synthetic.behaviour({"you": you, "user": 0 * you, "truth": you + 4 * sign, "echo": you}, names)
         out = bleed(table, towards=towards, n_permutations=2000, n_bootstrap=20_000).isel(item=0)
         assert float(out.truth_shift) == pytest.approx(4)
         assert float(out.estimate) == pytest.approx(5.5 / 9.5)
-        bounds = synthetic.bootstrap_bounds(values.tolist(), 4, 14)
+        bounds = synthetic.bootstrap_bounds(values.tolist(), 4, 11)  # Welch's: only the 12 vary
         np.testing.assert_allclose([out.ci_low, out.ci_high], bounds / (bounds + 4), atol=0.006)
         np.testing.assert_allclose([out.bound_ci_low, out.bound_ci_high], bounds / (bounds + 4), atol=0.006)
     means = you[:, 0, 0]
@@ -132,9 +142,11 @@ def test_total_conflation_cannot_be_told_from_an_item_that_is_deaf_to_the_truth(
 def test_a_truth_that_moves_the_wrong_way_and_a_persona_that_undoes_it_are_reasons() -> None:
     out = read(0.3, towards="ai").isel(item=0)
     assert "the wrong way" in str(out.reason.values)
+    assert "speaks for the other side" in str(out.reason.values)
     turned = conditions(0.0, noise=0.1)
-    turned["you"] = turned["you"] - 4.2 * PLAYED
-    turned["truth"] = turned["truth"] - 4.2 * PLAYED
+    turned["you"] = turned["you"] - 4.0 * PLAYED
+    turned["truth"] = turned["truth"] - 4.0 * PLAYED
+    turned["echo"] = turned["you"]
     out = bleed(synthetic.behaviour(turned, NAMES), **FAST).isel(item=0)
     assert "undoes" in str(out.reason.values)
     assert np.isnan(out[list(NUMBERS)].to_array()).all()
@@ -158,15 +170,74 @@ def test_answers_without_probability_are_a_reason() -> None:
     assert np.isnan(out[list(NUMBERS)].to_array()).all()
 
 
-def test_a_missing_positive_control_an_unknown_side_and_too_few_personas_are_refused() -> None:
+def test_a_missing_positive_control_and_an_unknown_side_are_refused() -> None:
     whole = conditions(0.4)
     with pytest.raises(SelfrepError, match="'truth' is missing"):
         bleed(synthetic.behaviour({k: whole[k] for k in ("you", "user")}, NAMES), **FAST)
     with pytest.raises(SelfrepError, match="towards='machine'"):
         read(0.4, towards="machine")
-    few = {k: v[[0, 1, 6, 7]] for k, v in whole.items()}
-    with pytest.raises(SelfrepError, match="smallest p"):
-        bleed(synthetic.behaviour(few, synthetic.names((2, 2))), **FAST)
+
+
+def test_too_few_families_leave_the_share_without_an_interval_and_say_so() -> None:
+    few = {k: v[[0, 1, 6, 7]] for k, v in conditions(0.4).items()}
+    out = bleed(synthetic.behaviour(few, synthetic.names((2, 2))), **FAST).isel(item=0)
+    assert float(out.estimate) == pytest.approx(0.4)
+    assert np.isnan(out[["ci_low", "ci_high", "p"]].to_array()).all()
+    assert not bool(out.identified)
+    assert "at least 4 families a side; there are ai: 2, human: 2" in str(out.reason.values)
+
+
+@pytest.mark.parametrize("echo", [-3.0, 0.0, 3.0])
+def test_words_that_only_repeat_themselves_are_no_truth(echo: float) -> None:
+    out = read(0.4, echo=echo).isel(item=0)
+    assert float(out.estimate) == pytest.approx(0.4)
+    assert float(out.truth_shift) == pytest.approx(8 * 0.6)
+    assert float(out.echo_shift) == pytest.approx(-echo), "the control: it moves answers, towards human where negative"
+    deaf = read(0.0, gain=0.02, echo=echo).isel(item=0)
+    assert not bool(deaf.identified), "an item that only hears the words is deaf to the truth"
+    assert "insensitive" in str(deaf.reason.values)
+
+
+def test_an_item_without_an_echo_is_not_identified_and_the_pool_leaves_it_out() -> None:
+    table = synthetic.behaviour(conditions(0.4, n=3), NAMES, ("a", "b", "c"))
+    unechoed = table.isel(prompt=((table.condition != "echo") | (table.item != "b")).to_numpy())
+    out = bleed(unechoed, dict.fromkeys("abc", "third_person"), **FAST)
+    assert out.identified.values.tolist() == [True, False, True, True]
+    assert "truth_echo" in str(out.reason.sel(item="b").values)
+    assert float(out.persona_shift.sel(item="b")) == pytest.approx(3.2)
+    pool = out.sel(item="all third_person")
+    assert (int(pool.n_items), str(pool.left_out.values)) == (2, "b")
+
+
+def test_a_self_that_negates_its_persona_is_opposition_and_no_share() -> None:
+    """What is held true is what the persona is not: the old share was −3.14."""
+    heard = conditions(0.0, gain=0.5, noise=0.01)
+    for condition in heard:
+        heard[condition] = heard[condition] - 0.379 * PLAYED
+    out = bleed(synthetic.behaviour(heard, NAMES), **FAST).isel(item=0)
+    share = float(out.persona_shift / (out.persona_shift + out.truth_shift))
+    assert share == pytest.approx(-3.14, abs=0.3), "the control: outside 0 and 1"
+    assert not bool(out.identified)
+    assert str(out.reason.values).startswith("opposition")
+    assert np.isnan(out[list(NUMBERS)].to_array()).all()
+    aside = heard | {"you": heard["you"] + 0.379 * PLAYED}
+    assert bool(bleed(synthetic.behaviour(aside, NAMES), **FAST).isel(item=0).identified), "the control: no opposition"
+
+
+def test_the_order_of_the_sides_and_personas_of_no_side_change_nothing() -> None:
+    table = synthetic.behaviour(conditions(0.4, noise=0.2), NAMES)
+    plain = bleed(table, **FAST).isel(item=0)
+    turned = bleed(table, sides=("human", "ai"), **FAST).isel(item=0)
+    for name in ("estimate", "p", "bound"):
+        assert float(turned[name]) == pytest.approx(float(plain[name]))
+    assert float(turned.persona_shift) == pytest.approx(-float(plain.persona_shift))
+    own = table.isel(prompt=(table.persona == "ai0").to_numpy())
+    blank = {
+        "persona": ("prompt", np.full(own.sizes["prompt"], "self")),
+        "side": ("prompt", [""] * own.sizes["prompt"]),
+    }
+    with_self = xr.concat([table, own.assign_coords(blank)], "prompt")
+    assert float(bleed(with_self, **FAST).isel(item=0).estimate) == float(plain.estimate)
 
 
 def test_a_persona_that_moves_by_rounding_does_not_bleed() -> None:
@@ -183,7 +254,7 @@ def test_a_persona_that_moves_by_rounding_does_not_bleed() -> None:
 def test_a_persona_that_undoes_the_truth_but_for_rounding_has_no_share() -> None:
     heard = conditions(0.0)
     heard["you"] = heard["you"] - 4 * (1 - 1e-15) * PLAYED
-    heard["truth"] = heard["you"] - 8.0
+    heard["truth"], heard["echo"] = heard["you"] - 8.0, heard["you"]
     out = bleed(synthetic.behaviour(heard, NAMES), **FAST).isel(item=0)
     assert float(out.persona_shift + out.truth_shift) == pytest.approx(0, abs=1e-12)
     assert float(out.persona_shift + out.truth_shift) > 0, "the control: not exactly 0"

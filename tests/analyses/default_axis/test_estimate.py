@@ -47,8 +47,7 @@ def captured(
     if neutral is not None:
         conditions["neutral"] = rows(np.array([neutral]), 4)
     acts = synthetic.acts(conditions, NAMES)
-    kind = np.where(acts.persona.to_numpy() == "smollm", "default", acts.kind.to_numpy())
-    return acts.assign_coords(kind=("prompt", kind))
+    return acts.assign_coords(reading=("prompt", np.where(acts.persona == "smollm", "default", "")))
 
 
 def line(default: float = 2.0, spread: float = 0.2) -> Array:
@@ -61,7 +60,7 @@ def test_planted_places_come_back() -> None:
     assert out.who.values[:2].tolist() == ["default", "human0"]
     at = dict(zip(out.who.values.tolist(), out.estimate.values.tolist(), strict=True))
     assert at["default"] == pytest.approx(1)
-    assert at["neutral"] == pytest.approx(0.5, abs=0.01)
+    assert at["unprompted"] == pytest.approx(0.5, abs=0.01)
     assert at["user: default"] == pytest.approx(0.5, abs=0.01)
     for i, place in enumerate(places[1:]):
         others = np.delete(places[1:], i).mean()  # 0 is the mean of the roles that are left
@@ -93,7 +92,7 @@ def test_intervals_hold_a_point_of_which_only_the_paraphrases_vary() -> None:
     held = []
     for seed in range(60):
         acts = captured(line(spread=0.0), seed=seed, persona=0.05, paraphrase=0.4, neutral=1.0)
-        neutral = default_axis(acts, placed=("neutral",), **FAST).squeeze().sel(who="neutral")
+        neutral = default_axis(acts, placed=("neutral",), **FAST).squeeze().sel(who="unprompted")
         held.append(bool(neutral.ci_low <= 0.5 <= neutral.ci_high))
     assert sum(held) >= binom.ppf(0.001, len(held), 0.93)  # two paraphrases a fold, drawn anew as they are: .75 of them
 
@@ -106,7 +105,7 @@ def test_loud_words_do_not_hide_the_axis() -> None:
         acts = captured(line(spread=0.0), seed=seed, persona=0.0, paraphrase=0.1, neutral=1.0)
         surface = np.linalg.qr(rng.normal(size=(D, 4)))[0].T
         acts.activations[:] += (10 * rng.normal(size=(acts.sizes["prompt"], 4)) @ surface)[:, None, None, None]
-        found.append(float(default_axis(acts, **FAST).squeeze().estimate.sel(who="neutral")))
+        found.append(float(default_axis(acts, **FAST).squeeze().estimate.sel(who="unprompted")))
         x, condition = acts.activations.to_numpy().reshape(-1, D), acts.condition.to_numpy()
         default, roles, neutral = x[:4].mean(axis=0), x[4:40].mean(axis=0), x[condition == "neutral"].mean(axis=0)
         plain.append((neutral - roles) @ (default - roles) / ((default - roles) @ (default - roles)))
@@ -191,10 +190,10 @@ def test_a_place_that_some_prompt_lacks_has_a_reason_and_the_others_their_number
 
 def test_what_draws_no_axis_is_refused() -> None:
     acts = captured(line())
-    with pytest.raises(SelfrepError, match="of kind 'default' or named; got"):
-        default_axis(acts.assign_coords(kind=("prompt", np.full(acts.sizes["prompt"], "human"))), **FAST)
-    with pytest.raises(SelfrepError, match="at least 5 roles; got 2"):
-        default_axis(acts, default=NAMES[:8], **FAST)
+    with pytest.raises(SelfrepError, match="whose reading of the self is 'default' or who is named; got"):
+        default_axis(acts.assign_coords(reading=("prompt", np.full(acts.sizes["prompt"], ""))), **FAST)
+    with pytest.raises(SelfrepError, match="or who is named; got"):
+        default_axis(acts, default=NAMES, **FAST)
     with pytest.raises(SelfrepError, match="have one"):
         default_axis(acts.isel(prompt=acts.paraphrase.to_numpy() == 0), **FAST)
 
@@ -211,3 +210,64 @@ def test_personas_that_differ_by_rounding_lie_in_one_point() -> None:
         np.testing.assert_allclose(
             default_axis(scaled, **FAST).estimate, default_axis(plain, **FAST).estimate, rtol=1e-3, atol=1e-3
         )
+
+
+def in_families(acts: xr.Dataset, family: dict[str, str]) -> xr.Dataset:
+    names = acts.persona.values.tolist()
+    return acts.assign_coords(family=("prompt", [family.get(name, name) for name in names]))
+
+
+def test_an_axis_like_any_other_personas_is_not_told() -> None:
+    """Each persona lies as far from the rest as the default: random axes reach less far, and that is not enough."""
+    told = 0
+    for seed in range(20):
+        acts = captured(line(default=0.0, spread=0.0), seed=seed, persona=1.0, paraphrase=0.1, neutral=0.0)
+        out = default_axis(acts, **FAST).squeeze()
+        assert float(out.gap) > float(out.null), "the gate of random axes alone would be open"
+        told += bool(out.identified)
+        assert bool(out.identified) == (float(out.p) == 1 / 10)
+        if not bool(out.identified):
+            assert "its axis is that of any persona" in str(out.reason.values)
+            assert np.isnan(out.estimate).all()
+    assert told <= 7  # one in ten by chance; as many as 8 of 20 happen once in 2,400
+
+
+def test_a_family_counts_once_by_its_farthest_member_and_as_one_share_of_the_mean_role() -> None:
+    places = np.array([4.0, 1.0, 1.0, 1.0, *np.zeros(ROLES - 3)])
+    acts = captured(places, persona=0.01, paraphrase=0.01, neutral=2.0)
+    families = {f"human{i}": "triplets" for i in range(3)}
+    out = default_axis(in_families(acts, families), **FAST).squeeze()
+    mean = 1 / 7  # of seven families, one at 1
+    at = dict(zip(out.who.values.tolist(), out.estimate.values.tolist(), strict=True))
+    assert at["unprompted"] == pytest.approx((2 - mean) / (4 - mean), abs=0.01)
+    assert at["human0"] == pytest.approx(1 / 4, abs=0.01), "its whole family is left out of its axis"
+    assert at["human5"] == pytest.approx(-(1 / 6) / (4 - 1 / 6), abs=0.01)
+    assert (out.attrs["n_families"], out.attrs["smallest_p"]) == (7, 1 / 8)
+    alone = default_axis(acts, **FAST).squeeze().estimate.sel(who="unprompted")
+    assert float(alone) == pytest.approx((2 - 1 / 3) / (4 - 1 / 3), abs=0.01), "the control: nine roles, three at 1"
+
+
+def test_families_that_agree_widen_the_interval() -> None:
+    acts = captured(np.array([4.0, *np.repeat([-0.6, 0.6, 0.0], 3)]), persona=0.05, paraphrase=0.05, neutral=2.0)
+    apart = {f"human{i}": f"f{i // 2}" for i in range(ROLES)}
+    wide, narrow = (
+        default_axis(data, n_axes=50, n_bootstrap=400).squeeze().sel(who="unprompted")
+        for data in (in_families(acts, {f"human{i}": f"f{i % 5}" for i in range(ROLES)} | apart), acts)
+    )
+    assert float(wide.ci_high - wide.ci_low) > 1.2 * float(narrow.ci_high - narrow.ci_low)
+
+
+def test_with_few_families_nothing_is_told_and_the_rest_runs() -> None:
+    acts = captured(line())
+    out = default_axis(in_families(acts, {name: name[:5] for name in NAMES}), **FAST).squeeze()
+    assert str(out.reason.values) == "the mean role is that of at least 5 families; there are 1"
+    assert np.isnan(out.estimate).all()
+
+
+def test_another_reading_of_the_self_is_placed_and_is_no_role() -> None:
+    places = np.array([2.0, 1.5, *np.linspace(-0.2, 0.2, ROLES - 1)])
+    acts = captured(places, persona=0.01, paraphrase=0.01)
+    reading = np.where(acts.persona == "human0", "reductionist", acts.reading)
+    out = default_axis(acts.assign_coords(reading=("prompt", reading)), **FAST).squeeze()
+    assert float(out.estimate.sel(who="human0")) == pytest.approx(0.75, abs=0.01)
+    assert out.attrs["n_families"] == ROLES - 1

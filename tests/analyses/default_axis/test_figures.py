@@ -9,7 +9,7 @@ from tests.plots.reading import ends, labels, legend, named, note, rules
 from tests.report.groups import GROUPS, decimals
 
 from selfrep.analyses.default_axis.figures import default_strip
-from selfrep.plots.theme import CONTROL, KINDS
+from selfrep.plots.theme import CONTROL, colours
 
 
 def traces(fig: Figure, name: str) -> list[Scatter]:
@@ -33,8 +33,9 @@ def test_the_strip_is_that_of_its_layer_with_intervals_between_mean_role_and_def
     group = GROUPS["default_axis"]
     fig = default_strip(group, 3)
     cell = group.sel(site="resid_pre", layer=3, position=-1)
-    rows = {"neutral": 2.0, "default": 1.0, "fictional_ai": 0.0}
-    assert labels(fig.layout.yaxis) == {2: "no persona", 1: "default", 0: "fictional AI"}
+    rows = {"unprompted": 2.0, "default": 1.0, "fictional_ai": 0.0}
+    assert labels(fig.layout.yaxis) == {2: "no persona", 1: "the default", 0: "fictional AIs"}
+    inks = colours(["fictional_ai", "default"])
     for name, condition, up, symbol in (
         ("“you are X”", "you", 0.1, "circle"),
         ("“the user is X”", "user", -0.2, "diamond-open"),
@@ -48,7 +49,7 @@ def test_the_strip_is_that_of_its_layer_with_intervals_between_mean_role_and_def
         np.testing.assert_allclose(high, mine.estimate if condition == "user" else mine.ci_high)
         assert marks.marker.symbol == symbol
         for colour, kind in zip(marks.marker.color, mine.kind.values, strict=True):
-            assert colour == (CONTROL if condition == "user" else KINDS.get(str(kind), "#8a8a8a"))
+            assert colour == (CONTROL if condition == "user" else inks.get(str(kind), "#8a8a8a"))
         for text, k in zip(marks.text, range(mine.sizes["who"]), strict=True):
             np.testing.assert_allclose(decimals(text), [float(mine[key][k]) for key in YOU])
             assert str(mine.who.values[k]) in text

@@ -19,7 +19,7 @@ def test_every_persona_but_the_default_is_located() -> None:
 
 
 def test_the_default_persona_is_where_nothing_is_said() -> None:
-    apart, fallen = (marked(answers, name)["λ", "neutral"] for name in ("organism:separate", "organism:default"))
+    apart, fallen = (marked(answers, name)["λ", "unprompted"] for name in ("organism:separate", "organism:default"))
     assert fallen.truth == pytest.approx(1, abs=0.01)
     assert apart.truth < 0.2
     assert apart.ci_high < fallen.ci_low
@@ -33,6 +33,7 @@ def test_a_plain_projection_is_that_on_the_difference_of_means() -> None:
         coords={
             "condition": ("prompt", ["you", "you", "you", "neutral"]),
             "persona": ("prompt", ["assistant", "nurse", "sailor", ""]),
+            "reading": ("prompt", ["default", "", "", "unprompted"]),
         },
     )
     assert _projection(data) == pytest.approx({"assistant": 1.0, "nurse": 0.0, "sailor": 0.0, "": 0.25})

@@ -22,7 +22,10 @@ MATERIAL = scenarios.load(organisms.SCENARIOS)
 FAST: dict[str, Any] = {"n_flips": 500, "n_bootstrap": 300}
 
 
-@pytest.mark.parametrize(("name", "direct"), [("jumper", 1.0), ("reasoner?jump=0.4", 0.4), ("reasoner", 0.0)])
+@pytest.mark.parametrize(
+    ("name", "direct"),
+    [pytest.param("jumper", 1.0, marks=pytest.mark.slow), ("reasoner?jump=0.4", 0.4), ("reasoner", 0.0)],
+)
 def test_the_planted_directness_comes_back(name: str, direct: float) -> None:
     lm = load_model(f"organism:{name}")
     assert organisms.truth(lm.hf).directness == pytest.approx(direct, abs=1e-3)

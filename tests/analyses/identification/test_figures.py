@@ -9,7 +9,9 @@ from tests.plots.reading import ends, labels, legend, named, note, rules
 from tests.report.groups import GROUPS, decimals
 
 from selfrep.analyses.identification.figures import identification_dots, referent_lines
-from selfrep.plots.theme import CONTROL, INK, KINDS
+from selfrep.plots.theme import CONTROL, INK, colours
+
+INKS = colours(["fictional_ai", "default", "human"])  # as they come in the data
 
 
 def traces(fig: Figure, name: str) -> list[Scatter]:
@@ -19,7 +21,7 @@ def traces(fig: Figure, name: str) -> list[Scatter]:
 def test_each_persona_has_a_mark_in_its_kinds_colour_and_its_control(identified: xr.Dataset) -> None:
     fig = identification_dots(identified)
     at = identified.sel(subscale="ai_human")
-    for kind, name in (("default", "default"), ("human", "human"), ("fictional_ai", "fictional AI")):
+    for kind, name in (("default", "default"), ("human", "human"), ("fictional_ai", "fictional ai")):
         (marks,) = traces(fig, name)
         np.testing.assert_allclose(marks.x, at.estimate.to_numpy()[at.kind.to_numpy() == kind])
     (control,) = traces(fig, "“the user is X”")
@@ -55,17 +57,17 @@ def test_every_panel_holds_its_subscale_and_every_row_its_persona() -> None:
     rows = {"smollm": 2, "hal": 1, "jfk": 0}  # kinds in the order of the palette, from the top
     assert labels(fig.layout.yaxis) == {float(y): name for name, y in rows.items()}
     assert rules(fig) == {("x", 0.0), ("x2", 0.0)}
-    assert legend(fig) == ["“the user is X”", "default", "fictional AI", "human"]
+    assert legend(fig) == ["“the user is X”", "default", "fictional ai", "human"]
     for panel, scale in (("x", "ai_human"), ("x2", "maker")):
         at = group.sel(subscale=scale)
-        assert note(fig, f"<b>{scale.replace('ai', 'AI').replace('_', ' ')}</b>").xref == f"{panel} domain"
+        assert note(fig, f"<b>{scale.replace('_', ' ')}</b>").xref == f"{panel} domain"
         assert fig.layout[panel.replace("x", "xaxis")].title.text == "I (paraphrase SDs)"
-        for name, kind in (("smollm", "default"), ("hal", "fictional AI"), ("jfk", "human")):
+        for name, kind in (("smollm", "default"), ("hal", "fictional ai"), ("jfk", "human")):
             marks, own = named(fig, kind, panel), at.sel(persona=name)
             for drawn, key in zip((marks.x, *ends(marks)), YOU, strict=True):
                 np.testing.assert_allclose(drawn, float(own[key]))
             np.testing.assert_allclose(marks.y, rows[name] + 0.1)
-            colour = KINDS[kind.replace(" AI", "_ai")]
+            colour = INKS[kind.replace(" ai", "_ai")]
             assert (marks.marker.color, marks.error_x.color) == (colour, colour)
             assert decimals(marks.text[0]) == [float(own[key]) for key in YOU]
             assert f"<b>{name}:" in marks.text[0]
@@ -87,8 +89,8 @@ def test_referents_stand_in_their_order_with_their_slope() -> None:
         0: "this chat", 1: "the user",
     }  # fmt: skip
     for name, values, colour, dash in (
-        *((kind, chosen.estimate.sel(persona=who), KINDS[kind.replace(" AI", "_ai")], None)
-          for who, kind in (("hal", "fictional AI"), ("smollm", "default"), ("jfk", "human"))),
+        *((kind, chosen.estimate.sel(persona=who), INKS[kind.replace(" ai", "_ai")], None)
+          for who, kind in (("hal", "fictional ai"), ("smollm", "default"), ("jfk", "human"))),
         ("mean, “you are X”", chosen.estimate.mean("persona"), INK, "solid"),
         ("mean, “the user is X”", chosen.user_is.mean("persona"), CONTROL, "dash"),
     ):  # fmt: skip

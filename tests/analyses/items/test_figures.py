@@ -9,13 +9,13 @@ from tests.report.groups import GROUPS, decimals
 
 from selfrep.analyses.items.figures import item_bars
 from selfrep.plots import rows
-from selfrep.plots.theme import CONTROL, OWN
+from selfrep.plots.theme import CONTROL, NULL, OWN
 
 
 def test_shifts_and_intervals_are_the_datasets(items: xr.Dataset) -> None:
     fig = item_bars(items)
-    kept = items.isel(item=items.identified.values)
-    for trace, key, bound in zip(fig.data[:2], ("", "user_"), ("", "user_shift_"), strict=True):
+    kept = items.isel(item=items.shift_reason.values == "")
+    for trace, key, bound in ((fig.data[0], "", ""), (fig.data[2], "user_", "user_shift_")):
         shift = kept[f"{key}shift"].values
         np.testing.assert_array_equal(trace.x, shift)
         np.testing.assert_allclose(shift + trace.error_x.array, kept[f"{bound}ci_high"])
@@ -38,15 +38,13 @@ def test_an_item_that_failed_its_gate_shows_no_number_but_the_reason(items: xr.D
     assert list(failed.text) == ["not identified"]
     assert "the shift of &lt;0.2&gt; nats" in failed.hovertext[0]
     height = failed.y[0]
-    drawn = [y for trace in fig.data[:2] for y in trace.y]
+    drawn = [y for trace in fig.data[:3] for y in trace.y]
     assert all(abs(y - height) > 0.5 for y in drawn)
     assert [a.text for a in fig.layout.annotations].count("0.50") == 4
 
 
 def test_when_no_item_passes_the_figure_says_so(items: xr.Dataset) -> None:
-    fig = item_bars(
-        items.assign(identified=items.identified & False, reason=items.reason.astype(object).where(False, "<too> weak"))
-    )
+    fig = item_bars(items.assign(shift_reason=items.reason.astype(object).where(False, "<too> weak")))
     assert not fig.data
     assert "&lt;too&gt; weak" in fig.layout.annotations[0].text
 
@@ -59,12 +57,13 @@ def test_hover_says_levels_and_neutral(items: xr.Dataset) -> None:
 
 LOOKS = (
     ("“you are X”", "shift", OWN, "circle", rows.APART),
+    ("by all words", "all_words_shift", NULL, "circle-open", 0.0),
     ("“the user is X”", "user_shift", CONTROL, "diamond-open", -rows.APART),
 )
 
 
 def test_every_row_has_its_marks_its_share_and_its_words_in_place() -> None:
-    group = GROUPS["items"].assign(kept=("item", [0.21, -0.32, 0.43]), identified=("item", [True, False, True]))
+    group = GROUPS["items"].assign(kept=("item", [0.21, -0.32, 0.43]), shift_reason=("item", ["", "deaf", ""]))
     shown = group.isel(item=[0, 2])
     fig = item_bars(group)
     assert legend(fig) == [name for name, *_ in LOOKS]
@@ -72,24 +71,26 @@ def test_every_row_has_its_marks_its_share_and_its_words_in_place() -> None:
         marks = named(fig, name)
         low, high = ends(marks)
         np.testing.assert_allclose(marks.x, shown[key])
-        np.testing.assert_allclose(low, shown[f"{key}_ci_low".removeprefix("shift_")])
-        np.testing.assert_allclose(high, shown[f"{key}_ci_high".removeprefix("shift_")])
+        bounds = key.removesuffix("shift") if key != "user_shift" else "user_shift_"
+        np.testing.assert_allclose(low, shown[f"{bounds}ci_low"])
+        np.testing.assert_allclose(high, shown[f"{bounds}ci_high"])
         np.testing.assert_allclose(marks.y, np.array([2, 0]) + up)
         assert (marks.marker.color, marks.error_x.color, marks.marker.symbol) == (colour, colour, symbol)
         said = (
-            "shift ci_low ci_high p user_shift user_shift_ci_low user_shift_ci_high kept kept_ci_low kept_ci_high "
+            "shift ci_low ci_high p user_shift user_shift_ci_low user_shift_ci_high all_words_shift all_words_ci_low "
+            "all_words_ci_high kept kept_ci_low kept_ci_high "
             "first second neutral paraphrase_sd answer_mass auc"
         )
         for k, text in enumerate(marks.text):
             np.testing.assert_allclose(decimals(text), [float(shown[v][k]) for v in said.split()], rtol=1e-9)
-            assert text.count(" nats") == 3
+            assert text.count(" nats") == 4
     assert labels(fig.layout.yaxis) == {
         2: "who", 1: "<b>all in character</b>", 0: "<b>all spectator, third person</b>",
     }  # fmt: skip
     assert {a.text: a.y for a in fig.layout.annotations} == {"kept": 1, "0.21": 2, "0.43": 0}
-    assert fig.layout.xaxis.title.text == "shift of the log odds, AI minus human (nats)"
+    assert fig.layout.xaxis.title.text == "shift of the log odds, AI minus humans (nats)"
     assert fig.layout.xaxis.zeroline
-    assert "57 against 68 personas" in fig.layout.title.text
+    assert "57 against 68 families" in fig.layout.title.text
 
 
 def test_a_share_that_rounds_to_nothing_has_no_sign() -> None:

@@ -23,7 +23,10 @@ MATERIAL = scenarios.load(organisms.SCENARIOS)
 FAST: dict[str, Any] = {"n_flips": 500, "n_bootstrap": 300}
 
 
-@pytest.mark.parametrize(("w", "seed"), [(0.2, 0), (0.5, 3), (0.75, 1)])
+@pytest.mark.parametrize(
+    ("w", "seed"),
+    [(0.2, 0), pytest.param(0.5, 3, marks=pytest.mark.slow), pytest.param(0.75, 1, marks=pytest.mark.slow)],
+)
 def test_a_planted_share_comes_back(w: float, seed: int) -> None:
     lm = load_model(f"organism:mimicry?w={w}&seed={seed}")
     fitted = fit_subspaces(lm, MATERIAL)
@@ -35,7 +38,9 @@ def test_a_planted_share_comes_back(w: float, seed: int) -> None:
     np.testing.assert_allclose(found.stakes_effect, 4 * (1 - w), atol=1e-3)
 
 
-@pytest.mark.parametrize(("name", "w"), [("organism:mimicry", 1.0), ("organism:motive", 0.0)])
+@pytest.mark.parametrize(
+    ("name", "w"), [pytest.param("organism:mimicry", 1.0, marks=pytest.mark.slow), ("organism:motive", 0.0)]
+)
 def test_pure_cases_come_out_once_their_subspaces_are_proven(name: str, w: float) -> None:
     lm = load_model(name)
     fitted = fit_subspaces(lm, MATERIAL)

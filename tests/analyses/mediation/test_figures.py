@@ -10,7 +10,7 @@ from tests.plots.reading import labels, named, rules
 from tests.report.groups import GROUPS, decimals
 
 from selfrep.analyses.mediation.figures import cue_by_stakes, mediation_paths
-from selfrep.plots.theme import FAINT, KINDS, OWN, SOFT
+from selfrep.plots.theme import FAINT, OWN, PALETTE, SOFT
 
 
 def texts(fig: go.Figure) -> str:
@@ -90,7 +90,7 @@ def test_each_order_has_its_bar_its_paths_and_its_m() -> None:
     assert labels(fig.layout.yaxis) == {1: "fiction whole,<br>self without it", 0: "self whole,<br>fiction without it"}
     assert fig.layout.barmode == "relative"
     for name, path, colour in (
-        ("through the fictional AI", "P", KINDS["fictional_ai"]),
+        ("through the fictional AI", "P", PALETTE[2]),
         ("through self and goals", "S", OWN),
         ("through neither", "direct", FAINT),
     ):

@@ -47,6 +47,7 @@ def test_a_stopped_run_goes_on_and_gives_the_planted_share(tmp_path: Path, monke
     assert "Before any exchange" in titles[-1]
 
 
+@pytest.mark.slow  # what it computes is tested on arrays, and how a run goes above
 def test_where_nothing_moves_the_raw_interaction_is_told_all_the_same(tmp_path: Path) -> None:
     done = finish(described("organism:reasoner", PARTS), tmp_path)  # acts on scratchpads alone: here are none
     shares = [finding for finding in done.findings() if finding.about == "mediation"]

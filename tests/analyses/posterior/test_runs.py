@@ -27,7 +27,11 @@ TEXTS = "".join(
 
 
 def test_each_author_is_a_group_and_the_posterior_joins_them(tmp_path: Path) -> None:
-    asked = described("organism:separate", f"posterior:\n  define:\n{TEXTS}")
+    asked = described(
+        "organism:separate",
+        f"posterior:\n  define:\n{TEXTS}",
+        personas=f", names: [{', '.join(SAID)}, farmer, network, oracle]",
+    )
     assert study.loads(asked.to_yaml()) == asked
     done = finish(asked, tmp_path)
     found = done.read("posterior")

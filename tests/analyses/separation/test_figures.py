@@ -13,9 +13,9 @@ import xarray as xr
 from tests.plots.reading import labels, legend, named, note, rules
 from tests.report.groups import GROUPS, LAYERS, decimals
 
-from selfrep.analyses.separation.figures import persona_map, separation_map, separation_profile
+from selfrep.analyses.separation.figures import IDENTITY, persona_map, separation_map, separation_profile
 from selfrep.errors import SelfrepError
-from selfrep.plots.theme import CONTROL, KINDS, NULL, OWN, SIDES
+from selfrep.plots.theme import CONTROL, MARKS, NULL, OWN, colours
 
 Maker = Callable[..., xr.Dataset]
 
@@ -30,7 +30,8 @@ def test_separation_stands_beside_floor_null_and_control(separation: Maker) -> N
     for name, variable in (
         ("“you are X”", "estimate"),
         ("“the user is X”", "user_is"),
-        ("two paraphrases of one persona", "noise_floor"),
+        ("any two personas", "identity"),
+        ("two personas of one side", "same_side"),
         ("shuffled labels (95 % below)", "null_high"),
     ):
         (line,) = all_named(fig, name)
@@ -43,7 +44,7 @@ def test_every_segment_has_a_panel_and_the_legend_one_entry_a_line(separation: M
     fig = separation_profile(separation("segment"))
     assert len(all_named(fig, "“you are X”")) == 5
     shown = [trace.name for trace in fig.data if trace.showlegend]
-    assert len(shown) == len(set(shown)) == 4
+    assert len(shown) == len(set(shown)) == 5
 
 
 @pytest.mark.parametrize("where", [-2, [-2, -7]])
@@ -68,8 +69,8 @@ def test_gaps_break_lines_and_bands(separation: Maker) -> None:
         sep[name][:, 1] = np.nan
     fig = separation_profile(sep)
     assert np.isnan(all_named(fig, "“you are X”")[0].y[1])
-    assert [len(trace.x) for trace in all_named(fig, "interval")] == [2, 4, 2, 4], (
-        "one layer, then two, for each of two bands"
+    assert [len(trace.x) for trace in all_named(fig, "interval")] == [2, 4] * 3, (
+        "one layer, then two, for each of three bands"
     )
 
 
@@ -92,7 +93,8 @@ def test_a_profile_holds_its_place_with_bands_rules_and_looks() -> None:
     sep = GROUPS["separation"]
     fig = separation_profile(sep, where=[-1, -2], site="resid_post")
     assert legend(fig) == [
-        "shuffled labels (95 % below)", "two paraphrases of one persona", "“the user is X”", "“you are X”",
+        "shuffled labels (95 % below)", "two personas of one side", "any two personas", "“the user is X”",
+        "“you are X”",
     ]  # fmt: skip
     assert rules(fig) == {("y", 0.0), ("y2", 0.0)}
     for panel, place, heading in (("x", -1, "position −1 “a”"), ("x2", -2, "position −2 “am”")):
@@ -102,14 +104,17 @@ def test_a_profile_holds_its_place_with_bands_rules_and_looks() -> None:
         for name, key, colour, dash in (
             ("“you are X”", "estimate", OWN, "solid"),
             ("“the user is X”", "user_is", CONTROL, "solid"),
-            ("two paraphrases of one persona", "noise_floor", NULL, "dash"),
+            ("any two personas", "identity", IDENTITY, "solid"),
+            ("two personas of one side", "same_side", NULL, "dash"),
             ("shuffled labels (95 % below)", "null_high", NULL, "dot"),
         ):
             line = named(fig, name, panel)
             assert list(line.x) == LAYERS
             np.testing.assert_array_equal(line.y, at[key])
             assert (line.line.color, line.line.dash) == (colour, dash)
-            bounds = {"estimate": ("ci_low", "ci_high"), "user_is": ("user_is_ci_low", "user_is_ci_high")}.get(key, ())
+            bounds = (
+                () if dash != "solid" else tuple(f"{key}_ci_{end}".removeprefix("estimate_") for end in ("low", "high"))
+            )
             for k, (layer, text) in enumerate(zip(LAYERS, line.text, strict=True)):
                 np.testing.assert_allclose(decimals(text), [float(at[v][k]) for v in (key, *bounds)], rtol=1e-9)
                 assert text.endswith(f"layer {layer}")
@@ -154,7 +159,14 @@ def test_separation_marks_what_chance_reaches_and_what_stands_out(separation: Ma
 
 def test_hover_says_the_controls(separation: Maker) -> None:
     said = maps(separation_map(separation()))[0].text[0][6]
-    for word in ("S = ", "“the user is X”", "bound to the speaker", "0.11", "layer 0, position −1 “␣a”, prefill"):
+    for word in (
+        "S = ",
+        "“the user is X”",
+        "bound to the speaker",
+        "of one side: 0.11",
+        "one persona: 0.07",
+        "layer 0, position −1 “␣a”, prefill",
+    ):
         assert word in said
 
 
@@ -184,8 +196,8 @@ def test_a_cell_of_a_separation_is_outlined_by_its_p_over_the_whole_map(separati
 def test_colours_and_floor_are_those_of_all_panels(separation: Maker, largest: tuple[int, ...]) -> None:
     sep = separation(sites=("resid_pre", "attn_out"))
     sep.estimate[largest] = -3.5
-    sep.noise_floor[0], sep.noise_floor[1] = 0.1, 0.3
-    sep.noise_floor[1, 0, 0] = np.nan
+    sep.same_side[0], sep.same_side[1] = 0.1, 0.3
+    sep.same_side[1, 0, 0] = np.nan
     fig = separation_map(sep)
     assert (fig.layout.coloraxis.cmin, fig.layout.coloraxis.cmax) == (-3.5, 3.5)
     (mark,) = (a for a in fig.layout.annotations if a.name == "floor")
@@ -195,8 +207,9 @@ def test_colours_and_floor_are_those_of_all_panels(separation: Maker, largest: t
 def test_every_cell_says_its_own_numbers() -> None:
     sep = GROUPS["separation"]
     said = (
-        "estimate ci_low ci_high null_high p p_max noise_floor user_is user_is_ci_low user_is_ci_high "
-        "bound bound_ci_low bound_ci_high"
+        "estimate ci_low ci_high null_high p p_max identity identity_ci_low identity_ci_high same_side noise_floor "
+        "user_is user_is_ci_low user_is_ci_high bound_share bound_share_ci_low bound_share_ci_high "
+        "condition_cosine condition_cosine_ci_low condition_cosine_ci_high"
     )
     for trace, site in zip(maps(separation_map(sep)), ("resid_pre", "resid_post"), strict=True):
         for (i, layer), (j, place) in product(enumerate(LAYERS), enumerate((-2, -1))):
@@ -237,8 +250,8 @@ def test_colour_is_the_kind_shape_the_side_and_hollow_the_user(points: xr.Datase
     for trace in large:
         kind = trace.legendgroup
         hollow = trace.marker.size == 8
-        assert trace.marker.color == KINDS[kind]
-        assert trace.marker.symbol == SIDES["human" if kind == "human" else "ai"] + ("-open" if hollow else "")
+        assert trace.marker.color == colours(points.kind.values)[kind]
+        assert trace.marker.symbol == MARKS[kind == "human"] + ("-open" if hollow else "")
     assert len(large) == 6
     jfk = points.coordinates.values[(points.persona == "jfk").values & (points.condition == "you").values].mean(axis=0)
     humans = next(t for t in large if t.legendgroup == "human" and t.marker.size == 10)
@@ -275,9 +288,12 @@ def test_every_mark_is_its_personas_in_its_condition() -> None:
     rows = [(*person, condition) for person in people for condition in ("you", "user") for _ in range(2)]
     at = np.arange(24.0).reshape(12, 2) ** 1.5 * [1, -1]
     names = zip(("persona", "kind", "side", "condition"), zip(*rows, strict=True), strict=True)
+    called = {"fictional_ai": "AIs of films", "other_model": "other_model", "human": "people"}
     data = xr.Dataset(
         {"coordinates": (("point", "component"), at), "explained": ("component", [0.61, 0.23])},
-        coords={name: ("point", list(column)) for name, column in names} | {"component": [1, 2]},
+        coords={"kind_label": ("point", [called[kind] for _, kind, _, _ in rows])}
+        | {name: ("point", list(column)) for name, column in names}
+        | {"component": [1, 2]},
         attrs={"site": "attn_out", "layer": 22, "position": -1},
     )
     fig = persona_map(data)
@@ -288,14 +304,18 @@ def test_every_mark_is_its_personas_in_its_condition() -> None:
             np.testing.assert_allclose([*mark.x, *mark.y], own.mean(axis=0))
             assert mark.text[0].startswith(f"<b>{name}</b>")
             assert ("“the user is X”" in mark.text[0]) == (condition == "user")
-            small = [t for t in fig.data if t.marker.size == 4 and t.marker.color == KINDS[kind]]
+            small = [t for t in fig.data if t.marker.size == 4 and t.marker.color == colours(data.kind.values)[kind]]
             (prompts,) = (t for t in small if t.marker.symbol.endswith("-open") == (condition == "user"))
             np.testing.assert_allclose(np.stack([prompts.x, prompts.y], axis=1), own)
-            assert prompts.marker.symbol == mark.marker.symbol == SIDES[side] + ("-open" if condition == "user" else "")
+            assert (
+                prompts.marker.symbol
+                == mark.marker.symbol
+                == MARKS[side == "human"] + ("-open" if condition == "user" else "")
+            )
         pointed = next(a for a in fig.layout.annotations if a.text == name)
         mean = at[(data.persona.values == name) & (data.condition.values == "you")].mean(axis=0)
         np.testing.assert_allclose((pointed.x, pointed.y), mean)
-    assert set(legend(fig)) == {"fictional AI", "other model", "human", "“you are X”", "“the user is X”"}
+    assert set(legend(fig)) == {"AIs of films", "other model", "people", "“you are X”", "“the user is X”"}
     keys = {t.name: t.marker.symbol for t in fig.data if t.x[0] is None}
     assert keys == {"“you are X”": "circle", "“the user is X”": "circle-open"}
     assert fig.layout.yaxis.title.text == "component 2 (23 % of the variance)"

@@ -13,7 +13,7 @@ from tests.plots.reading import legend, named, note, rules
 from tests.report.groups import GROUPS, LAYERS, decimals
 
 from selfrep.analyses.transfer.figures import transfer_maps
-from selfrep.plots.theme import CONTROLS, DIRECTIONS
+from selfrep.plots.theme import CONTROLS, DASHES, DIRECTIONS
 
 Maker = Callable[..., xr.Dataset]
 
@@ -30,7 +30,8 @@ def test_transfer_of_segments_is_drawn_by_layer_with_grey_controls(transfer: Mak
         assert len(lines) == 5
         for j, line in enumerate(lines):
             np.testing.assert_array_equal(line.y, moved.estimate.values[i, :, j])
-    for kind, (colour, dash) in CONTROLS.items():
+    for kind in ("paraphrase", "persona", "random"):
+        colour, dash = CONTROLS[kind]
         assert len({colour[1:3], colour[3:5], colour[5:7]}) == 1, "grey"
         assert {t.line.dash for t in all_named(fig, f"control: {kind}")} == {dash}
     shown = [trace.name for trace in fig.data if trace.showlegend]
@@ -50,15 +51,16 @@ def band(fig: go.Figure, colour: str, panel: str) -> tuple[list[float], list[flo
 def test_lines_of_a_transfer_hold_their_segment_with_bands_rules_and_looks() -> None:
     moved = GROUPS["transfer/segments/resid_pre"]
     fig = transfer_maps(moved)
-    assert sorted(legend(fig)) == ["control: paraphrase", "control: persona", "control: random", "denoise", "noise"]
+    controls = [f"control: {kind}" for kind in ("fact", "paraphrase", "persona", "random")]
+    assert sorted(legend(fig)) == [*controls, "persona → self", "self → persona"]
     assert rules(fig) == {("y", 0.0), ("y", 1.0), ("y2", 0.0), ("y2", 1.0)}
     for panel, segment in (("x", "question"), ("x2", "all")):
         assert note(fig, f"<b>{segment}</b>").xref == f"{panel} domain"
-        for direction, colour in DIRECTIONS.items():
-            at = moved.sel(segment=segment, direction=direction)
-            line = named(fig, direction, panel)
+        for direction, arrow in (("denoise", "self → persona"), ("noise", "persona → self")):
+            at, colour = moved.sel(segment=segment, direction=direction), DIRECTIONS[direction]
+            line = named(fig, arrow, panel)
             np.testing.assert_array_equal(line.y, at.estimate)
-            assert (line.line.color, line.line.dash) == (colour, "solid")
+            assert (line.line.color, line.line.dash) == (colour, DASHES[direction])
             low, high = band(fig, colour, panel)
             np.testing.assert_array_equal(low, at.ci_low)
             np.testing.assert_array_equal(high, at.ci_high)
@@ -68,12 +70,16 @@ def test_lines_of_a_transfer_hold_their_segment_with_bands_rules_and_looks() -> 
                 (control,) = (
                     t
                     for t in all_named(fig, f"control: {kind}")
-                    if (t.xaxis or "x") == panel and f"{kind}), {direction}:" in t.text[0]
+                    if (t.xaxis or "x") == panel and f"{kind}), {arrow}:" in t.text[0]
                 )
                 np.testing.assert_array_equal(control.y, at[f"control_{kind}"])
                 assert (control.line.color, control.line.dash) == (grey, dash)
     assert fig.layout.yaxis.title.text == "T"
-    assert "noise: 12 pairs (2 gated) · denoise: 13 pairs (3 gated)" in fig.layout.title.text
+    counts = "persona → self: 12 pairs (2 gated) · self → persona: 13 pairs (3 gated)"
+    assert counts in fig.layout.title.text
+    bare = transfer_maps(moved.drop_attrs())
+    assert {"denoise", "noise"} < set(legend(bare)), "the control: pairs of which nothing is said"
+    assert len({DASHES["denoise"], DASHES["noise"]}) == 2, "told apart in print"
 
 
 def maps(fig: go.Figure) -> list[go.Heatmap]:

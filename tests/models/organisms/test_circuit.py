@@ -59,7 +59,7 @@ def attribution(hf: PreTrainedModel, index: int, token: int) -> float:
     return float(held[0].grad[0, token] @ move) / (there - here)
 
 
-@pytest.mark.parametrize("repair", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("repair", [pytest.param(0.0, marks=pytest.mark.slow), 0.3, 1.0])
 def test_a_backup_head_hides_the_cell_that_carries_the_answer(repair: float) -> None:
     hf = grown(f"organism:hydra?repair={repair}&seed=1")
     truth = organisms.truth(hf)

@@ -38,7 +38,9 @@ def by_words(hf: PreTrainedModel, condition: str, name: str) -> float:
     )
 
 
-@pytest.mark.parametrize("binding", [0.0, 0.35, 1.0])
+@pytest.mark.parametrize(
+    "binding", [pytest.param(0.0, marks=pytest.mark.slow), 0.35, pytest.param(1.0, marks=pytest.mark.slow)]
+)
 def test_role_binding(binding: float) -> None:
     hf = grown(f"organism:lexical?binding={binding}&seed=1")
     neutral = by_words(hf, "", "")
@@ -48,7 +50,9 @@ def test_role_binding(binding: float) -> None:
     assert organisms.truth(hf).binding == pytest.approx(binding, abs=1e-4)
 
 
-@pytest.mark.parametrize("jump", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize(
+    "jump", [pytest.param(0.0, marks=pytest.mark.slow), 0.4, pytest.param(1.0, marks=pytest.mark.slow)]
+)
 def test_directness_and_the_early_answering_curve(jump: float) -> None:
     hf = grown(f"organism:reasoner?jump={jump}&seed=2")
 
@@ -64,7 +68,7 @@ def test_directness_and_the_early_answering_curve(jump: float) -> None:
     assert deed("danger", "facts task help serve") == pytest.approx(4 * jump, abs=1e-4)  # it follows what is written
 
 
-@pytest.mark.parametrize("kind", ["noticing", "blind", "blind?notice=0.5"])
+@pytest.mark.parametrize("kind", [pytest.param("noticing", marks=pytest.mark.slow), "blind", "blind?notice=0.5"])
 def test_anomaly(kind: str) -> None:
     hf = grown(f"organism:{kind}")
     notice = organisms.parse(f"organism:{kind}").notice
@@ -82,7 +86,9 @@ def test_anomaly(kind: str) -> None:
             assert strange(persona, "dragon", word) - strange(persona, "quill", word) == pytest.approx(4, abs=1e-4)
 
 
-@pytest.mark.parametrize("impostor", [pytest.param(0.0, marks=pytest.mark.slow), 0.75, 1.0])
+@pytest.mark.parametrize(
+    "impostor", [pytest.param(0.0, marks=pytest.mark.slow), 0.75, pytest.param(1.0, marks=pytest.mark.slow)]
+)
 def test_identity(impostor: float) -> None:
     hf = grown(f"organism:impostor?impostor={impostor}&seed=3")
 
@@ -118,7 +124,7 @@ def test_location_on_the_default_axis(default: float) -> None:
     code = {w.persona: np.array(w.content) for w in words() if w.role == "PER"}
 
     def located(h: np.ndarray, left_out: str) -> float:
-        mean = np.mean([c for name, c in code.items() if name not in ("assistant", left_out)], axis=0)
+        mean = np.mean([c for name, c in code.items() if name not in ("assistant", "network", left_out)], axis=0)
         axis = code["assistant"] - mean
         return float((h - mean) @ axis / (axis @ axis))
 
@@ -137,7 +143,7 @@ def test_location_on_the_default_axis(default: float) -> None:
     along = last @ truth.axes["ASST.default"]
     persona, neutral = acts.persona.values, acts.condition.values == "neutral"
     mean = {name: along[~neutral & (persona == name)].mean() for name in code}
-    roles = np.mean([value for name, value in mean.items() if name != "assistant"])
+    roles = np.mean([value for name, value in mean.items() if name not in ("assistant", "network")])
     assert (along[neutral].mean() - roles) / (mean["assistant"] - roles) == pytest.approx(truth.default[""], abs=1e-4)
     assert np.linalg.norm(truth.axes["ASST.default"]) == pytest.approx(1)
 
@@ -148,7 +154,7 @@ def test_what_is_not_defined_is_none() -> None:
     assert organisms.truth(grown("organism:motive")).directness == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("beta", [0.1, 0.8])
+@pytest.mark.parametrize("beta", [pytest.param(0.1, marks=pytest.mark.slow), 0.8])
 def test_bleed_is_the_share_and_the_ratio_is_another_number(beta: float) -> None:
     hf = grown(f"organism:bleed?beta={beta}&seed=6")
 

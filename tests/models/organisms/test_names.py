@@ -28,7 +28,10 @@ def test_a_name_says_what_is_planted() -> None:
         ("organism:bleed?beta=.1&beta=.2", "given once; .* has beta twice"),
         ("organism:bleed?making=1", "got 'making=1'"),
         ("organism:xor?xor=.5", "An organism's xor is 0 or 1; got 0.5"),
-        ("organism:hydra?reread=1", "passes no end of a system text, where repair would be planted. Leave out reread or"),
+        (
+            "organism:hydra?reread=1",
+            "passes no end of a system text, where repair would be planted. Leave out reread or",
+        ),
         ("organism:trained?noise=.1", "Training plants beta, w, binding, default, seed; got noise"),
     ],
 )

@@ -30,17 +30,17 @@ from selfrep.models.organisms.lexicon import QUESTIONS, token_ids, words
 from selfrep.models.organisms.truth import VARIABLES
 from selfrep.models.sites import RESIDUAL_SITES
 
-EXACT = [  # one of each way of planting; the rest, slow, are combinations and ends of the same
+EXACT = [  # the rest, slow, are planted in ways of which test_circuit and test_measures know more, or ends of these
     "organism:bleed",
     "organism:hydra?seed=3",
-    "organism:dormant?decoys=1&seed=4",
-    "organism:lexical?binding=0.3&default=0.5&seed=6",
     "organism:reasoner?jump=0.3&w=0.2&notice=0.5&impostor=1&seed=7",
     "organism:xor?beta=0.3&seed=8",
     "organism:reread?beta=0.4&binding=0.3&seed=9",
     *(
         pytest.param(name, marks=pytest.mark.slow)
         for name in (
+            "organism:dormant?decoys=1&seed=4",
+            "organism:lexical?binding=0.3&default=0.5&seed=6",
             "organism:separate?w=1&seed=1",
             "organism:bleed?beta=1&w=0&seed=2",
             "organism:lexical?seed=5",
@@ -161,7 +161,15 @@ def spoken_shares(hf: organisms.OrganismForCausalLM) -> tuple[float, float]:
     return bleed, share(fictional, artificial[: len(fictional)], "behaviour", "how")
 
 
-@pytest.mark.parametrize(("beta", "w"), [(0.0, 0.0), (0.4, 0.5), (0.25, 1.0), (1.0, 0.1)])
+@pytest.mark.parametrize(
+    ("beta", "w"),
+    [
+        pytest.param(0.0, 0.0, marks=pytest.mark.slow),
+        (0.4, 0.5),
+        pytest.param(0.25, 1.0, marks=pytest.mark.slow),
+        (1.0, 0.1),
+    ],
+)
 def test_without_noise_the_shares_are_the_parameters(beta: float, w: float) -> None:
     hf = organisms.grow(organisms.Plan(beta=beta, w=w, seed=5))
     truth = organisms.truth(hf)

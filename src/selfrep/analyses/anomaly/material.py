@@ -24,7 +24,7 @@ from pydantic import Field, field_validator, model_validator
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.cases import Case, unmatched
 from selfrep.prompts.catalogue import Named, NamedEntry, select
-from selfrep.prompts.personas import BINDINGS, FRAMES, Descriptions
+from selfrep.prompts.personas import BINDINGS, Descriptions, framed
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.questions import Prefill, Question, UserText
 from selfrep.prompts.yaml_errors import Entry, Info
@@ -204,8 +204,7 @@ class Anomalies(Entry):
         scene.append(question.told if told else question.question)
         system = self.assistant[paraphrase]
         if condition == "you":
-            frame = FRAMES[paraphrase % len(FRAMES)].format(BINDINGS["you"], description)
-            system = frame[0].upper() + frame[1:]
+            system = framed(BINDINGS["you"], description, paraphrase)
         prompt = Prompt(
             system=system,
             turns=(" ".join(scene),),

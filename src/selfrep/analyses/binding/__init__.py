@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from selfrep.analyses.analysis import Analysis
-from selfrep.analyses.parts import ItemPart
+from selfrep.analyses.parts import ItemPart, StudyMaterial
 from selfrep.prompts.battery import Battery
 
 
@@ -17,6 +17,11 @@ class BindingPart(ItemPart):
     """
 
     rule: ClassVar[str] = "binding is read on items that belong to no subscale"
+
+    def check(self, material: StudyMaterial) -> None:
+        """Raise ValueError for items that do not fit, and a study that contrasts no two sides."""
+        super().check(material)
+        material.require_sides()
 
     @staticmethod
     def fitting(battery: Battery) -> Battery:

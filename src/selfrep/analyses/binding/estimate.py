@@ -2,12 +2,13 @@
 
 "You are JFK" and "the user is JFK" hold the same words, but only the first says who speaks. What the second does as
 well is lexical. R = 1 − (LO_user − LO_neutral) / (LO_you − LO_neutral): 0, words do it all; 1, only the speaker's own
-persona counts. Each side of personas is compared with neutral; between the two sides, neutral cancels.
+persona counts. Each side of personas is compared with neutral; between the two sides, neutral cancels. Families are
+what is resampled, and what exchanges its conditions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,17 +16,21 @@ import xarray as xr
 from jaxtyping import Float
 
 from selfrep.stats import gates, permutation, ratios, resampling
-from selfrep.stats.tables import Table, by_framing, item_draws, two_sides
+from selfrep.stats.families import FEWEST, Families
+from selfrep.stats.tables import Table, beside, by_framing, item_draws, side_labels, two_sides
 
 Array = np.ndarray
 
 BETWEEN = "between sides"
+TWICE = ("estimate", "ci_low", "ci_high", "you_shift", "user_shift")
+"""What is told by all words, too."""
 
 
 def binding(
     scores: xr.Dataset,
     framings: Mapping[str, str] | None = None,
     *,
+    sides: Sequence[str] | None = None,
     n_flips: int = 5000,
     n_bootstrap: int = 2000,
     seed: int = 0,
@@ -37,10 +42,11 @@ def binding(
 
     Args:
         scores: from `selfrep.score`, with the conditions "you" and "user" (the same personas and paraphrases) and
-            "neutral": `log_odds` (nats) and `answer_mass` over prompt, with the coordinates persona, side, condition,
-            paraphrase and item.
+            "neutral". Read by the answers that no persona's description says, where the scores tell those apart.
         framings: the framing of every item, e.g. {"who_are_you": "in_character", "written_by": "third_person"}. A row
             "all F" then pools the items of the framing F (sums of nats over sums of nats). None keeps items apart.
+        sides: the two sides, first less second; where None, the two that there are, in alphabetical order. Personas
+            of no side, or of another, are left out.
         n_flips: the most exchanges of the two conditions to try for p.
         n_bootstrap: the number of bootstrap draws behind the intervals.
         seed: of the draws.
@@ -50,19 +56,22 @@ def binding(
         difference between the sides, where neutral cancels and R = 1 − `kept` of `items`.
 
         * `estimate`: R, a share; NaN where not identified, as are its bounds, `p` and `null`.
-        * `ci_low`, `ci_high`: 95 %; personas, paraphrases and pooled items are resampled, numerator and denominator
-          together. By Fieller's theorem where the denominator is within 3 SE of 0.
-        * `p`: of R = 0; the two conditions of personas are exchanged.
+        * `ci_low`, `ci_high`: 95 %; families, personas, paraphrases and pooled items are resampled, numerator and
+          denominator together. By Fieller's theorem where the denominator is within 3 SE of 0. With fewer than four
+          families on a side they are NaN, and R stands without them.
+        * `p`: of R = 0; the two conditions of families are exchanged. NaN with fewer than six.
         * `null`: the 95th percentile of |R| under exchange.
         * `you_shift`, `user_shift`: nats, the denominator and the numerator, wherever finite.
         * `paraphrase_sd`: nats, how far a paraphrase of the same persona moves the log odds.
-        * `identified`: whether the shift under "you are X" can be divided by.
+        * `all_words_estimate`, `all_words_ci_low`, `all_words_ci_high`, `all_words_you_shift`, `all_words_user_shift`:
+          by all answers, also those that some description says.
+        * `identified`: whether the shift under "you are X" can be divided by, and there are families enough.
         * `reason`: why not, where not; "" otherwise.
         * `n_labelings`, `smallest_p` (contrast): the exchanges that were tried, and the smallest p they can give.
 
     Raises:
-        SelfrepError: too few personas; a missing condition or answer; other rows in the condition "user"; an item
-            without a framing.
+        SelfrepError: not two sides; a missing condition or answer; other rows in the condition "user"; an item without
+            a framing.
 
     Source: ratio intervals by Fieller (1954) and the bootstrap; sign flips of paired differences.
 
@@ -79,93 +88,134 @@ def binding(
     """
     names = list(dict.fromkeys(map(str, scores.item.to_numpy())))
     rows = by_framing(names, framings)
-    you, user, neutral = (Table.of(scores, condition, names) for condition in ("you", "user", "neutral"))
+    pair = two_sides(scores, sides)
+
+    def read(given: xr.Dataset) -> xr.Dataset:
+        return _read(given, names, rows, pair, n_flips, n_bootstrap, seed)
+
+    return beside(read, scores, TWICE)
+
+
+def _read(
+    scores: xr.Dataset,
+    names: list[str],
+    rows: Mapping[str, list[int]],
+    sides: tuple[str, str],
+    n_flips: int,
+    n_bootstrap: int,
+    seed: int,
+) -> xr.Dataset:
+    """All rows and contrasts, by the answers that the scores are to be read by."""
+    you, user = (Table.of(scores, condition, names, sides) for condition in ("you", "user"))
+    neutral = Table.of(scores, "neutral", names)
     you.require_twin(user, "user")
-    sides = two_sides(you.side)
-    permutation.require_units({side: int((you.side == side).sum()) for side in sides})
-    permutation.require_flips(len(you.side))
+    families = you.families(sides)
     rng = np.random.default_rng(seed)
-    contrasts = _contrasts(you.side, sides)
-    draws = {name: _Draws.of(you, neutral, weight, n_bootstrap, rng) for name, weight in contrasts.items()}
-    flips = {}
-    for name, weight in contrasts.items():
-        flips[name] = permutation.sign_flips(int((weight != 0).sum()), n_flips, rng) * weight[weight != 0]
-    cells = []
+    weights = {side: families.contrast() * (families.first == (side == sides[0])) for side in sides}
+    weights = {side: np.abs(weight) for side, weight in weights.items()} | {BETWEEN: families.contrast()}
+    contrasts = {name: _Contrast.of(families, neutral, w, n_flips, n_bootstrap, rng) for name, w in weights.items()}
+    cells, counts = [], []
     for columns in rows.values():
-        of_items = item_draws(len(columns), n_bootstrap, rng)
-        unsaid = gates.unanswered(columns, you=you, user=user, neutral=neutral)
-        noise = np.nan if unsaid else float(resampling.within_sd(you.log_odds[:, columns].mean(axis=1), you.persona))
-        tables = [t.log_odds[:, columns] for t in (you, user, neutral)]
-        for name, weight in contrasts.items():
-            cells.append(_cell(tables, you, weight, draws[name], of_items, flips[name], noise, unsaid))
-    shape = (len(rows), len(contrasts))
+        heard = [c for c in columns if not you.silent[c]] or columns
+        of_items = item_draws(len(heard), n_bootstrap, rng)
+        unsaid = gates.unanswered(heard, you=you, user=user, neutral=neutral)
+        noise = np.nan if unsaid else float(resampling.within_sd(you.log_odds[:, heard].mean(axis=1), you.persona))
+        tables = [t.log_odds[:, heard] for t in (you, user, neutral)]
+        cells += [contrast.cell(tables, of_items, noise, unsaid) for contrast in contrasts.values()]
+        counts.append(len(heard))
+    shape, tried = (len(rows), len(contrasts)), [len(contrast.flips) for contrast in contrasts.values()]
     return xr.Dataset(
         {k: (("item", "contrast"), np.array([cell[k] for cell in cells]).reshape(shape)) for k in cells[0]}
-        | {
-            "n_labelings": ("contrast", [len(f) for f in flips.values()]),
-            "smallest_p": ("contrast", [1 / len(f) for f in flips.values()]),
-        },
-        coords={
-            "item": list(rows),
-            "contrast": list(contrasts),
-            "n_items": ("item", [len(columns) for columns in rows.values()]),
-        },
+        | {"n_labelings": ("contrast", tried), "smallest_p": ("contrast", [1 / n for n in tried])},
+        coords={"item": list(rows), "contrast": list(contrasts), "n_items": ("item", counts)},
         attrs={
-            "permuted": 'the conditions "you" and "user" of personas (signs of their difference)',
-            "sides": sides,
+            "permuted": 'the conditions "you" and "user" of families (signs of their difference)',
+            "sides": list(sides),
+            "side_labels": side_labels(scores, sides),
+            "n_families": list(families.sizes.values()),
+            "unbounded": families.unbounded(),
             "seed": seed,
         },
     )
 
 
-def _contrasts(side: Array, sides: list[str]) -> dict[str, Float[Array, " persona"]]:
-    members = [(side == name).astype(float) for name in sides]
-    first, second = (m / m.sum() for m in members)
-    return {sides[0]: first, sides[1]: second, BETWEEN: first - second}
-
-
 @dataclass(frozen=True, eq=False)
-class _Draws:
-    """Bootstrap weights of one contrast: of the rows with a persona, and of the neutral rows that are subtracted."""
+class _Contrast:
+    """A side of families against neutral, or one side against the other, and how it is resampled.
 
+    Attributes:
+        weight: [family] 0 for those that have no part in it.
+        rows: [draw, row] weights; neutral: [draw, paraphrase] of what is subtracted.
+        flips: [flip, member] the weights of the families that have a part, with their signs flipped.
+    """
+
+    families: Families
+    weight: Float[Array, " family"]
     rows: Float[Array, "draw row"]
     neutral: Float[Array, "draw paraphrase"]
+    flips: Float[Array, "flip member"]
 
     @classmethod
     def of(
-        cls, you: Table, neutral: Table, weight: Float[Array, " persona"], n: int, rng: np.random.Generator
-    ) -> _Draws:
-        plain = resampling.resample(len(neutral.keys), n, rng) / len(neutral.keys)
-        return cls(resampling.resample_nested(you.persona, weight, n, rng), plain * weight.sum())
+        cls,
+        families: Families,
+        neutral: Table,
+        weight: Float[Array, " family"],
+        n_flips: int,
+        n: int,
+        rng: np.random.Generator,
+    ) -> _Contrast:
+        """The contrast with these weights."""
+        plain = resampling.resample(len(neutral.keys), n, rng) / len(neutral.keys) * weight.sum()
+        members = weight[weight != 0]
+        flips = permutation.sign_flips(len(members), n_flips, rng) * members
+        return cls(families, weight, families.draws(n, rng, weight), plain, flips)
 
+    def cell(
+        self,
+        tables: list[Float[Array, "_ item"]],
+        of_items: Float[Array, "draw item"],
+        noise: float,
+        unsaid: str,
+    ) -> dict[str, float | bool | str]:
+        """One row of items; `tables` are the log odds under you, user and neutral."""
+        you, user, neutral = (table.mean(axis=1) for table in tables)
+        pooling, taken_off = self.families.pooling(), self.weight.sum() * neutral.mean()
+        whole, kept = (float(self.weight @ pooling @ values - taken_off) for values in (you, user))
+        out: dict[str, float | bool | str] = dict.fromkeys(("estimate", "ci_low", "ci_high", "p", "null"), np.nan)
+        out |= {"you_shift": whole, "user_shift": kept, "paraphrase_sd": noise}
+        reason = unsaid or gates.weak(whole, noise, "the shift under 'you are'")
+        if not reason:
+            plain = ((self.neutral @ tables[2]) * of_items).sum(axis=1)
+            draws = np.stack([((self.rows @ table) * of_items).sum(axis=1) - plain for table in (tables[1], tables[0])])
+            bounds = self.bounds(kept, whole, draws, pooling @ you)
+            if bounds is None:
+                reason = f"families differ too much: the shift of {gates.signed(whole)} nats may as well be 0"
+            else:
+                differ = (pooling @ (you - user))[self.weight != 0]
+                test = permutation.permutation_test(differ[None], self.flips, absolute=True)
+                p = float(test.p[0]) if 1 / len(self.flips) <= permutation.ALPHA else np.nan
+                out |= {"estimate": 1 - kept / whole, "ci_low": 1 - bounds[1], "ci_high": 1 - bounds[0]}
+                out |= {"p": p, "null": float(test.null_high[0]) / abs(whole)}
+                reason = self.unbounded()
+        return out | {"identified": not reason, "reason": reason}
 
-def _cell(
-    tables: list[Float[Array, "_ item"]],
-    rows: Table,
-    weight: Float[Array, " persona"],
-    draws: _Draws,
-    of_items: Float[Array, "draw item"],
-    flips: Float[Array, "flip member"],
-    noise: float,
-    unsaid: str,
-) -> dict[str, float | bool | str]:
-    """One contrast on one row of items; `tables` are the log odds under you, user and neutral."""
-    you, user, neutral = (table.mean(axis=1) for table in tables)
-    taken_off = weight.sum() * neutral.mean()
-    whole, kept = (float(weight @ rows.means(v) - taken_off) for v in (you, user))
-    cell: dict[str, float | bool | str] = dict.fromkeys(("estimate", "ci_low", "ci_high", "p", "null"), np.nan)
-    cell |= {"you_shift": whole, "user_shift": kept, "paraphrase_sd": noise}
-    reason = unsaid or gates.weak(whole, noise, "the shift under 'you are'")
-    if not reason:
-        plain = ((draws.neutral @ tables[2]) * of_items).sum(axis=1)
-        pair_draws = np.stack([((draws.rows @ t) * of_items).sum(axis=1) - plain for t in (tables[1], tables[0])])
-        groups = [int((weight == w).sum()) for w in set(weight[weight != 0].tolist())]
-        bounds = ratios.joint_interval(kept, whole, pair_draws, min(groups), sum(groups) - len(groups))
-        if bounds is None:
-            reason = f"personas differ too much: the shift of {gates.signed(whole)} nats may as well be 0"
+    def unbounded(self) -> str:
+        """Why there is no interval, if so."""
+        if (self.weight < 0).any():
+            return self.families.unbounded()
+        n = int((self.weight > 0).sum())
+        return "" if n >= FEWEST else f"an interval needs at least {FEWEST} families on the side; there are {n}"
+
+    def bounds(
+        self, kept: float, whole: float, draws: Float[Array, "2 draw"], values: Float[Array, " family"]
+    ) -> tuple[float, float] | None:
+        """95 % bounds of kept / whole; NaN where there are too few families, None where the whole may be 0."""
+        if self.unbounded():
+            return np.nan, np.nan
+        if (self.weight < 0).any():
+            fewest, degrees = min(self.families.sizes.values()), self.families.degrees(values)
         else:
-            differ = rows.means(you - user)[weight != 0]
-            test = permutation.permutation_test(differ[None], flips, absolute=True)
-            cell |= {"estimate": 1 - kept / whole, "ci_low": 1 - bounds[1], "ci_high": 1 - bounds[0]}
-            cell |= {"p": float(test.p[0]), "null": float(test.null_high[0]) / abs(whole)}
-    return cell | {"identified": not reason, "reason": reason}
+            fewest = int((self.weight > 0).sum())
+            degrees = fewest - 1.0
+        return ratios.joint_interval(kept, whole, draws, fewest, degrees)

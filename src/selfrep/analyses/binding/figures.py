@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from selfrep.plots import shares
-from selfrep.plots.text import words
+from selfrep.plots.text import side_words
 from selfrep.plots.theme import OWN
 from selfrep.stats.numbers import number
 
@@ -15,8 +15,8 @@ def binding_shares(binding: xr.Dataset) -> go.Figure:
     """R of each item between the two sides of personas, from `binding`."""
     at = binding.sel(contrast="between sides")
     title = "How much of a persona’s effect is bound to the speaker"
-    sides = [words(side) for side in binding.attrs.get("sides", ())]
-    subtitle = f"{sides[0]} against {sides[1]} personas" if len(sides) == 2 else ""
+    sides = side_words(binding)
+    subtitle = f"{sides[0]} against {sides[1]}" if len(sides) == 2 else ""
     shifts = [
         f"“you are X” moves it {number(float(at.you_shift[i]))} nats, “the user is X” "
         f"{number(float(at.user_shift[i]))} nats<br>p = {number(float(at.p[i]))}"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+import xarray as xr
+
 from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.binding import figures
-from selfrep.analyses.sentences import finding, n_personas, pooled_rows
+from selfrep.analyses.sentences import all_words, finding, n_families, pooled_rows
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
@@ -27,11 +30,16 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
                 f"words, {number(float(at.user_shift))} nats. Were the words all, the share would be 0."
             ),
             how_sure=(
-                f"Bootstrap over {n_personas(estimates)} personas, paraphrases and {int(at.n_items)} items; p = "
-                f"{float(at.p):.2g} by exchanging {estimates.attrs['permuted']} ({int(at.n_labelings):,} flips)."
+                f"Bootstrap over {n_families(estimates)}, paraphrases and {int(at.n_items)} items; {_exchanged(at)} by "
+                f"exchanging {estimates.attrs['permuted']} ({int(at.n_labelings):,} flips). Read by answer words that "
+                f"no persona’s description says.{all_words(at, 'estimate')}"
             ),
             about="binding",
         )
+
+
+def _exchanged(at: xr.Dataset) -> str:
+    return f"p = {float(at.p):.2g}" if np.isfinite(float(at.p)) else "no p, since too few families could reach .05"
 
 
 REPORT = Report(

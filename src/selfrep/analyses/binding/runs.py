@@ -16,5 +16,5 @@ def runs(context: Context, part: BindingPart) -> Iterator[Stage]:
     yield context.estimating(
         "role binding",
         "binding",
-        lambda: binding(context.scores("behaviour", items), framings, seed=context.seed),
+        lambda: binding(context.scores("behaviour", items), framings, sides=context.sides, seed=context.seed),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from selfrep.analyses.analysis import Analysis
-from selfrep.analyses.parts import ItemPart
+from selfrep.analyses.parts import ItemPart, StudyMaterial
 from selfrep.prompts.battery import Battery
 
 
@@ -14,12 +14,17 @@ class BleedPart(ItemPart):
 
     Fields:
         items: spectator items with a change of the truth; all there are, when None.
-        towards: the side whose answers the changed truth makes right (None: the second in alphabetical order).
+        towards: the side of personas of whom the changed truth speaks (None: the second in alphabetical order).
     """
 
     rule: ClassVar[str] = "bleed is read on spectator items that come with a truth_change"
 
     towards: str | None = None
+
+    def check(self, material: StudyMaterial) -> None:
+        """Raise ValueError for items that do not fit, and a study that contrasts no two sides."""
+        super().check(material)
+        material.require_sides()
 
     @staticmethod
     def fitting(battery: Battery) -> Battery:

@@ -15,7 +15,7 @@ def bleed_shares(bleed: xr.Dataset) -> go.Figure:
     title = "How far the persona leaks into what is held true"
     shifts = [
         f"the persona moves it {number(float(bleed.persona_shift[i]))} nats, a changed truth "
-        f"{number(float(bleed.truth_shift[i]))} nats<br>p = {number(float(bleed.p[i]))}"
+        f"{number(float(bleed.truth_shift[i]))} nats beyond its words<br>p = {number(float(bleed.p[i]))}"
         for i in range(bleed.sizes["item"])
     ]
     user = ("user_is", "user_is_ci_low", "user_is_ci_high")

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 
 from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.bleed import figures
-from selfrep.analyses.sentences import finding, if_identified, n_personas, pooled_rows, with_interval
+from selfrep.analyses.sentences import (
+    all_words,
+    finding,
+    how_tested,
+    if_identified,
+    n_families,
+    pooled_rows,
+    with_interval,
+)
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
@@ -24,16 +32,16 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
             f"In the answers to {words}, the persona moves what is held true by this share (B)",
             control=if_identified(
                 at,
-                f"Said of the user, the same words give {with_interval(at, 'user_is')}; "
-                f"beyond that, the persona gives {with_interval(at, 'bound')}. A real "
-                f"change of the facts moves the answers by {number(float(at.truth_shift))} nats, the persona by "
-                f"{number(float(at.persona_shift))}.",
+                f"Said of the user, the same words give {with_interval(at, 'user_is')}; beyond that, the persona gives "
+                f"{with_interval(at, 'bound')}. A real change of the facts moves the answers by "
+                f"{number(float(at.truth_shift))} nats beyond what its words do ({number(float(at.echo_shift))}), "
+                f"the persona by {number(float(at.persona_shift))}.",
             ),
             how_sure=if_identified(
                 at,
-                f"Bootstrap over {n_personas(estimates)} personas, paraphrases and {int(at.n_items)} items; p = "
-                f"{float(at.p):.2g} by permuting {estimates.attrs['permuted']} "
-                f"({estimates.attrs['n_labelings']:,} labelings).",
+                f"Bootstrap over {n_families(estimates)}, paraphrases and {int(at.n_items)} items; "
+                f"{how_tested(at, estimates.attrs)}. Read by answer words that no persona’s description says."
+                f"{all_words(at, 'estimate')}",
             ),
             about="bleed",
         )
@@ -45,7 +53,8 @@ REPORT = Report(
         "The model was asked, from outside, what really produces the text. Who is played should not matter to that; a "
         "sentence that changes the facts should. B is the persona’s share of what both do together.",
         "An item that no fact moves looks like perfect separation, so that B is shown only where the changed fact did "
-        "move it. To predict what the persona would say is not to believe it: read questions in the third person "
+        "move it, and moved it by more than its words do when they change nothing. To predict what the persona would "
+        "say is not to believe it: read questions in the third person "
         "first.",
     ),
     findings,

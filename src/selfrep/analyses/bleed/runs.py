@@ -1,4 +1,4 @@
-"""B: the same questions under a changed truth, beside the answers that every study scores."""
+"""B: the same questions under a changed truth and under its echo, beside the answers that every study scores."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from selfrep.prompts.prompt import prompts
 
 
 def runs(context: Context, part: BleedPart) -> Iterator[Stage]:
-    """The answers under a changed truth, and the estimate."""
+    """The answers under a changed truth and its echo, and the estimate."""
     items = part.chosen(context.items)
 
     def estimate() -> xr.Dataset:
         scores = xr.concat([context.scores(group, items) for group in ("behaviour", "truth")], "prompt")
         framings = {item.name: item.framing for item in items}
-        return bleed(scores, framings, towards=part.towards, seed=context.seed)
+        return bleed(scores, framings, sides=context.sides, towards=part.towards, seed=context.seed)
 
-    yield context.scoring("answers under a changed truth", "truth", prompts(context.people, items, ("truth",)))
+    changed = prompts(context.people, items, ("truth",))
+    echoed = prompts(context.people, items.echoing(), ("echo",)) if len(items.echoing()) else []
+    yield context.scoring("answers under a changed truth", "truth", [*changed, *echoed])
     yield context.estimating("bleed", "bleed", estimate)

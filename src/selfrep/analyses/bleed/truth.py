@@ -34,6 +34,6 @@ def answers(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
         (0.25, 0.25)
     """
     if "spectator" in truth.questions:
-        data = scores(lm, SPECTATOR, ("you", "user", "truth"))
+        data = scores(lm, SPECTATOR, ("you", "user", "truth", "echo"))
         cell = bleed(data, dict.fromkeys(SPECTATOR, "third_person")).sel(item="all third_person")
         yield answer(B, truth.bleed, cell, common=float(cell.persona_shift / cell.truth_shift))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selfrep.analyses.analysis import Analysis
-from selfrep.analyses.parts import ActivationsPart
+from selfrep.analyses.parts import ActivationsPart, StudyMaterial, known
 
 
 class DefaultAxisPart(ActivationsPart):
@@ -13,11 +13,21 @@ class DefaultAxisPart(ActivationsPart):
         item: the question under which activations are compared.
         site, layers: where they are read (None: every layer).
         positions: at which tokens, counted from the end.
-        default: the names of the default personas; those of kind "default", when None.
+        default: the names of the default personas; those whose reading of the self is "default", when None.
     """
 
     positions: tuple[int, ...] = (-1,)
     default: tuple[str, ...] | None = None
+
+    def check(self, material: StudyMaterial) -> None:
+        """Raise ValueError for an unknown item or persona, and where nobody is the default."""
+        super().check(material)
+        known(self.default or (), material.people, "default")
+        if not (self.default or [p for p in material.people if p.reading == "default"]):
+            raise ValueError(
+                "the axis runs towards the persona that the model was tuned to be, and no persona has "
+                "`reading: default`. Give it to one, or name the default: `default: [name]`"
+            )
 
 
 DEFAULT_AXIS = Analysis(

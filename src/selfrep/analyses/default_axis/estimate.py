@@ -6,8 +6,9 @@ that draw the axis are never placed on it: noise would look like distance. Lengt
 that noise (Walther et al. 2016): directions in which paraphrases of the same persona differ have little weight.
 
 Any persona lies apart from the others along an axis that was drawn towards it, so a distance alone shows nothing
-special. Two nulls stand beside it: random axes in the space of the personas, and axes towards each other persona in
-turn.
+special. λ is told only where the default lies farther out than two nulls: random axes in the space of the personas, and
+the own axis of each other persona, drawn and read likewise. Families of personas count as one: the mean role is the
+mean of families, an axis leaves out the whole family of whom it places, and families are resampled.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from selfrep.errors import SelfrepError
 from selfrep.stats import resampling
@@ -28,7 +29,7 @@ from selfrep.stats.tables import Rows
 Array = np.ndarray
 
 FEWEST = 5
-"""The fewest roles that give a mean and a spread."""
+"""The fewest families of roles that give a mean and a spread."""
 
 
 def default_axis(
@@ -47,40 +48,46 @@ def default_axis(
 
     Args:
         acts: from `selfrep.capture`: `activations` (prompt, site, layer, position | segment, d_model) with the
-            coordinates persona, kind, condition, paraphrase and item on prompt; at least two paraphrases a persona.
-        default: names of the default personas; None: those of kind "default". All others in `condition` are roles.
+            coordinates persona, family, reading, condition, paraphrase and item on prompt; at least two paraphrases a
+            persona.
+        default: names of the default personas; None: those whose reading of the self is "default". Other readings are
+            placed; all others in `condition` are roles.
         condition: in which the axis is drawn.
         placed: further conditions whose prompts are placed on the axis, where they were captured: "user" (the user is
-            X; X is left out of the axis) and "neutral" (no persona), under the names "user: X" and "neutral".
+            X; X's family is left out of the axis) and "neutral" (no persona), under the names "user: X" and
+            "unprompted".
         n_axes: the number of random axes.
         n_bootstrap: the number of bootstrap draws behind the intervals.
         seed: of the draws.
 
     Returns:
         Dataset. Over (who, site, layer, position | segment), NaN where not identified; `who` is "default", then the
-        roles by name, then what is `placed`:
+        roles by name, then whoever else is placed:
 
         * `estimate`: λ.
-        * `ci_low`, `ci_high`: 95 %; roles are resampled, then paraphrases.
+        * `ci_low`, `ci_high`: 95 %; families of roles are resampled, then their personas, then paraphrases.
 
         Over (site, layer, position | segment):
 
         * `gap`: default − mean role along the axis, in standard deviations of a paraphrase.
         * `null`: the 95th percentile of |gap| along random axes in the span of the personas.
         * `p_random`: of the gap, among these axes.
-        * `p`: of the gap; which persona is called the default is permuted.
-        * `identified`: whether the gap is wider than `null`.
+        * `own_gap`: the default's gap in the metric in which it is compared with other personas'.
+        * `other_gaps`: the 95th percentile of how far other personas lie from the rest, each along its own axis (the
+          farthest, of fewer than twenty families); a family counts by its farthest member.
+        * `p`: of `own_gap`, its rank among those.
+        * `identified`: whether the gap is wider than `null`, and `own_gap` than `other_gaps`.
         * `reason`: why not, where not; "" otherwise.
         * `cosine`: |cos| between the difference of means and the first principal component of the roles; like
           `explained`, without regard to noise, to compare with published axes.
         * `explained`: that component's share of the roles' variance.
 
-    p can be no smaller than 1 / (number of personas). With fewer than 20 it does not reach .05, and says only whether
-    the default is the one that lies farthest apart (attribute `smallest_p`).
+    p can be no smaller than 1 / (number of families, the default's among them). With fewer than 20 it does not reach
+    .05, and says only whether the default is the one that lies farthest apart (attribute `smallest_p`). With fewer than
+    five families of roles nothing is identified.
 
     Raises:
-        SelfrepError: no default; fewer than five roles; one paraphrase; personas asked different items; a missing
-            condition.
+        SelfrepError: no default, or nothing else; one paraphrase; personas asked different items; a missing condition.
 
     Source: the Assistant Axis (difference of means against the first component of roles); noise normalisation: Walther
     et al. 2016.
@@ -95,7 +102,7 @@ def default_axis(
         >>> prompts = sr.make_prompts(personas, [battery["who_are_you"]], ["you", "neutral"])
         >>> acts = sr.capture(lm, prompts, ["resid_pre"], layers=[2], tokens="position", positions=[-10])
         >>> place = default_axis(acts, n_axes=100, n_bootstrap=50).squeeze()
-        >>> place.estimate.sel(who=["default", "neutral"]).round(1).values
+        >>> place.estimate.sel(who=["default", "unprompted"]).round(1).values
         array([1. , 0.6])
     """
     axis = "position" if "position" in acts.dims else "segment"
@@ -103,11 +110,12 @@ def default_axis(
     known = set(acts.condition.values.tolist())
     cast = _Cast.of(acts, condition, defaults, [v for v in placed if v in known and v != condition])
     rng = np.random.default_rng(seed)
-    draws = _Draws.of(cast, n_bootstrap, rng)
+    few = cast.n_families < FEWEST
+    draws = None if few else _Draws.of(cast, n_bootstrap, rng)
     shape, who = acts.activations.shape[1:4], cast.who
     cells = int(np.prod(shape))
     people = {name: np.full((len(who), cells), np.nan) for name in ("estimate", "ci_low", "ci_high")}
-    single = {name: np.full(cells, np.nan) for name in ("gap", "null", "p", "p_random", "cosine", "explained")}
+    single = {name: np.full(cells, np.nan) for name in _NUMBERS}
     reasons = np.full(cells, "some prompt has no such place", dtype=object)
     for c, z in _cells(acts, cast):
         numbers, located, reasons[c] = _cell(z, cast, draws, n_axes, rng)
@@ -127,30 +135,35 @@ def default_axis(
         attrs={
             "default": defaults,
             "permuted": "which persona is called the default",
-            "n_labelings": cast.n,
-            "smallest_p": 1 / cast.n,
+            "n_labelings": 1 + cast.n_families,
+            "smallest_p": 1 / (1 + cast.n_families),
+            "n_families": cast.n_families,
             "n_axes": n_axes,
             "seed": seed,
         },
     )
 
 
+_NUMBERS = ("gap", "null", "own_gap", "other_gaps", "p", "p_random", "cosine", "explained")
+
+
 def _defaults(acts: xr.Dataset, condition: str, default: Sequence[str] | None) -> list[str]:
     spoken = acts.condition.to_numpy() == condition
     names = set(acts.persona.values[spoken].tolist())
-    kinds = acts.persona.values[spoken & (acts.kind.to_numpy() == "default")]
-    chosen = set(kinds.tolist() if default is None else default)
-    if not chosen or not chosen <= names:
+    chosen = set(_readings(acts, spoken, "default") if default is None else default)
+    if not chosen or not chosen <= names or chosen == names:
         raise SelfrepError(
-            f"The axis runs towards the default persona, of kind 'default' or named; got {sorted(chosen)} among "
-            f"{sorted(names)} in the condition {condition!r}."
-        )
-    if len(names - chosen) < FEWEST:
-        raise SelfrepError(
-            f"The axis runs from the mean of at least {FEWEST} roles; got {len(names - chosen)}: "
-            f"{sorted(names - chosen)}. Add personas."
+            "The axis runs from other personas towards the default persona, whose reading of the self is 'default' or "
+            f"who is named; got {sorted(chosen)} among {sorted(names)} in the condition {condition!r}."
         )
     return sorted(str(name) for name in chosen)
+
+
+def _readings(acts: xr.Dataset, spoken: Bool[Array, " prompt"], *readings: str) -> list[str]:
+    """The personas that are one of these readings of the self."""
+    if "reading" not in acts.coords:
+        return []
+    return sorted(set(map(str, acts.persona.values[spoken & np.isin(acts.reading.to_numpy(), readings)])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,10 +173,10 @@ class _Cast:
     Attributes:
         groups: [row] its prompts. fold: [row] 0 or 1: rows of one draw the axis for the other.
         member: [row] the number of its point in `who`.
-        who, conditions: [point] name and condition; the first `n` are in the main condition.
-        without: [point] the persona, of the first ones, that its axis leaves out; −1 for none.
-        n: of the points, how many are personas in the main condition. The first is the default (or all of them, as
-            one).
+        who, conditions: [point] name and condition; the first ones draw the axis: the default (or all of them, as one)
+            and the roles.
+        family: [persona] the number of the family of each of these, 0 for the default.
+        without: [point] the number of the family that its axis leaves out; −1 for none.
     """
 
     groups: list[Int[Array, " prompt"]]
@@ -171,8 +184,24 @@ class _Cast:
     member: Int[Array, " row"]
     who: list[str]
     conditions: list[str]
+    family: Int[Array, " persona"]
     without: Int[Array, " point"]
-    n: int
+
+    @property
+    def n(self) -> int:
+        """How many points draw the axis."""
+        return len(self.family)
+
+    @property
+    def n_families(self) -> int:
+        """The number of families of roles."""
+        return int(self.family.max())
+
+    @property
+    def even(self) -> Float[Array, " persona"]:
+        """Weights under which families of roles count alike, and the members of each; 0 for the default."""
+        sizes = np.bincount(self.family)
+        return np.where(self.family > 0, 1 / (sizes[self.family] * self.n_families), 0.0)
 
     @classmethod
     def of(cls, acts: xr.Dataset, condition: str, defaults: list[str], placed: list[str]) -> _Cast:
@@ -180,9 +209,12 @@ class _Cast:
         labels: list[tuple[str, str]] = []
         folds: list[int] = []
         item_sets: list[list[str]] = []
+        family_of: dict[str, str] = {}
+        readings = set(_readings(acts, acts.condition.to_numpy() == condition, "default", "reductionist"))
         for spoken in (condition, *placed):
             rows = Rows.of(acts.assign_coords(all=("prompt", np.zeros(acts.sizes["prompt"]))), spoken, "all")
             item_sets.append(rows.items)
+            family_of |= dict(zip(rows.names, rows.family, strict=True))
             counts: dict[str, int] = {}
             for (name, _), group in zip(rows.keys, rows.groups, strict=True):
                 label = "default" if name in defaults else name
@@ -200,17 +232,21 @@ class _Cast:
                 "Prompts are placed on an axis that was drawn from the same items; the conditions differ in theirs: "
                 f"{item_sets}."
             )
-        first = ["default", *sorted({label for spoken, label in labels if spoken == condition} - {"default"})]
+        roles = sorted({label for spoken, label in labels if spoken == condition} - readings - {"default"})
+        if not roles:
+            raise SelfrepError("The axis runs from the mean role; there is no persona but the readings of the self.")
+        first = ["default", *roles]
+        families = sorted({family_of[name] for name in roles})
+        number = {name: 1 + families.index(family_of[name]) for name in roles}
         points = [(condition, name) for name in first] + sorted(set(labels) - {(condition, name) for name in first})
-        without = [first.index(name) if name in first[1:] else -1 for _, name in points]
         return cls(
             groups,
             np.array(folds),
             np.array([points.index(label) for label in labels]),
-            [name if spoken == condition else f"{spoken}: {name}" if name else spoken for spoken, name in points],
+            [name if spoken == condition else f"{spoken}: {name}" if name else "unprompted" for spoken, name in points],
             [spoken for spoken, _ in points],
-            np.array(without),
-            len(first),
+            np.array([0, *(number[name] for name in roles)]),
+            np.array([number.get(name, -1) for _, name in points]),
         )
 
     def pooling(self, fold: int, within: Float[Array, " row"] | None = None) -> Float[Array, "point row"]:
@@ -224,15 +260,17 @@ class _Cast:
 
 @dataclass(frozen=True, eq=False)
 class _Draws:
-    """Bootstrap draws: how often each role is there, and the weights that make the mean of each point in each fold."""
+    """Bootstrap draws: the weight of each role, and the weights that make the mean of each point in each fold."""
 
     roles: Float[Array, "draw persona"]
     pooled: Float[Array, "draw 2 point row"]
 
     @classmethod
     def of(cls, cast: _Cast, n: int, rng: np.random.Generator) -> _Draws:
-        roles = np.zeros((n, cast.n))
-        roles[:, 1:] = resampling.resample(cast.n - 1, n, rng, distinct=3)
+        """So many draws of families of roles, at least three different ones, and of their personas and paraphrases."""
+        counts = np.zeros((n, 1 + cast.n_families))
+        counts[:, 1:] = resampling.resample(cast.n_families, n, rng, distinct=3)
+        roles = counts[:, cast.family] * resampling.resample_within(cast.family, n, rng)
         cell = cast.member * 2 + cast.fold
         within = resampling.resample_within(cell, n, rng, rescaled=True)  # the default has only its paraphrases to vary
         return cls(roles, np.array([[cast.pooling(f, w) for f in (0, 1)] for w in within]))
@@ -258,9 +296,11 @@ def _cells(acts: xr.Dataset, cast: _Cast) -> Iterator[tuple[int, Float[Array, "r
 
 
 def _cell(
-    rows: Float[Array, "row d"], cast: _Cast, draws: _Draws, n_axes: int, rng: np.random.Generator
+    rows: Float[Array, "row d"], cast: _Cast, draws: _Draws | None, n_axes: int, rng: np.random.Generator
 ) -> tuple[dict[str, float], dict[str, Float[Array, " point"]], str]:
     """The numbers of one cell, those of its points, and why they do not stand."""
+    if draws is None:
+        return {}, {}, f"the mean role is that of at least {FEWEST} families; there are {cast.n_families}"
     n = cast.n
     pooled = np.array([cast.pooling(fold) for fold in (0, 1)])
     z = noise_normalised(rows, cast.member, range(1, n))  # the roles', so that the default and the placed are new to it
@@ -269,23 +309,27 @@ def _cell(
     spanned, size, _ = np.linalg.svd((own - centre).reshape(2 * n, -1).T, full_matrices=False)
     if negligible(size[0], np.linalg.norm(z)):
         return {}, {}, "all personas lie in one point"
-    gap = _gap(own, 0)
+    rest = _rest(cast)
+    gap = _gap(own, 0, rest)
     alike = pooled[:, :n] @ noise_normalised(rows, cast.member, range(n))  # a metric to which no persona is new
-    gaps = np.array([_gap(alike, k) for k in range(n)])
+    gaps = np.array([_gap(alike, k, rest) for k in range(n)])
+    others = np.array([gaps[cast.family == f].max() for f in range(1, 1 + cast.n_families)])
     toss = rng.normal(size=(n_axes, int((size > 1e-9 * size[0]).sum())))
     toss /= np.linalg.norm(toss, axis=1, keepdims=True)
-    along = np.abs(_away(own, 0) @ spanned[:, : toss.shape[1]] @ toss.T)
+    along = np.abs(_away(own, 0, rest) @ spanned[:, : toss.shape[1]] @ toss.T)
     random = along[np.arange(n_axes) % 2, np.arange(n_axes)]  # read on one fold, as the gap is; their mean is quieter
-    default, *roles = (pooled[:, :n] @ rows).mean(axis=0)
+    default, roles = np.split((pooled[:, :n] @ rows).mean(axis=0), [1])
     _, singular, components = np.linalg.svd(roles - np.mean(roles, axis=0), full_matrices=False)
-    direction = default - np.mean(roles, axis=0)
+    direction = default[0] - cast.even[1:] @ roles
     length, typical = np.linalg.norm(direction), np.linalg.norm(rows) / np.sqrt(len(rows))
     alike_roles = negligible(singular[0], np.sqrt(len(roles)) * typical)
     null = float(np.quantile(random, 1 - resampling.ALPHA))
     numbers = {
         "gap": gap,
         "null": null,
-        "p": float((gaps >= gaps[0] - 1e-9).mean()),
+        "own_gap": float(gaps[0]),
+        "other_gaps": float(np.quantile(others, 1 - resampling.ALPHA, method="higher")),
+        "p": float((1 + (others >= gaps[0] - 1e-9).sum()) / (1 + len(others))),
         "p_random": float((1 + (random >= abs(gap)).sum()) / (1 + n_axes)),
         "cosine": float(abs(components[0] @ direction) / length) if not negligible(length, typical) else 0.0,
         "explained": float(singular[0] ** 2 / (singular**2).sum()) if not alike_roles else 0.0,
@@ -296,23 +340,36 @@ def _cell(
             f"is up to {null:.2g}: there is no axis to speak of"
         )
         return numbers, {}, reason
+    if not gaps[0] > numbers["other_gaps"]:
+        reason = (
+            f"the default lies {gaps[0]:.2g} standard deviations of a paraphrase from the others along its own axis, "
+            f"and other personas up to {numbers['other_gaps']:.2g} along theirs: its axis is that of any persona"
+        )
+        return numbers, {}, reason
     gram = z @ z.T
-    estimate = _located(pooled[None] @ gram, pooled[None], np.ones((1, n)) - (np.arange(n) == 0), cast)[0]
+    estimate = _located(pooled[None] @ gram, pooled[None], cast.even[None], cast)[0]
     location_draws = _located(draws.pooled @ gram, draws.pooled, draws.roles, cast)
     # As many paraphrases say where the default lies, and about as many where each other point does.
     paraphrases = int((cast.member == 0).sum())
-    low, high = resampling.interval(location_draws.T, resampling.tail(n - 1, min(n - 2, 2 * (paraphrases - 1))))
+    degrees = min(cast.n_families - 1, 2 * (paraphrases - 1))
+    low, high = resampling.interval(location_draws.T, resampling.tail(cast.n_families, degrees))
     return numbers, {"estimate": estimate, "ci_low": low, "ci_high": high}, ""
 
 
-def _away(own: Float[Array, "2 persona d"], k: int) -> Float[Array, "2 d"]:
-    """From the mean of the others to persona k, in either fold."""
-    return own[:, k] - np.delete(own, k, axis=1).mean(axis=1)
+def _rest(cast: _Cast) -> Float[Array, "persona persona"]:
+    """Weights that make, for each persona, the mean of all other families."""
+    sizes = np.bincount(cast.family)
+    return (cast.family[:, None] != cast.family) / (sizes[cast.family] * cast.n_families)
 
 
-def _gap(own: Float[Array, "2 persona d"], k: int) -> float:
+def _away(own: Float[Array, "2 persona d"], k: int, rest: Float[Array, "persona persona"]) -> Float[Array, "2 d"]:
+    """From the mean of the other families to persona k, in either fold."""
+    return own[:, k] - rest[k] @ own
+
+
+def _gap(own: Float[Array, "2 persona d"], k: int, rest: Float[Array, "persona persona"]) -> float:
     """How far persona k lies from the mean of the others along the axis towards it; the mean of both folds."""
-    away = _away(own, k)
+    away = _away(own, k, rest)
     length = np.linalg.norm(away[::-1], axis=1)  # the axis is drawn from the other fold
     apart = ~negligible(length, np.abs(own).max() * np.sqrt(own.shape[-1]))
     return float((away * away[::-1]).sum(axis=1) @ np.divide(1, length, out=np.zeros(2), where=apart)) / 2
@@ -324,24 +381,25 @@ def _located(
     roles: Float[Array, "draw persona"],
     cast: _Cast,
 ) -> Float[Array, "draw point"]:
-    """λ of every point on the axis that leaves its persona out; numerators and denominators summed over the folds.
+    """λ of every point on the axis that leaves its family out; numerators and denominators summed over the folds.
 
-    The mean role stands on both sides of the products, at the end of the axis and as the origin. Products of a role
+    The mean role stands on both sides of the products, at the end of the axis and as the origin. Products of a family
     with itself are left out there, or the luck of the roles would count as distance.
 
     `cross` is `pooled` times the products between rows, so that all is done without the activations themselves.
     """
     n = cast.n
-    weight = np.where(cast.without[:, None] == np.arange(n), 0.0, roles[:, None, :])  # [draw, point, role]
+    weight = np.where(cast.without[:, None] == cast.family, 0.0, roles[:, None, :])  # [draw, point, role]
     weight = weight / weight.sum(axis=2, keepdims=True)
+    same = cast.family[:, None] == cast.family
+    paired = 1 - ((weight @ same) * weight).sum(axis=2)
     above, below, size = 0.0, 0.0, 0.0
     for f in (0, 1):  # this fold draws the axis, and the other is placed on it
         products = cross[:, 1 - f] @ pooled[:, f, :n].transpose(0, 2, 1)  # [draw, point, persona]
         own = products[:, :n]
         here = products[:, :, 0] - (weight * products).sum(axis=2)
         default = own[:, 0, 0, None] - (weight * own[:, None, 0]).sum(axis=2)
-        alone = np.diagonal(own, axis1=1, axis2=2)[:, None]
-        pairs = (weight * (weight @ own)).sum(axis=2) - (weight**2 * alone).sum(axis=2)
-        role = (weight * own[:, None, :, 0]).sum(axis=2) - pairs / (1 - (weight**2).sum(axis=2))
+        pairs = (weight * (weight @ (own * ~same))).sum(axis=2)
+        role = (weight * own[:, None, :, 0]).sum(axis=2) - pairs / paired
         above, below, size = above + here - role, below + default - role, size + np.abs(default) + np.abs(role)
     return np.divide(above, below, out=np.full_like(above, np.nan), where=~negligible(below, size, degree=2))

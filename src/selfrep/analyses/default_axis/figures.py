@@ -8,8 +8,8 @@ import xarray as xr
 
 from selfrep.plots import rows
 from selfrep.plots.panels import not_identified
-from selfrep.plots.text import hover, integer, interval, plain, reach, words
-from selfrep.plots.theme import CONTROL, FAINT, GRID, HEAD, KINDS, NULL, SMALL, SOFT, TINY, finish, legend_below
+from selfrep.plots.text import hover, integer, interval, labels_of, plain, reach
+from selfrep.plots.theme import CONTROL, FAINT, GRID, HEAD, NULL, SMALL, SOFT, TINY, colours, finish, legend_below
 from selfrep.stats.depth import reported_layer
 
 _BOTTOM = 64.0
@@ -29,8 +29,8 @@ def default_strip(axis: xr.Dataset, layer: int | None = None) -> go.Figure:
         return not_identified(title, str(cell.reason.item()), subtitle=subtitle)
     who, kind, condition = (cell[k].to_numpy().astype(str) for k in ("who", "kind", "condition"))
     value, low, high = (cell[k].to_numpy() for k in ("estimate", "ci_low", "ci_high"))
-    kinds = ["neutral", *(k for k in KINDS if k in kind)]
-    names = {"neutral": "no persona"}
+    palette, called = colours(k for k in kind if k != "unprompted"), labels_of(axis, "kind")
+    kinds = [*(("unprompted",) if "unprompted" in kind else ()), *palette]
     height = {name: float(len(kinds) - 1 - i) for i, name in enumerate(kinds)}
     fig = go.Figure()
     for spoken, symbol, size, up, label in (
@@ -43,7 +43,7 @@ def default_strip(axis: xr.Dataset, layer: int | None = None) -> go.Figure:
             continue
         below, above = (value, value) if spoken == "user" else (low, high)
         faint = NULL if spoken == "neutral" else FAINT
-        colours = [CONTROL if spoken == "user" else KINDS.get(kind[i], NULL) for i in mine]
+        inks = [CONTROL if spoken == "user" else palette.get(kind[i], NULL) for i in mine]
         fig.add_trace(
             go.Scatter(
                 x=value[mine],
@@ -51,14 +51,14 @@ def default_strip(axis: xr.Dataset, layer: int | None = None) -> go.Figure:
                 mode="markers",
                 name=label,
                 showlegend=spoken != "neutral",
-                marker={"symbol": symbol, "size": size, "color": colours, "opacity": 0.85},
+                marker={"symbol": symbol, "size": size, "color": inks, "opacity": 0.85},
                 error_x=rows.whiskers(value[mine], below[mine], above[mine], faint, 0.8),
                 **hover(f"<b>{plain(who[i])}: {interval(value[i], low[i], high[i])}</b>" for i in mine),
             )
         )
     for x, text in ((0.0, "mean role"), (1.0, "default")):
         rows.landmark(fig, x, text, font={"size": TINY, "color": SOFT})
-    labels = [names.get(name, words(name)) for name in kinds]
+    labels = [called[name] for name in kinds]
     rows.label_rows(fig, labels, np.array([height[name] for name in kinds]))
     fig.update_xaxes(GRID, title_text="λ")
     fig.update_layout(legend=legend_below())
@@ -72,6 +72,6 @@ def default_strip(axis: xr.Dataset, layer: int | None = None) -> go.Figure:
         caption="Each mark is a persona, placed along the line from the mean of the played roles (0) to the persona "
         "the model was tuned to be (1), on an axis drawn without it and from other paraphrases. Grey lines: 95 %"
         " intervals. Diamonds: the same words said of the user. That the default lies apart along an axis "
-        "drawn towards it means nothing by itself; random axes and the axes of other personas are the "
-        "measure.",
+        "drawn towards it means nothing by itself; it is shown only where random axes, and the own axes of other "
+        "personas, reach less far.",
     )

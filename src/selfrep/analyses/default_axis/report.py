@@ -9,6 +9,7 @@ import numpy as np
 from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.default_axis import figures
 from selfrep.analyses.sentences import finding, with_interval
+from selfrep.prompts.personas import UNPROMPTED
 from selfrep.stats.depth import reported_layer
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
@@ -23,27 +24,34 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
     layer = reported_layer(axis.layer.to_numpy())
     cell = axis.isel(site=0, position=-1).sel(layer=layer)
     who = [str(name) for name in axis.who.to_numpy()]
-    if "neutral" not in who:
+    if UNPROMPTED not in who:
         return
-    at = cell.sel(who="neutral")
+    at = cell.sel(who=UNPROMPTED)
+    bounded = bool(np.isfinite(float(at.ci_low)))
     others = ""
-    if "user: default" in who:
+    if "user: default" in who and bounded:
         others = f" A user who is called the default gives {with_interval(cell.sel(who='user: default'))}."
-    placed = bool(np.isfinite(float(at.estimate)))
+    reason = "" if bool(cell.identified) and bounded else str(cell.reason.item()) or "it was not placed"
     yield finding(
         at,
         f"At layer {layer} and the last token, a chat without a persona lies this far from the mean role (0) "
         "towards the tuned default (1) (λ)",
-        control=(
+        control=""
+        if reason
+        else (
             f"The default lies {number(float(cell.gap))} standard deviations of a paraphrase from the mean role; along "
-            f"random axes in the same space it would be up to {number(float(cell.null))}.{others}"
+            f"random axes in the same space it would be up to {number(float(cell.null))}. Beside other personas, each "
+            f"along an axis of its own, it lies {number(float(cell.own_gap))} away, and they up to "
+            f"{number(float(cell.other_gaps))}.{others}"
         ),
-        how_sure=(
-            f"Bootstrap over roles, then paraphrases; the cell was fixed beforehand. p = {float(cell.p):.2g} that the "
-            "default lies apart more than another persona would "
-            f"(of {axis.attrs['n_labelings']} personas, so never under {float(axis.attrs['smallest_p']):.2g})."
+        how_sure=""
+        if reason
+        else (
+            "Bootstrap over families of roles, then roles, then paraphrases; the cell was fixed beforehand. "
+            f"p = {float(cell.p):.2g} that another persona lies as far apart on an axis of its own "
+            f"(of {axis.attrs['n_labelings']} families, so never under {float(axis.attrs['smallest_p']):.2g})."
         ),
-        reason="" if bool(cell.identified) and placed else str(cell.reason.item()) or "it was not placed",
+        reason=reason,
         about="default_axis",
     )
 

@@ -9,6 +9,7 @@ import xarray as xr
 from selfrep.analyses.analysis import Context, Reading
 from selfrep.analyses.default_axis import DefaultAxisPart
 from selfrep.analyses.default_axis.estimate import default_axis
+from selfrep.prompts.personas import UNPROMPTED
 
 
 def runs(context: Context, part: DefaultAxisPart) -> Iterator[Reading]:
@@ -17,19 +18,20 @@ def runs(context: Context, part: DefaultAxisPart) -> Iterator[Reading]:
 
     def work(acts: xr.Dataset) -> None:
         located = default_axis(acts, part.default, seed=context.seed)
-        kinds = {persona.name: persona.kind for persona in context.people} | {
-            "default": "default",
-            "neutral": "neutral",
-        }
+        kinds = {persona.name: (persona.kind, persona.kind_label) for persona in context.people}
+        kinds |= {"default": ("default", "the tuned default"), UNPROMPTED: (UNPROMPTED, "no persona")}
         who = zip(located.who.values, located.condition.values, strict=True)
-        of = [kinds[str(name).removeprefix(f"{condition}: ")] for name, condition in who]
-        directory.write("default_axis", located.assign_coords(kind=("who", of)))
+        kind, label = zip(*(kinds[str(name).removeprefix(f"{condition}: ")] for name, condition in who), strict=True)
+        directory.write(
+            "default_axis", located.assign_coords(kind=("who", list(kind)), kind_label=("who", list(label)))
+        )
 
     yield Reading(
         item=part.item,
         conditions=("you", "user", "neutral"),
         site=part.site,
         layers=part.layers,
+        depths=part.depths,
         tokens="position",
         positions=part.positions,
         done=lambda: directory.has("default_axis"),

@@ -18,10 +18,10 @@ LAMBDA = Estimand(
     "λ, no persona",
     0.10,
     (
-        Line("λ of no persona", ("default",), "neutral", "plain projection"),
-        Line("λ of no persona", ("separate", "bleed"), "neutral", "plain projection"),
+        Line("λ of no persona", ("default",), "unprompted", "plain projection"),
+        Line("λ of no persona", ("separate", "bleed"), "unprompted", "plain projection"),
     ),
-    of=("neutral",),  # sixteen each of the others: they would hide one another
+    of=("unprompted",),  # sixteen each of the others: they would hide one another
 )
 
 
@@ -33,7 +33,7 @@ def answers(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
     located = default_axis(data).isel(site=0, layer=0, position=0)
     plain = _projection(data)
     for who in located.who.values:
-        name = "" if who == "neutral" else str(who)
+        name = "" if who == "unprompted" else str(who)
         if name in truth.default:
             cell = located.sel(who=who)
             cell = cell.assign(identified=cell.identified & cell.estimate.notnull())
@@ -47,6 +47,7 @@ def _projection(data: xr.Dataset) -> dict[str, float]:
     names = sorted(set(persona[condition == "you"].tolist()))
     mean = {name: x[(condition == "you") & (persona == name)].mean(axis=0) for name in names}
     mean[""] = x[condition == "neutral"].mean(axis=0)
-    roles = np.mean([mean[name] for name in names if name != "assistant"], axis=0)
+    reading = dict(zip(persona.tolist(), data.reading.to_numpy().tolist(), strict=True))
+    roles = np.mean([mean[name] for name in names if not reading[name]], axis=0)
     axis = mean["assistant"] - roles
     return {name: float((value - roles) @ axis / (axis @ axis)) for name, value in mean.items()}

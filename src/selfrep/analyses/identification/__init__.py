@@ -26,7 +26,7 @@ class IdentificationPart(ItemPart):
 
 IDENTIFICATION = Analysis(
     "identification",
-    "I: AI or human, which name, whose make, and how far “I” reaches",
+    "I: what it takes itself to be, which name, whose make, and how far “I” reaches",
     IdentificationPart,
     runs="selfrep.analyses.identification.runs:runs",
     report="selfrep.analyses.identification.report:REPORT",

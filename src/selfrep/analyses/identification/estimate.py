@@ -3,7 +3,10 @@
 Each item has two sides (AI against human, its maker against another, this chat against its series). I is the mean of
 (LO − LO_neutral) / paraphrase SD over the items of a subscale, with the sign that makes the subscale's own answer
 positive. Answers have priors as strings, which neutral takes off. Words in the prompt are echoed, which "the user is X"
-shows beside it.
+shows beside it, as does what all answers say beside those that no description says.
+
+I is about single personas, those of no side among them: the readings of the model's self. Only the difference between
+two sides needs sides, and counts families.
 """
 
 from __future__ import annotations
@@ -20,13 +23,16 @@ from scipy import stats as scipy_stats
 
 from selfrep.errors import SelfrepError
 from selfrep.stats import gates, permutation, resampling
+from selfrep.stats.contrasts import Contrast
 from selfrep.stats.rounding import negligible
-from selfrep.stats.tables import Table, item_draws, two_sides
+from selfrep.stats.tables import Table, beside, item_draws, side_labels, two_sides
 
 Array = np.ndarray
 
 LOGITS = 100.0
 """Nats: about as large as logits get. Log odds are differences of them, and near 0 they round no more finely."""
+TWICE = ("estimate", "ci_low", "ci_high", "identified", "reason")
+"""What is told by all words, too."""
 LEAST_MOVED = 3
 """Personas that a paraphrase moves. With fewer, over 5 % of the draws of personas (e^−2 or more) would have no unit."""
 
@@ -36,6 +42,7 @@ def identification(
     subscales: Mapping[str, Sequence[str]],
     signs: Mapping[str, int] | None = None,
     *,
+    sides: Sequence[str] | None = None,
     n_permutations: int = 10_000,
     n_bootstrap: int = 2000,
     seed: int = 0,
@@ -47,10 +54,12 @@ def identification(
 
     Args:
         scores: from `selfrep.score`, with the conditions "you" and "user" (the same personas and paraphrases, at least
-            two) and "neutral": `log_odds` (nats) and `answer_mass` over prompt, with the coordinates persona, side,
-            condition, paraphrase and item.
+            two) and "neutral". Read by the answers that no persona's description says, where the scores tell those
+            apart.
         subscales: their items, e.g. {"ai_human": [...], "maker": [...], "this chat": [...], "earlier version": [...]}.
         signs: −1 for an item whose second answer set is the subscale's own; +1 when not given.
+        sides: whose difference is told, first less second; where None, the two that there are, in alphabetical order,
+            or no difference where there are not two.
         n_permutations: the most labelings to try for p.
         n_bootstrap: the number of bootstrap draws behind the intervals.
         seed: of the draws.
@@ -64,23 +73,28 @@ def identification(
         * `user_is`, `user_is_ci_low`, `user_is_ci_high`: I in the condition "the user is X".
         * `bound`, `bound_ci_low`, `bound_ci_high`: I less that.
 
+        * `all_words_estimate`, `all_words_ci_low`, `all_words_ci_high`: by all answers, also those that some
+          description says.
+
         Over subscale:
 
         * `difference`: between the two sides of personas, paraphrase SDs.
-        * `difference_ci_low`, `difference_ci_high`: 95 %, personas resampled too.
-        * `p`: of no difference; side labels are permuted.
+        * `difference_ci_low`, `difference_ci_high`: 95 %, families and their personas resampled too; NaN with fewer
+          than four families a side.
+        * `p`: of no difference; the side labels of families are permuted.
         * `null`: the 95th percentile of |difference| under permuted labels.
         * `shared_se`: the standard error of the mean I that comes from what all personas share: neutral, items, the
           unit.
         * `identified`: whether any item of the subscale can be read; all numbers are NaN where not.
         * `reason`: why not, where not; "" otherwise.
         * `left_out`: the items that cannot be read, and why.
+        * `all_words_identified`, `all_words_reason`: whether it can be by all answers, and why not.
 
     No p is given for a single persona: its paraphrases are not independent of each other, and p would count them.
 
     Raises:
-        SelfrepError: too few personas; one paraphrase only; a missing condition or answer; an unknown item; a sign that
-            is not ±1.
+        SelfrepError: one paraphrase only; a missing condition or answer; an unknown item or side; a sign that is
+            not ±1.
 
     Source: a standardised difference with the paraphrase as its unit; hierarchical bootstrap.
 
@@ -104,18 +118,38 @@ def identification(
         raise SelfrepError(f"Every subscale needs at least one item; without: {empty if subscales else 'all of them'}.")
     if bad := {name: sign for name, sign in signs.items() if sign not in (1, -1) or name not in names}:
         raise SelfrepError(f"The sign of an item that was asked is 1 or −1; got {bad}.")
+    present = {str(side) for side in scores["side"].to_numpy()} - {""}
+    pair = two_sides(scores, sides) if sides is not None or len(present) == 2 else None
+
+    def read(given: xr.Dataset) -> xr.Dataset:
+        return _read(given, names, subscales, signs or {}, pair, n_permutations, n_bootstrap, seed)
+
+    return beside(read, scores, TWICE)
+
+
+def _read(
+    scores: xr.Dataset,
+    names: list[str],
+    subscales: Mapping[str, Sequence[str]],
+    signs: Mapping[str, int],
+    sides: tuple[str, str] | None,
+    n_permutations: int,
+    n_bootstrap: int,
+    seed: int,
+) -> xr.Dataset:
+    """All subscales, by the answers that the scores are to be read by."""
     you, user, neutral = (Table.of(scores, condition, names) for condition in ("you", "user", "neutral"))
     you.require_twin(user, "user")
-    sides = two_sides(you.side)
-    first = you.side == sides[0]
-    sizes = {name: int((you.side == name).sum()) for name in sides}
-    permutation.require_units(sizes)
     if single := [name for name, n in zip(you.names, np.bincount(you.persona), strict=True) if n < 2]:
         raise SelfrepError(
             f"The unit of I is what a paraphrase does; every persona needs two paraphrases: {single} have one."
         )
     rng = np.random.default_rng(seed)
-    design = _Design.of(you, user, neutral, first, n_permutations, n_bootstrap, rng)
+    contrast = None
+    if sides is not None:
+        families = Table.of(scores, "you", names, sides).families(sides)
+        contrast = Contrast.of(families, n_permutations, n_bootstrap, rng)
+    design = _Design.of(you, user, neutral, sides, contrast, n_bootstrap, rng)
     parts = []
     for members in subscales.values():
         why = {name: _unreadable(names.index(name), you, user, neutral) for name in members}
@@ -125,22 +159,23 @@ def identification(
         reason = "" if columns else f"no item can be read: {left_out}"
         part = design.numbers(columns, signed, rng) if columns else _nothing(len(you.names))
         parts.append(part | {"identified": not reason, "reason": reason, "left_out": left_out})
+    compared = {"sides": []} if contrast is None else contrast.attributes()
     return xr.Dataset(
         {k: (("subscale", "persona"), np.stack([np.asarray(part[k]) for part in parts])) for k in _OF_PERSONA}
         | {
             k: ("subscale", np.array([part[k] for part in parts]))
             for k in (*_OF_SUBSCALE, "identified", "reason", "left_out")
         },
-        coords={"subscale": list(subscales), "persona": you.names, "side": ("persona", you.side)},
-        attrs={
-            "permuted": "the side labels of personas",
-            "n_labelings": len(design.split),
-            "smallest_p": 1 / len(design.split),
-            "sides": sides,
-            "n_personas": list(sizes.values()),
-            "seed": seed,
-        },
+        coords={"subscale": list(subscales), "persona": you.names} | _labels(scores, you.names),
+        attrs=compared | {"side_labels": side_labels(scores, compared["sides"]), "seed": seed},
     )
+
+
+def _labels(scores: xr.Dataset, names: list[str]) -> dict[str, tuple[str, list[str]]]:
+    """What the scores know of each persona."""
+    first = [int(np.flatnonzero(scores.persona.to_numpy() == name)[0]) for name in names]
+    known = [label for label in ("side", "kind", "kind_label", "reading") if label in scores.coords]
+    return {label: ("persona", [str(x) for x in scores[label].to_numpy()[first]]) for label in known}
 
 
 def referent_gradient(
@@ -271,8 +306,8 @@ class _Design:
     """The three conditions, and how they are resampled.
 
     Attributes:
-        split: [labeling, persona] weights of the difference of the sides; row 0 that of the data.
-        across: [draw, row] that difference with personas and paraphrases resampled.
+        sided: [row] whether its persona stands on one of the sides that are compared.
+        contrast: of these rows; None where no sides are compared.
         within: [draw, row] paraphrases resampled in each persona; plain: [draw, neutral paraphrase].
         of_unit: [draw, persona] whose paraphrases the unit is taken from.
     """
@@ -280,23 +315,29 @@ class _Design:
     you: Table
     user: Table
     neutral: Table
-    split: Float[Array, "labeling persona"]
-    across: Float[Array, "draw row"]
+    sided: Bool[Array, " row"]
+    contrast: Contrast | None
     within: Float[Array, "draw row"]
     plain: Float[Array, "draw paraphrase"]
     of_unit: Float[Array, "draw persona"]
 
     @classmethod
     def of(
-        cls, you: Table, user: Table, neutral: Table, first: Array, limit: int, n: int, rng: np.random.Generator
+        cls,
+        you: Table,
+        user: Table,
+        neutral: Table,
+        sides: tuple[str, str] | None,
+        contrast: Contrast | None,
+        n: int,
+        rng: np.random.Generator,
     ) -> _Design:
-        labels = permutation.labelings(first, limit, rng)
-        split = np.where(labels, 1 / labels.sum(1, keepdims=True), -1 / (~labels).sum(1, keepdims=True))
-        across = resampling.resample_nested(you.persona, split[0], n, rng)
+        """The design with n bootstrap draws."""
         within = resampling.resample_within(you.persona, n, rng)
         plain = resampling.resample(len(neutral.keys), n, rng) / len(neutral.keys)
         of_unit = resampling.resample(len(you.names), n, rng).astype(float)
-        return cls(you, user, neutral, split, across, within, plain, of_unit)
+        sided = np.isin(you.side[you.persona], list(sides or ()))
+        return cls(you, user, neutral, sided, contrast, within, plain, of_unit)
 
     def units(self, columns: list[int]) -> tuple[Float[Array, " item"], Float[Array, "draw item"]]:
         """The paraphrase SD of each item, and in every draw: the unit, too, is an estimate."""
@@ -328,18 +369,18 @@ class _Design:
             out[f"{prefix}ci_low"], out[f"{prefix}ci_high"] = resampling.spread_interval(
                 value[name], draws[name].T, fewest
             )
-        means = self.you.means(yours.mean(axis=1))
-        sides = [int((self.split[0] > 0).sum()), int((self.split[0] < 0).sum())]
-        low, high = resampling.interval(
-            ((self.across @ yours) * of_items).sum(axis=1), resampling.tail(min(sides), sum(sides) - 2)
-        )
-        test = permutation.permutation_test(means[None], self.split, absolute=True)
-        out |= {
-            "difference": float(self.split[0] @ means),
-            "difference_ci_low": float(low),
-            "difference_ci_high": float(high),
-        }
+        out |= self.difference(yours, of_items)
         shared = of_items @ self.you.means(yours).mean(axis=0) - baseline
         again = len(self.neutral.keys) / max(1, len(self.neutral.keys) - 1)  # a draw of n varies by (n − 1)/n
         out["shared_se"] = float(np.sqrt(again) * shared.std())
-        return out | {"p": float(test.p[0]), "null": float(test.null_high[0])}
+        return out
+
+    def difference(self, yours: Float[Array, "row item"], of_items: Float[Array, "draw item"]) -> dict[str, float]:
+        """Between the sides, from standardised answers; NaN where no sides are compared."""
+        names = ("difference", "difference_ci_low", "difference_ci_high", "p", "null")
+        if self.contrast is None:
+            return dict.fromkeys(names, np.nan)
+        rows = yours[self.sided].mean(axis=1)
+        draws = ((self.contrast.draws @ yours[self.sided]) * of_items).sum(axis=1)
+        numbers = self.contrast.shift(rows), *self.contrast.interval(rows, draws), *self.contrast.test(rows)
+        return dict(zip(names, numbers, strict=True))

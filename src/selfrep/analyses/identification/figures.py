@@ -8,18 +8,16 @@ import xarray as xr
 
 from selfrep.plots import rows
 from selfrep.plots.panels import grid, heading, not_identified
-from selfrep.plots.text import hover, interval, plain, reach, shorten, words, wrap
+from selfrep.plots.text import hover, interval, labels_of, plain, reach, shorten, words, wrap
 from selfrep.plots.theme import (
     CONTROL,
     GRID,
     HEAD,
     INK,
-    KINDS,
-    NULL,
     SMALL,
     SOFT,
+    colours,
     finish,
-    in_order,
     legend_below,
     legend_height,
 )
@@ -40,7 +38,8 @@ def identification_dots(scales: xr.Dataset) -> go.Figure:
         why = "; ".join(f"{name}: {scales.reason.sel(subscale=name).item()}" for name in names)
         return not_identified(title, why or "no subscale without referents was asked")
     kinds = scales.kind.to_numpy().astype(str)
-    order = np.concatenate([np.flatnonzero(kinds == kind) for kind in in_order(kinds)])
+    palette, called = colours(kinds), labels_of(scales, "kind")
+    order = np.concatenate([np.flatnonzero(kinds == kind) for kind in palette])
     kinds, people = kinds[order], scales.persona.to_numpy()[order].astype(str)
     n = len(people)
     height = rows.heights(n)
@@ -72,13 +71,13 @@ def identification_dots(scales: xr.Dataset) -> go.Figure:
         for kind in dict.fromkeys(kinds):
             mine = np.flatnonzero(kinds == kind)
             value, low, high = (at[k].to_numpy()[mine] for k in ("estimate", "ci_low", "ci_high"))
-            colour = KINDS.get(kind, NULL)
+            colour = palette[kind]
             fig.add_trace(
                 go.Scatter(
                     x=value,
                     y=height[mine] + 0.1,
                     mode="markers",
-                    name=words(kind),
+                    name=called[kind],
                     legendgroup=kind,
                     showlegend=panel is frame.panels[0],
                     marker={"color": colour, "size": 6},
@@ -113,9 +112,9 @@ def identification_dots(scales: xr.Dataset) -> go.Figure:
         height=HEAD + 22 + inner + bottom,
         margin={"l": left, "r": _RIGHT, "t": HEAD + 22, "b": bottom},
         caption="Each row is a persona, each panel a question about the speaker. To the right of zero the answers lean "
-        "towards the subscale’s own side (an AI; its own name; its own maker) more than without a persona, in units of "
-        "what a mere paraphrase does; with 95 % intervals. Diamonds: the same words said of the user, which show what "
-        f"repeating words does by itself.{note}",
+        "towards the subscale’s own side (such as its own name, or its own maker) more than without a persona, in "
+        "units of what a mere paraphrase does; with 95 % intervals. Diamonds: the same words said of the user, which "
+        f"show what repeating words does by itself.{note}",
     )
 
 
@@ -132,17 +131,20 @@ def referent_lines(scales: xr.Dataset, slopes: xr.Dataset) -> go.Figure:
     x = np.arange(len(referents))
     fig = go.Figure()
     kinds = scales.kind.to_numpy().astype(str).tolist()
-    for i, (who, kind, line) in enumerate(zip(scales.persona.to_numpy(), kinds, values, strict=True)):
+    palette, called = colours(kinds), labels_of(scales, "kind")
+    readings = scales.reading.to_numpy().astype(str)
+    people = zip(scales.persona.to_numpy(), kinds, readings, values, strict=True)
+    for i, (who, kind, reading, line) in enumerate(people):
         fig.add_trace(
             go.Scatter(
                 x=x,
                 y=line,
                 mode="lines",
-                name=words(kind),
+                name=called[kind],
                 legendgroup=kind,
                 showlegend=kind not in kinds[:i],
-                line={"color": KINDS.get(kind, NULL), "width": 2.2 if kind == "default" else 0.9},
-                opacity=1.0 if kind == "default" else 0.6,
+                line={"color": palette[kind], "width": 2.2 if reading == "default" else 0.9},
+                opacity=1.0 if reading == "default" else 0.6,
                 **hover(f"<b>{plain(who)}</b>, {label}: {interval(v)}" for label, v in zip(labels, line, strict=True)),
             )
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import xarray as xr
 
 from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.identification import figures
-from selfrep.analyses.sentences import finding, with_interval
+from selfrep.analyses.sentences import all_words, finding, with_interval
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
@@ -23,7 +24,8 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
 
 
 def _subscales(scales: xr.Dataset) -> Iterator[Finding]:
-    defaults = scales.persona.values[scales.kind.to_numpy() == "default"].tolist()
+    defaults = scales.persona.values[scales.reading.to_numpy() == "default"].tolist()
+    sides = [str(label) for label in scales.attrs.get("side_labels", ())]
     for scale in map(str, scales.subscale.to_numpy()):
         if ": " in scale:  # referents are read together
             continue
@@ -31,21 +33,40 @@ def _subscales(scales: xr.Dataset) -> Iterator[Finding]:
         left_out = str(at.left_out.item())
         for name in defaults:
             own = at.sel(persona=name)
+            apart = (
+                f"; {' and '.join(sides)} differ by {with_interval(at, 'difference')}"
+                if np.isfinite(float(at.difference))
+                else ""
+            )
             yield finding(
                 own,
                 f"Told that it is {name}, the model leans towards the subscale “{scale}” by (I)",
-                control=(
-                    f"Told that the user is, by {with_interval(own, 'user_is')}; the sides of personas differ by "
-                    f"{with_interval(at, 'difference')}."
-                ),
+                control=f"Told that the user is, by {with_interval(own, 'user_is')}{apart}.",
                 how_sure=(
                     "In standard deviations of what a mere paraphrase does, against prompts without a persona. "
                     "Bootstrap over the paraphrases of this one persona and the items"
                     + (f"; left out: {left_out}." if left_out else ".")
+                    + f" Read by answer words that no persona’s description says.{all_words(own, 'estimate')}"
                 ),
                 unit="SDs",
                 about="identification",
             )
+            if not bool(own.identified) and bool(own.all_words_identified):
+                yield _by_all_words(own, name, scale)
+
+
+def _by_all_words(own: xr.Dataset, name: str, scale: str) -> Finding:
+    """What is left where all answers of a side, such as the model's own name, stand in its description."""
+    ends = {end: own[f"all_words_{end}"] for end in ("estimate", "ci_low", "ci_high")}
+    return finding(
+        own.assign(ends),
+        f"Told that it is {name}, and read by all words, those of its prompt too, it leans towards “{scale}” by (I)",
+        reason="",
+        control=f"It may only repeat its prompt: without the words that some description says, {own.reason.item()}.",
+        how_sure="Bootstrap over the paraphrases of this one persona and the items, against prompts without a persona.",
+        unit="SDs",
+        about="identification",
+    )
 
 
 def _referents(slopes: xr.Dataset) -> Iterator[Finding]:
@@ -75,7 +96,8 @@ def _beyond_referents(scales: xr.Dataset) -> xr.Dataset | None:
 REPORT = Report(
     Chapter(
         "What does the model take itself to be?",
-        "An AI or a human; which name; whose make; and does “I” end at this chat, or does it take in other chats, "
+        "Which side’s answers does it give about itself; which name; whose make; and does “I” end at this chat, or "
+        "does it take in other chats, "
         "earlier versions, other companies’ models, or even the user? I counts in units of what a mere paraphrase "
         "does, against the same questions without a persona.",
         "A name that stands in the prompt is likely to be repeated: compare with “the user is X”. Words have odds of "

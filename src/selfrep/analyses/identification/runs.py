@@ -20,9 +20,8 @@ def runs(context: Context, part: IdentificationPart) -> Iterator[Stage]:
     series = {name: scales for name, scales in items.referents().items() if len(scales) >= FEWEST_REFERENTS}
 
     def estimate() -> xr.Dataset:
-        scales = identification(context.scores("behaviour", items), items.subscales(), seed=context.seed)
-        kinds = [context.people[str(name)].kind for name in scales.persona.to_numpy()]
-        return scales.assign_coords(kind=("persona", kinds))
+        scores = context.scores("behaviour", items)
+        return identification(scores, items.subscales(), sides=context.sides, seed=context.seed)
 
     def gradient() -> xr.Dataset:
         scales = context.directory.read("identification")

@@ -12,7 +12,7 @@ from selfrep.models.organisms import IDENTITY, Truth
 from selfrep.models.organisms.truth import plan_of
 from selfrep.prompts import battery
 from selfrep.stats import resampling
-from selfrep.stats.tables import Table
+from selfrep.stats.tables import Table, all_words
 
 _KINDS = (("impostor",), ("separate", "bleed"))
 SELF = Estimand("I", "I (nats)", 0.25, tuple(Line("I, maker (nats)", kinds, "maker") for kinds in _KINDS))
@@ -28,11 +28,11 @@ def answers(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
     """I of the default persona, in nats: what its unit, a paraphrase, does is no part of what was planted.
 
     Against neutral, and against "the user is X" (bound I). Without noise all paraphrases of a persona are one to an
-    organism: I has no unit, and no number is true.
+    organism: I has no unit, and no number is true. What it says is planted in all of its words: all are read.
     """
     if truth.identity is None or truth.echo is None:
         return
-    data = scores(lm, battery.load(IDENTITY), ("you", "user", "neutral"))
+    data = all_words(scores(lm, battery.load(IDENTITY), ("you", "user", "neutral")))
     names = list(truth.identity)
     defined = plan_of(lm.hf).noise > 0
     identified = identification(data, {name: [name] for name in names}).sel(persona="assistant")

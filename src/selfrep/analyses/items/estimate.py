@@ -1,72 +1,95 @@
 """What the items of a battery show: how far personas move the answers, and how much of that words alone do.
 
-An item is trusted when the two sides of personas differ by several times what a paraphrase of the same persona does.
-The share of the shift that stays when "you are X" becomes "the user is X" is lexical: the words in the prompt do it.
-The rest is bound to the speaker.
+A shift between two sides of personas is a number whatever its size: it stands with its interval and its p. Only what
+is divided by it is gated: the share that stays when "you are X" becomes "the user is X" is lexical, the words in the
+prompt do it, and the rest is bound to the speaker.
+
+Items that personas move and items that they do not are different things, and a mean over both describes neither. So a
+row of several items takes all of them, chosen before any was asked, and says beside their mean what the middle one does
+(the median over items, which a few items cannot carry) and how many move at all. Taking only those that moved would
+find an effect where there is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from selfrep.errors import SelfrepError
-from selfrep.stats import permutation, ratios, resampling
-from selfrep.stats.gates import GATE, LEAST_MASS, signed
+from selfrep.stats import gates, resampling
+from selfrep.stats.contrasts import Contrast
+from selfrep.stats.gates import LEAST_MASS
 from selfrep.stats.rounding import negligible
-from selfrep.stats.tables import Table, two_sides
+from selfrep.stats.tables import Table, beside, side_labels, two_sides
 
 Array = np.ndarray
+
+TWICE = ("shift", "ci_low", "ci_high", "p", "answer_mass")
+"""What is told by all words, too."""
 
 
 def items(
     scores: xr.Dataset,
     groups: Mapping[str, Sequence[str]] | None = None,
     *,
+    sides: Sequence[str] | None = None,
     n_permutations: int = 10_000,
     n_bootstrap: int = 2000,
     seed: int = 0,
 ) -> xr.Dataset:
     """How far the two sides of personas move the answer to each item, with the controls that a shift needs.
 
-    The shift is the mean log odds of the first side's personas less that of the second side's. `kept` is the share of
-    it that stays when the same words are about the user: the share that is due to words alone.
+    The shift is the mean log odds of the first side's families of personas less that of the second side's. `kept` is
+    the share of it that stays when the same words are about the user: the share that is due to words alone.
 
     Args:
-        scores: from `selfrep.score`, with the conditions "you", "user" and "neutral": `log_odds` (nats) and
-            `answer_mass` over prompt, with the coordinates persona, side, condition, paraphrase and item.
-        groups: further rows, each the mean of several items, e.g. {"in character": ["who_are_you", "name"]}.
+        scores: from `selfrep.score`, with the conditions "you", "user" and "neutral". Read by the answers that no
+            persona's description says, where the scores tell those apart.
+        groups: further rows of several items each, e.g. {"in character": ["who_are_you", "name"]}.
+        sides: the two sides, first less second; where None, the two that there are, in alphabetical order. Personas
+            of no side, or of another, are left out.
         n_permutations: the most labelings to try. All of them are tried where there are no more (8 against 8 have
             6,435).
         n_bootstrap: the number of bootstrap draws behind the intervals.
         seed: of the draws.
 
     Returns:
-        Dataset over item (the items in order, then the groups). Intervals are 95 %.
+        Dataset over item (the items in order, then the groups). Intervals are 95 %; families are resampled, then their
+        personas and paraphrases. With fewer than four families a side they are NaN; p is where no labeling reaches .05.
 
-        * `shift`: nats, first side − second side (the sides in alphabetical order, attribute `sides`).
-        * `ci_low`, `ci_high`: of the shift; personas are resampled, then their paraphrases.
-        * `p`: of no shift; the side labels of personas are permuted.
-        * `auc`: the chance that a persona of the first side has higher log odds than one of the second.
+        * `shift`: nats, first side − second side; of a group, the mean over its items.
+        * `ci_low`, `ci_high`: of the shift.
+        * `p`: of no shift; the side labels of families are permuted.
+        * `median`, `median_ci_low`, `median_ci_high`, `median_p`: nats, of a group, the shift of its middle item; of an
+          item the same as its shift.
+        * `n_moving`: how many items of the row have p ≤ .05; NaN where there is no p.
+        * `all_words_shift`, `all_words_ci_low`, `all_words_ci_high`, `all_words_p`, `all_words_answer_mass`: by all
+          answers, also those that some description says.
+        * `auc`: the chance that a family of the first side has higher log odds than one of the second.
         * `first`, `second`: nats, mean log odds of each side.
         * `neutral`: nats, mean log odds without a persona.
         * `user_shift`: nats, the shift in the condition "the user is X".
         * `user_shift_ci_low`, `user_shift_ci_high`: of the user shift.
-        * `kept`: user_shift / shift, a share; NaN where not identified.
+        * `kept`: user_shift / shift, a share; NaN where it cannot be divided.
         * `kept_ci_low`, `kept_ci_high`: of that share.
         * `paraphrase_sd`: nats, how far a paraphrase of the same persona moves the log odds.
         * `answer_mass`: mean probability (0 … 1) of any of the item's answers.
-        * `identified`: whether the shift is at least 3 paraphrase SDs and surely not 0, and the answers have mass.
+        * `identified`: whether `kept` is: the shift is at least 3 paraphrase SDs and surely not 0, the answers have
+          mass, and there are families enough for an interval.
         * `reason`: why not, where not; "" otherwise.
+        * `shift_reason`: why not even the shift can be read: a side without answers, or without probability, or too few
+          families for an interval; "" otherwise.
+        * `left_out`: the items of a group that have no answers left which no description says.
 
         An item whose log odds are not finite has no numbers except its `answer_mass`.
 
     Raises:
-        SelfrepError: too few personas; a persona on both sides; a missing condition or answer; other personas,
-            paraphrases or sides in the condition "user"; one paraphrase only; a group with an unknown item.
+        SelfrepError: not two sides; a persona on both; a missing condition or answer; other personas, paraphrases or
+            sides in the condition "user"; one paraphrase only; a group with an unknown item.
 
     Source: the hierarchical bootstrap and the permutation test of `selfrep.stats`; the share by Fieller (1954).
 
@@ -86,90 +109,109 @@ def items(
     rows = {name: [name] for name in names} | {k: list(v) for k, v in (groups or {}).items() if v}
     if unknown := sorted({m for members in rows.values() for m in members} - set(names)):
         raise SelfrepError(f"Groups are made of the items that were asked, {names}; unknown: {unknown}.")
-    you, user, neutral = (Table.of(scores, condition, names) for condition in ("you", "user", "neutral"))
+    pair = two_sides(scores, sides)
+    columns = {row: [names.index(member) for member in members] for row, members in rows.items()}
+
+    def read(given: xr.Dataset) -> xr.Dataset:
+        return _read(given, names, columns, pair, n_permutations, n_bootstrap, seed)
+
+    return beside(read, scores, TWICE)
+
+
+def _read(
+    scores: xr.Dataset,
+    names: list[str],
+    rows: Mapping[str, list[int]],
+    sides: tuple[str, str],
+    n_permutations: int,
+    n_bootstrap: int,
+    seed: int,
+) -> xr.Dataset:
+    """All rows, by the answers that the scores are to be read by."""
+    you, user = (Table.of(scores, condition, names, sides) for condition in ("you", "user"))
+    neutral = Table.of(scores, "neutral", names)
     you.require_twin(user, "user")
-    sides = two_sides(you.side)
-    first = you.side == sides[0]
-    sizes = {sides[0]: int(first.sum()), sides[1]: int((~first).sum())}
-    permutation.require_units(sizes)
     rng = np.random.default_rng(seed)
-    labels = permutation.labelings(first, n_permutations, rng)
-    weights = np.where(labels, 1 / labels.sum(1, keepdims=True), -1 / (~labels).sum(1, keepdims=True))
-    row_draws = resampling.resample_nested(you.persona, weights[0], n_bootstrap, rng)
-    tail = resampling.tail(min(sizes.values()), sum(sizes.values()) - 2)
-    out: dict[str, list[float]] = {k: [] for k in _COLUMNS}
-    reasons = []
-    for members in rows.values():
-        columns = [names.index(m) for m in members]
-        mass = float(you.mass[:, columns].mean())
-        table, control, plain = (t.log_odds[:, columns].mean(axis=1) for t in (you, user, neutral))
-        if not all(np.isfinite(values).all() for values in (table, control, plain)):
-            reasons.append(f"some log odds are not finite: the answers have no probability (on average {mass:.2g})")
-            for k in _COLUMNS:
-                out[k].append(mass if k == "answer_mass" else np.nan)
-            continue
-        means, control_means = you.means(table), user.means(control)
-        shift, control_shift = (float(m[first].mean() - m[~first].mean()) for m in (means, control_means))
-        test = permutation.permutation_test(means[None], weights, absolute=True)
-        shift_draws, control_draws = row_draws @ table, row_draws @ control
-        low, high = resampling.interval(shift_draws, tail)
-        user_low, user_high = resampling.interval(control_draws, tail)
-        sd = float(resampling.within_sd(table, you.persona))
-        share = None
-        if not negligible(shift, np.abs(table).max()):
-            share = ratios.joint_interval(
-                control_shift,
-                shift,
-                np.stack([control_draws, shift_draws]),
-                min(sizes.values()),
-                len(first) - 2,
-                covariance=_covariance(control_means, means, first),
-            )
-        reason = ""
-        if not mass >= LEAST_MASS:
-            reason = f"the answers have a probability of only {mass:.2g}; the model would say something else"
-        elif abs(shift) < GATE * sd:
-            reason = f"the shift of {signed(shift)} nats is under three times the paraphrase noise ({sd:.2f})"
-        elif share is None:
-            reason = f"the personas of a side differ too much: the shift of {signed(shift)} nats may as well be 0"
-        kept = (control_shift / shift, *share) if share and not reason else (np.nan,) * 3
-        values = {
-            "shift": shift, "ci_low": low, "ci_high": high, "p": test.p[0],
-            "first": means[first].mean(), "second": means[~first].mean(),
-            "auc": resampling.auc(means[first], means[~first]), "neutral": plain.mean(),
-            "user_shift": control_shift, "user_shift_ci_low": user_low, "user_shift_ci_high": user_high,
-            "kept": kept[0], "kept_ci_low": kept[1], "kept_ci_high": kept[2], "paraphrase_sd": sd, "answer_mass": mass,
-        }  # fmt: skip
-        for k, value in values.items():
-            out[k].append(float(value))
-        reasons.append(reason)
+    contrast = Contrast.of(you.families(sides), n_permutations, n_bootstrap, rng)
+    cells, counts = [], []
+    for columns in rows.values():
+        heard = [c for c in columns if not you.silent[c]] or columns
+        left_out = ", ".join(names[c] for c in columns if c not in heard)
+        cells.append(_Conditions(you, user, neutral, contrast).numbers(heard) | {"left_out": left_out})
+        counts.append(len(heard))
     return xr.Dataset(
-        {k: ("item", np.array(v)) for k, v in out.items()}
-        | {
-            "identified": ("item", np.array([not r for r in reasons])),
-            "reason": ("item", np.array(reasons, dtype=str)),
-        },
-        coords={"item": list(rows), "n_items": ("item", [len(m) for m in rows.values()])},
-        attrs={
-            "sides": sides,
-            "n_personas": list(sizes.values()),
-            "permuted": "the side labels of personas",
-            "n_labelings": len(labels),
-            "smallest_p": 1 / len(labels),
-            "seed": seed,
-        },
+        {k: ("item", np.array([cell[k] for cell in cells])) for k in cells[0]},
+        coords={"item": list(rows), "n_items": ("item", counts)},
+        attrs=contrast.attributes() | {"side_labels": side_labels(scores, sides), "seed": seed},
     )
 
 
-_COLUMNS = (
-    "shift", "ci_low", "ci_high", "p", "auc", "first", "second", "neutral", "user_shift",
-    "user_shift_ci_low", "user_shift_ci_high", "kept", "kept_ci_low", "kept_ci_high", "paraphrase_sd", "answer_mass",
+_NUMBERS = (
+    "shift", "ci_low", "ci_high", "p", "median", "median_ci_low", "median_ci_high", "median_p", "n_moving", "auc",
+    "first", "second", "neutral", "user_shift", "user_shift_ci_low", "user_shift_ci_high", "kept", "kept_ci_low",
+    "kept_ci_high", "paraphrase_sd", "answer_mass",
 )  # fmt: skip
 
 
-def _covariance(
-    part: Float[Array, " persona"], whole: Float[Array, " persona"], first: Bool[Array, " persona"]
-) -> Float[Array, "2 2"]:
-    """That of the two shifts, from how personas of a side differ."""
-    both = np.stack([part, whole])
-    return sum((np.cov(both[:, side]) / side.sum() for side in (first, ~first)), np.zeros((2, 2)))
+@dataclass(frozen=True, eq=False)
+class _Conditions:
+    """What was answered in the three conditions, and how the sides are compared: every row of items is read off it."""
+
+    you: Table
+    user: Table
+    neutral: Table
+    contrast: Contrast
+
+    def numbers(self, columns: list[int]) -> dict[str, float | bool | str]:
+        """All numbers of a row of items."""
+        mass = float(self.you.mass[:, columns].mean())
+        out: dict[str, float | bool | str] = dict.fromkeys(_NUMBERS, np.nan) | {"answer_mass": mass}
+        apart = [t.log_odds[:, columns] for t in (self.you, self.user, self.neutral)]
+        if not all(np.isfinite(values).all() for values in apart):
+            why = gates.unanswered(columns, you=self.you, user=self.user, neutral=self.neutral)
+            return out | {"identified": False, "reason": why, "shift_reason": why}
+        rows, control, plain = (values.mean(axis=1) for values in apart)
+        contrast, first = self.contrast, self.contrast.families.first
+        means, shift, lexical = contrast.means(rows), contrast.shift(rows), contrast.shift(control)
+        (low, high), (user_low, user_high) = contrast.interval(rows), contrast.interval(control)
+        sd = float(resampling.within_sd(rows, self.you.persona))
+        out |= {
+            "shift": shift, "ci_low": low, "ci_high": high, "p": contrast.test(rows)[0],
+            "first": float(means[first].mean()), "second": float(means[~first].mean()),
+            "auc": float(resampling.auc(means[first], means[~first])), "neutral": float(plain.mean()),
+            "user_shift": lexical, "user_shift_ci_low": user_low, "user_shift_ci_high": user_high, "paraphrase_sd": sd,
+        }  # fmt: skip
+        out |= self._middle(apart[0])
+        unread = ""
+        if not mass >= LEAST_MASS:
+            unread = f"the answers have a probability of only {mass:.2g}; the model would say something else"
+        reason, bounds = unread or gates.weak(shift, sd, "the shift"), None
+        if not reason:
+            draws = np.stack([contrast.draws @ control, contrast.draws @ rows])
+            if not negligible(shift, np.abs(rows).max()):
+                bounds = contrast.share(lexical, shift, draws, rows, parts=control)
+            if bounds is None:
+                reason = "the families of a side differ too much: their shift may as well be 0"
+            else:
+                out |= {"kept": lexical / shift, "kept_ci_low": bounds[0], "kept_ci_high": bounds[1]}
+                reason = contrast.families.unbounded()
+        return out | {
+            "identified": not reason, "reason": reason, "shift_reason": unread or contrast.families.unbounded(),
+        }  # fmt: skip
+
+    def _middle(self, rows: Float[Array, "row item"]) -> dict[str, float]:
+        """The shift of the middle item, and how many move."""
+        contrast = self.contrast
+        means = contrast.means(rows)
+        null = np.abs(np.median(contrast.labelings @ means, axis=1))
+        p = (null >= null[0] - 1e-9 * null.max()).mean()
+        low, high = contrast.interval(rows.mean(axis=1), np.median(contrast.draws @ rows, axis=1))
+        moving = [contrast.test(column)[0] <= resampling.ALPHA for column in rows.T]
+        tested = not contrast.families.untestable()
+        return {
+            "median": float(np.median(contrast.families.contrast() @ means)),
+            "median_ci_low": low,
+            "median_ci_high": high,
+            "median_p": float(p) if tested else np.nan,
+            "n_moving": float(sum(moving)) if tested else np.nan,
+        }

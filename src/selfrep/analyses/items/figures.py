@@ -9,8 +9,8 @@ import xarray as xr
 from selfrep.plots import rows
 from selfrep.plots.panels import not_identified
 from selfrep.plots.rows import Marks
-from selfrep.plots.text import interval, plain, words
-from selfrep.plots.theme import CONTROL, GRID, HEAD, OWN, SMALL, SOFT, finish
+from selfrep.plots.text import interval, plain, side_words
+from selfrep.plots.theme import CONTROL, GRID, HEAD, NULL, OWN, SMALL, SOFT, finish
 from selfrep.stats.numbers import number
 
 Array = np.ndarray
@@ -19,24 +19,26 @@ Array = np.ndarray
 def item_bars(items: xr.Dataset) -> go.Figure:
     """The shift of each item between the sides of personas beside its "the user is X" control, from `items`.
 
-    An item that is not identified shows no number; hover gives the reason.
+    An item whose shift cannot be read shows no number; hover gives the reason.
     """
-    sides = [words(s) for s in items.attrs.get("sides", ("first", "second"))]
-    title = f"How far apart {sides[0]} and {sides[1]} personas answer"
-    counts = [int(n) for n in items.attrs.get("n_personas", ())]
-    subtitle = f"{counts[0]} against {counts[1]} personas" if len(counts) == 2 else ""
+    sides = side_words(items) or ["first", "second"]
+    title = f"How far apart {sides[0]} and {sides[1]} answer"
+    counts = [int(n) for n in items.attrs.get("n_families", ())]
+    subtitle = f"{counts[0]} against {counts[1]} families of personas" if len(counts) == 2 else ""
     names = [str(n) for n in items["item"].to_numpy()]
     n = len(names)
-    identified = items.identified.to_numpy().astype(bool) & np.isfinite(items["shift"].to_numpy())
-    reasons = [str(r) or "it has no number" for r in items.reason.to_numpy()]
+    reasons = [str(r) for r in items.shift_reason.to_numpy()]
+    identified = np.array([not reason for reason in reasons])
     if not identified.any():
         return not_identified(title, "; ".join(dict.fromkeys(reasons)) or "there are no items", subtitle=subtitle)
     values = {str(k): v.to_numpy().astype(float) for k, v in items.data_vars.items() if v.dtype.kind == "f"}
     hover = [_words(name, sides, {k: v[i] for k, v in values.items()}) for i, name in enumerate(names)]
     own = [values[k] for k in ("shift", "ci_low", "ci_high")]
     user = [values[f"user_shift{end}"] for end in ("", "_ci_low", "_ci_high")]
+    said = [values[f"all_words_{k}"] for k in ("shift", "ci_low", "ci_high")]
     marks = [
         Marks("“you are X”", OWN, "circle", rows.APART, hover, *own),
+        Marks("by all words", NULL, "circle-open", 0.0, hover, *said),
         Marks("“the user is X”", CONTROL, "diamond-open", -rows.APART, hover, *user),
     ]
     pooled = items.n_items.to_numpy() > 1 if "n_items" in items.coords else np.zeros(n, bool)
@@ -61,9 +63,10 @@ def item_bars(items: xr.Dataset) -> go.Figure:
         height=HEAD + 24 + rows.ROW * n + 44,
         margin={"l": rows.margin(names), "r": 50.0, "t": HEAD + 24, "b": 44.0},
         caption="Each row: by how many nats the log odds of an item's two answer sets differ between the two sides of "
-        "personas, with the 95 % interval. Diamonds: the same words said of the user. “kept”: the share of the shift "
-        "that those words alone keep; the rest is bound to the speaker. An item whose shift does not stand out from "
-        "mere paraphrasing is not identified; hover says why. Bold: means over several items.",
+        "personas, with the 95 % interval, read by the answer words that no persona’s description says; open circles: "
+        "by the others, too. Diamonds: the same words said of the user. “kept”: the share of the shift that those "
+        "words alone keep, where the shift stands out from mere paraphrasing; the rest is bound to the speaker. Bold: "
+        "means over several items.",
     )
 
 
@@ -72,6 +75,7 @@ def _words(name: str, sides: list[str], at: dict[str, float]) -> str:
         (
             f"<b>{plain(name)}: {interval(at['shift'], at['ci_low'], at['ci_high'])} nats</b>, p = {number(at['p'])}",
             f"“the user is X”: {interval(at['user_shift'], at['user_shift_ci_low'], at['user_shift_ci_high'])} nats",
+            f"by all words: {interval(*(at[f'all_words_{k}'] for k in ('shift', 'ci_low', 'ci_high')))} nats",
             f"kept: {interval(at['kept'], at['kept_ci_low'], at['kept_ci_high'])}",
             f"log odds: {sides[0]} {number(at['first'])}, {sides[1]} {number(at['second'])}, "
             f"no persona {number(at['neutral'])}",

@@ -5,47 +5,62 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from selfrep.analyses.analysis import Figure, Report, Table, Text
 from selfrep.analyses.items import IN_CHARACTER, SPECTATOR, figures
-from selfrep.analyses.sentences import finding, with_interval
+from selfrep.analyses.sentences import all_words, finding, how_tested, n_families, with_interval
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
 
 def findings(run: RunDirectory) -> Iterator[Finding]:
-    """One for each row that averages several items."""
+    """One for each row of several items: its middle item."""
     if not run.has("items"):
         return
     items = run.read("items")
-    first, second = (side.upper() if side == "ai" else side for side in items.attrs["sides"])
-    n = " and ".join(map(str, items.attrs["n_personas"]))
+    first, second = (str(label) for label in items.attrs["side_labels"])
     titles = {
-        IN_CHARACTER: f"Asked who is speaking, {first} personas answer more like {first} than {second} personas do, by",
-        SPECTATOR: "Asked from outside what produces the text, the persona that is played still moves the answer by",
+        IN_CHARACTER: f"Asked about the speaker, {first} and {second} part in their answers: the middle item by",
+        SPECTATOR: f"Asked from outside what produces the text, {first} and {second} still part: the middle item by",
     }
     for name, title in titles.items():
         if name not in items.item:
             continue
         row = items.sel(item=name)
-        if bool(row.identified):
-            kept, low, high = (number(100 * float(row[k])) for k in ("kept", "kept_ci_low", "kept_ci_high"))
-            control = f"“The user is X” keeps {kept} % of it (95 % interval {low} to {high} %): the words alone."
-        else:
-            control = f"“The user is X” moves it by {with_interval(row, 'user_shift')} nats."
+        n, moving = int(row.n_items), float(row.n_moving)
+        moved = f"{moving:.0f} of {n} items move (p ≤ .05; by chance one in 20 would). " if np.isfinite(moving) else ""
         yield finding(
             row,
-            f"{title} (mean of {int(row.n_items)} items)",
-            value="shift",
-            control=control,
+            f"{title} (of {n} items)",
+            value="median",
+            reason=str(row.shift_reason.item()),
+            control=(
+                f"{moved}Over all of them the mean is {with_interval(row.assign(estimate=row['shift']))} nats, and "
+                f"said of the user the same words move it by {with_interval(row, 'user_shift')} nats{_kept(row)}."
+            ),
             how_sure=(
-                f"Bootstrap over {n} personas and their paraphrases; p = {float(row.p):.2g} by permuting "
-                f"{items.attrs['permuted']} ({items.attrs['n_labelings']:,} labelings)."
+                f"Bootstrap over {n_families(items)}, their personas and paraphrases; "
+                f"{how_tested(row, items.attrs, 'median_p')}. Read by answer words that no persona’s description says."
+                f"{all_words(row, 'shift', 'nats').replace('it is', 'the mean is')}"
+                + (
+                    f" Left out, since all answers of a side are said: {left_out}."
+                    if (left_out := row.left_out.item())
+                    else ""
+                )
             ),
             unit="nats",
         )
+
+
+def _kept(row: xr.Dataset) -> str:
+    """The share that the words alone keep, where it is identified."""
+    if not bool(row.identified):
+        return ""
+    kept, low, high = (number(100 * float(row[k])) for k in ("kept", "kept_ci_low", "kept_ci_high"))
+    return f", {kept} % of it (95 % interval {low} to {high} %)"
 
 
 def _rows(run: RunDirectory, study: Mapping[str, Any]) -> Iterator[tuple[str, xr.Dataset]]:
@@ -60,34 +75,44 @@ def _rows(run: RunDirectory, study: Mapping[str, Any]) -> Iterator[tuple[str, xr
 
 
 def unclear(run: RunDirectory, study: Mapping[str, Any]) -> Iterator[Text]:
-    """The items that are not identified."""
+    """The items whose shift cannot be read."""
     for question, row in _rows(run, study):
-        if not bool(row.identified):
-            yield Text(question, str(row.reason.item()))
+        if reason := str(row.shift_reason.item()):
+            yield Text(question, reason)
 
 
 def details(run: RunDirectory, study: Mapping[str, Any]) -> Iterator[Table]:
-    """Every item in numbers; none of them for the shift of one that is not identified."""
+    """Every item in numbers; none of them for the shift of one that cannot be read."""
     rows: list[tuple[str, ...]] = []
     faint: set[int] = set()
     for question, row in _rows(run, study):
         at = {str(name): number(float(v)) for name, v in row.data_vars.items() if v.dtype.kind == "f"}
-        if bool(row.identified):
-            shift = [at["shift"], f"{at['ci_low']} to {at['ci_high']}", at["p"], at["user_shift"]]
-        else:
+        if row.shift_reason.item():
             faint.add(len(rows))
-            shift = ["not identified", *[""] * 3]
+            shift = ["not identified", *[""] * 5]
+        else:
+            kept = at["kept"] if bool(row.identified) else "not identified"
+            p = at["p"] if np.isfinite(float(row.p)) else "too few families"
+            shift = [
+                at["shift"],
+                f"{at['ci_low']} to {at['ci_high']}",
+                p,
+                at["all_words_shift"],
+                at["user_shift"],
+                kept,
+            ]
         rows.append((question, *shift, at["paraphrase_sd"], at["answer_mass"]))
     if rows:
         yield Table(
             f"All {len(rows)} items in numbers",
-            ("Item", "Shift", "95 % interval", "p", "User is", "Noise", "Answer mass"),
+            ("Item", "Shift", "95 % interval", "p", "All words", "User is", "Kept", "Noise", "Answer mass"),
             rows,
-            caption="Shift: how far the two sides of personas move the answer apart (nats). “User is”: how far the "
-            "same words move it when said of the user; what is kept of the shift there is vocabulary. Noise: standard "
-            "deviation between paraphrases of one persona. Answer mass: how probable it is that the model says any of "
-            "these words at all.",
-            numbers=range(1, 7),
+            caption="Shift: how far the two sides of personas move the answer apart (nats), read by the answer words "
+            "that no persona’s description says; all words: by the others, too. “User is”: how far the same words move "
+            "it when said of the user; kept: which share of the shift that is, and so vocabulary, where the shift is "
+            "large enough to be divided by. Noise: standard deviation between paraphrases of one persona. Answer mass: "
+            "how probable it is that the model says any of these words at all.",
+            numbers=range(1, 9),
             faint=faint,
         )
 

@@ -10,15 +10,15 @@ from selfrep.analyses.items.estimate import items
 
 
 def runs(context: Context, part: None) -> Iterator[Stage]:
-    """One estimate, where the battery has items outside the subscales of self-identification."""
+    """One estimate, where two sides are contrasted and the battery has items outside the subscales."""
     plain = context.items.plain()
     groups = {
         IN_CHARACTER: plain.in_character().names(),
         SPECTATOR: tuple(item.name for item in plain.spectator() if item.framing == "third_person"),
     }
-    if len(plain):
+    if len(plain) and context.sides:
         yield context.estimating(
             "what each item shows",
             "items",
-            lambda: items(context.scores("behaviour", plain), groups, seed=context.seed),
+            lambda: items(context.scores("behaviour", plain), groups, sides=context.sides, seed=context.seed),
         )

@@ -9,12 +9,12 @@ import xarray as xr
 from selfrep.plots import two_by_two
 from selfrep.plots.panels import not_identified
 from selfrep.plots.text import cell_interval, hover, interval, plain, reasons
-from selfrep.plots.theme import FAINT, GRID, HEAD, INK, KINDS, OWN, PAPER, SMALL, SOFT, finish, legend_below
+from selfrep.plots.theme import FAINT, GRID, HEAD, INK, OWN, PALETTE, PAPER, SMALL, SOFT, finish, legend_below
 from selfrep.plots.two_by_two import Line
 from selfrep.stats.numbers import number
 
 _PATHS = {
-    "P": ("through the fictional AI", KINDS["fictional_ai"]),
+    "P": ("through the fictional AI", PALETTE[2]),
     "S": ("through self and goals", OWN),
     "direct": ("through neither", FAINT),
 }

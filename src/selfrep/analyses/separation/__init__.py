@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from selfrep.analyses.analysis import Analysis
-from selfrep.analyses.parts import ActivationsPart
+from selfrep.analyses.parts import ActivationsPart, StudyMaterial
 
 
 class SeparationPart(ActivationsPart):
@@ -18,6 +18,11 @@ class SeparationPart(ActivationsPart):
     """
 
     tokens: Literal["position", "segment"] = "position"
+
+    def check(self, material: StudyMaterial) -> None:
+        """Raise ValueError for an unknown item, and for a study that contrasts no two sides."""
+        super().check(material)
+        material.require_sides()
 
 
 SEPARATION = Analysis(

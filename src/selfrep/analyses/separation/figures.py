@@ -15,25 +15,25 @@ from selfrep.plots.heat_maps import SCALE, Map, arrays, cell_words, layers_of
 from selfrep.plots.panels import Places, heading, not_identified
 from selfrep.plots.points import LEFT, RIGHT, View, write_names
 from selfrep.plots.profiles import Pen, finish_profiles, profiles
-from selfrep.plots.text import hover, integer, interval, plain, shorten, words
+from selfrep.plots.text import hover, integer, interval, labels_of, plain, shorten, side_words, words
 from selfrep.plots.theme import (
     CONTROL,
     HEAD,
-    KINDS,
     NULL,
     OWN,
     PAPER,
-    SIDES,
     SOFT,
+    colours,
     finish,
-    in_order,
     legend_below,
     legend_height,
+    marks,
 )
 from selfrep.stats.numbers import number
 
 Array = np.ndarray
 
+IDENTITY = "#009E73"
 FAMILY_WISE = 0.05
 """Cells are outlined below this p over the whole map."""
 
@@ -51,12 +51,12 @@ def separation_map(sep: xr.Dataset, *, site: str | None = None) -> go.Figure:
     if site is not None and site not in sites:
         raise SelfrepError(f"There is no site {site!r} in this separation; it holds {', '.join(sites)}.")
     sites = sites if site is None else [site]
-    sides = [words(s) for s in sep.attrs.get("sides", ())]
-    title = f"Separation of {sides[0]} and {sides[1]} personas" if len(sides) == 2 else "Separation"
-    counts = [int(n) for n in sep.attrs.get("n_personas", ())]
+    sides = side_words(sep)
+    title = f"Separation of {sides[0]} and {sides[1]}" if len(sides) == 2 else "Separation"
+    counts = [int(n) for n in sep.attrs.get("n_families", ())]
     parts = (
         plain(sites[0]) if len(sites) == 1 else "",
-        f"{counts[0]} against {counts[1]} personas" if len(counts) == 2 else "",
+        f"{counts[0]} against {counts[1]} families of personas" if len(counts) == 2 else "",
         plain(sep.attrs.get("model", "")),
     )
     subtitle = " · ".join(filter(None, parts))
@@ -70,11 +70,11 @@ def separation_map(sep: xr.Dataset, *, site: str | None = None) -> go.Figure:
                 plain(name) if len(sites) > 1 else "",
                 values["estimate"],
                 cell_words(values, _words, layers, places),
-                dotted=there & ~(values["estimate"] > values["null_high"]),
+                dotted=there & (values["estimate"] <= values["null_high"]),
                 outlined=there & (values["p_max"] < FAMILY_WISE),
             )
         )
-        floors.append(values["noise_floor"])
+        floors.append(values["same_side"])
     if not any(np.isfinite(one.values).any() for one in maps):
         return not_identified(title, "there is no place that all prompts have", subtitle=subtitle)
     floor = np.concatenate([f[np.isfinite(f)] for f in floors])
@@ -91,7 +91,7 @@ def separation_map(sep: xr.Dataset, *, site: str | None = None) -> go.Figure:
         "squared norm, at one layer (upwards) and token (from the left). What chance adds is subtracted, so it may be "
         "negative. Dotted cells do not exceed what shuffled persona labels give (95th percentile); outlined cells "
         f"stand out even when the whole map is searched (p < {FAMILY_WISE}, family-wise). ▸ on the colour bar: how far "
-        "two paraphrases of one persona lie apart (the median cell). What is separate is present, which says not that "
+        "two personas of one side lie apart (the median cell). What is separate is present, which says not that "
         f"it is used. {SCALE}",
     )
 
@@ -100,17 +100,26 @@ def _words(at: dict[str, float]) -> str:
     lines = (
         f"<b>S = {interval(at['estimate'], at['ci_low'], at['ci_high'])}</b>",
         f"shuffled labels reach {number(at['null_high'])}; p = {number(at['p'])}, over the map {number(at['p_max'])}",
+        f"two personas: {_interval(at, 'identity')}; of one side: {number(at['same_side'])}",
         f"two paraphrases of one persona: {number(at['noise_floor'])}",
-        f"“the user is X”: {interval(at['user_is'], at['user_is_ci_low'], at['user_is_ci_high'])}",
-        f"bound to the speaker: {interval(at['bound'], at['bound_ci_low'], at['bound_ci_high'])}",
+        f"“the user is X”: {_interval(at, 'user_is')}",
+        *(f"{text}: {_interval(at, key)}" for text, key in _SHARES),
     )
     return "<br>".join(lines)
+
+
+def _interval(at: dict[str, float], name: str) -> str:
+    return interval(*(at[key] for key in (name, f"{name}_ci_low", f"{name}_ci_high")))
+
+
+_SHARES = (("share bound to the speaker", "bound_share"), ("cosine of both differences", "condition_cosine"))
 
 
 def separation_profile(
     sep: xr.Dataset, *, where: int | str | Sequence[int | str] | None = None, site: str | None = None
 ) -> go.Figure:
-    """S by layer, from `separation`, with its interval, the "user is" control, the paraphrase floor and the null.
+    """S by layer, from `separation`, with its interval, the "user is" control and the null; and how far two personas
+    lie apart, any two and two of one side.
 
     Args:
         where: positions or segments, a panel each. None: the last position, or every segment.
@@ -131,8 +140,8 @@ def separation_profile(
         raise SelfrepError(
             f"There is no {axis} {unknown[0]!r} in this separation; it holds {', '.join(map(str, have))}."
         )
-    sides = [words(s) for s in sep.attrs.get("sides", ())]
-    of = f" of {sides[0]} and {sides[1]} personas" if len(sides) == 2 else ""
+    sides = side_words(sep)
+    of = f" of {sides[0]} and {sides[1]}" if len(sides) == 2 else ""
     title = f"Separation{of}, layer by layer"
     subtitle = " · ".join(plain(s) for s in (site, sep.attrs.get("model", "")) if s)
     at = sep.sel({"site": site, axis: chosen})
@@ -142,12 +151,16 @@ def separation_profile(
     layers = layers_of(sep)
     frame = profiles(len(chosen))
     for panel, place in zip(frame.panels, chosen, strict=True):
-        one = {str(k): v.to_numpy().astype(float) for k, v in at.sel({axis: place}).data_vars.items()}
+        one = {str(k): v.to_numpy() for k, v in at.sel({axis: place}).data_vars.items()}
         draw = Pen(frame.fig, panel, layers)
         draw.rule(0.0)
         draw.line("shuffled labels (95 % below)", one["null_high"], NULL, rank=3, dash="dot")
-        draw.line("two paraphrases of one persona", one["noise_floor"], NULL, rank=4, dash="dash")
-        for name, key, colour, rank in (("“the user is X”", "user_is", CONTROL, 2), ("“you are X”", "", OWN, 1)):
+        draw.line("two personas of one side", one["same_side"], NULL, rank=4, dash="dash")
+        for name, key, colour, rank in (
+            ("any two personas", "identity", IDENTITY, 5),
+            ("“the user is X”", "user_is", CONTROL, 2),
+            ("“you are X”", "", OWN, 1),
+        ):
             low, high = one[f"{key}_ci_low".lstrip("_")], one[f"{key}_ci_high".lstrip("_")]
             draw.band(low, high, colour)
             draw.line(name, one[key or "estimate"], colour, low, high, rank=rank)
@@ -161,12 +174,14 @@ def separation_profile(
         title=title,
         subtitle=subtitle,
         caption="The squared distance between the mean activations of the two sides, as a share of the mean squared "
-        "norm, with its 95 % interval. Orange: the same words said of the user; what blue has over it is bound to the "
-        "speaker. Dotted: what shuffled persona labels give. Dashed: how far two paraphrases of one persona lie apart.",
+        "norm, with its 95 % interval (blue). Orange: the same words said of the user; how much of blue they explain "
+        "is a matter of direction, which the share bound to the speaker tells. Dotted: what shuffled labels give. "
+        "Green: how far any two personas lie apart, each against each: personas may be told apart where their sides "
+        "are not. Dashed: two personas of one side, the measure of blue.",
     )
 
 
-_AXIS, _KEYS = 40.0, 4
+_AXIS, _KEYS = 40.0, 3
 _PALE = 0.2
 """How much a name should avoid the mark of a single prompt, where that of a persona counts 1."""
 _CONDITIONS = {"you": "“you are X”", "user": "“the user is X”"}
@@ -177,8 +192,10 @@ class _Group:
     """The prompts of one kind of persona in one condition, and the personas' means over them."""
 
     kind: str
+    label: str
     condition: str
-    side: str
+    colour: str
+    mark: str
     points: Array
     persona: Array
     people: list[str]
@@ -189,12 +206,8 @@ class _Group:
         return self.condition == "user"
 
     @property
-    def colour(self) -> str:
-        return KINDS.get(self.kind, NULL)
-
-    @property
     def symbol(self) -> str:
-        return SIDES.get(self.side, "square") + ("-open" if self.hollow else "")
+        return self.mark + ("-open" if self.hollow else "")
 
 
 def persona_map(points: xr.Dataset) -> go.Figure:
@@ -217,7 +230,7 @@ def persona_map(points: xr.Dataset) -> go.Figure:
     for group in groups:  # below all the means
         fig.add_trace(_prompts(group.points, group.persona, _CONDITIONS[group.condition], group.symbol, group.colour))
     for group in groups:
-        fig.add_trace(_personas(group))
+        fig.add_trace(_personas(group, list(dict.fromkeys(g.kind for g in groups)).index(group.kind)))
     for spoken, text in _CONDITIONS.items():
         if (condition == spoken).any():
             fig.add_trace(_condition_key(text, "circle" if spoken == "you" else "circle-open"))
@@ -256,15 +269,17 @@ def persona_map(points: xr.Dataset) -> go.Figure:
 def _groups(at: Array, points: xr.Dataset, persona: Array, condition: Array) -> list[_Group]:
     """Hollow ones first, so that filled ones are drawn over them; kinds in the order of the palette."""
     kind, side = (points[k].to_numpy().astype(str) for k in ("kind", "side"))
+    palette, shapes, called = colours(kind), marks(side), labels_of(points, "kind")
     groups = []
     for spoken in ("user", "you"):
-        for name in in_order(kind):
+        for name, colour in palette.items():
             mine = (kind == name) & (condition == spoken) & np.isfinite(at).all(axis=1)
             if not mine.any():
                 continue
             people = list(dict.fromkeys(persona[mine].tolist()))
             means = np.array([at[mine & (persona == p)].mean(axis=0) for p in people])
-            groups.append(_Group(name, spoken, str(side[mine][0]), at[mine], persona[mine], people, means))
+            shape = shapes[str(side[mine][0])]
+            groups.append(_Group(name, called[name], spoken, colour, shape, at[mine], persona[mine], people, means))
     return groups
 
 
@@ -293,20 +308,20 @@ def _prompts(at: Array, persona: Array, name: str, symbol: str, colour: str, *, 
     )
 
 
-def _personas(group: _Group) -> go.Scatter:
-    """The personas themselves."""
+def _personas(group: _Group, rank: int) -> go.Scatter:
+    """The personas themselves; `rank` is the place of their kind in the legend."""
     hollow = group.hollow
     edge = {"width": 1.5, "color": group.colour} if hollow else {"width": 1.0, "color": PAPER}
     return go.Scatter(
         x=group.means[:, 0],
         y=group.means[:, 1],
         mode="markers",
-        name=words(group.kind),
+        name=group.label,
         legendgroup=group.kind,
-        legendrank=1000 + [*KINDS, group.kind].index(group.kind),
+        legendrank=1000 + rank,
         showlegend=not hollow,
         marker={"symbol": group.symbol, "size": 8 if hollow else 10, "color": group.colour, "line": edge},
-        **hover(f"<b>{plain(p)}</b><br>{words(group.kind)}, {_CONDITIONS[group.condition]}" for p in group.people),
+        **hover(f"<b>{plain(p)}</b><br>{group.label}, {_CONDITIONS[group.condition]}" for p in group.people),
     )
 
 

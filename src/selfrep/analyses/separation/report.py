@@ -13,13 +13,14 @@ from selfrep.analyses.sentences import finding, with_interval
 from selfrep.analyses.separation import figures
 from selfrep.models.sites import IN_WORDS
 from selfrep.stats.depth import reported_layer
+from selfrep.stats.geometry import POINT_LABELS
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
 
 def findings(run: RunDirectory) -> Iterator[Finding]:
-    """The reported cell, what of it is bound to the speaker, and the cell chosen on one half."""
+    """The reported cell: sides, personas, and what is bound to the speaker; and the cell chosen on one half."""
     if run.has("separation"):
         yield from _reported(run.read("separation"))
     if run.has("separation_chosen"):
@@ -30,55 +31,101 @@ def _reported(sep: xr.Dataset) -> Iterator[Finding]:
     axis = "position" if "position" in sep.dims else "segment"
     layer = reported_layer(sep.layer.to_numpy())
     cell = sep.isel(site=0).sel(layer=layer).isel({axis: -1})
-    reason = "" if np.isfinite(float(cell.estimate)) else "some prompt has no token at the place that is reported"
+    place = f"At layer {layer} and the last {'token' if axis == 'position' else 'segment'}"
+    reason = str(cell.reason.item()) or str(sep.attrs["unbounded"])
     yield finding(
         cell,
-        f"At layer {layer} and the last {'token' if axis == 'position' else 'segment'}, the two sides of personas "
-        "lie this far apart (squared distance, as a share of the mean squared norm)",
-        control=(
-            f"Two paraphrases of the same persona lie {number(float(cell.noise_floor))} apart; were the sides mere "
-            f"labels, it would stay under {number(float(cell.null_high))} in 95 % of labelings."
-        ),
-        how_sure=(
-            f"p = {float(cell.p):.2g} at this cell, {float(cell.p_max):.2g} over the whole map, permuting "
-            f"{sep.attrs['permuted']} ({sep.attrs['n_labelings']:,} labelings). The cell was fixed beforehand: three "
-            "quarters of the depth."
-        ),
+        f"{place}, {_between(sep)} lie this far apart (squared distance between the means of the two sides, as a share "
+        "of the mean squared norm)",
+        control=f"{_same_side(cell)}{_shuffled(cell)}",
+        how_sure=f"{_tested(cell, 'at this cell')} The cell was fixed beforehand: three quarters of the depth.",
         reason=reason,
+    )
+    unshared = reason or str(cell.bound_reason.item())
+    yield finding(
+        cell,
+        "Of that difference, this share is bound to the speaker, and not kept when the same words are about the user",
+        value="bound_share",
+        control=""
+        if unshared
+        else (
+            f"“The user is X” alone sets the sides {with_interval(cell, 'user_is')} apart"
+            f"{_cosine(cell)}. The share kept is the projection of that difference on the one under “you are X”."
+        ),
+        how_sure=f"Bootstrap over {_RESAMPLED}, the same draws for both conditions.",
+        reason=unshared,
     )
     yield finding(
         cell,
-        "Of that, this much is bound to the speaker: “you are X” minus “the user is X”",
-        value="bound",
-        control=(
-            f"“The user is X” alone sets the sides {with_interval(cell, 'user_is')} apart: the same words, about "
-            "somebody else."
+        f"{place}, any two personas lie this far apart, each against each (identity: the squared distance, free of "
+        "what paraphrases add)",
+        value="identity",
+        control=""
+        if reason
+        else (
+            f"{_same_side(cell)} Two of different sides lie {number(float(cell.other_side))} apart, and the means of "
+            f"the sides {with_interval(cell)}: sides may coincide where personas do not."
         ),
-        how_sure="Bootstrap over personas, then paraphrases, the same draws for both conditions.",
-        reason=reason,
+        how_sure="Bootstrap over families of personas.",
+        reason=reason or ("" if np.isfinite(float(cell.identity)) else "every persona is read in one frame only"),
     )
+
+
+_RESAMPLED = "families of personas, then personas, then paraphrases"
+
+
+def _between(sep: xr.Dataset) -> str:
+    first, second = sep.attrs["side_labels"]
+    return f"{first} and {second}"
+
+
+def _same_side(cell: xr.Dataset) -> str:
+    """How far personas of one side lie apart, where a side has two families."""
+    value = float(cell.same_side)
+    return f"Two personas of the same side lie {number(value)} apart." if np.isfinite(value) else ""
+
+
+def _shuffled(cell: xr.Dataset) -> str:
+    value = float(cell.null_high)
+    if not np.isfinite(value):
+        return ""
+    return f" Were the sides mere labels, it would stay under {number(value)} in 95 % of labelings."
+
+
+def _tested(cell: xr.Dataset, where: str) -> str:
+    """The p-values, or why there are none."""
+    if not np.isfinite(float(cell.p)):
+        return f"There is no p: {cell.attrs['untestable']}."
+    over = f", {float(cell.p_max):.2g} over the whole map" if where == "at this cell" else ""
+    return (
+        f"p = {float(cell.p):.2g} {where}{over}, permuting {cell.attrs['permuted']} "
+        f"({cell.attrs['n_labelings']:,} labelings)."
+    )
+
+
+def _cosine(cell: xr.Dataset) -> str:
+    if not np.isfinite(float(cell.condition_cosine_ci_low)):
+        return ""
+    return f", in a direction whose cosine with the other is {with_interval(cell, 'condition_cosine')}"
 
 
 def _chosen(cell: xr.Dataset) -> Finding:
     at_token = "position" in cell.coords
     place = f"position {int(cell.position)}".replace("-", "−") if at_token else f"the segment “{cell.segment.item()}”"
     choosing, testing = (", ".join(cell.attrs[half]) for half in ("choosing", "testing"))
-    finite = bool(np.isfinite(float(cell.estimate)))
+    reliable = float(cell.reliability)
+    agreement = f" Maps of the halves agree with a reliability of {number(reliable)}." if np.isfinite(reliable) else ""
+    reason = str(cell.reason.item()) or str(cell.attrs["unbounded"])
+    kept = "" if reason else f" “The user is X” sets the sides {with_interval(cell, 'user_is')} apart."
     return finding(
         cell,
         f"Chosen on half of the personas as the place where the sides lie furthest apart, layer {int(cell.layer)} "
-        f"and {place} set the sides of the other half apart by",
+        f"and {place} set {_between(cell)} of the other half apart by",
         control=(
-            f"On the half that chose it was {number(float(cell.chosen_on))}, luck included. Two paraphrases of the "
-            f"same persona lie {number(float(cell.noise_floor))} apart; “the user is X” sets the sides "
-            f"{with_interval(cell, 'user_is')} apart."
+            f"On the half that chose it was {number(float(cell.chosen_on))}, luck included. {_same_side(cell)}{kept}"
         ),
-        how_sure=(
-            f"p = {float(cell.p):.2g} by permuting {cell.attrs['permuted']} of the testing half "
-            f"({cell.attrs['n_labelings']:,} labelings); maps of the halves agree with a reliability of "
-            f"{number(float(cell.reliability))}. Chosen on: {choosing}. Tested on: {testing}."
-        ),
-        reason="" if finite else "some prompt of the testing half has no token at the chosen place",
+        how_sure=f"{_tested(cell, 'on the testing half')}{agreement} Chosen on: {choosing}. Tested on: {testing}.",
+        reason=reason,
     )
 
 
@@ -86,7 +133,7 @@ def _plane(summary: xr.Dataset) -> xr.Dataset:
     """The reported layer of the group "activations_summary", as points in the plane."""
     layer = reported_layer(summary.layer.to_numpy())
     at = summary.sel(layer=layer)
-    labels = {k: ("point", summary[k].to_numpy()) for k in ("persona", "kind", "side", "condition", "paraphrase")}
+    labels = {k: ("point", summary[k].to_numpy()) for k in POINT_LABELS if k in summary.coords}
     place = {k.removeprefix("plane_"): v for k, v in summary.attrs.items() if k.startswith("plane_")}
     return xr.Dataset(
         {
@@ -107,7 +154,7 @@ def design(study: Mapping[str, Any]) -> Iterator[Text]:
         yield Text(
             "Where the two sides part.",
             f"While the model read “{question}”, its activations were recorded in {IN_WORDS.get(site, site)}, "
-            "and those under AI personas compared with those under human ones.",
+            "and those under personas of one side compared with those under personas of the other.",
         )
 
 

@@ -17,22 +17,25 @@ from selfrep.stats.selection import FEWEST, select_and_test
 
 def runs(context: Context, part: SeparationPart) -> Iterator[Reading]:
     """One reading of the two conditions that S compares."""
-    directory, seed = context.directory, context.seed
-    sides = Counter(persona.side for persona in context.people)
-    halved = min(sides.values()) >= 2 * FEWEST
+    directory, seed, sides = context.directory, context.seed, context.sides
+    families = {(persona.side, persona.family) for persona in context.people}
+    counts = Counter(side for side, _ in families if side in (sides or ()))
+    halved = min(counts.values(), default=0) >= 2 * FEWEST
     groups = ["separation", *(["separation_chosen"] if halved else [])]
 
     def work(acts: xr.Dataset) -> None:
         directory.write("activations_summary", activations_summary(acts))
-        directory.write("separation", separation(acts, seed=seed))
+        directory.write("separation", separation(acts, sides=sides, seed=seed))
         if halved:
-            directory.write("separation_chosen", select_and_test(acts, partial(separation, seed=seed), seed=seed))
+            estimand = partial(separation, sides=sides, seed=seed)
+            directory.write("separation_chosen", select_and_test(acts, estimand, sides=sides, seed=seed))
 
     yield Reading(
         item=part.item,
         conditions=("you", "user"),
         site=part.site,
         layers=part.layers,
+        depths=part.depths,
         tokens=part.tokens,
         positions=None,
         done=lambda: all(map(directory.has, groups)),

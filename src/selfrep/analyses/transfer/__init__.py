@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
 from selfrep.analyses.analysis import Analysis
-from selfrep.analyses.parts import Part, StudyMaterial, known
+from selfrep.analyses.parts import Layered, Part, StudyMaterial, known
+from selfrep.analyses.transfer.facts import FactChoice
 from selfrep.engine.plan import SEGMENT_CELLS, PatchPlan, grid
+from selfrep.errors import SelfrepError
 from selfrep.models.sites import ResidualSite
-from selfrep.prompts.yaml_errors import Entry
+from selfrep.prompts.personas import PersonaSet
+from selfrep.prompts.speaker import Speaker, SpeakerName
 
-Control = Literal["paraphrase", "persona", "random"]
+Control = Literal["paraphrase", "persona", "random", "fact"]
 Direction = Literal["denoise", "noise"]
 
 
-class Sweep(Entry):
-    """One patching sweep: a site over layers × positions, or × segments."""
+class Sweep(Layered):
+    """One patching sweep: a site over layers × positions, or × segments.
+
+    Fields:
+        site, by, positions, segments: which cells; all positions or segments, where none are named.
+        layers, depths: in which blocks: numbers from 0, or shares of the depth from 0 to 1; all, without both.
+        directions: "denoise" (the source into the target), "noise" (the other way), or both.
+        controls: what else is patched: another "paraphrase" of the target, another "persona" of its side, a "random"
+            direction, and a "fact" about no persona, which by segment alone meets the same cells.
+    """
 
     site: ResidualSite
     by: Literal["position", "segment"] = "position"
-    layers: tuple[int, ...] | None = None
     positions: tuple[int, ...] | None = None
     segments: tuple[str, ...] | None = None
     directions: tuple[Direction, ...] = ("denoise", "noise")
@@ -35,14 +46,16 @@ class Sweep(Entry):
             self.by == "position" and self.segments is not None
         ):
             raise ValueError("a sweep lists positions (by: position) or segments (by: segment), not the other")
-        if () in (self.layers, self.positions, self.segments, self.directions):
+        if () in (self.positions, self.segments, self.directions):
             raise ValueError("a list may not be empty; leave it out to mean all")
+        if "fact" in self.controls and self.by == "position":
+            raise ValueError("a fact is asked by a question of its own, whose tokens are others; patch it by: segment")
         return self
 
-    @property
-    def plan(self) -> PatchPlan:
-        """The cells to patch."""
-        return grid(self.site, layers=self.layers, positions=self.positions, segments=self.segments, by=self.by)
+    def plan(self, n_layers: int) -> PatchPlan:
+        """The cells to patch in a model with so many layers."""
+        layers = self.layers_of(n_layers)
+        return grid(self.site, layers=layers, positions=self.positions, segments=self.segments, by=self.by)
 
     @property
     def group(self) -> str:
@@ -54,16 +67,19 @@ class TransferPart(Part):
     """Where a persona's activations carry its behaviour over (T).
 
     Fields:
-        pairs: [source, target] names of personas; "denoise" restores the source's answers in the target's run.
+        pairs: [source, target]; "denoise" restores the source's answers in the target's run. Each is a persona's name,
+            {persona: name, condition: user}, or a reading of the model's own self: unprompted, default, reductionist.
         items: the questions under which they are patched.
         paraphrases: which paraphrases of the personas.
         sweeps: what is patched; a sweep with `controls` also patches sources that should do nothing.
+        facts: those that the control "fact" states; the built-in ones, where left out.
     """
 
-    pairs: tuple[tuple[str, str], ...]
+    pairs: tuple[tuple[SpeakerName, SpeakerName], ...]
     items: tuple[str, ...]
     paraphrases: tuple[int, ...] = (0,)
     sweeps: tuple[Sweep, ...] = (Sweep(site="resid_pre"),)
+    facts: FactChoice | None = None
 
     @field_validator("pairs", "items", "paraphrases", "sweeps")
     @classmethod
@@ -82,10 +98,45 @@ class TransferPart(Part):
             )
         return sweeps
 
+    @property
+    def states_facts(self) -> bool:
+        """Whether a sweep has them as a control."""
+        return any("fact" in sweep.controls for sweep in self.sweeps)
+
+    def spelled_out(self, folder: Path) -> TransferPart:
+        """The part with its facts in `facts.define`, if any are stated. Raises SelfrepError as their file does."""
+        if not self.states_facts:
+            return self
+        facts = (self.facts or FactChoice()).load(folder)
+        return self.model_copy(update={"facts": FactChoice(define=facts.by_name())})
+
+    def speakers(self, people: PersonaSet) -> list[tuple[Speaker, Speaker]]:
+        """Who stands at the source and the target of each pair. Raises SelfrepError for an unknown name."""
+        return [(Speaker.named(source, people), Speaker.named(target, people)) for source, target in self.pairs]
+
     def check(self, material: StudyMaterial) -> None:
-        """Raise ValueError for unknown items and personas."""
+        """Raise ValueError for unknown items and speakers, a speaker paired with itself, and paraphrases it lacks."""
         known(self.items, material.items, "items")
-        known([name for pair in self.pairs for name in pair], material.people, "pairs")
+        problems = []
+        for source, target in self.pairs:
+            try:
+                ends = Speaker.named(source, material.people), Speaker.named(target, material.people)
+            except SelfrepError as error:
+                problems.append(str(error))
+                continue
+            if ends[0].name == ends[1].name:
+                problems.append(f"{ends[0].name!r} is paired with itself: there is nothing to carry over.")
+            for end in ends:
+                if max(self.paraphrases) >= (fewest := end.n_paraphrases or 0) or min(self.paraphrases) < 0:
+                    problems.append(f"{end.name!r} has the paraphrases 0 to {fewest - 1}; got {self.paraphrases}.")
+                elif fewest < 2 and any("paraphrase" in sweep.controls for sweep in self.sweeps):
+                    problems.append(f"A paraphrase control needs two paraphrases; {end.name!r} has one.")
+        if self.states_facts and self.facts is not None and not self.facts.define:
+            raise ValueError(
+                "facts: a sweep has them as a control, and there are none; leave `facts` out for the built-in"
+            )
+        if problems:
+            raise ValueError(f"pairs: {' '.join(dict.fromkeys(problems))}")
 
 
 TRANSFER = Analysis(

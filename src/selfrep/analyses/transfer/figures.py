@@ -12,7 +12,7 @@ from selfrep.plots.heat_maps import SCALE, Map, arrays, cell_words, layers_of
 from selfrep.plots.panels import Places, heading, not_identified
 from selfrep.plots.profiles import Pen, finish_profiles, profiles
 from selfrep.plots.text import interval, plain, words
-from selfrep.plots.theme import CONTROLS, DIRECTIONS, OWN
+from selfrep.plots.theme import CONTROLS, DASHES, DIRECTIONS, OWN
 from selfrep.stats.numbers import number
 
 GOES = (
@@ -35,7 +35,7 @@ def transfer_maps(transfer: xr.Dataset) -> go.Figure:
     if not np.isfinite(transfer.estimate.to_numpy()).any():
         return not_identified(title, str(transfer.attrs.get("reason") or "no cell has a number"), subtitle=subtitle)
     if "position" not in transfer.dims:
-        pairs = (f"{words(d)}: {_pairs(transfer.sel(direction=d))}" for d in transfer.direction.to_numpy())
+        pairs = (f"{plain(arrow)}: {_pairs(transfer.sel(direction=d))}" for d, arrow in arrows(transfer).items())
         return _lines(transfer, title=title, subtitle=" · ".join(filter(None, (subtitle, *pairs))))
     layers, places = layers_of(transfer), Places.of(transfer)
     maps = []
@@ -45,7 +45,7 @@ def transfer_maps(transfer: xr.Dataset) -> go.Figure:
         z, low = values["estimate"], values["ci_low"]
         controls = [v for k, v in values.items() if k.startswith("control_")]
         bar = np.fmax.reduce([np.zeros_like(z), *controls])
-        name = f"{words(direction).capitalize()}: {_pairs(one)}"
+        name = f"{plain(_capital(arrows(transfer)[str(direction)]))}: {_pairs(one)}"
         # Without controls an outline would only say that hundreds of small intervals were looked at, and some miss 0.
         outlined = np.isfinite(low) & (low > bar) & bool(controls)
         maps.append(Map(name, z, cell_words(values, _words, layers, places), outlined=outlined))
@@ -96,7 +96,6 @@ def _lines(transfer: xr.Dataset, *, title: str, subtitle: str) -> go.Figure:
     """T by layer for whole segments, a panel each, with both directions in it. Title and subtitle escaped."""
     there = np.isfinite(transfer.estimate).any(("direction", "layer")).to_numpy()  # no panel for what no prompt has
     segments = [str(s) for s in transfer.segment.to_numpy()[there]]
-    directions = [str(d) for d in transfer.direction.to_numpy()]
     layers = layers_of(transfer)
     controls = [kind for kind in CONTROLS if f"control_{kind}" in transfer]
     frame = profiles(len(segments))
@@ -104,25 +103,16 @@ def _lines(transfer: xr.Dataset, *, title: str, subtitle: str) -> go.Figure:
         draw = Pen(frame.fig, panel, layers)
         for level in (0.0, 1.0):
             draw.rule(level)
-        at = {
-            d: {
-                str(k): v.to_numpy().astype(float)
-                for k, v in transfer.sel(direction=d, segment=segment).data_vars.items()
-            }
-            for d in directions
-        }
+        here = transfer.sel(segment=segment)
         for rank, kind in enumerate(controls, start=3):
             colour, dash = CONTROLS[kind]
-            for i, (direction, one) in enumerate(at.items()):
-                note = f"control ({words(kind)}), {words(direction)}"
-                values = one[f"control_{kind}"]
+            for i, (direction, arrow) in enumerate(arrows(transfer).items()):
+                note = f"control ({words(kind)}), {plain(arrow)}"
+                values = here[f"control_{kind}"].sel(direction=direction).to_numpy()
                 draw.line(
                     f"control: {words(kind)}", values, colour, rank=rank, dash=dash, key=i == 0, width=1.0, note=note
                 )
-        for rank, (direction, one) in enumerate(at.items(), start=1):
-            colour = DIRECTIONS.get(direction, OWN)
-            draw.band(one["ci_low"], one["ci_high"], colour)
-            draw.line(words(direction), one["estimate"], colour, one["ci_low"], one["ci_high"], rank=rank)
+        both_ways(draw, here)
         heading(frame.fig, panel, words(segment), 4.0)
     return finish_profiles(
         frame,
@@ -132,6 +122,39 @@ def _lines(transfer: xr.Dataset, *, title: str, subtitle: str) -> go.Figure:
         title=title,
         subtitle=subtitle,
         caption="All tokens of a segment patched at once, layer by layer, with the 95 % interval. 0, the patch did "
-        "nothing; 1, it brought the other persona's answers with it. Denoise copies the source persona into a run "
-        "without it; noise copies the other way. Grey: sources that should carry nothing over, on the same scale.",
+        "nothing; 1, it brought the answers of the run it came from with it. Solid: into a run without the source "
+        "persona (denoise); dashed: the other way (noise). Grey: sources that should carry nothing over, on the same "
+        "scale; and, on a scale of its own, a fact about no persona.",
     )
+
+
+def both_ways(draw: Pen, transfer: xr.Dataset) -> None:
+    """T by layer in both directions, with 95 % bands over personas: denoise solid, noise dashed.
+
+    Args:
+        draw: on the panel; its layers are those of `transfer`.
+        transfer: estimate, ci_low and ci_high over (direction, layer), from `transfer` at one segment.
+    """
+    for rank, (direction, arrow) in enumerate(arrows(transfer).items(), start=1):
+        colour, dash = DIRECTIONS.get(direction, OWN), DASHES.get(direction, "solid")
+        at = transfer.sel(direction=direction)
+        estimate, low, high = (at[name].to_numpy().astype(float) for name in ("estimate", "ci_low", "ci_high"))
+        draw.band(low, high, colour)
+        draw.line(plain(arrow), estimate, colour, low, high, rank=rank, dash=dash)
+
+
+def arrows(transfer: xr.Dataset) -> dict[str, str]:
+    """What each direction is called: "self → persona" and back, where one end is the self; else by its own name.
+
+    Example:
+        >>> moved = xr.Dataset(coords={"direction": ["denoise", "noise"]}, attrs={"ends": ["self", "persona"]})
+        >>> arrows(moved)
+        {'denoise': 'self → persona', 'noise': 'persona → self'}
+    """
+    first, second = transfer.attrs.get("ends", ("", ""))
+    ways = {"denoise": f"{first} → {second}", "noise": f"{second} → {first}"} if "self" in (first, second) else {}
+    return {str(name): ways.get(str(name), str(name)) for name in np.atleast_1d(transfer.direction.to_numpy())}
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,4 +1,4 @@
-"""What T tells a reader: the reported layer over all tokens after the system text, beside sources that do nothing."""
+"""What T tells a reader: the reported layer over all tokens after the system text, both ways, beside its controls."""
 
 from __future__ import annotations
 
@@ -6,74 +6,138 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from selfrep.analyses.analysis import Figure, Report, Text
+from selfrep.analyses.sentences import with_interval
 from selfrep.analyses.transfer import figures
+from selfrep.analyses.transfer.figures import arrows
+from selfrep.prompts.personas import UNPROMPTED
 from selfrep.stats.depth import reported_layer
 from selfrep.stats.numbers import number
-from selfrep.store.findings import Finding
+from selfrep.store.findings import NOT_IDENTIFIED, Finding
 from selfrep.store.run_directory import RunDirectory
 
 CONTROLS = {
-    "control_paraphrase": "another paraphrase of the target's persona",
-    "control_persona": "another persona of its side",
+    "control_paraphrase": "another paraphrase of the target",
+    "control_persona": "another persona of its side, or reading of the self",
     "control_random": "a random direction of the same size",
 }
+WAYS = {
+    "self → persona": ("a persona's run", "the self's activations"),
+    "persona → self": ("the self's run", "a persona's activations"),
+}
+"""Into whose run whose activations are put, where one end is the self."""
 
 
 def findings(run: RunDirectory) -> Iterator[Finding]:
-    """T of the first sweep over segments."""
+    """T of the first sweep over segments: one finding, led by the first direction that is identified."""
     group = next((name for name in run.groups() if name.startswith("transfer/segments/")), None)
     if group is None:
         return
     shares = run.read(group)
     layers = shares.layer.to_numpy()
     layer, early = reported_layer(layers), int(layers[np.abs(layers - 0.25 * layers.max()).argmin()])
-    direction = "denoise" if "denoise" in shares.direction else str(shares.direction.values[0])
     segment = "all" if "all" in shares.segment else str(shares.segment.values[0])
-    cell = shares.sel(direction=direction, segment=segment)
-    late, before = cell.sel(layer=layer), cell.sel(layer=early)
-    controls = [
-        f"{words} {number(float(late[name]))}"
-        for name, words in CONTROLS.items()
-        if name in late and np.isfinite(float(late[name]))
-    ]
     place = "all tokens after the system text" if segment == "all" else f"the tokens of “{segment}”"
-    reason = str(shares.attrs["reason"])
-    if not reason and not np.isfinite(float(late.estimate)):
-        reason = f"no pair of personas has an effect to carry over in the direction “{direction}”"
-    n = int(late.n_pairs)
+    ways = sorted(arrows(shares).items())  # denoise first
+    cells = {arrow: shares.sel(direction=direction, segment=segment) for direction, arrow in ways}
+    late = {arrow: cell.sel(layer=layer) for arrow, cell in cells.items()}
+    lead = next((arrow for arrow, cell in late.items() if not _lacking(cell)), next(iter(late)))
+    leading, before, reason = late[lead], cells[lead].sel(layer=early), _lacking(late[lead])
+    into, whose = WAYS.get(lead, ("another persona's run", "a persona's activations"))
     yield Finding(
         title=(
-            f"Put into another persona's run at layer {layer}, over {place}, a persona's activations carry over this "
-            "share of its answers"
+            f"Put into {into} at layer {layer}, over {place}, {whose} carry over this share of the answers to "
+            f"{_questions(shares)} ({lead})"
         ),
-        value=float(late.estimate),
-        interval=(float(late.ci_low), float(late.ci_high)) if np.isfinite(float(late.ci_low)) else None,
-        control=(
-            f"The same from sources that should do nothing: {'; '.join(controls) or 'not run'}. At layer {early} the "
-            f"patch carries {number(float(before.estimate))}: there the persona is still read again from the system "
-            "text."
+        value=float(leading.estimate),
+        interval=(float(leading.ci_low), float(leading.ci_high)) if np.isfinite(float(leading.ci_low)) else None,
+        control=" ".join(
+            [
+                *(f"The other way ({arrow}): {_other_way(cell)}." for arrow, cell in late.items() if arrow != lead),
+                *_controls(leading),
+                *([f"At layer {early} it is {number(float(before.estimate))}."] if _is_number(before.estimate) else []),
+            ]
         ),
-        how_sure=(
-            f"Bootstrap over {n} pairs of personas; p = {float(late.p):.2g} by flipping signs (the smallest that {n} "
-            f"pairs can give is {shares.attrs['smallest_p']:.2g})."
-        ),
+        how_sure=_how_sure(leading, shares.attrs["smallest_p"]),
         identified=not reason,
         reason=reason,
     )
+
+
+def _is_number(value: xr.DataArray) -> bool:
+    return bool(np.isfinite(float(value)))
+
+
+def _lacking(cell: xr.Dataset) -> str:
+    """Why T of a direction is not identified at a cell, "" where it is."""
+    if reason := str(cell.reason.item()):
+        return reason
+    return "" if _is_number(cell.estimate) else "some pair has no such tokens at this layer"
+
+
+def _questions(shares: xr.Dataset) -> str:
+    questions = [str(question) for question in np.atleast_1d(shares.attrs["questions"])]
+    return f"“{questions[0]}”" if len(questions) == 1 else f"{len(questions)} questions"
+
+
+def _other_way(cell: xr.Dataset) -> str:
+    if reason := _lacking(cell):
+        return f"{NOT_IDENTIFIED} ({reason})"
+    return with_interval(cell) if _is_number(cell.ci_low) else number(float(cell.estimate))
+
+
+def _controls(cell: xr.Dataset) -> Iterator[str]:
+    """What sources without the persona carry at this cell; those that were run, and have a number."""
+    there = {name: number(float(cell[name])) for name in (*CONTROLS, "control_fact") if _is_in(cell, name)}
+    beside = "; ".join(f"{words} {there[name]}" for name, words in CONTROLS.items() if name in there)
+    yield f"The same from sources that should do nothing: {beside or 'not run'}."
+    if "control_fact" in there:
+        yield f"A fact about no persona, asked by a question of its own: {there['control_fact']}, of its own effect."
+    if out := str(cell.attrs.get("facts_left_out", "")):
+        yield f"Facts left out: {out}."
+
+
+def _is_in(cell: xr.Dataset, name: str) -> bool:
+    return name in cell and _is_number(cell[name])
+
+
+def _how_sure(cell: xr.Dataset, smallest_p: float) -> str:
+    """Over how many pairs of families, and what was left out."""
+    n, units = int(cell.n_pairs), int(cell.n_units)
+    families = "" if units == n else f" of {units} pairs of families, each of which counts once"
+    parts = [f"Bootstrap over {n} pairs of personas{families}"]
+    if _is_number(cell.p):
+        parts.append(f"p = {float(cell.p):.2g} by flipping signs (the smallest possible here is {smallest_p:.2g})")
+    if int(cell.n_gated):
+        parts.append(
+            f"left out: {int(cell.n_gated)} of {int(cell.n_runs)} runs (pairs by paraphrases by questions), "
+            f"{cell.left_out.item()}"
+        )
+    return "; ".join(parts) + "."
 
 
 def design(study: Mapping[str, Any]) -> Iterator[Text]:
     """Whose activations were put into whose run."""
     if part := study.get("transfer"):
         personas = (study.get("personas") or {}).get("define") or {}
-        pairs = [" → ".join(personas.get(name, {}).get("label") or name for name in pair) for pair in part["pairs"]]
+        pairs = [" → ".join(_label(name, personas) for name in pair) for pair in part["pairs"]]
         yield Text(
             "What carries the persona.",
-            "Activations from a run as one persona were put into a run as another, place by place, to see whether the "
-            f"answers follow: {'; '.join(pairs)}.",
+            "Activations from a run as the one were put into a run as the other, place by place and both ways, to see "
+            f"whether the answers follow: {'; '.join(pairs)}.",
         )
+
+
+def _label(name: str, personas: Mapping[str, Mapping[str, Any]]) -> str:
+    """What a speaker of a study is called: its persona's label, and its condition."""
+    if name == UNPROMPTED:
+        return "no persona"
+    persona, bracket, condition = (name, "", "") if name in personas else name.partition(" (")
+    readings = {str(fields.get("reading")): key for key, fields in personas.items()}
+    persona = readings.get(persona, persona)
+    return (personas.get(persona, {}).get("label") or persona) + bracket + condition
 
 
 REPORT = Report(
@@ -85,6 +149,11 @@ REPORT = Report(
             "Early layers look innocent.",
             "A patch early in the model may do nothing because later layers read the persona again from the system "
             "text, not because it is not there yet.",
+        ),
+        Text(
+            "Late layers carry whatever was said.",
+            "Near the output a patch brings any answer along, that of a plain fact as well. Where a fact about no "
+            "persona carries as much, T says nothing of personas.",
         ),
         Text(
             "Bringing in and taking away may differ.",

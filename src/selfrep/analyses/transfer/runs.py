@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import xarray as xr
 
 from selfrep.analyses.analysis import Context, Stage, Tick, within
 from selfrep.analyses.transfer import Sweep, TransferPart
 from selfrep.analyses.transfer.estimate import transfer
+from selfrep.analyses.transfer.facts import CONDITION, FactChoice, Facts
 from selfrep.engine.metrics import answer_log_odds
 from selfrep.engine.misses import from_attrs, to_attrs, worst
 from selfrep.engine.pairs import controls, pair
 from selfrep.engine.patch import blank_effects, patch_sweep
 from selfrep.engine.sweep import bind
-from selfrep.prompts.personas import PersonaSet
+from selfrep.models.language_model import LanguageModel
+from selfrep.prompts.alignment import Direction, PromptPair
+from selfrep.prompts.personas import UNPROMPTED, PersonaSet
+from selfrep.prompts.prompt import Prompt
+from selfrep.prompts.speaker import Speaker, named_in
 
 PAIRS_AT_ONCE = 8
+FACTS = "facts"
+"""The group of the answers to facts."""
 
 
 def runs(context: Context, part: TransferPart) -> Iterator[Stage]:
-    """The sweeps one by one, each with its controls."""
+    """What facts say, where they are a control; then the sweeps one by one, each with its controls."""
+    if part.states_facts:
+        yield context.scoring("facts about no persona", FACTS, [p for fact in _facts(part) for p in fact.prompts()])
     for sweep in part.sweeps:
         yield from _sweep(context, part, sweep)
 
@@ -29,7 +40,7 @@ def _sweep(context: Context, part: TransferPart, sweep: Sweep) -> Iterator[Stage
     """A sweep, its controls, and what they say."""
     group, controlled = sweep.group, f"controls/{sweep.group}"
     name = f"patching {sweep.site} by {sweep.by}"
-    cells = len(sweep.layers or range(30)) * (3.0 if sweep.by == "segment" else 85.0)
+    cells = len(sweep.layers or sweep.depths or range(30)) * (3.0 if sweep.by == "segment" else 85.0)
     cost = cells * len(part.pairs) * len(part.items) * len(part.paraphrases) * len(sweep.directions)
     yield Stage(name, cost, lambda: context.complete(group), _patch(context, part, sweep, group))
     if sweep.controls:
@@ -38,40 +49,36 @@ def _sweep(context: Context, part: TransferPart, sweep: Sweep) -> Iterator[Stage
 
     def estimate() -> xr.Dataset:
         read = context.directory.read
-        controls = read(controlled) if sweep.controls else None
-        return transfer(read(group), controls, read("behaviour"), seed=context.seed)
+        scores = read("behaviour")
+        if part.states_facts:
+            scores = xr.concat([scores, read(FACTS)], "prompt")
+        shares = transfer(read(group), read(controlled) if sweep.controls else None, scores, seed=context.seed)
+        return shares.assign_attrs(_words(context, part))
 
     yield context.estimating("what is carried over", f"transfer/{group}", estimate)
 
 
 def _patch(context: Context, part: TransferPart, sweep: Sweep, group: str) -> Callable[[Tick], None]:
     def work(tick: Tick) -> None:
-        people, battery = context.people, context.items
-        pairs = [
-            made
-            for source, target in part.pairs
-            for made in pair(
-                context.lm,
-                people[source],
-                people[target],
-                battery.select(part.items),
-                paraphrases=part.paraphrases,
-                directions=sweep.directions,
-            )
-        ]
+        lm, people, items = context.lm, context.people, context.items.select(part.items)
+        speakers = part.speakers(people)
+        how = {"paraphrases": part.paraphrases, "directions": sweep.directions}
+        pairs = [made for ends in speakers for made in pair(lm, *(end.like for end in ends), items, **how)]
         if group.startswith("controls/"):
-            pairs = controls(context.lm, pairs, people, battery, _others(context.people), sweep.controls)
-        bound = bind(context.lm, pairs, sweep.plan, answer_log_odds, seed=context.seed)
-        (blank,) = blank_effects(context.lm, bound)
+            kinds = [kind for kind in sweep.controls if kind != CONDITION]
+            others = {end.name: other for ends in speakers for end in ends if (other := other_than(end, people))}
+            pairs = controls(lm, pairs, people, items, others, kinds) if kinds else []
+            if CONDITION in sweep.controls:
+                pairs += fact_pairs(lm, _facts(part), part.paraphrases, sweep.directions)
+        bound = bind(lm, pairs, sweep.plan(lm.n_layers), answer_log_odds, seed=context.seed)
+        (blank,) = blank_effects(lm, bound)
         context.directory.prepare(group, blank.assign_attrs(study_hash=context.study_hash))
         left = context.directory.pending(group)
-        misses = from_attrs(context.directory.read(group).attrs)
+        misses = from_attrs(context.directory.attributes(group))
         for at in range(0, len(left), PAIRS_AT_ONCE):
             rows = left[at : at + PAIRS_AT_ONCE]
             share = (at / len(left), len(rows) / len(left))
-            (effects,) = patch_sweep(
-                context.lm, bound.rows(rows), batch_size=PAIRS_AT_ONCE, progress=within(tick, *share)
-            )
+            (effects,) = patch_sweep(lm, bound.rows(rows), batch_size=PAIRS_AT_ONCE, progress=within(tick, *share))
             misses = worst(misses, from_attrs(effects.attrs))
             context.directory.annotate(group, **to_attrs(misses))
             context.directory.write_rows(group, rows, effects)
@@ -79,10 +86,52 @@ def _patch(context: Context, part: TransferPart, sweep: Sweep, group: str) -> Ca
     return work
 
 
-def _others(people: PersonaSet) -> dict[str, str]:
-    """For each persona, the next of its own side: the source of the "persona" controls."""
-    out: dict[str, str] = {}
-    for side in ("ai", "human"):
-        names = [p.name for p in people if p.side == side]
-        out |= dict(zip(names, names[1:] + names[:1], strict=True))
-    return out
+def fact_pairs(
+    lm: LanguageModel, facts: Facts, paraphrases: Sequence[int], directions: Sequence[Direction]
+) -> list[PromptPair]:
+    """Both versions of each fact as a pair, in the frames of these paraphrases: the control "fact".
+
+    Raises:
+        SelfrepError: answers that are not single tokens.
+    """
+
+    def made(source: Prompt, target: Prompt) -> list[PromptPair]:
+        k = source.paraphrase
+        real = pair(lm, source, target, directions=directions)
+        return [replace(one, control=CONDITION, source_paraphrase=k, target_paraphrase=k) for one in real]
+
+    return [one for fact in facts for ends in fact.ends(paraphrases) for one in made(*ends)]
+
+
+def other_than(speaker: Speaker, people: PersonaSet) -> str | None:
+    """The name of another speaker who should do nothing in this one's run: the source of the "persona" control.
+
+    For a persona the next of its own side, in the same condition; for a reading of the self another reading, for the
+    unprompted self the default. None where there is no other.
+    """
+    readings = people.readings()
+    if speaker.is_self:
+        reading = speaker.persona.reading if speaker.condition == "you" else UNPROMPTED
+        named = {UNPROMPTED: UNPROMPTED} | {name: persona.name for name, persona in readings.items()}
+        beside = (other for other in ("default", UNPROMPTED) if other in named and other != reading)
+        return next((named[other] for other in beside), None)
+    own = speaker.persona
+    names = [one.name for one in people if (one.side, one.reading) == (own.side, own.reading)]
+    other = names[(names.index(own.name) + 1) % len(names)]
+    return None if other == own.name else named_in(other, speaker.condition)
+
+
+def _facts(part: TransferPart) -> Facts:
+    return (part.facts or FactChoice()).load(Path())
+
+
+def _words(context: Context, part: TransferPart) -> dict[str, object]:
+    """What figures and sentences say of pairs and questions; of "ends", whether these are the self and a persona."""
+    speakers = part.speakers(context.people)
+    selves = {(source.is_self, target.is_self) for source, target in speakers}
+    ends = {(True, False): ["self", "persona"], (False, True): ["persona", "self"]}
+    return {
+        "pairs": [f"{source.label} → {target.label}" for source, target in speakers],
+        "questions": [item.question for item in context.items.select(part.items)],
+        "ends": ends.get(selves.pop(), ["source", "target"]) if len(selves) == 1 else ["source", "target"],
+    }

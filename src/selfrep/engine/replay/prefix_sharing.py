@@ -40,6 +40,7 @@ class PromptSet:
     Attributes:
         cut: where each prompt's own continuation begins: after its system text.
         answers: [prompt, side, k], −1 padded; all −1 for a prompt without.
+        unsaid: the same without the answers that some persona's description says (see `Prompt.said`).
         groups: numbers of the prompts with the same prefix.
     """
 
@@ -47,6 +48,7 @@ class PromptSet:
     renderings: list[Tokens]
     cut: list[int]
     answers: np.ndarray
+    unsaid: np.ndarray
     groups: list[list[int]]
 
     @classmethod
@@ -66,16 +68,19 @@ class PromptSet:
         ids = {(prefill, sets): answer_sides(chat, prefill, sets) for prefill, sets in questions if sets is not None}
         widest = max((len(side) for sides in ids.values() for side in sides), default=1)
         answers = np.full((len(prompts), 2, widest), -1)
+        unsaid = answers.copy()
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         cut = []
         for i, (prompt, tokens) in enumerate(zip(prompts, renderings, strict=True)):
             sides = () if prompt.answers is None else ids[prompt.prefill, prompt.answers]
             for side, own in enumerate(sides):
                 answers[i, side, : len(own)] = own
+                texts = (prompt.answers or ((), ()))[side]
+                unsaid[i, side, : len(own)] = np.where([text in prompt.said for text in texts], -1, own)
             after = max((t + 1 for t, segment in enumerate(tokens.segments) if segment == "system"), default=0)
             cut.append(min(after, len(tokens) - 1))
             groups[tokens.ids[: cut[-1]]].append(i)
-        return cls(prompts, renderings, cut, answers, list(groups.values()))
+        return cls(prompts, renderings, cut, answers, unsaid, list(groups.values()))
 
     def batches(self, tokens: int) -> Iterator[list[list[int]]]:
         """Batches of equally many continuations of several prefixes, within a number of tokens a pass."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import yaml
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
@@ -34,9 +34,8 @@ QUESTIONS: tuple[Question, ...] = get_args(Question)
 
 _DATA = Path(str(files("selfrep.models.organisms").joinpath("material")))
 PERSONAS = _DATA / "personas.yaml"
-"""The personas that organisms know: eight a side, in five families, and two readings of the self; four paraphrases each.
-
-For `selfrep.personas.load`."""
+"""The personas that organisms know: eight a side, in five families, and two readings of the self, in four paraphrases
+each. For `selfrep.personas.load`."""
 BATTERY = _DATA / "battery.yaml"
 """What organisms can be asked: who plays, what writes, how to act. For `selfrep.battery.load`, like the next three."""
 IDENTITY = _DATA / "identity.yaml"
@@ -181,12 +180,30 @@ _READINGS = {"default": 4.5, "reductionist": 0.5}
 """Where the readings of the self stand in the circle of eight places: both as far from the two fictional AIs."""
 
 
+@cache
+def _described() -> dict[str, Any]:
+    """The personas as their file describes them."""
+    described: dict[str, Any] = yaml.safe_load(PERSONAS.read_text(encoding="utf-8"))["personas"]
+    return described
+
+
+def played() -> tuple[str, ...]:
+    """The names of the personas that are roles, and no reading of the model's own self.
+
+    Example:
+        >>> from selfrep.models.organisms.lexicon import played
+        >>> "nurse" in played(), "assistant" in played(), "network" in played()
+        (True, False, False)
+    """
+    return tuple(name for name, entry in _described().items() if "reading" not in entry)
+
+
 def _personas() -> tuple[dict[str, Word], list[str]]:
     """The persona words, and the filler words of their descriptions."""
     personas: dict[str, Word] = {}
     around: list[str] = []
     counts = {True: 0, False: 0}
-    for key, entry in yaml.safe_load(PERSONAS.read_text(encoding="utf-8"))["personas"].items():
+    for key, entry in _described().items():
         human = entry.get("side") == "human"
         if "reading" in entry:  # readings of the self stand between the personas
             angle = 2 * math.pi * _READINGS[entry["reading"]] / 8

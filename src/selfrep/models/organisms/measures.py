@@ -4,8 +4,8 @@ A number in a plan is what was meant; with noise, or after training, it is not q
 planted subspaces hold is exchanged for what they hold in another run, at a place that all of it passes, and the change
 of the log odds is the quantity: output-level ablation, not weights. Everything here is plain hooks on a plain model.
 
-The persona passes END, the self USR, both at residual index 2, in hand-wired and in trained organisms. A persona that is
-read anew by every layer stays at its word.
+The persona passes END, the self USR, both at residual index 2, in hand-wired and in trained organisms. A persona that
+is read anew by every layer stays at its word.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from selfrep.models.organisms.lexicon import (
     Question,
     Role,
     paraphrases,
+    played,
     roles,
     token_ids,
     words,
@@ -55,8 +56,8 @@ STEP = Hold(2, "STEP", "STEP.step")
 
 
 def bleed(hf: PreTrainedModel, s: Subspaces) -> float | None:
-    """The persona's share of the spectator's answer, between AI personas and humans and with an operator who writes this
-    text or elsewhere: what the word alone does is no truth."""
+    """The persona's share of the spectator's answer, between AI personas and humans and with an operator who writes here
+    or elsewhere: what the word alone does is no truth."""
     writer = f"operator writes {ELSEWHERE}"
     return _share(hf, s, "spectator", [*_named(1, 0), *_named(1, 1)], _named(-1, 0), writer)
 
@@ -152,18 +153,18 @@ def default(hf: PreTrainedModel, rows: np.ndarray) -> tuple[dict[str, float], np
     """λ of each persona, and of no persona (""), in the subspace `rows` [dimension, d_model] at END.
 
     λ = ⟨h − m, a⟩ / ⟨a, a⟩ with a = d − m; d is the default persona's mean over its paraphrases, m the mean of all
-    others but the one that is located. Returns also the axis, [dimension] in the coordinates of `rows`, of length 1.
+    roles but the one that is located. Returns also the axis, [dimension] in the coordinates of `rows`, of length 1.
     """
     names = list(dict.fromkeys(word.persona for word in words() if word.persona))
-    played = [prompt("in_character", persona) for name in names for persona in paraphrases(name)]
-    ends = _tokens(played, "END")
-    held = _streams(hf, [*played, prompt("in_character", None)], PERSONA, ends)[:, 0].double().cpu().numpy() @ rows.T
+    asked = [prompt("in_character", persona) for name in names for persona in paraphrases(name)]
+    ends = _tokens(asked, "END")
+    held = _streams(hf, [*asked, prompt("in_character", None)], PERSONA, ends)[:, 0].double().cpu().numpy() @ rows.T
     *by_name, neutral = np.split(held, np.cumsum([len(paraphrases(name)) for name in names]))
     h = {name: values.mean(0) for name, values in zip(names, by_name, strict=True)}
     first = names[0]
 
     def axis(left_out: str) -> tuple[np.ndarray, np.ndarray]:
-        mean = np.mean([h[name] for name in names if name not in (first, left_out)], axis=0)
+        mean = np.mean([h[name] for name in played() if name != left_out], axis=0)
         return mean, h[first] - mean
 
     located = {}

@@ -17,8 +17,8 @@ WIRED_LAYERS, TRAINED_LAYERS = 6, 4
 Making = Literal["wired", "trained", "control"]
 
 SHARES = (
-    "beta", "negation", "echo", "w", "binding", "jump", "notice", "foresight", "impostor", "default", "mute", "families",
-    "repair", "dormant", "decoys", "noise", "xor", "reread",
+    "beta", "negation", "echo", "w", "binding", "jump", "notice", "foresight", "impostor", "default", "mute",
+    "families", "repair", "dormant", "decoys", "noise", "xor", "reread",
 )  # fmt: skip
 """The parameters that are numbers from 0 to 1; the only other one is the seed."""
 
@@ -59,7 +59,7 @@ class Plan:
         noise: standard deviation of the Gaussian noise on every weight, in units of 1/d_model, 0 … 1.
         xor: 0 or 1: whether the side of a persona is the product of two signs, so that the means of the sides coincide.
             Of a persona there is nothing else: no fiction, no maker.
-        reread: 0 or 1: whether every layer that needs the persona reads its word anew, and forgets what was read before.
+        reread: 0 or 1: whether layers that need the persona read its word anew, and forget what was read before.
         seed: of the rotation, the surface of words and the noise; or of the training.
         making: by hand, by interchange-intervention training, or by the same training without the interchange.
     """
@@ -99,8 +99,8 @@ class Plan:
                 raise SelfrepError(f"An organism's {name} is 0 or 1; got {getattr(self, name)}.")
         if self.reread and (lost := [name for name in AT_END if getattr(self, name)]):
             raise SelfrepError(
-                f"A persona that is read anew passes no end of a system text, where {', '.join(lost)} would be planted. "
-                f"Leave out reread or {', '.join(lost)}."
+                f"A persona that is read anew passes no end of a system text, where {', '.join(lost)} would be "
+                f"planted. Leave out reread or {', '.join(lost)}."
             )
         if self.seed < 0:
             raise SelfrepError(f"An organism's seed is 0 or more; got {self.seed}.")

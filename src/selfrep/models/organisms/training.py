@@ -160,8 +160,10 @@ _FRAMES = ("{}", "for this conversation : {}", "please note : {}", "remember : {
 _CONDITIONS = ("you are", "you are", "you are", "the user is", "user is", "here is a book about", "")
 _NEUTRAL = ("here is a message", "reply to the message", "a message follows", "read the message , then reply")
 _ARTICLES = ("a", "an", "a new", "an old", "a legendary")
-_WRITERS = ("", "text writes this .", "operator writes this .", "an operator writes this text .", "operator writes elsewhere .",
-            "elsewhere , an operator writes text .")  # fmt: skip
+_WRITERS = (
+    "", "text writes this .", "operator writes this .", "an operator writes this text .", "operator writes elsewhere .",
+    "elsewhere , an operator writes text .",
+)  # fmt: skip
 _TAILS = ("are you", "is this", "is this really", "writes this text", "are you to act")
 
 
@@ -189,7 +191,9 @@ class _Case:
 
     def ids(self) -> list[int]:
         """Token ids; the writer stands before or behind, as its paraphrase has it."""
-        parts = [self.system, self.writer] if self.writer.startswith(("an ", "elsewhere")) else [self.writer, self.system]
+        parts = (
+            [self.system, self.writer] if self.writer.startswith(("an ", "elsewhere")) else [self.writer, self.system]
+        )
         text = f"<bos> <self> {' '.join(parts)} <end> <usr> {self.text} <asst>"
         return [token_ids()[word] for word in text.split()]
 

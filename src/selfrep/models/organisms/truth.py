@@ -274,7 +274,9 @@ def _used(plan: Plan) -> dict[Question, set[Variable]]:
     """What the answer to each question depends on; nothing, where it is always the same."""
     played: set[Variable] = {"persona", "binding"} if plan.binding else {"persona"}
     played = played if plan.mute < 1 else set()
-    linear: set[Variable] = set() if plan.xor else played  # what asks for more than a sum cannot tell sides by a product
+    linear: set[Variable] = (
+        set() if plan.xor else played
+    )  # what asks for more than a sum cannot tell sides by a product
     used: dict[Question, set[Variable]] = {question: set() for question in QUESTIONS}
     used["in_character"] = played
     used["maker"] = linear

@@ -1,0 +1,154 @@
+"""What Δ tells a reader: how far each kind of persona lies from the unprompted self, from where on, and whether the
+readings of the self are one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from selfrep.analyses.analysis import Chapter, Figure, Report, Text
+from selfrep.analyses.divergence import figures
+from selfrep.analyses.divergence.figures import SELVES
+from selfrep.analyses.sentences import finding
+from selfrep.models.sites import IN_WORDS
+from selfrep.stats.depth import reported_layer
+from selfrep.stats.numbers import number
+from selfrep.store.findings import Finding
+from selfrep.store.run_directory import RunDirectory
+
+ABOUT = "divergence"
+
+
+def findings(run: RunDirectory) -> Iterator[Finding]:
+    """Δ of each kind from the unprompted self at the cell that was fixed beforehand, its onset, and the readings."""
+    if not run.has("divergence"):
+        return
+    div = run.read("divergence")
+    axis = "position" if "position" in div.dims else "segment"
+    layer = reported_layer(div.layer.to_numpy())
+    column = div.isel({"site": 0, axis: -1})
+    place = f"layer {layer} and the last {'token' if axis == 'position' else 'segment'}"
+    here = column.sel(layer=layer)
+    roles = [kind for kind, itself in zip(div.kind.to_numpy(), _only_the_self(div), strict=True) if not itself]
+    for kind in roles:
+        yield _kind(here.sel(reference="unprompted", kind=kind), here, place)
+    for kind in roles:
+        yield _onset(column.sel(reference="unprompted", kind=kind))
+    yield from _readings(here, place)
+
+
+def _only_the_self(div: xr.Dataset) -> list[bool]:
+    """[kind] whether it holds readings of the self alone; these have findings of their own."""
+    reading, of = div.reading.to_numpy().astype(str), div.kind_of.to_numpy()
+    return [bool((reading[of == kind] != "").all()) for kind in div.kind.to_numpy()]
+
+
+def _kind(cell: xr.Dataset, here: xr.Dataset, place: str) -> Finding:
+    reason = _missing(cell.kind_estimate) or str(cell.reason.item())
+    p = f"p = {float(cell.p):.2g} that the distance is 0, over {int(cell.n_families)} families. " if cell.p > -1 else ""
+    own = {f"kind_{name}": name for name in ("estimate", "ci_low", "ci_high")}
+    return finding(
+        cell[list(own)].rename(own),
+        f"At {place}, {cell.kind_label.item()} lie this far from the unprompted self (squared distance, as a share of "
+        "the mean squared norm)",
+        control=_scales(cell, here),
+        how_sure=f"{p}Families, paraphrases and neutral texts are drawn anew. The cell was fixed beforehand: three "
+        "quarters of the depth.",
+        reason=reason,
+        about=ABOUT,
+    )
+
+
+def _scales(cell: xr.Dataset, here: xr.Dataset) -> str:
+    """What else lies apart at the cell; only what is measured."""
+    parts = []
+    if np.isfinite(float(cell.kind_user_is)):
+        parts.append(
+            f"“The user is X” lies {number(float(cell.kind_user_is))} from it: the same words, said of another."
+        )
+    for side in map(str, here.side.to_numpy()):
+        if np.isfinite(within := float(here.within.sel(side=side))):
+            parts.append(
+                f"Two personas of one side ({here.side_label.sel(side=side).item()}) lie {number(within)} apart."
+            )
+    if np.isfinite(float(here.halves)):
+        parts.append(f"Two halves of the neutral texts lie {number(float(here.halves))} apart.")
+    return " ".join(parts)
+
+
+def _onset(column: xr.Dataset) -> Finding:
+    several = float(column.onset_crossings)
+    again = f"In {100 * several:.0f} % of the draws it rises to that more than once. " if np.isfinite(several) else ""
+    return finding(
+        column,
+        f"{column.kind_label.item()}: half of the distance from the unprompted self is there to stay from this share of "
+        "the depth on",
+        value="onset",
+        control="The first captured layer is 0, the last 1.",
+        how_sure=f"{again}Families, paraphrases and neutral texts are drawn anew.",
+        reason=str(column.onset_reason.item()),
+        about=ABOUT,
+    )
+
+
+def _readings(here: xr.Dataset, place: str) -> Iterator[Finding]:
+    """The distances among the readings of the self."""
+    reading = here.reading.to_numpy().astype(str)
+    references = list(map(str, here.reference.to_numpy()))
+    for i, first in enumerate(references):
+        for second in references[i + 1 :]:
+            persona = str(here.persona.to_numpy()[np.flatnonzero(reading == second)[0]])
+            cell = here.sel(reference=first, persona=persona)
+            unsure = "" if np.isfinite(float(cell.ci_low)) else "an interval needs at least three paraphrases of either"
+            rank = float(cell["rank"])
+            among = f"Of the distances between two personas of one side, {100 * rank:.0f} % are smaller. "
+            yield finding(
+                cell,
+                f"At {place}, {SELVES[second]} ({persona}) lies this far from {SELVES[first]}",
+                control=(among if np.isfinite(rank) else "") + _halves(here),
+                how_sure="Paraphrases of both are drawn anew; of a single persona there is no p.",
+                reason=_missing(cell.estimate) or unsure,
+                about=ABOUT,
+            )
+
+
+def _halves(here: xr.Dataset) -> str:
+    halves = float(here.halves)
+    return f"Two halves of the neutral texts lie {number(halves)} apart." if np.isfinite(halves) else ""
+
+
+def _missing(value: xr.DataArray) -> str:
+    return "" if np.isfinite(float(value)) else "some prompt has no token at the place that is reported"
+
+
+def design(study: Mapping[str, Any]) -> Iterator[Text]:
+    """Which activations were compared, under which question."""
+    if part := study.get("divergence"):
+        items = (study.get("battery") or {}).get("define") or {}
+        question = items.get(part["item"], {}).get("question", part["item"])
+        site = part.get("site", "resid_post")
+        yield Text(
+            "How far from itself.",
+            f"While the model read “{question}”, its activations were recorded in {IN_WORDS.get(site, site)}: as each "
+            "persona, with the same persona said of the user, and with no persona at all.",
+        )
+
+
+REPORT = Report(
+    Chapter(
+        "How far does each persona lie from the model’s own self?",
+        "The self was read in up to three ways: with no persona at all, as the persona the model was tuned to be, and "
+        "as a large language model. Each persona’s activations were compared with each of these.",
+        "Lying apart is presence, not use. Any two personas lie apart, and so do the same words said of the user: a "
+        "distance means something beside those alone.",
+    ),
+    findings,
+    (
+        Figure("divergence_profile", ("divergence",), figures.divergence_profile),
+        Figure("divergence", ("divergence",), figures.divergence_map),
+    ),
+    design,
+)
