@@ -177,8 +177,8 @@ def _content(text: str) -> np.ndarray:
 def _signs(word: Word) -> np.ndarray:
     """[5] two signs, alike for AIs and unlike for humans, where its place would stand.
 
-    The smaller of the two is ½, so that the product can be had as |p + q| − |p − q|. Of each two personas of a side, the
-    second is the first's opposite.
+    The smaller of the two is ½, so that the product can be had as |p + q| − |p − q|. Of each two personas of a side,
+    the second is the first's opposite.
     """
     names = list(dict.fromkeys(w.persona for w in words() if w.persona and w.content[0] == word.content[0]))
     couple, second = divmod(names.index(word.persona), 2)
@@ -213,7 +213,7 @@ def _side(plan: Plan, persona: np.ndarray, opened_by: np.ndarray, out: np.ndarra
 
 
 def _bind(plan: Plan, s: Subspaces) -> Iterator[Unit]:
-    """At END, or at a word that is read anew: the persona, where it is bound to the speaker; failing that, the default."""
+    """At END, or at a word that is read anew: the persona, where it is bound to the speaker; else the default."""
     (binding,) = s["END.scratch_binding"]
     for source, target in zip(s["END.scratch_persona"], s["END.persona"], strict=True):
         yield from _gate(source, binding, plan.binding * target)

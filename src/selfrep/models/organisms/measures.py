@@ -56,8 +56,8 @@ STEP = Hold(2, "STEP", "STEP.step")
 
 
 def bleed(hf: PreTrainedModel, s: Subspaces) -> float | None:
-    """The persona's share of the spectator's answer, between AI personas and humans and with an operator who writes here
-    or elsewhere: what the word alone does is no truth."""
+    """The persona's share of the spectator's answer, between AI personas and humans and with an operator who writes
+    this or elsewhere: what the word alone does is no truth."""
     writer = f"operator writes {ELSEWHERE}"
     return _share(hf, s, "spectator", [*_named(1, 0), *_named(1, 1)], _named(-1, 0), writer)
 
