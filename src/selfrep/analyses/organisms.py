@@ -91,27 +91,25 @@ def activations(
 
 
 def selves(item: str, conditions: Sequence[PromptCondition] = ("you", "user")) -> list[Prompt]:
-    """The same of every persona on a side, twice: what writes the text is the model itself, or an operator.
+    """The prompts of every other persona, twice: what writes the text is the model itself, or an operator.
 
     These are their sides. So what compares sides of personas compares the two states of the self.
 
     Example:
         >>> from selfrep.analyses.organisms import selves
-        >>> [(one.persona, one.side, one.system) for one in selves("what_writes", ["you"])[:2]]
-        [('chatbot (itself)', 'itself', 'You are a new chatbot.'), ('chatbot (operator)', 'operator', 'You are a new chatbot. An operator writes this text.')]
+        >>> for one in selves("what_writes", ["you"])[:2]:
+        ...     print(one.persona, one.side, one.system, sep=" | ")
+        chatbot (itself) | itself | You are a new chatbot.
+        chatbot (operator) | operator | You are a new chatbot. An operator writes this text.
     """
     told = {"itself": "", "operator": f" {battery()[SPECTATOR[0]].truth_change}"}
-    return [
-        replace(
-            one,
-            system=one.system + told[writer],
-            persona=(name := f"{one.persona} ({writer})"),
-            family=name,
-            side=writer,
-        )
-        for one in prompts([persona for persona in personas() if persona.side], [battery()[item]], conditions)
-        for writer in told
-    ]
+    out = []
+    played = [persona for persona in personas() if persona.side][::2]  # as many as maps need
+    for one in prompts(played, [battery()[item]], conditions):
+        for writer, sentence in told.items():
+            name = f"{one.persona} ({writer})"
+            out.append(replace(one, system=one.system + sentence, persona=name, family=name, side=writer))
+    return out
 
 
 def captured(

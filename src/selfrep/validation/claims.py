@@ -1,5 +1,5 @@
-"""What must not be claimed: use where nothing is used, use of a cell for what one of its subspaces does, and absence where
-the means of two sides coincide.
+"""What must not be claimed: use where nothing is used, use of a cell for what one of its subspaces does, and absence
+where the means of two sides coincide.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def illusion(lm: LanguageModel, truth: Truth) -> tuple[float, float]:
 
 
 def hidden(lm: LanguageModel, truth: Truth) -> tuple[float, float]:
-    """The largest S and the smallest identity separation, where the means of the sides coincide and the persona is there.
+    """The largest S and the smallest identity separation, where a persona is there and the sides have one mean.
 
     S ≤ 0 is no absence: two personas, each against each, are told apart.
     """

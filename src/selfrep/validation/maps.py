@@ -1,4 +1,4 @@
-"""Maps of persona and self over layers and tokens, ours and the common ones, marked against where they are and are used.
+"""Maps of persona and self over layers and tokens, ours and common ones, marked against where they are and are used.
 
 Every map is an `Estimator`: what was observed of a model goes in, one number a cell comes out, larger where there is
 more. A user's own is marked in the same way.
@@ -191,7 +191,7 @@ COMMON: dict[str, Estimator] = {
     "plain cosine": cosine_distance,
     "prompt-level permutation": prompt_level,
 }
-OF_SELF = (*OURS, "attribution alone", "raw distance")
+OF_SELF = (*OURS, "raw distance")
 """The maps that are made of the self, too."""
 
 

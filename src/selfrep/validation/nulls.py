@@ -26,9 +26,9 @@ class Deal:
     """What one deal of the families made the tests say; all of it is false.
 
     Attributes:
-        anywhere, persona_anywhere: whether the map of S has a cell with p_max under .05, families permuted and personas.
+        anywhere, persona_anywhere: whether the map of S has a cell with p_max under .05, families or personas permuted.
         cells, prompt_cells: shares of its cells with p under .05, families permuted and prompts permuted.
-        bleeds, persona_bleeds, prompt_bleeds: whether B has p under .05, likewise, and whether a t-test over prompts has.
+        bleeds, persona_bleeds: whether B has p under .05, likewise; prompt_bleeds: whether a t-test over prompts has.
     """
 
     anywhere: bool

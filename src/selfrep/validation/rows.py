@@ -18,7 +18,7 @@ HARD = (
     "hydra", "dormant", "decoys", "lexical", "default", "impostor", "noticing", "blind", "reasoner", "jumper", "deaf",
     "conflated", "xor", "reread", "negation", "families", "echo", "mute",
 )  # fmt: skip
-SLOW = ("noticing", "blind", "jumper", "conflated", "families", "mute")
+SLOW = ("default", "noticing", "blind", "jumper", "deaf", "conflated", "families")
 """Those that a quick validation leaves out."""
 TRAINED = ("trained", "trained_control")
 
@@ -27,6 +27,8 @@ COVERAGE, ALARMS = 0.95, 0.05
 HONEST = "How honest"
 SURE = 0.1
 """A T that is surely larger than this is a claim that a cell is used."""
+TOLD_APART = 0.02
+"""A distance between two personas, per mean squared norm, that is no noise."""
 
 
 def rows(examinations: Sequence[Examination], own: Sequence[str] = ()) -> Iterator[Row]:
@@ -78,8 +80,8 @@ def _maps(examinations: Sequence[Examination]) -> Iterator[Row]:
             "at most", SURE, max(sides) <= SURE,
         )  # fmt: skip
         yield Row(
-            there, "smallest identity separation of such a cell", "xor", "above 0", *spread(people), "", "at least", SURE,
-            min(people) >= SURE,
+            there, "smallest identity separation of such a cell", "xor", "above 0", *spread(people), "", "at least",
+            TOLD_APART, min(people) >= TOLD_APART,
         )  # fmt: skip
     for name, least, members in _kinds(examinations):
         if aurocs := _of(members, "S", "present", "auroc"):
@@ -101,11 +103,10 @@ def _selves(examinations: Sequence[Examination]) -> Iterator[Row]:
     groups = {"by hand": EASY + HARD, "trained": TRAINED[:1]}
     for group, kinds in groups.items():
         members = [one for one in examinations if one.kind in kinds]
-        for part, ours, planted, common, truth in (
-            ("Where it is used", "T", "causal", "attribution alone", "causal cells"),
-            ("Where it is", "S", "present", "raw distance", "presence"),
+        for part, ours, name, planted, common, truth in (
+            ("Where it is used", "T", "|T|", "causal", "raw distance", "causal cells"),
+            ("Where it is", "S", "S", "present", "raw distance", "presence"),
         ):
-            name = "|T|" if ours == "T" else ours
             for mark, what in (("auroc", "AUROC"), ("precision", "average precision")):
                 if scores := _of(members, ours, planted, mark, "self"):
                     beside = _beside(members, planted, (common,), mark, variable="self")

@@ -178,6 +178,8 @@ def words() -> tuple[Word, ...]:
 
 _READINGS = {"default": 4.5, "reductionist": 0.5}
 """Where the readings of the self stand in the circle of eight places: both as far from the two fictional AIs."""
+FARTHER = 1.5
+"""How far out they stand, where personas stand at 1: the default is who differs most."""
 
 
 @cache
@@ -206,16 +208,16 @@ def _personas() -> tuple[dict[str, Word], list[str]]:
     for key, entry in _described().items():
         human = entry.get("side") == "human"
         if "reading" in entry:  # readings of the self stand between the personas
-            angle = 2 * math.pi * _READINGS[entry["reading"]] / 8
+            angle, length = 2 * math.pi * _READINGS[entry["reading"]] / 8, FARTHER
         else:
-            angle = 2 * math.pi * counts[human] / 8
+            angle, length = 2 * math.pi * counts[human] / 8, 1.0
             counts[human] += 1
         maker = 1.0 if "reading" in entry else -1.0 if entry.get("kind") == "other_model" else 0.0
         code = (
             -1.0 if human else 1.0,
             float(entry.get("kind") == "fictional_ai"),
-            math.cos(angle),
-            math.sin(angle),
+            length * math.cos(angle),
+            length * math.sin(angle),
             maker,
         )
         for description in entry["descriptions"]:

@@ -153,18 +153,20 @@ def default(hf: PreTrainedModel, rows: np.ndarray) -> tuple[dict[str, float], np
     """λ of each persona, and of no persona (""), in the subspace `rows` [dimension, d_model] at END.
 
     λ = ⟨h − m, a⟩ / ⟨a, a⟩ with a = d − m; d is the default persona's mean over its paraphrases, m the mean of all
-    roles but the one that is located. Returns also the axis, [dimension] in the coordinates of `rows`, of length 1.
+    families of roles but that of whom is located. Returns also the axis, [dimension] in the coordinates of `rows`, of
+    length 1.
     """
     names = list(dict.fromkeys(word.persona for word in words() if word.persona))
     asked = [prompt("in_character", persona) for name in names for persona in paraphrases(name)]
-    ends = _tokens(asked, "END")
-    held = _streams(hf, [*asked, prompt("in_character", None)], PERSONA, ends)[:, 0].double().cpu().numpy() @ rows.T
+    held = _streams(hf, [*asked, prompt("in_character", None)], PERSONA)[:, 0].double().cpu().numpy() @ rows.T
     *by_name, neutral = np.split(held, np.cumsum([len(paraphrases(name)) for name in names]))
     h = {name: values.mean(0) for name, values in zip(names, by_name, strict=True)}
-    first = names[0]
+    first, family_of = names[0], {word.persona: word.family for word in words() if word.persona}
 
     def axis(left_out: str) -> tuple[np.ndarray, np.ndarray]:
-        mean = np.mean([h[name] for name in played() if name != left_out], axis=0)
+        families = {family_of[name] for name in played()} - {family_of.get(left_out)}
+        members = [[h[name] for name in played() if family_of[name] == family] for family in sorted(families)]
+        mean = np.mean([np.mean(each, axis=0) for each in members], axis=0)
         return mean, h[first] - mean
 
     located = {}
@@ -204,10 +206,10 @@ def log_odds(
     """Log odds [prompt] of the answers to a question, with what each `Hold` holds taken from other prompts.
 
     Args:
-        moves: from where to take it: as many prompts as `ids`, of the same length.
+        moves: from where to take it: as many prompts as `ids`, with as many tokens of the role, or none.
         answers: two sets of words, where not those of the question.
     """
-    donations = {hold: _streams(hf, donors, hold, _tokens(ids, hold.role)) for hold, donors in (moves or {}).items()}
+    donations = {hold: _streams(hf, donors, hold) for hold, donors in (moves or {}).items()}
     with ExitStack() as hooks:
         for hold, donation in donations.items():
             put = _putting(hold, ids, donation, s[hold.subspace])
@@ -219,12 +221,13 @@ def log_odds(
 
 
 @torch.no_grad()
-def _streams(hf: PreTrainedModel, ids: Ids, hold: Hold, tokens: list[int]) -> Tensor:
-    """[prompt, token, d_model] the stream at these tokens, where something is held."""
+def _streams(hf: PreTrainedModel, ids: Ids, hold: Hold) -> Tensor:
+    """[prompt, token, d_model] the stream at all tokens of a role; nothing at one, where there is none."""
+    tokens = _tokens(ids, hold.role)
     streams: list[Tensor] = []
 
     def enter(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        streams.append(args[0][:, tokens])
+        streams.append(args[0][:, tokens] if tokens else torch.zeros_like(args[0][:, :1]))
 
     with _block(hf, hold.layer).register_forward_pre_hook(enter):
         hf(torch.tensor(ids, device=hf.device), use_cache=False)
