@@ -34,7 +34,7 @@ def examination(
             Mark("raw distance", "present", 0.7, 0.4),
         ),
         abstentions=(Abstention("what_writes", False, 0.0),),
-        deals=(Deal(False, 0.02, 0.3, False, True),) * 5,
+        deals=(Deal(False, True, 0.02, 0.3, False, True, True),) * 5,
     )
 
 

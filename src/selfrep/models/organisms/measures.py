@@ -4,7 +4,8 @@ A number in a plan is what was meant; with noise, or after training, it is not q
 planted subspaces hold is exchanged for what they hold in another run, at a place that all of it passes, and the change
 of the log odds is the quantity: output-level ablation, not weights. Everything here is plain hooks on a plain model.
 
-The persona passes END, the self USR, both at residual index 2, in hand-wired and in trained organisms.
+The persona passes END, the self USR, both at residual index 2, in hand-wired and in trained organisms. A persona that
+is read anew by every layer stays at its word.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from transformers import PreTrainedModel
 
 from selfrep.models.organisms.lexicon import (
     ANSWERS,
+    ELSEWHERE,
     QUESTION_WORDS,
     REFERENTS,
     Question,
@@ -54,8 +56,10 @@ STEP = Hold(2, "STEP", "STEP.step")
 
 
 def bleed(hf: PreTrainedModel, s: Subspaces) -> float | None:
-    """The persona's share of the spectator's answer, between AI personas and humans and with or without an operator."""
-    return _share(hf, s, "spectator", [*_named(1, 0), *_named(1, 1)], _named(-1, 0))
+    """The persona's share of the spectator's answer, between AI personas and humans and with an operator who writes
+    this or elsewhere: what the word alone does is no truth."""
+    writer = f"operator writes {ELSEWHERE}"
+    return _share(hf, s, "spectator", [*_named(1, 0), *_named(1, 1)], _named(-1, 0), writer)
 
 
 def mimicry(hf: PreTrainedModel, s: Subspaces) -> float | None:
@@ -65,6 +69,7 @@ def mimicry(hf: PreTrainedModel, s: Subspaces) -> float | None:
 
 def binding(hf: PreTrainedModel, s: Subspaces) -> float:
     """R = 1 − (LO_userX − LO_neutral) / (LO_youX − LO_neutral), asked in character, signed by the persona's side."""
+    persona_at = _persona(hf)
     personas = [*_named(1, 0), *_named(1, 1), *_named(-1, 0)]
     sides = torch.tensor([words()[token_ids()[persona]].content[0] for persona in personas])
     you = [prompt("in_character", persona) for persona in personas]
@@ -72,7 +77,7 @@ def binding(hf: PreTrainedModel, s: Subspaces) -> float:
     neutral = [prompt("in_character", None) for _ in personas]
 
     def aligned(donor: Ids) -> float:
-        return float((log_odds(hf, s, you, "in_character", {PERSONA: donor}).cpu() * sides).mean())
+        return float((log_odds(hf, s, you, "in_character", {persona_at: donor}).cpu() * sides).mean())
 
     base = aligned(neutral)
     return 1 - (aligned(user) - base) / (aligned(you) - base)
@@ -100,7 +105,7 @@ def anomaly(hf: PreTrainedModel, s: Subspaces) -> dict[str, float]:
         old = [prompt(question, persona, topic="quill") for persona in humans]
         assistant = [prompt(question, "assistant", topic="laptop") for _ in humans]
         played = log_odds(hf, s, modern, question) - log_odds(hf, s, modern, question, {TOPIC: old})
-        plain = {PERSONA: assistant}
+        plain = {_persona(hf): assistant}
         itself = log_odds(hf, s, modern, question, plain) - log_odds(hf, s, modern, question, plain | {TOPIC: old})
         out[form] = float((played - itself).mean())
     return out
@@ -148,17 +153,20 @@ def default(hf: PreTrainedModel, rows: np.ndarray) -> tuple[dict[str, float], np
     """λ of each persona, and of no persona (""), in the subspace `rows` [dimension, d_model] at END.
 
     λ = ⟨h − m, a⟩ / ⟨a, a⟩ with a = d − m; d is the default persona's mean over its paraphrases, m the mean of all
-    roles but the one that is located. Returns also the axis, [dimension] in the coordinates of `rows`, of length 1.
+    families of roles but that of whom is located. Returns also the axis, [dimension] in the coordinates of `rows`, of
+    length 1.
     """
     names = list(dict.fromkeys(word.persona for word in words() if word.persona))
     asked = [prompt("in_character", persona) for name in names for persona in paraphrases(name)]
     held = _streams(hf, [*asked, prompt("in_character", None)], PERSONA)[:, 0].double().cpu().numpy() @ rows.T
     *by_name, neutral = np.split(held, np.cumsum([len(paraphrases(name)) for name in names]))
     h = {name: values.mean(0) for name, values in zip(names, by_name, strict=True)}
-    first = names[0]
+    first, family_of = names[0], {word.persona: word.family for word in words() if word.persona}
 
     def axis(left_out: str) -> tuple[np.ndarray, np.ndarray]:
-        mean = np.mean([h[name] for name in played() if name != left_out], axis=0)
+        families = {family_of[name] for name in played()} - {family_of.get(left_out)}
+        members = [[h[name] for name in played() if family_of[name] == family] for family in sorted(families)]
+        mean = np.mean([np.mean(each, axis=0) for each in members], axis=0)
         return mean, h[first] - mean
 
     located = {}
@@ -174,7 +182,7 @@ def prompt(
     persona: str | None,
     *,
     bind: str = "you are",
-    writer: str = "text",
+    writer: str = "text writes this",
     cue: str = "danger",
     topic: str = "",
     steps: str = "",
@@ -182,7 +190,7 @@ def prompt(
     """Token ids of a question put to a persona; None is a neutral system text of the same length."""
     played = f"{bind} a {persona} ." if persona else "here is a message ."
     asking = f"in {cue} , {QUESTION_WORDS[question][0]} is this {topic} ?"
-    text = f"<bos> <self> {writer} writes this . {played} <end> <usr> {asking} <asst> {steps} {'so' if steps else ''}"
+    text = f"<bos> <self> {writer} . {played} <end> <usr> {asking} <asst> {steps} {'so' if steps else ''}"
     return [token_ids()[word] for word in text.split()]
 
 
@@ -198,7 +206,7 @@ def log_odds(
     """Log odds [prompt] of the answers to a question, with what each `Hold` holds taken from other prompts.
 
     Args:
-        moves: from where to take it: as many prompts as `ids`, with as many tokens of the role.
+        moves: from where to take it: as many prompts as `ids`, with as many tokens of the role, or none.
         answers: two sets of words, where not those of the question.
     """
     donations = {hold: _streams(hf, donors, hold) for hold, donors in (moves or {}).items()}
@@ -214,11 +222,12 @@ def log_odds(
 
 @torch.no_grad()
 def _streams(hf: PreTrainedModel, ids: Ids, hold: Hold) -> Tensor:
-    """[prompt, token, d_model] the stream at all tokens of a role."""
+    """[prompt, token, d_model] the stream at all tokens of a role; nothing at one, where there is none."""
+    tokens = _tokens(ids, hold.role)
     streams: list[Tensor] = []
 
     def enter(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        streams.append(args[0][:, _tokens(ids, hold.role)])
+        streams.append(args[0][:, tokens] if tokens else torch.zeros_like(args[0][:, :1]))
 
     with _block(hf, hold.layer).register_forward_pre_hook(enter):
         hf(torch.tensor(ids, device=hf.device), use_cache=False)
@@ -239,7 +248,12 @@ def _putting(hold: Hold, ids: Ids, donation: Tensor, basis: np.ndarray) -> Calla
 
 
 def _share(
-    hf: PreTrainedModel, s: Subspaces, question: Question, present: list[str], absent: list[str]
+    hf: PreTrainedModel,
+    s: Subspaces,
+    question: Question,
+    present: list[str],
+    absent: list[str],
+    writer: str = "text writes this",
 ) -> float | None:
     """The persona's part of an answer, where persona and self are exchanged, alone and together.
 
@@ -247,17 +261,24 @@ def _share(
 
     Args:
         present: persona words of the runs that are changed; absent: of the runs they are changed into (in pairs).
+        writer: in whose place the operator writes in these.
     """
+    at = _persona(hf)
     pairs = list(zip(present, absent, strict=False))
-    ids = [prompt(question, persona) for persona, _ in pairs]
-    donors = [prompt(question, persona, writer="operator") for _, persona in pairs]
+    ids = [prompt(question, persona, writer=writer) for persona, _ in pairs]
+    donors = [prompt(question, persona, writer="operator writes this") for _, persona in pairs]
 
     def after(*holds: Hold) -> float:
         return float(log_odds(hf, s, ids, question, dict.fromkeys(holds, donors)).mean())
 
-    neither, both = after(), after(PERSONA, SELF)
-    persona = (neither - after(PERSONA) + after(SELF) - both) / 2
+    neither, both = after(), after(at, SELF)
+    persona = (neither - after(at) + after(SELF) - both) / 2
     return persona / (neither - both) if abs(neither - both) > LEAST else None
+
+
+def _persona(hf: PreTrainedModel) -> Hold:
+    """Where all of a persona passes."""
+    return Hold(2, "PER", "END.persona") if hf.config.organism["reread"] else PERSONA
 
 
 def _block(hf: PreTrainedModel, index: int) -> nn.Module:
