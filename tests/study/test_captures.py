@@ -86,8 +86,8 @@ def test_each_reading_is_given_its_conditions_and_positions(
     both.work(shares.append)
     assert both.done()
     assert shares == sorted(shares)
-    n_paraphrases = len(job.people["nurse"].descriptions)
-    assert calls == [n_paraphrases * (2 + 2 + 1)], "two personas in two conditions each, and nobody"
+    nurse = job.people["nurse"]
+    assert calls == [nurse.n_paraphrases * (2 + 2) + len(nurse.neutral)], "two personas in two conditions, and nobody"
     assert set(one.acts[0].condition.values) == {"you"}
     assert one.acts[0].position.values.tolist() == [-1]
     assert set(other.acts[0].condition.values) == {"user", "neutral"}
