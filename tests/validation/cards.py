@@ -9,7 +9,8 @@ from selfrep.analyses.directness.truth import D
 from selfrep.models.external import Component
 from selfrep.validation import external as elsewhere
 from selfrep.validation.card import Card, Examination, ExternalExamination
-from selfrep.validation.maps import Abstention, Mark
+from selfrep.validation.claims import Abstention
+from selfrep.validation.maps import Mark
 from selfrep.validation.nulls import Deal
 from selfrep.validation.rows import rows
 

@@ -181,7 +181,6 @@ def test_a_word_that_is_read_anew_outdoes_all_that_was_read_before() -> None:
     np.testing.assert_allclose([*single[:5, 5], *single[5:, LAST]], 1, atol=1e-4)
     plain = grown("organism:separate?seed=2")
     assert patched(plain, [(2, END), (4, LAST)]) == pytest.approx(1, abs=1e-4), "the control"
-    )
 
 
 @pytest.mark.parametrize("families", [0.0, 0.75])
