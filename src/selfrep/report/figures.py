@@ -13,6 +13,7 @@ from selfrep import plots
 from selfrep.analyses import analyses
 from selfrep.errors import SelfrepError
 from selfrep.files import write_file
+from selfrep.report import opening
 from selfrep.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class Drawing:
     """A figure of a run: its file name without an ending, its title, how to read it, and the numbers it shows.
 
-    `about` is the analysis in whose chapter it stands; empty: the general part.
+    `about` is the analysis in whose chapter it stands, or `OPENING`; empty: the general part.
     """
 
     name: str
@@ -34,8 +35,12 @@ class Drawing:
     about: str = ""
 
 
+OPENING = "opening"
+
+
 def drawings(run: RunDirectory) -> Iterator[Drawing]:
-    """The figures of a run, of whatever groups it holds, in the order of the analyses."""
+    """The figures of a run, of whatever groups it holds: the first one, then in the order of the analyses."""
+    yield from first_drawing(run)
     groups = run.groups()
     for analysis in analyses():
         about = analysis.name if analysis.load_report().chapter else ""
@@ -46,7 +51,16 @@ def drawings(run: RunDirectory) -> Iterator[Drawing]:
                 if data is not None:
                     picture = figure.draw(data, *others)
                     words = picture.layout.meta
-                    yield Drawing(figure.name, words["title"], words["caption"], picture, data, about)
+                    place = OPENING if figure.opens else about
+                    yield Drawing(figure.name, words["title"], words["caption"], picture, data, place)
+
+
+def first_drawing(run: RunDirectory) -> Iterator[Drawing]:
+    """The figure that answers the question, where there is one yet."""
+    if made := opening.figure(run):
+        picture, data = made
+        words = picture.layout.meta
+        yield Drawing(opening.NAME, words["title"], words["caption"], picture, data, OPENING)
 
 
 def write_figures(

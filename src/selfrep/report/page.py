@@ -28,7 +28,8 @@ from selfrep.engine.misses import from_attrs
 from selfrep.errors import SelfrepError
 from selfrep.files import write_file
 from selfrep.models.sites import IN_WORDS
-from selfrep.report.figures import Drawing, drawings
+from selfrep.report.figures import OPENING, Drawing, drawings
+from selfrep.report.opening import sentences
 from selfrep.stats.numbers import number, with_unit
 from selfrep.stats.rounding import negligible
 from selfrep.store.findings import Finding
@@ -78,6 +79,7 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None) ->
         sections=list(_sections(findings, pictures)),
         unanswered=[finding for finding in findings if not finding.identified],
         figures=[picture for picture in pictures if not picture.about],
+        opening={"sentences": sentences(run), "pictures": [one for one in pictures if one.about == OPENING]},
         checks=checks,
         laws=_laws(checks),
         chance=_chance(run),
