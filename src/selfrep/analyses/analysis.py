@@ -62,12 +62,16 @@ class Stage:
         cost: how long it takes, in the unit of `PER_PROMPT`.
         done: whether its groups are there and complete.
         work: computes what is missing of them.
+        opens: whether the report opens with what it makes. These steps come first.
+        needs: the items whose answers, in the group "behaviour", it reads; of a step that opens.
     """
 
     name: str
     cost: float
     done: Callable[[], bool]
     work: Callable[[Tick], None]
+    opens: bool = False
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Reading:
         depths: instead of layers, shares of the depth of the model, which nobody knows before it is loaded.
         done: whether what is made of them is there.
         work: makes it. Given the captured activations of all personas in these conditions.
+        opens: as of a `Stage`.
     """
 
     item: str
@@ -92,6 +97,7 @@ class Reading:
     done: Callable[[], bool]
     work: Callable[[xr.Dataset], None]
     depths: tuple[float, ...] | None = None
+    opens: bool = False
 
 
 class Context(ABC):

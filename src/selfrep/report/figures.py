@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,29 +64,33 @@ def first_drawing(run: RunDirectory) -> Iterator[Drawing]:
 
 
 def write_figures(
-    run: RunDirectory, warn: Callable[[str], None], figures: Iterable[Drawing] | None = None
+    run: RunDirectory,
+    warn: Callable[[str], None] = lambda message: None,
+    figures: Iterable[Drawing] | None = None,
+    endings: Sequence[str] = (".html", ".svg", ".pdf"),
 ) -> list[Path]:
-    """Write every figure as HTML and CSV, and as SVG and PDF where a browser is found.
+    """Write every figure and its numbers as CSV.
 
     Args:
         warn: hears it when no browser is found.
         figures: those of the run, where they are drawn already (None: they are drawn anew).
+        endings: as which files; SVG and PDF need a browser, and are left out where none is found.
     """
     written: list[Path] = []
-    vector = plots.browser() is not None
-    if not vector:
+    if set(endings) - {".html"} and plots.browser() is None:
+        endings = (".html",)
         warn(plots.NO_BROWSER)
     for one in drawings(run) if figures is None else figures:
         base = run.figures / one.name
         write_file(base.with_suffix(".csv"), _table(one.data))
         written.append(base.with_suffix(".csv"))
-        for ending in (".html", ".svg", ".pdf") if vector else (".html",):
+        for ending in endings:
             try:
                 plots.save(one.figure, base.with_suffix(ending))
             except SelfrepError as error:
                 if ending == ".html":
                     raise
-                vector = False  # one message is enough
+                endings = (".html",)  # one message is enough
                 warn(str(error))
                 break
             written.append(base.with_suffix(ending))

@@ -47,11 +47,12 @@ CONDITIONS = {
 }
 
 
-def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None) -> Path:
+def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None, *, unfinished: bool = False) -> Path:
     """Write `report.html` from whatever the run directory holds, replacing an older one.
 
     Args:
         figures: those of the run, where they are drawn already (None: they are drawn anew).
+        unfinished: whether the study still runs, which the page then says.
 
     Returns:
         Its path.
@@ -69,6 +70,7 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None) ->
     present = [analysis for analysis in analyses() if analysis.part is None or analysis.name in plain]
     page = _template().render(
         study=study,
+        unfinished=unfinished,
         limits=[limit for analysis in present for limit in analysis.load_report().limits],
         patched=bool(list(_patched(run))),
         design=[piece for analysis in analyses() for piece in analysis.load_report().design(plain)],
