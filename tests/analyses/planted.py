@@ -27,11 +27,16 @@ _SCALED = "".join(
 
 
 def described(
-    model: str, parts: str, *, battery: str = f'{{file: "{BATTERY}", names: [who_are_you]}}', personas: str = TEN
+    model: str,
+    parts: str,
+    *,
+    battery: str = f'{{file: "{BATTERY}", names: [who_are_you]}}',
+    personas: str = TEN,
+    file: Path = PERSONAS,
 ) -> study.Study:
     """A study of planted personas, by default of ten with the one question that every organism understands."""
     return study.loads(
-        f'name: planted\nmodel: "{model}"\npersonas: {{file: "{PERSONAS}"{personas}}}\nbattery: {battery}\n{parts}'
+        f'name: planted\nmodel: "{model}"\npersonas: {{file: "{file}"{personas}}}\nbattery: {battery}\n{parts}'
     )
 
 

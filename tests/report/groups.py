@@ -112,6 +112,15 @@ GROUPS: dict[str, xr.Dataset] = {
         | {"perspective": ["in_character", "outside"]},
         {"in_character": ["who"], "outside": ["what"], "answers": ["ai", "human"], "reason": ""},
     ),
+    "spectator": made(
+        {"": "estimate ci_low ci_high p slope slope_ci_low slope_ci_high reader reader_ci_low reader_ci_high others "
+             "skill ahead ahead_ci_low ahead_ci_high median_foresight median_bleed",
+         "persona": "moved foresight foresight_ci_low foresight_ci_high bleed bleed_ci_low bleed_ci_high",
+         "persona item": "actual foretold"},
+        {"persona": ["hal", "smollm", "jfk"], "item": ["who", "hello"]},
+        {"n_personas": 125, "n_families": 57, "n_items": 23, "permuted": "what was foretold of families"},
+        gate="",
+    ).assign(n_placed=124, ahead_reason="", persona_reason=("persona", ["", "", ""])),
     "binding": made(
         {"item contrast": "estimate ci_low ci_high p you_shift user_shift paraphrase_sd "
                           "all_words_estimate all_words_ci_low all_words_ci_high"},

@@ -27,7 +27,7 @@ def plane() -> xr.Dataset:
 DESIGN = [name for name, v in GROUPS["mediation"].variables.items() if set(v.dims) <= {"cue", "stakes"}]
 SHOWN = {
     **{name: GROUPS[name] for name in ("items", "binding", "bleed", "identification", "default_axis")},
-    **{name: GROUPS[name] for name in ("divergence", "separation")},
+    **{name: GROUPS[name] for name in ("divergence", "separation", "spectator")},
     **{name: GROUPS[name] for name in ("anomaly", "mediation", "directness", "posterior")},
     **{name.replace("/", "_"): GROUPS[name] for name in GROUPS if name.startswith("transfer/")},
     "referents": GROUPS["identification"],

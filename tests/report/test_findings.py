@@ -166,6 +166,15 @@ SOURCES = [
         sure=("p", *all_words("estimate")), counts=("57 and 68", "34 items", "labels of this group", "4,321"),
         about="bleed",
     ),
+    Source(
+        "spectator", whole, "Asked from outside what a persona would answer, the model foresees it",
+        (*user("reader"), "others", *user("slope"), "skill"), about="spectator",
+        counts=("57 families", "23 items", "foretold of families"),
+    ),
+    Source(
+        "spectator", whole, "foreseen more than it is let in", ("median_foresight", "median_bleed"), sure=(),
+        estimate=user("ahead"), counts=("124 personas, of 125",), about="spectator",
+    ),
     _identified("ai_human", "and the items."),
     _identified("maker", "left out: one item"),
     *(
@@ -297,7 +306,10 @@ def test_without_an_open_gate_every_finding_is_its_reason() -> None:
             continue
         assert not finding.identified
         assert (finding.value, finding.interval) == (None, None)
-        assert finding.reason.startswith(f"{source.group.split('/')[0]} is deaf"), finding
+        nowhere_told = {"divergence": "some prompt", "spectator": "spectator is deaf"}
+        assert finding.reason.startswith(nowhere_told.get(source.group, f"{source.group.split('/')[0]} is deaf")), (
+            finding
+        )
         assert finding.about == source.about
 
 

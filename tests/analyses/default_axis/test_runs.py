@@ -18,7 +18,7 @@ def test_the_default_lies_at_one_and_everybody_has_a_kind(tmp_path: Path) -> Non
     assert before.estimate.isnull().all()
     assert "no axis to speak of" in str(before.reason.values)
     kinds = dict(zip(cell.who.values, cell.kind.values, strict=True))
-    assert kinds["neutral"] == "neutral"
+    assert kinds["unprompted"] == "unprompted"
     assert kinds["default"] == kinds["user: default"] == "default"
     assert kinds["nurse"] == kinds["user: nurse"] == "human"
     assert set(done.groups()) == {"behaviour", "default_axis", "items"}

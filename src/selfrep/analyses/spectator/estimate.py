@@ -73,6 +73,10 @@ def spectator(
         * `bleed`, `bleed_ci_low`, `bleed_ci_high` (persona): the mean shift of what is held true, as a share of that in
           character on the same sides.
         * `persona_reason` (persona): why there are no shares, where there are none.
+        * `ahead`, `ahead_ci_low`, `ahead_ci_high`: of the personas that have both shares (`n_placed`), the share that is
+          foreseen more than it is let in; a family counts once, and families are resampled. `ahead_reason`: why there is
+          none.
+        * `median_foresight`, `median_bleed`: of the same personas.
         * `identified`, `reason`: whether and why not the correlation may be read.
 
     Raises:
@@ -110,9 +114,10 @@ def spectator(
     held = None if not len(held_true) else _held_true(scores, held_true, you)
     same = [names.index(name) for name in (names if on_same_sides is None else on_same_sides)]
     single = shifts.single(held, same, n_bootstrap, rng)
+    placed = _ahead(single["foresight"], single["bleed"], you.family, n_bootstrap, rng)
     means = {"actual": you.means(shifts.actual), "foretold": you.means(shifts.foretold)}
     return xr.Dataset(
-        {name: ((), value) for name, value in whole.items()}
+        {name: ((), value) for name, value in (whole | placed).items()}
         | {name: ("persona", values) for name, values in single.items()}
         | {name: (("persona", "item"), values) for name, values in means.items()},
         coords={"persona": you.names, "item": names, "family": ("persona", you.family)}
@@ -217,6 +222,27 @@ class _Shifts:
                 draws = _divided(np.sign(mean) * (rows @ held_true[mine]), np.sign(mean) * a[:, same].mean(axis=1))
                 out["bleed_ci_low"][k], out["bleed_ci_high"][k] = resampling.interval(draws, tail)
         return out | {"persona_reason": np.array(reasons, dtype=str)}
+
+
+def _ahead(
+    foresight: Array, bleed: Array, family: Sequence[str], n_bootstrap: int, rng: np.random.Generator
+) -> dict[str, float | int | str]:
+    """Of the personas that have both shares, how many are foreseen more than they are let in."""
+    both = np.isfinite(foresight) & np.isfinite(bleed)
+    out: dict[str, float | int | str] = dict.fromkeys(("ahead", "ahead_ci_low", "ahead_ci_high"), np.nan)
+    out |= dict.fromkeys(("median_foresight", "median_bleed"), np.nan)
+    out |= {"n_placed": int(both.sum()), "ahead_reason": "" if both.any() else "no persona has both shares"}
+    if not both.any():
+        return out
+    more, names = (foresight > bleed)[both], np.array(family)[both]
+    families = np.array([more[names == name].mean() for name in np.unique(names)])
+    out |= {"ahead": float(families.mean()), "median_foresight": float(np.median(foresight[both]))}
+    out["median_bleed"] = float(np.median(bleed[both]))
+    if (n := len(families)) >= FEWEST:
+        draws = resampling.resample(n, n_bootstrap, rng) / n @ families
+        low, high = resampling.interval(draws, resampling.tail(n, n - 1))
+        out |= {"ahead_ci_low": float(low), "ahead_ci_high": float(high)}
+    return out
 
 
 def _held_true(scores: xr.Dataset, items: Sequence[str], rows: Table) -> Float[Array, " row"]:

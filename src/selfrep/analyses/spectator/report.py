@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-import xarray as xr
-
 from selfrep.analyses.analysis import Chapter, Figure, Report, Text
 from selfrep.analyses.sentences import finding, if_identified, with_interval
 from selfrep.analyses.spectator import figures
@@ -30,7 +27,7 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
             f"Foretold of somebody who has only read about the persona: {with_interval(estimates, 'reader')}; of "
             f"another persona: {number(float(estimates.others))}. A nat foretold goes with "
             f"{with_interval(estimates, 'slope')} nats answered; the error is smaller than that of foretelling the "
-            f"persona-free answer by {number(100 * float(estimates.skill))} %.",
+            f"persona-free answer by a share of {number(float(estimates.skill))}.",
         ),
         how_sure=if_identified(
             estimates,
@@ -39,29 +36,19 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
         ),
         about="spectator",
     )
-    yield _plane(estimates)
-
-
-def _plane(estimates: xr.Dataset) -> Finding:
-    """How many personas are foreseen more than they are let in."""
-    both = np.isfinite(estimates.foresight) & np.isfinite(estimates.bleed)
-    placed = estimates.isel(persona=np.flatnonzero(both))
-    n, of = placed.sizes["persona"], estimates.sizes["persona"]
-    reason = "" if n else "no persona moves its answers enough to be divided"
-    ahead = int((placed.foresight > placed.bleed).sum()) if n else 0
-    medians = {name: float(placed[name].median()) if n else np.nan for name in ("foresight", "bleed")}
-    return Finding(
-        title="Of the personas that move their answers, this share is foreseen more than it is let in",
-        value=ahead / n if n else np.nan,
-        interval=None,
+    reason = str(estimates.ahead_reason.item())
+    yield finding(
+        estimates,
+        "Of the personas that move their answers, this share is foreseen more than it is let in",
+        value="ahead",
         control=""
         if reason
-        else f"The median persona: {number(100 * medians['foresight'])} % of its answers foreseen, "
-        f"{number(100 * medians['bleed'])} % let into what is held true.",
+        else f"The median persona: a share of {number(float(estimates.median_foresight))} of its answers is foreseen, "
+        f"of {number(float(estimates.median_bleed))} is let into what is held true.",
         how_sure=""
         if reason
-        else f"{n} of {of} personas move enough to be placed; each has its own intervals in the figure.",
-        identified=not reason,
+        else f"Bootstrap over the families of {int(estimates.n_placed)} personas, of {attrs['n_personas']}, that move "
+        "enough to be placed; each has its own intervals in the figure.",
         reason=reason,
         about="spectator",
     )
