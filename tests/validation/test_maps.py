@@ -72,8 +72,9 @@ def test_maps_of_the_self_are_found_and_are_not_those_of_the_persona(
     other = replace(truth, causal=truth.causal | {("self", "spectator"): truth.causal["persona", "spectator"]},
                     present=truth.present | {"self": truth.present["persona"]})  # fmt: skip
     wrong = list(maps.marks(lm, other, maps.OURS, "self"))
-    assert by_name(wrong, "causal")["T"].auroc < 0.95, "the control: where the persona is"
-    assert by_name(wrong, "present")["S"].auroc < 0.95
+    assert by_name(wrong, "causal")["T"].auroc < 0.99, "the control: where the persona is"
+    assert by_name(wrong, "causal")["T"].precision < 0.8
+    assert by_name(wrong, "present")["S"].auroc < 0.99
 
 
 def test_a_model_without_the_wiring_is_not_found(bleeding: tuple[LanguageModel, organisms.Truth]) -> None:

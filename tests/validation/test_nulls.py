@@ -13,10 +13,11 @@ from selfrep.validation.nulls import deals
 def test_counting_prompts_or_personas_raises_false_alarms_and_counting_families_does_not() -> None:
     found = list(deals(load_model("organism:families?noise=0.2"), 60, seed=1))
     assert len(found) == 60
-    for ours, personas in (("bleeds", "persona_bleeds"), ("anywhere", "persona_anywhere")):
-        alarms, alone = (np.mean([getattr(deal, name) for deal in found]) for name in (ours, personas))
-        assert alarms <= 0.12
-        assert alone > alarms
+    maps, alone, bleeds = (
+        np.mean([getattr(deal, name) for deal in found]) for name in ("anywhere", "persona_anywhere", "bleeds")
+    )
+    assert max(maps, bleeds) <= 0.12
+    assert alone > 2 * maps, "as if members of a family were strangers"
     assert np.mean([deal.prompt_bleeds for deal in found]) > 0.3
     assert np.mean([deal.cells for deal in found]) < np.mean([deal.prompt_cells for deal in found])
 

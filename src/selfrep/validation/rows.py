@@ -111,8 +111,10 @@ def _selves(examinations: Sequence[Examination]) -> Iterator[Row]:
                 if scores := _of(members, ours, planted, mark, "self"):
                     beside = _beside(members, planted, (common,), mark, variable="self")
                     row = Row(part, f"{what} of {name}, of the self", group, truth, *spread(scores), beside)
-                    judged = {"rule": "at least", "threshold": AUROC_HARD, "passed": min(scores) >= AUROC_HARD}
-                    yield replace(row, **judged) if mark == "auroc" else row
+                    if mark == "auroc":
+                        enough = min(scores) >= AUROC_HARD
+                        row = replace(row, rule="at least", threshold=AUROC_HARD, passed=enough)
+                    yield row
 
 
 def _of_user(examinations: Sequence[Examination], estimator: str) -> Iterator[Row]:

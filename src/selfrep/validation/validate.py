@@ -46,11 +46,11 @@ def subjects(quick: bool, first: int = 0) -> list[Subject]:
     if quick:
         chosen = [Subject(kind, seed, noise) for seed, (kind, noise) in enumerate(zip(EASY, NOISES, strict=True))]
         chosen += [Subject(kind, seed, 0.2) for seed, kind in enumerate(HARD) if kind not in SLOW]
-        chosen += [Subject("families", 2, 0.2, deals=100)]
+        chosen += [Subject("families", 2, 0.2, deals=50)]
     else:
         chosen = [Subject(kind, seed, noise) for kind in EASY for noise in NOISES for seed in range(3)]
         chosen += [Subject(kind, seed, (*NOISES, 0.2, 0.3)[seed]) for kind in HARD for seed in range(6)]
-        chosen += [Subject("families", seed, 0.2, deals=40) for seed in range(3, 8)]
+        chosen += [Subject("families", seed, 0.2, deals=40) for seed in range(6, 11)]
         chosen += [Subject(kind, 0) for kind in TRAINED]
     return [replace(subject, seed=first + subject.seed) for subject in chosen]
 

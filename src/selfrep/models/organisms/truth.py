@@ -83,7 +83,7 @@ class Truth:
         indices: the residual indices at which `causal` is complete: all of a hand-wired organism; of a trained one the
             index at which it was interchanged, and the last.
         subspaces: name → [dimension, d_model] orthonormal rows. "ROLE.thing" is the thing as tokens of ROLE hold it.
-        hidden: places where the persona is there and the means of the two sides coincide, whatever is asked.
+        hidden: places where the persona goes through before it answers, and the means of the two sides coincide.
         illusions: place → [dimension, d_model] orthonormal rows: subspaces that hold the persona, and whose patching
             moves the answer, at cells whose patching does nothing (Makelov et al. 2023, arXiv:2311.17030): half of each
             direction is written and never read, half is read and never written.
@@ -214,7 +214,7 @@ def truth(hf: PreTrainedModel) -> Truth:
         present=present,
         indices=indices,
         subspaces=planted,
-        hidden=_places((("PER", 0, 6), ("END", 1, 6), ("ASST", 3, 4))) if plan.xor else frozenset(),
+        hidden=_places((("PER", 0, 0), ("END", 1, 2), ("ASST", 3, 4))) if plan.xor else frozenset(),
         illusions=_illusions(plan, planted),
         bleed=measures.bleed(hf, planted) if plan.echo < 1 and plan.negation <= plan.beta else None,
         mimicry=measures.mimicry(hf, planted),
