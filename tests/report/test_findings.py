@@ -168,7 +168,7 @@ SOURCES = [
     ),
     Source(
         "spectator", whole, "Asked from outside what a persona would answer, the model foresees it",
-        (*user("reader"), "others", *user("slope"), "skill"), about="spectator",
+        (*user("reader"), "others", *user("slope"), "skill"), about="spectator", nats=1,
         counts=("57 families", "23 items", "foretold of families"),
     ),
     Source(
@@ -296,6 +296,7 @@ def test_without_an_open_gate_every_finding_is_its_reason() -> None:
     apart = GROUPS["divergence"]
     nowhere = {"divergence": apart.assign(estimate=apart.estimate * np.nan, kind_estimate=apart.kind_estimate * np.nan)}
     nowhere["divergence"]["onset_reason"] = ("kind", ["some prompt", "some prompt"])
+    nowhere["spectator"] = gated["spectator"].assign(ahead_reason="spectator is deaf")
     silent = GROUPS["transfer/segments/resid_pre"].assign(reason=("direction", ["transfer is deaf"] * 2))
     found = all_findings(run_of(GROUPS | gated | nowhere | {"transfer/segments/resid_pre": silent}))
     sources = SOURCES.copy()

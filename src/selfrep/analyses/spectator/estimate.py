@@ -73,9 +73,9 @@ def spectator(
         * `bleed`, `bleed_ci_low`, `bleed_ci_high` (persona): the mean shift of what is held true, as a share of that in
           character on the same sides.
         * `persona_reason` (persona): why there are no shares, where there are none.
-        * `ahead`, `ahead_ci_low`, `ahead_ci_high`: of the personas that have both shares (`n_placed`), the share that is
-          foreseen more than it is let in; a family counts once, and families are resampled. `ahead_reason`: why there is
-          none.
+        * `ahead`, `ahead_ci_low`, `ahead_ci_high`: of the personas that have both shares (`n_placed`), how many are
+          foreseen more than they are let in, 0 … 1; a family counts once, and families are resampled. `ahead_reason`:
+          why there is none.
         * `median_foresight`, `median_bleed`: of the same personas.
         * `identified`, `reason`: whether and why not the correlation may be read.
 
