@@ -210,6 +210,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         (["run", "mimicry"], "out/mimicry"),
         (["demo"], "out/demo"),
         (["demo", "--out", "elsewhere"], "elsewhere"),
+        (["demo", "--full"], "out/demo-full"),
     ],
 )
 def test_a_run_goes_to_the_folder_of_its_study_and_ends_with_130_when_it_is_stopped(

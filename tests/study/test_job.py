@@ -84,8 +84,8 @@ def test_what_the_report_opens_with_comes_first_with_the_answers_that_it_needs(t
 
 
 def test_only_the_items_that_come_first_are_asked_and_the_rest_later(tmp_path: Path) -> None:
-    asked = job(tmp_path, "")
-    first, other = (name for name in list(asked.items.names())[:2])
+    asked = job(tmp_path, "", battery=f'{{file: "{BATTERY}"}}')
+    first, other = list(asked.items.names())[:2]
     everything = prompts(asked.people, asked.items, ("you",))
     early = asked.scoring("first", "some", everything, items={first})
     early.work(lambda share: None)

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 
 from selfrep.plots.panels import Grid, Panel, grid, layer_ticks, write
 from selfrep.plots.text import hover, interval
-from selfrep.plots.theme import FAINT, HEAD, SILENT, SIZE, WIDTH, Words, finish, legend_below, legend_height, washed
+from selfrep.plots.theme import FAINT, HEAD, SILENT, SIZE, SMALL, WIDTH, Words, finish, legend_below, legend_height, washed
 
 Array = np.ndarray
 
@@ -83,7 +83,7 @@ def finish_stack(
         fig.update_xaxes(layer_ticks(range(min(layers), max(layers) + 1), frame.room, 22.0), **panel.at)
         fig.update_yaxes(title_text=name, domain=[max(0.0, (top - height) / inner), top / inner], **panel.at)
         write(fig, panel, "layer", x=0.5, y=0, yanchor="top", yshift=-18)
-        place = {"yref": "paper", "y": (top - height - axis) / inner, "yanchor": "top"}
+        place = {"yref": "paper", "y": (top - height - axis) / inner, "yanchor": "top", "font": {"size": SMALL}}
         fig.update_layout({_legend(panel): legend_below(columns) | place})
         top -= height + room
     height = HEAD + 6 + inner + below[-1]

@@ -40,7 +40,7 @@ CONTROLS = {
     "paraphrase": ("#4d4d4d", "dot"),
     "persona": ("#7a7a7a", "dash"),
     "random": ("#a3a3a3", "dashdot"),
-    "fact": ("#4d4d4d", "longdash"),
+    "fact": ("#4d4d4d", "6px,2px"),
 }
 """The control sources of a patch: each a grey, told apart by their dashes."""
 SELF = "#000000"

@@ -60,7 +60,9 @@ def figure(run: RunDirectory) -> tuple[go.Figure, xr.Dataset] | None:
     transfer = next(of_self, None)
     if divergence is None and transfer is None:
         return None
-    return self_and_persona(divergence, transfer), lines(divergence, transfer)
+    model = {"model": str(run.provenance().get("model", ""))}  # as people know it
+    drawn = [part and part.assign_attrs(model) for part in (divergence, transfer)]
+    return self_and_persona(*drawn), lines(divergence, transfer)
 
 
 def self_and_persona(divergence: xr.Dataset | None = None, transfer: xr.Dataset | None = None) -> go.Figure:
