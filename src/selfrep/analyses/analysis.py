@@ -62,36 +62,51 @@ class Stage:
         cost: how long it takes, in the unit of `PER_PROMPT`.
         done: whether its groups are there and complete.
         work: computes what is missing of them.
+        makes: its groups, where they are made of what other stages left, without the model; none where it is run.
     """
 
     name: str
     cost: float
     done: Callable[[], bool]
     work: Callable[[Tick], None]
+    makes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Reading:
     """A step that reads activations. Readings of the same item, site, layers and tokens share one capture.
 
+    What the step was given is kept (see `selfrep.stats.isometry`), so that what it makes can be made again.
+
     Attributes:
+        name: of the group in which activations are kept, "activations/NAME".
         item: the question under which the personas are captured.
         conditions: in which conditions they are spoken of.
         site, layers, tokens, positions: as in `selfrep.capture`; None for layers and positions: all.
+        makes: the groups that are made of them.
+        work: makes those. Given the captured activations of all personas in these conditions.
         depths: instead of layers, shares of the depth of the model, which nobody knows before it is loaded.
-        done: whether what is made of them is there.
-        work: makes it. Given the captured activations of all personas in these conditions.
+        standardised: whether activations are put on one scale first (`selfrep.stats.geometry.standardised`).
+        kept: the positions that are kept, where findings are of these alone; None: all that are read.
     """
 
+    name: str
     item: str
     conditions: tuple[Condition, ...]
     site: str
     layers: tuple[int, ...] | None
     tokens: Literal["position", "segment"]
     positions: tuple[int, ...] | None
-    done: Callable[[], bool]
+    makes: tuple[str, ...]
     work: Callable[[xr.Dataset], None]
     depths: tuple[float, ...] | None = None
+    standardised: bool = True
+    kept: tuple[int, ...] | None = None
+
+    @property
+    def group(self) -> str:
+        """Where its activations are kept."""
+        return f"activations/{self.name}"
 
 
 class Context(ABC):

@@ -1,4 +1,5 @@
-"""Activations, captured once for all that read them: readings of the same item, site, layers and tokens share a run."""
+"""Activations, captured once for all that read them, and kept: readings of the same item, site, layers and tokens share a
+run."""
 
 from __future__ import annotations
 
@@ -11,8 +12,13 @@ from selfrep.analyses.analysis import Reading, Stage, Tick, within
 from selfrep.engine.capture import capture
 from selfrep.prompts.prompt import prompts
 from selfrep.stats.depth import layers_at
+from selfrep.stats.geometry import standardised
+from selfrep.stats.isometry import compact, expanded
 
 if TYPE_CHECKING:
+    import xarray as xr
+
+    from selfrep.store.run_directory import RunDirectory
     from selfrep.study.job import Job
 
 PER_PROMPT = 45.0
@@ -47,8 +53,31 @@ def _stage(job: Job, readings: Sequence[Reading]) -> Stage:
             progress=within(tick, span=0.8),
         )
         for reading in readings:
-            if not reading.done():
-                mine = acts.isel(prompt=np.flatnonzero(np.isin(acts.condition.to_numpy(), reading.conditions)))
-                reading.work(mine if reading.positions is None else mine.sel(position=list(reading.positions)))
+            if not _done(directory, reading):
+                mine = _of(acts, reading)
+                reading.work(mine)
+                kept = mine if reading.kept is None else mine.sel(position=list(reading.kept))
+                directory.write(reading.group, compact(kept))
 
-    return Stage("activations", PER_PROMPT * len(everyone), lambda: all(reading.done() for reading in readings), work)
+    directory = job.directory
+    return Stage("activations", PER_PROMPT * len(everyone), lambda: all(_done(directory, one) for one in readings), work)
+
+
+def _done(directory: RunDirectory, reading: Reading) -> bool:
+    return all(map(directory.has, (*reading.makes, reading.group)))
+
+
+def _of(acts: xr.Dataset, reading: Reading) -> xr.Dataset:
+    """What a reading asked for, of activations that others read, too."""
+    mine = acts.isel(prompt=np.flatnonzero(np.isin(acts.condition.to_numpy(), reading.conditions)))
+    mine = mine if reading.positions is None else mine.sel(position=list(reading.positions))
+    return standardised(mine) if reading.standardised else mine
+
+
+def read_again(directory: RunDirectory, reading: Reading) -> None:
+    """Make what a reading makes once more, from the activations that are kept.
+
+    Raises:
+        SelfrepError: they are not kept.
+    """
+    reading.work(expanded(directory.read(reading.group)))

@@ -140,27 +140,32 @@ class Job(Context):
 
     def estimating(self, name: str, group: str, estimate: Callable[[], xr.Dataset]) -> Stage:
         """The stage that makes a group of what is there already, without a model."""
-        return Stage(name, 1.0, lambda: self.directory.has(group), lambda tick: self.directory.write(group, estimate()))
+        return Stage(
+            name,
+            1.0,
+            lambda: self.directory.has(group),
+            lambda tick: self.directory.write(group, estimate()),
+            makes=(group,),
+        )
 
     def stages(self) -> Iterator[Stage]:
         """All steps of the study: its answers, then those of each analysis, later ones reading what earlier ones wrote.
 
         Readings of the same activations are one step: each pass is run once for all analyses.
         """
+        answers, *steps = self.steps()
+        yield answers
+        yield from captures(self, [step for step in steps if isinstance(step, Reading)])
+        yield from (step for step in steps if isinstance(step, Stage))
+
+    def steps(self) -> Iterator[Stage | Reading]:
+        """The answers, then the steps of each analysis in the order of the report, each reading by itself."""
         everything = prompts(self.people, self.items, self.study.conditions)
         yield self.scoring("answers to every item", "behaviour", everything)
-        readings: list[Reading] = []
-        later: list[Stage] = []
         for analysis in analyses():
             part = self.study.parts.get(analysis.name)
             if analysis.part is None or part is not None:
-                for step in analysis.stages(self, part):
-                    if isinstance(step, Reading):
-                        readings.append(step)
-                    else:
-                        later.append(step)
-        yield from captures(self, readings)
-        yield from later
+                yield from analysis.stages(self, part)
 
 
 def _commit() -> str | None:
