@@ -40,8 +40,8 @@ def labels_of(data: xr.Dataset, name: str) -> dict[str, str]:
         >>> labels_of(people, "kind")
         {'sage': 'wise old men'}
     """
-    values = data[name].to_numpy().astype(str)
-    labels = data[f"{name}_label"].to_numpy().astype(str) if f"{name}_label" in data.coords else values
+    values = data[name].to_numpy().astype(str).tolist()
+    labels = data[f"{name}_label"].to_numpy().astype(str).tolist() if f"{name}_label" in data.coords else values
     return {
         value: plain(label) if label != value else words(value) for value, label in zip(values, labels, strict=True)
     }
