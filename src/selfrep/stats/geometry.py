@@ -83,9 +83,9 @@ def standardised(acts: xr.Dataset) -> xr.Dataset:
         acts: from `selfrep.capture`: `activations` (prompt, site, layer, position | segment, d_model).
 
     Returns:
-        The same Dataset with float32 `activations` on one scale, and beside them `rms` (prompt, site, layer, position |
-        segment), the root mean square that each had. The attribute `massive_dimensions` lists those that were tamed at
-        any cell.
+        The same Dataset with `activations` on one scale, in float32 or what they were in, and beside them `rms` (prompt,
+        site, layer, position | segment), the root mean square that each had. The attribute `massive_dimensions` lists
+        those that were tamed at any cell.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(50, 1, 1, 1, 64)) * 9
@@ -97,7 +97,7 @@ def standardised(acts: xr.Dataset) -> xr.Dataset:
     if acts.attrs.get("standardised"):
         return acts
     x = acts.activations.to_numpy()
-    out, massive = np.full(x.shape, np.nan, dtype=np.float32), set[int]()
+    out, massive = np.full(x.shape, np.nan, dtype=np.result_type(x, np.float32)), set[int]()
     for cell in np.ndindex(x.shape[1:-1]):
         here = x[:, *cell]
         there = np.isfinite(here).all(axis=1)
