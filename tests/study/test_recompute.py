@@ -27,8 +27,8 @@ NUMBER = re.compile(r"[−-]?\d+(?:\.\d+)?(?:e[−-]?\d+)?")
 PARTS = """
 binding: {}
 bleed: {}
-divergence: {item: who_are_you}
-separation: {item: who_are_you}
+divergence: {item: who_are_you, layers: [1, 3, 5]}
+separation: {item: who_are_you, layers: [1, 4]}
 default_axis: {item: who_are_you, default: [network]}
 transfer:
   pairs: [[unprompted, nurse], [network, sailor], [chatbot, farmer]]
@@ -37,11 +37,16 @@ transfer:
   sweeps:
     - {site: resid_pre, by: segment, layers: [2, 4], controls: [paraphrase, persona, random]}
 """
+TWINS = (
+    "bot: {side: ai, kind: other_model, descriptions: [a new bot, a new agent, a new avatar, a new chatbot]}",
+    "seer: {side: ai, kind: fictional_ai, descriptions: [an old engine, an old solver, an old oracle, an old adviser]}",
+)
 
 
 def _run(folder: Path) -> RunDirectory:
     asked = f'{{file: "{BATTERY}", names: [who_are_you, what_writes]}}'
-    return finish(described("organism:bleed?beta=0.4&noise=0.3", PARTS, battery=asked, personas=""), folder)
+    people = f", define: {{{', '.join(TWINS)}}}"  # eight a side, of whom half may choose
+    return finish(described("organism:bleed?beta=0.4&noise=0.3", PARTS, battery=asked, personas=people), folder)
 
 
 @pytest.fixture(scope="module")
@@ -91,20 +96,18 @@ def test_every_finding_and_every_estimate_comes_out_again(
 
 
 def test_what_is_kept_is_what_findings_hang_on(done: RunDirectory, tmp_path: Path, no_model: None) -> None:
-    readings = [step for step in Measured(loads(done.study_yaml), done, "cpu", print).steps()
-                if isinstance(step, Reading)]  # fmt: skip
-    assert len(readings) == 3
+    steps = Measured(loads(done.study_yaml), done, "cpu", print).steps()
+    groups = [step.group for step in steps if isinstance(step, Reading)]
+    assert groups == [f"activations/{name}" for name in ("divergence", "default_axis", "separation")]
     damaged = RunDirectory(tmp_path / "damaged")
     shutil.copytree(done.path, damaged.path)
-    for reading in readings:
-        kept = done.read(reading.group)
+    for group in groups:
+        kept = done.read(group)
         noise = np.random.default_rng(0).normal(size=kept.factor.shape) * float(kept.factor.std())
-        damaged.write(reading.group, kept.assign(factor=kept.factor + noise))
-        wrong = set(differing(done, recompute(damaged.path, tmp_path / reading.name).directory))
-        about = {finding.title: finding.about for finding in done.findings()}
-        assert wrong, reading.name
-        assert {about[title] for title in wrong} == {"" if reading.name == "separation" else reading.name}
-        damaged.write(reading.group, kept)
+        damaged.write(group, kept.assign(factor=kept.factor + noise))
+    wrong = set(differing(done, recompute(damaged.path, tmp_path / "again").directory))
+    hanging = {finding.about for finding in done.findings() if finding.title in wrong}
+    assert hanging == {"divergence", "default_axis", ""}, "and nothing that is made of answers"
 
 
 def test_a_run_without_its_measurements_is_refused(done: RunDirectory, tmp_path: Path, no_model: None) -> None:

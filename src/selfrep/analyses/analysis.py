@@ -74,7 +74,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Reading:
-    """A step that reads activations. Readings of the same item, site, layers and tokens share one capture.
+    """A step that reads activations. Readings of the same item, site and tokens share one capture.
 
     What the step was given is kept (see `selfrep.stats.isometry`), so that what it makes can be made again.
 

@@ -68,7 +68,7 @@ def write_figures(
         written.append(base.with_suffix(".csv"))
         for ending in (".html", ".svg", ".pdf") if vector else (".html",):
             try:
-                plots.save(one.figure, base.with_suffix(ending))
+                plots.save(one.figure, base.with_suffix(ending), alone=False)
             except SelfrepError as error:
                 if ending == ".html":
                     raise

@@ -1,5 +1,4 @@
-"""Activations, captured once for all that read them, and kept: readings of the same item, site, layers and tokens share a
-run."""
+"""Activations, captured once for all that read them, and kept: readings of the same item, site and tokens share a run."""
 
 from __future__ import annotations
 
@@ -29,8 +28,7 @@ def captures(job: Job, readings: Sequence[Reading]) -> Iterator[Stage]:
     """One stage for each set of readings that can share a run."""
     shared: dict[tuple[object, ...], list[Reading]] = {}
     for reading in readings:
-        place = (reading.item, reading.site, reading.layers, reading.depths, reading.tokens)
-        shared.setdefault(place, []).append(reading)
+        shared.setdefault((reading.item, reading.site, reading.tokens), []).append(reading)
     for group in shared.values():
         yield _stage(job, group)
 
@@ -43,18 +41,19 @@ def _stage(job: Job, readings: Sequence[Reading]) -> Stage:
     positions = None if everywhere else sorted({p for reading in readings for p in reading.positions or ()})
 
     def work(tick: Tick) -> None:
+        layers = [_layers(reading, job.lm.n_layers) for reading in readings]
         acts = capture(
             job.lm,
             everyone,
             [one.site],
-            layers=one.layers if one.depths is None else layers_at(one.depths, job.lm.n_layers),
+            layers=sorted({layer for some in layers for layer in some}),
             tokens=one.tokens,
             positions=positions,
             progress=within(tick, span=0.8),
         )
-        for reading in readings:
+        for reading, its_layers in zip(readings, layers, strict=True):
             if not _done(directory, reading):
-                mine = _of(acts, reading)
+                mine = _of(acts.sel(layer=list(its_layers)), reading)
                 reading.work(mine)
                 kept = mine if reading.kept is None else mine.sel(position=list(reading.kept))
                 directory.write(reading.group, compact(kept))
@@ -65,6 +64,12 @@ def _stage(job: Job, readings: Sequence[Reading]) -> Stage:
 
 def _done(directory: RunDirectory, reading: Reading) -> bool:
     return all(map(directory.has, (*reading.makes, reading.group)))
+
+
+def _layers(reading: Reading, n_layers: int) -> tuple[int, ...]:
+    if reading.depths is not None:
+        return layers_at(reading.depths, n_layers)
+    return tuple(range(n_layers)) if reading.layers is None else reading.layers
 
 
 def _of(acts: xr.Dataset, reading: Reading) -> xr.Dataset:

@@ -128,7 +128,8 @@ class Job(Context):
         """
 
         def work(tick: Tick) -> None:
-            self.directory.prepare(group, blank_scores(prompts).assign_coords(labels or {}), along="prompt")
+            blank = blank_scores(prompts).assign_coords(labels or {})
+            self.directory.prepare(group, blank, along="prompt", at_once=PROMPTS_AT_ONCE)
             left = self.directory.pending(group)
             for at in range(0, len(left), PROMPTS_AT_ONCE):
                 rows = left[at : at + PROMPTS_AT_ONCE]
