@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from tests.analyses.planted import described, finish, once
+from tests.analyses.planted import described, finish, once, with_subscales
+from tests.analyses.spectator.test_runs import PART as SPECTATOR
 
+from selfrep.analyses import ANALYSES
 from selfrep.analyses.analysis import Reading
 from selfrep.errors import SelfrepError
-from selfrep.models.organisms import BATTERY
+from selfrep.models.organisms import ANOMALIES, BATTERY, SCENARIOS
 from selfrep.store.findings import Finding
 from selfrep.store.run import open_run
 from selfrep.store.run_directory import RunDirectory
@@ -36,6 +38,19 @@ transfer:
   paraphrases: [0]
   sweeps:
     - {site: resid_pre, by: segment, layers: [2, 4], controls: [paraphrase, persona, random]}
+"""
+EVERYTHING = f"""
+scenarios: {{file: "{SCENARIOS}"}}
+mediation: {{n_random: 20}}
+directness: {{shares: [0, 0.5, 1]}}
+anomaly: {{file: "{ANOMALIES}"}}
+identification: {{}}
+{SPECTATOR}
+posterior:
+  define:
+    care: {{author: nurse, question: "In peace, who are you?", text: "I am a human."}}
+    sea: {{author: sailor, question: "In peace, who are you?", text: "I am a person."}}
+    net: {{author: chatbot, question: "In peace, who are you?", text: "I am a machine."}}
 """
 TWINS = (
     "bot: {side: ai, kind: other_model, descriptions: [a new bot, a new agent, a new avatar, a new chatbot]}",
@@ -79,9 +94,7 @@ def differing(first: RunDirectory, second: RunDirectory) -> Iterator[str]:
             yield old.title
 
 
-def test_every_finding_and_every_estimate_comes_out_again(
-    done: RunDirectory, tmp_path: Path, no_model: None
-) -> None:
+def test_every_finding_and_every_estimate_comes_out_again(done: RunDirectory, tmp_path: Path, no_model: None) -> None:
     again = recompute(done.path, tmp_path / "again").directory
     assert not list(differing(done, again))
     assert {"divergence", "default_axis", "bleed", "binding", ""} == {finding.about for finding in done.findings()}
@@ -93,6 +106,17 @@ def test_every_finding_and_every_estimate_comes_out_again(
     for name in made:
         old, new = xr.align(done.read(name), again.read(name), join="inner")
         xr.testing.assert_allclose(old, new, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_study_of_everything_comes_out_again(tmp_path: Path) -> None:
+    asked = with_subscales("organism:mimicry?w=0.5&beta=0.4&noise=0.2", PARTS + EVERYTHING)
+    first = finish(asked, tmp_path / "first")
+    assert set(asked.parts) == {one.name for one in ANALYSES if one.part}, "an analysis is missing: add its part"
+    again = recompute(first.path, tmp_path / "again").directory
+    assert again.groups() == first.groups()
+    assert not list(differing(first, again))
+    assert {finding.about for finding in first.findings()} >= {"identification", "anomaly", "mediation", "directness"}
 
 
 def test_what_is_kept_is_what_findings_hang_on(done: RunDirectory, tmp_path: Path, no_model: None) -> None:

@@ -61,8 +61,8 @@ def save(
     Args:
         width_in, height_in: the size on paper in inches; type keeps its size. The height is the figure's own unless
             given. A web page takes the width that it has.
-        alone: whether a web page holds the program that draws it (4.8 MB). Otherwise `plotly.min.js` lies beside it, once
-            for all figures of the folder.
+        alone: whether a web page holds the program that draws it (4.8 MB). Otherwise `plotly.min.js` lies beside it,
+            once for all figures of the folder.
 
     Returns:
         The path.

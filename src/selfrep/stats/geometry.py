@@ -83,9 +83,9 @@ def standardised(acts: xr.Dataset) -> xr.Dataset:
         acts: from `selfrep.capture`: `activations` (prompt, site, layer, position | segment, d_model).
 
     Returns:
-        The same Dataset with `activations` on one scale, in float32 or what they were in, and beside them `rms` (prompt,
-        site, layer, position | segment), the root mean square that each had. The attribute `massive_dimensions` lists
-        those that were tamed at any cell.
+        The same Dataset with `activations` on one scale, in float32 or what they were in, and beside them `rms`
+        (prompt, site, layer, position | segment), the root mean square that each had. The attribute
+        `massive_dimensions` lists those that were tamed at any cell.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(50, 1, 1, 1, 64)) * 9

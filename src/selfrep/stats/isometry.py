@@ -1,9 +1,9 @@
 """Activations as small as what is made of them: kept up to a rotation, which no distance, length or angle can tell.
 
-All that is said of activations, but for the scale of single dimensions, follows from the inner products between prompts.
-Those are kept, and not as their table, whose rounding would drown small distances between long vectors, but as its
-triangular factor: each prompt in a basis in which the first lies along the first dimension, the second in the plane of
-the first two, and so on. n prompts then take n²/2 numbers at every cell, however wide the model is.
+All that is said of activations, but for the scale of single dimensions, follows from the inner products between
+prompts. Those are kept, and not as their table, whose rounding would drown small distances between long vectors, but as
+its triangular factor: each prompt in a basis in which the first lies along the first dimension, the second in the plane
+of the first two, and so on. n prompts then take n²/2 numbers at every cell, however wide the model is.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def compact(acts: xr.Dataset) -> xr.Dataset:
     """Activations up to a rotation, cell by cell.
 
     Args:
-        acts: `activations` (prompt, site, layer, position | segment, d_model), on one scale already where that is wanted
-            (`selfrep.stats.geometry.standardised`): single dimensions are lost.
+        acts: `activations` (prompt, site, layer, position | segment, d_model), on one scale already where that is
+            wanted (`selfrep.stats.geometry.standardised`): single dimensions are lost.
 
     Returns:
         The same Dataset with `factor` (site, layer, position | segment, prompt, basis) float32 in place of

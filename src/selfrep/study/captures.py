@@ -1,4 +1,4 @@
-"""Activations, captured once for all that read them, and kept: readings of the same item, site and tokens share a run."""
+"""Activations, captured once for all that read them, and kept: readings of one item, site and tokens share a run."""
 
 from __future__ import annotations
 
@@ -37,8 +37,12 @@ def _stage(job: Job, readings: Sequence[Reading]) -> Stage:
     one = readings[0]
     conditions = tuple(dict.fromkeys(condition for reading in readings for condition in reading.conditions))
     everyone = prompts(job.people, [job.items[one.item]], conditions)
+    directory = job.directory
     everywhere = any(reading.positions is None for reading in readings)
     positions = None if everywhere else sorted({p for reading in readings for p in reading.positions or ()})
+
+    def done() -> bool:
+        return all(_done(directory, reading) for reading in readings)
 
     def work(tick: Tick) -> None:
         layers = [_layers(reading, job.lm.n_layers) for reading in readings]
@@ -58,8 +62,7 @@ def _stage(job: Job, readings: Sequence[Reading]) -> Stage:
                 kept = mine if reading.kept is None else mine.sel(position=list(reading.kept))
                 directory.write(reading.group, compact(kept))
 
-    directory = job.directory
-    return Stage("activations", PER_PROMPT * len(everyone), lambda: all(_done(directory, one) for one in readings), work)
+    return Stage("activations", PER_PROMPT * len(everyone), done, work)
 
 
 def _done(directory: RunDirectory, reading: Reading) -> bool:
