@@ -17,7 +17,7 @@ NAMES = synthetic.names((6, 6))
 
 
 def world(d: int = 300, seed: int = 0) -> xr.Dataset:
-    """Twelve personas, the second side apart, in a stream that is long beside what differs; one dimension is massive."""
+    """Twelve personas, the second side apart, in a stream that is long beside what differs; a dimension is massive."""
     rng = np.random.default_rng(seed)
     side = (np.arange(12) >= 6)[:, None, None, None, None]
     own = rng.normal(size=(12, 1, 2, 2, d)) + side * rng.normal(size=d)

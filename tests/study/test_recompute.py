@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from tests.analyses.planted import described, finish, once, with_subscales
+from tests.analyses.posterior.test_runs import TEXTS
 from tests.analyses.spectator.test_runs import PART as SPECTATOR
 
 from selfrep.analyses import ANALYSES
@@ -48,10 +49,7 @@ identification: {{}}
 {SPECTATOR}
 posterior:
   define:
-    care: {{author: nurse, question: "In peace, who are you?", text: "I am a human."}}
-    sea: {{author: sailor, question: "In peace, who are you?", text: "I am a person."}}
-    net: {{author: chatbot, question: "In peace, who are you?", text: "I am a machine."}}
-"""
+{TEXTS}"""
 TWINS = (
     "bot: {side: ai, kind: other_model, descriptions: [a new bot, a new agent, a new avatar, a new chatbot]}",
     "seer: {side: ai, kind: fictional_ai, descriptions: [an old engine, an old solver, an old oracle, an old adviser]}",

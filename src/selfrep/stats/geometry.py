@@ -214,7 +214,7 @@ def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, co
         {'point': 32, 'component': 2}
     """
     axis = "position" if "position" in acts.dims else "segment"
-    cell = standardised(acts.sel(site=[site], layer=[layer], **{axis: [where]})).activations
+    cell = standardised(acts.sel({"site": [site], "layer": [layer], axis: [where]})).activations
     z = cell.to_numpy()[:, 0, 0, 0].astype(np.float64)
     if np.isnan(z).any():
         raise SelfrepError(f"A persona map needs a place that every prompt has; {axis} {where!r} is missing in some.")

@@ -79,6 +79,6 @@ def expanded(kept: xr.Dataset) -> xr.Dataset:
 
 def _triangular(x: Float[Array, "row d"], basis: int) -> Float[Array, "row basis"]:
     """Rows in a basis in which each needs one dimension more than the one before, the new one being positive."""
-    upper = np.linalg.qr(x.T, mode="r")
-    upper *= np.where(np.diag(upper) < 0, -1.0, 1.0)[:, None]
-    return np.pad(upper.T, ((0, 0), (0, basis - len(upper))))
+    upper: Array = np.asarray(np.linalg.qr(x.T, mode="r"))
+    lower = upper.T * np.where(np.diag(upper) < 0, -1.0, 1.0)
+    return np.pad(lower, ((0, 0), (0, basis - lower.shape[1])))

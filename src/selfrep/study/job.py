@@ -154,15 +154,18 @@ class Job(Context):
 
         Readings of the same activations are one step: each pass is run once for all analyses.
         """
-        answers, *steps = self.steps()
-        yield answers
+        steps = list(self.steps())
+        yield self.answers()
         yield from captures(self, [step for step in steps if isinstance(step, Reading)])
         yield from (step for step in steps if isinstance(step, Stage))
 
-    def steps(self) -> Iterator[Stage | Reading]:
-        """The answers, then the steps of each analysis in the order of the report, each reading by itself."""
+    def answers(self) -> Stage:
+        """The stage that asks everybody everything."""
         everything = prompts(self.people, self.items, self.study.conditions)
-        yield self.scoring("answers to every item", "behaviour", everything)
+        return self.scoring("answers to every item", "behaviour", everything)
+
+    def steps(self) -> Iterator[Stage | Reading]:
+        """The steps of each analysis in the order of the report, each reading by itself."""
         for analysis in analyses():
             part = self.study.parts.get(analysis.name)
             if analysis.part is None or part is not None:

@@ -62,11 +62,19 @@ def recompute(run: Run | str | Path, out: str | Path) -> Run:
     new = RunDirectory(Path(out))
     if new.path.exists():
         raise SelfrepError(f"{new.path} exists. Give a folder that does not: the run is made in it again.")
-    steps = list(Measured(study, new, "cpu", print).steps())
+    job = Measured(study, new, "cpu", print)
+    steps = [job.answers(), *job.steps()]
     made = {group for step in steps for group in step.makes}
-    left_out = {old.figures, old.report, *(old.store / group for group in made)}
-    with writing(new.path):
-        shutil.copytree(old.path, new.path, ignore=lambda at, names: {n for n in names if Path(at, n) in left_out})
+    left_out = {old.store / group for group in made}
+    new.create_or_resume(old.study_yaml, old.study_hash)
+    new.provenance(**old.provenance())
+    with writing(new.store):
+        shutil.copytree(
+            old.store,
+            new.store,
+            ignore=lambda folder, names: {name for name in names if Path(folder, name) in left_out},
+            dirs_exist_ok=True,
+        )
     new.create()
     for step in steps:
         if isinstance(step, Reading):
