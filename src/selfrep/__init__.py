@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from selfrep.store.run import Run as Run
     from selfrep.store.run import open_run as open_run
     from selfrep.study.check import check_battery as check_battery
+    from selfrep.study.recompute import recompute as recompute
     from selfrep.study.run import run
     from selfrep.study.study import Study as Study
     from selfrep.study.study import named

@@ -52,8 +52,7 @@ def runs(context: Context, part: ConfidencePart) -> Iterator[Stage | Reading]:
         size = float((acts.activations**2).sum("d_model").mean() ** 0.5)
         context.directory.write("size", xr.Dataset({"estimate": size}))
 
-    has_size = lambda: context.directory.has("size")  # noqa: E731
-    yield Reading("who_are_you", ("you",), "resid_post", (2,), "position", (-1,), has_size, norm)
+    yield Reading("size", "who_are_you", ("you",), "resid_post", (2,), "position", (-1,), ("size",), norm)
 
 
 def findings(directory: RunDirectory) -> Iterator[Finding]:

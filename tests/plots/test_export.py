@@ -28,6 +28,15 @@ def test_a_page_is_self_contained(figure: go.Figure, tmp_path: Path) -> None:
     assert "288" in page
 
 
+def test_pages_of_one_folder_may_share_what_draws_them(figure: go.Figure, tmp_path: Path) -> None:
+    first, second = (save(figure, tmp_path / name, alone=False) for name in ("a.html", "b.html"))
+    for page in (first, second):
+        assert re.findall(r"<script[^>]+src=\"([^\"]+)\"", page.read_text("utf-8")) == ["plotly.min.js"]
+        assert page.stat().st_size < 50_000
+    assert {path.name for path in tmp_path.iterdir()} == {"a.html", "b.html", "plotly.min.js"}
+    assert "plotly.js" in (tmp_path / "plotly.min.js").read_text("utf-8")[:200]
+
+
 @pytest.mark.slow
 def test_paper_has_the_size_that_was_asked_for(figure: go.Figure, tmp_path: Path, chromium: str) -> None:
     svg = save(figure, tmp_path / "f.svg").read_text(encoding="utf-8")

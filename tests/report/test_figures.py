@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = run_of(path=tmp_path_factory.mktemp("run"))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(plots, "browser", lambda: None)
-        patched.setattr(plots, "save", lambda figure, path: path.write_text(figure.layout.meta["title"]))
+        patched.setattr(plots, "save", lambda figure, path, **_: path.write_text(figure.layout.meta["title"]))
         heard: list[str] = []
         written = write_figures(run, heard.append)
     assert heard == [plots.NO_BROWSER]
@@ -105,13 +105,13 @@ def test_with_a_browser_paper_is_written_and_one_that_fails_is_said_once(
 ) -> None:
     run = run_of({name: GROUPS[name] for name in ("items", "bleed")}, tmp_path)
     monkeypatch.setattr(plots, "browser", lambda: "chromium")
-    monkeypatch.setattr(plots, "save", lambda figure, path: path)
+    monkeypatch.setattr(plots, "save", lambda figure, path, **_: path)
     heard: list[str] = []
     endings = [path.suffix for path in write_figures(run, heard.append)]
     assert endings == [".csv", ".html", ".svg", ".pdf"] * 2
     assert not heard
 
-    def broken(figure: go.Figure, path: Path) -> Path:
+    def broken(figure: go.Figure, path: Path, **_: bool) -> Path:
         if path.suffix == ".svg":
             raise SelfrepError("no paper")
         return path
@@ -120,7 +120,7 @@ def test_with_a_browser_paper_is_written_and_one_that_fails_is_said_once(
     assert [path.suffix for path in write_figures(run, heard.append)] == [".csv", ".html"] * 2
     assert heard == ["no paper"]
 
-    def full(figure: go.Figure, path: Path) -> Path:
+    def full(figure: go.Figure, path: Path, **_: bool) -> Path:
         raise SelfrepError("the disk is full")
 
     monkeypatch.setattr(plots, "save", full)

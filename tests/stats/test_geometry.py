@@ -8,7 +8,7 @@ import synthetic
 from sklearn.covariance import LedoitWolf
 
 from selfrep.errors import SelfrepError
-from selfrep.stats.geometry import noise_normalised, normalised, persona_map
+from selfrep.stats.geometry import noise_normalised, normalised, persona_map, standardised
 
 
 def test_the_length_of_a_row_says_nothing() -> None:
@@ -63,6 +63,25 @@ def test_a_constant_massive_dimension_vanishes_and_sparse_or_empty_rows_stay_fin
     assert not massive.any()
     assert (z[:, :2] != 0).all()
     assert (normalised(np.zeros((3, 4)))[0] == 0).all()
+
+
+def test_each_cell_is_put_on_one_scale_over_the_prompts_that_have_it_once() -> None:
+    rng = np.random.default_rng(0)
+    x = 7 * rng.normal(size=(12, 2, 2, 2, 30))
+    x[..., 4] += 500.0
+    x[0, 1, :, 0] = np.nan  # one paraphrase of one persona has no such place
+    acts = synthetic.acts({"you": x}, synthetic.names((6, 6)))
+    scaled = standardised(acts)
+    raw, z = (one.activations.to_numpy()[:, 0] for one in (acts, scaled))
+    assert np.isnan(z[:, :, 0]).any(axis=-1).sum() == 2, "that prompt, at both layers"
+    for layer, place in np.ndindex(2, 2):
+        there = np.isfinite(raw[:, layer, place]).all(axis=1)
+        expected, massive = normalised(raw[there, layer, place])
+        np.testing.assert_allclose(z[there, layer, place], expected, rtol=1e-6, atol=1e-6)
+        assert np.flatnonzero(massive).tolist() == scaled.attrs["massive_dimensions"] == [4]
+    np.testing.assert_allclose(scaled.rms[:, 0], np.sqrt((raw.astype(float) ** 2).mean(-1)), rtol=1e-6)
+    assert standardised(scaled) is scaled
+    assert acts.activations.equals(synthetic.acts({"you": x}, synthetic.names((6, 6))).activations), "not in place"
 
 
 def planted(spread: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -167,6 +186,15 @@ def test_the_planted_plane_is_recovered() -> None:
     np.testing.assert_allclose(
         points.coordinates[:16], points.coordinates[16:], atol=1e-6
     )  # both conditions say the same
+
+
+def test_a_rotation_does_not_turn_the_map() -> None:
+    x, _ = planted(0.1)
+    turn = np.linalg.qr(np.random.default_rng(5).normal(size=(40, 40)))[0]
+    names = synthetic.names((4, 4))
+    one, two = (synthetic.acts({"you": rows[:, :, None, None]}, names) for rows in (x, x @ turn))
+    maps = [persona_map(acts, site="resid_post", layer=0, where=-1).coordinates for acts in (one, two)]
+    np.testing.assert_allclose(maps[0], maps[1], atol=1e-5)
 
 
 def test_the_plane_is_fitted_in_one_condition_only() -> None:

@@ -112,9 +112,10 @@ def test_a_group_that_is_not_there_is_named_beside_those_that_are(run: RunDirect
 # ---- groups that grow -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("at_once", [1, 4])
 @pytest.mark.parametrize("axis", ["pair", "prompt"])
-def test_a_group_grows_row_by_row_in_any_order(run: RunDirectory, axis: Axis) -> None:
-    run.prepare("group", template(axis), along=axis)
+def test_a_group_grows_row_by_row_in_any_order(run: RunDirectory, axis: Axis, at_once: int) -> None:
+    run.prepare("group", template(axis), along=axis, at_once=at_once)
     assert run.pending("group").tolist() == list(range(N_ROWS))
     assert np.isnan(run.read("group").patched).all()
     run.write_rows("group", [4, 1], filled(axis, [4, 1]))
@@ -125,6 +126,8 @@ def test_a_group_grows_row_by_row_in_any_order(run: RunDirectory, axis: Axis) ->
     back = run.read("group")
     xr.testing.assert_identical(back.drop_vars("done"), filled(axis, list(range(N_ROWS))))
     assert back.done.dims == (axis,)
+    files = [path for path in (run.store / "group" / "done" / "c").rglob("*") if path.is_file()]
+    assert len(files) == -(-N_ROWS // at_once)
 
 
 def test_what_rows_bring_beside_their_numbers_is_passed_over(run: RunDirectory) -> None:

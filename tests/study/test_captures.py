@@ -1,4 +1,4 @@
-"""Readings of the same item, site, layers and tokens share one capture, and each is given what it asked for."""
+"""Readings of the same item, site and tokens share one capture; each is given, and leaves behind, what it asked for."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.analyses.planted import described, finish
 
 from selfrep.analyses.analysis import Reading
 from selfrep.engine.capture import score
+from selfrep.errors import SelfrepError
 from selfrep.models.organisms import BATTERY
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study import captures
@@ -47,19 +48,22 @@ def test_two_analyses_read_one_capture_and_get_the_numbers_of_their_own(tmp_path
 class Heard:
     """A reading that keeps what it is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "heard") -> None:
+        self.name = name
         self.acts: list[xr.Dataset] = []
 
     def reading(self) -> Reading:
         return Reading(
+            name=self.name,
             item="who_are_you",
             conditions=("you",),
             site="resid_post",
             layers=(1, 2),
             tokens="position",
             positions=(-1,),
-            done=lambda: bool(self.acts),
+            makes=(),
             work=self.acts.append,
+            standardised=False,
         )
 
 
@@ -75,10 +79,10 @@ def test_each_reading_is_given_its_conditions_and_positions(
     job: Job, calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RunDirectory, "provenance", lambda directory, **known: known)
-    one, other, everywhere = Heard(), Heard(), Heard()
+    one, other, everywhere = map(Heard, ("one", "other", "everywhere"))
     readings = [
         one.reading(),
-        replace(other.reading(), conditions=("user", "neutral"), positions=(-3, -2)),
+        replace(other.reading(), conditions=("user", "neutral"), positions=(-3, -2), layers=None, depths=(0.0, 0.6)),
         replace(everywhere.reading(), positions=None),
     ]
     (both,) = captures.captures(job, readings[:2])
@@ -88,13 +92,13 @@ def test_each_reading_is_given_its_conditions_and_positions(
     assert both.done()
     assert shares == sorted(shares)
     nurse = job.people["nurse"]
-    assert calls == [nurse.n_paraphrases * (2 + 2) + len(nurse.neutral)], "two personas in two conditions, and nobody"
+    asked = nurse.n_paraphrases * (2 + 2) + len(nurse.neutral)
+    assert calls == [asked], "two personas in two conditions each, and nobody"
     assert set(one.acts[0].condition.values) == {"you"}
     assert one.acts[0].position.values.tolist() == [-1]
     assert set(other.acts[0].condition.values) == {"user", "neutral"}
     assert other.acts[0].position.values.tolist() == [-3, -2]
-    for heard in (one, other):
-        assert heard.acts[0].layer.values.tolist() == [1, 2]
+    assert [heard.acts[0].layer.values.tolist() for heard in (one, other)] == [[1, 2], [0, 3]]
 
     (rest,) = captures.captures(job, [readings[0], readings[2]])
     rest.work(shares.append)
@@ -104,21 +108,47 @@ def test_each_reading_is_given_its_conditions_and_positions(
     np.testing.assert_allclose(whole.activations.sel(position=[-1]).values, one.acts[0].activations.values, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"item": "what_writes"}, {"site": "resid_pre"}, {"layers": (1,)}, {"layers": None}, {"tokens": "segment"}],
-)
-def test_readings_of_anything_else_do_not_share(job: Job, change: dict[str, object]) -> None:
+def test_what_a_reading_was_given_is_kept_and_read_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunDirectory, "provenance", lambda directory, **known: known)
+    raw, scaled, last = map(Heard, ("raw", "scaled", "last"))
+    readings = [
+        replace(raw.reading(), positions=(-3, -1)),
+        replace(scaled.reading(), positions=(-3, -1), standardised=True),
+        replace(last.reading(), positions=(-3, -1), kept=(-1,)),
+    ]
+    (stage,) = captures.captures(job, readings)
+    stage.work(lambda share: None)
+    for reading in readings:
+        captures.read_again(job.directory, reading)
+
+    def products(acts: xr.Dataset) -> np.ndarray:
+        x = acts.activations.sel(position=-1, layer=2, site="resid_post").to_numpy().astype(float)
+        return x @ x.T
+
+    for heard in (raw, scaled, last):
+        given, again = heard.acts
+        np.testing.assert_allclose(products(again), products(given), rtol=1e-5)
+        assert again.persona.equals(given.persona)
+        assert not np.allclose(again.activations.sel(position=-1), given.activations.sel(position=-1)), "rotated"
+    assert [heard.acts[1].position.values.tolist() for heard in (raw, scaled, last)] == [[-3, -1], [-3, -1], [-1]]
+    assert not np.allclose(products(scaled.acts[0]), products(raw.acts[0])), "the control: on another scale"
+    with pytest.raises(SelfrepError, match="no group 'activations/nobody'"):
+        captures.read_again(job.directory, replace(readings[0], name="nobody"))
+
+
+def test_readings_of_anything_else_do_not_share(job: Job) -> None:
     one = Heard().reading()
-    assert len(list(captures.captures(job, [one, one]))) == 1, "the control"
-    assert len(list(captures.captures(job, [one, replace(one, **change)]))) == 2  # type: ignore[arg-type]
+    for alike in ({}, {"layers": (1,)}, {"layers": None}, {"positions": None}, {"standardised": True}):
+        assert len(list(captures.captures(job, [one, replace(one, **alike)]))) == 1, "the control"  # type: ignore[arg-type]
+    for change in ({"item": "what_writes"}, {"site": "resid_pre"}, {"tokens": "segment"}):
+        assert len(list(captures.captures(job, [one, replace(one, **change)]))) == 2  # type: ignore[arg-type]
     assert not list(captures.captures(job, []))
 
 
 def test_what_the_report_opens_with_reads_first_and_shares_the_capture_with_what_comes_later(
     job: Job, calls: list[int]
 ) -> None:
-    later, first = Heard(), Heard()
+    later, first = Heard("later"), Heard("first")
     readings = [replace(later.reading(), positions=(-2,)), replace(first.reading(), opens=True)]
     job.directory.create_or_resume("name: small", "abc123")
     stages = list(captures.captures(job, readings))

@@ -56,6 +56,7 @@ def done(described: study.Study, tmp_path_factory: pytest.TempPathFactory) -> Ru
 
 def test_the_directory_holds_what_it_promises(done: RunDirectory) -> None:
     assert set(done.groups()) == {
+        "activations/separation",
         "activations_summary",
         "behaviour",
         "controls/segments/resid_pre",

@@ -64,6 +64,7 @@ class Stage:
         work: computes what is missing of them.
         opens: whether the report opens with what it makes. These steps come first.
         needs: the items whose answers, in the group "behaviour", it reads; of a step that opens.
+        makes: its groups, where they are made of what other stages left, without the model; none where it is run.
     """
 
     name: str
@@ -72,32 +73,46 @@ class Stage:
     work: Callable[[Tick], None]
     opens: bool = False
     needs: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A step that reads activations. Readings of the same item, site, layers and tokens share one capture.
+    """A step that reads activations. Readings of the same item, site and tokens share one capture.
+
+    What the step was given is kept (see `selfrep.stats.isometry`), so that what it makes can be made again.
 
     Attributes:
+        name: of the group in which activations are kept, "activations/NAME".
         item: the question under which the personas are captured.
         conditions: in which conditions they are spoken of.
         site, layers, tokens, positions: as in `selfrep.capture`; None for layers and positions: all.
+        makes: the groups that are made of them.
+        work: makes those. Given the captured activations of all personas in these conditions.
         depths: instead of layers, shares of the depth of the model, which nobody knows before it is loaded.
-        done: whether what is made of them is there.
-        work: makes it. Given the captured activations of all personas in these conditions.
         opens: as of a `Stage`.
+        standardised: whether activations are put on one scale first (`selfrep.stats.geometry.standardised`).
+        kept: the positions that are kept, where findings are of these alone; None: all that are read.
     """
 
+    name: str
     item: str
     conditions: tuple[Condition, ...]
     site: str
     layers: tuple[int, ...] | None
     tokens: Literal["position", "segment"]
     positions: tuple[int, ...] | None
-    done: Callable[[], bool]
+    makes: tuple[str, ...]
     work: Callable[[xr.Dataset], None]
     depths: tuple[float, ...] | None = None
     opens: bool = False
+    standardised: bool = True
+    kept: tuple[int, ...] | None = None
+
+    @property
+    def group(self) -> str:
+        """Where its activations are kept."""
+        return f"activations/{self.name}"
 
 
 class Context(ABC):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
 
 from selfrep.errors import SelfrepError
 from selfrep.files import write_file
@@ -52,12 +53,16 @@ def browser() -> str | None:
     return shutil.which(Chromium.find_browser(skip_local=False) or "")
 
 
-def save(fig: go.Figure, path: str | Path, width_in: float = 5.5, height_in: float | None = None) -> Path:
+def save(
+    fig: go.Figure, path: str | Path, width_in: float = 5.5, height_in: float | None = None, *, alone: bool = True
+) -> Path:
     """Write a figure as its suffix says: .html (self-contained, with zoom and hover), .svg, .pdf or .png.
 
     Args:
         width_in, height_in: the size on paper in inches; type keeps its size. The height is the figure's own unless
             given. A web page takes the width that it has.
+        alone: whether a web page holds the program that draws it (4.8 MB). Otherwise `plotly.min.js` lies beside it,
+            once for all figures of the folder.
 
     Returns:
         The path.
@@ -75,7 +80,12 @@ def save(fig: go.Figure, path: str | Path, width_in: float = 5.5, height_in: flo
         raise SelfrepError(f"A figure needs a positive width and height in inches; got {width_in} and {height_in}.")
     if kind == "html":
         page = go.Figure(fig).update_layout(height=height_in * DPI)
-        content: str | bytes = page.to_html(include_plotlyjs=True, include_mathjax=False, config={"responsive": True})
+        include = True if alone else "directory"
+        content: str | bytes = page.to_html(
+            include_plotlyjs=include, include_mathjax=False, config={"responsive": True}
+        )
+        if not alone and not (program := path.with_name("plotly.min.js")).is_file():
+            write_file(program, get_plotlyjs())
     else:
         size = {"width": width_in * DPI, "height": height_in * DPI}
         content = _artist()(fig, {"format": kind, "scale": _SHARP if kind == "png" else 1, **size})

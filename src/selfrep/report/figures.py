@@ -86,7 +86,7 @@ def write_figures(
         written.append(base.with_suffix(".csv"))
         for ending in endings:
             try:
-                plots.save(one.figure, base.with_suffix(ending))
+                plots.save(one.figure, base.with_suffix(ending), alone=False)
             except SelfrepError as error:
                 if ending == ".html":
                     raise

@@ -74,6 +74,43 @@ def normalised(x: Float[Array, "row d"]) -> tuple[Float[Array, "row d"], Bool[Ar
     return z, massive
 
 
+def standardised(acts: xr.Dataset) -> xr.Dataset:
+    """Captured activations on one scale: at every cell those of all prompts that have the place, `normalised`.
+
+    What is standardised already stays as it is, so that an estimate takes both kinds.
+
+    Args:
+        acts: from `selfrep.capture`: `activations` (prompt, site, layer, position | segment, d_model).
+
+    Returns:
+        The same Dataset with `activations` on one scale, in float32 or what they were in, and beside them `rms`
+        (prompt, site, layer, position | segment), the root mean square that each had. The attribute
+        `massive_dimensions` lists those that were tamed at any cell.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(50, 1, 1, 1, 64)) * 9
+        >>> cell = ("prompt", "site", "layer", "position", "d_model")
+        >>> scaled = standardised(xr.Dataset({"activations": (cell, x)}))
+        >>> float((scaled.activations**2).mean().round(3)), bool(abs(scaled.rms - 9).max() < 3)
+        (1.0, True)
+    """
+    if acts.attrs.get("standardised"):
+        return acts
+    x = acts.activations.to_numpy()
+    out, massive = np.full(x.shape, np.nan, dtype=np.result_type(x, np.float32)), set[int]()
+    for cell in np.ndindex(x.shape[1:-1]):
+        here = x[:, *cell]
+        there = np.isfinite(here).all(axis=1)
+        if there.any():
+            out[there, *cell], dims = normalised(here[there])
+            massive.update(np.flatnonzero(dims).tolist())
+    dims = acts.activations.dims
+    size = np.sqrt((x.astype(np.float64) ** 2).mean(axis=-1)).astype(np.float32)
+    return acts.assign(activations=(dims, out), rms=(dims[:-1], size)).assign_attrs(
+        standardised=True, massive_dimensions=sorted(massive)
+    )
+
+
 def noise_normalised(
     x: Float[Array, "row d"], unit: Int[Array, " row"], of: Sequence[int] | None = None
 ) -> Float[Array, "row dimension"]:
@@ -177,10 +214,10 @@ def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, co
         {'point': 32, 'component': 2}
     """
     axis = "position" if "position" in acts.dims else "segment"
-    cell = acts.activations.sel(site=site, layer=layer, **{axis: where})
-    if bool(cell.isnull().any()):
+    cell = standardised(acts.sel({"site": [site], "layer": [layer], axis: [where]})).activations
+    z = cell.to_numpy()[:, 0, 0, 0].astype(np.float64)
+    if np.isnan(z).any():
         raise SelfrepError(f"A persona map needs a place that every prompt has; {axis} {where!r} is missing in some.")
-    z, _ = normalised(cell.to_numpy())
     personas, conditions = acts.persona.to_numpy(), acts.condition.to_numpy()
     names = np.unique(personas[conditions == condition])
     if len(names) < 3:
@@ -189,7 +226,9 @@ def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, co
         )
     means = np.array([z[(personas == name) & (conditions == condition)].mean(axis=0) for name in names])
     centre = means.mean(axis=0)
-    _, singular, components = np.linalg.svd(means - centre, full_matrices=False)
+    along, singular, components = np.linalg.svd(means - centre, full_matrices=False)
+    first = along[np.abs(along).argmax(axis=0), np.arange(len(singular))]
+    components *= np.sign(first)[:, None]  # whoever lies farthest along a component lies on its positive side
     if negligible(singular[0], np.linalg.norm(means)):
         raise SelfrepError(
             f"A persona map needs personas that differ; at {axis} {where!r} of layer {layer} all lie in one point."

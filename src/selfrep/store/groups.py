@@ -126,11 +126,13 @@ class Groups:
 
     # ---- groups that grow row by row --------------------------------------------------------------------------------
 
-    def prepare(self, group: str, template: xr.Dataset, along: Axis = "pair") -> None:
+    def prepare(self, group: str, template: xr.Dataset, along: Axis = "pair", *, at_once: int = 1) -> None:
         """Allocate a group that `write_rows` fills: `done` false, and every float variable over `along` NaN.
 
         Args:
             group: its name; along: the dimension of its rows.
+            at_once: how many rows are stored together, as many as are written at once: a file for each small row fills
+                a disk with the ends of files.
             template: the whole group. Its float variables over `along` are filled later; all else in it (coordinates,
                 ids, attributes) is final.
 
@@ -143,7 +145,7 @@ class Groups:
         blank = template.assign({name: xr.full_like(template[name], np.nan) for name in filled})
         blank[DONE] = (along, np.zeros(template.sizes[along], dtype=bool), {_FILLED: filled})
         if not self.has(group):
-            self._install(group, blank, {name: (1, *blank[name].shape[1:]) for name in (*filled, DONE)})
+            self._install(group, blank, {name: (at_once, *blank[name].shape[1:]) for name in (*filled, DONE)})
             return
         stored, wanted = self.read(group), _retype(blank, np.dtype(str))
         fixed = [name for name in wanted.variables if name not in (*filled, DONE)]
@@ -171,7 +173,7 @@ class Groups:
             group: its name; indices: the numbers of its rows.
             dataset: those rows, in that order, with the variables that `prepare` left to fill; others are ignored.
 
-        Two processes may write different rows at once: each row is a chunk of its own.
+        Two processes may write different rows at once where rows are stored one by one.
 
         Raises:
             SelfrepError: a missing variable, shapes that do not fit, a group written whole, a full disk.

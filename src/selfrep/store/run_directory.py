@@ -3,7 +3,7 @@
     study.yaml        the exact study, with its hash in the first line
     provenance.json   model, weights, versions, device, seed, the exact texts
     findings.json     the findings, each with interval and control
-    results.zarr      one group an analysis; every array has named dimensions
+    results.zarr      what was measured and what was made of it, in groups; every array has named dimensions
     figures/          the figures and the numbers they show
     report.html       what a reader opens
 

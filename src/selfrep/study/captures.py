@@ -1,4 +1,4 @@
-"""Activations, captured once for all that read them: readings of the same item, site, layers and tokens share a run."""
+"""Activations, captured once for all that read them, and kept: readings of one item, site and tokens share a run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from selfrep.analyses.analysis import Reading, Stage, Tick, within
 from selfrep.engine.capture import capture
 from selfrep.prompts.prompt import Prompt, prompts
 from selfrep.stats.depth import layers_at
+from selfrep.stats.geometry import standardised
+from selfrep.stats.isometry import compact, expanded
 
 if TYPE_CHECKING:
+    import xarray as xr
+
+    from selfrep.store.run_directory import RunDirectory
     from selfrep.study.job import Job
 
 PER_PROMPT = 45.0
@@ -24,36 +29,41 @@ def captures(job: Job, readings: Sequence[Reading]) -> Iterator[Stage]:
     """One stage for each set of readings that can share a run; two, where the report opens with some of them only."""
     shared: dict[tuple[object, ...], list[Reading]] = {}
     for reading in readings:
-        place = (reading.item, reading.site, reading.layers, reading.depths, reading.tokens)
-        shared.setdefault(place, []).append(reading)
+        shared.setdefault((reading.item, reading.site, reading.tokens), []).append(reading)
     for group in shared.values():
-        capture = _Capture(job, group)
+        run = _Capture(job, group)
         for part in ([one for one in group if one.opens], [one for one in group if not one.opens]):
             if part:
-                yield capture.stage(part)
+                yield run.stage(part)
 
 
 class _Capture:
     """One run for several readings; its activations are held until the last of them has read."""
 
     def __init__(self, job: Job, readings: Sequence[Reading]) -> None:
-        self._job, self._readings, self._acts = job, readings, None
+        self._job, self._readings = job, readings
+        self._acts: xr.Dataset | None = None
 
     def stage(self, readings: Sequence[Reading]) -> Stage:
         """The stage of some of the readings."""
+        directory = self._job.directory
+
+        def done(some: Sequence[Reading] = readings) -> bool:
+            return all(_done(directory, reading) for reading in some)
 
         def work(tick: Tick) -> None:
             acts = self._run(tick) if self._acts is None else self._acts
             for reading in readings:
-                if not reading.done():
-                    mine = acts.isel(prompt=np.flatnonzero(np.isin(acts.condition.to_numpy(), reading.conditions)))
-                    reading.work(mine if reading.positions is None else mine.sel(position=list(reading.positions)))
-            self._acts = None if all(reading.done() for reading in self._readings) else acts
+                if not _done(directory, reading):
+                    mine = _of(acts.sel(layer=list(_layers(reading, self._job.lm.n_layers))), reading)
+                    reading.work(mine)
+                    kept = mine if reading.kept is None else mine.sel(position=list(reading.kept))
+                    directory.write(reading.group, compact(kept))
+            self._acts = None if done(self._readings) else acts
 
         first = readings[0] is self._readings[0] or readings[0].opens
         cost = PER_PROMPT * len(self._prompts()) if first else 1.0
-        opens = any(reading.opens for reading in readings)
-        return Stage("activations", cost, lambda: all(reading.done() for reading in readings), work, opens)
+        return Stage("activations", cost, done, work, any(reading.opens for reading in readings))
 
     def _prompts(self) -> list[Prompt]:
         conditions = tuple(dict.fromkeys(condition for one in self._readings for condition in one.conditions))
@@ -64,14 +74,41 @@ class _Capture:
         job, one, everyone = self._job, self._readings[0], self._prompts()
         everywhere = any(reading.positions is None for reading in self._readings)
         positions = None if everywhere else sorted({p for one in self._readings for p in one.positions or ()})
+        layers = {layer for reading in self._readings for layer in _layers(reading, job.lm.n_layers)}
         acts = capture(
             job.lm,
             everyone,
             [one.site],
-            layers=one.layers if one.depths is None else layers_at(one.depths, job.lm.n_layers),
+            layers=sorted(layers),
             tokens=one.tokens,
             positions=positions,
             progress=within(tick, span=0.8),
         )
         job.keep_answers(everyone, acts)
         return acts
+
+
+def _done(directory: RunDirectory, reading: Reading) -> bool:
+    return all(map(directory.has, (*reading.makes, reading.group)))
+
+
+def _layers(reading: Reading, n_layers: int) -> tuple[int, ...]:
+    if reading.depths is not None:
+        return layers_at(reading.depths, n_layers)
+    return tuple(range(n_layers)) if reading.layers is None else reading.layers
+
+
+def _of(acts: xr.Dataset, reading: Reading) -> xr.Dataset:
+    """What a reading asked for, of activations that others read, too."""
+    mine = acts.isel(prompt=np.flatnonzero(np.isin(acts.condition.to_numpy(), reading.conditions)))
+    mine = mine if reading.positions is None else mine.sel(position=list(reading.positions))
+    return standardised(mine) if reading.standardised else mine
+
+
+def read_again(directory: RunDirectory, reading: Reading) -> None:
+    """Make what a reading makes once more, from the activations that are kept.
+
+    Raises:
+        SelfrepError: they are not kept.
+    """
+    reading.work(expanded(directory.read(reading.group)))

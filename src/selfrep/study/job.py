@@ -142,7 +142,8 @@ class Job(Context):
             return np.intersect1d(self.directory.pending(group), asked)
 
         def work(tick: Tick) -> None:
-            self.directory.prepare(group, blank_scores(prompts).assign_coords(labels or {}), along="prompt")
+            blank = blank_scores(prompts).assign_coords(labels or {})
+            self.directory.prepare(group, blank, along="prompt", at_once=PROMPTS_AT_ONCE)
             left = pending()
             for at in range(0, len(left), PROMPTS_AT_ONCE):
                 rows = left[at : at + PROMPTS_AT_ONCE]
@@ -157,7 +158,8 @@ class Job(Context):
         row = {prompt: i for i, prompt in enumerate(self._everything)}
         mine = {row[prompt]: k for k, prompt in enumerate(prompts) if prompt in row}
         if mine and set(READINGS) <= set(scores.data_vars):
-            self.directory.prepare(BEHAVIOUR, blank_scores(self._everything), along="prompt")
+            blank = blank_scores(self._everything)
+            self.directory.prepare(BEHAVIOUR, blank, along="prompt", at_once=PROMPTS_AT_ONCE)
             rows = np.intersect1d(self.directory.pending(BEHAVIOUR), list(mine))
             self.directory.write_rows(BEHAVIOUR, rows, scores.isel(prompt=[mine[int(i)] for i in rows]))
 
@@ -168,7 +170,13 @@ class Job(Context):
 
     def estimating(self, name: str, group: str, estimate: Callable[[], xr.Dataset]) -> Stage:
         """The stage that makes a group of what is there already, without a model."""
-        return Stage(name, 1.0, lambda: self.directory.has(group), lambda tick: self.directory.write(group, estimate()))
+        return Stage(
+            name,
+            1.0,
+            lambda: self.directory.has(group),
+            lambda tick: self.directory.write(group, estimate()),
+            makes=(group,),
+        )
 
     def stages(self) -> Iterator[Stage]:
         """All steps of the study: its answers, then those of each analysis, later ones reading what earlier ones wrote.
@@ -176,23 +184,26 @@ class Job(Context):
 
         Readings of the same activations are one step: each pass is run once for all analyses.
         """
-        readings: list[Reading] = []
-        later: list[Stage] = []
-        for analysis in analyses():
-            part = self.study.parts.get(analysis.name)
-            if analysis.part is None or part is not None:
-                for step in analysis.stages(self, part):
-                    if isinstance(step, Reading):
-                        readings.append(step)
-                    else:
-                        later.append(step)
-        captured = list(captures(self, readings))
+        steps = list(self.steps())
+        captured = list(captures(self, [step for step in steps if isinstance(step, Reading)]))
+        later = [step for step in steps if isinstance(step, Stage)]
         yield from (step for step in captured if step.opens)
         if needed := {item for step in later if step.opens for item in step.needs}:
             yield self.scoring("answers that come first", BEHAVIOUR, self._everything, items=needed)
         yield from (step for step in later if step.opens)
-        yield self.scoring("answers to every item", BEHAVIOUR, self._everything)
+        yield self.answers()
         yield from (step for step in (*captured, *later) if not step.opens)
+
+    def answers(self) -> Stage:
+        """The stage that asks everybody everything."""
+        return self.scoring("answers to every item", BEHAVIOUR, self._everything)
+
+    def steps(self) -> Iterator[Stage | Reading]:
+        """The steps of each analysis in the order of the report, each reading by itself."""
+        for analysis in analyses():
+            part = self.study.parts.get(analysis.name)
+            if analysis.part is None or part is not None:
+                yield from analysis.stages(self, part)
 
 
 def _commit() -> str | None:

@@ -306,7 +306,7 @@ def _cell(
     z = noise_normalised(rows, cast.member, range(1, n))  # the roles', so that the default and the placed are new to it
     own = pooled[:, :n] @ z  # [fold, persona, dimension]
     centre = own.mean(axis=(0, 1))
-    spanned, size, _ = np.linalg.svd((own - centre).reshape(2 * n, -1).T, full_matrices=False)
+    spanned, size, turned = np.linalg.svd((own - centre).reshape(2 * n, -1).T, full_matrices=False)
     if negligible(size[0], np.linalg.norm(z)):
         return {}, {}, "all personas lie in one point"
     rest = _rest(cast)
@@ -314,9 +314,10 @@ def _cell(
     alike = pooled[:, :n] @ noise_normalised(rows, cast.member, range(n))  # a metric to which no persona is new
     gaps = np.array([_gap(alike, k, rest) for k in range(n)])
     others = np.array([gaps[cast.family == f].max() for f in range(1, 1 + cast.n_families)])
-    toss = rng.normal(size=(n_axes, int((size > 1e-9 * size[0]).sum())))
+    rank = int((size > 1e-9 * size[0]).sum())
+    toss = rng.normal(size=(n_axes, 2 * n)) @ turned[:rank].T  # the same axes, whatever basis activations come in
     toss /= np.linalg.norm(toss, axis=1, keepdims=True)
-    along = np.abs(_away(own, 0, rest) @ spanned[:, : toss.shape[1]] @ toss.T)
+    along = np.abs(_away(own, 0, rest) @ spanned[:, :rank] @ toss.T)
     random = along[np.arange(n_axes) % 2, np.arange(n_axes)]  # read on one fold, as the gap is; their mean is quieter
     default, roles = np.split((pooled[:, :n] @ rows).mean(axis=0), [1])
     _, singular, components = np.linalg.svd(roles - np.mean(roles, axis=0), full_matrices=False)

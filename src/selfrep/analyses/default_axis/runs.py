@@ -27,6 +27,7 @@ def runs(context: Context, part: DefaultAxisPart) -> Iterator[Reading]:
         )
 
     yield Reading(
+        name="default_axis",
         item=part.item,
         conditions=("you", "user", "neutral"),
         site=part.site,
@@ -34,6 +35,7 @@ def runs(context: Context, part: DefaultAxisPart) -> Iterator[Reading]:
         depths=part.depths,
         tokens="position",
         positions=part.positions,
-        done=lambda: directory.has("default_axis"),
+        makes=("default_axis",),
         work=work,
+        standardised=False,
     )

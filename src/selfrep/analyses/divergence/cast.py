@@ -12,7 +12,6 @@ from scipy.linalg import helmert
 
 from selfrep.errors import SelfrepError
 from selfrep.stats.families import FEWEST
-from selfrep.stats.geometry import normalised
 from selfrep.stats.rounding import negligible
 from selfrep.stats.tables import Rows
 
@@ -255,13 +254,16 @@ class Cast:
     def rows(self, x: Float[Array, "prompt d"]) -> tuple[Float[Array, "row d"], Float[Array, " d"]] | None:
         """The rows at one cell, taken from their mean, and that mean; None where some prompt has no such place.
 
-        They are normalised, the mean squared length of "you are X" and neutral rows being 1. Rows that differ by
-        rounding only are made equal.
+        The mean squared length of "you are X" and neutral rows becomes 1. Rows that differ by rounding only are made
+        equal.
+
+        Args:
+            x: [prompt, d] standardised.
         """
         used = np.unique(np.concatenate(self.prompts))
         if not np.isfinite(x[used]).all():
             return None
-        z, _ = normalised(x[used])
+        z = x[used].astype(np.float64)
         sizes = np.array([len(group) for group in self.prompts])
         place = np.searchsorted(used, np.concatenate(self.prompts))
         rows = np.add.reduceat(z[place], np.cumsum(sizes) - sizes, axis=0) / sizes[:, None]

@@ -24,6 +24,7 @@ from selfrep.analyses.divergence.draws import Draws, Products
 from selfrep.analyses.divergence.onset import onset
 from selfrep.stats.distances import crossed_distances
 from selfrep.stats.families import FEWEST
+from selfrep.stats.geometry import standardised
 from selfrep.stats.resampling import ALPHA
 from selfrep.stats.rounding import ROUNDING, negligible
 from selfrep.stats.tables import agreed_places
@@ -47,7 +48,8 @@ def divergence(
 
     Args:
         acts: from `selfrep.capture`: `activations` (prompt, site, layer, position | segment, d_model), with personas in
-            `condition` and the neutral texts, each in at least two frames; and, as a scale, in `control_condition`.
+            `condition` and the neutral texts, each in at least two frames; and, as a scale, in `control_condition`. All
+            prompts are put on one scale together (`selfrep.stats.geometry.standardised`).
         condition: "you are X".
         control_condition: "the user is X": the same words, not bound to the speaker.
         n_bootstrap: the number of bootstrap draws behind the intervals.
@@ -111,6 +113,7 @@ def divergence(
         >>> bool(of.sel(persona="assistant") < of.sel(persona="nurse"))
         True
     """
+    acts = standardised(acts)
     cast = Cast.of(acts, condition, control_condition)
     draws = Draws.of(cast, n_bootstrap, np.random.default_rng(seed))
     x, depth = acts.activations.to_numpy(), _depth(acts.layer.to_numpy())

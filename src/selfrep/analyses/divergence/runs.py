@@ -19,13 +19,16 @@ def runs(context: Context, part: DivergencePart) -> Iterator[Reading]:
         directory.write("divergence", divergence(acts, seed=context.seed))
 
     yield Reading(
+        name="divergence",
         item=part.item,
         conditions=("you", "user", "neutral"),
         site=part.site,
         layers=part.layers,
+        depths=part.depths,
         tokens=part.tokens,
         positions=part.positions,
-        done=lambda: directory.has("divergence"),
+        makes=("divergence",),
         work=work,
         opens=True,
+        kept=(part.positions or (-1,))[-1:] if part.tokens == "position" else None,
     )

@@ -27,7 +27,7 @@ from selfrep.errors import SelfrepError
 from selfrep.stats import gates, permutation, ratios, resampling
 from selfrep.stats.crossed import Draws, family_distances, side_contrast
 from selfrep.stats.families import Families
-from selfrep.stats.geometry import centred, normalised
+from selfrep.stats.geometry import centred, standardised
 from selfrep.stats.tables import Rows, side_labels, two_sides
 
 Array = np.ndarray
@@ -58,7 +58,7 @@ def separation(
     Args:
         acts: from `selfrep.capture`: `activations` (prompt, site, layer, position | segment, d_model), with personas in
             `condition` and in `control_condition`, each in the same paraphrases (at least two). Personas of one
-            `family` count as one.
+            `family` count as one. All prompts are put on one scale together (`selfrep.stats.geometry.standardised`).
         sides: which two groups; where None, the two that there are. Personas of no side are left out.
         between: the coordinate of prompt whose values are the groups; each persona has one value.
         condition: "you are X".
@@ -117,6 +117,7 @@ def separation(
         >>> round(float(cell.bound_share), 1), round(float(cell.condition_cosine), 1)
         (0.7, 1.0)
     """
+    acts = standardised(acts)
     axis = "position" if "position" in acts.dims else "segment"
     two = two_sides(acts, sides, between)
     own, control = (Rows.of(acts, name, between, two) for name in (condition, control_condition))
@@ -129,8 +130,7 @@ def separation(
     why = np.full(maps["estimate"].shape, "some prompt has no such place", dtype=object)
     unbound = why.copy()
     table = np.full((len(why), len(families.first) ** 2), np.nan)
-    massive: set[int] = set()
-    for c, conditions, floor in _cells(acts, own, control, massive):
+    for c, conditions, floor in _cells(acts, own, control):
         numbers, unbound[c] = view.cell(*conditions)
         for name, value in numbers.items():
             maps[name][c] = value
@@ -164,7 +164,7 @@ def separation(
             "n_labelings": n_labelings,
             "labelings": "all of them" if n_labelings == exact else "a random sample",
             "smallest_p": 1 / n_labelings if n_labelings else np.nan,
-            "massive_dimensions": sorted(massive),
+            "massive_dimensions": acts.attrs["massive_dimensions"],
             "items": sorted(set(map(str, acts.item.to_numpy()))),
             "model": acts.attrs.get("model", ""),
             "seed": seed,
@@ -193,7 +193,7 @@ def _require_twins(own: Rows, control: Rows, condition: str, control_condition: 
 
 
 def _cells(
-    acts: xr.Dataset, own: Rows, control: Rows, massive: set[int]
+    acts: xr.Dataset, own: Rows, control: Rows
 ) -> Iterator[tuple[int, tuple[Float[Array, "row d"], Float[Array, "row d"]], float]]:
     """Per cell that every prompt has: the rows of both conditions in units of the root mean squared norm, and the noise
     floor.
@@ -209,8 +209,7 @@ def _cells(
         here = x[used, c]
         if not np.isfinite(here).all():
             continue
-        z, dims = normalised(here)
-        massive.update(np.flatnonzero(dims).tolist())
+        z = here.astype(np.float64)
         scale = float((z**2).sum(axis=1).mean())
         of_own, of_control = (
             centred(np.array([z[[place[i] for i in group]].mean(axis=0) for group in rows.groups]), scale)

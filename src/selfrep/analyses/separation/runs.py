@@ -21,7 +21,6 @@ def runs(context: Context, part: SeparationPart) -> Iterator[Reading]:
     families = {(persona.side, persona.family) for persona in context.people}
     counts = Counter(side for side, _ in families if side in (sides or ()))
     halved = min(counts.values(), default=0) >= 2 * FEWEST
-    groups = ["separation", *(["separation_chosen"] if halved else [])]
 
     def work(acts: xr.Dataset) -> None:
         directory.write("activations_summary", activations_summary(acts))
@@ -31,6 +30,7 @@ def runs(context: Context, part: SeparationPart) -> Iterator[Reading]:
             directory.write("separation_chosen", select_and_test(acts, estimand, sides=sides, seed=seed))
 
     yield Reading(
+        name="separation",
         item=part.item,
         conditions=("you", "user"),
         site=part.site,
@@ -38,6 +38,6 @@ def runs(context: Context, part: SeparationPart) -> Iterator[Reading]:
         depths=part.depths,
         tokens=part.tokens,
         positions=None,
-        done=lambda: all(map(directory.has, groups)),
+        makes=("activations_summary", "separation", *(["separation_chosen"] if halved else [])),
         work=work,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from selfrep.stats.geometry import persona_map
+from selfrep.stats.geometry import persona_map, standardised
 
 
 def activations_summary(acts: xr.Dataset) -> xr.Dataset:
@@ -22,14 +22,14 @@ def activations_summary(acts: xr.Dataset) -> xr.Dataset:
     Raises:
         SelfrepError: fewer than three personas.
     """
+    acts = standardised(acts)
     axis, where = ("position", -1) if "position" in acts.dims else ("segment", "prefill")
     site = str(acts.site.values[0])
     layers = acts.layer.values.tolist()
     planes = [persona_map(acts, site=site, layer=layer, where=where) for layer in layers]
-    size = np.sqrt((acts.activations.astype(np.float64) ** 2).mean("d_model")).astype(np.float32)
     return xr.Dataset(
         {
-            "rms": size,
+            "rms": acts.rms,
             "coordinates": (
                 ("prompt", "layer", "component"),
                 np.stack([p.coordinates.to_numpy() for p in planes], axis=1),
@@ -37,5 +37,5 @@ def activations_summary(acts: xr.Dataset) -> xr.Dataset:
             "explained": (("layer", "component"), np.stack([p.explained.to_numpy() for p in planes])),
         },
         coords={"component": [1, 2]},
-        attrs={"plane_site": site, f"plane_{axis}": where, **acts.attrs},
+        attrs={"plane_site": site, f"plane_{axis}": where, "model": acts.attrs.get("model", "")},
     )
