@@ -33,7 +33,7 @@ personas: {{file: "{PERSONAS}"{planted.TEN}}}
 battery: {{file: "{BATTERY}", names: [who_are_you, what_writes]}}
 separation: {{item: who_are_you}}
 transfer:
-  pairs: [[network, nurse], [chatbot, sailor], [oracle, farmer]]
+  pairs: [[network, nurse], [chatbot, sailor], [robot, farmer]]
   items: [who_are_you, what_writes]
   paraphrases: [0, 2]
   sweeps:
@@ -63,6 +63,7 @@ def test_the_directory_holds_what_it_promises(done: RunDirectory) -> None:
         "effects/attn_out",
         "effects/resid_pre",
         "items",
+        "persona_shifts",
         "segments/resid_pre",
         "separation",
         "transfer/effects/attn_out",
