@@ -13,7 +13,19 @@ from plotly.subplots import make_subplots
 
 from selfrep.plots.panels import Grid, Panel, grid, layer_ticks, write
 from selfrep.plots.text import hover, interval
-from selfrep.plots.theme import FAINT, HEAD, SILENT, SIZE, SMALL, WIDTH, Words, finish, legend_below, legend_height, washed
+from selfrep.plots.theme import (
+    FAINT,
+    HEAD,
+    SILENT,
+    SIZE,
+    SMALL,
+    WIDTH,
+    Words,
+    finish,
+    legend_below,
+    legend_height,
+    washed,
+)
 
 Array = np.ndarray
 
