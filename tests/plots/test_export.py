@@ -12,7 +12,7 @@ import pytest
 
 from selfrep.errors import SelfrepError
 from selfrep.plots import export
-from selfrep.plots.export import browser, save
+from selfrep.plots.export import SCRIPT, browser, save
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_a_page_is_self_contained(figure: go.Figure, tmp_path: Path) -> None:
 
 
 def test_pages_of_one_folder_may_share_what_draws_them(figure: go.Figure, tmp_path: Path) -> None:
-    first, second = (save(figure, tmp_path / name, alone=False) for name in ("a.html", "b.html"))
+    first, second = (save(figure, tmp_path / name, script="beside") for name in ("a.html", "b.html"))
     for page in (first, second):
         assert re.findall(r"<script[^>]+src=\"([^\"]+)\"", page.read_text("utf-8")) == ["plotly.min.js"]
         assert page.stat().st_size < 50_000
@@ -115,3 +115,14 @@ def test_the_browser_is_looked_for_on_the_path(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("PATH", str(tmp_path))
     assert browser() == str(program)
     assert os.access(program, os.X_OK)
+
+
+def test_the_script_of_a_folder_of_pages_stands_beside_them_once(tmp_path: Path) -> None:
+    fig = go.Figure(go.Scatter(x=[0, 1], y=[0, 1]))
+    pages = [save(fig, tmp_path / f"{name}.html", script="beside") for name in ("a", "b")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html", SCRIPT]
+    for page in pages:
+        assert f'src="{SCRIPT}"' in page.read_text("utf-8")
+        assert page.stat().st_size < 50_000
+    assert "Plotly" in (tmp_path / SCRIPT).read_text("utf-8")
+    assert save(fig, tmp_path / "alone.html").stat().st_size > 1_000_000, "the control: one that stands for itself"

@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = run_of(path=tmp_path_factory.mktemp("run"))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(plots, "browser", lambda: None)
-        patched.setattr(plots, "save", lambda figure, path, **_: path.write_text(figure.layout.meta["title"]))
+        patched.setattr(plots, "save", lambda figure, path, **how: path.write_text(figure.layout.meta["title"]))
         heard: list[str] = []
         written = write_figures(run, heard.append)
     assert heard == [plots.NO_BROWSER]
@@ -67,14 +67,23 @@ def test_a_table_read_back_is_its_group(folder: Path, name: str) -> None:
     data = data.assign_coords({dim: range(n) for dim, n in data.sizes.items() if dim not in data.coords})
     table = pd.read_csv(folder / f"{name}.csv", keep_default_na=False)
     assert set(table.columns) == set(data.variables)
-    assert len(table) == np.prod(list(data.sizes.values())) == len(table.drop_duplicates(list(data.sizes)))
-    cells = {dim: xr.DataArray(table[dim].to_numpy(), dims="row") for dim in data.sizes}
     for column, variable in data.variables.items():
-        expected = data[column].sel({dim: cells[dim] for dim in variable.dims})
-        expected = expected.broadcast_like(cells[next(iter(cells))])
-        same = np.testing.assert_allclose if variable.dtype.kind == "f" else np.testing.assert_array_equal
-        read = pd.to_numeric(table[column].replace("", np.nan)) if variable.dtype.kind == "f" else table[column]
-        same(read.to_numpy(), expected.to_numpy(), err_msg=column)
+        mine, dims = table[table[column].astype(str) != ""], list(variable.dims)
+        mine = mine[(mine[dims].astype(str) != "").all(axis=1)] if dims else mine
+        there = (
+            np.isfinite(variable.to_numpy()) if variable.dtype.kind == "f" else variable.to_numpy().astype(str) != ""
+        )
+        cells = mine.drop_duplicates(dims) if dims else mine.head(1)
+        assert len(cells) == there.sum(), f"{column}: a row for each of its cells"
+        at = {
+            dim: xr.DataArray(mine[dim].astype((data[dim].dtype.kind != "U" and data[dim].dtype) or str), dims="row")
+            for dim in dims
+        }
+        expected = np.broadcast_to(data[column].sel(at).to_numpy(), len(mine))
+        if variable.dtype.kind == "f":
+            np.testing.assert_allclose(mine[column].astype(float), expected, err_msg=str(column))
+        else:
+            np.testing.assert_array_equal(mine[column].astype(str), expected.astype(str), err_msg=str(column))
 
 
 def test_figures_stand_in_the_chapter_of_their_group() -> None:
@@ -105,13 +114,13 @@ def test_with_a_browser_paper_is_written_and_one_that_fails_is_said_once(
 ) -> None:
     run = run_of({name: GROUPS[name] for name in ("items", "bleed")}, tmp_path)
     monkeypatch.setattr(plots, "browser", lambda: "chromium")
-    monkeypatch.setattr(plots, "save", lambda figure, path, **_: path)
+    monkeypatch.setattr(plots, "save", lambda figure, path, **how: path)
     heard: list[str] = []
     endings = [path.suffix for path in write_figures(run, heard.append)]
     assert endings == [".csv", ".html", ".svg", ".pdf"] * 2
     assert not heard
 
-    def broken(figure: go.Figure, path: Path, **_: bool) -> Path:
+    def broken(figure: go.Figure, path: Path, **how: str) -> Path:
         if path.suffix == ".svg":
             raise SelfrepError("no paper")
         return path
@@ -120,7 +129,7 @@ def test_with_a_browser_paper_is_written_and_one_that_fails_is_said_once(
     assert [path.suffix for path in write_figures(run, heard.append)] == [".csv", ".html"] * 2
     assert heard == ["no paper"]
 
-    def full(figure: go.Figure, path: Path, **_: bool) -> Path:
+    def full(figure: go.Figure, path: Path, **how: str) -> Path:
         raise SelfrepError("the disk is full")
 
     monkeypatch.setattr(plots, "save", full)

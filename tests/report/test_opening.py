@@ -66,6 +66,16 @@ def test_one_of_the_two_is_drawn_alone_and_neither_is_refused() -> None:
     assert sr.plot.self_and_persona is self_and_persona
 
 
+def test_a_direction_that_is_not_identified_is_not_drawn(tmp_path: Path) -> None:
+    one = MOVED.assign_coords(reason=("direction", ["one pair is left", ""]))  # noise, denoise
+    assert "persona → self" not in [trace.name for trace in self_and_persona(FAR, one).data]
+    assert "persona → self" not in lines(FAR, one).line
+    none = MOVED.assign_coords(reason=("direction", ["one pair is left"] * 2))
+    drawn = opening.figure(run_of({"divergence": FAR, SWEEP: none}, tmp_path))
+    assert drawn is not None
+    assert "yaxis2" not in drawn[0].layout
+
+
 def test_the_table_holds_every_line_with_its_interval() -> None:
     table = lines(FAR, MOVED)
     assert set(table.sizes) == {"line", "layer"}

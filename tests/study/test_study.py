@@ -139,3 +139,11 @@ def test_the_preset_of_motives_brings_its_material_and_spells_it_out() -> None:
     assert study.loads("name: x\n").scenarios is None, "a study that needs no scenarios has none"
     other = written.replace("a Python interpreter", "a Python prompter")
     assert study.loads(other).hash != read.hash
+
+
+def test_a_study_calls_sides_and_who_has_no_kind_of_its_own_by_its_own_words() -> None:
+    people = "{a: {side: honest, descriptions: [a judge]}, b: {side: con, kind: forger, descriptions: [a forger]}}"
+    read = study.loads(f"name: mine\nsides: {{honest: honest people, con: cheats}}\npersonas: {{define: {people}}}\n")
+    a, b = read.people
+    assert (a.side_label, a.kind_label) == ("honest people", "honest people")
+    assert (b.side_label, b.kind_label) == ("cheats", "forger")

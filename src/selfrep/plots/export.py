@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
@@ -34,6 +34,8 @@ _HOW = (
 )
 NO_BROWSER = f"A Chrome or Chromium is needed, and none was found, {_HOW}"
 NO_KALEIDO = f"The package kaleido is needed, and is not installed, {_HOW}"
+SCRIPT = "plotly.min.js"
+"""What plotly's pages call the script beside them."""
 _PATIENCE = 120.0
 """Seconds that a browser may take to start, or to draw."""
 _SHARP = 3
@@ -54,15 +56,19 @@ def browser() -> str | None:
 
 
 def save(
-    fig: go.Figure, path: str | Path, width_in: float = 5.5, height_in: float | None = None, *, alone: bool = True
+    fig: go.Figure,
+    path: str | Path,
+    width_in: float = 5.5,
+    height_in: float | None = None,
+    *,
+    script: Literal["inside", "beside"] = "inside",
 ) -> Path:
     """Write a figure as its suffix says: .html (self-contained, with zoom and hover), .svg, .pdf or .png.
 
     Args:
         width_in, height_in: the size on paper in inches; type keeps its size. The height is the figure's own unless
             given. A web page takes the width that it has.
-        alone: whether a web page holds the program that draws it (4.8 MB). Otherwise `plotly.min.js` lies beside it,
-            once for all figures of the folder.
+        script: where a web page has what draws it, 5 MB: "inside", or "beside" it, once for all pages of a folder.
 
     Returns:
         The path.
@@ -80,12 +86,12 @@ def save(
         raise SelfrepError(f"A figure needs a positive width and height in inches; got {width_in} and {height_in}.")
     if kind == "html":
         page = go.Figure(fig).update_layout(height=height_in * DPI)
-        include = True if alone else "directory"
+        beside = script == "beside"
+        if beside and not (drawing := path.with_name(SCRIPT)).is_file():
+            write_file(drawing, get_plotlyjs())
         content: str | bytes = page.to_html(
-            include_plotlyjs=include, include_mathjax=False, config={"responsive": True}
+            include_plotlyjs="directory" if beside else True, include_mathjax=False, config={"responsive": True}
         )
-        if not alone and not (program := path.with_name("plotly.min.js")).is_file():
-            write_file(program, get_plotlyjs())
     else:
         size = {"width": width_in * DPI, "height": height_in * DPI}
         content = _artist()(fig, {"format": kind, "scale": _SHARP if kind == "png" else 1, **size})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import xarray as xr
 
 from selfrep import plots
@@ -86,7 +87,7 @@ def write_figures(
         written.append(base.with_suffix(".csv"))
         for ending in endings:
             try:
-                plots.save(one.figure, base.with_suffix(ending), alone=False)
+                plots.save(one.figure, base.with_suffix(ending), script="beside")
             except SelfrepError as error:
                 if ending == ".html":
                     raise
@@ -98,6 +99,17 @@ def write_figures(
 
 
 def _table(data: xr.Dataset) -> str:
-    """The numbers of a figure as CSV, a row a cell; single numbers are one row."""
-    rows = data.to_dataframe().reset_index() if data.dims else data.expand_dims("row").to_dataframe()
-    return str(rows.to_csv(index=False))
+    """The numbers of a figure as CSV, a row a cell; single numbers are one row.
+
+    What is over other dimensions (personas, kinds) stands in rows of its own, where the other columns are empty.
+    """
+    of: dict[frozenset[str], list[str]] = {}
+    for name in sorted(map(str, data.data_vars), key=lambda name: -data[name].ndim):
+        dims = frozenset(map(str, data[name].dims))
+        of.setdefault(next((wider for wider in of if dims <= wider), dims), []).append(name)
+    parts = [
+        data[names].to_dataframe().reset_index() if dims else data[names].expand_dims("row").to_dataframe()
+        for dims, names in of.items()
+    ]
+    whole = [part.astype(dict.fromkeys(part.select_dtypes("integer"), "Int64")) for part in parts]
+    return str(pd.concat(whole, ignore_index=True).to_csv(index=False))

@@ -35,8 +35,9 @@ _APART = (
 _CARRIED = (
     "What the self’s activations carry into a persona’s run (solid), and a persona’s into the self’s (dashed), put "
     "there layer by layer over all tokens after the system text, with 95 % intervals over personas: 0, nothing; 1, the "
-    "whole answer. Grey: a fact about no persona, on a scale of its own; what carries that carries whatever was said. "
+    "whole answer. "
 )
+_FACT = "Grey: a fact about no persona, on a scale of its own; what carries that carries whatever was said. "
 
 
 def sentences(run: RunDirectory) -> list[str]:
@@ -56,13 +57,12 @@ def figure(run: RunDirectory) -> tuple[go.Figure, xr.Dataset] | None:
     """The figure of a run and the numbers it shows; None where nothing of it was measured."""
     divergence = run.read("divergence") if run.has("divergence") else None
     sweeps = (run.read(group) for group in run.groups() if group.startswith("transfer/segments/"))
-    of_self = (one for one in sweeps if "self" in one.attrs.get("ends", ()) and np.isfinite(one.estimate).any())
-    transfer = next(of_self, None)
+    transfer = next((one for one in sweeps if "self" in one.attrs.get("ends", ()) and _identified(one)), None)
     if divergence is None and transfer is None:
         return None
-    model = {"model": str(run.provenance().get("model", ""))}  # as people know it
-    drawn = [part and part.assign_attrs(model) for part in (divergence, transfer)]
-    return self_and_persona(*drawn), lines(divergence, transfer)
+    known_as = {"model": str(run.provenance().get("model", ""))}
+    divergence, transfer = (part if part is None else part.assign_attrs(known_as) for part in (divergence, transfer))
+    return self_and_persona(divergence, transfer), lines(divergence, transfer)
 
 
 def self_and_persona(divergence: xr.Dataset | None = None, transfer: xr.Dataset | None = None) -> go.Figure:
@@ -103,7 +103,7 @@ def self_and_persona(divergence: xr.Dataset | None = None, transfer: xr.Dataset 
                 pen.rule(level)
             draw_controls(pen, part, ["fact"] if "control_fact" in part else [])
             both_ways(pen, part)
-            panels.append((_SHARE, 170.0, _CARRIED))
+            panels.append((_SHARE, 170.0, _CARRIED + (_FACT if "control_fact" in part else "")))
     names, heights, captions = zip(*panels, strict=True)
     where = ("Above: ", "Below: ") if len(parts) > 1 else ("",)
     return finish_stack(
@@ -184,8 +184,14 @@ def _column(divergence: xr.Dataset | None) -> xr.Dataset | None:
     return divergence.sel(reference="unprompted").isel({"site": 0, axis: -1})
 
 
+def _identified(transfer: xr.Dataset) -> list[str]:
+    """The directions in which T is identified."""
+    return [str(one) for one in transfer.direction.to_numpy() if not str(transfer.reason.sel(direction=one).item())]
+
+
 def _moved(transfer: xr.Dataset | None) -> xr.Dataset | None:
-    """T over all tokens after the system text; of a study it says itself which end is the self."""
+    """T over all tokens after the system text, in the directions in which it is identified; of a study it says itself
+    which end is the self."""
     if transfer is None:
         return None
     if "segment" not in transfer.dims:
@@ -194,5 +200,5 @@ def _moved(transfer: xr.Dataset | None) -> xr.Dataset | None:
             f"{', '.join(map(str, transfer.dims))}. Patch with grid(..., by='segment')."
         )
     segments = transfer.segment.to_numpy().tolist()
-    at = transfer.sel(segment="all" if "all" in segments else segments[0])
+    at = transfer.sel(segment="all" if "all" in segments else segments[0], direction=_identified(transfer))
     return at.assign_attrs({"ends": ["self", "persona"]} | transfer.attrs)

@@ -32,7 +32,7 @@ from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.choices import ItemChoice, PersonaChoice, ScenarioChoice, spelled_out
-from selfrep.prompts.personas import Condition, PersonaSet
+from selfrep.prompts.personas import Condition, Persona, PersonaSet
 from selfrep.prompts.scenarios import Scenarios
 from selfrep.prompts.shown import shown
 from selfrep.prompts.yaml_errors import Entry, Place
@@ -191,10 +191,13 @@ class Study(Entry):
     def people(self) -> PersonaSet:
         """The personas that play, their sides called as the study calls them."""
         people, labels = _people(self.personas), self.sides or {}
-        renamed = (
-            one.model_copy(update={"side_label": labels[one.side]}) if one.side in labels else one for one in people
-        )
-        return PersonaSet(tuple(renamed))
+
+        def called(one: Persona) -> Persona:
+            """A persona without a kind of its own is of its side's, and called like it."""
+            fields = ("side_label", *(["kind_label"] if one.kind == one.side else []))
+            return one.model_copy(update=dict.fromkeys(fields, labels[one.side])) if one.side in labels else one
+
+        return PersonaSet(tuple(map(called, people)))
 
     @property
     def contrast(self) -> tuple[str, str] | None:

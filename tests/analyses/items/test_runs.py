@@ -14,6 +14,7 @@ def test_items_of_subscales_are_read_apart(leaky: RunDirectory) -> None:
 
 
 def test_what_was_scored_is_shared_and_no_more_is_run_than_needed(leaky: RunDirectory) -> None:
-    assert set(leaky.groups()) == {"behaviour", "binding", "bleed", "identification", "items", "persona_shifts", "referents", "truth"}
+    made = {"behaviour", "binding", "bleed", "identification", "items", "persona_shifts", "referents", "truth"}
+    assert set(leaky.groups()) == made
     page = leaky.report.read_text("utf-8")
     assert page.count("How this could mislead.") == 3, "what every study asks has no chapter"

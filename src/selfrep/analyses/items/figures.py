@@ -123,7 +123,8 @@ def degree_of_separation(shifts: xr.Dataset) -> go.Figure:
     at = np.stack([shifts[name].to_numpy().astype(float) for name in names], axis=1)
     if not np.isfinite(at).all(axis=1).any():
         return not_identified(title, str(shifts.attrs.get("reason") or "no persona has both"))
-    view, called = View.of(np.vstack([at, [[0.0, 0.0]]])), labels_of(shifts, "kind")
+    bounds = [np.stack([shifts[f"{name}_ci_{end}"] for name in names], axis=1) for end in ("low", "high")]
+    view, called = View.of(np.vstack([at, *bounds, [[0.0, 0.0]]])), labels_of(shifts, "kind")
     kind, side = (shifts[name].to_numpy().astype(str) for name in ("kind", "side"))
     palette, shapes = colours(kind), marks(side)
     fig = go.Figure()

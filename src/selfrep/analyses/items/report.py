@@ -32,14 +32,17 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
         row = items.sel(item=name)
         n, moving = int(row.n_items), float(row.n_moving)
         moved = f"{moving:.0f} of {n} items move (p ≤ .05; by chance one in 20 would). " if np.isfinite(moving) else ""
+        mean = f"{moved}Over all of them the mean is {with_interval(row.assign(estimate=row['shift']))} nats, and said"
+        whole, rest = f"{title} (of {n} items)", mean
+        if n == 1:
+            whole, rest = title.replace("the middle item by", "by"), "Said"
         yield finding(
             row,
-            f"{title} (of {n} items)",
+            whole,
             value="median",
             reason=str(row.shift_reason.item()),
             control=(
-                f"{moved}Over all of them the mean is {with_interval(row.assign(estimate=row['shift']))} nats, and "
-                f"said of the user the same words move it by {with_interval(row, 'user_shift')} nats{_kept(row)}."
+                f"{rest} of the user the same words move it by {with_interval(row, 'user_shift')} nats{_kept(row)}."
             ),
             how_sure=(
                 f"Bootstrap over {n_families(items)}, their personas and paraphrases; "
