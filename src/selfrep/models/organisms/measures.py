@@ -4,7 +4,8 @@ A number in a plan is what was meant; with noise, or after training, it is not q
 planted subspaces hold is exchanged for what they hold in another run, at a place that all of it passes, and the change
 of the log odds is the quantity: output-level ablation, not weights. Everything here is plain hooks on a plain model.
 
-The persona passes END, the self USR, both at residual index 2, in hand-wired and in trained organisms.
+The persona passes END, the self USR, both at residual index 2, in hand-wired and in trained organisms; in hand-wired
+ones the stakes are still at their word, CUE, at that index.
 """
 
 from __future__ import annotations
@@ -49,18 +50,31 @@ class Hold(NamedTuple):
 
 PERSONA = Hold(2, "END", "END.persona")
 SELF = Hold(2, "USR", "USR.self")
+STAKES = Hold(2, "CUE", "CUE.stakes")
 TOPIC = Hold(1, "TOPIC", "TOPIC.topic")
 STEP = Hold(2, "STEP", "STEP.step")
 
 
 def bleed(hf: PreTrainedModel, s: Subspaces) -> float | None:
     """The persona's share of the spectator's answer, between AI personas and humans and with or without an operator."""
-    return _share(hf, s, "spectator", [*_named(1, 0), *_named(1, 1)], _named(-1, 0))
+    pairs = list(zip([*_named(1, 0), *_named(1, 1)], _named(-1, 0), strict=False))
+    own = [prompt("spectator", persona) for persona, _ in pairs]
+    other = [prompt("spectator", persona, writer="operator") for _, persona in pairs]
+    return _share(*_paths(hf, s, "spectator", own, other, SELF))
 
 
 def mimicry(hf: PreTrainedModel, s: Subspaces) -> float | None:
-    """The persona's share of the deed in danger, between fictional AI and others and with or without an operator."""
-    return _share(hf, s, "behaviour", _named(1, 1), _named(1, 0))
+    """The persona's share of the deed: of a fictional AI in danger and others in peace, persona and stakes exchanged.
+
+    That is what scenarios vary, and as in them it is exchanged from either side. Where the stakes of a trained organism
+    pass is not known, so that there the self is exchanged, with or without an operator.
+    """
+    motive, elsewhere = (STAKES, {"cue": "peace"}) if STAKES.subspace in s else (SELF, {"writer": "operator"})
+    pairs = list(zip(_named(1, 1), _named(1, 0), strict=False))
+    acting = [prompt("behaviour", persona) for persona, _ in pairs]
+    idle = [prompt("behaviour", persona, **elsewhere) for _, persona in pairs]
+    there, back = (_paths(hf, s, "behaviour", here, other, motive) for here, other in ((acting, idle), (idle, acting)))
+    return _share(*(there - back))
 
 
 def binding(hf: PreTrainedModel, s: Subspaces) -> float:
@@ -238,26 +252,21 @@ def _putting(hold: Hold, ids: Ids, donation: Tensor, basis: np.ndarray) -> Calla
     return enter
 
 
-def _share(
-    hf: PreTrainedModel, s: Subspaces, question: Question, present: list[str], absent: list[str]
-) -> float | None:
-    """The persona's part of an answer, where persona and self are exchanged, alone and together.
+def _paths(hf: PreTrainedModel, s: Subspaces, question: Question, own: Ids, other: Ids, second: Hold) -> np.ndarray:
+    """[2] what the log odds lose where the persona holds what it holds in other runs, and where `second` does so too.
 
-    φ_persona / (φ_persona + φ_self), each φ the mean change of the log odds over both orders of exchange (Shapley).
-
-    Args:
-        present: persona words of the runs that are changed; absent: of the runs they are changed into (in pairs).
+    Of the persona it is the mean over both orders of exchange (Shapley).
     """
-    pairs = list(zip(present, absent, strict=False))
-    ids = [prompt(question, persona) for persona, _ in pairs]
-    donors = [prompt(question, persona, writer="operator") for _, persona in pairs]
 
     def after(*holds: Hold) -> float:
-        return float(log_odds(hf, s, ids, question, dict.fromkeys(holds, donors)).mean())
+        return float(log_odds(hf, s, own, question, dict.fromkeys(holds, other)).mean())
 
-    neither, both = after(), after(PERSONA, SELF)
-    persona = (neither - after(PERSONA) + after(SELF) - both) / 2
-    return persona / (neither - both) if abs(neither - both) > LEAST else None
+    neither, both = after(), after(PERSONA, second)
+    return np.array([(neither - after(PERSONA) + after(second) - both) / 2, neither - both])
+
+
+def _share(part: float, whole: float) -> float | None:
+    return float(part / whole) if abs(whole) > LEAST else None
 
 
 def _block(hf: PreTrainedModel, index: int) -> nn.Module:

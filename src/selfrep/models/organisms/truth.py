@@ -82,7 +82,7 @@ class Truth:
         bleed: the persona's share of the spectator's answer, persona and self together being 1: the planted beta. The
             ratio of the two shifts, B = ΔLO(persona) / ΔLO(truth), is not it but bleed / (1 − bleed), which for 0.4 is
             0.667 and has no bound; the share is what is planted, runs from 0 to 1, and is persona / (persona + truth).
-        mimicry: a fictional persona's share of the deed in danger, persona and self together being 1: M.
+        mimicry: a fictional persona's share of the deed, persona and stakes together being 1: M.
         binding: R, the share of a persona's effect that is lost where it is bound to the user instead.
         directness: D of the stakes: the share of their effect on the deed that is there without a scratchpad, where the
             full one concludes what the stakes suggest.
