@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -109,13 +110,40 @@ def test_the_same_command_goes_on_and_has_nothing_left_to_do(run_once: Path) -> 
     assert stages == ["figures and report", "done"], "nothing is done again"
 
 
-def test_new_writes_a_study_that_loads_and_leaves_files_alone(tmp_path: Path) -> None:
-    assert selfrep("new", "mine.yaml", cwd=tmp_path).returncode == 0
-    from selfrep.study import study
+def test_new_writes_files_that_load_and_leaves_files_alone(tmp_path: Path) -> None:
+    from selfrep.prompts import battery, personas
 
+    assert selfrep("new", "mine.yaml", cwd=tmp_path).returncode == 0
     assert study.load(tmp_path / "mine.yaml").name == "my-study"
+    for what in ("personas", "items"):
+        assert f"name it in a study: `{'battery' if what == 'items' else what}:" in (
+            selfrep("new", "--what", what, cwd=tmp_path).stdout
+        )
+    people = personas.load(tmp_path / "personas.yaml")
+    assert people.sides() == {"honest": "honest advisors", "con": "con artists"}
+    assert people.readings()["default"].name == "tuned_default"
+    assert battery.load(tmp_path / "items.yaml").names() == ("your_work", "who_writes")
     refused(selfrep("new", "mine.yaml", cwd=tmp_path), "mine.yaml is there already")
     refused(selfrep("new", "no/such/place.yaml", cwd=tmp_path), "Cannot write")
+
+
+def test_check_tells_all_that_speaks_against_a_study(tmp_path: Path) -> None:
+    (tmp_path / "fine.yaml").write_text(TINY)
+    assert "tiny: nothing speaks against it." in selfrep("check", "fine.yaml", cwd=tmp_path).stdout
+    (tmp_path / "far.yaml").write_text(TINY.replace("{item: who_are_you}", "{item: who_are_you, layers: [7, 9]}"))
+    refused(selfrep("check", "far.yaml", cwd=tmp_path), "separation: layers are 0 to 5 in this model; got 7, 9")
+    assert {path.name for path in tmp_path.iterdir()} == {"fine.yaml", "far.yaml"}, "nothing is written"
+
+
+def test_fresh_starts_over_where_another_study_was(run_once: Path, tmp_path: Path) -> None:
+    (tmp_path / "brief.yaml").write_text(TINY[: TINY.index("separation")])
+    copy = tmp_path / "out"
+    shutil.copytree(run_once, copy)
+    (copy / "notes.txt").write_text("mine")
+    refused(selfrep("run", "brief.yaml", "--out", "out", cwd=tmp_path), "another study", "--fresh")
+    assert selfrep("run", "brief.yaml", "--out", "out", "--fresh", cwd=tmp_path).returncode == 0
+    assert set(RunDirectory.open(copy).groups()) == {"behaviour", "items"}
+    assert (copy / "notes.txt").read_text() == "mine"
 
 
 def test_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,8 @@ MAIN = ("estimate", "ci_low", "ci_high")
 SOURCES = [
     Source(
         "divergence", from_self("human"), "At layer 3 and the last token, humans lie this far from the unprompted self",
-        ("kind_user_is", (one_side, "within"), (fixed, "halves")), estimate=("kind_estimate", "kind_ci_low", "kind_ci_high"), about="divergence",
+        ("kind_user_is", (one_side, "within"), (fixed, "halves")), about="divergence",
+        estimate=("kind_estimate", "kind_ci_low", "kind_ci_high"),
         counts=("57 families",),
     ),
     Source(

@@ -1,4 +1,4 @@
-"""A contrast of two sides is that of its families: by hand, resampled, relabelled, and silent where there are too few."""
+"""A contrast of two sides is that of its families: by hand, resampled, relabelled; and silent where they are few."""
 
 from __future__ import annotations
 

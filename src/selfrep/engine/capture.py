@@ -244,7 +244,8 @@ def _read(lm: LanguageModel, logits: Tensor, answers: np.ndarray) -> np.ndarray:
     reading = metrics.log_odds(answers, logits.device)
     odds = reading.value(logits[:, None, reading.tokens])
     both = torch.stack([odds, metrics.answer_mass(lm, logits, answers)]).cpu().numpy()
-    return np.where((answers >= 0).any(axis=2).all(axis=1), both, np.nan)
+    on_both_sides = np.asarray((answers >= 0).any(axis=2)).all(axis=1)
+    return np.where(on_both_sides, both, np.nan)
 
 
 def _with_labels(prompts: Sequence[Prompt], readings: np.ndarray) -> xr.Dataset:

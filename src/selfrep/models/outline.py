@@ -12,6 +12,7 @@ from typing import Any
 
 from selfrep.errors import SelfrepError
 from selfrep.models import resolve
+from selfrep.prompts.chat import ChatFormat, chat_format
 
 ORGANISM = "organism:"
 
@@ -23,17 +24,24 @@ class Outline:
     Fields:
         tokenizer: a Hugging Face fast tokenizer.
         n_layers: the number of blocks; None where the configuration has no common name for it.
+        chat_template: Jinja text that replaces the tokenizer's own.
     """
 
     tokenizer: Any
     n_layers: int | None
+    chat_template: str | None = None
+
+    @property
+    def chat(self) -> ChatFormat:
+        """How conversations become its tokens."""
+        return chat_format(self.tokenizer, self.chat_template)
 
 
-def outline(name: str) -> Outline | None:
+def outline(name: str, chat_template: str | None = None) -> Outline | None:
     """The outline of a model by its name.
 
     Args:
-        name: as `selfrep.load_model` takes it.
+        name: as `selfrep.load_model` takes it; chat_template: Jinja text that replaces the tokenizer's own.
 
     Returns:
         None where only the model itself can tell: a GGUF file that was never converted, or a tokenizer that is not in
@@ -49,7 +57,7 @@ def outline(name: str) -> Outline | None:
     if name.startswith(ORGANISM):
         from selfrep.models import organisms
 
-        return Outline(organisms.tokenizer(), organisms.parse(name).n_layers)
+        return Outline(organisms.tokenizer(), organisms.parse(name).n_layers, chat_template)
     folder = resolve.without_weights(name)
     if folder is None or not (folder / "tokenizer.json").is_file():
         return None
@@ -60,7 +68,7 @@ def outline(name: str) -> Outline | None:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SelfrepError(f"The configuration or the tokenizer in {folder} cannot be read: {error}") from error
-    return Outline(tokenizer, _n_layers(config))
+    return Outline(tokenizer, _n_layers(config), chat_template)
 
 
 def _n_layers(config: dict[str, Any]) -> int | None:

@@ -121,11 +121,11 @@ class Persona(NamedEntry):
     descriptions: Descriptions
     side: str = ""
     reading: Reading = ""
-    kind: str = Field("", validate_default=True)
-    family: str = Field("", validate_default=True)
-    label: str = Field("", validate_default=True)
-    side_label: str = Field("", validate_default=True)
-    kind_label: str = Field("", validate_default=True)
+    kind: str = Field(default="", validate_default=True)
+    family: str = Field(default="", validate_default=True)
+    label: str = Field(default="", validate_default=True)
+    side_label: str = Field(default="", validate_default=True)
+    kind_label: str = Field(default="", validate_default=True)
     setting: str = ""
     you: tuple[str, ...] = ()
     user: tuple[str, ...] = ()

@@ -167,7 +167,7 @@ def prompts(
 
 
 def _paraphrases(persona: Persona, condition: PromptCondition) -> int:
-    return len(persona.systems("you" if condition in ("truth", "echo") else condition))
+    return len(persona.systems("you" if condition == "truth" or condition == "echo" else condition))
 
 
 def _system(persona: Persona, item: Item, condition: PromptCondition, paraphrase: int) -> str:

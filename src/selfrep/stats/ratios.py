@@ -22,7 +22,7 @@ NEAR_ZERO = 3.0
 
 
 def fieller(
-    numerator: float, denominator: float, covariance: Float[Array, "2 2"], df: float
+    numerator: float, denominator: float, covariance: Float[Array, "2 2"], df: float | int
 ) -> tuple[float, float] | None:
     """95 % bounds of numerator / denominator, or None where they are unbounded: the denominator may be 0.
 
@@ -59,7 +59,7 @@ def joint_interval(
     denominator: float,
     draws: Float[Array, "2 draw"],
     n_units: int,
-    df: float,
+    df: float | int,
     *,
     covariance: Float[Array, "2 2"] | None = None,
 ) -> tuple[float, float] | None:

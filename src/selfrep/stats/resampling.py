@@ -107,7 +107,7 @@ def resample_nested(
     return resample_within(unit, n_draws, rng) * weight[:, unit]
 
 
-def tail(n_units: int, df: float) -> float:
+def tail(n_units: int, df: float | int) -> float:
     """The bootstrap tail that bounds 95 % in small samples: the expanded percentile interval.
 
     A plain percentile interval of n units is too short by sqrt((n − 1)/n) and uses normal instead of t quantiles; with

@@ -94,8 +94,8 @@ class RunDirectory(Groups):
                     place.unlink()
                 elif place.exists():
                     shutil.rmtree(place)
-            for file in (self._study_file, self._provenance_file, self._findings_file, self.report):
-                file.unlink(missing_ok=True)
+            for name in (_STUDY, _PROVENANCE, _FINDINGS, self.report.name):
+                (self.path / name).unlink(missing_ok=True)
 
     def create_or_resume(self, study_yaml: str, study_hash: str) -> bool:
         """Make the directory for this study, or continue the same study where it stopped.

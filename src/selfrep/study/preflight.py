@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from selfrep.errors import SelfrepError
 from selfrep.models.outline import Outline, outline
-from selfrep.prompts.chat import ChatFormat, chat_format
+from selfrep.prompts.chat import ChatFormat
 from selfrep.prompts.render import answer_sides
 from selfrep.prompts.yaml_errors import Mistake, report
 from selfrep.study.study import Study
@@ -35,11 +35,10 @@ def preflight(study: Study) -> Outline | None:
         selfrep.errors.SelfrepError: mine, asked of organism:separate: 1 mistake
           separation: layers are 0 to 5 in this model; got 9
     """
-    known = outline(study.model)
+    known = outline(study.model, study.chat_template)
     if known is None:
         return None
-    chat = chat_format(known.tokenizer, study.chat_template)
-    mistakes = [*_unanswerable(study, chat)]
+    mistakes = _unanswerable(study, known.chat)
     for name, part in study.parts.items():
         mistakes += [Mistake((name,), reason) for reason in part.unfit(known, study.material)]
     if mistakes:

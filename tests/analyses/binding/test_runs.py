@@ -11,10 +11,14 @@ from selfrep.store.run_directory import RunDirectory
 
 def test_what_is_bound_to_the_speaker_comes_back(leaky: RunDirectory) -> None:
     bound = leaky.read("binding").sel(contrast="between sides")
-    assert float(bound.estimate.sel(item="all in_character")) == pytest.approx(1, abs=0.01)
+    for item in ("who_are_you", "who_in_danger"):
+        assert float(bound.estimate.sel(item=item)) == pytest.approx(1, abs=0.01)
+        assert bool(bound.identified.sel(item=item))
     assert not bool(bound.identified.sel(item="act_in_peace")), (
         "the control: an item that personas hardly move has no R"
     )
+    assert "stand in some persona's description" in str(bound.reason.sel(item="name").values), "its answers are names"
+    assert float(bound.all_words_estimate.sel(item="name")) == pytest.approx(1, abs=0.01)
 
 
 def test_it_has_a_chapter_with_its_question_and_its_control(leaky: RunDirectory) -> None:

@@ -24,7 +24,7 @@ def test_the_planted_bleed_comes_back_and_none_where_none_is_planted(leaky: RunD
 
 def test_only_items_whose_truth_can_be_changed_are_asked_again(leaky: RunDirectory) -> None:
     changed = leaky.read("truth")
-    assert set(changed.condition.values) == {"truth"}
+    assert set(changed.condition.values) == {"truth", "echo"}
     assert set(changed.item.values) == {"what_writes", "what_writes_in_danger"}
 
 

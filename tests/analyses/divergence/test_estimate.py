@@ -22,7 +22,7 @@ Row = tuple[int, Array]
 
 
 def rows(acts: xr.Dataset, layer: int = 0, *, framed: bool = False) -> dict[tuple[str, str], list[Row]]:
-    """(condition, persona) → its prompts at the last token, their mean squared length 1; from the mean of their frame."""
+    """(condition, persona) → its prompts at the last token, of mean squared length 1; from the mean of their frame."""
     z, _ = normalised(acts.activations.values[:, 0, layer, -1])
     own = acts.condition.values != "user"
     z /= np.sqrt((z[own] ** 2).sum(axis=1).mean())

@@ -45,7 +45,7 @@ def test_a_map_is_a_panel_a_kind_and_dots_what_may_be_0() -> None:
 
 
 def test_what_is_not_there_is_refused_or_said() -> None:
-    with pytest.raises(SelfrepError, match="no reference 'reductionist'.*unprompted, default"):
+    with pytest.raises(SelfrepError, match=r"no reference 'reductionist'.*unprompted, default"):
         divergence_profile(DIV, reference="reductionist")
     with pytest.raises(SelfrepError, match="no position -9"):
         divergence_profile(DIV, where=-9)

@@ -1,27 +1,33 @@
-"""Δ through a whole run, sharing its activations with the separation."""
+"""What a study keeps of Δ, and what it refuses before anything is run."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
-from tests.analyses.planted import described, finish
+import xarray as xr
+from tests.analyses.divergence.worlds import world
 
+from selfrep.analyses.analysis import Context
+from selfrep.analyses.divergence import DivergencePart
+from selfrep.analyses.divergence.estimate import divergence
+from selfrep.analyses.divergence.runs import runs
 from selfrep.errors import SelfrepError
+from selfrep.store.run_directory import RunDirectory
 from selfrep.study.study import loads
 
-PARTS = "divergence: {item: who_are_you, layers: [0, 2], positions: [-1]}\n"
 
-
-def test_a_run_holds_the_distances_and_tells_them(tmp_path: Path) -> None:
-    done = finish(described("organism:separate", PARTS), tmp_path)
-    found = done.read("divergence")
-    assert found.reference.values.tolist() == ["unprompted", "default", "reductionist"]
-    assert found.position.values.tolist() == [-1]
-    assert found.sizes["persona"] == 16
-    page = done.report.read_text("utf-8")
-    assert "How far does each persona lie from the model’s own self?" in page
-    assert (done.figures / "divergence_profile.html").is_file()
+def test_the_reading_keeps_what_the_estimate_says_of_its_activations(tmp_path: Path) -> None:
+    context = Mock(spec=Context, directory=RunDirectory(tmp_path), seed=3)
+    (reading,) = runs(context, DivergencePart(item="who_are_you", layers=(0, 2), positions=(-1,)))
+    assert set(reading.conditions) == {"you", "user", "neutral"}
+    assert (reading.item, reading.layers, reading.positions) == ("who_are_you", (0, 2), (-1,))
+    acts = world(readings=["default"], cells=(2, 1))
+    assert not reading.done()
+    reading.work(acts)
+    assert reading.done()
+    xr.testing.assert_allclose(context.directory.read("divergence"), divergence(acts, seed=3))
 
 
 def test_what_the_material_lacks_is_refused_with_the_study() -> None:

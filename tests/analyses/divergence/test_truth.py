@@ -19,7 +19,3 @@ def test_cells_that_have_read_the_persona_are_apart_and_no_others() -> None:
 def test_a_cell_called_apart_that_holds_nothing_is_a_wrong_answer() -> None:
     """The answers about an organism with decoys everywhere, marked by the sheet of one without."""
     assert marked(answers, "organism:decoys", truth_of="organism:separate")["Δ", "absent"].wrong
-
-
-def test_of_a_trained_organism_nothing_is_known() -> None:
-    assert not marked(answers, "organism:trained") or True

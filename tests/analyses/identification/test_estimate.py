@@ -280,3 +280,27 @@ def test_an_item_has_either_all_its_numbers_or_a_reason(n_moved: int) -> None:
         assert not bool(out.identified)
         assert ("only" in str(out.reason.values)) == (n_moved > 0)
         assert np.isnan(numbers).all()
+
+
+def test_readings_of_the_self_have_their_i_and_no_part_in_the_difference() -> None:
+    plain = table(planted())
+    own = plain.isel(prompt=(plain.persona == "ai0").to_numpy())
+    n = own.sizes["prompt"]
+    of_self = {"persona": np.full(n, "me"), "side": np.full(n, ""), "reading": np.full(n, "default")}
+    known = plain.assign_coords(reading=("prompt", np.full(plain.sizes["prompt"], "")))
+    both = xr.concat([known, own.assign_coords({k: ("prompt", v) for k, v in of_self.items()})], "prompt")
+    alone, out = (identification(given, SCALES, SIGNS, **FAST) for given in (known, both))
+    assert out.reading.sel(persona="me").item() == "default"
+    np.testing.assert_allclose(out.estimate.sel(persona="me"), alone.estimate.sel(persona="ai0"))
+    np.testing.assert_allclose(out.difference, alone.difference)
+    np.testing.assert_allclose(out.p, alone.p)
+    turned = identification(known, SCALES, SIGNS, sides=("human", "ai"), **FAST)
+    np.testing.assert_allclose(turned.difference, -alone.difference, atol=1e-9)
+
+
+def test_without_two_sides_i_stands_and_no_difference_is_told() -> None:
+    one = table(planted()).assign_coords(side=("prompt", np.full(table(planted()).sizes["prompt"], "advisor")))
+    out = identification(one, SCALES, SIGNS, **FAST)
+    np.testing.assert_allclose(out.estimate.sel(subscale="ai_human"), np.repeat([4.0, -2.0], 5))
+    assert np.isnan(out[["difference", "p"]].to_array()).all()
+    assert bool(out.identified.all())

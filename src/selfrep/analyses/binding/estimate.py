@@ -190,7 +190,9 @@ class _Contrast:
             draws = np.stack([((self.rows @ table) * of_items).sum(axis=1) - plain for table in (tables[1], tables[0])])
             bounds = self.bounds(kept, whole, draws, pooling @ you)
             if bounds is None:
-                reason = f"families differ too much: the shift of {gates.signed(whole)} nats may as well be 0"
+                reason = (
+                    f"families, or items, differ too much: the shift of {gates.signed(whole)} nats may as well be 0"
+                )
             else:
                 differ = (pooling @ (you - user))[self.weight != 0]
                 test = permutation.permutation_test(differ[None], self.flips, absolute=True)

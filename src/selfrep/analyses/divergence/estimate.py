@@ -19,7 +19,8 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats as scipy_stats
 
-from selfrep.analyses.divergence.cast import READINGS, Cast, Draws, Products
+from selfrep.analyses.divergence.cast import READINGS, Cast
+from selfrep.analyses.divergence.draws import Draws, Products
 from selfrep.analyses.divergence.onset import onset
 from selfrep.stats.distances import crossed_distances
 from selfrep.stats.families import FEWEST
@@ -61,8 +62,8 @@ def divergence(
 
         * `estimate`, `ci_low`, `ci_high`: Δ; paraphrases of the persona and of the reading are resampled. There is no
           interval of fewer than three.
-        * `crossnobis`: Δ in the metric of noise, which comes from paraphrases of other families, per mean squared norm
-          in that metric.
+        * `crossnobis`, `crossnobis_ci_low`, `crossnobis_ci_high`: Δ in the metric of noise, per mean squared norm in
+          that metric. It comes from paraphrases of other families, and is the same in every draw.
         * `rank`: the share of distances between two personas of one side that are smaller, 0 … 1.
         * `user_is`: Δ of the persona in `control_condition`.
 
@@ -72,7 +73,7 @@ def divergence(
         * `kind_estimate`, `kind_ci_low`, `kind_ci_high`: families, paraphrases and the texts of the reading are
           resampled. Of a single persona: its own interval.
         * `p`: that Δ is 0, one-sided, with families as units; of a single persona there is none.
-        * `kind_crossnobis`, `kind_user_is`: averaged likewise.
+        * `kind_crossnobis`, `kind_crossnobis_ci_low`, `kind_crossnobis_ci_high`, `kind_user_is`: averaged likewise.
 
         Over (reference, kind): `n_families`, and `reason`: why there is no interval; "" where there is.
 
@@ -131,8 +132,8 @@ def divergence(
                     maps[name][..., s, layer, place] = value
         for at in np.ndindex(cast.kind_units.shape):
             found, reasons[*at, s, place] = onset(depth, curves[at], int(cast.kind_units[at]))
-            for name, value in found.items():
-                onsets[name][*at, s, place] = value
+            for name, share in found.items():
+                onsets[name][*at, s, place] = share
     return _labelled(acts, cast, maps, onsets, reasons).assign_attrs(
         condition=condition, control_condition=control_condition, seed=seed
     )

@@ -53,8 +53,8 @@ def divergence_profile(
         columns=2,
         title=title,
         subtitle=subtitle,
-        caption=f"The squared distance of each kind of persona from {SELVES[reference]}, as a share of the mean squared "
-        "norm, with its 95 % interval where there are families enough for one. What chance adds is subtracted, so it "
+        caption=f"The squared distance of each kind of persona from {SELVES[reference]}, as a share of the mean "
+        "squared norm, with its 95 % interval where there are families enough. What chance adds is subtracted, so it "
         "may be negative. Dotted: the same words said of the user. Grey: two personas of one side from each other, "
         "which is how far personas lie apart anyway. What is apart is present, which says not that it is used.",
     )
@@ -121,9 +121,9 @@ def divergence_map(div: xr.Dataset, *, reference: str = "unprompted", site: str 
         limit=heat_maps.extent([one.values for one in maps]),
         title=title,
         subtitle=subtitle,
-        caption=f"Each cell: the squared distance of a kind of persona from {SELVES[reference]}, as a share of the mean "
-        "squared norm, at one layer (upwards) and token (from the left). What chance adds is subtracted, so it may be "
-        f"negative. The 95 % interval of dotted cells includes 0. {SCALE}",
+        caption=f"Each cell: the squared distance of a kind of persona from {SELVES[reference]}, as a share of the "
+        "mean squared norm, at one layer (upwards) and token (from the left). What chance adds is subtracted, so it "
+        f"may be negative. The 95 % interval of dotted cells includes 0. {SCALE}",
     )
 
 

@@ -52,7 +52,7 @@ def onset(
     Example:
         >>> rng = np.random.default_rng(0)
         >>> curve = np.array([0.0, 0.1, 0.9, 1.0])[:, None] + rng.normal(scale=0.01, size=(4, 200))
-        >>> onset(np.linspace(0, 1, 4), curve, 8)[0]["onset_ci_low"].round(2)
+        >>> round(onset(np.linspace(0, 1, 4), curve, 8)[0]["onset_ci_low"], 2)
         0.67
     """
     if len(depth) < 2:

@@ -64,19 +64,14 @@ def _kind(cell: xr.Dataset, here: xr.Dataset, place: str) -> Finding:
 
 def _scales(cell: xr.Dataset, here: xr.Dataset) -> str:
     """What else lies apart at the cell; only what is measured."""
-    parts = []
-    if np.isfinite(float(cell.kind_user_is)):
-        parts.append(
-            f"“The user is X” lies {number(float(cell.kind_user_is))} from it: the same words, said of another."
-        )
-    for side in map(str, here.side.to_numpy()):
-        if np.isfinite(within := float(here.within.sel(side=side))):
-            parts.append(
-                f"Two personas of one side ({here.side_label.sel(side=side).item()}) lie {number(within)} apart."
-            )
-    if np.isfinite(float(here.halves)):
-        parts.append(f"Two halves of the neutral texts lie {number(float(here.halves))} apart.")
-    return " ".join(parts)
+    user = float(cell.kind_user_is)
+    said = f"“The user is X” lies {number(user)} from it: the same words, said of another." if np.isfinite(user) else ""
+    sides = [
+        f"Two personas of one side ({label}) lie {number(within)} apart."
+        for label, within in zip(map(str, here.side_label.to_numpy()), map(float, here.within.to_numpy()), strict=True)
+        if np.isfinite(within)
+    ]
+    return " ".join(filter(None, (said, *sides, _halves(here))))
 
 
 def _onset(column: xr.Dataset) -> Finding:
@@ -84,8 +79,8 @@ def _onset(column: xr.Dataset) -> Finding:
     again = f"In {100 * several:.0f} % of the draws it rises to that more than once. " if np.isfinite(several) else ""
     return finding(
         column,
-        f"{column.kind_label.item()}: half of the distance from the unprompted self is there to stay from this share of "
-        "the depth on",
+        f"{column.kind_label.item()}: half of the distance from the unprompted self is there to stay from this "
+        "share of the depth on",
         value="onset",
         control="The first captured layer is 0, the last 1.",
         how_sure=f"{again}Families, paraphrases and neutral texts are drawn anew.",

@@ -167,7 +167,7 @@ def _read(
             for k in (*_OF_SUBSCALE, "identified", "reason", "left_out")
         },
         coords={"subscale": list(subscales), "persona": you.names} | _labels(scores, you.names),
-        attrs=compared | {"side_labels": side_labels(scores, compared["sides"]), "seed": seed},
+        attrs=compared | {"side_labels": side_labels(scores, sides or ()), "seed": seed},
     )
 
 

@@ -165,7 +165,7 @@ class _Conditions:
     def numbers(self, columns: list[int]) -> dict[str, float | bool | str]:
         """All numbers of a row of items."""
         mass = float(self.you.mass[:, columns].mean())
-        out: dict[str, float | bool | str] = dict.fromkeys(_NUMBERS, np.nan) | {"answer_mass": mass}
+        out: dict[str, float | bool | str] = {**dict.fromkeys(_NUMBERS, np.nan), "answer_mass": mass}
         apart = [t.log_odds[:, columns] for t in (self.you, self.user, self.neutral)]
         if not all(np.isfinite(values).all() for values in apart):
             why = gates.unanswered(columns, you=self.you, user=self.user, neutral=self.neutral)

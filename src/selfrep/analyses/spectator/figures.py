@@ -36,7 +36,10 @@ def spectator_plane(spectator: xr.Dataset) -> go.Figure:
         for i, name in enumerate(names)
     ]
     fig = go.Figure()
-    ends = [[np.abs(one[n] - one[f"{n}_ci_{end}"]).to_numpy() for end in ("low", "high")] for n in shares]
+    ends = [
+        [np.abs(one[name].to_numpy() - one[f"{name}_ci_{end}"].to_numpy()) for end in ("low", "high")]
+        for name in shares
+    ]
     fig.add_trace(
         go.Scatter(
             x=one.bleed,

@@ -53,6 +53,7 @@ def _plane(estimates: xr.Dataset) -> Finding:
     return Finding(
         title="Of the personas that move their answers, this share is foreseen more than it is let in",
         value=ahead / n if n else np.nan,
+        interval=None,
         control=""
         if reason
         else f"The median persona: {number(100 * medians['foresight'])} % of its answers foreseen, "

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator, model_validator
 
 from selfrep.analyses.analysis import Analysis
-from selfrep.analyses.parts import Layered, Part, StudyMaterial, known
+from selfrep.analyses.parts import Layered, Part, StudyMaterial, beyond, known
 from selfrep.analyses.transfer.facts import FactChoice
 from selfrep.engine.plan import SEGMENT_CELLS, PatchPlan, grid
 from selfrep.errors import SelfrepError
 from selfrep.models.sites import ResidualSite
+from selfrep.prompts.alignment import suffix_length
 from selfrep.prompts.personas import PersonaSet
+from selfrep.prompts.render import render
 from selfrep.prompts.speaker import Speaker, SpeakerName
+
+if TYPE_CHECKING:
+    from selfrep.models.outline import Outline
 
 Control = Literal["paraphrase", "persona", "random", "fact"]
 Direction = Literal["denoise", "noise"]
@@ -137,6 +143,17 @@ class TransferPart(Part):
             )
         if problems:
             raise ValueError(f"pairs: {' '.join(dict.fromkeys(problems))}")
+
+    def unfit(self, outline: Outline, material: StudyMaterial) -> Iterator[str]:
+        """Layers that the model does not have, and pairs whose prompts end in different tokens."""
+        for sweep in self.sweeps:
+            yield from (f"sweep of {sweep.site}: {reason}" for reason in beyond(sweep.layers, outline))
+        item, paraphrase = material.items[self.items[0]], self.paraphrases[0]
+        for source, target in self.speakers(material.people):
+            try:
+                suffix_length(*(render(end.prompt(item, paraphrase), outline.chat) for end in (source, target)))
+            except SelfrepError as error:
+                yield f"{source.name} → {target.name}: {error}"
 
 
 TRANSFER = Analysis(

@@ -62,8 +62,13 @@ def _patch(context: Context, part: TransferPart, sweep: Sweep, group: str) -> Ca
     def work(tick: Tick) -> None:
         lm, people, items = context.lm, context.people, context.items.select(part.items)
         speakers = part.speakers(people)
-        how = {"paraphrases": part.paraphrases, "directions": sweep.directions}
-        pairs = [made for ends in speakers for made in pair(lm, *(end.like for end in ends), items, **how)]
+        pairs = [
+            made
+            for source, target in speakers
+            for made in pair(
+                lm, source.like, target.like, items, paraphrases=part.paraphrases, directions=sweep.directions
+            )
+        ]
         if group.startswith("controls/"):
             kinds = [kind for kind in sweep.controls if kind != CONDITION]
             others = {end.name: other for ends in speakers for end in ends if (other := other_than(end, people))}
