@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from selfrep.models.language_model import load_model
-from selfrep.validation.nulls import deals
+from selfrep.validation.nulls import _dealt, deals
 
 
 @pytest.mark.slow
@@ -17,6 +18,13 @@ def test_counting_prompts_raises_false_alarms_and_counting_personas_does_not() -
     assert ours <= 0.15
     assert prompts > 2 * ours
     assert np.mean([deal.cells for deal in found]) < np.mean([deal.prompt_cells for deal in found])
+
+
+def test_families_are_dealt_whole_and_the_self_stays_out() -> None:
+    prompts = {"persona": ["a", "b", "c", "self"], "family": ["x", "x", "y", "self"], "side": ["ai", "ai", "human", ""]}
+    data = xr.Dataset(coords={name: ("prompt", values) for name, values in prompts.items()})
+    assert _dealt(data, ["x"]).side.to_numpy().tolist() == ["heads", "heads", "tails", ""]
+    assert _dealt(data, ["y"]).side.to_numpy().tolist() == ["tails", "tails", "heads", ""]
 
 
 def test_deals_can_be_had_again() -> None:

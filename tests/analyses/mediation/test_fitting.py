@@ -107,7 +107,7 @@ def test_refits_are_of_the_same_texts_and_can_be_had_again() -> None:
 
 
 def test_refits_spread_as_far_as_fits_of_other_texts_do() -> None:
-    """Kinds of Gaussian texts drawn anew, and how much of a planted direction is caught: the bootstrap's whole promise."""
+    """Kinds of Gaussian texts drawn anew, and how much of a planted direction is caught."""
     rng = np.random.default_rng(0)
     kinds = {"of": [f"of {i}" for i in range(12)], "against": [f"against {i}" for i in range(12)]}
     material = SubspaceMaterial.model_validate(
