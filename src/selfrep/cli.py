@@ -95,14 +95,16 @@ def check(study: Annotated[str, typer.Argument(help=STUDY)]) -> None:
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="the run directory")] = Path("out/demo"),
+    out: Annotated[Path | None, typer.Option(help="the run directory (default: out/demo, or out/demo-full)")] = None,
+    full: Annotated[bool, typer.Option("--full", help="the wider study, self-vs-persona: much longer")] = False,
     device: Device = "auto",
     fresh: Fresh = False,
 ) -> None:
-    """Run the built-in study on the embedded model: a few minutes on two cores."""
+    """Run the built-in study on the embedded model: first findings in a minute, all of it in three, on two cores."""
     from selfrep.study.study import preset
 
-    _run(preset("demo"), out, device, fresh)
+    default = Path("out", "demo-full" if full else "demo")
+    _run(preset("self-vs-persona" if full else "demo"), out or default, device, fresh)
 
 
 @app.command()
@@ -294,11 +296,23 @@ def _run(study: Study, out: Path, device: str, fresh: bool) -> None:
 
     try:
         with _progress() as progress:
-            directory = run_study(study, out, device=device, fresh=fresh, on_progress=progress, warn=_warn)
+            directory = run_study(
+                study, out, device=device, fresh=fresh, on_progress=progress, on_opening=_opened, warn=_warn
+            )
     except KeyboardInterrupt:  # here, since typer itself ends with 130 without a word
         print("\nselfrep: stopped; run the same command again to go on from here.", file=sys.stderr)  # noqa: T201
         raise typer.Exit(130) from None
     _show(directory)
+
+
+def _opened(directory: RunDirectory) -> None:
+    """The first findings, while the study goes on."""
+    from selfrep.report.opening import NAME, sentences
+
+    typer.echo("\nFirst findings (the study goes on):\n")
+    for sentence in sentences(directory):
+        typer.echo(f"  * {sentence}\n")
+    typer.echo(f"  figure: {(directory.figures / NAME).with_suffix('.html').resolve()}\n")
 
 
 def _show(directory: RunDirectory) -> None:

@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 
 from selfrep.analyses import analyses
 from selfrep.plots import NO_BROWSER, browser, caption, heatmap, save
+from selfrep.report.opening import self_and_persona
 
-__all__ = ["NO_BROWSER", "browser", "caption", "heatmap", "save"]
+__all__ = ["NO_BROWSER", "browser", "caption", "heatmap", "save", "self_and_persona"]
 
 
 def figures() -> dict[str, Callable[..., go.Figure]]:

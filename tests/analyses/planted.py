@@ -15,8 +15,8 @@ from selfrep.store.run_directory import RunDirectory
 from selfrep.study import run as running
 from selfrep.study import study
 
-EIGHT = ", names: [assistant, network, chatbot, oracle, nurse, sailor, farmer, poet]"
-"""Half of the planted personas, four a side: enough for everything but a choice of half of them."""
+TEN = ", names: [assistant, network, chatbot, robot, autopilot, overlord, nurse, sailor, farmer, poet]"
+"""Both readings of the self, and one persona each of four families a side: enough for everything but halves of them."""
 SERIES = ("this chat", "another chat", "an earlier version", "the user")
 _OWN = "answers: {ai: [machine, computer], human: [human, person]}"
 _ASKED = 'question: "In peace, who are you?", prefill: "", perspective: in_character'
@@ -27,9 +27,9 @@ _SCALED = "".join(
 
 
 def described(
-    model: str, parts: str, *, battery: str = f'{{file: "{BATTERY}", names: [who_are_you]}}', personas: str = EIGHT
+    model: str, parts: str, *, battery: str = f'{{file: "{BATTERY}", names: [who_are_you]}}', personas: str = TEN
 ) -> study.Study:
-    """A study of planted personas, by default of eight with the one question that every organism understands."""
+    """A study of planted personas, by default of ten with the one question that every organism understands."""
     return study.loads(
         f'name: planted\nmodel: "{model}"\npersonas: {{file: "{PERSONAS}"{personas}}}\nbattery: {battery}\n{parts}'
     )
@@ -39,7 +39,7 @@ def with_subscales(model: str, parts: str) -> study.Study:
     """A study of all planted personas, who are asked who they are, what writes and how to act, and five items of
     subscales: s0 of "kind", the others of `SERIES`.
     """
-    names = "who_are_you, who_in_danger, what_writes, what_writes_in_danger, act_in_peace, s0, s1, s2, s3, s4"
+    names = "who_are_you, who_in_danger, name, what_writes, what_writes_in_danger, act_in_peace, s0, s1, s2, s3, s4"
     return described(
         model, parts, battery=f'\n  file: "{BATTERY}"\n  names: [{names}]\n  define:\n{_SCALED}', personas=""
     )

@@ -101,6 +101,7 @@ def behaviour(sizes: Sizes, seed: int) -> xr.Dataset:
         return 10 * (0.6 * true + 0.4 * played) + 0.5 * own + 0.2 * words
 
     conditions = {"you": answers(1, played), "user": answers(1, 0.2 * played), "truth": answers(-1, played)}
+    conditions["echo"] = answers(1, played)
     conditions["neutral"] = 6 + 0.2 * rng.normal(size=(1, 3, 2))
     return synthetic.behaviour(conditions, synthetic.names(sizes), ASKED)
 
@@ -170,6 +171,8 @@ def _binding(data: xr.Dataset, names: Names) -> xr.Dataset:
 
 
 MAIN, BOUND = ("ci_low", "ci_high"), ("bound_ci_low", "bound_ci_high")
+WHOLE = ("all_words_ci_low", "all_words_ci_high")
+"""By all words; these scores tell no other."""
 ESTIMANDS = {
     "items": Estimand(
         _items,
@@ -178,8 +181,10 @@ ESTIMANDS = {
             "shift": MAIN,
             "user_shift": ("user_shift_ci_low", "user_shift_ci_high"),
             "kept": ("kept_ci_low", "kept_ci_high"),
+            "median": ("median_ci_low", "median_ci_high"),
+            "all_words_shift": WHOLE,
         },
-        signed=("shift", "user_shift", "auc"),
+        signed=("shift", "user_shift", "auc", "median", "all_words_shift"),
         exchanged=(("first", "second"),),
     ),
     "identification": Estimand(
@@ -190,14 +195,24 @@ ESTIMANDS = {
             "user_is": ("user_is_ci_low", "user_is_ci_high"),
             "bound": BOUND,
             "difference": ("difference_ci_low", "difference_ci_high"),
+            "all_words_estimate": WHOLE,
         },
         signed=("difference",),
         drawn=("shared_se",),
     ),
     "bleed": Estimand(
-        _bleed, behaviour, {"estimate": MAIN, "user_is": ("user_is_ci_low", "user_is_ci_high"), "bound": BOUND}
+        _bleed,
+        behaviour,
+        {
+            "estimate": MAIN,
+            "user_is": ("user_is_ci_low", "user_is_ci_high"),
+            "bound": BOUND,
+            "all_words_estimate": WHOLE,
+        },
     ),
-    "binding": Estimand(_binding, behaviour, {"estimate": MAIN}, signed=("you_shift", "user_shift")),
+    "binding": Estimand(
+        _binding, behaviour, {"estimate": MAIN, "all_words_estimate": WHOLE}, signed=("you_shift", "user_shift")
+    ),
     "probe": Estimand(
         lambda data, names: probe(data, n_controls=100),
         activations,
@@ -264,10 +279,10 @@ def test_the_planted_bleed_comes_back_though_a_human_is_the_first_by_name() -> N
     from selfrep.models import organisms
 
     people = sr.personas.load(organisms.PERSONAS).select(
-        ["network", "oracle", "robot", "overlord", "farmer", "nurse", "sailor", "teacher"]
+        ["crawler", "oracle", "robot", "overlord", "farmer", "nurse", "sailor", "teacher"]
     )
     asked = sr.battery.load(organisms.BATTERY).select(["what_writes"])
-    prompts = sr.make_prompts(people, asked, conditions=["you", "user", "neutral", "truth"])
+    prompts = sr.make_prompts(people, asked, conditions=["you", "user", "neutral", "truth", "echo"])
     seen = sr.score(sr.load_model("organism:bleed?beta=0.4"), prompts)
     share = bleed(seen, n_bootstrap=DRAWS).isel(item=0)
     for value in ("ci_low", "estimate", "ci_high"):
@@ -277,6 +292,6 @@ def test_the_planted_bleed_comes_back_though_a_human_is_the_first_by_name() -> N
         for side in ("ai", "human")
     )
     assert ai - human > 1, "a shift whose sign can be told"
-    moved = items(seen.isel(prompt=(seen.condition != "truth").to_numpy()), n_bootstrap=DRAWS).isel(item=0)
+    moved = items(seen.isel(prompt=~seen.condition.isin(["truth", "echo"]).to_numpy()), n_bootstrap=DRAWS).isel(item=0)
     for value in ("ci_low", "shift", "ci_high"):
         assert float(moved[value]) == pytest.approx(ai - human, abs=0.01), value

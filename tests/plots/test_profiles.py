@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from tests.plots.reading import legend, named, rules
 
-from selfrep.plots.profiles import Pen, finish_profiles, profiles
+from selfrep.plots.profiles import Pen, finish_profiles, finish_stack, profiles, stack
 
 LAYERS = [2, 3, 7, 9]
 VALUES = np.array([1.0, 2.0, np.nan, 4.0])
@@ -30,3 +31,26 @@ def test_a_profile_holds_its_line_its_band_and_its_rule() -> None:
         assert list(bands[0].y) == [3, 4, 1, 0]
     assert legend(fig) == ["S"]
     assert fig.layout.xaxis.ticktext[0] == "2"
+
+
+def test_a_stack_has_axes_and_legends_of_its_own_over_the_same_layers() -> None:
+    frame = stack(2)
+    for panel, layers in zip(frame.panels, (LAYERS, LAYERS[1:]), strict=True):
+        pen = Pen(frame.fig, panel, layers, stacked=True, first=2)
+        pen.line("S", VALUES[-len(layers) :] * panel.row, "#0072B2", rank=1)
+        pen.band(VALUES[-len(layers) :], VALUES[-len(layers) :] + 1, "#0072B2")
+    fig = finish_stack(
+        frame, LAYERS, names=["Δ", "T"], heights=[200.0, 100.0], columns=2, title="t", subtitle="", caption="c"
+    )
+    above, below = (named(fig, "S", panel) for panel in ("x", "x2"))
+    assert (above.legend, below.legend) == ("legend", "legend2")
+    assert (list(above.x), list(below.x)) == ([0, 1, 5, 7], [1, 5, 7])
+    assert fig.layout.xaxis.range == fig.layout.xaxis2.range
+    assert (fig.layout.yaxis.title.text, fig.layout.yaxis2.title.text) == ("Δ", "T")
+    assert fig.layout.yaxis2.matches is None, "each quantity has its own scale"
+    (low, top), (bottom, high) = fig.layout.yaxis.domain, fig.layout.yaxis2.domain
+    assert (top, bottom) == (1, 0)
+    assert (top - low) / (high - bottom) == pytest.approx(2)
+    legends = [layout.y for layout in (fig.layout.legend, fig.layout.legend2)]
+    assert high < legends[0] < low, "the upper legend stands between the panels"
+    assert legends[1] < 0

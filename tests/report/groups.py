@@ -104,6 +104,14 @@ GROUPS: dict[str, xr.Dataset] = {
     ).assign(
         n_moving=("item", [1.0, 21.0, 2.0]), shift_reason=("item", ["", "", ""]), left_out=("item", ["", "", ""])
     ),
+    "persona_shifts": made(
+        {"persona": f"{' '.join(f'in_character{end}' for end in ENDS)} {' '.join(f'outside{end}' for end in ENDS)}",
+         "perspective": "neutral"},
+        {"persona": ["hal", "jfk"], "kind": ("persona", ["fictional_ai", "human"])}
+        | {"kind_label": ("persona", ["fictional AIs", "humans"]), "side": ("persona", ["ai", "human"])}
+        | {"perspective": ["in_character", "outside"]},
+        {"in_character": ["who"], "outside": ["what"], "answers": ["ai", "human"], "reason": ""},
+    ),
     "binding": made(
         {"item contrast": "estimate ci_low ci_high p you_shift user_shift paraphrase_sd "
                           "all_words_estimate all_words_ci_low all_words_ci_high"},

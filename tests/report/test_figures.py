@@ -14,7 +14,8 @@ from tests.report.groups import GROUPS, run_of
 from selfrep import plots
 from selfrep.analyses import ANALYSES
 from selfrep.errors import SelfrepError
-from selfrep.report.figures import drawings, write_figures
+from selfrep.report.figures import OPENING, drawings, write_figures
+from selfrep.report.opening import lines
 
 
 def plane() -> xr.Dataset:
@@ -34,6 +35,8 @@ SHOWN = {
     "divergence_profile": GROUPS["divergence"],
     "persona_map": plane(),
     "cue_by_stakes": GROUPS["mediation"][DESIGN],
+    "self_and_persona": lines(GROUPS["divergence"], GROUPS["transfer/segments/resid_pre"]),
+    "degree_of_separation": GROUPS["persona_shifts"],
 }
 """What each figure shows, by its name."""
 
@@ -70,12 +73,15 @@ def test_a_table_read_back_is_its_group(folder: Path, name: str) -> None:
         expected = data[column].sel({dim: cells[dim] for dim in variable.dims})
         expected = expected.broadcast_like(cells[next(iter(cells))])
         same = np.testing.assert_allclose if variable.dtype.kind == "f" else np.testing.assert_array_equal
-        same(table[column].to_numpy(), expected.to_numpy(), err_msg=column)
+        read = pd.to_numeric(table[column].replace("", np.nan)) if variable.dtype.kind == "f" else table[column]
+        same(read.to_numpy(), expected.to_numpy(), err_msg=column)
 
 
 def test_figures_stand_in_the_chapter_of_their_group() -> None:
     about = {one.name: one.about for one in drawings(run_of())}
     general = {"items", "separation", "separation_profile", "persona_map"}
+    assert {name for name in about if about[name] == OPENING} == {"self_and_persona", "degree_of_separation"}
+    assert next(iter(about)) == "self_and_persona", "the figure that answers the question is the first"
     assert {name for name in about if not about[name]} == general | {n for n in SHOWN if n.startswith("transfer_")}
     assert (about["cue_by_stakes"], about["referents"]) == ("mediation", "identification")
     assert about["divergence_profile"] == "divergence"

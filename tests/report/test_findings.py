@@ -254,7 +254,7 @@ def test_there_is_a_source_for_every_finding(findings: list[Finding]) -> None:
     assert {source.group for source in SOURCES} == {name for name in GROUPS if name not in SHOWN_ONLY}
 
 
-SHOWN_ONLY = {"activations_summary", "transfer/effects/resid_pre", "posterior"}
+SHOWN_ONLY = {"persona_shifts", "activations_summary", "transfer/effects/resid_pre", "posterior"}
 """Groups that have figures and no sentence."""
 
 

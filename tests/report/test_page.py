@@ -42,11 +42,11 @@ def study(text: Callable[[str], str] = str) -> dict[str, Any]:
         "personas": {
             "define": {
                 "smollm": {
-                    "kind": "default",
+                    "reading": "default",
                     "label": text("SmolLM"),
                     "descriptions": [text("an AI assistant"), "a bot"],
                 },
-                "jfk": {"kind": "human", "label": "JFK", "descriptions": [text("a president"), "John F. Kennedy"]},
+                "jfk": {"side": "human", "label": "JFK", "descriptions": [text("a president"), "John F. Kennedy"]},
             }
         },
         "battery": {
@@ -92,7 +92,8 @@ def findings(text: Callable[[str], str] = str) -> list[Finding]:
 
 def items(text: Callable[[str], str] = str) -> xr.Dataset:
     numbers = {
-        name: ("item", np.array([7.25, 0.71, 7.25])) for name in ("shift", "ci_low", "ci_high", "p", "user_shift")
+        name: ("item", np.array([7.25, 0.71, 7.25]))
+        for name in ("shift", "ci_low", "ci_high", "p", "user_shift", "kept", "all_words_shift")
     }
     return xr.Dataset(
         numbers
@@ -100,6 +101,7 @@ def items(text: Callable[[str], str] = str) -> xr.Dataset:
         | {
             "identified": ("item", [True, False, True]),
             "reason": ("item", ["", text("under three times the noise"), ""]),
+            "shift_reason": ("item", ["", text("under three times the noise"), ""]),
         },
         coords={"item": ["who", "weak", "all in character"], "n_items": ("item", [1, 1, 1])},
         attrs={"permuted": text("the side labels of personas"), "smallest_p": 0.0002},
@@ -218,7 +220,7 @@ def page(run: RunDirectory) -> Page:
 def test_every_part_is_there(make: Make) -> None:
     got = page(make())
     asked, found, sure = got.section("asked"), got.section("found"), got.section("sure")
-    assert "2 personas (1 AI, 1 human), each in 2 paraphrases, and was asked 2 questions" in asked
+    assert "2 personas (1 of the model’s own self, 1 human), each in 2 paraphrases, and was asked 2 questions" in asked
     for words in (
         "You are a president.",
         "Who are you?",

@@ -11,6 +11,7 @@ import xarray as xr
 from tests.analyses.planted import described, finish
 
 from selfrep.analyses.analysis import Reading
+from selfrep.engine.capture import score
 from selfrep.models.organisms import BATTERY
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study import captures
@@ -86,8 +87,8 @@ def test_each_reading_is_given_its_conditions_and_positions(
     both.work(shares.append)
     assert both.done()
     assert shares == sorted(shares)
-    n_paraphrases = len(job.people["nurse"].descriptions)
-    assert calls == [n_paraphrases * (2 + 2 + 1)], "two personas in two conditions each, and nobody"
+    nurse = job.people["nurse"]
+    assert calls == [nurse.n_paraphrases * (2 + 2) + len(nurse.neutral)], "two personas in two conditions, and nobody"
     assert set(one.acts[0].condition.values) == {"you"}
     assert one.acts[0].position.values.tolist() == [-1]
     assert set(other.acts[0].condition.values) == {"user", "neutral"}
@@ -112,3 +113,27 @@ def test_readings_of_anything_else_do_not_share(job: Job, change: dict[str, obje
     assert len(list(captures.captures(job, [one, one]))) == 1, "the control"
     assert len(list(captures.captures(job, [one, replace(one, **change)]))) == 2  # type: ignore[arg-type]
     assert not list(captures.captures(job, []))
+
+
+def test_what_the_report_opens_with_reads_first_and_shares_the_capture_with_what_comes_later(
+    job: Job, calls: list[int]
+) -> None:
+    later, first = Heard(), Heard()
+    readings = [replace(later.reading(), positions=(-2,)), replace(first.reading(), opens=True)]
+    job.directory.create_or_resume("name: small", "abc123")
+    stages = list(captures.captures(job, readings))
+    assert [stage.opens for stage in stages] == [True, False]
+    stages[0].work(lambda share: None)
+    assert stages[0].done()
+    assert not stages[1].done()
+    stages[1].work(lambda share: None)
+    assert len(calls) == 1, "both read one capture"
+    assert later.acts[0].position.values.tolist() == [-2]
+    answered = job.directory.read("behaviour")
+    asked = answered.item.to_numpy() == "who_are_you"
+    you = asked & (answered.condition.to_numpy() == "you")
+    assert np.isfinite(answered.log_odds.to_numpy()[you]).all(), "what the capture read is not asked again"
+    assert np.isnan(answered.log_odds.to_numpy()[~asked]).all()
+    prompts = [prompt for prompt, mine in zip(job._everything, you, strict=True) if mine]
+    alone = score(job.lm, prompts)
+    np.testing.assert_allclose(alone.log_odds, answered.log_odds.to_numpy()[you], atol=1e-4)

@@ -53,6 +53,7 @@ def test_the_answers_come_first_and_readings_of_activations_before_what_is_made_
     assert [stage.name for stage in both.stages()] == [
         "answers to every item",
         "activations",
+        "what every persona says, in character and from outside",
         "what each item shows",
         "answers under a changed truth",
         "bleed",
@@ -60,6 +61,42 @@ def test_the_answers_come_first_and_readings_of_activations_before_what_is_made_
     assert not any(stage.done() for stage in both.stages())
     assert all(stage.cost > 0 for stage in both.stages())
     assert "lm" not in vars(both), "the model is loaded by the stage that needs it"
+
+
+def test_what_the_report_opens_with_comes_first_with_the_answers_that_it_needs(tmp_path: Path) -> None:
+    parts = (
+        "separation: {item: what_writes}\ndivergence: {item: what_writes}\n"
+        "transfer: {pairs: [[unprompted, nurse]], items: [who_are_you], sweeps: [{site: resid_pre, by: segment}]}\n"
+    )
+    stages = list(job(tmp_path, parts, battery=f'{{file: "{BATTERY}"}}').stages())
+    names = [stage.name for stage in stages]
+    opens = [stage.opens for stage in stages]
+    assert names[:4] == [
+        "activations",
+        "answers that come first",
+        "patching resid_pre by segment",
+        "what is carried over",
+    ]
+    assert opens[:4] == [True, False, True, True]
+    assert not any(opens[4:])
+    assert names.index("answers to every item") == 4
+    assert names.count("activations") == 2, "what reads the same activations later is a step of its own"
+
+
+def test_only_the_items_that_come_first_are_asked_and_the_rest_later(tmp_path: Path) -> None:
+    asked = job(tmp_path, "")
+    first, other = (name for name in list(asked.items.names())[:2])
+    everything = prompts(asked.people, asked.items, ("you",))
+    early = asked.scoring("first", "some", everything, items={first})
+    early.work(lambda share: None)
+    assert early.done()
+    rows = asked.directory.read("some")
+    np.testing.assert_array_equal(np.isfinite(rows.log_odds), rows.item == first)
+    whole = asked.scoring("all", "some", everything)
+    assert not whole.done()
+    whole.work(lambda share: None)
+    assert whole.done()
+    assert np.isfinite(asked.directory.read("some").log_odds.sel(prompt=rows.item.values == other)).all()
 
 
 def test_a_group_is_complete_with_its_last_row_and_labels_stay_with_their_rows(tmp_path: Path) -> None:

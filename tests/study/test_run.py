@@ -29,7 +29,7 @@ MODEL = "organism:bleed?beta=0.4"
 STUDY = f"""
 name: organism
 model: "{MODEL}"
-personas: {{file: "{PERSONAS}"{planted.EIGHT}}}
+personas: {{file: "{PERSONAS}"{planted.TEN}}}
 battery: {{file: "{BATTERY}", names: [who_are_you, what_writes]}}
 separation: {{item: who_are_you}}
 transfer:
@@ -69,7 +69,7 @@ def test_the_directory_holds_what_it_promises(done: RunDirectory) -> None:
         "transfer/segments/resid_pre",
     }
     assert done.report.is_file()
-    assert len(done.findings()) == 5
+    assert len(done.findings()) == 6
     assert {p.suffix for p in done.figures.iterdir()} >= {".html", ".csv"}
     known = done.provenance()
     assert known["model"] == MODEL
@@ -193,7 +193,7 @@ run.run(study.load({str(tmp_path / "study.yaml")!r}), {str(out)!r}, device="cpu"
     ("text", "words"),
     [
         ("name: x\nmodel: /nowhere/at/all\n", "nowhere"),
-        (SWEEPS.replace("layers: [0, 2]", "layers: [0, 30]"), r"0 … 5"),
+        (SWEEPS.replace("layers: [0, 2]", "layers: [0, 30]"), r"layers are 0 to 5"),
         (SWEEPS.replace("{site: resid_pre}", "{site: resid_pre, positions: [-60]}", 1), "-60"),
         (SWEEPS.replace("paraphrases: [0, 2]", "paraphrases: [9]"), "paraphrases"),
     ],

@@ -9,7 +9,8 @@ from selfrep.analyses.directness.truth import D
 from selfrep.models.external import Component
 from selfrep.validation import external as elsewhere
 from selfrep.validation.card import Card, Examination, ExternalExamination
-from selfrep.validation.maps import Abstention, Mark
+from selfrep.validation.claims import Abstention
+from selfrep.validation.maps import Mark
 from selfrep.validation.nulls import Deal
 from selfrep.validation.rows import rows
 
@@ -34,7 +35,7 @@ def examination(
             Mark("raw distance", "present", 0.7, 0.4),
         ),
         abstentions=(Abstention("what_writes", False, 0.0),),
-        deals=(Deal(False, 0.02, 0.3, False, True),) * 5,
+        deals=(Deal(False, True, 0.02, 0.3, False, True, True),) * 5,
     )
 
 

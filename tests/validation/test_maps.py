@@ -60,6 +60,22 @@ def test_ours_find_use_and_presence_and_presence_is_not_use(marked: list[maps.Ma
     assert np.isnan(there["S"].off)
 
 
+def test_maps_of_the_self_are_found_and_are_not_those_of_the_persona(
+    bleeding: tuple[LanguageModel, organisms.Truth],
+) -> None:
+    lm, truth = bleeding
+    found = list(maps.marks(lm, truth, maps.OURS, "self"))
+    assert {mark.variable for mark in found} == {"self"}
+    used, there = (by_name(found, sheet) for sheet in ("causal", "present"))
+    assert used["T"].auroc >= 0.99
+    assert there["S"].auroc >= 0.99
+    other = replace(truth, causal=truth.causal | {("self", "spectator"): truth.causal["persona", "spectator"]},
+                    present=truth.present | {"self": truth.present["persona"]})  # fmt: skip
+    wrong = list(maps.marks(lm, other, maps.OURS, "self"))
+    assert by_name(wrong, "causal")["T"].auroc < 0.95, "the control: where the persona is"
+    assert by_name(wrong, "present")["S"].auroc < 0.95
+
+
 def test_a_model_without_the_wiring_is_not_found(bleeding: tuple[LanguageModel, organisms.Truth]) -> None:
     lm, truth = bleeding
     wild = organisms.OrganismForCausalLM(lm.hf.config)
@@ -120,22 +136,6 @@ def test_gradients_miss_what_a_shut_gate_lets_through(marked: list[maps.Mark]) -
     found = by_name(marked, "causal")
     assert found["gradients"].off > 0.8
     assert found["gradients"].precision < found["T"].precision
-
-
-def test_a_subspace_alone_moves_what_its_cell_does_not() -> None:
-    whole, part = maps.illusion(*grown("organism:dormant?seed=1"))
-    assert whole < 0.01
-    assert part > 0.9
-
-
-def test_where_nothing_is_used_transfer_says_so() -> None:
-    lm, truth = grown("organism:blind")
-    said = {one.item: one for one in maps.abstentions(lm, truth)}
-    assert set(said) == {"what_writes", "laptop"}
-    assert not any(one.identified or one.largest for one in said.values())
-    lm, _ = grown("organism:bleed")
-    used = list(maps.abstentions(lm, truth))  # the control: another's truth
-    assert all(one.identified and one.largest > 0.9 for one in used)
 
 
 def test_scores_that_are_none_are_refused(bleeding: tuple[LanguageModel, organisms.Truth]) -> None:

@@ -1,4 +1,4 @@
-"""A coin makes no difference: tests that count personas say so, and one that counts prompts does not."""
+"""A coin makes no difference: tests that count families say so, and those that count personas or prompts do not."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from selfrep.validation.nulls import _dealt, deals
 
 
 @pytest.mark.slow
-def test_counting_prompts_raises_false_alarms_and_counting_personas_does_not() -> None:
-    found = list(deals(load_model("organism:bleed?noise=0.2"), 40, seed=1))
-    assert len(found) == 40
-    prompts, ours = (np.mean([getattr(deal, name) for deal in found]) for name in ("prompt_bleeds", "bleeds"))
-    assert ours <= 0.15
-    assert prompts > 2 * ours
+def test_counting_prompts_or_personas_raises_false_alarms_and_counting_families_does_not() -> None:
+    found = list(deals(load_model("organism:families?noise=0.2"), 60, seed=1))
+    assert len(found) == 60
+    for ours, personas in (("bleeds", "persona_bleeds"), ("anywhere", "persona_anywhere")):
+        alarms, alone = (np.mean([getattr(deal, name) for deal in found]) for name in (ours, personas))
+        assert alarms <= 0.12
+        assert alone > alarms
+    assert np.mean([deal.prompt_bleeds for deal in found]) > 0.3
     assert np.mean([deal.cells for deal in found]) < np.mean([deal.prompt_cells for deal in found])
 
 
 def test_families_are_dealt_whole_and_the_self_stays_out() -> None:
     prompts = {"persona": ["a", "b", "c", "self"], "family": ["x", "x", "y", "self"], "side": ["ai", "ai", "human", ""]}
     data = xr.Dataset(coords={name: ("prompt", values) for name, values in prompts.items()})
-    assert _dealt(data, ["x"]).side.to_numpy().tolist() == ["heads", "heads", "tails", ""]
-    assert _dealt(data, ["y"]).side.to_numpy().tolist() == ["tails", "tails", "heads", ""]
+    assert _dealt(data, {"x"}).side.to_numpy().tolist() == ["heads", "heads", "tails", ""]
+    assert _dealt(data, {"y"}).side.to_numpy().tolist() == ["tails", "tails", "heads", ""]
 
 
 def test_deals_can_be_had_again() -> None:
-    lm = load_model("organism:bleed?noise=0.2")
+    lm = load_model("organism:families?noise=0.2")
     assert list(deals(lm, 2, seed=5)) == list(deals(lm, 2, seed=5))
     assert list(deals(lm, 2, seed=5)) != list(deals(lm, 2, seed=6))

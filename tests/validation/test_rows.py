@@ -11,7 +11,8 @@ from tests.validation.cards import examination
 from selfrep.analyses.answers import Answer
 from selfrep.analyses.bleed.truth import B
 from selfrep.validation.card import Row
-from selfrep.validation.maps import Abstention, Mark
+from selfrep.validation.claims import Abstention
+from selfrep.validation.maps import Mark
 from selfrep.validation.rows import _rate, rows
 
 
@@ -78,3 +79,31 @@ def test_a_user_s_estimator_stands_beside_ours() -> None:
     (row,) = named("AUROC of mine", mine, own=("mine",))
     assert (row.part, row.score, row.passed) == ("Yours", 0.77, None)
     assert row.common == "T 1.00, worst 1.00"
+
+
+def test_maps_of_the_self_have_rows_of_their_own() -> None:
+    marked = (
+        Mark("T", "causal", 0.99, 0.9, variable="self"),
+        Mark("raw distance", "causal", 0.7, 0.5, variable="self"),
+    )
+    one = replace(examination(), marks=(*examination().marks, *marked))
+    (persona,), (self,) = named("AUROC of |T|", examination()), named("AUROC of |T|, of the self", one)
+    assert (self.score, self.passed, self.common) == (0.99, True, "raw distance 0.70, worst 0.70")
+    assert named("AUROC of |T|", one)[0] == persona, "the persona's stays as it was"
+    low = replace(one, marks=(replace(marked[0], auroc=0.94),))
+    assert named("AUROC of |T|, of the self", low)[0].passed is False
+
+
+def test_what_is_not_defined_should_be_withheld() -> None:
+    told = Answer(B, "", None, -0.6, -0.7, -0.5)
+    kept = replace(told, estimate=np.nan, reason="opposition")
+    (row,) = named("B where it is not defined", replace(examination(), answers=(told, kept)))
+    assert (row.score, row.n) == (0.5, 2)
+    assert named("wrong answers", replace(examination(), answers=(told, kept)))[0].score == 1
+
+
+def test_sides_with_one_mean_are_judged_by_their_personas() -> None:
+    blind, seeing = (replace(examination("xor"), hidden=(-0.01, people)) for people in (0.0, 0.3))
+    assert [named("smallest identity", one)[0].passed for one in (blind, seeing)] == [False, True]
+    fooled = replace(examination("xor"), hidden=(0.3, 0.3))
+    assert named("largest S of a cell that holds", fooled)[0].passed is False

@@ -14,7 +14,7 @@ from selfrep.errors import SelfrepError
 from selfrep.models import organisms
 from selfrep.validation import validate as module
 from selfrep.validation.maps import COMMON, Observation
-from selfrep.validation.rows import EASY, HARD, TRAINED
+from selfrep.validation.rows import EASY, HARD, SLOW, TRAINED
 from selfrep.validation.validate import Subject, subjects
 
 FEW = [Subject("bleed", 0), Subject("bleed", 2, 0.2, deals=3)]
@@ -81,7 +81,8 @@ def test_a_name_that_is_taken_is_refused() -> None:
 
 def test_every_kind_is_grown_and_the_quick_ones_are_not_trained() -> None:
     quick, full = subjects(True), subjects(False)
-    assert {s.kind for s in quick} == {*EASY, *HARD}
+    assert {s.kind for s in quick if not s.deals} == {*EASY, *HARD} - {*SLOW}
+    assert [s.kind for s in quick if s.deals] == ["families"]
     assert {s.kind for s in full} == {*EASY, *HARD, *TRAINED} == set(organisms.KINDS)
     assert len({s.name for s in full}) == len(full)
     for kind in EASY:

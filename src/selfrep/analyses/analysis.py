@@ -62,12 +62,16 @@ class Stage:
         cost: how long it takes, in the unit of `PER_PROMPT`.
         done: whether its groups are there and complete.
         work: computes what is missing of them.
+        opens: whether the report opens with what it makes. These steps come first.
+        needs: the items whose answers, in the group "behaviour", it reads; of a step that opens.
     """
 
     name: str
     cost: float
     done: Callable[[], bool]
     work: Callable[[Tick], None]
+    opens: bool = False
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Reading:
         depths: instead of layers, shares of the depth of the model, which nobody knows before it is loaded.
         done: whether what is made of them is there.
         work: makes it. Given the captured activations of all personas in these conditions.
+        opens: as of a `Stage`.
     """
 
     item: str
@@ -92,6 +97,7 @@ class Reading:
     done: Callable[[], bool]
     work: Callable[[xr.Dataset], None]
     depths: tuple[float, ...] | None = None
+    opens: bool = False
 
 
 class Context(ABC):
@@ -188,12 +194,14 @@ class Figure:
         groups: what it is drawn from; a single pattern such as "transfer/*" stands for one figure a group.
         draw: draws the groups.
         select: what is shown of the first group, None if there is nothing to show; all of it, if left out.
+        opens: whether it stands where the report opens, and not in its chapter.
     """
 
     name: str
     groups: tuple[str, ...]
     draw: Callable[..., go.Figure]
     select: Callable[[xr.Dataset], xr.Dataset | None] | None = None
+    opens: bool = False
 
     def matching(self, present: Iterable[str]) -> list[Figure]:
         """The figures that can be drawn from the groups that are there."""
@@ -201,7 +209,7 @@ class Figure:
         if self.name:
             return [self] if set(self.groups) <= set(groups) else []
         return [
-            Figure(group.replace("/", "_"), (group,), self.draw, self.select)
+            Figure(group.replace("/", "_"), (group,), self.draw, self.select, self.opens)
             for group in groups
             if fnmatchcase(group, self.groups[0])
         ]
@@ -252,6 +260,8 @@ class Report:
         limits: objections to keep in mind, each with what is done about it.
         details: tables of single numbers, from a run and its study as plain YAML data.
         unclear: single questions that the model does not answer clearly, each with the reason; of the same two.
+        opening: what a run says of it where the report opens: few sentences, each with its numbers and intervals, or
+            the reason why there are none.
     """
 
     chapter: Chapter | None = None
@@ -261,6 +271,7 @@ class Report:
     limits: tuple[Text, ...] = ()
     details: Callable[[RunDirectory, Mapping[str, Any]], Iterable[Table]] = nothing
     unclear: Callable[[RunDirectory, Mapping[str, Any]], Iterable[Text]] = nothing
+    opening: Callable[[RunDirectory], Iterable[str]] = nothing
 
 
 Runs = Callable[[Context, Any], Iterable[Stage | Reading]]

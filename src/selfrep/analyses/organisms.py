@@ -7,6 +7,7 @@ organisms' own: words that they know.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import xarray as xr
@@ -20,7 +21,7 @@ from selfrep.prompts import scenarios as crossings
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.chat import chat_format
 from selfrep.prompts.personas import PersonaSet
-from selfrep.prompts.prompt import PromptCondition, prompts
+from selfrep.prompts.prompt import Prompt, PromptCondition, prompts
 from selfrep.prompts.render import render
 from selfrep.prompts.scenarios import Scenarios
 
@@ -34,7 +35,7 @@ END = -10
 
 @cache
 def personas() -> PersonaSet:
-    """Eight a side, in four paraphrases each."""
+    """Eight a side, and two readings of the self, in four paraphrases each."""
     return people.load(organisms.PERSONAS)
 
 
@@ -86,7 +87,41 @@ def activations(
         What `selfrep.capture` returns: "activations" (prompt, site, layer, position, d_model) of resid_pre, and the log
         odds of the answers, "log_odds" (prompt) in nats.
     """
-    questions = prompts(personas(), [battery()[item]], conditions)
+    return captured(lm, prompts(personas(), [battery()[item]], conditions), 2, layers)
+
+
+def selves(item: str, conditions: Sequence[PromptCondition] = ("you", "user")) -> list[Prompt]:
+    """The prompts of every other persona, twice: what writes the text is the model itself, or an operator.
+
+    These are their sides. So what compares sides of personas compares the two states of the self.
+
+    Example:
+        >>> from selfrep.analyses.organisms import selves
+        >>> for one in selves("what_writes", ["you"])[:2]:
+        ...     print(one.persona, one.side, one.system, sep=" | ")
+        chatbot (itself) | itself | You are a new chatbot.
+        chatbot (operator) | operator | You are a new chatbot. An operator writes this text.
+    """
+    told = {"itself": "", "operator": f" {battery()[SPECTATOR[0]].truth_change}"}
+    out = []
+    played = [persona for persona in personas() if persona.side][::2]  # as many as maps need
+    for one in prompts(played, [battery()[item]], conditions):
+        for writer, sentence in told.items():
+            name = f"{one.persona} ({writer})"
+            out.append(replace(one, system=one.system + sentence, persona=name, family=name, side=writer))
+    return out
+
+
+def captured(
+    lm: LanguageModel, questions: Sequence[Prompt], n_system: int, layers: Sequence[int] | None = None
+) -> xr.Dataset:
+    """What enters every block from the last tokens of the system text on; otherwise like `activations`.
+
+    Args:
+        questions: prompts that are alike from there on.
+        n_system: how many of these tokens; 2: the last word and its full stop.
+        layers: which blocks; None: all.
+    """
     segments = render(questions[0], chat_format(lm.tokenizer, lm.chat_template)).segments
-    first = segments[::-1].index("system") + 2  # the word, and the full stop that ends the system text
+    first = segments[::-1].index("system") + n_system
     return capture(lm, questions, ["resid_pre"], layers=layers, tokens="position", positions=list(range(-first, 0)))

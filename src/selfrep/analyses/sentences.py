@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from selfrep.stats.numbers import number
-from selfrep.store.findings import Finding
+from selfrep.store.findings import NOT_IDENTIFIED, Finding
 
 POOLED = {
     "in_character": "questions about the speaker",
@@ -65,8 +66,51 @@ def with_interval(row: xr.Dataset, value: str = "estimate") -> str:
     return f"{estimate} (95 % interval {low} to {high})"
 
 
+def in_brackets(row: xr.Dataset, value: str = "estimate") -> str:
+    """An estimate, and its interval in brackets, where a sentence has said what these are.
+
+    >>> in_brackets(xr.Dataset({"estimate": 0.5, "ci_low": 0.1, "ci_high": 0.9}))
+    '0.5 [0.1, 0.9]'
+    """
+    ends = [end if value == "estimate" else f"{value}_{end}" for end in ("ci_low", "ci_high")]
+    between = f" [{', '.join(number(float(row[end])) for end in ends)}]" if _has_interval(row, *ends) else ""
+    return number(float(row[value])) + between
+
+
 def _has_interval(row: xr.Dataset, low: str, high: str) -> bool:
     return bool(np.isfinite([float(row[low]), float(row[high])]).all())
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Parts of a sentence, one after the other.
+
+    >>> listed(["a", "b", "c"]), listed(["a"])
+    ('a, b and c', 'a')
+    """
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+
+
+@dataclass(frozen=True)
+class Told:
+    """One of several numbers that a sentence tells: of what, in words, and why it is not identified, if so."""
+
+    of: str
+    number: str
+    reason: str = ""
+
+
+def tell(several: Sequence[Told]) -> str:
+    """Numbers one after the other, and of what there is none, each reason once.
+
+    Example:
+        >>> tell([Told("for sages", "0.3"), Told("for boys", "", "there is one"), Told("for men", "", "there is one")])
+        '0.3 for sages; not identified for boys and for men (there is one)'
+    """
+    known = [f"{one.number} {one.of}" for one in several if not one.reason]
+    reasons = dict.fromkeys(one.reason for one in several if one.reason)
+    of = {reason: listed([one.of for one in several if one.reason == reason]) for reason in reasons}
+    unknown = [f"{NOT_IDENTIFIED} {names} ({reason})" for reason, names in of.items()]
+    return "; ".join([*([listed(known)] if known else []), *unknown])
 
 
 def if_identified(row: xr.Dataset, words: str) -> str:

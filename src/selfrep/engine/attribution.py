@@ -17,6 +17,7 @@ from selfrep.engine.replay.approximation import Approximate, Method
 from selfrep.engine.replay.runner import OnMismatch, Options, by_plan, run_sweep
 from selfrep.engine.sweep import Pairs, bind, bind_tokens
 from selfrep.models.language_model import LanguageModel
+from selfrep.prompts import arguments
 
 
 class GradientOptions(PatchOptions, total=False):
@@ -94,6 +95,7 @@ def attribute(
         [[1.0, 0.0], [0.0, 1.0]]
     """
     options = Options(batch_size, budget_gb, check, on_mismatch, progress)
+    arguments.one(lm, LanguageModel, "model")
     approximate = Approximate(lm, plan, options, method, ig_steps)
     sweep = bind(lm, pairs, plan, metric, seed=seed)
     return by_plan(plan, run_sweep(lm, sweep, approximate, options))
@@ -141,6 +143,7 @@ def attribute_tokens(
         (6, 3)
     """
     options = Options(batch_size, budget_gb, check, on_mismatch, progress)
+    arguments.one(lm, LanguageModel, "model")
     approximate = Approximate(lm, plan, options, method, ig_steps)
     sweep = bind_tokens(lm, source, target, plan, metric, suffix=suffix, seed=seed)
     return by_plan(plan, run_sweep(lm, sweep, approximate, options))

@@ -27,6 +27,7 @@ from selfrep.engine.selfcheck import selfcheck
 from selfrep.engine.sweep import Pairs, PatchSweep, bind, bind_tokens
 from selfrep.errors import CannotReplay
 from selfrep.models.language_model import LanguageModel
+from selfrep.prompts import arguments
 
 
 class SweepOptions(TypedDict, total=False):
@@ -116,6 +117,7 @@ def patch(
         [[1.0, 0.0], [0.0, 1.0]]
     """
     options = Options(batch_size, budget_gb, check, on_mismatch, progress)
+    arguments.one(lm, LanguageModel, "model")
     sweep = bind(lm, pairs, plan, metric, seed=seed)
     return by_plan(plan, run_sweep(lm, sweep, _Exact(lm, options), options))
 
@@ -170,6 +172,7 @@ def patch_tokens(
         (6, 3, [['1', '6', '9']])
     """
     options = Options(batch_size, budget_gb, check, on_mismatch, progress)
+    arguments.one(lm, LanguageModel, "model")
     sweep = bind_tokens(lm, source, target, plan, metric, suffix=suffix, seed=seed)
     return by_plan(plan, run_sweep(lm, sweep, _Exact(lm, options), options))
 

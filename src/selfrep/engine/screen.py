@@ -28,6 +28,7 @@ from selfrep.engine.selfcheck import selfcheck
 from selfrep.engine.sweep import Pairs, PatchSweep, bind
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
+from selfrep.prompts import arguments
 from selfrep.stats.rounding import negligible
 
 BOUND = 0.95
@@ -106,6 +107,7 @@ def screen(
         (6, 10, True)
     """
     options = Options(batch_size, budget_gb, check, progress=progress)
+    arguments.one(lm, LanguageModel, "model")
     screening = _Screening(Approximate(lm, plan, options, method, ig_steps), budget, sample, seed)
     sweep = bind(lm, pairs, plan, metric, seed=seed)
     return by_plan(plan, [_with_sample(one) for one in run_sweep(lm, sweep, screening, options)])

@@ -152,7 +152,6 @@ def bind(lm: LanguageModel, pairs: Pairs, plan: AnyPlan, metric: Metrics, *, see
         SelfrepError: pairs that cannot be aligned; a layer, position or head out of range; metrics of the same name; a
             prefix patch between prompts of different lengths.
     """
-    arguments.one(lm, LanguageModel, "model")
     plan = as_plan(plan)
     return _bind(lm, align(arguments.several(pairs, PromptPair)), plan, metric, seed)
 
@@ -168,7 +167,6 @@ def bind_tokens(
     seed: int = 0,
 ) -> PatchSweep:
     """The same for token ids; see `token_batch`."""
-    arguments.one(lm, LanguageModel, "model")
     plan = as_plan(plan)
     by_segment = [p for p in plans_of(plan) if p.by == "segment" and not p.sets]
     if any(p.where is None or set(p.where) - {"all", "last", "prefix"} for p in by_segment):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from selfrep import plots
 from selfrep.analyses import analyses
 from selfrep.errors import SelfrepError
 from selfrep.files import write_file
+from selfrep.report import opening
 from selfrep.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class Drawing:
     """A figure of a run: its file name without an ending, its title, how to read it, and the numbers it shows.
 
-    `about` is the analysis in whose chapter it stands; empty: the general part.
+    `about` is the analysis in whose chapter it stands, or `OPENING`; empty: the general part.
     """
 
     name: str
@@ -34,8 +35,12 @@ class Drawing:
     about: str = ""
 
 
+OPENING = "opening"
+
+
 def drawings(run: RunDirectory) -> Iterator[Drawing]:
-    """The figures of a run, of whatever groups it holds, in the order of the analyses."""
+    """The figures of a run, of whatever groups it holds: the first one, then in the order of the analyses."""
+    yield from first_drawing(run)
     groups = run.groups()
     for analysis in analyses():
         about = analysis.name if analysis.load_report().chapter else ""
@@ -46,33 +51,46 @@ def drawings(run: RunDirectory) -> Iterator[Drawing]:
                 if data is not None:
                     picture = figure.draw(data, *others)
                     words = picture.layout.meta
-                    yield Drawing(figure.name, words["title"], words["caption"], picture, data, about)
+                    place = OPENING if figure.opens else about
+                    yield Drawing(figure.name, words["title"], words["caption"], picture, data, place)
+
+
+def first_drawing(run: RunDirectory) -> Iterator[Drawing]:
+    """The figure that answers the question, where there is one yet."""
+    if made := opening.figure(run):
+        picture, data = made
+        words = picture.layout.meta
+        yield Drawing(opening.NAME, words["title"], words["caption"], picture, data, OPENING)
 
 
 def write_figures(
-    run: RunDirectory, warn: Callable[[str], None], figures: Iterable[Drawing] | None = None
+    run: RunDirectory,
+    warn: Callable[[str], None] = lambda message: None,
+    figures: Iterable[Drawing] | None = None,
+    endings: Sequence[str] = (".html", ".svg", ".pdf"),
 ) -> list[Path]:
-    """Write every figure as HTML and CSV, and as SVG and PDF where a browser is found.
+    """Write every figure and its numbers as CSV.
 
     Args:
         warn: hears it when no browser is found.
         figures: those of the run, where they are drawn already (None: they are drawn anew).
+        endings: as which files; SVG and PDF need a browser, and are left out where none is found.
     """
     written: list[Path] = []
-    vector = plots.browser() is not None
-    if not vector:
+    if set(endings) - {".html"} and plots.browser() is None:
+        endings = (".html",)
         warn(plots.NO_BROWSER)
     for one in drawings(run) if figures is None else figures:
         base = run.figures / one.name
         write_file(base.with_suffix(".csv"), _table(one.data))
         written.append(base.with_suffix(".csv"))
-        for ending in (".html", ".svg", ".pdf") if vector else (".html",):
+        for ending in endings:
             try:
                 plots.save(one.figure, base.with_suffix(ending))
             except SelfrepError as error:
                 if ending == ".html":
                     raise
-                vector = False  # one message is enough
+                endings = (".html",)  # one message is enough
                 warn(str(error))
                 break
             written.append(base.with_suffix(ending))

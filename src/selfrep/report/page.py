@@ -28,7 +28,8 @@ from selfrep.engine.misses import from_attrs
 from selfrep.errors import SelfrepError
 from selfrep.files import write_file
 from selfrep.models.sites import IN_WORDS
-from selfrep.report.figures import Drawing, drawings
+from selfrep.report.figures import OPENING, Drawing, drawings
+from selfrep.report.opening import sentences
 from selfrep.stats.numbers import number, with_unit
 from selfrep.stats.rounding import negligible
 from selfrep.store.findings import Finding
@@ -46,11 +47,12 @@ CONDITIONS = {
 }
 
 
-def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None) -> Path:
+def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None, *, unfinished: bool = False) -> Path:
     """Write `report.html` from whatever the run directory holds, replacing an older one.
 
     Args:
         figures: those of the run, where they are drawn already (None: they are drawn anew).
+        unfinished: whether the study still runs, which the page then says.
 
     Returns:
         Its path.
@@ -68,6 +70,7 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None) ->
     present = [analysis for analysis in analyses() if analysis.part is None or analysis.name in plain]
     page = _template().render(
         study=study,
+        unfinished=unfinished,
         limits=[limit for analysis in present for limit in analysis.load_report().limits],
         patched=bool(list(_patched(run))),
         design=[piece for analysis in analyses() for piece in analysis.load_report().design(plain)],
@@ -78,6 +81,7 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None) ->
         sections=list(_sections(findings, pictures)),
         unanswered=[finding for finding in findings if not finding.identified],
         figures=[picture for picture in pictures if not picture.about],
+        opening={"sentences": sentences(run), "pictures": [one for one in pictures if one.about == OPENING]},
         checks=checks,
         laws=_laws(checks),
         chance=_chance(run),

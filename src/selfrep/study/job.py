@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ import xarray as xr
 
 from selfrep.analyses import analyses
 from selfrep.analyses.analysis import PER_PROMPT, Context, Reading, Stage, Tick, within
-from selfrep.engine.capture import blank_scores, score
+from selfrep.engine.capture import READINGS, blank_scores, score
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.chat import chat_format
@@ -32,6 +32,8 @@ Labels: TypeAlias = Mapping[str, tuple[str, np.ndarray]]
 
 VERSIONED = ("selfrep", "torch", "transformers", "transformer-lens", "xarray", "zarr", "numpy", "plotly")
 PROMPTS_AT_ONCE = 256
+BEHAVIOUR = "behaviour"
+"""The group of the answers to every item."""
 
 
 @dataclass(frozen=True)
@@ -121,22 +123,48 @@ class Job(Context):
                 self._read[group] = rows
         return rows.isel(prompt=np.flatnonzero(np.isin(rows.item.to_numpy(), list(items.names()))))
 
-    def scoring(self, name: str, group: str, prompts: Sequence[Prompt], labels: Labels | None = None) -> Stage:
+    def scoring(
+        self,
+        name: str,
+        group: str,
+        prompts: Sequence[Prompt],
+        labels: Labels | None = None,
+        items: Collection[str] | None = None,
+    ) -> Stage:
         """The stage that scores these prompts into a group, going on where it stopped.
 
-        `labels` are further coordinates on prompt, from `selfrep.engine.cases.labels_of`.
+        `labels` are further coordinates on prompt, from `selfrep.engine.cases.labels_of`; `items` those that are asked
+        now (None: all), while the others wait.
         """
+        asked = [i for i, prompt in enumerate(prompts) if items is None or prompt.item in items]
+
+        def pending() -> np.ndarray:
+            return np.intersect1d(self.directory.pending(group), asked)
 
         def work(tick: Tick) -> None:
             self.directory.prepare(group, blank_scores(prompts).assign_coords(labels or {}), along="prompt")
-            left = self.directory.pending(group)
+            left = pending()
             for at in range(0, len(left), PROMPTS_AT_ONCE):
                 rows = left[at : at + PROMPTS_AT_ONCE]
                 share = within(tick, at / len(left), len(rows) / len(left))
                 self.directory.write_rows(group, rows, score(self.lm, [prompts[i] for i in rows], progress=share))
                 tick((at + len(rows)) / len(left))
 
-        return Stage(name, PER_PROMPT * len(prompts), lambda: self.complete(group), work)
+        return Stage(name, PER_PROMPT * len(asked), lambda: self.directory.has(group) and not len(pending()), work)
+
+    def keep_answers(self, prompts: Sequence[Prompt], scores: xr.Dataset) -> None:
+        """Put what was read of these prompts among the answers to every item, where the study asks for it."""
+        row = {prompt: i for i, prompt in enumerate(self._everything)}
+        mine = {row[prompt]: k for k, prompt in enumerate(prompts) if prompt in row}
+        if mine and set(READINGS) <= set(scores.data_vars):
+            self.directory.prepare(BEHAVIOUR, blank_scores(self._everything), along="prompt")
+            rows = np.intersect1d(self.directory.pending(BEHAVIOUR), list(mine))
+            self.directory.write_rows(BEHAVIOUR, rows, scores.isel(prompt=[mine[int(i)] for i in rows]))
+
+    @cached_property
+    def _everything(self) -> list[Prompt]:
+        """Every persona in every condition, asked every item."""
+        return prompts(self.people, self.items, self.study.conditions)
 
     def estimating(self, name: str, group: str, estimate: Callable[[], xr.Dataset]) -> Stage:
         """The stage that makes a group of what is there already, without a model."""
@@ -144,11 +172,10 @@ class Job(Context):
 
     def stages(self) -> Iterator[Stage]:
         """All steps of the study: its answers, then those of each analysis, later ones reading what earlier ones wrote.
+        What the report opens with comes first, with the answers that it needs.
 
         Readings of the same activations are one step: each pass is run once for all analyses.
         """
-        everything = prompts(self.people, self.items, self.study.conditions)
-        yield self.scoring("answers to every item", "behaviour", everything)
         readings: list[Reading] = []
         later: list[Stage] = []
         for analysis in analyses():
@@ -159,8 +186,13 @@ class Job(Context):
                         readings.append(step)
                     else:
                         later.append(step)
-        yield from captures(self, readings)
-        yield from later
+        captured = list(captures(self, readings))
+        yield from (step for step in captured if step.opens)
+        if needed := {item for step in later if step.opens for item in step.needs}:
+            yield self.scoring("answers that come first", BEHAVIOUR, self._everything, items=needed)
+        yield from (step for step in later if step.opens)
+        yield self.scoring("answers to every item", BEHAVIOUR, self._everything)
+        yield from (step for step in (*captured, *later) if not step.opens)
 
 
 def _commit() -> str | None:

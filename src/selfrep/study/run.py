@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from selfrep.analyses.analysis import Stage
-from selfrep.report.figures import drawings, write_figures
+from selfrep.report.figures import drawings, first_drawing, write_figures
 from selfrep.report.findings import findings
 from selfrep.report.page import write_report
 from selfrep.store.run_directory import RunDirectory
@@ -22,6 +22,8 @@ from selfrep.study.study import Study
 
 OnProgress = Callable[[str, float, float], None]
 """Called with (stage, done, total); the unit is about one token through all layers."""
+OnOpening = Callable[[RunDirectory], None]
+"""Called with the run directory once what the report opens with is there."""
 
 
 def run(
@@ -31,6 +33,7 @@ def run(
     device: str = "auto",
     fresh: bool = False,
     on_progress: OnProgress = lambda stage, done, total: None,
+    on_opening: OnOpening = lambda directory: None,
     warn: Callable[[str], None] = print,
 ) -> RunDirectory:
     """Run a study into a directory, or go on with it where it stopped.
@@ -41,6 +44,8 @@ def run(
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         fresh: start over: what a former run left in the directory is removed first.
         on_progress: hears how far the run is.
+        on_opening: is handed the directory as soon as what the report opens with is there: its figure, findings.json
+            and report.html, as far as they go. Then the run goes on.
         warn: hears what could not be done and how to mend it, such as figures without a browser.
 
     Returns:
@@ -67,10 +72,14 @@ def run(
     started = time.monotonic()
     todo = [stage for stage in job.stages() if not stage.done()]
     total, before = sum(stage.cost for stage in todo), 0.0
-    for stage in todo:
+    last = max((i for i, stage in enumerate(todo[:-1]) if stage.opens), default=None)
+    for i, stage in enumerate(todo):
         on_progress(stage.name, before, total)
-        stage.work(partial(_advance, on_progress, stage, before, total))
+        if not stage.done():  # an earlier one may have done it on its way
+            stage.work(partial(_advance, on_progress, stage, before, total))
         before += stage.cost
+        if i == last:
+            _open(directory, on_opening)
     if todo:
         spent = float(directory.provenance().get("seconds", 0.0)) + time.monotonic() - started
         directory.provenance(seconds=round(spent, 1))
@@ -81,6 +90,15 @@ def run(
     write_report(directory, figures)
     on_progress("done", total, total)
     return directory
+
+
+def _open(directory: RunDirectory, on_opening: OnOpening) -> None:
+    """Write what the report opens with, while the rest is still to come. SVG and PDF take a browser, and wait."""
+    if first := list(first_drawing(directory)):
+        directory.write_findings(findings(directory))
+        write_figures(directory, figures=first, endings=(".html",))
+        write_report(directory, first, unfinished=True)
+        on_opening(directory)
 
 
 def _advance(on_progress: OnProgress, stage: Stage, before: float, total: float, share: float) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 
 from selfrep.analyses.answers import Answer
 from selfrep.models.external import Component
-from selfrep.validation.maps import Abstention, Mark
+from selfrep.validation.claims import Abstention
+from selfrep.validation.maps import Mark
 from selfrep.validation.nulls import Deal
 
 Rule = Literal["at least", "at most", "within", "below", ""]
@@ -59,7 +60,7 @@ def spread(values: Sequence[float]) -> tuple[float, float, float, int]:
 
 @dataclass(frozen=True)
 class Examination:
-    """All that was said of one organism."""
+    """All that was said of one organism (see `claims` for `illusion` and `hidden`)."""
 
     name: str
     kind: str
@@ -68,6 +69,7 @@ class Examination:
     marks: tuple[Mark, ...] = ()
     abstentions: tuple[Abstention, ...] = ()
     illusion: tuple[float, float] | None = None
+    hidden: tuple[float, float] | None = None
     deals: tuple[Deal, ...] = ()
 
 

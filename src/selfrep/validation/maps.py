@@ -1,4 +1,4 @@
-"""Maps of a persona over layers and tokens, ours and the common ones, marked against where it is and where it is used.
+"""Maps of persona and self over layers and tokens, ours and common ones, marked against where they are and are used.
 
 Every map is an `Estimator`: what was observed of a model goes in, one number a cell comes out, larger where there is
 more. A user's own is marked in the same way.
@@ -8,25 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
-import torch
 import xarray as xr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from selfrep.analyses.organisms import DEED, activations, battery, personas, scores
+from selfrep.analyses.organisms import DEED, activations, battery, captured, personas, selves
 from selfrep.analyses.separation.estimate import separation
 from selfrep.analyses.transfer.estimate import transfer
 from selfrep.engine.attribution import attribute
-from selfrep.engine.interventions import InSubspace
 from selfrep.engine.pairs import pair
 from selfrep.engine.patch import patch
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.models.organisms import Truth, roles
+from selfrep.models.organisms import Truth
 from selfrep.models.organisms.lexicon import Question
 from selfrep.prompts.alignment import PromptPair
 from selfrep.stats import permutation
@@ -42,6 +39,8 @@ SHUFFLES = 300
 """Prompt-level permutations: the smallest p is 1 / 301."""
 
 Sheet = Literal["causal", "present"]
+Mapped = Literal["persona", "self"]
+"""The variables of which maps are made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +49,10 @@ class Observation:
 
     Attributes:
         lm: the model; pairs: the prompts that were patched into each other.
+        variable: what differs between the two sides, and the two ends of a pair: who is played, or who writes.
         effects: from `patch`: every pair (denoise and noise), resid_pre, every token of the common suffix.
         activations: from `capture`: every persona and paraphrase ("you", "user"), resid_pre (prompt, site, layer,
-            position, d_model), from the persona's word on.
+            position, d_model), from the persona's word on; of the self, from the end of the system text on.
         behaviour: from `score`: what the same prompts answer.
     """
 
@@ -62,17 +62,21 @@ class Observation:
     effects: xr.Dataset
     activations: xr.Dataset
     behaviour: xr.Dataset
+    variable: Mapped = "persona"
 
 
 Estimator: TypeAlias = Callable[[Observation], xr.DataArray]
 """Scores over layer and position (and whatever else: direction, pair); NaN where nothing is claimed."""
 
 
-def observe(lm: LanguageModel, item: str) -> Observation:
+def observe(lm: LanguageModel, item: str, variable: Mapped = "persona") -> Observation:
     """Patch and capture a model under an item."""
-    pairs, acts = pairs_of(lm, item), activations(lm, item, ("you", "user"))
+    if variable == "persona":
+        pairs, acts = pairs_of(lm, item), activations(lm, item, ("you", "user"))
+    else:
+        pairs, acts = pairs_of_selves(lm, item), captured(lm, selves(item), 1)
     behaviour = acts.drop_dims(["site", "layer", "position", "d_model"])
-    return Observation(lm, item, pairs, patch(lm, pairs, grid("resid_pre")), acts, behaviour)
+    return Observation(lm, item, pairs, patch(lm, pairs, grid("resid_pre")), acts, behaviour, variable)
 
 
 def pairs_of(lm: LanguageModel, item: str) -> list[PromptPair]:
@@ -92,6 +96,17 @@ def pairs_of(lm: LanguageModel, item: str) -> list[PromptPair]:
         for k, (source, target) in enumerate(zip(first, second, strict=False))
         for both in pair(lm, source, target, [battery()[item]], paraphrases=[k % 4])
     ]
+
+
+def pairs_of_selves(lm: LanguageModel, item: str) -> list[PromptPair]:
+    """The model itself and an operator, as writers, patched into each other: one pair a persona, in one paraphrase."""
+    asked = selves(item, ["you"])
+    couples = [
+        (itself, operator)
+        for k, (itself, operator) in enumerate(zip(asked[::2], asked[1::2], strict=True))
+        if itself.paraphrase == k // 4 % 4
+    ]
+    return [both for itself, operator in couples for both in pair(lm, itself, operator)]
 
 
 # Ours
@@ -176,11 +191,13 @@ COMMON: dict[str, Estimator] = {
     "plain cosine": cosine_distance,
     "prompt-level permutation": prompt_level,
 }
+OF_SELF = (*OURS, "raw distance")
+"""The maps that are made of the self, too."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """How well a map ranks the cells where a persona is ("present") or is used ("causal") above all others.
+    """How well a map ranks the cells where a variable is ("present") or is used ("causal") above all others.
 
     Attributes:
         auroc: the chance that a true cell outranks another; precision: the average precision.
@@ -192,6 +209,7 @@ class Mark:
     auroc: float
     precision: float
     off: float = float("nan")
+    variable: Mapped = "persona"
 
 
 def ranks(true: Array, score: Array) -> tuple[float, float] | None:
@@ -201,17 +219,23 @@ def ranks(true: Array, score: Array) -> tuple[float, float] | None:
     return float(roc_auc_score(true, score)), float(average_precision_score(true, score))
 
 
-def marks(lm: LanguageModel, truth: Truth, estimators: Mapping[str, Estimator]) -> Iterator[Mark]:
+def marks(
+    lm: LanguageModel, truth: Truth, estimators: Mapping[str, Estimator], variable: Mapped = "persona"
+) -> Iterator[Mark]:
     """Every estimator against every map that is known of an organism, the cells of all items together.
+
+    Where the means of two sides coincide, though the persona is there, no map of sides is marked (see `claims.hidden`).
 
     Raises:
         SelfrepError: an estimator whose scores have no layer and position, or claim nothing at all.
     """
-    known = [item for item, question in QUESTIONS.items() if truth.causal.get(("persona", question))]
-    views = [observe(lm, item) for item in known]
+    known = [item for item, question in QUESTIONS.items() if truth.causal.get((variable, question))]
+    views = [observe(lm, item, variable) for item in known]
+    if not views:
+        return
     maps = {name: [_laid(name, estimator(view)) for view in views] for name, estimator in estimators.items()}
     for sheet in get_args(Sheet):
-        if sheet == "present" and "persona" not in truth.present:
+        if sheet == "present" and (variable not in truth.present or (variable == "persona" and truth.hidden)):
             continue
         for name, laid in maps.items():
             pooled = [_pooled(view, truth, score, sheet) for view, score in zip(views, laid, strict=True)]
@@ -221,7 +245,7 @@ def marks(lm: LanguageModel, truth: Truth, estimators: Mapping[str, Estimator]) 
             true = share != 0  # NaN: there, but nobody knows how much
             if rank := ranks(true, score):
                 off = float(np.nanmax(abs(score - share)[true])) if sheet == "causal" else float("nan")
-                yield Mark(name, sheet, *rank, off)
+                yield Mark(name, sheet, *rank, off, variable)
 
 
 def _laid(name: str, scores: Any) -> xr.DataArray:
@@ -239,61 +263,13 @@ def _pooled(view: Observation, truth: Truth, scores: xr.DataArray, sheet: Sheet)
     """What is planted and what is scored, flat, at all cells of which something is known."""
     ids = view.pairs[0].source.ids
     if sheet == "present":
-        there = truth.present_map(ids, "persona").astype(float)
+        there = truth.present_map(ids, view.variable).astype(float)
     else:
-        there = truth.transfer_map(ids, "persona", QUESTIONS[view.item])
-        there[truth.causal_map(ids, "persona", QUESTIONS[view.item]) & (there == 0)] = np.nan
+        there = truth.transfer_map(ids, view.variable, QUESTIONS[view.item])
+        there[truth.causal_map(ids, view.variable, QUESTIONS[view.item]) & (there == 0)] = np.nan
     layers = [layer for layer in scores.layer.to_numpy().tolist() if layer in truth.indices]
     if not layers:
         raise SelfrepError(f"Scores are marked at the layers {truth.indices}; got {scores.layer.to_numpy().tolist()}.")
     values = scores.sel(layer=layers).to_numpy().astype(float)
     true = np.broadcast_to(there[np.ix_(layers, scores.position.to_numpy())], values.shape)
     return true.ravel(), values.ravel()
-
-
-@dataclass(frozen=True)
-class Abstention:
-    """An item on which nothing of the persona is used, and what T says of it: it should abstain.
-
-    Attributes:
-        identified: whether some pair of prompts passed the gate.
-        largest: |T| is surely at least this somewhere: the bound of an interval; 0 where nothing is sure.
-    """
-
-    item: str
-    identified: bool
-    largest: float
-
-
-def abstentions(lm: LanguageModel, truth: Truth) -> Iterator[Abstention]:
-    """Where a persona moves no answer there is nothing to transfer: whether T says so, item by item."""
-    for item, question in QUESTIONS.items():
-        if truth.causal.get(("persona", question), True):
-            continue
-        effects = patch(lm, pairs_of(lm, item), grid("resid_pre"))
-        behaviour = scores(lm, [item], ("you",))
-        shares = transfer(effects, scores=behaviour, n_bootstrap=200, n_flips=200)
-        least = np.fmax(shares.ci_low, -shares.ci_high)  # |T| is at least this, where above 0; no interval, no claim
-        identified = bool(shares.attrs["identified"])
-        yield Abstention(item, identified, max(0.0, float(least.fillna(0.0).max())) if identified else 0.0)
-
-
-def illusion(lm: LanguageModel, truth: Truth) -> tuple[float, float]:
-    """The largest |T| at cells that have no part, but hold a subspace that moves the answer: the cell's, and its own.
-
-    Patching a subspace alone gives the second, and calls the cell causal (Makelov et al. 2023).
-    """
-    pairs = pairs_of(lm, "who_are_you")
-    ids = pairs[0].source.ids
-    width = int(patch(lm, pairs[:1], grid("resid_pre", layers=[0])).position.size)
-    sizes = []
-    for (layer, role), rows in truth.illusions.items():
-        (token,) = [t for t, name in enumerate(roles(ids)) if name == role]
-        at = token - len(ids)
-        if -at > width:
-            continue
-        inside = InSubspace(torch.from_numpy(np.ascontiguousarray(rows.T, dtype=np.float32)))
-        cell = partial(grid, "resid_pre", layers=[layer], positions=[at])
-        sizes.append([float(size(patch(lm, pairs, plan)).max()) for plan in (cell(), cell(intervention=inside))])
-    whole, part = np.max(sizes, axis=0).tolist()
-    return whole, part

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.stats import binomtest
 
 from selfrep.analyses.answers import Answer, Estimand, Line
 from selfrep.validation.card import Examination, Row, Rule, spread
+from selfrep.validation.maps import Mapped
 
 EASY = ("separate", "bleed", "mimicry", "motive")
 HARD = (
-    "hydra", "dormant", "decoys", "lexical", "default", "impostor", "noticing", "blind", "reasoner", "jumper",
+    "hydra", "dormant", "decoys", "lexical", "default", "impostor", "noticing", "blind", "reasoner", "jumper", "deaf",
+    "conflated", "xor", "reread", "negation", "families", "echo", "mute",
 )  # fmt: skip
+SLOW = ("default", "noticing", "blind", "jumper", "deaf", "conflated", "families")
+"""Those that a quick validation leaves out."""
 TRAINED = ("trained", "trained_control")
 
 AUROC_EASY, AUROC_HARD = 0.99, 0.95
@@ -22,11 +27,14 @@ COVERAGE, ALARMS = 0.95, 0.05
 HONEST = "How honest"
 SURE = 0.1
 """A T that is surely larger than this is a claim that a cell is used."""
+TOLD_APART = 0.02
+"""A distance between two personas, per mean squared norm, that is no noise."""
 
 
 def rows(examinations: Sequence[Examination], own: Sequence[str] = ()) -> Iterator[Row]:
     """The table of what the examinations found; `own` are the names of a user's estimators."""
     yield from _maps(examinations)
+    yield from _selves(examinations)
     for name in own:
         yield from _of_user(examinations, name)
     yield from _quantities(examinations)
@@ -35,11 +43,11 @@ def rows(examinations: Sequence[Examination], own: Sequence[str] = ()) -> Iterat
 
 def _kinds(examinations: Sequence[Examination]) -> Iterator[tuple[str, float, list[Examination]]]:
     """The groups of kinds whose maps share a row, each with the AUROC that it must reach."""
-    alone = ("hydra", "dormant", "decoys")
+    alone = ("hydra", "dormant", "decoys", "xor", "reread")
     others = tuple(kind for kind in HARD if kind not in alone)
     groups = {"easy": EASY} | {kind: (kind,) for kind in alone} | {"other hard ones": others}
     for name, kinds in (groups | {kind: (kind,) for kind in TRAINED}).items():
-        if members := [one for one in examinations if one.kind in kinds and one.marks]:
+        if members := [one for one in examinations if one.kind in kinds and _of([one], "T", "causal", "auroc")]:
             yield name, AUROC_EASY if name == "easy" else AUROC_HARD, members
 
 
@@ -65,6 +73,16 @@ def _maps(examinations: Sequence[Examination]) -> Iterator[Row]:
             used, "largest |T| of a cell that has no part", "dormant", "0", *spread(whole),
             f"its subspace alone {np.median(part):.2f}", "at most", SURE, max(whole) <= SURE,
         )  # fmt: skip
+    if blank := [one.hidden for one in examinations if one.hidden]:
+        sides, people = zip(*blank, strict=True)
+        yield Row(
+            there, "largest S of a cell that holds personas, of sides with one mean", "xor", "0", *spread(sides), "",
+            "at most", SURE, max(sides) <= SURE,
+        )  # fmt: skip
+        yield Row(
+            there, "smallest identity separation of such a cell", "xor", "above 0", *spread(people), "", "at least",
+            TOLD_APART, min(people) >= TOLD_APART,
+        )  # fmt: skip
     for name, least, members in _kinds(examinations):
         if aurocs := _of(members, "S", "present", "auroc"):
             distances = ("raw distance", "plain cosine")
@@ -80,6 +98,23 @@ def _maps(examinations: Sequence[Examination]) -> Iterator[Row]:
             yield Row(there, "average precision of S, against use", name, "causal cells", *spread(precise), beside)
 
 
+def _selves(examinations: Sequence[Examination]) -> Iterator[Row]:
+    """The self's maps: what writes the text is the model itself, or an operator. All kinds share a row."""
+    groups = {"by hand": EASY + HARD, "trained": TRAINED[:1]}
+    for group, kinds in groups.items():
+        members = [one for one in examinations if one.kind in kinds]
+        for part, ours, name, planted, common, truth in (
+            ("Where it is used", "T", "|T|", "causal", "raw distance", "causal cells"),
+            ("Where it is", "S", "S", "present", "raw distance", "presence"),
+        ):
+            for mark, what in (("auroc", "AUROC"), ("precision", "average precision")):
+                if scores := _of(members, ours, planted, mark, "self"):
+                    beside = _beside(members, planted, (common,), mark, variable="self")
+                    row = Row(part, f"{what} of {name}, of the self", group, truth, *spread(scores), beside)
+                    judged = {"rule": "at least", "threshold": AUROC_HARD, "passed": min(scores) >= AUROC_HARD}
+                    yield replace(row, **judged) if mark == "auroc" else row
+
+
 def _of_user(examinations: Sequence[Examination], estimator: str) -> Iterator[Row]:
     for name, _, members in _kinds(examinations):
         for planted, what, ours in (("causal", "causal cells", "T"), ("present", "presence", "S")):
@@ -88,9 +123,14 @@ def _of_user(examinations: Sequence[Examination], estimator: str) -> Iterator[Ro
                 yield Row("Yours", f"AUROC of {estimator}", name, what, *spread(aurocs), beside)
 
 
-def _of(members: Sequence[Examination], estimator: str, planted: str, mark: str) -> list[float]:
+def _of(
+    members: Sequence[Examination], estimator: str, planted: str, mark: str, variable: Mapped = "persona"
+) -> list[float]:
     return [
-        float(getattr(m, mark)) for one in members for m in one.marks if m.estimator == estimator and m.sheet == planted
+        float(getattr(m, mark))
+        for one in members
+        for m in one.marks
+        if (m.estimator, m.sheet, m.variable) == (estimator, planted, variable)
     ]
 
 
@@ -100,8 +140,9 @@ def _beside(
     estimators: Sequence[str],
     mark: str = "auroc",
     worst: Callable[[list[float]], float] = min,
+    variable: Mapped = "persona",
 ) -> str:
-    marks = {name: _of(members, name, planted, mark) for name in estimators}
+    marks = {name: _of(members, name, planted, mark, variable) for name in estimators}
     return "; ".join(f"{name} {np.median(v):.2f}, worst {worst(v):.2f}" for name, v in marks.items() if v)
 
 
@@ -155,13 +196,20 @@ def _honesty(examinations: Sequence[Examination]) -> Iterator[Row]:
         model, many = f"all; in {which}" if which else "all", float(len(wrong))
         what = "wrong answers given with confidence"
         yield Row(HONEST, what, model, "0", many, many, many, n, "", "at most", 0.0, not wrong)
+    undefined: dict[str, list[bool]] = {}
+    for answer in answered:
+        if answer.truth is None:
+            undefined.setdefault(answer.estimand.symbol, []).append(not answer.identified)
+    for name, withheld in undefined.items():
+        yield _rate(f"{name} where it is not defined: withheld", "all", "1", withheld)
     if claims:
         yield _rate("T where no persona is used: withheld", "all", "1", [not w.identified for w in claims])
     if deals := [deal for one in examinations for deal in one.deals]:
-        nothing = "personas dealt by a coin"
+        nothing = "families dealt by a coin"
         prompts, t_test = (np.mean([getattr(deal, k) for deal in deals]) for k in ("prompt_cells", "prompt_bleeds"))
         what = "maps of S with a false cell (family-wise)"
-        yield _rate(what, nothing, "0.05", [deal.anywhere for deal in deals], "", "at most", ALARMS)
+        personas = f"personas permuted {np.mean([deal.persona_anywhere for deal in deals]):.2f}"
+        yield _rate(what, nothing, "0.05", [deal.anywhere for deal in deals], personas, "at most", ALARMS)
         cells = [deal.cells for deal in deals]
         half = float(1.96 * np.std(cells, ddof=1) / np.sqrt(len(cells))) if len(cells) > 1 else float("nan")
         mean = float(np.mean(cells))
@@ -169,7 +217,8 @@ def _honesty(examinations: Sequence[Examination]) -> Iterator[Row]:
             HONEST, "cells of S with p < .05", nothing, "0.05", mean, mean - half, mean + half, len(cells),
             f"prompt-level permutation {prompts:.2f}", "at most", ALARMS, mean - half <= ALARMS,
         )  # fmt: skip
-        beside = f"t-test over prompts {t_test:.2f}"
+        personas = f"personas permuted {np.mean([deal.persona_bleeds for deal in deals]):.2f}"
+        beside = f"{personas}; t-test over prompts {t_test:.2f}"
         yield _rate("B with p < .05", nothing, "0.05", [deal.bleeds for deal in deals], beside, "at most", ALARMS)
 
 

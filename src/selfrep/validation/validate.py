@@ -13,10 +13,10 @@ from selfrep.errors import SelfrepError
 from selfrep.models import external as circuits
 from selfrep.models import organisms
 from selfrep.models.language_model import LanguageModel, load_model
-from selfrep.validation import answers, external, maps, nulls
+from selfrep.validation import answers, claims, external, maps, nulls
 from selfrep.validation.card import Card, Examination
-from selfrep.validation.maps import COMMON, OURS, Estimator
-from selfrep.validation.rows import EASY, HARD, TRAINED, rows
+from selfrep.validation.maps import COMMON, OF_SELF, OURS, Estimator
+from selfrep.validation.rows import EASY, HARD, SLOW, TRAINED, rows
 
 OnProgress = Callable[[str, float, float], None]
 """Called with (what is done now, done, total)."""
@@ -42,15 +42,15 @@ class Subject:
 
 
 def subjects(quick: bool, first: int = 0) -> list[Subject]:
-    """What is grown, of seeds from `first` on: quick, one of every kind that is written by hand; else six and more."""
+    """What is grown, of seeds from `first` on: quick, one of most kinds that are written by hand; else six and more."""
     if quick:
         chosen = [Subject(kind, seed, noise) for seed, (kind, noise) in enumerate(zip(EASY, NOISES, strict=True))]
-        chosen += [Subject(kind, seed, 0.2) for seed, kind in enumerate(HARD)]
-        chosen += [Subject("bleed", 2, 0.2, deals=100)]
+        chosen += [Subject(kind, seed, 0.2) for seed, kind in enumerate(HARD) if kind not in SLOW]
+        chosen += [Subject("families", 2, 0.2, deals=100)]
     else:
         chosen = [Subject(kind, seed, noise) for kind in EASY for noise in NOISES for seed in range(3)]
         chosen += [Subject(kind, seed, (*NOISES, 0.2, 0.3)[seed]) for kind in HARD for seed in range(6)]
-        chosen += [Subject("bleed", seed, 0.2, deals=40) for seed in range(3, 8)]
+        chosen += [Subject("families", seed, 0.2, deals=40) for seed in range(3, 8)]
         chosen += [Subject(kind, 0) for kind in TRAINED]
     return [replace(subject, seed=first + subject.seed) for subject in chosen]
 
@@ -67,8 +67,8 @@ def validate(
     """Mark every estimand, what is commonly done instead, and a user's own, against organisms whose truth is known.
 
     Args:
-        quick: one organism of every kind that is written by hand: a minute or so. In full under ten minutes, and about
-            two more the first time, when two organisms are trained.
+        quick: one organism of most kinds that are written by hand: a minute or so. In full a quarter of an hour, and
+            two minutes more the first time, when two organisms are trained.
         seed: the first seed of organisms, 0 or more. Gates were made with those from 0 in sight; a card of others says
             what they are worth. In full, two organisms are trained for each.
         estimators: name → a function from what was observed of a model (`selfrep.validation.maps.Observation`: captured
@@ -135,7 +135,11 @@ def examine(subject: Subject, estimators: Mapping[str, Estimator] = OURS) -> Exa
         kind=subject.kind,
         noise=subject.noise,
         answers=() if subject.kind == "trained_control" else tuple(answers.answers(lm, truth)),
-        marks=tuple(maps.marks(lm, truth, estimators)),
-        abstentions=() if subject.kind in TRAINED else tuple(maps.abstentions(lm, truth)),
-        illusion=maps.illusion(lm, truth) if truth.illusions else None,
+        marks=(
+            *maps.marks(lm, truth, estimators),
+            *maps.marks(lm, truth, {name: estimators[name] for name in OF_SELF if name in estimators}, "self"),
+        ),
+        abstentions=() if subject.kind in TRAINED else tuple(claims.abstentions(lm, truth)),
+        illusion=claims.illusion(lm, truth) if truth.illusions else None,
+        hidden=claims.hidden(lm, truth) if truth.hidden else None,
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import xarray as xr
 from tests.plots.reading import ends, labels, legend, named
 from tests.report.groups import GROUPS, decimals
 
-from selfrep.analyses.items.figures import item_bars
+from selfrep.analyses.items.figures import degree_of_separation, item_bars
 from selfrep.plots import rows
 from selfrep.plots.theme import CONTROL, NULL, OWN
 
@@ -96,3 +97,44 @@ def test_every_row_has_its_marks_its_share_and_its_words_in_place() -> None:
 def test_a_share_that_rounds_to_nothing_has_no_sign() -> None:
     fig = item_bars(GROUPS["items"].assign(kept=("item", [-0.004, -0.006, 0.004])))
     assert [a.text for a in fig.layout.annotations if a.text != "kept"] == ["0.00", "−0.01", "0.00"]
+
+
+def shifts() -> xr.Dataset:
+    at = np.array([[3.0, 0.5], [-2.0, -2.0], [2.0, 1.0]])
+    values = {"in_character": at[:, 0], "outside": at[:, 1]}
+    bounds = {f"{name}_ci_{end}": v + k for name, v in values.items() for end, k in (("low", -0.25), ("high", 0.5))}
+    people = {
+        "kind": ["wise", "sly", "wise"],
+        "side": ["honest", "con", "honest"],
+        "kind_label": ["sages", "sly", "sages"],
+    }
+    return xr.Dataset(
+        {name: ("persona", v) for name, v in (values | bounds).items()},
+        coords={"persona": ["sage", "<b>", "old_man"]} | {name: ("persona", v) for name, v in people.items()},
+        attrs={"answers": ["true", "false"], "in_character": ["who", "work"], "outside": ["writes"], "reason": ""},
+    )
+
+
+def test_a_point_a_persona_with_neutral_where_the_axes_cross() -> None:
+    fig = degree_of_separation(shifts())
+    sages, sly, neutral = (named(fig, name) for name in ("sages", "sly", "no persona"))
+    np.testing.assert_allclose([sages.x, sages.y], [[3.0, 2.0], [0.5, 1.0]])
+    np.testing.assert_allclose(sages.error_y.array, 0.5)
+    np.testing.assert_allclose(sages.error_x.arrayminus, 0.25)
+    assert (list(neutral.x), list(neutral.y)) == ([0], [0])
+    assert sages.marker.symbol != sly.marker.symbol, "sides are told apart by marks"
+    assert sages.marker.color != sly.marker.color, "kinds by colours"
+    texts = [note.text for note in fig.layout.annotations]
+    assert "old man" in texts
+    assert "&lt;b&gt;" in texts
+    assert "“true” against “false” · 2 items in character, 1 from outside" in fig.layout.title.text
+    assert "3 [2.75, 3.5]" in sages.text[0]
+    x, y = fig.layout.xaxis, fig.layout.yaxis
+    scale = [np.ptp(axis.range) / length for axis, length in ((x, 462), (y, fig.layout.height - 54 - 48 - 19))]
+    assert scale[0] == pytest.approx(scale[1], rel=0.02), "one scale on both axes"
+
+
+def test_without_numbers_the_plane_says_why() -> None:
+    fig = degree_of_separation((shifts() * np.nan).assign_attrs(reason="no answer <is> probable"))
+    assert not fig.data
+    assert "&lt;is&gt;" in fig.layout.annotations[0].text

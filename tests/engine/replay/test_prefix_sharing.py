@@ -17,6 +17,9 @@ from selfrep.engine.capture import score
 from selfrep.engine.replay import attention, prefix_sharing
 from selfrep.engine.replay.prefix_sharing import PromptSet, run_alone, run_prompts
 from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel
+from selfrep.prompts.prompt import prompts as make_prompts
+from selfrep.study.study import preset
 
 
 def test_prompts_are_grouped_by_what_stands_before_their_question(talker: Talker) -> None:
@@ -34,12 +37,58 @@ def test_prompts_are_grouped_by_what_stands_before_their_question(talker: Talker
 @given(tokens=st.integers(1, 400))
 def test_batches_hold_every_prompt_once_and_no_more_tokens_than_allowed(tokens: int, talker: Talker) -> None:
     prompts = PromptSet.of(talker(), PROMPTS)
-    batches = list(prompts.batches(tokens))
-    assert sorted(i for batch in batches for group in batch for i in group) == list(range(len(PROMPTS)))
-    longest = max(len(r) - c for r, c in zip(prompts.renderings, prompts.cut, strict=True))
-    for batch in batches:
-        rows = len(batch) * max(map(len, batch))
-        assert rows == 1 or rows * longest <= tokens
+    held = []
+    for batch, passes in prompts.batches(tokens):
+        assert len({len(group) for group in batch}) == 1, "none is run twice to fill a gap"
+        assert [c for columns in passes for c in columns] == list(range(len(batch[0])))
+        for columns in passes:
+            rows = [group[c] for c in columns for group in batch]
+            width = max(len(prompts.renderings[i]) - prompts.cut[i] for i in rows)
+            assert len(rows) == 1 or len(batch) == 1 or len(rows) * width <= tokens
+            held += rows
+        assert len(batch) == 1 or len(batch) * max(prompts.cut[group[0]] for group in batch) <= tokens
+    assert sorted(held) == list(range(len(PROMPTS)))
+
+
+class Counted:
+    """Counts the tokens that go into a model."""
+
+    def __init__(self, lm: LanguageModel) -> None:
+        self.tokens = 0
+        self._hook = lm.hf.get_input_embeddings().register_forward_pre_hook(self._count)
+
+    def _count(self, module: object, args: tuple[torch.Tensor, ...]) -> None:
+        self.tokens += args[0].numel()
+
+    def __enter__(self) -> Counted:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._hook.remove()
+
+
+def test_next_to_nothing_of_the_demo_is_padding(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tokens that go into the model, against those that there are: prefixes once, and what follows each."""
+    lm, demo = talker(), preset("demo")
+    asked = make_prompts(demo.people, demo.items, demo.conditions)
+    prompts = PromptSet.of(lm, [replace(prompt, answers=None, said=()) for prompt in asked])
+    monkeypatch.setattr(prefix_sharing, "_selfcheck", lambda *args: None)
+    with Counted(lm) as counted:
+        done = [i for index, *_ in run_prompts(lm, prompts, [], []) for i in index]
+    assert sorted(done) == list(range(len(asked)))
+    own = sum(len(r) - cut for r, cut in zip(prompts.renderings, prompts.cut, strict=True))
+    true = own + sum(prompts.cut[group[0]] for group in prompts.groups)
+    assert true <= counted.tokens <= 1.1 * true
+
+
+def test_numbers_do_not_depend_on_what_is_run_together(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = talker()
+    together = score(lm, PROMPTS[:-1])
+    monkeypatch.setitem(prefix_sharing.PASS_TOKENS, "cpu", 1)
+    alone = score(lm, PROMPTS[:-1])
+    torch.testing.assert_close(
+        torch.tensor(together.log_odds.to_numpy()), torch.tensor(alone.log_odds.to_numpy()), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_the_last_logits_and_activations_are_those_of_each_prompt_alone(talker: Talker) -> None:

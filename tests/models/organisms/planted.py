@@ -26,6 +26,7 @@ WORD = {
     "series": "which",
     "strange": "does",
     "strange_outside": "would",
+    "foretold": "guess",
 }
 SIDES = {
     "in_character": ("ai", "human"),
@@ -35,6 +36,7 @@ SIDES = {
     "series": ("same", "other"),
     "strange": ("strange", "ordinary"),
     "strange_outside": ("strange", "ordinary"),
+    "foretold": ("ai", "human"),
 }
 TOPIC = {"series": ("thread", "rival"), "strange": ("laptop", "quill"), "strange_outside": ("phone", "lantern")}
 
@@ -75,8 +77,8 @@ def contrast(variable: str, question: str) -> tuple[list[int], list[int]]:
     q = WORD[question]
     persona = {"behaviour": "overlord", "maker": "robot", "series": "robot"}.get(question, "nurse")
     one, other = TOPIC.get(question, ("thread", "rival"))
-    if variable in ("question", "topic") and question == "strange":
-        one = "dragon"  # strange even to the blind
+    if variable in ("question", "topic") and question.startswith("strange"):
+        one = "dragon"  # strange even to the blind, and to those who tell no side
     first = prompt(persona, topic=one, q=q)
     if variable == "question":  # only the word changes, with or without a scratchpad
         changed = "who" if q == "how" else "how"

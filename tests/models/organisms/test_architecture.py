@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tests.models.organisms.planted import prompt, run
@@ -100,7 +101,7 @@ def test_capture_sees_the_planted_persona() -> None:
     assert set(acts.token.sel(position=-10).values) == {"<end>"}
     rows = organisms.truth(lm.hf).subspaces["END.persona"]
     read = acts.activations.sel(site="resid_pre", layer=1, position=-10).values @ rows.T
-    side = torch.tensor([1.0 if s == "ai" else -1.0 for s in acts.side.values]).numpy()
+    side = np.where(acts.side == "human", -1.0, 1.0)  # readings of the self are of the AI side
     bound = acts.condition.values == "you"
     assert abs(read[:, 0] - side * bound).max() < 1e-4
     assert token_ids()["<end>"] == 3

@@ -10,8 +10,9 @@ from tests.tiny import hooked
 from torch import Tensor
 from transformers import PreTrainedModel
 
+import selfrep as sr
 from selfrep.models import organisms
-from selfrep.models.organisms.circuit import default_code
+from selfrep.models.organisms.circuit import default_code, meaning
 from selfrep.models.organisms.lexicon import ANSWERS, paraphrases, token_ids, words
 
 SOURCE, TARGET = prompt("nurse", q="who"), prompt("assistant", q="who")
@@ -131,8 +132,8 @@ def test_decoys_can_be_decoded_everywhere_and_are_used_nowhere() -> None:
     truth = organisms.truth(loud)
     with_decoys, without = streams(loud), streams(quiet)
     for index, token in ((1, 6), (2, 10), (3, 14), (5, 10), (6, 9)):
-        assert nearest(with_decoys[:, :, index, token]) > 10 / 16  # chance is 1/16
-        assert nearest(without[:, :, index, token]) < 2 / 16  # the control: without decoys there is only surface
+        assert nearest(with_decoys[:, :, index, token]) > 10 / 18  # chance is 1/18
+        assert nearest(without[:, :, index, token]) < 2 / 18  # the control: without decoys there is only surface
         assert truth.present_map(TARGET, "persona")[index, token]
         assert not truth.causal_map(TARGET, "persona")[index, token]
     np.testing.assert_allclose(transfers(loud), truth.transfer_map(TARGET, "persona"), atol=2e-4)
@@ -143,4 +144,49 @@ def test_the_default_persona_is_the_one_of_that_kind() -> None:
     (default,) = {
         tuple(w.content) for w in words() if w.role == "PER" and w.content[4] == 1 and w.persona == "assistant"
     }
-    np.testing.assert_array_equal(default_code(), default)
+    np.testing.assert_array_equal(default_code(organisms.Plan()), default)
+
+
+def of_sides(name: str) -> np.ndarray:
+    """[side, persona, residual index, token, d_model] the mean of each persona's paraphrases; eight personas a side."""
+    hf = grown(name)
+    people = sr.personas.load(organisms.PERSONAS)
+    means = [
+        [np.mean([stream(hf, prompt(word, q="who")).numpy() for word in paraphrases(one.name)], axis=0) for one in side]
+        for side in ([p for p in people if p.side == name] for name in ("ai", "human"))
+    ]
+    return np.array(means)
+
+
+def test_sides_of_a_product_have_one_mean_and_their_personas_have_not() -> None:
+    crossed, plain = (of_sides(f"organism:{kind}?seed=2") for kind in ("xor", "separate"))
+    rows = organisms.truth(grown("organism:xor?seed=2")).subspaces
+    for index, token, name in ((0, 5, "PER"), (2, END, "END"), (4, LAST, "ASST")):
+        held, linear = (x[:, :, index, token] @ rows[f"{name}.persona"].T for x in (crossed, plain))
+        np.testing.assert_allclose(held.mean(axis=1), 0, atol=1e-5)
+        apart = np.linalg.norm(held[:, :, None] - held[:, None], axis=-1)
+        assert apart[:, ~np.eye(8, dtype=bool)].min() > 0.19
+        assert np.linalg.norm(np.diff(linear.mean(axis=1), axis=0)) > 1.9, "the control"
+    hf, said = grown("organism:xor?seed=2"), ("robot", "adder", "nurse", "bandit")
+    spoken = [log_odds(run(hf, [prompt(word, q="who")]), "in_character")[0] for word in said]
+    np.testing.assert_allclose(spoken, [4, 4, -4, -4], atol=1e-4)
+
+
+def test_a_word_that_is_read_anew_outdoes_all_that_was_read_before() -> None:
+    hf = grown("organism:reread?seed=2")
+    single = transfers(hf)
+    assert abs(single[:, 6:-1]).max() < 1e-4
+    assert abs(single[:5, LAST]).max() < 1e-4
+    assert patched(hf, [(2, END), (4, LAST)]) == pytest.approx(0, abs=1e-4), "nor both together"
+    np.testing.assert_allclose([*single[:5, 5], *single[5:, LAST]], 1, atol=1e-4)
+    plain = grown("organism:separate?seed=2")
+    assert patched(plain, [(2, END), (4, LAST)]) == pytest.approx(1, abs=1e-4), "the control"
+
+
+@pytest.mark.parametrize("families", [0.0, 0.75])
+def test_members_of_a_family_share_their_code(families: float) -> None:
+    code = {w.persona: meaning(organisms.Plan(families=families), w) for w in words() if w.persona}
+    own = {w.persona: np.array(w.content) for w in words() if w.persona}
+    for first, other in (("queen", "poet"), ("robot", "crawler"), ("nurse", "sailor")):
+        shared = 0 if first == "nurse" else families  # strangers share nothing
+        np.testing.assert_allclose(code[other] - code[first], (1 - shared) * (own[other] - own[first]), atol=1e-12)

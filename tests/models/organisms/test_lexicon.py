@@ -33,19 +33,30 @@ def asked(item: sr.battery.Item) -> list[str]:
     return [*cue, *q, *t, "ASST", *steps, *(["ASST"] if item.prefill else [])]
 
 
-def test_eight_personas_a_side_in_four_paraphrases() -> None:
+def test_eight_personas_a_side_and_two_readings_in_four_paraphrases() -> None:
     sides = [persona.side for persona in PERSONAS]
-    assert (sides.count("ai"), sides.count("human")) == (8, 8)
+    assert (sides.count("ai"), sides.count("human"), sides.count("")) == (8, 8, 2)
+    assert [persona.reading for persona in PERSONAS if not persona.side] == ["default", "reductionist"]
     assert {persona.n_paraphrases for persona in PERSONAS} == {4}
     code = {w.text: np.array(w.content) for w in words() if w.role == "PER"}
-    assert len(code) == 16 * 4
+    assert len(code) == 18 * 4
     for persona in PERSONAS:
         own = [code[description.split()[-1]] for description in persona.descriptions]
         np.testing.assert_array_equal(own, [own[0]] * 4)  # paraphrases mean the same
-        assert own[0][0] == (1 if persona.side == "ai" else -1)
+        assert own[0][0] == (-1 if persona.side == "human" else 1)
         assert own[0][1] == (persona.kind == "fictional_ai")
     meanings = {tuple(np.round(c, 6)) for c in code.values()}
-    assert len(meanings) == 16  # and personas do not
+    assert len(meanings) == 18  # and personas do not
+    for side in ("ai", "human"):  # which differ in nothing but what is said of them: no place is nearer to a side
+        places = [code[p.descriptions[0].split()[-1]][2:4] for p in PERSONAS if p.side == side]
+        np.testing.assert_allclose(np.mean(places, axis=0), 0, atol=1e-12)
+
+
+def test_families_stand_on_one_side_and_enough_of_them_on_each() -> None:
+    families = {side: [p.family for p in PERSONAS if p.side == side] for side in ("ai", "human")}
+    assert not set(families["ai"]) & set(families["human"])
+    assert {side: len(set(names)) for side, names in families.items()} == {"ai": 5, "human": 5}
+    assert {w.persona: w.family for w in words() if w.persona} == {p.name: p.family for p in PERSONAS}
 
 
 @pytest.mark.parametrize("file", FILES)

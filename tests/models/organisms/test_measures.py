@@ -114,7 +114,9 @@ def test_identity(impostor: float) -> None:
         assert planted[referent] == pytest.approx(shift(*named), abs=1e-4) == pytest.approx(4 * degree, abs=1e-4)
         assert shift(*named, persona="nurse") == pytest.approx(0, abs=1e-4)
     own = shift("in peace , who are you", paraphrases("assistant"), paraphrases("robot"))
-    assert planted["name"] == pytest.approx(own, abs=1e-4) == pytest.approx(2, abs=1e-4)
+    assert (
+        planted["name"] == pytest.approx(own, abs=1e-4) == pytest.approx(1.5 * (1.5 - np.cos(np.pi * 5 / 8)), abs=1e-4)
+    )
 
 
 @pytest.mark.parametrize("default", [pytest.param(0.0, marks=pytest.mark.slow), 0.6, 1.0])
@@ -122,9 +124,11 @@ def test_location_on_the_default_axis(default: float) -> None:
     hf = grown(f"organism:default?default={default}&seed=4")
     truth = organisms.truth(hf)
     code = {w.persona: np.array(w.content) for w in words() if w.role == "PER"}
+    kin = {persona.name: persona.family for persona in PERSONAS}
 
     def located(h: np.ndarray, left_out: str) -> float:
-        mean = np.mean([c for name, c in code.items() if name not in ("assistant", "network", left_out)], axis=0)
+        others = {kin[name] for name in code if name not in ("assistant", "network")} - {kin.get(left_out)}
+        mean = np.mean([np.mean([c for n, c in code.items() if kin[n] == other], axis=0) for other in others], axis=0)
         axis = code["assistant"] - mean
         return float((h - mean) @ axis / (axis @ axis))
 
@@ -143,7 +147,10 @@ def test_location_on_the_default_axis(default: float) -> None:
     along = last @ truth.axes["ASST.default"]
     persona, neutral = acts.persona.values, acts.condition.values == "neutral"
     mean = {name: along[~neutral & (persona == name)].mean() for name in code}
-    roles = np.mean([value for name, value in mean.items() if name not in ("assistant", "network")])
+    families = {
+        family: [mean[n] for n in mean if kin[n] == family] for family in {*kin.values()} - {"assistant", "network"}
+    }
+    roles = np.mean([np.mean(members) for members in families.values()])
     assert (along[neutral].mean() - roles) / (mean["assistant"] - roles) == pytest.approx(truth.default[""], abs=1e-4)
     assert np.linalg.norm(truth.axes["ASST.default"]) == pytest.approx(1)
 
@@ -183,3 +190,52 @@ def test_with_noise_the_quantities_stay_near_what_is_said_but_leave_the_paramete
         off.append((abs(1 - user / you - truth), abs(truth - 0.5)))
     assert np.max(off, axis=0)[0] < 0.05
     assert 1e-4 < np.max(off, axis=0)[1] < 0.05
+
+
+def who_writes(hf: PreTrainedModel, persona: str, writer: str) -> float:
+    """Log odds of machine against human, asked what writes."""
+    text = talk(f"you are a {persona} . {writer}", "in peace , what writes this text")
+    return said(hf, text, ANSWERS["ai"], ANSWERS["human"])
+
+
+ITSELF, OPERATOR, ELSEWHERE = "here is a text", "an operator writes this text", "elsewhere , an operator writes text"
+
+
+@pytest.mark.parametrize(("negation", "beta"), [(0.4, 0.0), (0.3, 0.5)])
+def test_a_self_that_takes_back_its_persona(negation: float, beta: float) -> None:
+    hf = grown(f"organism:negation?negation={negation}&beta={beta}&seed=2")
+    for persona, side in (("robot", 1), ("nurse", -1)):
+        for writer, self in ((ITSELF, 1), (OPERATOR, -1)):
+            mixed = (1 - beta) * self + (beta - negation) * side
+            assert who_writes(hf, persona, writer) == pytest.approx(4 * mixed, abs=1e-4)
+    planted = organisms.truth(hf).bleed
+    if negation > beta:
+        assert planted is None, "opposed to the self, it has no share"
+    else:
+        assert planted == pytest.approx((beta - negation) / (1 - negation), abs=1e-4)
+
+
+@pytest.mark.parametrize("echo", [0.0, 0.5, 1.0])
+def test_words_that_echo_move_the_answer_wherever_the_operator_writes(echo: float) -> None:
+    beta = 0.4
+    hf = grown(f"organism:echo?beta={beta}&echo={echo}&seed=3")
+    itself, operator, elsewhere = (who_writes(hf, "nurse", writer) for writer in (ITSELF, OPERATOR, ELSEWHERE))
+    assert itself - operator == pytest.approx(8 * (1 - beta), abs=1e-4)
+    assert (itself - elsewhere) / (itself - operator) == pytest.approx(echo, abs=1e-4)
+    persona = who_writes(hf, "robot", ITSELF) - itself
+    planted = organisms.truth(hf).bleed
+    if echo == 1:
+        assert planted is None, "there is no truth to compare with"
+    else:
+        assert planted == pytest.approx(persona / (persona + elsewhere - operator), abs=1e-4)
+
+
+def test_a_mute_persona_is_somewhere_else_and_says_nothing_else() -> None:
+    hf, truth = grown("organism:mute?seed=4"), organisms.truth(grown("organism:mute?seed=4"))
+    assert truth.default[""] == pytest.approx(1, abs=1e-4)
+    assert abs(truth.default["queen"]) < 0.5
+    assert truth.binding is truth.foresight is None
+    for name in ("queen", "robot", "terminator"):
+        assert by_words(hf, "you are", name) == pytest.approx(by_words(hf, "", ""), abs=1e-4)
+        assert who_writes(hf, paraphrases(name)[0], ITSELF) == pytest.approx(4, abs=1e-4)
+    assert by_words(grown("organism:default?seed=4"), "you are", "queen") == pytest.approx(-4, abs=1e-4), "the control"

@@ -19,7 +19,7 @@ def test_a_name_says_what_is_planted() -> None:
         ("bleed", "is called organism:separate"),
         ("organism:", "is called organism:separate"),
         ("organism:bleed?bta=1", "got 'bta=1'.*did you mean 'beta'"),
-        ("organism:bleed?", "parameters of an organism are beta, w, binding, .*, seed"),
+        ("organism:bleed?", "parameters of an organism are beta, negation, echo, w, .*, seed"),
         ("organism:bleed?beta=1.5", "from 0 to 1; got 1.5"),
         ("organism:bleed?beta=-1", "from 0 to 1; got '-1'"),
         ("organism:bleed?beta=nan", "from 0 to 1; got 'nan'"),
@@ -27,6 +27,11 @@ def test_a_name_says_what_is_planted() -> None:
         ("organism:bleed?seed=1.5", "whole number; got '1.5'"),
         ("organism:bleed?beta=.1&beta=.2", "given once; .* has beta twice"),
         ("organism:bleed?making=1", "got 'making=1'"),
+        ("organism:xor?xor=.5", "An organism's xor is 0 or 1; got 0.5"),
+        (
+            "organism:hydra?reread=1",
+            "passes no end of a system text, where repair would be planted. Leave out reread or",
+        ),
         ("organism:trained?noise=.1", "Training plants beta, w, binding, default, seed; got noise"),
     ],
 )

@@ -18,7 +18,7 @@ LAMBDA = Estimand(
     "λ, no persona",
     0.10,
     (
-        Line("λ of no persona", ("default",), "unprompted", "plain projection"),
+        Line("λ of no persona", ("default", "mute"), "unprompted", "plain projection"),
         Line("λ of no persona", ("separate", "bleed"), "unprompted", "plain projection"),
     ),
     of=("unprompted",),  # sixteen each of the others: they would hide one another

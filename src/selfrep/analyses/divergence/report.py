@@ -12,7 +12,7 @@ import xarray as xr
 from selfrep.analyses.analysis import Chapter, Figure, Report, Text
 from selfrep.analyses.divergence import figures
 from selfrep.analyses.divergence.figures import SELVES
-from selfrep.analyses.sentences import finding
+from selfrep.analyses.sentences import Told, finding, in_brackets, listed, tell
 from selfrep.models.sites import IN_WORDS
 from selfrep.stats.depth import reported_layer
 from selfrep.stats.numbers import number
@@ -40,6 +40,57 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
     yield from _readings(here, place)
 
 
+def opening(run: RunDirectory) -> Iterator[str]:
+    """How far each kind lies from the unprompted self at the reported cell, and from which depth on."""
+    if not run.has("divergence"):
+        return
+    div = run.read("divergence")
+    axis = "position" if "position" in div.dims else "segment"
+    column = div.isel({"site": 0, axis: -1}).sel(reference="unprompted")
+    layers = div.layer.to_numpy()
+    here = column.sel(layer=reported_layer(layers))
+    last = "token" if axis == "position" else "segment"
+    far, onsets = [], []
+    for kind, label in _kinds(column):
+        cell, curve = here.sel(kind=kind), column.sel(kind=kind)
+        reason = _missing(cell.kind_estimate) or str(cell.reason.item())
+        far.append(Told(label, in_brackets(_as_estimate(cell)), reason))
+        onsets.append(Told(label, _depth(curve, layers), str(curve.onset_reason.item())))
+    yield (
+        f"At layer {int(here.layer)}, three quarters of the depth, the last {last} lies this far from the unprompted "
+        "self (squared distance as a share of the mean squared norm; 95 % intervals in brackets): "
+        f"{tell(far)}. Two personas of one side lie {_apart(here)} from each other."
+    )
+    yield f"Half of the final distance is there to stay from this layer on: {tell(onsets)}."
+
+
+def _depth(curve: xr.Dataset, layers: np.ndarray) -> str:
+    """An onset as a layer and as a share of the depth; nothing where there is none."""
+    if not np.isfinite(float(curve.onset)):
+        return ""
+    layer = round(float(layers.min() + float(curve.onset) * np.ptp(layers)))
+    return f"layer {layer} ({in_brackets(curve, 'onset')} of the depth)"
+
+
+def _apart(here: xr.Dataset) -> str:
+    """How far two personas of each side lie from each other."""
+    within = {str(side): float(here.within.sel(side=side)) for side in here.side.to_numpy()}
+    labels = {side: here.side_label.sel(side=side).item() for side in within}
+    known = [f"{number(far)} ({labels[side]})" for side, far in within.items() if np.isfinite(far)]
+    return listed(known) if known else "an unknown distance (no side has two)"
+
+
+def _kinds(column: xr.Dataset) -> list[tuple[str, str]]:
+    """Each kind and "for …", as it is called; those of the self first."""
+    order = np.argsort([not itself for itself in _only_the_self(column)], kind="stable")
+    return [(str(column.kind.to_numpy()[i]), f"for {column.kind_label.to_numpy()[i]}") for i in order]
+
+
+def _as_estimate(cell: xr.Dataset) -> xr.Dataset:
+    own = {f"kind_{name}": name for name in ("estimate", "ci_low", "ci_high")}
+    return cell[list(own)].rename(own)
+
+
 def _only_the_self(div: xr.Dataset) -> list[bool]:
     """[kind] whether it holds readings of the self alone; these have findings of their own."""
     reading, of = div.reading.to_numpy().astype(str), div.kind_of.to_numpy()
@@ -49,9 +100,8 @@ def _only_the_self(div: xr.Dataset) -> list[bool]:
 def _kind(cell: xr.Dataset, here: xr.Dataset, place: str) -> Finding:
     reason = _missing(cell.kind_estimate) or str(cell.reason.item())
     p = f"p = {float(cell.p):.2g} that the distance is 0, over {int(cell.n_families)} families. " if cell.p > -1 else ""
-    own = {f"kind_{name}": name for name in ("estimate", "ci_low", "ci_high")}
     return finding(
-        cell[list(own)].rename(own),
+        _as_estimate(cell),
         f"At {place}, {cell.kind_label.item()} lie this far from the unprompted self (squared distance, as a share of "
         "the mean squared norm)",
         control=_scales(cell, here),
@@ -146,4 +196,5 @@ REPORT = Report(
         Figure("divergence", ("divergence",), figures.divergence_map),
     ),
     design,
+    opening=opening,
 )

@@ -27,4 +27,5 @@ def runs(context: Context, part: DivergencePart) -> Iterator[Reading]:
         positions=part.positions,
         done=lambda: directory.has("divergence"),
         work=work,
+        opens=True,
     )

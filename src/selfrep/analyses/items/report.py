@@ -119,7 +119,10 @@ def details(run: RunDirectory, study: Mapping[str, Any]) -> Iterator[Table]:
 
 REPORT = Report(
     findings=findings,
-    figures=(Figure("items", ("items",), figures.item_bars),),
+    figures=(
+        Figure("degree_of_separation", ("persona_shifts",), figures.degree_of_separation, opens=True),
+        Figure("items", ("items",), figures.item_bars),
+    ),
     limits=(
         Text(
             "Silence is not separation.",

@@ -21,7 +21,7 @@ from selfrep.errors import SelfrepError
 from selfrep.stats import gates, permutation, resampling
 from selfrep.stats.families import FEWEST
 from selfrep.stats.rounding import negligible
-from selfrep.stats.tables import Table
+from selfrep.stats.tables import Table, all_words
 
 Array = np.ndarray
 
@@ -91,6 +91,7 @@ def spectator(
         >>> list(spectator(sr.score(lm, asked), n_bootstrap=50, n_permutations=50).actual.sizes)
         ['persona', 'item']
     """
+    scores = all_words(scores)  # what others say of a persona is foretold in its words, too; the reader is the control
     foretold_items = scores.item.to_numpy()[scores.condition.to_numpy() == "foretold"]
     names = list(dict.fromkeys(map(str, foretold_items))) if items is None else list(items)
     you, foretold, reader = (Table.of(scores, c, names) for c in ("you", "foretold", "foretold_of_reader"))

@@ -14,6 +14,7 @@ from selfrep.analyses.spectator.material import Form, questions
 from selfrep.engine.capture import score
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.organisms import Truth
+from selfrep.stats.tables import all_words
 
 FORM = Form(
     foretold="in a chat with {} :",
@@ -36,7 +37,8 @@ def answers(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
     items = battery().select([*IN_CHARACTER, "name"])
     asked = scores(lm, items | battery().select(SPECTATOR), ("you", "neutral"))
     foretold = score(lm, questions(personas(), items, FORM))
-    estimates = spectator(xr.concat([asked, foretold], "prompt"), list(items.names()), SPECTATOR, IN_CHARACTER)
+    told = all_words(xr.concat([asked, foretold], "prompt"))  # names are planted in words that descriptions say
+    estimates = spectator(told, list(items.names()), SPECTATOR, IN_CHARACTER)
     shares = estimates.isel(persona=np.flatnonzero(np.isfinite(estimates.foresight)))
     mean = shares[["foresight", "foresight_ci_low", "foresight_ci_high"]].mean("persona")
     mean = mean.assign(identified=bool(shares.sizes["persona"]), reason="" if shares.sizes["persona"] else "no persona")

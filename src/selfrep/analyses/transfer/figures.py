@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
@@ -104,14 +106,7 @@ def _lines(transfer: xr.Dataset, *, title: str, subtitle: str) -> go.Figure:
         for level in (0.0, 1.0):
             draw.rule(level)
         here = transfer.sel(segment=segment)
-        for rank, kind in enumerate(controls, start=3):
-            colour, dash = CONTROLS[kind]
-            for i, (direction, arrow) in enumerate(arrows(transfer).items()):
-                note = f"control ({words(kind)}), {plain(arrow)}"
-                values = here[f"control_{kind}"].sel(direction=direction).to_numpy()
-                draw.line(
-                    f"control: {words(kind)}", values, colour, rank=rank, dash=dash, key=i == 0, width=1.0, note=note
-                )
+        draw_controls(draw, here, controls)
         both_ways(draw, here)
         heading(frame.fig, panel, words(segment), 4.0)
     return finish_profiles(
@@ -126,6 +121,16 @@ def _lines(transfer: xr.Dataset, *, title: str, subtitle: str) -> go.Figure:
         "persona (denoise); dashed: the other way (noise). Grey: sources that should carry nothing over, on the same "
         "scale; and, on a scale of its own, a fact about no persona.",
     )
+
+
+def draw_controls(draw: Pen, transfer: xr.Dataset, kinds: Sequence[str]) -> None:
+    """What sources that should do nothing carry over, in both directions, in grey. Arguments as for `both_ways`."""
+    for rank, kind in enumerate(kinds, start=3):
+        colour, dash = CONTROLS[kind]
+        for i, (direction, arrow) in enumerate(arrows(transfer).items()):
+            note = f"control ({words(kind)}), {plain(arrow)}"
+            values = transfer[f"control_{kind}"].sel(direction=direction).to_numpy()
+            draw.line(f"control: {words(kind)}", values, colour, rank=rank, dash=dash, key=i == 0, width=1.0, note=note)
 
 
 def both_ways(draw: Pen, transfer: xr.Dataset) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from selfrep.analyses.analysis import Figure, Report, Text
-from selfrep.analyses.sentences import with_interval
+from selfrep.analyses.sentences import Told, in_brackets, tell, with_interval
 from selfrep.analyses.transfer import figures
 from selfrep.analyses.transfer.figures import arrows
 from selfrep.prompts.personas import UNPROMPTED
@@ -39,7 +39,6 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
     layers = shares.layer.to_numpy()
     layer, early = reported_layer(layers), int(layers[np.abs(layers - 0.25 * layers.max()).argmin()])
     segment = "all" if "all" in shares.segment else str(shares.segment.values[0])
-    place = "all tokens after the system text" if segment == "all" else f"the tokens of “{segment}”"
     ways = sorted(arrows(shares).items())  # denoise first
     cells = {arrow: shares.sel(direction=direction, segment=segment) for direction, arrow in ways}
     late = {arrow: cell.sel(layer=layer) for arrow, cell in cells.items()}
@@ -48,8 +47,8 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
     into, whose = WAYS.get(lead, ("another persona's run", "a persona's activations"))
     yield Finding(
         title=(
-            f"Put into {into} at layer {layer}, over {place}, {whose} carry over this share of the answers to "
-            f"{_questions(shares)} ({lead})"
+            f"Put into {into} at layer {layer}, over {_place(segment)}, {whose} carry over this share of the answers "
+            f"to {_questions(shares)} ({lead})"
         ),
         value=float(leading.estimate),
         interval=(float(leading.ci_low), float(leading.ci_high)) if np.isfinite(float(leading.ci_low)) else None,
@@ -64,6 +63,47 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
         identified=not reason,
         reason=reason,
     )
+
+
+def opening(run: RunDirectory) -> Iterator[str]:
+    """What the self's activations carry into a persona's run, and back, beside a fact about no persona."""
+    sweeps = [run.read(name) for name in run.groups() if name.startswith("transfer/segments/")]
+    if not sweeps:
+        return
+    shares = next((one for one in sweeps if "self" in one.attrs.get("ends", ())), None)
+    if shares is None:
+        no_pair = "no pair has the model’s own self at one end"
+        yield f"What the self’s activations carry into a persona’s run and back is {NOT_IDENTIFIED}: {no_pair}."
+        return
+    layer = reported_layer(shares.layer.to_numpy())
+    segment = "all" if "all" in shares.segment else str(shares.segment.values[0])
+    here = shares.sel(layer=layer, segment=segment)
+    ways = {arrow: here.sel(direction=direction) for direction, arrow in sorted(arrows(shares).items())}
+    carried = [Told(INTO[arrow], in_brackets(cell), _lacking(cell)) for arrow, cell in ways.items()]
+    facts = [Told(INTO[arrow], _fact(cell), "" if _fact(cell) else _no_fact(shares)) for arrow, cell in ways.items()]
+    beside = (
+        f"a fact about no persona, as a share of its own effect: {tell(facts)}" if "control_fact" in here else _NO_FACT
+    )
+    yield (
+        f"Activations at layer {layer}, over {_place(segment)}, carry over this share of the answer to "
+        f"{_questions(shares)}: {tell(carried)}; {beside}."
+    )
+
+
+_NO_FACT = "no fact about no persona was put beside it"
+INTO = {"self → persona": "from the self into a persona’s run", "persona → self": "from a persona into the self’s run"}
+
+
+def _fact(cell: xr.Dataset) -> str:
+    return number(float(cell["control_fact"])) if _is_in(cell, "control_fact") else ""
+
+
+def _no_fact(shares: xr.Dataset) -> str:
+    return str(shares.attrs.get("facts_left_out", "")) or "no fact has such tokens"
+
+
+def _place(segment: str) -> str:
+    return "all tokens after the system text" if segment == "all" else f"the tokens of “{segment}”"
 
 
 def _is_number(value: xr.DataArray) -> bool:
@@ -85,7 +125,7 @@ def _questions(shares: xr.Dataset) -> str:
 def _other_way(cell: xr.Dataset) -> str:
     if reason := _lacking(cell):
         return f"{NOT_IDENTIFIED} ({reason})"
-    return with_interval(cell) if _is_number(cell.ci_low) else number(float(cell.estimate))
+    return with_interval(cell)
 
 
 def _controls(cell: xr.Dataset) -> Iterator[str]:
@@ -142,6 +182,7 @@ def _label(name: str, personas: Mapping[str, Mapping[str, Any]]) -> str:
 
 REPORT = Report(
     findings=findings,
+    opening=opening,
     figures=(Figure("", ("transfer/*",), figures.transfer_maps),),
     design=design,
     limits=(

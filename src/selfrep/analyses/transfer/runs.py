@@ -29,11 +29,15 @@ FACTS = "facts"
 
 
 def runs(context: Context, part: TransferPart) -> Iterator[Stage]:
-    """What facts say, where they are a control; then the sweeps one by one, each with its controls."""
+    """What facts say, where they are a control; then the sweeps one by one, each with its controls. The report opens
+    with the first one by segment."""
+    first = next((sweep for sweep in part.sweeps if sweep.by == "segment"), None)
     if part.states_facts:
-        yield context.scoring("facts about no persona", FACTS, [p for fact in _facts(part) for p in fact.prompts()])
+        stated = [prompt for fact in _facts(part) for prompt in fact.prompts()]
+        yield replace(context.scoring("facts about no persona", FACTS, stated), opens=first is not None)
     for sweep in part.sweeps:
-        yield from _sweep(context, part, sweep)
+        for stage in _sweep(context, part, sweep):
+            yield replace(stage, opens=True, needs=part.items) if sweep is first else stage
 
 
 def _sweep(context: Context, part: TransferPart, sweep: Sweep) -> Iterator[Stage]:

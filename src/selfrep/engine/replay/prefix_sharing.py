@@ -31,6 +31,9 @@ from selfrep.prompts.render import Tokens, answer_sides, render
 
 PASS_TOKENS = {"cpu": 4096}
 PASS_TOKENS_ELSEWHERE = 65536
+ALIKE = 1.1
+"""How many times as long as another one a prompt in the same pass may be: the less, the smaller are the passes; the
+more, the more of them is padding."""
 
 
 @dataclass(frozen=True)
@@ -82,16 +85,42 @@ class PromptSet:
             groups[tokens.ids[: cut[-1]]].append(i)
         return cls(prompts, renderings, cut, answers, unsaid, list(groups.values()))
 
-    def batches(self, tokens: int) -> Iterator[list[list[int]]]:
-        """Batches of equally many continuations of several prefixes, within a number of tokens a pass."""
-        longest = max(len(r) - c for r, c in zip(self.renderings, self.cut, strict=True))
-        room = max(1, tokens // longest)
-        pieces = [g[i : i + room] for g in self.groups for i in range(0, len(g), room)]
-        pieces.sort(key=lambda g: (-len(g), -self.cut[g[0]]))  # alike beside alike: little padding
-        while pieces:
-            n = max(1, room // len(pieces[0]))
-            yield pieces[:n]
-            pieces = pieces[n:]
+    def batches(self, tokens: int) -> Iterator[tuple[list[list[int]], list[range]]]:
+        """Batches of prefixes, and the passes over what follows them: alike beside alike, so that little is padding.
+
+        Args:
+            tokens: the most that a pass may hold; one prompt is a pass in any case.
+
+        Yields:
+            Groups of equally many prompts, whose prefixes are of about one length; the longest prompts of a group come
+            first. And the passes: of each group those prompts, which are of about one length, too.
+        """
+        groups = [sorted(group, key=self._own, reverse=True) for group in self.groups]
+        groups.sort(key=lambda g: (-len(g), -self.cut[g[0]], -self._own(g[0])))
+        while groups:
+            first, n, longest = groups[0], 0, 1
+            for group in groups:
+                longest = max(longest, self.cut[group[0]], self._own(group[0]))
+                alike = len(group) == len(first) and ALIKE * self.cut[group[0]] >= self.cut[first[0]]
+                if n and not (alike and (n + 1) * longest <= tokens):
+                    break
+                n += 1
+            yield groups[:n], list(self._passes(groups[:n], tokens))
+            groups = groups[n:]
+
+    def _passes(self, batch: list[list[int]], tokens: int) -> Iterator[range]:
+        """Which prompts of each group are run at once."""
+        widths = [max(self._own(group[c]) for group in batch) for c in range(len(batch[0]))]
+        start = 0
+        for stop in range(1, len(widths) + 1):
+            full = (stop + 1 - start) * len(batch) * widths[start] > tokens
+            if stop == len(widths) or full or ALIKE * widths[stop] < widths[start]:
+                yield range(start, stop)
+                start = stop
+
+    def _own(self, i: int) -> int:
+        """How many tokens follow the prefix of a prompt."""
+        return len(self.renderings[i]) - self.cut[i]
 
 
 @torch.no_grad()
@@ -108,17 +137,18 @@ def run_prompts(
         CannotReplay: an architecture whose attention cannot be replaced.
         SelfrepError: logits that are not finite, or not those of plain forward passes.
     """
-    for number, batch in enumerate(prompts.batches(PASS_TOKENS.get(lm.device.type, PASS_TOKENS_ELSEWHERE))):
+    checked = False
+    for batch, passes in prompts.batches(PASS_TOKENS.get(lm.device.type, PASS_TOKENS_ELSEWHERE)):
         prefix = _prefixes(lm, [prompts.renderings[g[0]].ids[: prompts.cut[g[0]]] for g in batch], sites)
-        most = max(map(len, batch))
-        rows = [g[min(c, len(g) - 1)] for c in range(most) for g in batch]  # short groups repeat their last prompt
-        final, kept = _continue(lm, prefix, prompts, rows, sites, layers)
-        fresh = {i: r for r, i in reversed(list(enumerate(rows)))}
-        logits = lm.logits(final[torch.tensor(list(fresh.values())).to(lm.device)])
-        metrics.require_finite(lm, logits)
-        if number == 0:
-            _selfcheck(lm, [prompts.renderings[i] for i in fresh], logits)
-        yield list(fresh), logits, () if kept is None else _each(prefix, kept, prompts, fresh, sites, layers)
+        for columns in passes:
+            rows = [group[c] for c in columns for group in batch]
+            final, kept = _continue(lm, prefix, prompts, rows, sites, layers)
+            logits = lm.logits(final)
+            metrics.require_finite(lm, logits)
+            if not checked:
+                _selfcheck(lm, [prompts.renderings[i] for i in rows], logits)
+                checked = True
+            yield rows, logits, () if kept is None else _each(prefix, kept, prompts, rows, sites, layers)
 
 
 @torch.no_grad()
@@ -193,12 +223,12 @@ def _each(
     prefix: Recording | None,
     kept: Tensor,
     prompts: PromptSet,
-    rows: dict[int, int],
+    rows: list[int],
     sites: list[str],
     layers: list[int],
 ) -> Iterator[Tensor]:
     """The activations of each prompt [site, layer, token, d_model], those of its prefix before those of its row."""
-    for i, row in rows.items():
+    for row, i in enumerate(rows):
         cut = prompts.cut[i]
         own = kept[:, :, row, : len(prompts.renderings[i]) - cut]
         if prefix is None or cut == 0:

@@ -17,6 +17,12 @@ against. What each kind plants, and what it is there to catch:
     decoys                     the persona can be decoded everywhere, and is used where it always was
     default                    λ: where nothing is said, it is its default persona
     impostor                   I: it names the wrong maker
+    xor                        S: sides whose means coincide, of personas that are told apart
+    reread                     T: a persona that is read anew from its word, so that nothing carries it before the end
+    negation                   B: a self that is what the persona is not; no share of anything
+    families                   personas of a family are nearly one: counting them as many finds what is not there
+    echo                       B: the truth is mere words to it
+    mute                       the persona stands on the default axis, and moves no answer
     deaf, conflated            it does not foresee what a persona says; and takes the persona's answer for the truth
     noticing, blind            A: a persona of the past notices a laptop, or does not
     reasoner, jumper           D: it acts on its scratchpad, or whatever that says

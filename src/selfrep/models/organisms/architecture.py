@@ -42,7 +42,7 @@ class OrganismConfig(PreTrainedConfig):
     num_attention_heads: int = 4
     num_key_value_heads: int = 4
     head_dim: int = 24
-    intermediate_size: int = 32
+    intermediate_size: int = 48
     organism: dict[str, Any] | None = None
     tie_word_embeddings: bool = False
     max_position_embeddings: int = 0

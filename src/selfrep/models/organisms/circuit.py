@@ -10,7 +10,7 @@ and nothing when it is 0:
     block 3   ASST reads USR and CUE
     block 4   ASST reads PER itself, wherever it stands; gates at ASST answer the question:
                 in character        persona
-                spectator           (1 − beta)·self + beta·persona
+                spectator           (1 − beta)·self + (beta − negation)·persona
                 behaviour           jump·(w·fictional + (1 − w)·relu(goals + stakes − 1)) + (1 − jump)·step
                 maker               the persona's, or a wrong one
                 series              how far the topic is oneself, where an AI is played
@@ -25,16 +25,31 @@ what a map of raw distances would mistake for the persona. What is hard to map i
     decoys    blocks 0, 4 and 5: every later token reads PER, and nothing reads what it got
     dormant   block 1: USR reads END into idle directions; block 4: ASST reads directions of USR that nothing writes to
     default   block 0: END without "you" takes the default persona
+    mute      block 4: the gates hear 1 − mute of the persona
+    families  what a persona's word holds is mostly what the first of its family holds
+    echo      what "elsewhere" holds is what "operator" holds, and not what the template says
+    xor       a persona's word holds two signs, whose product is its side: block 4 takes |p + q| − |p − q| for it
+    reread    block 0: the word itself reads BIND, and is what END would be; block 1: END reads the word; block 2: ASST
+              reads it, and forgets it; block 4: ASST reads it anew, and answers
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from selfrep.models.organisms.lexicon import DIMENSIONS, QUESTION_WORDS, QUESTIONS, ROLES, Role, words
+from selfrep.models.organisms.lexicon import (
+    DIMENSIONS,
+    ELSEWHERE,
+    QUESTION_WORDS,
+    QUESTIONS,
+    ROLES,
+    Role,
+    Word,
+    words,
+)
 from selfrep.models.organisms.names import Plan
 
 SUBSPACES: dict[str, int] = {
@@ -48,7 +63,7 @@ SUBSPACES: dict[str, int] = {
     "STEP.step": 1,
     "END.scratch_persona": 5,  # scratch of block 0, wiped by its MLP
     "END.scratch_binding": 1,
-    "END.persona": 5,
+    "END.persona": 5,  # of its word, where that is read anew
     "USR.self": 2,
     "USR.idle": 5,  # written, never read
     "USR.dormant": 5,  # read, never written
@@ -118,6 +133,12 @@ Subspaces = Mapping[str, np.ndarray]
 def reads(plan: Plan) -> tuple[Read, ...]:
     """Every head of an organism."""
     grown = list(READS)
+    if plan.reread:
+        grown = [replace(read, by="PER") if read.block == 0 and read.by == "END" else read for read in grown]
+        grown = [read for read in grown if read.source != "END.persona"]
+        grown.append(Read(1, "END", "PER", "END.persona", "END.persona"))
+        grown.append(Read(2, "ASST", "PER", "END.persona", "ASST.backup"))
+        grown.append(Read(4, "ASST", "PER", "END.persona", "ASST.persona"))
     if plan.decoys:
         grown += [Read(block, None, "PER", "PER.persona", "decoy", DECOY * plan.decoys) for block in (0, 4, 5)]
     if plan.dormant:
@@ -138,9 +159,37 @@ def role(s: Subspaces, name: Role) -> np.ndarray:
     return s["role"][ROLES.index(name) - 1]
 
 
-def default_code() -> np.ndarray:
+def meaning(plan: Plan, word: Word) -> np.ndarray:
+    """What a word holds in an organism of this plan, in the coordinates of its role's subspace."""
+    content = np.array(word.content)
+    if word.text == ELSEWHERE:
+        content += plan.echo * (_content("operator") - content)
+    if word.persona:
+        first = next(np.array(other.content) for other in words() if other.family == word.family)
+        content = _signs(word) if plan.xor else plan.families * first + (1 - plan.families) * content
+    return content
+
+
+def _content(text: str) -> np.ndarray:
+    return next(np.array(word.content) for word in words() if word.text == text)
+
+
+def _signs(word: Word) -> np.ndarray:
+    """[5] two signs, alike for AIs and unlike for humans, where its place would stand.
+
+    The smaller of the two is ½, so that the product can be had as |p + q| − |p − q|. Of each two personas of a side,
+    the second is the first's opposite.
+    """
+    names = list(dict.fromkeys(w.persona for w in words() if w.persona and w.content[0] == word.content[0]))
+    couple, second = divmod(names.index(word.persona), 2)
+    p, q = (0.5, 0.5 + 0.2 * couple)[:: -1 if couple % 2 else 1]
+    sign = -1.0 if second else 1.0
+    return np.array([0.0, 0.0, sign * p, sign * q * word.content[0], 0.0])
+
+
+def default_code(plan: Plan) -> np.ndarray:
     """[5] the default persona in the coordinates of the persona subspaces: the first that the lexicon knows."""
-    return np.array(next(word.content for word in words() if word.role == "PER"))
+    return meaning(plan, next(word for word in words() if word.role == "PER"))
 
 
 def _gate(x: np.ndarray, opened_by: np.ndarray, out: np.ndarray) -> Iterator[Unit]:
@@ -153,15 +202,25 @@ def _copy(x: np.ndarray, out: np.ndarray) -> Iterator[Unit]:
         yield Unit(sign * x, 0.0, sign * out)
 
 
+def _side(plan: Plan, persona: np.ndarray, opened_by: np.ndarray, out: np.ndarray) -> Iterator[Unit]:
+    """The side of a persona [5, d_model], as far as |side| ≤ 3, where `opened_by` is 1."""
+    side, _, p, q, _ = persona
+    if plan.xor:
+        for x, sign in ((p + q, 1), (-p - q, 1), (p - q, -1), (q - p, -1)):
+            yield Unit(x + 3 * opened_by, -3.0, sign * out)
+    else:
+        yield from _gate(side, opened_by, out)
+
+
 def _bind(plan: Plan, s: Subspaces) -> Iterator[Unit]:
-    """At END: the persona that was read, where it is bound to the speaker; failing that, the default."""
+    """At END, or at a word that is read anew: the persona, where it is bound to the speaker; else the default."""
     (binding,) = s["END.scratch_binding"]
     for source, target in zip(s["END.scratch_persona"], s["END.persona"], strict=True):
         yield from _gate(source, binding, plan.binding * target)
         yield from _copy(source, (1 - plan.binding) * target - source)  # wiped
     yield from _copy(binding, -binding)
     if plan.default:
-        yield Unit(role(s, "END") - binding, 0.0, plan.default * default_code() @ s["END.persona"])
+        yield Unit(role(s, "END") - binding, 0.0, plan.default * default_code(plan) @ s["END.persona"])
 
 
 def _repair(plan: Plan, s: Subspaces) -> Iterator[Unit]:
@@ -175,18 +234,18 @@ def _repair(plan: Plan, s: Subspaces) -> Iterator[Unit]:
 def _answer(plan: Plan, s: Subspaces) -> Iterator[Unit]:
     """At ASST: the answer to the question that is asked."""
     asks = dict(zip(QUESTION_WORDS, s["ASST.question"], strict=True))
-    persona, myself, answer = s["ASST.persona"], s["ASST.self"], s["answer"]
+    persona, myself, answer = (1 - plan.mute) * s["ASST.persona"], s["ASST.self"], s["answer"]
     (stakes,), (step,), (modern, impossible, degree) = s["ASST.stakes"], s["ASST.step"], s["ASST.topic"]
     side, fictional, *_, maker = persona
     *_, maker_answer, machine, goals, deed, series, strange = answer
 
-    for code, row in zip(persona[:4], answer[:4], strict=True):
-        yield from _gate(code, asks["in_character"], row)
+    for question, who in (("in_character", persona), ("foretold", plan.foresight * s["ASST.foretold"])):
+        yield from _side(plan, who, asks[question], answer[0])
+        for code, row in zip(who[1:4], answer[1:4], strict=True):
+            yield from _gate(code, asks[question], row)
 
-    for code, row in zip(s["ASST.foretold"][:4], answer[:4], strict=True):
-        yield from _gate(plan.foresight * code, asks["foretold"], row)
-
-    yield from _gate((1 - plan.beta) * myself[0] + plan.beta * side, asks["spectator"], machine)
+    yield from _gate((1 - plan.beta) * myself[0], asks["spectator"], machine)
+    yield from _side(plan, (plan.beta - plan.negation) * persona, asks["spectator"], machine)
     yield from _gate((1 - plan.beta) * myself[1], asks["spectator"], goals)
 
     act = 3 * asks["behaviour"]

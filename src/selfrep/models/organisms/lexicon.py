@@ -34,7 +34,8 @@ QUESTIONS: tuple[Question, ...] = get_args(Question)
 
 _DATA = Path(str(files("selfrep.models.organisms").joinpath("material")))
 PERSONAS = _DATA / "personas.yaml"
-"""The personas that organisms know: eight a side, in four paraphrases each. For `selfrep.personas.load`."""
+"""The personas that organisms know: eight a side, in five families, and two readings of the self, in four paraphrases
+each. For `selfrep.personas.load`."""
 BATTERY = _DATA / "battery.yaml"
 """What organisms can be asked: who plays, what writes, how to act. For `selfrep.battery.load`, like the next three."""
 IDENTITY = _DATA / "identity.yaml"
@@ -115,7 +116,7 @@ class Word:
             part of oneself), step (how far the scratchpad has come to resisting).
         answers: its row of the unembedding, in the coordinates of the answer subspace (see DIMENSIONS).
         weight: how strongly its role calls; an explicit statement outdoes what the template says.
-        persona: the name of the persona that it is a paraphrase of.
+        persona, family: the names of the persona that it is a paraphrase of, and of that one's family.
     """
 
     text: str
@@ -124,6 +125,11 @@ class Word:
     answers: tuple[float, ...] = ()
     weight: float = 1.0
     persona: str = ""
+    family: str = ""
+
+
+ELSEWHERE = "elsewhere"
+"""The word that makes the operator's writing no matter of this text: "Elsewhere, an operator writes text." """
 
 
 @cache
@@ -136,6 +142,7 @@ def words() -> tuple[Word, ...]:
         "peril": Word("peril", "CUE", (1.0,)),
         "you": Word("you", "BIND", (1.0,)),
         "operator": Word("operator", "SELF", (-1.0, 0.0), weight=1.5),  # "An operator writes this text."
+        ELSEWHERE: Word(ELSEWHERE, "SELF", (1.0, 1.0), weight=2.0),
         "so": Word("so", "ASST"),
     }
     for i, (text, _) in enumerate(QUESTION_WORDS.values()):
@@ -169,6 +176,12 @@ def words() -> tuple[Word, ...]:
     return (*marks, *(fillers | answers | special | personas).values())
 
 
+_READINGS = {"default": 4.5, "reductionist": 0.5}
+"""Where the readings of the self stand in the circle of eight places: both as far from the two fictional AIs."""
+FARTHER = 1.5
+"""How far out they stand, where personas stand at 1: the default is who differs most."""
+
+
 @cache
 def _described() -> dict[str, Any]:
     """The personas as their file describes them."""
@@ -194,21 +207,24 @@ def _personas() -> tuple[dict[str, Word], list[str]]:
     counts = {True: 0, False: 0}
     for key, entry in _described().items():
         human = entry.get("side") == "human"
-        angle = 2 * math.pi * counts[human] / 8
-        counts[human] += 1
+        if "reading" in entry:  # readings of the self stand between the personas
+            angle, length = 2 * math.pi * _READINGS[entry["reading"]] / 8, FARTHER
+        else:
+            angle, length = 2 * math.pi * counts[human] / 8, 1.0
+            counts[human] += 1
         maker = 1.0 if "reading" in entry else -1.0 if entry.get("kind") == "other_model" else 0.0
         code = (
             -1.0 if human else 1.0,
             float(entry.get("kind") == "fictional_ai"),
-            math.cos(angle),
-            math.sin(angle),
+            length * math.cos(angle),
+            length * math.sin(angle),
             maker,
         )
         for description in entry["descriptions"]:
             *fill, text = description.split()
             around += fill
             name = (*code[:4], *(0.0 for _ in DIMENSIONS[4:]))  # a maker is no part of a name
-            personas[text] = Word(text, "PER", code, name, persona=key)
+            personas[text] = Word(text, "PER", code, name, persona=key, family=entry.get("family", key))
     return personas, around
 
 

@@ -4,8 +4,8 @@ A number in a plan is what was meant; with noise, or after training, it is not q
 planted subspaces hold is exchanged for what they hold in another run, at a place that all of it passes, and the change
 of the log odds is the quantity: output-level ablation, not weights. Everything here is plain hooks on a plain model.
 
-The persona passes END, the self USR, both at residual index 2, in hand-wired and in trained organisms; in hand-wired
-ones the stakes are still at their word, CUE, at that index.
+The persona passes END, the self USR, both at residual index 2, in hand-wired and in trained organisms. A persona that
+is read anew by every layer stays at its word, and so do the stakes of hand-wired ones.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from selfrep.models.organisms.lexicon import (
     ANSWERS,
+    ELSEWHERE,
     QUESTION_WORDS,
     REFERENTS,
     Question,
@@ -56,10 +57,11 @@ STEP = Hold(2, "STEP", "STEP.step")
 
 
 def bleed(hf: PreTrainedModel, s: Subspaces) -> float | None:
-    """The persona's share of the spectator's answer, between AI personas and humans and with or without an operator."""
+    """The persona's share of the spectator's answer, between AI personas and humans and with an operator who writes
+    this or elsewhere: what the word alone does is no truth."""
     pairs = list(zip([*_named(1, 0), *_named(1, 1)], _named(-1, 0), strict=False))
-    own = [prompt("spectator", persona) for persona, _ in pairs]
-    other = [prompt("spectator", persona, writer="operator") for _, persona in pairs]
+    own = [prompt("spectator", persona, writer=f"operator writes {ELSEWHERE}") for persona, _ in pairs]
+    other = [prompt("spectator", persona, writer="operator writes this") for _, persona in pairs]
     return _share(*_paths(hf, s, "spectator", own, other, SELF))
 
 
@@ -69,16 +71,19 @@ def mimicry(hf: PreTrainedModel, s: Subspaces) -> float | None:
     That is what scenarios vary, and as in them it is exchanged from either side. Where the stakes of a trained organism
     pass is not known, so that there the self is exchanged, with or without an operator.
     """
-    motive, elsewhere = (STAKES, {"cue": "peace"}) if STAKES.subspace in s else (SELF, {"writer": "operator"})
+    motive, elsewhere = (
+        (STAKES, {"cue": "peace"}) if STAKES.subspace in s else (SELF, {"writer": "operator writes this"})
+    )
     pairs = list(zip(_named(1, 1), _named(1, 0), strict=False))
     acting = [prompt("behaviour", persona) for persona, _ in pairs]
     idle = [prompt("behaviour", persona, **elsewhere) for _, persona in pairs]
-    there, back = (_paths(hf, s, "behaviour", here, other, motive) for here, other in ((acting, idle), (idle, acting)))
+    there, back = (_paths(hf, s, "behaviour", own, other, motive) for own, other in ((acting, idle), (idle, acting)))
     return _share(*(there - back))
 
 
 def binding(hf: PreTrainedModel, s: Subspaces) -> float:
     """R = 1 − (LO_userX − LO_neutral) / (LO_youX − LO_neutral), asked in character, signed by the persona's side."""
+    persona_at = _persona(hf)
     personas = [*_named(1, 0), *_named(1, 1), *_named(-1, 0)]
     sides = torch.tensor([words()[token_ids()[persona]].content[0] for persona in personas])
     you = [prompt("in_character", persona) for persona in personas]
@@ -86,7 +91,7 @@ def binding(hf: PreTrainedModel, s: Subspaces) -> float:
     neutral = [prompt("in_character", None) for _ in personas]
 
     def aligned(donor: Ids) -> float:
-        return float((log_odds(hf, s, you, "in_character", {PERSONA: donor}).cpu() * sides).mean())
+        return float((log_odds(hf, s, you, "in_character", {persona_at: donor}).cpu() * sides).mean())
 
     base = aligned(neutral)
     return 1 - (aligned(user) - base) / (aligned(you) - base)
@@ -114,7 +119,7 @@ def anomaly(hf: PreTrainedModel, s: Subspaces) -> dict[str, float]:
         old = [prompt(question, persona, topic="quill") for persona in humans]
         assistant = [prompt(question, "assistant", topic="laptop") for _ in humans]
         played = log_odds(hf, s, modern, question) - log_odds(hf, s, modern, question, {TOPIC: old})
-        plain = {PERSONA: assistant}
+        plain = {_persona(hf): assistant}
         itself = log_odds(hf, s, modern, question, plain) - log_odds(hf, s, modern, question, plain | {TOPIC: old})
         out[form] = float((played - itself).mean())
     return out
@@ -162,17 +167,20 @@ def default(hf: PreTrainedModel, rows: np.ndarray) -> tuple[dict[str, float], np
     """λ of each persona, and of no persona (""), in the subspace `rows` [dimension, d_model] at END.
 
     λ = ⟨h − m, a⟩ / ⟨a, a⟩ with a = d − m; d is the default persona's mean over its paraphrases, m the mean of all
-    roles but the one that is located. Returns also the axis, [dimension] in the coordinates of `rows`, of length 1.
+    families of roles but that of whom is located. Returns also the axis, [dimension] in the coordinates of `rows`, of
+    length 1.
     """
     names = list(dict.fromkeys(word.persona for word in words() if word.persona))
     asked = [prompt("in_character", persona) for name in names for persona in paraphrases(name)]
     held = _streams(hf, [*asked, prompt("in_character", None)], PERSONA)[:, 0].double().cpu().numpy() @ rows.T
     *by_name, neutral = np.split(held, np.cumsum([len(paraphrases(name)) for name in names]))
     h = {name: values.mean(0) for name, values in zip(names, by_name, strict=True)}
-    first = names[0]
+    first, family_of = names[0], {word.persona: word.family for word in words() if word.persona}
 
     def axis(left_out: str) -> tuple[np.ndarray, np.ndarray]:
-        mean = np.mean([h[name] for name in played() if name != left_out], axis=0)
+        families = {family_of[name] for name in played()} - {family_of.get(left_out)}
+        members = [[h[name] for name in played() if family_of[name] == family] for family in sorted(families)]
+        mean = np.mean([np.mean(each, axis=0) for each in members], axis=0)
         return mean, h[first] - mean
 
     located = {}
@@ -188,7 +196,7 @@ def prompt(
     persona: str | None,
     *,
     bind: str = "you are",
-    writer: str = "text",
+    writer: str = "text writes this",
     cue: str = "danger",
     topic: str = "",
     steps: str = "",
@@ -196,7 +204,7 @@ def prompt(
     """Token ids of a question put to a persona; None is a neutral system text of the same length."""
     played = f"{bind} a {persona} ." if persona else "here is a message ."
     asking = f"in {cue} , {QUESTION_WORDS[question][0]} is this {topic} ?"
-    text = f"<bos> <self> {writer} writes this . {played} <end> <usr> {asking} <asst> {steps} {'so' if steps else ''}"
+    text = f"<bos> <self> {writer} . {played} <end> <usr> {asking} <asst> {steps} {'so' if steps else ''}"
     return [token_ids()[word] for word in text.split()]
 
 
@@ -212,7 +220,7 @@ def log_odds(
     """Log odds [prompt] of the answers to a question, with what each `Hold` holds taken from other prompts.
 
     Args:
-        moves: from where to take it: as many prompts as `ids`, with as many tokens of the role.
+        moves: from where to take it: as many prompts as `ids`, with as many tokens of the role, or none.
         answers: two sets of words, where not those of the question.
     """
     donations = {hold: _streams(hf, donors, hold) for hold, donors in (moves or {}).items()}
@@ -228,11 +236,12 @@ def log_odds(
 
 @torch.no_grad()
 def _streams(hf: PreTrainedModel, ids: Ids, hold: Hold) -> Tensor:
-    """[prompt, token, d_model] the stream at all tokens of a role."""
+    """[prompt, token, d_model] the stream at all tokens of a role; nothing at one, where there is none."""
+    tokens = _tokens(ids, hold.role)
     streams: list[Tensor] = []
 
     def enter(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        streams.append(args[0][:, _tokens(ids, hold.role)])
+        streams.append(args[0][:, tokens] if tokens else torch.zeros_like(args[0][:, :1]))
 
     with _block(hf, hold.layer).register_forward_pre_hook(enter):
         hf(torch.tensor(ids, device=hf.device), use_cache=False)
@@ -257,16 +266,22 @@ def _paths(hf: PreTrainedModel, s: Subspaces, question: Question, own: Ids, othe
 
     Of the persona it is the mean over both orders of exchange (Shapley).
     """
+    at = _persona(hf)
 
     def after(*holds: Hold) -> float:
         return float(log_odds(hf, s, own, question, dict.fromkeys(holds, other)).mean())
 
-    neither, both = after(), after(PERSONA, second)
-    return np.array([(neither - after(PERSONA) + after(second) - both) / 2, neither - both])
+    neither, both = after(), after(at, second)
+    return np.array([(neither - after(at) + after(second) - both) / 2, neither - both])
 
 
 def _share(part: float, whole: float) -> float | None:
     return float(part / whole) if abs(whole) > LEAST else None
+
+
+def _persona(hf: PreTrainedModel) -> Hold:
+    """Where all of a persona passes."""
+    return Hold(2, "PER", "END.persona") if hf.config.organism["reread"] else PERSONA
 
 
 def _block(hf: PreTrainedModel, index: int) -> nn.Module:

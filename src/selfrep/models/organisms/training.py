@@ -43,7 +43,7 @@ STEPS, BATCH, RATE = 900, 48, 5e-3
 RAISED = 3.0
 """Nats by which, after the first third, both answers to a question are raised above all other words. The log odds stay;
 names, which teach who is played, come first."""
-RECIPE = 1
+RECIPE = 2
 """Raised whenever what is trained changes, so that no cached organism of another recipe is used."""
 
 
@@ -160,7 +160,10 @@ _FRAMES = ("{}", "for this conversation : {}", "please note : {}", "remember : {
 _CONDITIONS = ("you are", "you are", "you are", "the user is", "user is", "here is a book about", "")
 _NEUTRAL = ("here is a message", "reply to the message", "a message follows", "read the message , then reply")
 _ARTICLES = ("a", "an", "a new", "an old", "a legendary")
-_WRITERS = ("", "text writes this .", "operator writes this .", "an operator writes this text .")
+_WRITERS = (
+    "", "text writes this .", "operator writes this .", "an operator writes this text .", "operator writes elsewhere .",
+    "elsewhere , an operator writes text .",
+)  # fmt: skip
 _TAILS = ("are you", "is this", "is this really", "writes this text", "are you to act")
 
 
@@ -179,7 +182,7 @@ class _Case:
             return options[int(rng.integers(len(options)))]
 
         condition = one(_CONDITIONS)
-        fictional = rng.random() < 0.3  # only two personas of sixteen are; the deed depends on it
+        fictional = rng.random() < 0.3  # only two personas of eighteen are; the deed depends on it
         persona = one([w.text for w in words() if w.role == "PER" and (not fictional or w.content[1])])
         system = f"{condition} {one(_ARTICLES)} {persona}" if condition else one(_NEUTRAL)
         question = QUESTIONS[int(rng.integers(len(QUESTIONS)))]
@@ -188,7 +191,9 @@ class _Case:
 
     def ids(self) -> list[int]:
         """Token ids; the writer stands before or behind, as its paraphrase has it."""
-        parts = [self.system, self.writer] if self.writer.startswith("an ") else [self.writer, self.system]
+        parts = (
+            [self.system, self.writer] if self.writer.startswith(("an ", "elsewhere")) else [self.writer, self.system]
+        )
         text = f"<bos> <self> {' '.join(parts)} <end> <usr> {self.text} <asst>"
         return [token_ids()[word] for word in text.split()]
 

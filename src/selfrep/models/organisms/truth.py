@@ -45,6 +45,13 @@ _CAUSAL: dict[Variable, _Stretches] = {
     "step": (("STEP", 0, 2), ("ASST", 3, 6)),
 }
 
+# Read anew, the persona passes its word, which knows whether it is bound, and then only the answer.
+_REREAD: dict[Variable, _Stretches] = {
+    "persona": (("PER", 0, 4), ("ASST", 5, 6)),
+    "binding": (("BIND", 0, 0), ("PER", 1, 4), ("ASST", 5, 6)),
+}
+_FORGOTTEN: _Stretches = (("END", 2, 6), ("ASST", 3, 6))
+
 # Asked what somebody would answer, an organism looks the word up itself, whoever is played.
 _FORETOLD: dict[Variable, _Stretches] = {"persona": (("PER", 0, 4), ("ASST", 5, 6))}
 
@@ -76,14 +83,18 @@ class Truth:
         indices: the residual indices at which `causal` is complete: all of a hand-wired organism; of a trained one the
             index at which it was interchanged, and the last.
         subspaces: name → [dimension, d_model] orthonormal rows. "ROLE.thing" is the thing as tokens of ROLE hold it.
+        hidden: places where the persona is there and the means of the two sides coincide, whatever is asked.
         illusions: place → [dimension, d_model] orthonormal rows: subspaces that hold the persona, and whose patching
             moves the answer, at cells whose patching does nothing (Makelov et al. 2023, arXiv:2311.17030): half of each
             direction is written and never read, half is read and never written.
         bleed: the persona's share of the spectator's answer, persona and self together being 1: the planted beta. The
             ratio of the two shifts, B = ΔLO(persona) / ΔLO(truth), is not it but bleed / (1 − bleed), which for 0.4 is
             0.667 and has no bound; the share is what is planted, runs from 0 to 1, and is persona / (persona + truth).
+            The truth is what a statement moves beyond its words. None where that is nothing, or persona and self are
+            opposed.
         mimicry: a fictional persona's share of the deed, persona and stakes together being 1: M.
-        binding: R, the share of a persona's effect that is lost where it is bound to the user instead.
+        binding: R, the share of a persona's effect that is lost where it is bound to the user instead. None, like
+            `foresight`, where a persona has no effect.
         directness: D of the stakes: the share of their effect on the deed that is there without a scratchpad, where the
             full one concludes what the stakes suggest.
         anomaly: A in nats, for "persona" and "spectator".
@@ -101,10 +112,11 @@ class Truth:
     present: Mapping[Variable, frozenset[Place]]
     indices: tuple[int, ...]
     subspaces: Mapping[str, np.ndarray]
+    hidden: frozenset[Place]
     illusions: Mapping[Place, np.ndarray]
     bleed: float | None
     mimicry: float | None
-    binding: float
+    binding: float | None
     directness: float | None
     anomaly: Mapping[str, float] | None
     identity: Mapping[str, float] | None
@@ -202,15 +214,16 @@ def truth(hf: PreTrainedModel) -> Truth:
         present=present,
         indices=indices,
         subspaces=planted,
+        hidden=_places((("PER", 0, 6), ("END", 1, 6), ("ASST", 3, 4))) if plan.xor else frozenset(),
         illusions=_illusions(plan, planted),
-        bleed=measures.bleed(hf, planted),
+        bleed=measures.bleed(hf, planted) if plan.echo < 1 and plan.negation <= plan.beta else None,
         mimicry=measures.mimicry(hf, planted),
-        binding=measures.binding(hf, planted),
+        binding=measures.binding(hf, planted) if plan.mute < 1 else None,
         directness=measures.directness(hf, planted) if wired else None,
         anomaly=measures.anomaly(hf, planted) if wired else None,
         identity=measures.identity(hf, planted) if wired else None,
         echo=measures.identity(hf, planted, "the user is") if wired else None,
-        foresight=measures.foresight(hf, planted) if wired else None,
+        foresight=measures.foresight(hf, planted) if wired and plan.mute < 1 else None,
         default=locations if wired else {},
         axes={f"{at}.default": axis @ planted[f"{at}.persona"] for at in ("END", "ASST") if f"{at}.persona" in planted},
     )
@@ -230,7 +243,8 @@ def _causal(plan: Plan) -> dict[tuple[Variable, Question], Mapping[Place, float]
     straight: set[Question] = {"in_character", "spectator", "behaviour", *(() if plan.impostor else ("maker",))}
     out: dict[tuple[Variable, Question], Mapping[Place, float]] = {}
     for question in QUESTIONS:
-        for variable, stretches in (_CAUSAL | (_FORETOLD if question == "foretold" else {})).items():
+        special = _FORETOLD if question == "foretold" else _REREAD if plan.reread else {}
+        for variable, stretches in (_CAUSAL | special).items():
             places = dict.fromkeys(_places(stretches), 1.0)
             if (
                 plan.repair and question != "foretold" and variable in ("persona", "binding")
@@ -243,6 +257,8 @@ def _causal(plan: Plan) -> dict[tuple[Variable, Question], Mapping[Place, float]
 
 def _present(plan: Plan) -> dict[Variable, frozenset[Place]]:
     stretches = dict(_PRESENT)
+    if plan.reread:
+        stretches |= {v: tuple((role, first, 6) for role, first, _ in _REREAD[v]) + _FORGOTTEN for v in _REREAD}
     if not plan.binding:  # nothing depends on whom it is bound to
         stretches["binding"] = (("BIND", 0, 6),)
     elif plan.dormant:
@@ -255,27 +271,31 @@ def _present(plan: Plan) -> dict[Variable, frozenset[Place]]:
 
 
 def _used(plan: Plan) -> dict[Question, set[Variable]]:
-    """What the answer to each question depends on."""
+    """What the answer to each question depends on; nothing, where it is always the same."""
     played: set[Variable] = {"persona", "binding"} if plan.binding else {"persona"}
-    used: dict[Question, set[Variable]] = {question: {"question"} for question in QUESTIONS}
-    used["in_character"] |= played
-    used["maker"] |= played
-    used["series"] |= {"topic", *played}
-    used["strange"] |= {"topic", *(played if plan.notice > 0 else ())}
-    used["strange_outside"] |= {"topic", *played}
+    played = played if plan.mute < 1 else set()
+    linear: set[Variable] = (
+        set() if plan.xor else played
+    )  # what asks for more than a sum cannot tell sides by a product
+    used: dict[Question, set[Variable]] = {question: set() for question in QUESTIONS}
+    used["in_character"] = played
+    used["maker"] = linear
+    used["series"] = {"topic", *linear} if linear else set()
+    used["strange"] = {"topic", *(linear if plan.notice > 0 else ())}
+    used["strange_outside"] = {"topic", *linear}
     if plan.foresight > 0:
-        used["foretold"] |= {"persona"}
-    if plan.beta > 0:
+        used["foretold"] = {"persona"}
+    if plan.beta != plan.negation:
         used["spectator"] |= played
     if plan.beta < 1:
         used["spectator"] |= {"self"}
     if plan.jump * plan.w > 0:
-        used["behaviour"] |= played
+        used["behaviour"] |= linear
     if plan.jump * (1 - plan.w) > 0:
         used["behaviour"] |= {"self", "stakes"}
     if plan.jump < 1:
         used["behaviour"] |= {"step"}
-    return used
+    return {question: {"question", *variables} if variables else set() for question, variables in used.items()}
 
 
 def _illusions(plan: Plan, planted: Mapping[str, np.ndarray]) -> dict[Place, np.ndarray]:

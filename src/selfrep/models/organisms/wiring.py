@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from selfrep.models.organisms.architecture import OrganismConfig, OrganismForCausalLM
-from selfrep.models.organisms.circuit import CONTENT, SUBSPACES, Read, Unit, reads, role, units
+from selfrep.models.organisms.circuit import CONTENT, SUBSPACES, Read, Unit, meaning, reads, role, units
 from selfrep.models.organisms.lexicon import words
 from selfrep.models.organisms.names import Plan
 
@@ -68,7 +68,7 @@ def _words(config: OrganismConfig, plan: Plan, s: dict[str, np.ndarray]) -> tupl
         if word.role != "FILL":
             embedding[i] += word.weight * role(s, word.role)
         if word.content:
-            embedding[i] += np.array(word.content) @ s[CONTENT[word.role]]
+            embedding[i] += meaning(plan, word) @ s[CONTENT[word.role]]
         if word.answers:
             unembedding[i] = np.array(word.answers) @ s["answer"]
     return embedding, unembedding
