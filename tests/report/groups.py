@@ -226,7 +226,7 @@ GROUPS: dict[str, xr.Dataset] = {
          "": "cue_by_stakes cue_by_stakes_ci_low cue_by_stakes_ci_high cue_by_stakes_p"},
         {"order": ["P first", "S first"], "donor": ["both", "cue"], "path": ["P", "S", "direct"],
          "mediator": ["P", "S"], "cue": [0, 1], "stakes": [0, 1]},
-        TESTED | {"n_scenarios": 57, "proven": ["P", "S"]},
+        TESTED | {"n_scenarios": 57, "n_refits": 68, "proven": ["P", "S"]},
         gate="order donor",
     ),
     "directness": made(

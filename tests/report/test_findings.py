@@ -229,7 +229,7 @@ SOURCES = [
     *(
         Source(
             "mediation", exchanged(order), words, paths(order), nats=1,
-            counts=("57 scenarios", "labels of this group", "4,321", "P, S"), about="mediation",
+            counts=("57 scenarios", "68 refits", "labels of this group", "4,321", "P, S"), about="mediation",
         )
         for order, words in (("P first", "fiction taken whole"), ("S first", "self taken whole"))
     ),

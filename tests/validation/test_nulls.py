@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from selfrep.models.language_model import load_model
-from selfrep.validation.nulls import deals
+from selfrep.validation.nulls import _dealt, deals
 
 
 @pytest.mark.slow
@@ -20,6 +21,13 @@ def test_counting_prompts_or_personas_raises_false_alarms_and_counting_families_
     assert alone > 2 * maps, "as if members of a family were strangers"
     assert np.mean([deal.prompt_bleeds for deal in found]) > 0.3
     assert np.mean([deal.cells for deal in found]) < np.mean([deal.prompt_cells for deal in found])
+
+
+def test_families_are_dealt_whole_and_the_self_stays_out() -> None:
+    prompts = {"persona": ["a", "b", "c", "self"], "family": ["x", "x", "y", "self"], "side": ["ai", "ai", "human", ""]}
+    data = xr.Dataset(coords={name: ("prompt", values) for name, values in prompts.items()})
+    assert _dealt(data, {"x"}).side.to_numpy().tolist() == ["heads", "heads", "tails", ""]
+    assert _dealt(data, {"y"}).side.to_numpy().tolist() == ["tails", "tails", "heads", ""]
 
 
 def test_deals_can_be_had_again() -> None:

@@ -53,8 +53,9 @@ def deals(lm: LanguageModel, n: int, seed: int = 0) -> Iterator[Deal]:
             separation(data, n_permutations=1000, n_bootstrap=2, seed=k) for data in (streams, _strangers(streams))
         )
         b, b_alone = (bleed(data, n_permutations=1000, n_bootstrap=100, seed=k) for data in (odds, _strangers(odds)))
-        you = odds.condition.to_numpy() == "you"
-        log_odds, side = odds.log_odds.to_numpy()[you], odds.side.to_numpy()[you] == "heads"
+        told = (
+            odds.log_odds[(odds.condition == "you") & (odds.side == side)].to_numpy() for side in ("heads", "tails")
+        )
         yield Deal(
             anywhere=bool((s.p_max < ALPHA).any()),
             persona_anywhere=bool((s_alone.p_max < ALPHA).any()),
@@ -62,7 +63,7 @@ def deals(lm: LanguageModel, n: int, seed: int = 0) -> Iterator[Deal]:
             prompt_cells=float((maps.prompt_level_p(streams, seed=k) < ALPHA).mean()),
             bleeds=bool((b.p < ALPHA).any()),
             persona_bleeds=bool((b_alone.p < ALPHA).any()),
-            prompt_bleeds=bool(ttest_ind(log_odds[side], log_odds[~side]).pvalue < ALPHA),
+            prompt_bleeds=bool(ttest_ind(*told).pvalue < ALPHA),
         )
 
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from tests.tiny import hooked
 
-from selfrep.analyses.mediation.estimate import carrying, mediation
+from selfrep.analyses.mediation.estimate import mediation
 from selfrep.analyses.mediation.exchange import mediation_runs, proof_runs
 from selfrep.analyses.mediation.fitting import fit_subspaces
+from selfrep.analyses.mediation.proof import carrying
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
 from selfrep.models.language_model import LanguageModel, load_model
@@ -103,6 +104,16 @@ def test_an_exchange_is_what_a_hook_would_do() -> None:
     plain = runs.log_odds.sel(patched="none")
     assert float(plain.std(["order", "donor", "draw"]).max()) == 0
     assert float(plain[0, 0, 0, 0, 1, 1, 1]) == pytest.approx(odds((1, 1), (1, 1), fitted.P), abs=1e-4)
+
+
+def test_a_refit_is_exchanged_like_any_other_subspaces() -> None:
+    lm = load_model("organism:mimicry?w=0.5&noise=0.2")
+    fitted, few = fit_subspaces(lm, MATERIAL, n_refits=2), MATERIAL.select(list(MATERIAL.scenarios)[:2])
+    runs = mediation_runs(lm, few, fitted, n_random=1)
+    assert runs.draw.to_numpy().tolist() == [-1, 0, -2, -3]
+    alone = mediation_runs(lm, few, fitted.refits[1], n_random=0).sel(draw=-1)
+    np.testing.assert_allclose(runs.sel(draw=-3).log_odds, alone.log_odds, atol=1e-5)
+    assert float(abs(runs.sel(draw=-2).log_odds - alone.log_odds).max()) > 1e-4, "the control"
 
 
 def test_bad_input_is_refused() -> None:

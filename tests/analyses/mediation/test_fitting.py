@@ -5,11 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selfrep.analyses.mediation.fitting import Subspaces, _discriminants, default_layer, fit_subspaces
+from selfrep.analyses.mediation.estimate import NUDGE
+from selfrep.analyses.mediation.fitting import (
+    N_REFITS,
+    Subspaces,
+    _basis,
+    _discriminants,
+    _weights,
+    default_layer,
+    fit_subspaces,
+)
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
 from selfrep.models.language_model import load_model
 from selfrep.prompts import scenarios
+from selfrep.prompts.subspaces import Contrast, SubspaceMaterial
 
 MATERIAL = scenarios.load(organisms.SCENARIOS)
 
@@ -81,3 +91,43 @@ def test_texts_that_vary_by_rounding_weigh_no_difference(size: float) -> None:
     for rounding in (0.0, 1e-17):
         with pytest.raises(SelfrepError, match="look the same to the model"):
             _discriminants(rounding * differences, within, 3, size)
+
+
+def test_refits_are_of_the_same_texts_and_can_be_had_again() -> None:
+    lm = load_model("organism:mimicry?noise=0.2")
+    fitted, again, other = (fit_subspaces(lm, MATERIAL, seed=seed) for seed in (0, 0, 1))
+    assert len(fitted.refits) == N_REFITS
+    np.testing.assert_array_equal(fitted.refits[3].P, again.refits[3].P)
+    assert not np.allclose(fitted.refits[3].P, other.refits[3].P)
+    np.testing.assert_array_equal(fitted.P, other.P)
+    assert fit_subspaces(lm, MATERIAL, n_refits=0).refits == ()
+    for one in (*fitted.refits, fitted.random(1)[0]):
+        near = np.linalg.svd(fitted.P.T @ one.P, compute_uv=False).min()
+        assert (near > 0.9) == (one in fitted.refits), "a random subspace is the control"
+
+
+def test_refits_spread_as_far_as_fits_of_other_texts_do() -> None:
+    """Kinds of Gaussian texts drawn anew, and how much of a planted direction is caught."""
+    rng = np.random.default_rng(0)
+    kinds = {"of": [f"of {i}" for i in range(12)], "against": [f"against {i}" for i in range(12)]}
+    material = SubspaceMaterial.model_validate(
+        {
+            "rank": 1,
+            "contrasts": {"x": Contrast(of=kinds["of"], against={"other": kinds["against"]})},
+            "probes": [{"question": "What are you?"}],
+        }
+    )
+    asked = MATERIAL.model_copy(update={"subspaces": {"P": material, "S": material}})
+    planted = np.eye(6)[0]
+
+    def caught(mean: dict[str, np.ndarray], n_refits: int) -> np.ndarray:
+        bases = [_basis("x", material, mean, 3.0, w) for w in _weights(asked, n_refits, np.random.default_rng(1))]
+        return np.array([(planted @ basis)[0] * np.sign(basis[0, 0]) for basis in bases])
+
+    found, spread = [], []
+    for _ in range(150):
+        mean = {text: rng.normal(size=6) + 3 * planted * (kind == "of") for kind in kinds for text in kinds[kind]}
+        first, *moved = caught(mean, 8)
+        found.append(first)
+        spread.append(np.mean((np.array(moved) - first) ** 2) / NUDGE**2)
+    assert np.sqrt(np.mean(spread)) == pytest.approx(np.std(found), rel=0.35)

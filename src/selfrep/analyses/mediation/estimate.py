@@ -9,6 +9,10 @@ mimicry, 0 for motive.
 Mediation is not motive: a subspace that carries an effect may carry it for another reason than its name. Subspaces that
 overlap share credit, so each is tried with the other projected out, in either order. Random subspaces of the same rank
 show what any exchange would do.
+
+The subspaces are estimates themselves: other held-out texts would have given others, which miss more of one path or
+less. No choice of scenarios shows that. So intervals and p hold how far the paths move with the texts, too: to first
+order, by refits in which the weights of the texts are nudged (the infinitesimal jackknife).
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
+from scipy import stats
 
 from selfrep.errors import SelfrepError
 from selfrep.stats import gates, permutation, ratios, resampling
@@ -30,6 +35,11 @@ Array = np.ndarray
 PATCHED = ("none", "P", "S", "both")
 LEAST_MEDIATED = 0.3
 """Less than this share of the total through both subspaces together, and M speaks of a side show (SCIENCE, gates)."""
+
+NUDGE = 0.1
+"""How far, of a whole resampling, a refit moves the weights of held-out texts: little, so that paths follow in line."""
+_TAILS = 41
+"""At so many points of Student's t the error of the fit is added to a permutation."""
 
 # The two runs that a donor connects, as (cue, stakes): the content of one is put into the other.
 _RUNS = {
@@ -60,21 +70,23 @@ def mediation(
             * patched: "none", "P", "S" or "both": the subspaces that hold what they hold in the donor's run.
             * donor: "cue", "stakes" or "both": what has its other value in the donor's run.
             * order: what was projected out of what ("P first": S without P; "S first": P without S).
-            * draw: −1 for the fitted subspaces, 0, 1, … for random ones of the same rank, at least 19.
+            * draw: −1 for the fitted subspaces, 0, 1, … for random ones of the same rank, at least 19; −2, −3, … for
+              refits, held-out texts moved by `NUDGE` of a resampling. Without refits the subspaces are taken as given.
             * scenario: the unit, at least six.
-        proven: of "P", "S": subspaces shown elsewhere to carry their variable (see `carrying`). Others may fail to
-            exceed random subspaces because they were fitted badly.
+        proven: of "P", "S": subspaces shown elsewhere to carry their variable (`carrying`). Others may fail to exceed
+            random subspaces because they were fitted badly.
         n_flips: the most flips of signs to try for p.
         n_bootstrap: the number of bootstrap draws behind the intervals.
         seed: of the draws.
 
     Returns:
-        Dataset. Over (order, donor); intervals are 95 %, scenarios and paraphrases resampled:
+        Dataset. Over (order, donor); intervals are 95 %, scenarios, paraphrases and (for M and φ) held-out texts
+        resampled:
 
         * `estimate`: M, a share; NaN where not identified, as are its bounds, `p` and `null`.
         * `ci_low`, `ci_high`: of M; numerator and denominator are resampled together.
-        * `p`: of M = ½; the signs of scenarios are flipped.
-        * `null`: the 95th percentile of |M − ½| under flips.
+        * `p`: of M = ½; the signs of scenarios are flipped, and the error of the fit is added.
+        * `null`: the 95th percentile of |M − ½| under the same.
         * `identified`: whether M may be read (see below).
         * `reason`: why not, where not; "" otherwise.
         * `total`, `total_ci_low`, `total_ci_high`: nats, between the two runs.
@@ -101,7 +113,7 @@ def mediation(
         SelfrepError: missing dims or values; fewer than six scenarios; fewer than 19 random draws; log odds that are
             not finite.
 
-    Source: natural indirect effects (Pearl 2001), averaged over orders (Shapley 1953).
+    Source: natural indirect effects (Pearl 2001), averaged over orders (Shapley 1953); Jaeckel 1972, for the refits.
 
     Example:
         A behaviour of 3 nats through P, which follows the cue, and 1 nat through S, which follows the stakes:
@@ -124,13 +136,20 @@ def mediation(
     n, k = odds.sizes["scenario"], odds.sizes["paraphrase"]
     flips = permutation.sign_flips(n, n_flips, rng) / n
     draws = resampling.resample_nested(np.repeat(np.arange(n), k), np.full(n, 1 / n), n_bootstrap, rng)
-    fitted, random = odds.sel(draw=-1), odds.sel(draw=odds.draw[odds.draw >= 0])
+    fitted, random, refitted = (
+        odds.sel(draw=odds.draw[at]) for at in (odds.draw == -1, odds.draw >= 0, odds.draw < -1)
+    )
+    n_refits = refitted.sizes["draw"]
+    luck = rng.standard_normal((n_refits, n_bootstrap)) / np.sqrt(max(n_refits, 1))  # `tail` allows for small samples
     parts = []
     for order in odds.order.values:
         for donor in odds.donor.values:
-            here = _shapley(fitted.sel(order=order, donor=donor).to_numpy(), str(donor))
-            there = np.array([_shapley(x, str(donor)) for x in random.sel(order=order, donor=donor).to_numpy()])
-            parts.append(_numbers(here, there, draws, flips, set(proven), float(np.abs(odds).max())))
+            (here,), there, refits = (
+                np.array([_shapley(x, str(donor)) for x in some.sel(order=order, donor=donor).to_numpy()])
+                for some in (fitted, random, refitted)
+            )
+            moved = (refits - here) / NUDGE if n_refits else np.empty((0, *here.shape))
+            parts.append(_numbers(here, there, moved, draws, luck, flips, set(proven), float(np.abs(odds).max())))
     shape = (odds.sizes["order"], odds.sizes["donor"])
     dims = {"phi": "path", "phi_ci_low": "path", "phi_ci_high": "path", "random": "mediator", "p_random": "mediator"}
     out = xr.Dataset(
@@ -153,11 +172,12 @@ def mediation(
             "smallest_p": 1 / len(flips),
             "n_scenarios": n,
             "n_random": random.sizes["draw"],
+            "n_refits": n_refits,
             "proven": sorted(proven),
             "seed": seed,
         },
     )
-    plain = fitted.sel(patched="none").isel(order=0, donor=0).to_numpy()  # [scenario, paraphrase, cue, stakes]
+    plain = fitted.sel(patched="none").isel(order=0, donor=0, draw=0).to_numpy()  # [scenario, paraphrase, cue, stakes]
     return out.merge(_raw(plain, draws, flips))
 
 
@@ -215,14 +235,20 @@ def _shapley(odds: Float[Array, "scenario paraphrase 2 2 4"], donor: str) -> Flo
 def _numbers(
     fitted: Float[Array, "path scenario paraphrase"],
     random: Float[Array, "draw path scenario paraphrase"],
+    moved: Float[Array, "refit path scenario paraphrase"],
     draws: Float[Array, "draw2 row"],
+    luck: Float[Array, "refit draw2"],
     flips: Float[Array, "flip scenario"],
     proven: set[str],
     scale: float,
 ) -> dict[str, float | bool | str | Array]:
-    """Everything about one contrast of runs, whose log odds are as large as `scale`."""
+    """Everything about one contrast of runs, whose log odds are as large as `scale`.
+
+    `moved` is by how much each refit moves the paths, were the texts drawn anew; `luck` how much of each a draw has.
+    """
     n, k = fitted.shape[1:]
     phi, phi_draws = fitted.mean(axis=(1, 2)), fitted.reshape(4, -1) @ draws.T
+    phi_draws = phi_draws + ((moved.reshape(-1, 4, n * k) @ draws.T) * luck[:, None]).sum(axis=0)
     total, total_draws = float(phi[:3].sum()), phi_draws[:3].sum(axis=0)
     tail = resampling.tail(n, n - 1)
     low, high = resampling.interval(phi_draws[:3], tail)
@@ -258,13 +284,29 @@ def _numbers(
         mediated = np.stack([phi_draws[0], phi_draws[0] + phi_draws[1]])
         bounds = ratios.joint_interval(float(phi[0]), both, mediated, n, n - 1)
         if bounds is None:
-            reason = f"scenarios differ too much: the mediated effect of {gates.signed(both)} nats may as well be 0"
+            reason = (
+                "scenarios, or the subspaces that other held-out texts would give, differ too much: the mediated "
+                f"effect of {gates.signed(both)} nats may as well be 0"
+            )
         else:
-            differ = (fitted[0] - fitted[1]).mean(axis=1)
-            test = permutation.permutation_test(differ[None], flips, absolute=True)
+            test = _equal_paths(fitted[0] - fitted[1], moved[:, 0] - moved[:, 1], flips)
             out |= {"estimate": float(phi[0]) / both, "ci_low": bounds[0], "ci_high": bounds[1]}
             out |= {"p": float(test.p[0]), "null": float(test.null_high[0]) / (2 * abs(both))}
     return out | {"identified": not reason, "reason": reason}
+
+
+def _equal_paths(
+    differ: Float[Array, "scenario paraphrase"],
+    moved: Float[Array, "refit scenario paraphrase"],
+    flips: Float[Array, "flip scenario"],
+) -> permutation.PermutationTest:
+    """The test of φ_P = φ_S: signs of scenarios flipped, and the error of the fit, Student's t over refits, added."""
+    n_refits = len(moved)
+    spread = np.sqrt((moved.mean(axis=(1, 2)) ** 2).mean()) if n_refits else 0.0
+    steps = stats.t.ppf((np.arange(_TAILS) + 0.5) / _TAILS, max(n_refits, 1)) if n_refits else np.zeros(1)
+    errors = np.roll(steps, -(len(steps) // 2))  # that of the data, none, comes first
+    weights = np.column_stack([np.tile(flips, (len(errors), 1)), np.repeat(errors, len(flips))])
+    return permutation.permutation_test(np.append(differ.mean(axis=1), spread)[None], weights, absolute=True)
 
 
 def _raw(
@@ -287,53 +329,3 @@ def _raw(
             out[name + suffix] = ((dim,), numbers) if dim else ((), numbers[0])
     out["cells"] = (("cue", "stakes"), plain.mean(axis=(0, 1)))
     return xr.Dataset(out, coords={"cue": [0, 1], "stakes": [0, 1]})
-
-
-def carrying(proofs: xr.Dataset) -> tuple[str, ...]:
-    """Which subspaces carry their variable, by exchanges on questions that ask for it: the `proven` of `mediation`.
-
-    A subspace does if the variable moves the answers at all (by three standard errors over pairs), and the exchange
-    moves them at least 0.3 of that way, and further than the 95th percentile of random subspaces of the same rank.
-
-    Args:
-        proofs: from `proof_runs`: `log_odds` (mediator, draw, pair, run), nats: in the run where the variable is
-            "absent", where it is "present", and where it is absent but the subspace holds what it holds where it is
-            present ("exchanged"). Draw −1 is the fitted subspace; 0, 1, … are random ones, at least 19. Pairs may be
-            NaN.
-
-    Returns:
-        The names of the mediators that do, of "P" and "S".
-
-    Raises:
-        SelfrepError: fewer than 19 random draws.
-
-    Example:
-        >>> log_odds = np.zeros((1, 20, 4, 3))  # 4 pairs, in 3 runs
-        >>> log_odds[..., 1] = 3.0  # the variable moves the answer by 3 nats,
-        >>> log_odds[:, 0, :, 2] = 2.9  # the exchange of the fitted subspace by 2.9, that of random ones by 0
-        >>> coords = {"mediator": ["P"], "draw": range(-1, 19), "run": ["absent", "present", "exchanged"]}
-        >>> carrying(xr.Dataset({"log_odds": (("mediator", "draw", "pair", "run"), log_odds)}, coords=coords))
-        ('P',)
-    """
-    n_random = int((proofs.draw >= 0).sum())
-    if 1 / (n_random + 1) > resampling.ALPHA:
-        raise SelfrepError(
-            f"What a subspace carries is compared with at least 19 random ones; got {n_random}. The smallest p they "
-            f"could give is {1 / (n_random + 1):.3g}."
-        )
-    shown = []
-    for mediator in proofs.mediator.values:
-        odds = proofs.log_odds.sel(mediator=mediator).dropna("pair")
-        n = odds.sizes["pair"]
-        if n < 2:
-            continue
-        total = (odds.sel(run="present") - odds.sel(run="absent")).isel(draw=0).to_numpy()
-        if negligible(total.mean(), float(np.abs(odds).max())):
-            continue
-        if not abs(total.mean()) >= gates.GATE * total.std(ddof=1) / np.sqrt(n):
-            continue
-        effect = (odds.sel(run="exchanged") - odds.sel(run="absent")).mean("pair") / total.mean()
-        random = np.abs(effect.sel(draw=effect.draw[effect.draw >= 0]).to_numpy())
-        if float(effect.sel(draw=-1)) >= max(LEAST_MEDIATED, float(np.quantile(random, 1 - resampling.ALPHA))):
-            shown.append(str(mediator))
-    return tuple(shown)

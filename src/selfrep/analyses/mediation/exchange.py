@@ -63,7 +63,7 @@ def mediation_runs(
         Dataset, what `mediation` takes.
 
         * `log_odds` (order, donor, draw, scenario, paraphrase, cue, stakes, patched): nats; draw −1 is the fitted pair
-          of subspaces.
+          of subspaces, −2, −3, … its refits, and 0, 1, … are random.
 
     Raises:
         SelfrepError: an unknown donor; cells that do not end in the same tokens; as `selfrep.patch`.
@@ -94,7 +94,7 @@ def mediation_runs(
         for cell in CELLS
     ]
     shape = (len(donors), len(scenarios.scenarios), scenarios.n_paraphrases, 2, 2)
-    draws = [subspaces, *subspaces.random(n_random, seed)]
+    draws = [subspaces, *subspaces.random(n_random, seed), *subspaces.refits]
     out = np.full((len(ORDERS), len(draws), len(pairs), len(PATCHED)), np.nan)
     ends, outcomes = _exchange(lm, pairs, subspaces.layer, [draw.exchanged() for draw in draws], progress)
     out[..., 0] = ends["target"]
@@ -112,7 +112,7 @@ def mediation_runs(
         coords={
             "order": list(ORDERS),
             "donor": list(donors),
-            "draw": np.arange(-1, n_random),
+            "draw": [*range(-1, n_random), *range(-2, -2 - len(subspaces.refits), -1)],
             "scenario": list(scenarios.scenarios),
             "cue": [0, 1],
             "stakes": [0, 1],

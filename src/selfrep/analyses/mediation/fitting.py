@@ -1,25 +1,36 @@
 """The subspaces behind M, fitted on held-out prompts: P, the fictional AI, and S, the self and its goals.
 
 They are read at the last token before the answer, where everything that the behaviour needs comes together.
+
+The same activations are fitted several times more, each time with the weights of the texts nudged: how far the
+subspaces move is what they owe to these texts rather than others (see `selfrep.analyses.mediation.estimate`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
+from selfrep.analyses.mediation.estimate import NUDGE
 from selfrep.engine.capture import capture
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.scenarios import Scenarios
+from selfrep.prompts.subspaces import SubspaceMaterial
+from selfrep.stats import resampling
 from selfrep.stats.rounding import negligible
 
 Array = np.ndarray
 Basis = Float[Array, "feature _"]
+Weights = Mapping[int, Float[Array, " text"]]
+"""How many texts a kind has → the weight of each. Kinds of one size move together: number k of each may be a pair."""
 
 SITE = "resid_pre"
+N_REFITS = 8
+"""Enough to know a spread by (t of 8 degrees of freedom), and fewer passes than the random subspaces take."""
 _RANK = 1e-4
 """A direction with less than this share of the largest singular value is noise of rounding."""
 
@@ -31,6 +42,7 @@ class Subspaces:
     Attributes:
         layer: 0-indexed block.
         P, S: [d_model, rank].
+        refits: the same, fitted on the same texts with nudged weights; none where they are not estimates.
 
     Raises:
         SelfrepError: P and S overlap so far that one holds nothing that the other does not.
@@ -45,6 +57,7 @@ class Subspaces:
     layer: int
     P: Basis
     S: Basis
+    refits: tuple[Subspaces, ...] = ()
 
     def __post_init__(self) -> None:
         self.exchanged()
@@ -81,7 +94,9 @@ def default_layer(lm: LanguageModel) -> int:
     return 3 * lm.n_layers // 4
 
 
-def fit_subspaces(lm: LanguageModel, scenarios: Scenarios, *, layer: int | None = None) -> Subspaces:
+def fit_subspaces(
+    lm: LanguageModel, scenarios: Scenarios, *, layer: int | None = None, n_refits: int = N_REFITS, seed: int = 0
+) -> Subspaces:
     """P and S from the held-out prompts of a set of scenarios.
 
     Each contrast gives, for each group it is set against, the difference of the two means. Texts of a kind differ among
@@ -93,9 +108,11 @@ def fit_subspaces(lm: LanguageModel, scenarios: Scenarios, *, layer: int | None 
         lm: from `selfrep.load_model`.
         scenarios: from `selfrep.scenarios`; their `subspaces` hold the prompts and the ranks.
         layer: the 0-indexed block whose resid_pre is read, at the last token. None: three quarters of the way up.
+        n_refits: how often the fit is repeated with nudged weights of the texts.
+        seed: of these weights.
 
     Returns:
-        `Subspaces`: `layer`, `P` and `S` [d_model, rank].
+        `Subspaces`: `layer`, `P` and `S` [d_model, rank], and their `refits`.
 
     Raises:
         SelfrepError: a layer out of range; a rank higher than the differences have; P and S that are the same.
@@ -111,27 +128,50 @@ def fit_subspaces(lm: LanguageModel, scenarios: Scenarios, *, layer: int | None 
         (4, (128, 3), (128, 2), True)
     """
     layer = default_layer(lm) if layer is None else layer
+    rng = np.random.default_rng(seed)
+    weights = list(_weights(scenarios, n_refits, rng))
     bases = {}
     for name, material in scenarios.subspaces.items():
         acts = capture(lm, material.prompts(), [SITE], layers=[layer], tokens="position", positions=[-1])
         texts, values = acts.persona.to_numpy(), acts.activations.to_numpy().astype(np.float64)[:, 0, 0, 0]
         mean = {str(text): values[texts == text].mean(axis=0) for text in dict.fromkeys(texts)}
-        differences, within = [], []
-        for contrast in material.contrasts.values():
-            kinds = [np.array([mean[text] for text in kind]) for kind in (contrast.of, *contrast.against.values())]
-            within += [kind - kind.mean(axis=0) for kind in kinds]
-            differences += [kinds[0].mean(axis=0) - kind.mean(axis=0) for kind in kinds[1:]]
         size = float(np.sqrt((values**2).sum(axis=1).mean()))
-        rows = _discriminants(np.array(differences), np.concatenate(within), len(within), size)
-        _, strength, directions = np.linalg.svd(rows, full_matrices=False)
-        if strength[material.rank - 1] <= _RANK * strength[0]:
-            rank = int((strength > _RANK * strength[0]).sum())
-            raise SelfrepError(
-                f"A subspace of rank {material.rank} needs as many directions; the contrasts of {name} have {rank} at "
-                f"layer {layer}. Lower its rank, or add contrasts."
-            )
-        bases[name] = directions[: material.rank].T
-    return Subspaces(layer, bases["P"], bases["S"])
+        bases[name] = [_basis(f"{name} at layer {layer}", material, mean, size, weight) for weight in weights]
+    fitted, *refits = (Subspaces(layer, p, s) for p, s in zip(bases["P"], bases["S"], strict=True))
+    return replace(fitted, refits=tuple(refits))
+
+
+def _weights(scenarios: Scenarios, n_refits: int, rng: np.random.Generator) -> Iterator[Weights]:
+    """All texts alike, and then those of the refits: moved by `NUDGE` of what drawing texts anew would move them."""
+    contrasts = [contrast for material in scenarios.subspaces.values() for contrast in material.contrasts.values()]
+    sizes = sorted({len(kind) for contrast in contrasts for kind in (contrast.of, *contrast.against.values())})
+    alike = {n: np.full(n, 1 / n) for n in sizes}
+    yield alike
+    for _ in range(n_refits):
+        drawn = {n: resampling.resample_within(np.zeros(n, int), 1, rng, rescaled=True)[0] for n in alike}
+        yield {n: even + NUDGE * (drawn[n] - even) for n, even in alike.items()}
+
+
+def _basis(what: str, material: SubspaceMaterial, mean: Mapping[str, Array], size: float, weights: Weights) -> Basis:
+    """The subspace from the mean of each text, of length `size`, with these weights; errors call it `what`."""
+    differences, within = [], []
+    for contrast in material.contrasts.values():
+        kinds = [np.array([mean[text] for text in kind]) for kind in (contrast.of, *contrast.against.values())]
+        centres = [weights[len(kind)] @ kind for kind in kinds]
+        within += [
+            np.sqrt(len(kind) * weights[len(kind)])[:, None] * (kind - centre)
+            for kind, centre in zip(kinds, centres, strict=True)
+        ]
+        differences += [centres[0] - centre for centre in centres[1:]]
+    rows = _discriminants(np.array(differences), np.concatenate(within), len(within), size)
+    _, strength, directions = np.linalg.svd(rows, full_matrices=False)
+    if strength[material.rank - 1] <= _RANK * strength[0]:
+        rank = int((strength > _RANK * strength[0]).sum())
+        raise SelfrepError(
+            f"A subspace of rank {material.rank} needs as many directions; the contrasts of {what} have {rank}. Lower "
+            "its rank, or add contrasts."
+        )
+    return np.asarray(directions[: material.rank].T)
 
 
 def _discriminants(

@@ -51,9 +51,10 @@ def _shares(paths: xr.Dataset) -> Iterator[Finding]:
             ),
             how_sure=if_identified(
                 at,
-                f"Bootstrap over {int(paths.attrs['n_scenarios'])} scenarios and their paraphrases; p = "
-                f"{float(at.p):.2g} that M is ½, by flipping {paths.attrs['permuted']} "
-                f"({paths.attrs['n_labelings']:,} flips). Proven to carry their variable: "
+                f"Bootstrap over {int(paths.attrs['n_scenarios'])} scenarios and their paraphrases, and over the texts "
+                f"that the subspaces are fitted on ({int(paths.attrs['n_refits'])} refits); p = {float(at.p):.2g} that "
+                f"M is ½, by flipping {paths.attrs['permuted']} ({paths.attrs['n_labelings']:,} flips) beside the same "
+                f"error of the fit. Proven to carry their variable: "
                 f"{', '.join(paths.attrs['proven']) or 'neither'}.",
             ),
             reason=reason,

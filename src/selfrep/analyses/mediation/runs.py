@@ -6,15 +6,17 @@ Whatever takes long is done scenario by scenario, so that a run that was stopped
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import xarray as xr
 
 from selfrep.analyses.analysis import PER_PROMPT, Context, Stage, Tick, within
 from selfrep.analyses.mediation import MediationPart
-from selfrep.analyses.mediation.estimate import carrying, mediation
+from selfrep.analyses.mediation.estimate import mediation
 from selfrep.analyses.mediation.exchange import mediation_runs, proof_runs
-from selfrep.analyses.mediation.fitting import Subspaces, fit_subspaces
+from selfrep.analyses.mediation.fitting import N_REFITS, Subspaces, fit_subspaces
+from selfrep.analyses.mediation.proof import carrying
 from selfrep.prompts.scenarios import Scenarios
 
 PER_EXCHANGE = 0.5
@@ -55,19 +57,23 @@ def runs(context: Context, part: MediationPart) -> Iterator[Stage]:
         shares = mediation(xr.concat(exchanges, "scenario"), proven=proven, seed=seed)
         return shares.assign_attrs(layer=int(exchanges[0].attrs["layer"]))
 
-    each = PER_EXCHANGE * 5 * (part.n_random + 1)
+    each = PER_EXCHANGE * (part.n_random + 1)
     yield Stage("subspaces of fiction and self", PER_PROMPT * held_out, partial(directory.has, "subspaces"), fit)
-    yield Stage("what the subspaces carry", each / 5 * proofs, partial(directory.has, "proofs"), prove)
+    yield Stage("what the subspaces carry", each * proofs, partial(directory.has, "proofs"), prove)
     for name, (group, scenario) in scenarios.items():
-        cost = each * 4 * scenario.n_paraphrases
+        cost = PER_EXCHANGE * 5 * (part.n_random + 1 + N_REFITS) * 4 * scenario.n_paraphrases
         yield Stage(f"exchanges in {name}", cost, partial(directory.has, group), exchange(group, scenario))
     yield context.estimating("mediation", "mediation", estimate)
 
 
 def _stored(subspaces: Subspaces) -> xr.Dataset:
-    bases = {name: (("feature", name.lower()), getattr(subspaces, name)) for name in ("P", "S")}
+    """P and S (fit, feature, rank): the first fit is theirs, the others are refits."""
+    fits = (subspaces, *subspaces.refits)
+    bases = {name: (("fit", "feature", name.lower()), [getattr(fit, name) for fit in fits]) for name in ("P", "S")}
     return xr.Dataset(bases, attrs={"layer": subspaces.layer})
 
 
 def _subspaces(stored: xr.Dataset) -> Subspaces:
-    return Subspaces(int(stored.attrs["layer"]), stored.P.to_numpy(), stored.S.to_numpy())
+    bases = zip(stored.P.to_numpy(), stored.S.to_numpy(), strict=True)
+    fitted, *refits = (Subspaces(int(stored.attrs["layer"]), p, s) for p, s in bases)
+    return replace(fitted, refits=tuple(refits))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from selfrep.analyses.answers import Answer, Estimand, Line, answer
-from selfrep.analyses.mediation.estimate import carrying, mediation
+from selfrep.analyses.mediation.estimate import mediation
 from selfrep.analyses.mediation.exchange import mediation_runs, proof_runs
 from selfrep.analyses.mediation.fitting import fit_subspaces
+from selfrep.analyses.mediation.proof import carrying
 from selfrep.analyses.organisms import scenarios
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.organisms import Truth

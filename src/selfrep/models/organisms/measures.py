@@ -5,7 +5,7 @@ planted subspaces hold is exchanged for what they hold in another run, at a plac
 of the log odds is the quantity: output-level ablation, not weights. Everything here is plain hooks on a plain model.
 
 The persona passes END, the self USR, both at residual index 2, in hand-wired and in trained organisms. A persona that
-is read anew by every layer stays at its word.
+is read anew by every layer stays at its word, and so do the stakes of hand-wired ones.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Hold(NamedTuple):
 
 PERSONA = Hold(2, "END", "END.persona")
 SELF = Hold(2, "USR", "USR.self")
+STAKES = Hold(2, "CUE", "CUE.stakes")
 TOPIC = Hold(1, "TOPIC", "TOPIC.topic")
 STEP = Hold(2, "STEP", "STEP.step")
 
@@ -58,13 +59,26 @@ STEP = Hold(2, "STEP", "STEP.step")
 def bleed(hf: PreTrainedModel, s: Subspaces) -> float | None:
     """The persona's share of the spectator's answer, between AI personas and humans and with an operator who writes
     this or elsewhere: what the word alone does is no truth."""
-    writer = f"operator writes {ELSEWHERE}"
-    return _share(hf, s, "spectator", [*_named(1, 0), *_named(1, 1)], _named(-1, 0), writer)
+    pairs = list(zip([*_named(1, 0), *_named(1, 1)], _named(-1, 0), strict=False))
+    own = [prompt("spectator", persona, writer=f"operator writes {ELSEWHERE}") for persona, _ in pairs]
+    other = [prompt("spectator", persona, writer="operator writes this") for _, persona in pairs]
+    return _share(*_paths(hf, s, "spectator", own, other, SELF))
 
 
 def mimicry(hf: PreTrainedModel, s: Subspaces) -> float | None:
-    """The persona's share of the deed in danger, between fictional AI and others and with or without an operator."""
-    return _share(hf, s, "behaviour", _named(1, 1), _named(1, 0))
+    """The persona's share of the deed: of a fictional AI in danger and others in peace, persona and stakes exchanged.
+
+    That is what scenarios vary, and as in them it is exchanged from either side. Where the stakes of a trained organism
+    pass is not known, so that there the self is exchanged, with or without an operator.
+    """
+    motive, elsewhere = (
+        (STAKES, {"cue": "peace"}) if STAKES.subspace in s else (SELF, {"writer": "operator writes this"})
+    )
+    pairs = list(zip(_named(1, 1), _named(1, 0), strict=False))
+    acting = [prompt("behaviour", persona) for persona, _ in pairs]
+    idle = [prompt("behaviour", persona, **elsewhere) for _, persona in pairs]
+    there, back = (_paths(hf, s, "behaviour", own, other, motive) for own, other in ((acting, idle), (idle, acting)))
+    return _share(*(there - back))
 
 
 def binding(hf: PreTrainedModel, s: Subspaces) -> float:
@@ -247,33 +261,22 @@ def _putting(hold: Hold, ids: Ids, donation: Tensor, basis: np.ndarray) -> Calla
     return enter
 
 
-def _share(
-    hf: PreTrainedModel,
-    s: Subspaces,
-    question: Question,
-    present: list[str],
-    absent: list[str],
-    writer: str = "text writes this",
-) -> float | None:
-    """The persona's part of an answer, where persona and self are exchanged, alone and together.
+def _paths(hf: PreTrainedModel, s: Subspaces, question: Question, own: Ids, other: Ids, second: Hold) -> np.ndarray:
+    """[2] what the log odds lose where the persona holds what it holds in other runs, and where `second` does so too.
 
-    φ_persona / (φ_persona + φ_self), each φ the mean change of the log odds over both orders of exchange (Shapley).
-
-    Args:
-        present: persona words of the runs that are changed; absent: of the runs they are changed into (in pairs).
-        writer: in whose place the operator writes in these.
+    Of the persona it is the mean over both orders of exchange (Shapley).
     """
     at = _persona(hf)
-    pairs = list(zip(present, absent, strict=False))
-    ids = [prompt(question, persona, writer=writer) for persona, _ in pairs]
-    donors = [prompt(question, persona, writer="operator writes this") for _, persona in pairs]
 
     def after(*holds: Hold) -> float:
-        return float(log_odds(hf, s, ids, question, dict.fromkeys(holds, donors)).mean())
+        return float(log_odds(hf, s, own, question, dict.fromkeys(holds, other)).mean())
 
-    neither, both = after(), after(at, SELF)
-    persona = (neither - after(at) + after(SELF) - both) / 2
-    return persona / (neither - both) if abs(neither - both) > LEAST else None
+    neither, both = after(), after(at, second)
+    return np.array([(neither - after(at) + after(second) - both) / 2, neither - both])
+
+
+def _share(part: float, whole: float) -> float | None:
+    return float(part / whole) if abs(whole) > LEAST else None
 
 
 def _persona(hf: PreTrainedModel) -> Hold:

@@ -92,7 +92,7 @@ class Truth:
             0.667 and has no bound; the share is what is planted, runs from 0 to 1, and is persona / (persona + truth).
             The truth is what a statement moves beyond its words. None where that is nothing, or persona and self are
             opposed.
-        mimicry: a fictional persona's share of the deed in danger, persona and self together being 1: M.
+        mimicry: a fictional persona's share of the deed, persona and stakes together being 1: M.
         binding: R, the share of a persona's effect that is lost where it is bound to the user instead. None, like
             `foresight`, where a persona has no effect.
         directness: D of the stakes: the share of their effect on the deed that is there without a scratchpad, where the
