@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import xarray as xr
 
 from selfrep import plots
@@ -98,6 +99,19 @@ def write_figures(
 
 
 def _table(data: xr.Dataset) -> str:
-    """The numbers of a figure as CSV, a row a cell; single numbers are one row."""
-    rows = data.to_dataframe().reset_index() if data.dims else data.expand_dims("row").to_dataframe()
-    return str(rows.to_csv(index=False))
+    """The numbers of a figure as CSV, a row a cell; single numbers are one row.
+
+    Where some numbers are of, say, kinds and others of personas, these are rows of their own: a row for every kind with
+    every persona would be thousands of times as many.
+    """
+    if not data.dims:
+        return str(data.expand_dims("row").to_dataframe().to_csv(index=False, float_format="%.9g"))
+    dims = [set(map(str, variable.dims)) for variable in data.data_vars.values()]
+    widest = [some for i, some in enumerate(dims) if not any(some < other for other in dims) and some not in dims[:i]]
+    tables = [
+        data[[name for name, variable in data.data_vars.items() if set(variable.dims) <= wide]]
+        .to_dataframe()
+        .reset_index()
+        for wide in widest
+    ]
+    return str(pd.concat(tables).to_csv(index=False, float_format="%.9g"))
