@@ -32,7 +32,7 @@ SHOWN = {
     **{name.replace("/", "_"): GROUPS[name] for name in GROUPS if name.startswith("transfer/")},
     "referents": GROUPS["identification"],
     "separation_profile": GROUPS["separation"],
-    "divergence_profile": GROUPS["divergence"],
+    "divergence_profile": GROUPS["divergence"].isel(position=[-1]),
     "persona_map": plane(),
     "cue_by_stakes": GROUPS["mediation"][DESIGN],
     "self_and_persona": lines(GROUPS["divergence"], GROUPS["transfer/segments/resid_pre"]),
