@@ -32,7 +32,7 @@ SHOWN = {
     **{name.replace("/", "_"): GROUPS[name] for name in GROUPS if name.startswith("transfer/")},
     "referents": GROUPS["identification"],
     "separation_profile": GROUPS["separation"],
-    "divergence_profile": GROUPS["divergence"],
+    "divergence_profile": GROUPS["divergence"].isel(position=[-1]),
     "persona_map": plane(),
     "cue_by_stakes": GROUPS["mediation"][DESIGN],
     "self_and_persona": lines(GROUPS["divergence"], GROUPS["transfer/segments/resid_pre"]),
@@ -65,7 +65,7 @@ def test_every_kind_of_figure_is_written_with_its_table(folder: Path) -> None:
 def test_a_table_read_back_is_its_group(folder: Path, name: str) -> None:
     data = SHOWN[name]
     data = data.assign_coords({dim: range(n) for dim, n in data.sizes.items() if dim not in data.coords})
-    table = pd.read_csv(folder / f"{name}.csv", keep_default_na=False)
+    table = pd.read_csv(folder / f"{name}.csv", keep_default_na=False, dtype=str)
     assert set(table.columns) == set(data.variables)
     for column, variable in data.variables.items():
         mine, dims = table[table[column].astype(str) != ""], list(variable.dims)

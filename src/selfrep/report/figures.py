@@ -112,4 +112,4 @@ def _table(data: xr.Dataset) -> str:
         for dims, names in of.items()
     ]
     whole = [part.astype(dict.fromkeys(part.select_dtypes("integer"), "Int64")) for part in parts]
-    return str(pd.concat(whole, ignore_index=True).to_csv(index=False))
+    return str(pd.concat(whole, ignore_index=True).to_csv(index=False, float_format="%.9g"))

@@ -24,9 +24,9 @@ def test_the_reading_keeps_what_the_estimate_says_of_its_activations(tmp_path: P
     assert set(reading.conditions) == {"you", "user", "neutral"}
     assert (reading.item, reading.layers, reading.positions) == ("who_are_you", (0, 2), (-1,))
     acts = world(readings=["default"], cells=(2, 1))
-    assert not reading.done()
+    assert reading.makes == ("divergence",)
+    assert reading.kept == (-1,), "findings are of the last token"
     reading.work(acts)
-    assert reading.done()
     xr.testing.assert_allclose(context.directory.read("divergence"), divergence(acts, seed=3))
 
 

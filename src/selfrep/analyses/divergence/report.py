@@ -169,6 +169,11 @@ def _missing(value: xr.DataArray) -> str:
     return "" if np.isfinite(float(value)) else "some prompt has no token at the place that is reported"
 
 
+def _last(div: xr.Dataset) -> xr.Dataset:
+    """What the profile shows: the last token or segment."""
+    return div.isel({"position" if "position" in div.dims else "segment": [-1]})
+
+
 def design(study: Mapping[str, Any]) -> Iterator[Text]:
     """Which activations were compared, under which question."""
     if part := study.get("divergence"):
@@ -192,7 +197,7 @@ REPORT = Report(
     ),
     findings,
     (
-        Figure("divergence_profile", ("divergence",), figures.divergence_profile),
+        Figure("divergence_profile", ("divergence",), figures.divergence_profile, _last),
         Figure("divergence", ("divergence",), figures.divergence_map),
     ),
     design,
