@@ -70,7 +70,7 @@ def test_the_directory_holds_what_it_promises(done: RunDirectory) -> None:
         "transfer/segments/resid_pre",
     }
     assert done.report.is_file()
-    assert len(done.findings()) == 5
+    assert len(done.findings()) == 6
     assert {p.suffix for p in done.figures.iterdir()} >= {".html", ".csv"}
     known = done.provenance()
     assert known["model"] == MODEL
