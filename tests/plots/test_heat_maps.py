@@ -123,3 +123,10 @@ def test_extent_ignores_what_is_not_a_number() -> None:
     assert heat_maps.extent([np.array([np.nan])]) == 1.0
     assert heat_maps.extent([np.zeros(2)]) == heat_maps.extent([np.array([1e-17, -3e-17])]) == 1.0
     assert heat_maps.extent([np.array([1e-5])]) == 1e-5, "small, and no rounding"
+
+
+def test_every_scale_has_a_few_round_ticks() -> None:
+    for limit in np.geomspace(0.01, 100, 200):
+        ticks = heat_maps._ticks(float(limit), beyond=False)
+        assert 5 <= len(ticks) <= 11, limit
+        assert max(ticks) <= limit * (1 + 1e-9)

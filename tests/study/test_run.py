@@ -228,3 +228,29 @@ def test_a_template_without_a_system_role_is_said_aloud(tmp_path: Path) -> None:
     done = running.run(folding, tmp_path / "out", device="cpu", warn=heard.append)
     assert any("no system role" in message for message in heard)
     assert done.provenance()["chat_template"]["system_role"] is False
+
+
+def test_the_report_opens_early_and_the_run_goes_on(tmp_path: Path) -> None:
+    asked = study.loads(
+        f'name: early\nmodel: "organism:separate"\npersonas: {{file: "{PERSONAS}"{planted.EIGHT}}}\n'
+        f'battery: {{file: "{BATTERY}", names: [who_are_you, what_writes]}}\n'
+        "divergence: {item: who_are_you, positions: [-1]}\n"
+    )
+    seen: list[tuple[set[str], bool, bool]] = []
+
+    def opened(directory: RunDirectory) -> None:
+        page = directory.report.read_text("utf-8")
+        early = {path.name for path in directory.figures.iterdir() if path.suffix != ".js"}
+        assert early == {"self_and_persona.html", "self_and_persona.csv"}
+        seen.append((set(directory.groups()), bool(directory.findings()), "still running" in page))
+
+    done = running.run(asked, tmp_path / "out", device="cpu", warn=lambda m: None, on_opening=opened)
+    ((groups, found, said),) = seen
+    assert "divergence" in groups
+    assert "items" not in groups, "the rest is still to come"
+    assert found
+    assert said
+    assert "items" in done.groups()
+    assert "still running" not in done.report.read_text("utf-8")
+    running.run(asked, done.path, device="cpu", warn=lambda m: None, on_opening=opened)
+    assert len(seen) == 1, "what was told is not told again"

@@ -155,7 +155,7 @@ def _colour_bar(fig: go.Figure, name: str, limit: float, *, beyond: bool, floor:
 def _ticks(limit: float, beyond: bool) -> dict[float, str]:
     """Round numbers on either side of zero; the ends say so when values lie beyond them."""
     scale = 10.0 ** np.floor(np.log10(limit))
-    step = next(s for s in (0.2 * scale, 0.25 * scale, 0.5 * scale, scale, 2 * scale) if limit / s <= 4.01)
+    step = next(s for s in (0.2 * scale, 0.25 * scale, 0.5 * scale, scale, 2 * scale, 2.5 * scale) if limit / s <= 4.01)
     most = int(limit / step + 1e-9)
     ticks = {float(k * step): number(float(f"{k * step:.6g}")) for k in range(-most, most + 1)}
     if beyond:

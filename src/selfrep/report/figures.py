@@ -56,12 +56,13 @@ def drawings(run: RunDirectory) -> Iterator[Drawing]:
                     yield Drawing(figure.name, words["title"], words["caption"], picture, data, place)
 
 
-def first_drawing(run: RunDirectory) -> Iterator[Drawing]:
-    """The figure that answers the question, where there is one yet."""
-    if made := opening.figure(run):
-        picture, data = made
-        words = picture.layout.meta
-        yield Drawing(opening.NAME, words["title"], words["caption"], picture, data, OPENING)
+def first_drawing(run: RunDirectory) -> list[Drawing]:
+    """The figure that answers the question; none where nothing of it was measured."""
+    if (made := opening.figure(run)) is None:
+        return []
+    picture, data = made
+    words = picture.layout.meta
+    return [Drawing(opening.NAME, words["title"], words["caption"], picture, data, OPENING)]
 
 
 def write_figures(

@@ -94,7 +94,7 @@ def run(
 
 def _open(directory: RunDirectory, on_opening: OnOpening) -> None:
     """Write what the report opens with, while the rest is still to come. SVG and PDF take a browser, and wait."""
-    if first := list(first_drawing(directory)):
+    if first := first_drawing(directory):
         directory.write_findings(findings(directory))
         write_figures(directory, figures=first, endings=(".html",))
         write_report(directory, first, unfinished=True)
