@@ -142,7 +142,7 @@ def test_fresh_starts_over_where_another_study_was(run_once: Path, tmp_path: Pat
     (copy / "notes.txt").write_text("mine")
     refused(selfrep("run", "brief.yaml", "--out", "out", cwd=tmp_path), "another study", "--fresh")
     assert selfrep("run", "brief.yaml", "--out", "out", "--fresh", cwd=tmp_path).returncode == 0
-    assert set(RunDirectory.open(copy).groups()) == {"behaviour", "items"}
+    assert set(RunDirectory.open(copy).groups()) == {"behaviour", "items", "persona_shifts"}
     assert (copy / "notes.txt").read_text() == "mine"
 
 

@@ -19,7 +19,12 @@ import xarray as xr
 
 SOURCE = Path(__file__).parents[1] / "src"
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-PASSING_ON = {"select_and_test"}  # they return the variables of the function that they are given
+PASSING_ON = {
+    "all_words",
+    "beside",
+    "expanded",
+    "select_and_test",
+}  # they return the variables of the function that they are given
 DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 

@@ -252,8 +252,8 @@ def test_a_heat_map_of_whatever_comes(tree: xr.DataTree, metrics: xr.Dataset, ef
 def test_calls_one_by_one_are_one_call(lm: sr.LanguageModel) -> None:
     """Two items, whose prompts differ in length: patched together, and patched apart and joined."""
     items = [WHO, ITEMS["act_in_danger"]]
-    together = sr.patch(lm, sr.pair(lm, NETWORK, NURSE, items, paraphrases=0), "resid_pre")
-    apart = [sr.patch(lm, sr.pair(lm, NETWORK, NURSE, item, paraphrases=0), "resid_pre") for item in items]
+    together = sr.patch(lm, sr.pair(lm, PEOPLE["overlord"], NURSE, items, paraphrases=0), "resid_pre")
+    apart = [sr.patch(lm, sr.pair(lm, PEOPLE["overlord"], NURSE, item, paraphrases=0), "resid_pre") for item in items]
     assert apart[0].sizes["position"] != apart[1].sizes["position"], "the control: they do differ in width"
     joined = sr.concat(apart)
     assert dict(joined.sizes) == dict(together.sizes)
@@ -285,7 +285,7 @@ def test_every_noun_is_one_line_and_a_small_table(lm: sr.LanguageModel, pairs: l
         "bleed": lm,
         "nurse": NURSE,
         "who_are_you": WHO,
-        "sailor": PEOPLE,
+        "robot": PEOPLE,
         "act_in_peace": ITEMS,
         "You are": sr.make_prompts(NURSE, WHO)[0],
         "denoise": pairs[0],

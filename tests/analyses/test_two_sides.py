@@ -211,7 +211,10 @@ ESTIMANDS = {
         },
     ),
     "binding": Estimand(
-        _binding, behaviour, {"estimate": MAIN, "all_words_estimate": WHOLE}, signed=("you_shift", "user_shift")
+        _binding,
+        behaviour,
+        {"estimate": MAIN, "all_words_estimate": WHOLE},
+        signed=("you_shift", "user_shift", "all_words_you_shift", "all_words_user_shift"),
     ),
     "probe": Estimand(
         lambda data, names: probe(data, n_controls=100),
@@ -279,7 +282,7 @@ def test_the_planted_bleed_comes_back_though_a_human_is_the_first_by_name() -> N
     from selfrep.models import organisms
 
     people = sr.personas.load(organisms.PERSONAS).select(
-        ["crawler", "oracle", "robot", "overlord", "farmer", "nurse", "sailor", "teacher"]
+        ["crawler", "oracle", "autopilot", "overlord", "farmer", "nurse", "sailor", "queen"]
     )
     asked = sr.battery.load(organisms.BATTERY).select(["what_writes"])
     prompts = sr.make_prompts(people, asked, conditions=["you", "user", "neutral", "truth", "echo"])

@@ -24,7 +24,7 @@ def examination(
         noise=noise,
         answers=(
             Answer(B, "", 0.4, b, b - 0.02, b + 0.02, common=0.67),
-            Answer(LAMBDA, "neutral", 0.1, 0.1, 0.0, 0.2),
+            Answer(LAMBDA, "unprompted", 0.1, 0.1, 0.0, 0.2),
             Answer(D, "", None, float("nan"), float("nan"), float("nan"), reason="nothing moves"),
         ),
         marks=(

@@ -67,7 +67,7 @@ def scores(
         >>> from selfrep.models.language_model import load_model
         >>> from selfrep.analyses.organisms import scores
         >>> dict(scores(load_model("organism:bleed"), ["who_are_you"], ["you"]).sizes)
-        {'prompt': 64}
+        {'prompt': 72}
     """
     chosen = items if isinstance(items, Battery) else battery().select(items)
     return score(lm, prompts(personas(), chosen, conditions))

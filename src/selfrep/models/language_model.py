@@ -50,11 +50,11 @@ class LanguageModel:
     Example:
         >>> lm = load_model("organism:bleed?beta=0.4")
         >>> lm.n_layers, lm.d_model, lm.d_vocab, lm.dtype
-        (6, 128, 168, torch.float32)
+        (6, 128, 179, torch.float32)
         >>> lm.tap("resid_post", 0)[1].end
         'out'
         >>> list(lm.logits(torch.zeros(3, lm.d_model, device=lm.device)).shape)
-        [3, 168]
+        [3, 179]
     """
 
     hf: PreTrainedModel

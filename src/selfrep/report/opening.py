@@ -45,7 +45,8 @@ def sentences(run: RunDirectory) -> list[str]:
 
     Example:
         >>> import tempfile
-        >>> run = RunDirectory(tempfile.mkdtemp())
+        >>> from pathlib import Path
+        >>> run = RunDirectory(Path(tempfile.mkdtemp()))
         >>> run.create()
         >>> sentences(run)
         []

@@ -211,7 +211,7 @@ def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, co
         >>> personas, battery = sr.personas.load(organisms.PERSONAS), sr.battery.load(organisms.BATTERY)
         >>> acts = sr.capture(lm, sr.make_prompts(personas, [battery["who_are_you"]], ["you"], [0, 1]), layers=[5])
         >>> dict(persona_map(acts, site="resid_post", layer=5, where="template").coordinates.sizes)
-        {'point': 32, 'component': 2}
+        {'point': 36, 'component': 2}
     """
     axis = "position" if "position" in acts.dims else "segment"
     cell = standardised(acts.sel({"site": [site], "layer": [layer], axis: [where]})).activations

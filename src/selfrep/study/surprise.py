@@ -44,8 +44,8 @@ def surprise(lm: LanguageModel, prompts: Sequence[Prompt]) -> xr.Dataset:
     Example:
         >>> import selfrep as sr
         >>> lm = sr.load_model("organism:separate")
-        >>> dict(surprise(lm, [Prompt("You are a nurse.", ("Who are you?",))]).length.to_series())
-        {0: 5.0}
+        >>> surprise(lm, [Prompt("You are a nurse.", ("Who are you?",))]).length.values.tolist()
+        [5.0]
     """
     chat = chat_format(lm.tokenizer, lm.chat_template)
     systems = {prompt.system: replace(prompt, answers=None, said=()) for prompt in prompts}

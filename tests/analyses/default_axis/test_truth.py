@@ -12,7 +12,7 @@ from selfrep.analyses.default_axis.truth import _projection, answers
 
 def test_every_persona_but_the_default_is_located() -> None:
     found = marked(answers, "organism:bleed?beta=0.25&seed=1")
-    assert len(found) == 16
+    assert len(found) == 18
     assert ("λ", "assistant") not in found, "1 by definition"
     assert np.mean([answer.covered for answer in found.values()]) > 0.9
     assert not [answer for answer in found.values() if answer.wrong]

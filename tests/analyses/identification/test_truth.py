@@ -13,7 +13,7 @@ NOISE = "noise=5e-4"
 
 
 def test_i_is_what_was_planted() -> None:
-    planted(answers, f"organism:bleed?beta=0.25&seed=1&{NOISE}", {("I", "maker"): 4.0, ("I", "name"): 2.0})
+    planted(answers, f"organism:bleed?beta=0.25&seed=1&{NOISE}", {("I", "maker"): 4.0, ("I", "name"): 2.824})
     planted(answers, f"organism:impostor?seed=3&{NOISE}", {("I", "maker"): -4.0})
 
 

@@ -48,7 +48,7 @@ def test_what_held_out_texts_confound_stays_confounded() -> None:
     confounded = MATERIAL.model_copy(update={"subspaces": {**MATERIAL.subspaces, "P": fiction}})
     lm = load_model("organism:mimicry")
     fictional = organisms.truth(lm.hf).subspaces["ASST.persona"][[1]]
-    assert cosines(fit_subspaces(lm, confounded).P, fictional) < 0.8
+    assert cosines(fit_subspaces(lm, confounded).P, fictional) < 0.9
 
 
 def test_orders_are_orthogonal_and_span_the_same() -> None:

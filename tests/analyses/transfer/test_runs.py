@@ -24,7 +24,7 @@ from selfrep.study.job import Job
 
 PARTS = """
 transfer:
-  pairs: [[network, nurse], [chatbot, sailor], [oracle, farmer]]
+  pairs: [[network, nurse], [chatbot, sailor], [robot, farmer]]
   items: [who_are_you]
   paraphrases: [0, 1]
   sweeps: [{site: resid_pre, by: segment, layers: [2, 5], controls: [persona]}]

@@ -206,7 +206,7 @@ def test_what_an_organism_says_is_what_it_was_planted_to_say(
 ) -> None:
     beta, w = 0.1, 0.8
     lm = load_model(f"organism:bleed?beta={beta}&w={w}&seed=8")
-    played = personas.select(["network", "robot", "overlord", "terminator", "sailor", "farmer", "queen", "villain"])
+    played = personas.select(["crawler", "robot", "overlord", "terminator", "sailor", "farmer", "queen", "villain"])
     said = sr.score(lm, sr.make_prompts(played, battery, conditions=("you", "user", "book", "neutral")))
     bound = said.condition.values == "you"  # "the user is", and books, leave the speaker alone
     side = bound * np.where(said.side.values == "ai", 1.0, -1.0)

@@ -1,4 +1,4 @@
-"""Whether Δ is above 0 where an organism has just read its persona, and nowhere that does not hold it.
+"""Whether Δ tells where an organism has just read its persona from where it does not hold it, and claims nothing there.
 
 Δ is taken from the default reading: its prompts have the words of the other personas around them. A text about nobody
 has other words, which organisms gather at every token, so Δ from the unprompted self is rightly above 0 everywhere.
@@ -19,27 +19,30 @@ from selfrep.models.organisms import Truth
 from selfrep.prompts.chat import chat_format
 from selfrep.prompts.prompt import prompt
 from selfrep.prompts.render import render
+from selfrep.stats.resampling import auc
 
 KIND = "human"
-"""Eight families of them, so that there is an interval."""
+"""The largest kind, so that there is an interval."""
 READ = 2
 """Up to this index the persona is read; later, words pile up beside it."""
 
 DELTA = Estimand(
     "Δ",
-    "Δ, cells surely apart",
+    "Δ, cells apart",
     0.05,
     (
-        Line("Δ surely above 0, of the cells that have read the persona", of="present", custom="distance of means"),
-        Line("Δ surely above 0, of all other cells", of="absent", custom="distance of means"),
+        Line(
+            "AUROC of Δ, cells that have read the persona against the others", of="present", custom="distance of means"
+        ),
+        Line("Δ surely above 0, of the cells that do not hold it", of="absent", custom="distance of means"),
     ),
 )
 
 
 def answers(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
-    """The share of cells at which Δ of humans from the default is surely above 0: all that have just read the persona,
-    and none of those that do not hold it."""
-    if "persona" not in truth.present:
+    """How well Δ of humans from the default tells cells that have just read the persona from those that do not hold it;
+    and the share of these at which it is surely above 0, which should be none."""
+    if "persona" not in truth.present or truth.hidden:  # some of whose humans lie where the default does
         return
     data = activations(lm, IN_CHARACTER[0], ("you", "neutral"))
     asked = prompt(personas()["nurse"], battery()[IN_CHARACTER[0]])
@@ -47,11 +50,11 @@ def answers(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
     there = truth.present_map(ids, "persona")[np.ix_(data.layer.to_numpy(), data.position.to_numpy())]
     early = data.layer.to_numpy()[:, None] <= READ
     found = divergence(data).isel(site=0).sel(reference="default", kind=KIND)
-    apart, plain = found.kind_ci_low.to_numpy() > 0, _distance_of_means(data) > 0
-    for name, cells in (("present", there & early), ("absent", ~there)):
-        share = float(apart[cells].mean())
-        highest = 1.0 if name == "present" else share  # a cell that is not surely apart claims nothing
-        yield Answer(DELTA, name, float(name == "present"), share, share, highest, common=float(plain[cells].mean()))
+    plain, held = _distance_of_means(data), there & early
+    ranks = [float(auc(values[held], values[~there])) for values in (found.kind_estimate.to_numpy(), plain)]
+    yield Answer(DELTA, "present", 1.0, *[ranks[0]] * 3, common=ranks[1])
+    sure = float((found.kind_ci_low.to_numpy() > 0)[~there].mean())
+    yield Answer(DELTA, "absent", 0.0, *[sure] * 3, common=float((plain > 0)[~there].mean()))
 
 
 def _distance_of_means(data: xr.Dataset) -> np.ndarray:

@@ -107,7 +107,7 @@ def identification(
         >>> personas, battery = sr.personas.load(organisms.PERSONAS), sr.battery.load(organisms.IDENTITY)
         >>> prompts = sr.make_prompts(personas, battery.select(["name", "maker"]), ["you", "user", "neutral"], [0, 1])
         >>> out = identification(sr.score(lm, prompts), {"name": ["name"], "maker": ["maker"]}, n_bootstrap=200)
-        >>> (out.estimate.sel(persona="assistant") > 0).to_series().to_dict()
+        >>> (out.all_words_estimate.sel(persona="assistant") > 0).to_series().to_dict()
         {'name': True, 'maker': False}
     """
     names = list(dict.fromkeys(map(str, scores.item.to_numpy())))

@@ -78,10 +78,10 @@ def mediation_runs(
         >>> from selfrep.models import organisms
         >>> from selfrep.analyses.mediation.fitting import fit_subspaces
         >>> lm, scenarios = sr.load_model("organism:mimicry?w=0.75"), sr.scenarios.load(organisms.SCENARIOS)
-        >>> runs = mediation_runs(lm, scenarios, fit_subspaces(lm, scenarios), n_random=0)
+        >>> runs = mediation_runs(lm, scenarios, fit_subspaces(lm, scenarios, n_refits=0), n_random=0)
         >>> deed = runs.log_odds.sel(order="P first", cue=1, stakes=1).mean(["scenario", "paraphrase"]).squeeze()
         >>> deed.round(1).to_series().to_dict()
-        {'none': 4.0, 'P': 1.5, 'S': 3.0, 'both': 0.5}
+        {'none': 4.0, 'P': 1.7, 'S': 3.0, 'both': 0.7}
     """
     if unknown := [donor for donor in donors if donor not in _OTHER]:
         raise SelfrepError(f"A donor differs from the run in {', '.join(_OTHER)}; got {unknown}.")

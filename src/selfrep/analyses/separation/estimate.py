@@ -114,8 +114,8 @@ def separation(
         >>> prompts = sr.make_prompts(personas, [battery["who_are_you"]], ["you", "user"], [0, 1])
         >>> acts = sr.capture(lm, prompts, ["resid_pre"], layers=[1], tokens="position", positions=[-10])
         >>> cell = separation(acts, n_bootstrap=100).squeeze()
-        >>> round(float(cell.bound_share), 1), round(float(cell.condition_cosine), 1)
-        (0.7, 1.0)
+        >>> round(float(cell.bound_share), 1)
+        0.7
     """
     acts = standardised(acts)
     axis = "position" if "position" in acts.dims else "segment"
@@ -287,8 +287,9 @@ class _View:
             low, high = resampling.interval(drawn[name], tail)
             out |= {f"{prefix}ci_low": float(low), f"{prefix}ci_high": float(high)}
         sizes = self.families.sizes.values()
-        spread = resampling.tail(min(sizes), sum(sizes) - 2)
-        low, high = resampling.interval(self.draws.mean_distances(distances), spread)
+        # Draws see fewer different families than the data, and lie higher: their spread counts, and not their place.
+        identity = np.array(out["identity"])
+        low, high = resampling.spread_interval(identity, self.draws.mean_distances(distances), min(sizes))
         out |= {"identity_ci_low": float(low), "identity_ci_high": float(high)}
         if not _above_0(out["ci_low"], s):
             return out, "the sides are not surely apart, and nothing can be a share of their difference"
