@@ -40,6 +40,14 @@ def described(
     )
 
 
+def alone(folder: Path) -> Path:
+    """A file of all planted personas, each a family of its own: eight a side, of whom half may choose for the rest."""
+    lines = PERSONAS.read_text("utf-8").splitlines()
+    file = folder / "personas.yaml"
+    file.write_text("\n".join(line for line in lines if not line.strip().startswith("family:")), "utf-8")
+    return file
+
+
 def with_subscales(model: str, parts: str) -> study.Study:
     """A study of all planted personas, who are asked who they are, what writes and how to act, and five items of
     subscales: s0 of "kind", the others of `SERIES`.

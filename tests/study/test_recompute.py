@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from tests.analyses.planted import described, finish, once, with_subscales
+from tests.analyses.planted import alone, described, finish, once, with_subscales
 from tests.analyses.posterior.test_runs import TEXTS
 from tests.analyses.spectator.test_runs import PART as SPECTATOR
 
@@ -50,16 +50,12 @@ identification: {{}}
 posterior:
   define:
 {TEXTS}"""
-TWINS = (
-    "bot: {side: ai, kind: other_model, descriptions: [a new bot, a new agent, a new avatar, a new chatbot]}",
-    "seer: {side: ai, kind: fictional_ai, descriptions: [an old engine, an old solver, an old oracle, an old adviser]}",
-)
 
 
 def _run(folder: Path) -> RunDirectory:
     asked = f'{{file: "{BATTERY}", names: [who_are_you, what_writes]}}'
-    people = f", define: {{{', '.join(TWINS)}}}"  # eight a side, of whom half may choose
-    return finish(described("organism:bleed?beta=0.4&noise=0.3", PARTS, battery=asked, personas=people), folder)
+    study = described("organism:bleed?beta=0.4&noise=0.3", PARTS, battery=asked, personas="", file=alone(folder.parent))
+    return finish(study, folder)
 
 
 @pytest.fixture(scope="module")

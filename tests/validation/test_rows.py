@@ -104,6 +104,6 @@ def test_what_is_not_defined_should_be_withheld() -> None:
 
 def test_sides_with_one_mean_are_judged_by_their_personas() -> None:
     blind, seeing = (replace(examination("xor"), hidden=(-0.01, people)) for people in (0.0, 0.3))
-    assert [named("smallest identity", one)[0].passed for one in (blind, seeing)] == [False, True]
+    assert [named("identity separation of such cells", one)[0].passed for one in (blind, seeing)] == [False, True]
     fooled = replace(examination("xor"), hidden=(0.3, 0.3))
     assert named("largest S of a cell that holds", fooled)[0].passed is False

@@ -71,9 +71,10 @@ def illusion(lm: LanguageModel, truth: Truth) -> tuple[float, float]:
 
 
 def hidden(lm: LanguageModel, truth: Truth) -> tuple[float, float]:
-    """The largest S and the smallest identity separation, where a persona is there and the sides have one mean.
+    """The largest S and the mean identity separation, where a persona is there and the sides have one mean.
 
-    S ≤ 0 is no absence: two personas, each against each, are told apart.
+    S ≤ 0 is no absence: two personas, each against each, are told apart. Their mean over the cells is judged, since the
+    few words of an organism leave each cell its luck.
     """
     acts = activations(lm, "who_are_you", ("you", "user"))
     found = separation(acts, n_permutations=20, n_bootstrap=20).isel(site=0)
@@ -85,4 +86,6 @@ def hidden(lm: LanguageModel, truth: Truth) -> tuple[float, float]:
         for position in found.position.to_numpy().tolist()
         if (layer, names[position]) in truth.hidden
     ]
-    return max(float(found.estimate.sel(cell)) for cell in at), min(float(found.identity.sel(cell)) for cell in at)
+    return max(float(found.estimate.sel(cell)) for cell in at), float(
+        np.mean([found.identity.sel(cell) for cell in at])
+    )

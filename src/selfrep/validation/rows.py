@@ -80,7 +80,7 @@ def _maps(examinations: Sequence[Examination]) -> Iterator[Row]:
             "at most", SURE, max(sides) <= SURE,
         )  # fmt: skip
         yield Row(
-            there, "smallest identity separation of such a cell", "xor", "above 0", *spread(people), "", "at least",
+            there, "identity separation of such cells, their mean", "xor", "above 0", *spread(people), "", "at least",
             TOLD_APART, min(people) >= TOLD_APART,
         )  # fmt: skip
     for name, least, members in _kinds(examinations):

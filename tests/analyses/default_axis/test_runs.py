@@ -21,5 +21,5 @@ def test_the_default_lies_at_one_and_everybody_has_a_kind(tmp_path: Path) -> Non
     assert kinds["unprompted"] == "unprompted"
     assert kinds["default"] == kinds["user: default"] == "default"
     assert kinds["nurse"] == kinds["user: nurse"] == "human"
-    assert set(done.groups()) == {"behaviour", "default_axis", "items"}
+    assert set(done.groups()) == {"activations/default_axis", "behaviour", "default_axis", "items"}
     chapter(done, "default_axis", "default_axis")

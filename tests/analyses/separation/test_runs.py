@@ -5,17 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.analyses.planted import described, finish
-
-from selfrep.models.organisms import PERSONAS
+from tests.analyses.planted import alone, described, finish
 
 PARTS = "separation: {item: who_are_you}\n"
 
 
 def test_the_cell_is_chosen_on_one_half_of_the_personas_and_tested_on_the_other(tmp_path: Path) -> None:
-    alone = [line for line in PERSONAS.read_text("utf-8").splitlines() if not line.strip().startswith("family:")]
-    (tmp_path / "personas.yaml").write_text("\n".join(alone))
-    done = finish(described("organism:separate", PARTS, personas="", file=tmp_path / "personas.yaml"), tmp_path / "out")
+    done = finish(described("organism:separate", PARTS, personas="", file=alone(tmp_path)), tmp_path / "out")
     cell, whole = done.read("separation_chosen"), done.read("separation")
     choosing, testing = (set(cell.attrs[half]) for half in ("choosing", "testing"))
     assert not choosing & testing
