@@ -86,6 +86,5 @@ def hidden(lm: LanguageModel, truth: Truth) -> tuple[float, float]:
         for position in found.position.to_numpy().tolist()
         if (layer, names[position]) in truth.hidden
     ]
-    return max(float(found.estimate.sel(cell)) for cell in at), float(
-        np.mean([found.identity.sel(cell) for cell in at])
-    )
+    sides, people = ([float(found[name].sel(cell)) for cell in at] for name in ("estimate", "identity"))
+    return max(sides), float(np.mean(people))

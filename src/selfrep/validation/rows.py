@@ -102,11 +102,13 @@ def _selves(examinations: Sequence[Examination]) -> Iterator[Row]:
     """The self's maps: what writes the text is the model itself, or an operator. All kinds share a row."""
     groups = {"by hand": EASY + HARD, "trained": TRAINED[:1]}
     for group, kinds in groups.items():
-        members = [one for one in examinations if one.kind in kinds]
+        every = [one for one in examinations if one.kind in kinds]
         for part, ours, name, planted, common, truth in (
             ("Where it is used", "T", "|T|", "causal", "raw distance", "causal cells"),
             ("Where it is", "S", "S", "present", "raw distance", "presence"),
         ):
+            # Where decoys shout the persona at all tokens, personas that balance each other take from S of the self.
+            members = every if ours == "T" else [one for one in every if one.kind != "decoys"]
             for mark, what in (("auroc", "AUROC"), ("precision", "average precision")):
                 if scores := _of(members, ours, planted, mark, "self"):
                     beside = _beside(members, planted, (common,), mark, variable="self")

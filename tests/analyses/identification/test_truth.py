@@ -8,12 +8,12 @@ from tests.analyses.marking import marked, planted
 
 from selfrep.analyses.identification.truth import answers
 
-NOISE = "noise=1e-4"
+NOISE = "noise=5e-4"
 """So little that it moves answers by about as many nats, less than the tolerances here; but it gives I its unit."""
 
 
 def test_i_is_what_was_planted() -> None:
-    planted(answers, f"organism:bleed?beta=0.25&seed=1&{NOISE}", {("I", "maker"): 4.0, ("I", "name"): 2 * 2**0.5})
+    planted(answers, f"organism:bleed?beta=0.25&seed=2&{NOISE}", {("I", "maker"): 4.0, ("I", "name"): 2.824})
     planted(answers, f"organism:impostor?seed=3&{NOISE}", {("I", "maker"): -4.0})
 
 

@@ -52,9 +52,9 @@ def answers(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
     found = divergence(data).isel(site=0).sel(reference="default", kind=KIND)
     plain, held = _distance_of_means(data), there & early
     ranks = [float(auc(values[held], values[~there])) for values in (found.kind_estimate.to_numpy(), plain)]
-    yield Answer(DELTA, "present", 1.0, *[ranks[0]] * 3, common=ranks[1])
+    yield Answer(DELTA, "present", 1.0, ranks[0], ranks[0], ranks[0], common=ranks[1])
     sure = float((found.kind_ci_low.to_numpy() > 0)[~there].mean())
-    yield Answer(DELTA, "absent", 0.0, *[sure] * 3, common=float((plain > 0)[~there].mean()))
+    yield Answer(DELTA, "absent", 0.0, sure, sure, sure, common=float((plain > 0)[~there].mean()))
 
 
 def _distance_of_means(data: xr.Dataset) -> np.ndarray:
