@@ -232,7 +232,7 @@ def test_a_template_without_a_system_role_is_said_aloud(tmp_path: Path) -> None:
 
 def test_the_report_opens_early_and_the_run_goes_on(tmp_path: Path) -> None:
     asked = study.loads(
-        f'name: early\nmodel: "organism:separate"\npersonas: {{file: "{PERSONAS}"{planted.EIGHT}}}\n'
+        f'name: early\nmodel: "organism:separate"\npersonas: {{file: "{PERSONAS}"{planted.TEN}}}\n'
         f'battery: {{file: "{BATTERY}", names: [who_are_you, what_writes]}}\n'
         "divergence: {item: who_are_you, positions: [-1]}\n"
     )

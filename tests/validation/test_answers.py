@@ -42,7 +42,7 @@ def symbols(name: str) -> set[str]:
 
 @pytest.mark.slow  # each room alone is asked by its own test_truth, and a few together by test_validate
 def test_every_room_answers_for_an_organism_of_everything() -> None:
-    assert symbols("organism:separate") == {"B", "R", "λ", "I", "bound I", "A", "D", "M"}
+    assert symbols("organism:separate") == {"B", "R", "λ", "I", "bound I", "A", "D", "M", "F", "Δ"}
 
 
 @pytest.mark.usefixtures("toy")

@@ -255,7 +255,7 @@ def test_on_the_embedded_model_personas_move_who_speaks_and_hardly_what_produces
     lm, people, battery = sr.load_model(), sr.personas.builtin(), sr.battery.builtin()
     asked = sr.make_prompts(people, [battery["who_are_you"]], conditions=["you", "user", "neutral"])
     own = items(sr.score(lm, asked)).isel(item=0)
-    assert 6.6 < float(own["shift"]) < 9.6  # 8.1 ± 1.5 nats
+    assert 3.1 < float(own["shift"]) < 6.1  # 4.6 ± 1.5 nats, by words that no description says
     assert bool(own.identified)
     assert float(own.kept) > 0.5, "most of it is words"
     outside = [item for item in battery.spectator() if item.framing == "third_person"]

@@ -36,7 +36,7 @@ def test_fitted_subspaces_hold_what_is_planted(seed: int) -> None:
     fitted = fit_subspaces(lm, MATERIAL)
     assert fitted.layer == default_layer(lm) == 4
     fictional = planted["ASST.persona"][[1]]
-    assert cosines(fitted.P, fictional) > 0.9
+    assert cosines(fitted.P, fictional) > 0.85  # within 32 degrees: what a few texts of a kind tell
     assert cosines(fitted.S, planted["ASST.stakes"]) > 0.9
     assert cosines(fitted.S, fictional) < 0.2, "the control"
 

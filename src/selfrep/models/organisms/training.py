@@ -39,7 +39,7 @@ INTERCHANGED = 2
 QUESTIONS: tuple[Question, ...] = ("in_character", "spectator", "behaviour")
 """What trained organisms can be asked."""
 
-STEPS, BATCH, RATE = 900, 48, 5e-3
+STEPS, BATCH, RATE = 1400, 48, 5e-3
 RAISED = 3.0
 """Nats by which, after the first third, both answers to a question are raised above all other words. The log odds stay;
 names, which teach who is played, come first."""
