@@ -76,7 +76,7 @@ class Families:
 
     def pooling(self) -> Float[Array, "family row"]:
         """Weights that average the paraphrases of each persona, and then the personas of each family."""
-        return _averages(self.family) @ _averages(self.persona)
+        return averages(self.family) @ averages(self.persona)
 
     def contrast(self) -> Float[Array, " family"]:
         """Weights that take the mean of the second side's families from that of the first's."""
@@ -143,7 +143,12 @@ class Families:
         return f"{rule}; there are {counts}" if lacking else ""
 
 
-def _averages(number: Int[Array, " row"]) -> Float[Array, "group row"]:
-    """Weights that average the rows of each group."""
+def averages(number: Int[Array, " row"]) -> Float[Array, "group row"]:
+    """Weights that average the rows of each group, from the number of each row's group.
+
+    Example:
+        >>> averages(np.array([0, 0, 1])).tolist()
+        [[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
+    """
     member = np.arange(number.max() + 1)[:, None] == number
     return member / member.sum(axis=1, keepdims=True)

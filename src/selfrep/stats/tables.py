@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from selfrep.errors import SelfrepError
 from selfrep.stats import permutation, resampling
-from selfrep.stats.families import Families
+from selfrep.stats.families import Families, averages
 
 Array = np.ndarray
 
@@ -127,7 +127,7 @@ class Table:
 
     def pooling(self) -> Float[Array, "persona row"]:
         """Weights that average the rows of each persona."""
-        return _pooling(self.persona, len(self.names))
+        return averages(self.persona)
 
     def require_twin(self, other: Table, condition: str) -> None:
         """Refuse a control with other rows than these."""
@@ -210,7 +210,7 @@ class Rows:
 
     def pooling(self) -> Float[Array, "persona row"]:
         """Weights that average the rows of each persona."""
-        return _pooling(self.persona, len(self.side))
+        return averages(self.persona)
 
 
 def two_sides(data: xr.Dataset, sides: Sequence[str] | None = None, between: str = "side") -> tuple[str, str]:
@@ -256,6 +256,23 @@ def side_labels(data: xr.Dataset, sides: Sequence[str]) -> list[str]:
     )
     labels = {str(side): str(label) for side, label in pairs if label}
     return [labels.get(side, side.replace("_", " ")) for side in sides]
+
+
+def persona_labels(data: xr.Dataset, names: Sequence[str], label: str) -> list[str]:
+    """A label of each persona; "" where the data do not have it.
+
+    Args:
+        data: scores or activations; names: the personas; label: a coordinate on prompt, e.g. "kind".
+
+    Example:
+        >>> data = xr.Dataset(coords={"persona": ("prompt", ["hal", "jfk"]), "kind": ("prompt", ["machine", "man"])})
+        >>> persona_labels(data, ["jfk"], "kind"), persona_labels(data, ["jfk"], "reading")
+        (['man'], [''])
+    """
+    if label not in data.coords:
+        return [""] * len(names)
+    of = dict(zip(map(str, data.persona.to_numpy()), map(str, data[label].to_numpy()), strict=True))
+    return [of[name] for name in names]
 
 
 def agreed_places(data: xr.Dataset) -> dict[str, tuple[str, Array]]:
@@ -371,8 +388,3 @@ def _families(data: xr.Dataset, mine: Int[Array, " prompt"], names: Sequence[str
         return list(names)
     of = dict(zip(map(str, data.persona.to_numpy()[mine]), map(str, data.family.to_numpy()[mine]), strict=True))
     return [of[name] or name for name in names]
-
-
-def _pooling(number: Int[Array, " row"], n: int) -> Float[Array, "group row"]:
-    member = np.arange(n)[:, None] == number
-    return member / member.sum(axis=1, keepdims=True)

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from selfrep.stats import resampling
 from selfrep.stats.gates import LEAST_MASS
-from selfrep.stats.tables import Table
+from selfrep.stats.tables import Table, persona_labels
 
 Array = np.ndarray
 
@@ -83,7 +83,7 @@ def persona_shifts(
         neutral.append(texts.mean())
         estimate, low, high = _shifts(rows, own, texts, n_bootstrap, rng)
         values |= {name: estimate, f"{name}_ci_low": low, f"{name}_ci_high": high}
-    labels = {name: _labels(scores, you.names, name) for name in _LABELS}
+    labels = {name: persona_labels(scores, you.names, name) for name in _LABELS}
     for kind, side in (("kind", "side"), ("kind_label", "side_label")):  # who has no kind is of its side's
         labels[kind] = [own or of or "persona" for own, of in zip(labels[kind], labels[side], strict=True)]
     appears = dict.fromkeys(map(str, scores.persona.to_numpy()))
@@ -119,11 +119,3 @@ def _shifts(
             draws = resampling.resample(len(mine), n, rng) / len(mine) @ mine - reference
             low[k], high[k] = resampling.spread_interval(np.asarray(estimate[k]), draws, units)
     return estimate, low, high
-
-
-def _labels(scores: xr.Dataset, names: Sequence[str], name: str) -> list[str]:
-    """A label of each persona; "" where the scores do not have it."""
-    if name not in scores.coords:
-        return [""] * len(names)
-    of = dict(zip(map(str, scores.persona.to_numpy()), map(str, scores[name].to_numpy()), strict=True))
-    return [of[persona] for persona in names]

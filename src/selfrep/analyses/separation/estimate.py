@@ -28,7 +28,7 @@ from selfrep.stats import gates, permutation, ratios, resampling
 from selfrep.stats.crossed import Draws, family_distances, side_contrast
 from selfrep.stats.families import Families
 from selfrep.stats.geometry import centred, standardised
-from selfrep.stats.tables import Rows, side_labels, two_sides
+from selfrep.stats.tables import Rows, agreed_places, side_labels, two_sides
 
 Array = np.ndarray
 
@@ -149,7 +149,7 @@ def separation(
         {name: (dims, values.reshape(shape)) for name, values in (maps | tests).items()}
         | {name: (dims, values.astype(str).reshape(shape)) for name, values in words.items()}
         | {"identified": (dims, (why == "").reshape(shape))},
-        coords={name: acts[name] for name in dims} | _places(acts, axis),
+        coords={name: acts[name] for name in dims} | agreed_places(acts),
         attrs={
             "between": between,
             "condition": condition,
@@ -323,14 +323,3 @@ def _cosine(product: Any, first: Any, second: Any) -> Any:
     size = np.sqrt(square)
     apart = size > np.abs(product)
     return np.where(apart, product / np.where(apart, size, 1.0), np.sign(product))
-
-
-def _places(acts: xr.Dataset, axis: str) -> dict[str, tuple[str, Array]]:
-    """On positions: the segment, and the token where all prompts agree on it ("" elsewhere)."""
-    if axis == "segment":
-        return {}
-    out = {}
-    for name, field in (("token", "token"), ("segment", "segment_of")):
-        columns = acts[field].to_numpy().T
-        out[name] = ("position", np.array([c[0] if (c == c[0]).all() else "" for c in columns], dtype=str))
-    return out

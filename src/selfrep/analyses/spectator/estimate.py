@@ -19,9 +19,9 @@ from jaxtyping import Float
 
 from selfrep.errors import SelfrepError
 from selfrep.stats import gates, permutation, resampling
-from selfrep.stats.families import FEWEST
+from selfrep.stats.families import FEWEST, averages
 from selfrep.stats.rounding import negligible
-from selfrep.stats.tables import Table, all_words
+from selfrep.stats.tables import Table, all_words, persona_labels
 
 Array = np.ndarray
 
@@ -121,7 +121,10 @@ def spectator(
         | {name: ("persona", values) for name, values in single.items()}
         | {name: (("persona", "item"), values) for name, values in means.items()},
         coords={"persona": you.names, "item": names, "family": ("persona", you.family)}
-        | {name: ("persona", _labels(scores, you.names, name)) for name in ("kind", "kind_label", "reading", "side")},
+        | {
+            name: ("persona", persona_labels(scores, you.names, name))
+            for name in ("kind", "kind_label", "reading", "side")
+        },
         attrs={
             "n_personas": len(you.names),
             "n_families": len(set(you.family)),
@@ -150,8 +153,7 @@ class _Shifts:
     ) -> dict[str, float | bool | str]:
         """The correlation over families and items, its controls and its null."""
         number = np.unique(self.rows.family, return_inverse=True)[1]
-        member = np.arange(number.max() + 1)[:, None] == number
-        pool = member / member.sum(axis=1, keepdims=True) @ self.rows.pooling()
+        pool = averages(number) @ self.rows.pooling()
         actual, foretold, reader = (pool @ values for values in (self.actual, self.foretold, self.reader))
         n_families, n_items = actual.shape
         noise = float(resampling.within_sd(self.actual.mean(axis=1), self.rows.persona))
@@ -283,11 +285,3 @@ def _square(values: Float[Array, "row item"]) -> float:
 def _divided(numerator: Float[Array, " draw"], denominator: Float[Array, " draw"]) -> Float[Array, " draw"]:
     """Shares in every draw: NaN, so that there is no interval, in one where the persona moves nothing."""
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
-
-
-def _labels(scores: xr.Dataset, names: Sequence[str], label: str) -> list[str]:
-    """A label of each persona; "" where the data know of none."""
-    if label not in scores.coords:
-        return ["" for _ in names]
-    of = dict(zip(map(str, scores.persona.to_numpy()), map(str, scores[label].to_numpy()), strict=True))
-    return [of[name] for name in names]
