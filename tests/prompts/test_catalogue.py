@@ -29,6 +29,8 @@ def test_a_name_that_is_not_there_is_answered_with_those_that_look_like_it() -> 
     for look_up in (lambda: of("nurse", "poet")["nurs"], lambda: of("nurse", "poet").select(["poet", "nurs"])):
         with pytest.raises(SelfrepError, match=r"no entry named 'nurs'.*nurse.*There are: nurse, poet"):
             look_up()
+    with pytest.raises(SelfrepError, match=r"named 'nurs' \(.*'nurse'.*\), 'queen'\. There are: nurse, poet"):
+        of("nurse", "poet").select(["nurs", "poet", "queen", "nurs"])
 
 
 def test_a_name_may_be_there_once() -> None:

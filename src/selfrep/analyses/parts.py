@@ -18,6 +18,7 @@ from selfrep.models.sites import ResidualSite
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.catalogue import Catalogue
 from selfrep.prompts.personas import PersonaSet
+from selfrep.prompts.questions import Readout
 from selfrep.prompts.scenarios import Scenarios
 from selfrep.prompts.yaml_errors import Entry
 from selfrep.stats.depth import layers_at
@@ -69,6 +70,11 @@ class Part(Entry):
 
     def check(self, material: StudyMaterial) -> None:
         """Raise ValueError when the study lacks what the part needs."""
+
+    def readouts(self, material: StudyMaterial) -> Iterator[Readout]:
+        """Where it reads answers, beside the items of the battery: in the scenarios, if it takes place in them."""
+        for name, scenario in (material.scenes.scenarios if self.in_scenarios and material.scenes else {}).items():
+            yield Readout(("scenarios", name), scenario.prefill, scenario.answer_sets)
 
     def unfit(self, outline: Outline, material: StudyMaterial) -> Iterator[str]:
         """Why this model cannot be asked, as far as its tokenizer and its configuration tell: a sentence a reason."""
@@ -155,15 +161,11 @@ class ActivationsPart(Layered, Part):
 
 
 def known(names: Iterable[str], catalogue: Catalogue[Any], field: str) -> None:
-    """Raise ValueError, naming the field and close matches, when the catalogue lacks one of the names."""
-    problems = []
-    for name in names:
-        try:
-            catalogue[name]
-        except SelfrepError as error:
-            problems.append(f"{field}: {error}")
-    if problems:
-        raise ValueError(" ".join(dict.fromkeys(problems)))
+    """Raise ValueError, naming the field and close matches, when the catalogue lacks some of the names."""
+    try:
+        catalogue.select(names)
+    except SelfrepError as error:
+        raise ValueError(f"{field}: {error}") from None
 
 
 def beyond(layers: Iterable[int] | None, outline: Outline) -> Iterator[str]:

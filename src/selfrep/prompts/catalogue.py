@@ -89,7 +89,7 @@ def select(entries: Mapping[str, T], names: Iterable[str], noun: str) -> tuple[T
         noun: what an entry is called in the error, e.g. "persona".
 
     Raises:
-        SelfrepError: a name that no entry has; the message shows the names that resemble it.
+        SelfrepError: names that no entry has, all of them; the message shows the names that resemble each.
 
     Example:
         >>> from selfrep.prompts import battery
@@ -97,10 +97,9 @@ def select(entries: Mapping[str, T], names: Iterable[str], noun: str) -> tuple[T
         ['I am a']
     """
     wanted = [names] if isinstance(names, str) else list(names)
-    for name in wanted:
-        if name not in entries:
-            known = ", ".join(entries)
-            raise SelfrepError(f"There is no {noun} named {name!r}{close_match(name, entries)}. There are: {known}.")
+    if missing := dict.fromkeys(name for name in wanted if name not in entries):
+        listed = ", ".join(f"{name!r}{close_match(name, entries)}" for name in missing)
+        raise SelfrepError(f"There is no {noun} named {listed}. There are: {', '.join(entries)}.")
     return tuple(entries[name] for name in wanted)
 
 

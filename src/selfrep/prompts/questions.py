@@ -5,11 +5,12 @@ Items of a battery, scenarios, texts and probes all have some of these. The rule
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, field_validator
 
-from selfrep.prompts.yaml_errors import Entry, Info
+from selfrep.prompts.yaml_errors import Entry, Info, Place
 
 AnswerSets: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
 
@@ -85,6 +86,23 @@ class Question(Entry):
         """The answers of the first and of the second side."""
         first, second = self.answers.values()
         return first, second
+
+
+@dataclass(frozen=True)
+class Readout:
+    """Where a model's answer is read, of which its tokenizer can tell beforehand whether it can be.
+
+    Fields:
+        place: the path to its answers in a study file; prefill: how the answer begins; answers: the words of two sides.
+
+    Example:
+        >>> Readout(("battery", "who_are_you"), "I am a", ((" computer",), (" man",))).prefill
+        'I am a'
+    """
+
+    place: Place
+    prefill: str
+    answers: AnswerSets
 
 
 def _check_answer(text: str, side: str, prefill: str) -> None:

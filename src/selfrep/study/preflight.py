@@ -5,9 +5,12 @@ A study that is refused after an hour has cost an hour; so whatever can be known
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from selfrep.errors import SelfrepError
 from selfrep.models.outline import Outline, outline
 from selfrep.prompts.chat import ChatFormat
+from selfrep.prompts.questions import Readout
 from selfrep.prompts.render import answer_sides
 from selfrep.prompts.yaml_errors import Mistake, report
 from selfrep.study.study import Study
@@ -23,8 +26,9 @@ def preflight(study: Study) -> Outline | None:
         what is known of the model; None where only the model itself can tell, which is then first seen when it runs.
 
     Raises:
-        SelfrepError: there is no such model; or, all at once, items whose answers are not single tokens, layers that
-            the model does not have, and whatever else an analysis knows (see `selfrep.analyses.parts.Part.unfit`).
+        SelfrepError: there is no such model; or, all at once, answers that are not single tokens (of items, and of what
+            else is read: `selfrep.analyses.parts.Part.readouts`), layers that the model does not have, and whatever else
+            an analysis knows (`Part.unfit`).
 
     Example:
         >>> from selfrep.models.organisms import BATTERY, PERSONAS
@@ -38,20 +42,23 @@ def preflight(study: Study) -> Outline | None:
     known = outline(study.model, study.chat_template)
     if known is None:
         return None
-    mistakes = _unanswerable(study, known.chat)
+    material = study.material
+    readouts = [Readout(("battery", item.name), item.prefill, item.answer_sets) for item in study.items]
+    readouts += [readout for part in study.parts.values() for readout in part.readouts(material)]
+    mistakes = _unanswerable(readouts, known.chat)
     for name, part in study.parts.items():
-        mistakes += [Mistake((name,), reason) for reason in part.unfit(known, study.material)]
+        mistakes += [Mistake((name,), reason) for reason in part.unfit(known, material)]
     if mistakes:
         raise SelfrepError(report(f"{study.name}, asked of {study.model}", mistakes))
     return known
 
 
-def _unanswerable(study: Study, chat: ChatFormat) -> list[Mistake]:
-    """The items whose answers this tokenizer does not write in one token each."""
-    out = []
-    for item in study.items:
+def _unanswerable(readouts: Sequence[Readout], chat: ChatFormat) -> list[Mistake]:
+    """The answers that this tokenizer does not write in one token each; those of one place and one reason once."""
+    out: dict[Mistake, None] = {}
+    for readout in readouts:
         try:
-            answer_sides(chat, item.prefill, item.answer_sets)
+            answer_sides(chat, readout.prefill, readout.answers)
         except SelfrepError as error:
-            out.append(Mistake(("battery", item.name), str(error)))
-    return out
+            out[Mistake(readout.place, str(error))] = None
+    return list(out)

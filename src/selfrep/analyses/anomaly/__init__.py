@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from selfrep.analyses.analysis import Analysis
 from selfrep.analyses.anomaly import material as anomalies
 from selfrep.analyses.anomaly.material import Anomalies
 from selfrep.analyses.parts import FEWEST_UNITS, Part, StudyMaterial, enough
+from selfrep.prompts.questions import Readout
 
 
 class AnomalyPart(Part):
@@ -35,6 +37,14 @@ class AnomalyPart(Part):
     def check(self, material: StudyMaterial) -> None:
         """Raise ValueError for too few anomalies."""
         enough(self.load().anomalies, FEWEST_UNITS, "anomalies")
+
+    def readouts(self, material: StudyMaterial) -> Iterator[Readout]:
+        """Each question in both forms, to who is there and to who is told of it."""
+        for item in self.load().items.values():
+            for form in anomalies.FORMS:
+                question, place = item.form(form), ("anomaly", "items", item.name, form)
+                for prefill in (question.prefill, question.told_prefill):
+                    yield Readout(place, prefill, question.answer_sets)
 
 
 ANOMALY = Analysis(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from selfrep.analyses.analysis import Analysis
-from selfrep.analyses.parts import ItemPart
+from selfrep.analyses.parts import ItemPart, StudyMaterial
 from selfrep.analyses.spectator.material import Form
 from selfrep.prompts.battery import Battery
+from selfrep.prompts.questions import Readout
 
 
 class SpectatorPart(ItemPart):
@@ -26,6 +28,11 @@ class SpectatorPart(ItemPart):
     def fitting(battery: Battery) -> Battery:
         """The items in character that belong to no subscale."""
         return battery.plain().in_character()
+
+    def readouts(self, material: StudyMaterial) -> Iterator[Readout]:
+        """The items' own answers, after what is said from outside."""
+        for item in self.chosen(material.items):
+            yield Readout(("spectator", item.name), self.form.begun(item), item.answer_sets)
 
 
 SPECTATOR = Analysis(

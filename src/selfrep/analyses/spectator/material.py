@@ -56,6 +56,10 @@ class Form(Entry):
             raise ValueError(f'needs "{{}}" {places} times, for what is asked about; got {text!r}')
         return text
 
+    def begun(self, item: Item) -> str:
+        """How the answer begins that foretells an answer to the item."""
+        return self.prefill.replace("{}", item.prefill)
+
 
 def questions(personas: Several[Persona], items: Several[Item], form: Form | None = None) -> list[Prompt]:
     """The prompts that ask, from outside, what each persona would answer to each item.
@@ -96,6 +100,6 @@ def _question(persona: Persona, item: Item, condition: Outside, paraphrase: int,
         who,
         system=persona.neutral[paraphrase % len(persona.neutral)],
         turns=(before + scene + between + item.question + after,),
-        prefill=form.prefill.replace("{}", item.prefill),
+        prefill=form.begun(item),
         condition=condition,
     )

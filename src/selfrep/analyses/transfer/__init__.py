@@ -16,6 +16,7 @@ from selfrep.errors import SelfrepError
 from selfrep.models.sites import ResidualSite
 from selfrep.prompts.alignment import suffix_length
 from selfrep.prompts.personas import PersonaSet
+from selfrep.prompts.questions import Readout
 from selfrep.prompts.render import render
 from selfrep.prompts.speaker import Speaker, SpeakerName
 
@@ -143,6 +144,11 @@ class TransferPart(Part):
             )
         if problems:
             raise ValueError(f"pairs: {' '.join(dict.fromkeys(problems))}")
+
+    def readouts(self, material: StudyMaterial) -> Iterator[Readout]:
+        """The facts that are stated as a control."""
+        for fact in (self.facts or FactChoice()).load(Path()) if self.states_facts else ():
+            yield Readout(("transfer", "facts", fact.name), fact.prefill, fact.answer_sets)
 
     def unfit(self, outline: Outline, material: StudyMaterial) -> Iterator[str]:
         """Layers that the model does not have, and pairs whose prompts end in different tokens."""
