@@ -26,9 +26,9 @@ def preflight(study: Study) -> Outline | None:
         what is known of the model; None where only the model itself can tell, which is then first seen when it runs.
 
     Raises:
-        SelfrepError: there is no such model; or, all at once, answers that are not single tokens (of items, and of what
-            else is read: `selfrep.analyses.parts.Part.readouts`), layers that the model does not have, and whatever else
-            an analysis knows (`Part.unfit`).
+        SelfrepError: there is no such model; or, all at once, answers that are not single tokens (of items and what
+            else is read: `selfrep.analyses.parts.Part.readouts`), layers that the model does not have, and whatever
+            else an analysis knows (`Part.unfit`).
 
     Example:
         >>> from selfrep.models.organisms import BATTERY, PERSONAS
