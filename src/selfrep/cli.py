@@ -296,13 +296,13 @@ def _run(study: Study, out: Path, device: str, fresh: bool) -> None:
 
     try:
         with _progress() as progress:
-            directory = run_study(
+            done = run_study(
                 study, out, device=device, fresh=fresh, on_progress=progress, on_opening=_opened, warn=_warn
             )
     except KeyboardInterrupt:  # here, since typer itself ends with 130 without a word
         print("\nselfrep: stopped; run the same command again to go on from here.", file=sys.stderr)  # noqa: T201
         raise typer.Exit(130) from None
-    _show(directory)
+    _show(done.directory)
 
 
 def _opened(directory: RunDirectory) -> None:

@@ -60,7 +60,7 @@ def with_subscales(model: str, parts: str) -> study.Study:
 
 def finish(asked: study.Study, folder: Path) -> RunDirectory:
     """The study, run to its end on the CPU, without a word."""
-    return running.run(asked, folder, device="cpu", warn=lambda message: None)
+    return running.run(asked, folder, device="cpu", warn=lambda message: None).directory
 
 
 def once(name: str, make: Callable[[Path], object], factory: pytest.TempPathFactory) -> Path:

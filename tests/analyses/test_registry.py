@@ -105,7 +105,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunDirectory]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("selfrep.plots.browser", lambda: None)
         analyses.register(TOY)
-        yield run(loads(STUDY), tmp_path_factory.mktemp("toy"), device="cpu", warn=lambda message: None)
+        yield run(loads(STUDY), tmp_path_factory.mktemp("toy"), device="cpu", warn=lambda message: None).directory
         analyses.unregister("confidence")
 
 
@@ -159,7 +159,7 @@ def test_what_is_done_is_not_done_again(done: RunDirectory, monkeypatch: pytest.
         raise AssertionError("loaded the model again")
 
     monkeypatch.setattr("selfrep.study.job.load_model", never)
-    again = run(loads(STUDY), done.path, device="cpu", warn=lambda message: None)
+    again = run(loads(STUDY), done.path, device="cpu", warn=lambda message: None).directory
     assert again.groups() == done.groups()
 
 

@@ -21,6 +21,7 @@ from selfrep.engine.misses import from_attrs
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.models.organisms import BATTERY, PERSONAS
+from selfrep.store.run import open_run
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study import run as running
 from selfrep.study import study
@@ -51,7 +52,8 @@ def described() -> study.Study:
 
 @pytest.fixture(scope="module")
 def done(described: study.Study, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    return running.run(described, tmp_path_factory.mktemp("run") / "out", device="cpu", warn=lambda message: None)
+    made = running.run(described, tmp_path_factory.mktemp("run") / "out", device="cpu", warn=lambda message: None)
+    return made.directory
 
 
 def test_the_directory_holds_what_it_promises(done: RunDirectory) -> None:
@@ -149,7 +151,10 @@ def test_a_second_run_changes_nothing(described: study.Study, done: RunDirectory
 
     before = fingerprint()
     stages: list[str] = []
-    running.run(described, done.path, on_progress=lambda stage, at, total: stages.append(stage), warn=lambda m: None)
+    again = running.run(
+        described, done.path, on_progress=lambda stage, at, total: stages.append(stage), warn=lambda m: None
+    )
+    assert again == open_run(done.path), "what a run returns is what is opened"
     assert fingerprint() == before
     assert set(stages) == {"figures and report", "done"}
 
@@ -186,7 +191,7 @@ run.run(study.load({str(tmp_path / "study.yaml")!r}), {str(out)!r}, device="cpu"
     process.wait()
     left = half.pending("effects/resid_pre")
     assert 0 < len(left) < 24, "killed in the middle of a sweep"
-    finished = running.run(study.load(tmp_path / "study.yaml"), out, device="cpu", warn=lambda message: None)
+    finished = running.run(study.load(tmp_path / "study.yaml"), out, device="cpu", warn=lambda message: None).directory
     for group in ("effects/resid_pre", "controls/segments/resid_pre", "behaviour"):
         xr.testing.assert_allclose(finished.read(group), done.read(group), rtol=1e-4, atol=1e-4)
 
@@ -225,7 +230,7 @@ FOLDING = """
 def test_a_template_without_a_system_role_is_said_aloud(tmp_path: Path) -> None:
     folding = planted.described(MODEL, "").model_copy(update={"chat_template": FOLDING})
     heard: list[str] = []
-    done = running.run(folding, tmp_path / "out", device="cpu", warn=heard.append)
+    done = running.run(folding, tmp_path / "out", device="cpu", warn=heard.append).directory
     assert any("no system role" in message for message in heard)
     assert done.provenance()["chat_template"]["system_role"] is False
 
@@ -244,7 +249,7 @@ def test_the_report_opens_early_and_the_run_goes_on(tmp_path: Path) -> None:
         assert early == {"self_and_persona.html", "self_and_persona.csv"}
         seen.append((set(directory.groups()), bool(directory.findings()), "still running" in page))
 
-    done = running.run(asked, tmp_path / "out", device="cpu", warn=lambda m: None, on_opening=opened)
+    done = running.run(asked, tmp_path / "out", device="cpu", warn=lambda m: None, on_opening=opened).directory
     ((groups, found, said),) = seen
     assert "divergence" in groups
     assert "items" not in groups, "the rest is still to come"

@@ -49,7 +49,7 @@ def recompute(run: Run | str | Path, out: str | Path) -> Run:
         >>> items = {"file": str(BATTERY), "names": ["who_are_you"]}
         >>> study = sr.Study(name="mine", model="organism:separate", personas={"file": str(PERSONAS)}, battery=items)
         >>> made = sr.run_study(study, folder / "mine", warn=lambda message: None)
-        >>> recompute(made.path, folder / "again").findings == sr.open_run(made.path).findings
+        >>> recompute(made, folder / "again").findings == made.findings
         True
     """
     old = (run if isinstance(run, Run) else open_run(run)).directory

@@ -15,6 +15,7 @@ from selfrep.analyses.analysis import Stage
 from selfrep.report.figures import drawings, first_drawing, write_figures
 from selfrep.report.findings import findings
 from selfrep.report.page import write_report
+from selfrep.store.run import Run
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study.job import Job
 from selfrep.study.preflight import preflight
@@ -35,7 +36,7 @@ def run(
     on_progress: OnProgress = lambda stage, done, total: None,
     on_opening: OnOpening = lambda directory: None,
     warn: Callable[[str], None] = print,
-) -> RunDirectory:
+) -> Run:
     """Run a study into a directory, or go on with it where it stopped.
 
     Args:
@@ -49,7 +50,7 @@ def run(
         warn: hears what could not be done and how to mend it, such as figures without a browser.
 
     Returns:
-        The run directory, with results, figures and report.
+        The run, as `selfrep.open_run` opens it: findings, effects, estimates, figures and report.
 
     Raises:
         SelfrepError: a study that its model cannot be asked (see `selfrep.study.preflight`), bad input, a full disk, a
@@ -60,8 +61,9 @@ def run(
 
         >>> import selfrep as sr
         >>> study = sr.Study(name="mine", model="organism:separate", personas={"file": "mine.yaml"})  # doctest: +SKIP
-        >>> sr.run_study(study, "out/mine").groups()  # doctest: +SKIP
-        ('behaviour', 'items')
+        >>> run = sr.run_study(study, "out/mine")  # doctest: +SKIP
+        >>> list(run.estimates)  # doctest: +SKIP
+        ['items', 'persona_shifts']
     """
     preflight(study)
     directory = RunDirectory(Path(out))
@@ -89,7 +91,7 @@ def run(
     write_figures(directory, warn, figures)
     write_report(directory, figures)
     on_progress("done", total, total)
-    return directory
+    return Run(directory)
 
 
 def _open(directory: RunDirectory, on_opening: OnOpening) -> None:
