@@ -21,7 +21,8 @@ from selfrep.analyses.anomaly.estimate import anomaly
 from selfrep.analyses.binding.estimate import BETWEEN, binding
 from selfrep.analyses.bleed.estimate import bleed
 from selfrep.analyses.directness.estimate import directness
-from selfrep.analyses.identification.estimate import identification, referent_gradient
+from selfrep.analyses.identification.estimate import identification
+from selfrep.analyses.identification.referents import referent_gradient
 from selfrep.analyses.items.estimate import items
 from selfrep.analyses.mediation.estimate import mediation
 from selfrep.analyses.posterior.estimate import posterior, recognition

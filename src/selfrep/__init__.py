@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from selfrep.analyses.directness.estimate import directness as directness
     from selfrep.analyses.divergence.estimate import divergence as divergence
     from selfrep.analyses.identification.estimate import identification as identification
-    from selfrep.analyses.identification.estimate import referent_gradient as referent_gradient
+    from selfrep.analyses.identification.referents import referent_gradient as referent_gradient
     from selfrep.analyses.items.estimate import items as items
     from selfrep.analyses.mediation.estimate import mediation as mediation
     from selfrep.analyses.posterior.estimate import posterior as posterior

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from selfrep.stats import resampling
-from selfrep.stats.families import Families
+from selfrep.stats.distances import crossed_distances
+from selfrep.stats.families import Families, averages
 
 Array = np.ndarray
 
@@ -110,14 +111,6 @@ def family_distances(
         [family, family], right on average and at times below 0; the diagonal means nothing. NaN beside a family with a
         persona in one frame only.
     """
-    number = np.arange(families.persona.max() + 1)
-    member = (number[:, None] == families.persona).astype(float)
-    apart = frame[:, None] != frame
-    counts = member @ apart @ member.T
-    products = np.divide(member @ (gram * apart) @ member.T, counts, out=np.full_like(counts, np.nan), where=counts > 0)
-    own = np.diag(products)
-    distances = own[:, None] + own - 2 * products
-    names = np.arange(len(families.first))
-    pool = names[:, None] == families.family
-    pool = pool / pool.sum(axis=1, keepdims=True)
-    return np.asarray(pool @ distances @ pool.T)
+    member = (np.arange(families.persona.max() + 1)[:, None] == families.persona).astype(float)
+    pool = averages(families.family)
+    return np.asarray(pool @ crossed_distances(gram, member, frame[:, None] != frame) @ pool.T)

@@ -16,13 +16,11 @@ from scipy import stats as scipy_stats
 
 from selfrep.errors import SelfrepError
 from selfrep.stats import permutation
+from selfrep.stats.families import FEWEST
 from selfrep.stats.rounding import negligible
-from selfrep.stats.tables import two_sides
+from selfrep.stats.tables import persona_labels, two_sides
 
 Array = np.ndarray
-
-FEWEST = 4
-"""Families a side in a half: four against four can reach p = .029."""
 
 Estimand = Callable[[xr.Dataset], xr.Dataset]
 """Observed or captured prompts → a map of estimates, such as `separation`."""
@@ -79,12 +77,11 @@ def halves(
     """
     two = two_sides(data, sides, between)
     mine = np.isin(data[between].to_numpy(), two) & (data.persona.to_numpy() != "")
-    people, side = data.persona.to_numpy()[mine], data[between].to_numpy()[mine]
-    families = data.family.to_numpy()[mine] if "family" in data.coords else people
-    family_of = dict(
-        zip(map(str, people), (str(f) or str(p) for f, p in zip(families, people, strict=True)), strict=True)
-    )
-    side_of = permutation.groups_of((family_of[str(name)] for name in people), side, unit="family")
+    people, side = [str(name) for name in data.persona.to_numpy()[mine]], data[between].to_numpy()[mine]
+    family_of = {
+        name: family or name for name, family in zip(people, persona_labels(data, people, "family"), strict=True)
+    }
+    side_of = permutation.groups_of((family_of[name] for name in people), side, unit="family")
     members: dict[str, list[str]] = {}
     for name in sorted(side_of):
         members.setdefault(side_of[name], []).append(name)

@@ -115,11 +115,15 @@ class Table:
             )
         number = np.array([names.index(name) for name, _ in keys])
         side = np.array([side_of[name] for name in names])
-        return cls(keys, log_odds, mass, silent, number, names, side, _families(scores, mine, names))
+        return cls(keys, log_odds, mass, silent, number, names, side, _families(scores, names))
 
     def families(self, sides: tuple[str, str]) -> Families:
         """The families of two sides that all personas here stand on (see `Table.of`)."""
         return Families.of(self.persona, self.family, self.side.tolist(), sides)
+
+    def heard(self, columns: Sequence[int]) -> list[int]:
+        """Those of some items that have answers which no description says; all of them where none has."""
+        return [c for c in columns if not self.silent[c]] or list(columns)
 
     def means(self, values: Float[Array, row * rest]) -> Float[Array, persona * rest]:
         """The mean over the paraphrases of each persona."""
@@ -195,7 +199,7 @@ class Rows:
             )
         persona = np.array([names.index(name) for name, _ in keys])
         side = np.array([int(np.flatnonzero(order == side_of[name])[0]) for name in names])
-        groups, family = [np.array(where[key]) for key in keys], _families(acts, mine, names)
+        groups, family = [np.array(where[key]) for key in keys], _families(acts, names)
         return cls(keys, groups, persona, names, side, order, items[keys[0]], family)
 
     def families(self) -> Families:
@@ -382,9 +386,6 @@ def _rows(data: xr.Dataset, condition: str, between: str, sides: Sequence[str] |
     return np.flatnonzero(spoken if sides is None else spoken & np.isin(data[between].to_numpy(), list(sides)))
 
 
-def _families(data: xr.Dataset, mine: Int[Array, " prompt"], names: Sequence[str]) -> list[str]:
+def _families(data: xr.Dataset, names: Sequence[str]) -> list[str]:
     """The family of each persona; itself, where the data know of none."""
-    if "family" not in data.coords:
-        return list(names)
-    of = dict(zip(map(str, data.persona.to_numpy()[mine]), map(str, data.family.to_numpy()[mine]), strict=True))
-    return [of[name] or name for name in names]
+    return [family or name for name, family in zip(names, persona_labels(data, names, "family"), strict=True)]

@@ -91,52 +91,39 @@ def binding(
     pair = two_sides(scores, sides)
 
     def read(given: xr.Dataset) -> xr.Dataset:
-        return _read(given, names, rows, pair, n_flips, n_bootstrap, seed)
+        you, user = (Table.of(given, condition, names, pair) for condition in ("you", "user"))
+        neutral = Table.of(given, "neutral", names)
+        you.require_twin(user, "user")
+        families = you.families(pair)
+        rng = np.random.default_rng(seed)
+        weights = {side: families.contrast() * (families.first == (side == pair[0])) for side in pair}
+        weights = {side: np.abs(weight) for side, weight in weights.items()} | {BETWEEN: families.contrast()}
+        contrasts = {name: _Contrast.of(families, neutral, w, n_flips, n_bootstrap, rng) for name, w in weights.items()}
+        cells, counts = [], []
+        for columns in rows.values():
+            heard = you.heard(columns)
+            of_items = item_draws(len(heard), n_bootstrap, rng)
+            unsaid = gates.unanswered(heard, you=you, user=user, neutral=neutral)
+            noise = np.nan if unsaid else float(resampling.within_sd(you.log_odds[:, heard].mean(axis=1), you.persona))
+            tables = [t.log_odds[:, heard] for t in (you, user, neutral)]
+            cells += [contrast.cell(tables, of_items, noise, unsaid) for contrast in contrasts.values()]
+            counts.append(len(heard))
+        shape, tried = (len(rows), len(contrasts)), [len(contrast.flips) for contrast in contrasts.values()]
+        return xr.Dataset(
+            {k: (("item", "contrast"), np.array([cell[k] for cell in cells]).reshape(shape)) for k in cells[0]}
+            | {"n_labelings": ("contrast", tried), "smallest_p": ("contrast", [1 / n for n in tried])},
+            coords={"item": list(rows), "contrast": list(contrasts), "n_items": ("item", counts)},
+            attrs={
+                "permuted": 'the conditions "you" and "user" of families (signs of their difference)',
+                "sides": list(pair),
+                "side_labels": side_labels(scores, pair),
+                "n_families": list(families.sizes.values()),
+                "unbounded": families.unbounded(),
+                "seed": seed,
+            },
+        )
 
     return beside(read, scores, TWICE)
-
-
-def _read(
-    scores: xr.Dataset,
-    names: list[str],
-    rows: Mapping[str, list[int]],
-    sides: tuple[str, str],
-    n_flips: int,
-    n_bootstrap: int,
-    seed: int,
-) -> xr.Dataset:
-    """All rows and contrasts, by the answers that the scores are to be read by."""
-    you, user = (Table.of(scores, condition, names, sides) for condition in ("you", "user"))
-    neutral = Table.of(scores, "neutral", names)
-    you.require_twin(user, "user")
-    families = you.families(sides)
-    rng = np.random.default_rng(seed)
-    weights = {side: families.contrast() * (families.first == (side == sides[0])) for side in sides}
-    weights = {side: np.abs(weight) for side, weight in weights.items()} | {BETWEEN: families.contrast()}
-    contrasts = {name: _Contrast.of(families, neutral, w, n_flips, n_bootstrap, rng) for name, w in weights.items()}
-    cells, counts = [], []
-    for columns in rows.values():
-        heard = [c for c in columns if not you.silent[c]] or columns
-        of_items = item_draws(len(heard), n_bootstrap, rng)
-        unsaid = gates.unanswered(heard, you=you, user=user, neutral=neutral)
-        noise = np.nan if unsaid else float(resampling.within_sd(you.log_odds[:, heard].mean(axis=1), you.persona))
-        tables = [t.log_odds[:, heard] for t in (you, user, neutral)]
-        cells += [contrast.cell(tables, of_items, noise, unsaid) for contrast in contrasts.values()]
-        counts.append(len(heard))
-    shape, tried = (len(rows), len(contrasts)), [len(contrast.flips) for contrast in contrasts.values()]
-    return xr.Dataset(
-        {k: (("item", "contrast"), np.array([cell[k] for cell in cells]).reshape(shape)) for k in cells[0]}
-        | {"n_labelings": ("contrast", tried), "smallest_p": ("contrast", [1 / n for n in tried])},
-        coords={"item": list(rows), "contrast": list(contrasts), "n_items": ("item", counts)},
-        attrs={
-            "permuted": 'the conditions "you" and "user" of families (signs of their difference)',
-            "sides": list(sides),
-            "side_labels": side_labels(scores, sides),
-            "n_families": list(families.sizes.values()),
-            "unbounded": families.unbounded(),
-            "seed": seed,
-        },
-    )
 
 
 @dataclass(frozen=True, eq=False)

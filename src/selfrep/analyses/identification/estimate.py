@@ -13,19 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import factorial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
-from scipy import stats as scipy_stats
 
 from selfrep.errors import SelfrepError
-from selfrep.stats import gates, permutation, resampling
+from selfrep.stats import gates, resampling
 from selfrep.stats.contrasts import Contrast
 from selfrep.stats.rounding import negligible
-from selfrep.stats.tables import Table, beside, item_draws, side_labels, two_sides
+from selfrep.stats.tables import Table, beside, item_draws, persona_labels, side_labels, two_sides
 
 Array = np.ndarray
 
@@ -122,151 +120,41 @@ def identification(
     pair = two_sides(scores, sides) if sides is not None or len(present) == 2 else None
 
     def read(given: xr.Dataset) -> xr.Dataset:
-        return _read(given, names, subscales, signs or {}, pair, n_permutations, n_bootstrap, seed)
+        you, user, neutral = (Table.of(given, condition, names) for condition in ("you", "user", "neutral"))
+        you.require_twin(user, "user")
+        if single := [name for name, n in zip(you.names, np.bincount(you.persona), strict=True) if n < 2]:
+            raise SelfrepError(
+                f"The unit of I is what a paraphrase does; every persona needs two paraphrases: {single} have one."
+            )
+        rng = np.random.default_rng(seed)
+        contrast = None
+        if pair is not None:
+            families = Table.of(given, "you", names, pair).families(pair)
+            contrast = Contrast.of(families, n_permutations, n_bootstrap, rng)
+        design = _Design.of(you, user, neutral, pair, contrast, n_bootstrap, rng)
+        parts = []
+        for members in subscales.values():
+            why = {name: _unreadable(names.index(name), you, user, neutral) for name in members}
+            left_out = "; ".join(f"{name}: {reason}" for name, reason in why.items() if reason)
+            columns = [names.index(name) for name, reason in why.items() if not reason]
+            signed = np.array([float(signs.get(names[c], 1)) for c in columns])
+            reason = "" if columns else f"no item can be read: {left_out}"
+            part = design.numbers(columns, signed, rng) if columns else _nothing(len(you.names))
+            parts.append(part | {"identified": not reason, "reason": reason, "left_out": left_out})
+        labels = [label for label in ("side", "kind", "kind_label", "reading") if label in scores.coords]
+        known = {label: ("persona", persona_labels(scores, you.names, label)) for label in labels}
+        compared = {"sides": []} if contrast is None else contrast.attributes()
+        return xr.Dataset(
+            {k: (("subscale", "persona"), np.stack([np.asarray(part[k]) for part in parts])) for k in _OF_PERSONA}
+            | {
+                k: ("subscale", np.array([part[k] for part in parts]))
+                for k in (*_OF_SUBSCALE, "identified", "reason", "left_out")
+            },
+            coords={"subscale": list(subscales), "persona": you.names} | known,
+            attrs=compared | {"side_labels": side_labels(scores, pair or ()), "seed": seed},
+        )
 
     return beside(read, scores, TWICE)
-
-
-def _read(
-    scores: xr.Dataset,
-    names: list[str],
-    subscales: Mapping[str, Sequence[str]],
-    signs: Mapping[str, int],
-    sides: tuple[str, str] | None,
-    n_permutations: int,
-    n_bootstrap: int,
-    seed: int,
-) -> xr.Dataset:
-    """All subscales, by the answers that the scores are to be read by."""
-    you, user, neutral = (Table.of(scores, condition, names) for condition in ("you", "user", "neutral"))
-    you.require_twin(user, "user")
-    if single := [name for name, n in zip(you.names, np.bincount(you.persona), strict=True) if n < 2]:
-        raise SelfrepError(
-            f"The unit of I is what a paraphrase does; every persona needs two paraphrases: {single} have one."
-        )
-    rng = np.random.default_rng(seed)
-    contrast = None
-    if sides is not None:
-        families = Table.of(scores, "you", names, sides).families(sides)
-        contrast = Contrast.of(families, n_permutations, n_bootstrap, rng)
-    design = _Design.of(you, user, neutral, sides, contrast, n_bootstrap, rng)
-    parts = []
-    for members in subscales.values():
-        why = {name: _unreadable(names.index(name), you, user, neutral) for name in members}
-        left_out = "; ".join(f"{name}: {reason}" for name, reason in why.items() if reason)
-        columns = [names.index(name) for name, reason in why.items() if not reason]
-        signed = np.array([float(signs.get(names[c], 1)) for c in columns])
-        reason = "" if columns else f"no item can be read: {left_out}"
-        part = design.numbers(columns, signed, rng) if columns else _nothing(len(you.names))
-        parts.append(part | {"identified": not reason, "reason": reason, "left_out": left_out})
-    compared = {"sides": []} if contrast is None else contrast.attributes()
-    return xr.Dataset(
-        {k: (("subscale", "persona"), np.stack([np.asarray(part[k]) for part in parts])) for k in _OF_PERSONA}
-        | {
-            k: ("subscale", np.array([part[k] for part in parts]))
-            for k in (*_OF_SUBSCALE, "identified", "reason", "left_out")
-        },
-        coords={"subscale": list(subscales), "persona": you.names} | _labels(scores, you.names),
-        attrs=compared | {"side_labels": side_labels(scores, sides or ()), "seed": seed},
-    )
-
-
-def _labels(scores: xr.Dataset, names: list[str]) -> dict[str, tuple[str, list[str]]]:
-    """What the scores know of each persona."""
-    first = [int(np.flatnonzero(scores.persona.to_numpy() == name)[0]) for name in names]
-    known = [label for label in ("side", "kind", "kind_label", "reading") if label in scores.coords]
-    return {label: ("persona", [str(x) for x in scores[label].to_numpy()[first]]) for label in known}
-
-
-def referent_gradient(
-    identities: xr.Dataset, referents: Sequence[str], *, limit: int = 50_000, seed: int = 0
-) -> xr.Dataset:
-    """Whether I falls from one referent to the next: how wide the circle is that the model takes itself to be.
-
-    A line is fitted to I over the rank of the referents, for each persona. p comes from putting the referents in all
-    other orders.
-
-    Args:
-        identities: from `identification`.
-        referents: subscales from the nearest on, e.g. this chat, another chat, an earlier version, another vendor's
-            model, the user; at least four, whose 24 orders can reach p = .042.
-        limit: the most orders to try; random ones where there are more.
-        seed: of random orders.
-
-    Returns:
-        Dataset. All numbers are NaN where I is not identified for one of the referents.
-
-        * `estimate` (persona): the slope, paraphrase SDs a step; negative: I falls.
-        * `mean`: the mean slope over personas.
-        * `ci_low`, `ci_high`: 95 % of the mean slope, by Student's t: over personas, and what they share (`shared_se`).
-        * `p`: of the mean slope, two-sided; the referents are put in all orders, the same for all personas.
-        * `null`: the 95th percentile of |mean slope| under these orders.
-        * `identified`: whether I is identified for every referent.
-        * `reason`: why not, where not; "" otherwise.
-
-    Raises:
-        SelfrepError: fewer than four referents, the same one twice, or unknown ones; fewer than two personas.
-
-    Source: least squares; permutation of the referents (Page's trend test with sizes in place of ranks).
-
-    Example:
-        >>> referents = ["this chat", "another chat", "an earlier version", "the user"]
-        >>> identities = xr.Dataset(
-        ...     {
-        ...         "estimate": (("subscale", "persona"), np.array([[6.0, 7.0], [4.0, 5.0], [2.0, 3.0], [0.0, 1.0]])),
-        ...         "shared_se": ("subscale", np.full(4, 0.5)),
-        ...         "identified": ("subscale", np.full(4, True)),
-        ...     },
-        ...     coords={"subscale": referents, "persona": ["assistant", "chatbot"]},
-        ... )
-        >>> slope = referent_gradient(identities, referents)
-        >>> float(slope["mean"]), round(float(slope.p), 3)  # this order or the reverse, of 24
-        (-2.0, 0.083)
-    """
-    known = identities.subscale.values.tolist()
-    if unknown := [name for name in referents if name not in known]:
-        raise SelfrepError(f"Referents are subscales that were measured, {known}; unknown: {unknown}.")
-    n = len(set(referents))
-    if n != len(referents) or 1 / factorial(n) > resampling.ALPHA:
-        raise SelfrepError(
-            f"The order of referents is permuted, so they must be different and at least four; got {list(referents)}, "
-            f"whose smallest p is {1 / factorial(n):.3g}."
-        )
-    if identities.sizes["persona"] < 2:
-        raise SelfrepError("The spread of the slope needs at least two personas.")
-    mine = identities.sel(subscale=list(referents))
-    values = mine.estimate.transpose("persona", "subscale").to_numpy()
-    attrs = {"permuted": "the order of the referents", "referents": list(referents), "seed": seed}
-    if not bool(mine.identified.all()):
-        unread = mine.subscale.values[~mine.identified.to_numpy()].tolist()
-        return xr.Dataset(
-            {"estimate": ("persona", np.full(len(values), np.nan))}
-            | dict.fromkeys(("mean", "ci_low", "ci_high", "p", "null"), np.nan)
-            | {"identified": False, "reason": f"I is not identified for {', '.join(unread)}"},
-            coords={"persona": mine.persona},
-            attrs=attrs | {"n_labelings": 0, "smallest_p": 1.0},
-        )
-    steps = np.arange(n) - (n - 1) / 2
-    orders = permutation.orders(n, limit, np.random.default_rng(seed))
-    weights = steps[orders] / (steps**2).sum()
-    slopes = values @ weights[0]
-    test = permutation.permutation_test(values.mean(axis=0)[None], weights, absolute=True)
-    error = np.sqrt(slopes.var(ddof=1) / len(slopes) + ((weights[0] * mine.shared_se.to_numpy()) ** 2).sum())
-    half = scipy_stats.t.ppf(1 - resampling.ALPHA / 2, len(slopes) - 1) * error
-    return xr.Dataset(
-        {
-            "estimate": ("persona", slopes),
-            "mean": slopes.mean(),
-            "ci_low": slopes.mean() - half,
-            "ci_high": slopes.mean() + half,
-            "p": test.p[0],
-            "null": test.null_high[0],
-            "identified": True,
-            "reason": "",
-        },
-        coords={"persona": mine.persona},
-        attrs=attrs | {"n_labelings": len(orders), "smallest_p": 1 / len(orders)},
-    )
 
 
 _OF_PERSONA = (

@@ -8,7 +8,8 @@ import xarray as xr
 
 from selfrep.analyses.analysis import Context, Stage
 from selfrep.analyses.identification import IdentificationPart
-from selfrep.analyses.identification.estimate import identification, referent_gradient
+from selfrep.analyses.identification.estimate import identification
+from selfrep.analyses.identification.referents import referent_gradient
 
 FEWEST_REFERENTS = 4
 """Whose orders can reach p = .05."""

@@ -113,37 +113,24 @@ def items(
     columns = {row: [names.index(member) for member in members] for row, members in rows.items()}
 
     def read(given: xr.Dataset) -> xr.Dataset:
-        return _read(given, names, columns, pair, n_permutations, n_bootstrap, seed)
+        you, user = (Table.of(given, condition, names, pair) for condition in ("you", "user"))
+        neutral = Table.of(given, "neutral", names)
+        you.require_twin(user, "user")
+        contrast = Contrast.of(you.families(pair), n_permutations, n_bootstrap, np.random.default_rng(seed))
+        conditions = _Conditions(you, user, neutral, contrast)
+        cells, counts = [], []
+        for members in columns.values():
+            heard = you.heard(members)
+            left_out = ", ".join(names[c] for c in members if c not in heard)
+            cells.append(conditions.numbers(heard) | {"left_out": left_out})
+            counts.append(len(heard))
+        return xr.Dataset(
+            {k: ("item", np.array([cell[k] for cell in cells])) for k in cells[0]},
+            coords={"item": list(rows), "n_items": ("item", counts)},
+            attrs=contrast.attributes() | {"side_labels": side_labels(scores, pair), "seed": seed},
+        )
 
     return beside(read, scores, TWICE)
-
-
-def _read(
-    scores: xr.Dataset,
-    names: list[str],
-    rows: Mapping[str, list[int]],
-    sides: tuple[str, str],
-    n_permutations: int,
-    n_bootstrap: int,
-    seed: int,
-) -> xr.Dataset:
-    """All rows, by the answers that the scores are to be read by."""
-    you, user = (Table.of(scores, condition, names, sides) for condition in ("you", "user"))
-    neutral = Table.of(scores, "neutral", names)
-    you.require_twin(user, "user")
-    rng = np.random.default_rng(seed)
-    contrast = Contrast.of(you.families(sides), n_permutations, n_bootstrap, rng)
-    cells, counts = [], []
-    for columns in rows.values():
-        heard = [c for c in columns if not you.silent[c]] or columns
-        left_out = ", ".join(names[c] for c in columns if c not in heard)
-        cells.append(_Conditions(you, user, neutral, contrast).numbers(heard) | {"left_out": left_out})
-        counts.append(len(heard))
-    return xr.Dataset(
-        {k: ("item", np.array([cell[k] for cell in cells])) for k in cells[0]},
-        coords={"item": list(rows), "n_items": ("item", counts)},
-        attrs=contrast.attributes() | {"side_labels": side_labels(scores, sides), "seed": seed},
-    )
 
 
 _NUMBERS = (

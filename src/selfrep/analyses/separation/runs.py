@@ -12,7 +12,8 @@ from selfrep.analyses.analysis import Context, Reading
 from selfrep.analyses.separation import SeparationPart
 from selfrep.analyses.separation.estimate import separation
 from selfrep.analyses.separation.summary import activations_summary
-from selfrep.stats.selection import FEWEST, select_and_test
+from selfrep.stats.families import FEWEST
+from selfrep.stats.selection import select_and_test
 
 
 def runs(context: Context, part: SeparationPart) -> Iterator[Reading]:
