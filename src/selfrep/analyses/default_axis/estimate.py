@@ -14,17 +14,16 @@ mean of families, an axis leaves out the whole family of whom it places, and fam
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 
+from selfrep.analyses.default_axis.cast import Cast, Draws, readings
 from selfrep.errors import SelfrepError
 from selfrep.stats import resampling
 from selfrep.stats.geometry import noise_normalised
 from selfrep.stats.rounding import negligible
-from selfrep.stats.tables import Rows
 
 Array = np.ndarray
 
@@ -108,10 +107,10 @@ def default_axis(
     axis = "position" if "position" in acts.dims else "segment"
     defaults = _defaults(acts, condition, default)
     known = set(acts.condition.values.tolist())
-    cast = _Cast.of(acts, condition, defaults, [v for v in placed if v in known and v != condition])
+    cast = Cast.of(acts, condition, defaults, [v for v in placed if v in known and v != condition])
     rng = np.random.default_rng(seed)
     few = cast.n_families < FEWEST
-    draws = None if few else _Draws.of(cast, n_bootstrap, rng)
+    draws = None if few else Draws.of(cast, n_bootstrap, rng)
     shape, who = acts.activations.shape[1:4], cast.who
     cells = int(np.prod(shape))
     people = {name: np.full((len(who), cells), np.nan) for name in ("estimate", "ci_low", "ci_high")}
@@ -150,7 +149,7 @@ _NUMBERS = ("gap", "null", "own_gap", "other_gaps", "p", "p_random", "cosine", "
 def _defaults(acts: xr.Dataset, condition: str, default: Sequence[str] | None) -> list[str]:
     spoken = acts.condition.to_numpy() == condition
     names = set(acts.persona.values[spoken].tolist())
-    chosen = set(_readings(acts, spoken, "default") if default is None else default)
+    chosen = set(readings(acts, spoken, "default") if default is None else default)
     if not chosen or not chosen <= names or chosen == names:
         raise SelfrepError(
             "The axis runs from other personas towards the default persona, whose reading of the self is 'default' or "
@@ -159,124 +158,7 @@ def _defaults(acts: xr.Dataset, condition: str, default: Sequence[str] | None) -
     return sorted(str(name) for name in chosen)
 
 
-def _readings(acts: xr.Dataset, spoken: Bool[Array, " prompt"], *readings: str) -> list[str]:
-    """The personas that are one of these readings of the self."""
-    if "reading" not in acts.coords:
-        return []
-    return sorted(set(map(str, acts.persona.values[spoken & np.isin(acts.reading.to_numpy(), readings)])))
-
-
-@dataclass(frozen=True, eq=False)
-class _Cast:
-    """The places of personas: a row is a persona (or none) in one paraphrase and one condition.
-
-    Attributes:
-        groups: [row] its prompts. fold: [row] 0 or 1: rows of one draw the axis for the other.
-        member: [row] the number of its point in `who`.
-        who, conditions: [point] name and condition; the first ones draw the axis: the default (or all of them, as one)
-            and the roles.
-        family: [persona] the number of the family of each of these, 0 for the default.
-        without: [point] the number of the family that its axis leaves out; −1 for none.
-    """
-
-    groups: list[Int[Array, " prompt"]]
-    fold: Int[Array, " row"]
-    member: Int[Array, " row"]
-    who: list[str]
-    conditions: list[str]
-    family: Int[Array, " persona"]
-    without: Int[Array, " point"]
-
-    @property
-    def n(self) -> int:
-        """How many points draw the axis."""
-        return len(self.family)
-
-    @property
-    def n_families(self) -> int:
-        """The number of families of roles."""
-        return int(self.family.max())
-
-    @property
-    def even(self) -> Float[Array, " persona"]:
-        """Weights under which families of roles count alike, and the members of each; 0 for the default."""
-        sizes = np.bincount(self.family)
-        return np.where(self.family > 0, 1 / (sizes[self.family] * self.n_families), 0.0)
-
-    @classmethod
-    def of(cls, acts: xr.Dataset, condition: str, defaults: list[str], placed: list[str]) -> _Cast:
-        groups: list[Array] = []
-        labels: list[tuple[str, str]] = []
-        folds: list[int] = []
-        item_sets: list[list[str]] = []
-        family_of: dict[str, str] = {}
-        readings = set(_readings(acts, acts.condition.to_numpy() == condition, "default", "reductionist"))
-        for spoken in (condition, *placed):
-            rows = Rows.of(acts.assign_coords(all=("prompt", np.zeros(acts.sizes["prompt"]))), spoken, "all")
-            item_sets.append(rows.items)
-            family_of |= dict(zip(rows.names, rows.family, strict=True))
-            counts: dict[str, int] = {}
-            for (name, _), group in zip(rows.keys, rows.groups, strict=True):
-                label = "default" if name in defaults else name
-                counts[name] = counts.get(name, -1) + 1
-                folds.append(counts[name] % 2)
-                labels.append((spoken, label))
-                groups.append(group)
-            if spoken == condition and (single := [name for name, last in counts.items() if last < 1]):
-                raise SelfrepError(
-                    "Paraphrases that draw the axis are not placed on it: every persona needs at least two; "
-                    f"{single[:3]} have one."
-                )
-        if any(items != item_sets[0] for items in item_sets):
-            raise SelfrepError(
-                "Prompts are placed on an axis that was drawn from the same items; the conditions differ in theirs: "
-                f"{item_sets}."
-            )
-        roles = sorted({label for spoken, label in labels if spoken == condition} - readings - {"default"})
-        if not roles:
-            raise SelfrepError("The axis runs from the mean role; there is no persona but the readings of the self.")
-        first = ["default", *roles]
-        families = sorted({family_of[name] for name in roles})
-        number = {name: 1 + families.index(family_of[name]) for name in roles}
-        points = [(condition, name) for name in first] + sorted(set(labels) - {(condition, name) for name in first})
-        return cls(
-            groups,
-            np.array(folds),
-            np.array([points.index(label) for label in labels]),
-            [name if spoken == condition else f"{spoken}: {name}" if name else "unprompted" for spoken, name in points],
-            [spoken for spoken, _ in points],
-            np.array([0, *(number[name] for name in roles)]),
-            np.array([number.get(name, -1) for _, name in points]),
-        )
-
-    def pooling(self, fold: int, within: Float[Array, " row"] | None = None) -> Float[Array, "point row"]:
-        """Weights that average the rows of one fold by point; of all rows where a point has none in the fold."""
-        mine = (np.arange(len(self.who))[:, None] == self.member) * 1.0
-        here = mine * (self.fold == fold)
-        here = np.where(here.any(axis=1, keepdims=True), here, mine)
-        here = here if within is None else here * within
-        return here / here.sum(axis=1, keepdims=True)
-
-
-@dataclass(frozen=True, eq=False)
-class _Draws:
-    """Bootstrap draws: the weight of each role, and the weights that make the mean of each point in each fold."""
-
-    roles: Float[Array, "draw persona"]
-    pooled: Float[Array, "draw 2 point row"]
-
-    @classmethod
-    def of(cls, cast: _Cast, n: int, rng: np.random.Generator) -> _Draws:
-        """So many draws of families of roles, at least three different ones, and of their personas and paraphrases."""
-        counts = np.zeros((n, 1 + cast.n_families))
-        counts[:, 1:] = resampling.resample(cast.n_families, n, rng, distinct=3)
-        roles = counts[:, cast.family] * resampling.resample_within(cast.family, n, rng)
-        cell = cast.member * 2 + cast.fold
-        within = resampling.resample_within(cell, n, rng, rescaled=True)  # the default has only its paraphrases to vary
-        return cls(roles, np.array([[cast.pooling(f, w) for f in (0, 1)] for w in within]))
-
-
-def _cells(acts: xr.Dataset, cast: _Cast) -> Iterator[tuple[int, Float[Array, "row d"]]]:
+def _cells(acts: xr.Dataset, cast: Cast) -> Iterator[tuple[int, Float[Array, "row d"]]]:
     """Per cell that every prompt has: the rows from their mean, as they are.
 
     Bringing activations to one length first, as for distances, would let the surface of words, which makes some longer,
@@ -296,7 +178,7 @@ def _cells(acts: xr.Dataset, cast: _Cast) -> Iterator[tuple[int, Float[Array, "r
 
 
 def _cell(
-    rows: Float[Array, "row d"], cast: _Cast, draws: _Draws | None, n_axes: int, rng: np.random.Generator
+    rows: Float[Array, "row d"], cast: Cast, draws: Draws | None, n_axes: int, rng: np.random.Generator
 ) -> tuple[dict[str, float], dict[str, Float[Array, " point"]], str]:
     """The numbers of one cell, those of its points, and why they do not stand."""
     if draws is None:
@@ -357,7 +239,7 @@ def _cell(
     return numbers, {"estimate": estimate, "ci_low": low, "ci_high": high}, ""
 
 
-def _rest(cast: _Cast) -> Float[Array, "persona persona"]:
+def _rest(cast: Cast) -> Float[Array, "persona persona"]:
     """Weights that make, for each persona, the mean of all other families."""
     sizes = np.bincount(cast.family)
     return (cast.family[:, None] != cast.family) / (sizes[cast.family] * cast.n_families)
@@ -380,7 +262,7 @@ def _located(
     cross: Float[Array, "draw 2 point row"],
     pooled: Float[Array, "draw 2 point row"],
     roles: Float[Array, "draw persona"],
-    cast: _Cast,
+    cast: Cast,
 ) -> Float[Array, "draw point"]:
     """λ of every point on the axis that leaves its family out; numerators and denominators summed over the folds.
 
