@@ -58,16 +58,45 @@ def with_subscales(model: str, parts: str) -> study.Study:
     )
 
 
+RICH = """
+binding: {}
+bleed: {}
+divergence: {item: who_are_you, layers: [1, 3, 5]}
+separation: {item: who_are_you, layers: [1, 4]}
+default_axis: {item: who_are_you, default: [network]}
+transfer:
+  pairs: [[unprompted, nurse], [network, sailor], [chatbot, farmer]]
+  items: [who_are_you]
+  paraphrases: [0]
+  sweeps:
+    - {site: resid_pre, by: segment, layers: [2, 4], controls: [paraphrase, persona, random]}
+"""
+"""What is asked of the run that `rich` gives."""
+
+
+@pytest.fixture(scope="session")
+def rich(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """One run of all that is read from answers, activations and patches, with halves of the personas; only read."""
+
+    def make(folder: Path) -> None:
+        asked = f'{{file: "{BATTERY}", names: [who_are_you, what_writes]}}'
+        model = "organism:bleed?beta=0.4&noise=0.3"
+        finish(described(model, RICH, battery=asked, personas="", file=alone(folder.parent)), folder)
+
+    return RunDirectory(once("rich", make, tmp_path_factory))
+
+
 def finish(asked: study.Study, folder: Path) -> RunDirectory:
     """The study, run to its end on the CPU, without a word."""
     return running.run(asked, folder, device="cpu", warn=lambda message: None).directory
 
 
 def once(name: str, make: Callable[[Path], object], factory: pytest.TempPathFactory) -> Path:
-    """A folder that the first of the processes in which tests run makes, and all others only read."""
+    """A folder that the first of the test processes makes, without a browser, and all others only read."""
     base = factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    with FileLock(folder.with_suffix(".lock")):
+    with FileLock(folder.with_suffix(".lock")), pytest.MonkeyPatch.context() as patched:
+        patched.setattr("selfrep.plots.browser", lambda: None)
         if not folder.with_suffix(".made").exists():
             make(folder)
             folder.with_suffix(".made").touch()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.analyses.planted import rich
+
+__all__ = ["rich"]
 
 
 @pytest.fixture(autouse=True)

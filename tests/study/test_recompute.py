@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from tests.analyses.planted import alone, described, finish, once, with_subscales
+from tests.analyses.planted import RICH, finish, with_subscales
 from tests.analyses.posterior.test_runs import TEXTS
 from tests.analyses.spectator.test_runs import PART as SPECTATOR
 
 from selfrep.analyses import ANALYSES
 from selfrep.analyses.analysis import Reading
 from selfrep.errors import SelfrepError
-from selfrep.models.organisms import ANOMALIES, BATTERY, SCENARIOS
+from selfrep.models.organisms import ANOMALIES, SCENARIOS
 from selfrep.store.findings import Finding
 from selfrep.store.run import open_run
 from selfrep.store.run_directory import RunDirectory
@@ -27,19 +27,6 @@ from selfrep.study.recompute import Measured, recompute
 from selfrep.study.study import loads
 
 NUMBER = re.compile(r"[−-]?\d+(?:\.\d+)?(?:e[−-]?\d+)?")
-PARTS = """
-binding: {}
-bleed: {}
-divergence: {item: who_are_you, layers: [1, 3, 5]}
-separation: {item: who_are_you, layers: [1, 4]}
-default_axis: {item: who_are_you, default: [network]}
-transfer:
-  pairs: [[unprompted, nurse], [network, sailor], [chatbot, farmer]]
-  items: [who_are_you]
-  paraphrases: [0]
-  sweeps:
-    - {site: resid_pre, by: segment, layers: [2, 4], controls: [paraphrase, persona, random]}
-"""
 EVERYTHING = f"""
 scenarios: {{file: "{SCENARIOS}"}}
 mediation: {{n_random: 20}}
@@ -50,17 +37,6 @@ identification: {{}}
 posterior:
   define:
 {TEXTS}"""
-
-
-def _run(folder: Path) -> RunDirectory:
-    asked = f'{{file: "{BATTERY}", names: [who_are_you, what_writes]}}'
-    study = described("organism:bleed?beta=0.4&noise=0.3", PARTS, battery=asked, personas="", file=alone(folder.parent))
-    return finish(study, folder)
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    return RunDirectory(once("recomputed", _run, tmp_path_factory))
 
 
 @pytest.fixture
@@ -97,23 +73,23 @@ def differing(first: RunDirectory, second: RunDirectory) -> Iterator[str]:
             yield old.title
 
 
-def test_every_finding_and_every_estimate_comes_out_again(done: RunDirectory, tmp_path: Path, no_model: None) -> None:
-    again = recompute(done.path, tmp_path / "again").directory
-    assert not list(differing(done, again))
-    assert {"divergence", "default_axis", "bleed", "binding", ""} == {finding.about for finding in done.findings()}
-    assert again.groups() == done.groups()
-    study = loads(done.study_yaml)
-    made = {name for step in Measured(study, done, "cpu", print).steps() for name in step.makes}
+def test_every_finding_and_every_estimate_comes_out_again(rich: RunDirectory, tmp_path: Path, no_model: None) -> None:
+    again = recompute(rich.path, tmp_path / "again").directory
+    assert not list(differing(rich, again))
+    assert {"divergence", "default_axis", "bleed", "binding", ""} == {finding.about for finding in rich.findings()}
+    assert again.groups() == rich.groups()
+    study = loads(rich.study_yaml)
+    made = {name for step in Measured(study, rich, "cpu", print).steps() for name in step.makes}
     assert {"separation", "separation_chosen", "divergence", "default_axis", "transfer/segments/resid_pre"} <= made
     assert not made & {"behaviour", "segments/resid_pre", "controls/segments/resid_pre", "activations/separation"}
     for name in made:
-        old, new = xr.align(done.read(name), again.read(name), join="inner")
+        old, new = xr.align(rich.read(name), again.read(name), join="inner")
         xr.testing.assert_allclose(old, new, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow
 def test_a_study_of_everything_comes_out_again(tmp_path: Path) -> None:
-    asked = with_subscales("organism:mimicry?w=0.5&beta=0.4&noise=0.2", PARTS + EVERYTHING)
+    asked = with_subscales("organism:mimicry?w=0.5&beta=0.4&noise=0.2", RICH + EVERYTHING)
     first = finish(asked, tmp_path / "first")
     assert set(asked.parts) == {one.name for one in ANALYSES if one.part}, "an analysis is missing: add its part"
     again = recompute(first.path, tmp_path / "again").directory
@@ -122,24 +98,24 @@ def test_a_study_of_everything_comes_out_again(tmp_path: Path) -> None:
     assert {finding.about for finding in first.findings()} >= {"identification", "anomaly", "mediation", "directness"}
 
 
-def test_what_is_kept_is_what_findings_hang_on(done: RunDirectory, tmp_path: Path, no_model: None) -> None:
-    steps = Measured(loads(done.study_yaml), done, "cpu", print).steps()
+def test_what_is_kept_is_what_findings_hang_on(rich: RunDirectory, tmp_path: Path, no_model: None) -> None:
+    steps = Measured(loads(rich.study_yaml), rich, "cpu", print).steps()
     groups = [step.group for step in steps if isinstance(step, Reading)]
     assert groups == [f"activations/{name}" for name in ("divergence", "default_axis", "separation")]
     damaged = RunDirectory(tmp_path / "damaged")
-    shutil.copytree(done.path, damaged.path)
+    shutil.copytree(rich.path, damaged.path)
     for group in groups:
-        kept = done.read(group)
+        kept = rich.read(group)
         noise = np.random.default_rng(0).normal(size=kept.factor.shape) * float(kept.factor.std())
         damaged.write(group, kept.assign(factor=kept.factor + noise))
-    wrong = set(differing(done, recompute(damaged.path, tmp_path / "again").directory))
-    hanging = {finding.about for finding in done.findings() if finding.title in wrong}
+    wrong = set(differing(rich, recompute(damaged.path, tmp_path / "again").directory))
+    hanging = {finding.about for finding in rich.findings() if finding.title in wrong}
     assert hanging == {"divergence", "default_axis", ""}, "and nothing that is made of answers"
 
 
-def test_a_run_without_its_measurements_is_refused(done: RunDirectory, tmp_path: Path, no_model: None) -> None:
+def test_a_run_without_its_measurements_is_refused(rich: RunDirectory, tmp_path: Path, no_model: None) -> None:
     poor = RunDirectory(tmp_path / "poor")
-    shutil.copytree(done.path, poor.path)
+    shutil.copytree(rich.path, poor.path)
     shutil.rmtree(poor.store / "activations" / "divergence")
     with pytest.raises(SelfrepError, match="no group 'activations/divergence'"):
         recompute(poor.path, tmp_path / "again")
@@ -148,17 +124,17 @@ def test_a_run_without_its_measurements_is_refused(done: RunDirectory, tmp_path:
         recompute(open_run(poor.path), tmp_path / "once_more")
 
 
-def test_other_studies_and_folders_in_use_are_refused(done: RunDirectory, tmp_path: Path) -> None:
+def test_other_studies_and_folders_in_use_are_refused(rich: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(SelfrepError, match="exists"):
-        recompute(done.path, tmp_path)
+        recompute(rich.path, tmp_path)
     edited = RunDirectory(tmp_path / "edited")
-    shutil.copytree(done.path, edited.path)
+    shutil.copytree(rich.path, edited.path)
     file = edited.path / "study.yaml"
     file.write_text(file.read_text("utf-8").replace("default:\n  - network", "default:\n  - nurse"), "utf-8")
     with pytest.raises(SelfrepError, match="not the study that ran there"):
         recompute(edited.path, tmp_path / "again")
 
 
-def test_a_step_that_asks_for_the_model_is_told_that_there_is_none(done: RunDirectory) -> None:
+def test_a_step_that_asks_for_the_model_is_told_that_there_is_none(rich: RunDirectory) -> None:
     with pytest.raises(SelfrepError, match="asked for it"):
-        Measured(loads(done.study_yaml), done, "cpu", print).lm  # noqa: B018
+        Measured(loads(rich.study_yaml), rich, "cpu", print).lm  # noqa: B018

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from tests.analyses.planted import chapter, described, finish, with_subscales
+from tests.analyses.planted import chapter, with_subscales
 
 from selfrep.errors import SelfrepError
-from selfrep.models.organisms import BATTERY
 from selfrep.store.run_directory import RunDirectory
 
 
-def test_the_planted_bleed_comes_back_and_none_where_none_is_planted(leaky: RunDirectory, tmp_path: Path) -> None:
+def test_the_planted_bleed_comes_back_and_none_where_none_is_planted(leaky: RunDirectory, apart: RunDirectory) -> None:
     share = leaky.read("bleed").sel(item="all third_person")
     assert float(share.estimate) == pytest.approx(0.4, abs=0.02)
-    items = f'{{file: "{BATTERY}", names: [what_writes, what_writes_in_danger]}}'
-    asked = described("organism:separate", "bleed: {}\n", battery=items)
-    separate = finish(asked, tmp_path).read("bleed").sel(item="all third_person")
+    separate = apart.read("bleed").sel(item="all third_person")
     assert bool(separate.identified)
     assert float(separate.estimate) == pytest.approx(0, abs=0.02)
 

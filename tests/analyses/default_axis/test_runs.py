@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from tests.analyses.planted import chapter, described, finish
+from tests.analyses.planted import chapter
+
+from selfrep.store.run_directory import RunDirectory
 
 
-def test_the_default_lies_at_one_and_everybody_has_a_kind(tmp_path: Path) -> None:
-    parts = "default_axis: {item: who_are_you, default: [network]}\n"
-    done = finish(described("organism:separate", parts), tmp_path)
-    axis = done.read("default_axis").isel(site=0, position=0)
+def test_the_default_lies_at_one_and_everybody_has_a_kind(apart: RunDirectory) -> None:
+    axis = apart.read("default_axis").isel(site=0, position=0)
     cell, before = axis.sel(layer=2), axis.sel(layer=0)  # the persona is gathered at the last token in block 2
     assert float(cell.estimate.sel(who="default")) == pytest.approx(1)
     assert not before.identified
@@ -21,5 +19,4 @@ def test_the_default_lies_at_one_and_everybody_has_a_kind(tmp_path: Path) -> Non
     assert kinds["unprompted"] == "unprompted"
     assert kinds["default"] == kinds["user: default"] == "default"
     assert kinds["nurse"] == kinds["user: nurse"] == "human"
-    assert set(done.groups()) == {"activations/default_axis", "behaviour", "default_axis", "items"}
-    chapter(done, "default_axis", "default_axis")
+    chapter(apart, "default_axis", "default_axis")

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from tests.analyses.planted import alone, described, finish
 
-PARTS = "separation: {item: who_are_you}\n"
+from selfrep.store.run_directory import RunDirectory
 
 
-def test_the_cell_is_chosen_on_one_half_of_the_personas_and_tested_on_the_other(tmp_path: Path) -> None:
-    done = finish(described("organism:separate", PARTS, personas="", file=alone(tmp_path)), tmp_path / "out")
-    cell, whole = done.read("separation_chosen"), done.read("separation")
+def test_the_cell_is_chosen_on_one_half_of_the_personas_and_tested_on_the_other(rich: RunDirectory) -> None:
+    cell, whole = rich.read("separation_chosen"), rich.read("separation")
     choosing, testing = (set(cell.attrs[half]) for half in ("choosing", "testing"))
     assert not choosing & testing
     assert len(choosing | testing) == 16
     assert int(cell.layer) in whole.layer
     assert cell.estimate.shape == ()
     assert float(cell.p) >= cell.attrs["smallest_p"] == pytest.approx(1 / 35)
-    page = done.report.read_text("utf-8")
+    page = rich.report.read_text("utf-8")
     assert "Chosen on half of the personas" in page
     assert ", ".join(cell.attrs["testing"]) in page
 
 
-def test_with_too_few_personas_for_halves_nothing_is_chosen(tmp_path: Path) -> None:
-    done = finish(described("organism:separate", PARTS), tmp_path)
-    assert done.has("separation")
-    assert not done.has("separation_chosen")
+def test_with_too_few_personas_for_halves_nothing_is_chosen(apart: RunDirectory) -> None:
+    assert apart.has("separation")
+    assert not apart.has("separation_chosen")
