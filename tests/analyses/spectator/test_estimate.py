@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 from tests.analyses.spectator.planted import ITEMS, people, scores
 
 from selfrep.analyses.spectator.estimate import spectator
@@ -84,6 +85,42 @@ def test_a_persona_that_moves_nothing_has_no_share() -> None:
     nothing = spectator(scores(people(10), np.zeros_like(SHIFT)), list(ITEMS.names()), ["true"], **QUICK)
     assert not nothing.identified
     assert np.isnan(float(nothing.estimate))
+
+
+def test_a_share_of_what_a_single_item_moves_is_not_told() -> None:
+    shift = SHIFT.copy()
+    shift[3], shift[4] = 0.0, 3.0
+    shift[3, 0] = 8.0  # as much in all as the control, p4, and more
+    foretold = np.where(np.arange(6) == 0, 30.0, 0.0) / 8.0  # of item 0 alone far too much, of the others nothing
+    planted = scores(people(10), shift)
+    asked = planted.condition == "foretold"
+    lift = [
+        (foretold[int(str(item)[1:])] - 1) * shift[int(str(who)[1:]), int(str(item)[1:])] if yes else 0.0
+        for yes, who, item in zip(asked.values, planted.persona.values, planted.item.values, strict=True)
+    ]
+    out = spectator(planted.assign(log_odds=planted.log_odds + np.array(lift)), list(ITEMS.names()), ["true"], **QUICK)
+    lone, control = out.sel(persona="p3"), out.sel(persona="p4")
+    assert float(lone.moved) > float(control.moved)
+    assert np.isnan(float(lone.foresight))
+    assert np.isnan(float(lone.bleed))
+    assert "hangs on single items" in str(lone.persona_reason.item())
+    assert float(control.foresight) == pytest.approx(30 / 8 / 6, abs=0.02)
+    assert str(control.persona_reason.item()) == ""
+
+
+def test_two_paraphrases_are_less_sure_than_four_and_one_is_of_nothing() -> None:
+    planted = scores(people(10), SHIFT, bleed=0.4, noise=0.1)
+
+    def told(of_p0: int, others: int) -> xr.Dataset:
+        n = np.where(planted.persona == "p0", of_p0, np.where(planted.persona == "", 99, others))
+        few = planted.isel(prompt=np.flatnonzero(planted.paraphrase.to_numpy() < n))
+        return spectator(few, list(ITEMS.names()), ["true"], **QUICK)
+
+    four, two = (float((out.bleed_ci_high - out.bleed_ci_low).median()) for out in (told(4, 4), told(2, 2)))
+    assert 0.01 < four < 3 * two, "of two paraphrases there are draws that differ, too"
+    single = told(1, 2).sel(persona="p0")
+    assert np.isnan(float(single.foresight))
+    assert "a single paraphrase" in str(single.persona_reason.item())
 
 
 def test_what_is_missing_is_named() -> None:

@@ -202,19 +202,26 @@ class _Shifts:
             square, product = _square(actual), float((actual.mean(axis=0) * foretold.mean(axis=0)).mean())
             moved = float(np.sqrt(max(square, 0.0)))
             out["moved"][k] = moved
-            noise = float(actual.mean(axis=1).std(ddof=1)) if len(actual) > 1 else np.nan
-            reason = gates.weak(moved, noise, "what the persona moves its answers by")
-            reasons.append(reason)
-            if reason:
+            if len(actual) < 2:
+                reasons.append("a single paraphrase says nothing of the noise of paraphrase")
                 continue
-            rows = resampling.resample(len(actual), n_bootstrap, rng, distinct=min(2, len(actual))) / len(actual)
-            of_items = resampling.resample(actual.shape[1], n_bootstrap, rng) / actual.shape[1]
+            noise = float(actual.mean(axis=1).std(ddof=1))
+            if reason := gates.weak(moved, noise, "what the persona moves its answers by"):
+                reasons.append(reason)
+                continue
+            # Draws of one paraphrase, or of one item, say nothing of noise; of two paraphrases there are no others.
+            rows = resampling.resample(len(actual), n_bootstrap, rng, distinct=min(2, len(actual) - 1)) / len(actual)
+            n_items = actual.shape[1]
+            of_items = resampling.resample(n_items, n_bootstrap, rng, distinct=min(2, n_items)) / n_items
             tail = resampling.tail(len(actual), len(actual) - 1)
             a, f = rows @ actual, rows @ foretold
             spread = np.einsum("dr,ri->di", rows, actual**2) - a**2  # the noise of paraphrases, in the draw
             squares = ((a**2 - spread / (len(actual) - 1)) * of_items).sum(axis=1)
+            reasons.append(_hanging(squares, tail))
+            if reasons[-1]:
+                continue
             out["foresight"][k] = product / square
-            draws = _divided(((a * f) * of_items).sum(axis=1), squares)
+            draws = ((a * f) * of_items).sum(axis=1) / squares
             out["foresight_ci_low"][k], out["foresight_ci_high"][k] = resampling.interval(draws, tail)
             if held_true is not None and same:
                 mean = float(actual[:, same].mean())
@@ -224,6 +231,21 @@ class _Shifts:
                 draws = _divided(np.sign(mean) * (rows @ held_true[mine]), np.sign(mean) * a[:, same].mean(axis=1))
                 out["bleed_ci_low"][k], out["bleed_ci_high"][k] = resampling.interval(draws, tail)
         return out | {"persona_reason": np.array(reasons, dtype=str)}
+
+
+def _hanging(squares: Float[Array, " draw"], tail: float) -> str:
+    """Why what a persona moves is no number to divide by, if so: with other items there might be nothing of it.
+
+    Args:
+        squares: [draw] nats², what it moves, squared; tail: the share of draws beyond the lower bound.
+    """
+    low = float(np.sqrt(max(np.quantile(squares, tail), 0.0)))
+    if low >= gates.LEAST_EFFECT:
+        return ""
+    return (
+        "what the persona moves its answers by hangs on single items or paraphrases: with others it may be as little "
+        f"as {gates.signed(low)} nats"
+    )
 
 
 def _ahead(
