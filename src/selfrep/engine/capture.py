@@ -228,13 +228,14 @@ def _run(
             del pending[i]
         tick(n - len(pending), n)
 
-    try:
-        for index, logits, activations in run_prompts(lm, prompts, sites, layers):
-            settle(index, logits, activations)
-    except CannotReplay as reason:
-        warnings.warn(f"{reason} Each prompt is run on its own: this is slow.", UserWarning, stacklevel=3)
-        for i in list(pending):
-            settle([i], *run_alone(lm, prompts.renderings[i], sites, layers))
+    with lm.exclusive():
+        try:
+            for index, logits, activations in run_prompts(lm, prompts, sites, layers):
+                settle(index, logits, activations)
+        except CannotReplay as reason:
+            warnings.warn(f"{reason} Each prompt is run on its own: this is slow.", UserWarning, stacklevel=3)
+            for i in list(pending):
+                settle([i], *run_alone(lm, prompts.renderings[i], sites, layers))
     out = _with_labels(prompts.prompts, readings).assign_attrs(model=lm.name)
     return out.drop_vars(list(out.data_vars)) if np.isnan(readings[0]).all() else out
 

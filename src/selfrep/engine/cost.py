@@ -71,8 +71,9 @@ def cost(
     plan, batch = as_plan(plan), align(arguments.several(pairs, PromptPair))
     sweep = PatchSweep(batch, bind_plans(lm, plan, batch), (), (), batch.source_ids, batch.suffix)
     tokens = int(batch.target_ids.shape[1])
-    first = record_ids(lm, batch.rows([0]).target_ids, 1, ())
-    model = schedule.cost_model(lm, partial(push_tokens, lm, first))
+    with lm.exclusive():
+        first = record_ids(lm, batch.rows([0]).target_ids, 1, ())
+        model = schedule.cost_model(lm, partial(push_tokens, lm, first))
     budget = memory.budget_bytes(lm, None)
     each = memory.row_bytes(lm, sweep.plans, tokens, sweep.width)
     rows = min(len(sweep), memory.batch_rows(lm, each, budget, batch_size))

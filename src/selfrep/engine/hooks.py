@@ -1,8 +1,13 @@
-"""Hooks on plain modules: hear, or change, what enters or leaves one, or what passes at the sites of a model."""
+"""Hooks on plain modules: hear, or change, what enters or leaves one, or what passes at the sites of a model.
+
+A hook acts in the thread that set it: a pass that another thread runs meanwhile is left alone. And a hook that was
+never called is an error, since then the model runs other code than that of its modules.
+"""
 
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -32,30 +37,38 @@ def hearing(lm: LanguageModel, places: Iterable[Place], hear: Callable[[Place, T
     with ExitStack() as stack:
         for place in places:
             module, tap = lm.tap(*place)
-            stack.callback(listen(module, tap.end, partial(heard, place)))
+            stack.enter_context(listening(module, tap.end, partial(heard, place)))
         yield
 
 
-def listen(module: nn.Module, end: str, hear: Callable[[Tensor], None]) -> Callable[[], None]:
-    """Call `hear` with what enters or leaves a module; returns the remover."""
+@contextmanager
+def listening(module: nn.Module, end: str, hear: Callable[[Tensor], None]) -> Iterator[None]:
+    """Within, `hear` gets what enters or leaves a module. Raises as `replacing` does."""
 
     def unchanged(x: Tensor) -> Tensor:
         hear(x)
         return x
 
-    return replace(module, end, unchanged)
+    with replacing(module, end, unchanged):
+        yield
 
 
-def replace(module: nn.Module, end: str, change: Callable[[Tensor], Tensor]) -> Callable[[], None]:
-    """Hook a plain module so that `change` maps what enters or leaves it, [row, token, feature]; returns the remover.
+@contextmanager
+def replacing(module: nn.Module, end: str, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within, `change` maps what enters or leaves a module, [row, token, feature].
 
     What enters is the first argument of its `forward`, by position or by whatever name; what leaves is its output, or
     the first of several.
 
-    The hook raises SelfrepError where an architecture passes something else (OPT flattens rows and tokens into one).
+    Raises:
+        SelfrepError: the module was not called before the end of the `with` block, which otherwise went well; or, as it
+            is called, an architecture that passes something else (OPT flattens rows and tokens into one).
     """
+    called = False
 
     def check(x: Tensor) -> Tensor:
+        nonlocal called
+        called = True
         if x.ndim != 3:
             raise SelfrepError(
                 f"A site passes [row, token, feature]; the {end}put of this {type(module).__name__} is "
@@ -66,7 +79,7 @@ def replace(module: nn.Module, end: str, change: Callable[[Tensor], Tensor]) -> 
     if end == "in":
         first = next(iter(inspect.signature(module.forward).parameters), "")
 
-        def before(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        def before(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
             if args:
                 return (check(args[0]), *args[1:]), kwargs
             if first not in kwargs:
@@ -76,9 +89,49 @@ def replace(module: nn.Module, end: str, change: Callable[[Tensor], Tensor]) -> 
                 )
             return args, {**kwargs, first: check(kwargs[first])}
 
-        return module.register_forward_pre_hook(before, with_kwargs=True).remove
+        hooked = calling_before(module, before)
+    else:
 
-    def after(_: Any, __: Any, out: Any) -> Any:
-        return (check(out[0]), *out[1:]) if isinstance(out, tuple) else check(out)
+        def after(out: Any) -> Any:
+            return (check(out[0]), *out[1:]) if isinstance(out, tuple) else check(out)
 
-    return module.register_forward_hook(after).remove
+        hooked = calling_after(module, after)
+    with hooked:
+        yield
+        if not called:
+            raise SelfrepError(
+                f"A hook must be called; that on a {type(module).__name__} was not, so this model runs other code than "
+                "that of its modules (compiled, exported or replaced). Load the model anew, without."
+            )
+
+
+@contextmanager
+def calling_before(module: nn.Module, function: Callable[[tuple[Any, ...], dict[str, Any]], Any]) -> Iterator[None]:
+    """Within, the function gets the arguments (by position, by name) of each call of the module in this thread, and
+    returns those that replace them, or None."""
+    mine = threading.get_ident()
+
+    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+        # Without `kwargs` when another thread calls it while it is removed.
+        return None if threading.get_ident() != mine or kwargs is None else function(args, kwargs)
+
+    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def calling_after(module: nn.Module, function: Callable[[Any], Any]) -> Iterator[None]:
+    """Within, the function gets the output of each call of the module in this thread, and returns another."""
+    mine = threading.get_ident()
+
+    def hook(_: nn.Module, __: Any, out: Any) -> Any:
+        return function(out) if threading.get_ident() == mine else None
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()

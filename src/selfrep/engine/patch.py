@@ -224,11 +224,11 @@ class _Exact:
                 self.misses = worst(self.misses, selfcheck(recording) if self.options.check else {})
                 return {"patched": run_cells(recording, budget=budget, progress=progress)}, recording.baselines
             except CannotReplay as reason:
-                warnings.warn(f"{reason} Each cell takes a whole forward pass: this is slow.", stacklevel=4)
+                warnings.warn(f"{reason} Each cell takes a whole forward pass: this is slow.", stacklevel=6)
             except reference.Mismatch as reason:
                 if self.options.on_mismatch == "raise":
                     raise
-                warnings.warn(f"{reason} Going on with whole forward passes: this is slow.", stacklevel=4)
+                warnings.warn(f"{reason} Going on with whole forward passes: this is slow.", stacklevel=6)
             self.engine = "reference"
         values, baselines = reference.run_sweep(self.lm, sweep, progress)
         return {"patched": values}, baselines

@@ -7,7 +7,7 @@ architectures whose blocks cannot be replayed. All its functions take one prompt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from selfrep.engine.effects import Baselines
-from selfrep.engine.hooks import EndOfPass, Place, hearing, replace
+from selfrep.engine.hooks import EndOfPass, Place, calling_after, hearing, replacing
 from selfrep.engine.metrics import Reading, Run, answer_mass, compile_metric
 from selfrep.engine.plan import PatchCell
 from selfrep.engine.sweep import PatchSweep
@@ -70,8 +70,8 @@ def activations(lm: LanguageModel, ids: np.ndarray, wanted: Iterable[Place]) -> 
     def stop(*_: object) -> None:
         raise EndOfPass
 
-    with _listening(lm, keys) as out, suppress(EndOfPass), ExitStack() as stack:
-        stack.callback(lm.blocks[max(layer for _, layer in keys)].register_forward_hook(stop).remove)
+    last = lm.blocks[max(layer for _, layer in keys)]
+    with _listening(lm, keys) as out, suppress(EndOfPass), calling_after(last, stop):
         lm.hf.base_model(torch.as_tensor(ids[ids >= 0], device=lm.device)[None], use_cache=False)
     return out
 
@@ -113,8 +113,7 @@ def writing(lm: LanguageModel, write: Write) -> Iterator[None]:
         x[:, at] = write.values.to(x)
         return x
 
-    with ExitStack() as stack:
-        stack.callback(replace(module, tap.end, change))
+    with replacing(module, tap.end, change):
         yield
 
 

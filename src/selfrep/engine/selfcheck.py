@@ -3,7 +3,7 @@
 Patching nothing leaves the target as it was, patching the whole last residual stream gives the source's answer,
 patching a prompt with itself changes nothing, and a few cells are computed again by the reference: plain hooked
 forward passes of the untouched model. Sweeps of one signature (sites, interventions, metrics, ragged or not) are
-checked once for each model.
+checked once for each state of a model.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def selfcheck(recording: SweepRecording) -> Misses:
         Mismatch: naming the law or the cell that fails, and both numbers.
     """
     results = _results.setdefault(recording.lm.hf, {})
-    signature = recording.sweep.signature
+    signature = recording.lm.state.model, recording.sweep.signature
     if signature not in results:
         misses = [{law: miss} for plan in recording.sweep.plans for law, miss in _misses(recording, plan)]
         results[signature] = worst(*misses)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models import bridges, devices, organisms, resolve
+from selfrep.models.attention import attending
+from selfrep.models.exclusive import current_state, exclusive
 from selfrep.models.layouts import layout_of
 from selfrep.models.sites import Layout, Tap
+from selfrep.models.state import State, is_bare_linear, others, weights_digest
 from selfrep.prompts.shown import shown
 
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ class LanguageModel:
     name: str
     layout: Layout
     chat_template: str | None = None
-    _hash: str | None = field(default=None, repr=False)
+    _hashes: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -129,8 +132,9 @@ class LanguageModel:
         """
         h = self.hf.get_submodule(self.layout.ln_final)(residual)
         head = self.hf.get_submodule(self.layout.unembed)
-        if tokens is None:
+        if tokens is None or not is_bare_linear(head):
             out = head(h)
+            out = out if tokens is None else out[..., tokens.to(out.device)]
         else:
             with devices.fetch_weights(head):
                 weight, bias = cast(Tensor, head.weight), cast(Tensor | None, getattr(head, "bias", None))
@@ -161,20 +165,27 @@ class LanguageModel:
             )
         return bridges.build(self.hf, self.tokenizer, self.name)
 
-    @cached_property
+    @property
+    def state(self) -> State:
+        """The state the model is in; what is remembered of the model holds for that state."""
+        return current_state(self.hf)
+
+    def exclusive(self) -> AbstractContextManager[State]:
+        """Inside the `with` block this thread has the model to itself: see `selfrep.models.exclusive`."""
+        return exclusive(self.hf, self.name)
+
+    @property
     def weights_hash(self) -> str:
-        """sha256 of the weights: of the files they came from, or of the tensors of a model brought in memory."""
-        if self._hash is not None:
-            return self._hash
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.hf.state_dict().items()):
-            path, _, own = name.rpartition(".")
-            module = self.hf.get_submodule(path)
-            with devices.fetch_weights(module):
-                numbers = (getattr(module, own) if tensor.is_meta else tensor).detach().cpu()
-            digest.update(name.encode())
-            digest.update(numbers.reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        """sha256 of the weights: of the files they came from, or of the tensors, where the model was brought in memory
+        or has changed since. "unknown", with a warning, for weights whose numbers cannot be read."""
+        state = self.state.weights
+        if state not in self._hashes:
+            try:
+                self._hashes[state] = weights_digest(self.hf)
+            except (RuntimeError, NotImplementedError, AttributeError, TypeError, ValueError) as error:
+                warnings.warn(f"The weights of {self.name} have no hash: they cannot be read ({error}).", stacklevel=2)
+                self._hashes[state] = "unknown"
+        return self._hashes[state]
 
     @contextmanager
     def attention(self, function: Callable[..., Any]) -> Iterator[None]:
@@ -183,6 +194,8 @@ class LanguageModel:
         Raises:
             CannotReplay: an architecture that computes attention in its own code, has blocks without attention, or
                 whose tokens attend to those after them.
+
+        It does so in this thread alone.
         """
         config = self.hf.config.get_text_config()
         if not self.is_causal:
@@ -195,14 +208,18 @@ class LanguageModel:
                 "selfrep's engine hands transformers an attention function, for full or sliding-window attention; "
                 f"{self.layout.architecture} {f'has {sorted(kinds)}' if kinds else 'takes none'}."
             )
-        name = f"selfrep_{function.__name__}"
-        AttentionInterface.register(name, function)
-        before = config._attn_implementation
-        config._attn_implementation = name
-        try:
+        with attending(config, function):
             yield
-        finally:
-            config._attn_implementation = before
+
+    def require_replay(self) -> None:
+        """Raise CannotReplay where something of others stands between the modules: nobody knows what it would do to
+        tokens that are run without those before them, or beside other prompts."""
+        if added := others(self.hf):
+            more = f" and {len(added) - 3} more" if len(added) > 3 else ""
+            raise CannotReplay(
+                f"selfrep replays parts of prompts, side by side; {self.name} has {', '.join(added[:3])}{more}, "
+                "which may act on tokens by their place."
+            )
 
 
 def load_model(
@@ -284,7 +301,10 @@ def load_model(
         name, weights = str(hf.config._name_or_path or type(hf).__name__), None
     hf.eval()
     hf.requires_grad_(False)
-    return LanguageModel(hf, tokenizer, name, layout_of(hf), chat_template, weights)
+    lm = LanguageModel(hf, tokenizer, name, layout_of(hf), chat_template)
+    if weights is not None:
+        lm._hashes[lm.state.weights] = weights
+    return lm
 
 
 def _from_files(

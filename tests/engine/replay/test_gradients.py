@@ -50,12 +50,8 @@ def test_a_small_step_moves_the_metric_by_the_gradient(place: tuple[str, int]) -
     step = 1e-2 * slope / slope.norm()
     ends = []
     for sign in (1, -1):
-        remove = module.visit(runs, place, {}, sign * step)
-        try:
-            with torch.no_grad():
-                ends.append(runs.values(runs.rerun(0, 1))[0][0].sum())
-        finally:
-            remove()
+        with torch.no_grad(), module.visit(runs, place, {}, sign * step):
+            ends.append(runs.values(runs.rerun(0, 1))[0][0].sum())
     moved = float(ends[0] - ends[1]) / 2
     assert moved == pytest.approx(float((slope * step).sum()), rel=0.02)
     assert moved > 1e-3

@@ -97,7 +97,7 @@ class Approximate:
             except Mismatch as reason:
                 if self.options.on_mismatch == "raise":
                     raise
-                warnings.warn(f"{reason} Going on with gradients of the whole model: this is slow.", stacklevel=4)
+                warnings.warn(f"{reason} Going on with gradients of the whole model: this is slow.", stacklevel=6)
                 self.replays = False
         parts = []
         for row in range(len(sweep)):

@@ -6,8 +6,8 @@ again, from any block. A model whose blocks cannot be replayed is run as a whole
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -105,7 +105,7 @@ def whole_run(lm: LanguageModel, pair: PatchSweep) -> TargetRuns:
     def rerun(block: int, copies: int) -> Tensor:
         final: list[Tensor] = []
         with ExitStack() as stack:
-            stack.callback(hooks.listen(lm.blocks[-1], "out", final.append))
+            stack.enter_context(hooks.listening(lm.blocks[-1], "out", final.append))
             lm.hf.base_model(input_ids=ids.expand(copies, -1), use_cache=False)
         return final[0][:, None, -reads:]
 
@@ -119,8 +119,10 @@ def whole_run(lm: LanguageModel, pair: PatchSweep) -> TargetRuns:
     return TargetRuns(lm, pair, readings, baselines, rerun, passing)
 
 
-def visit(runs: TargetRuns, place: Place, kept: dict[Place, Tensor], add: Tensor | None = None) -> Callable[[], None]:
-    """Hook a place so that what passes there is kept, after something is added to it; returns the remover.
+def visit(
+    runs: TargetRuns, place: Place, kept: dict[Place, Tensor], add: Tensor | None = None
+) -> AbstractContextManager[None]:
+    """Within, what passes at a place is kept, after something is added to it.
 
     What enters a norm also goes past it: to `resid_mid` it is added in place, as patches there are written.
 
@@ -139,7 +141,7 @@ def visit(runs: TargetRuns, place: Place, kept: dict[Place, Tensor], add: Tensor
         kept[place] = x
         return x
 
-    return hooks.replace(module, tap.end, change)
+    return hooks.replacing(module, tap.end, change)
 
 
 def gradients(
@@ -172,12 +174,11 @@ def gradients(
     kept: dict[Place, Tensor] = {}
     drop_block: list[int | None] = [None]
     with torch.enable_grad(), ExitStack() as stack:
-        stack.callback(hooks.replace(lm.blocks[block], "in", lambda x: x.detach().requires_grad_()))
-        for layer in range(lm.n_layers) if drop else ():
-            for remove in _droppable(lm, layer, drop_block):
-                stack.callback(remove)
+        stack.enter_context(hooks.replacing(lm.blocks[block], "in", lambda x: x.detach().requires_grad_()))
+        for layer in range(block, lm.n_layers) if drop else ():
+            stack.enter_context(_droppable(lm, layer, drop_block))
         for place in places:
-            stack.callback(visit(runs, place, kept, (add or {}).get(place)))
+            stack.enter_context(visit(runs, place, kept, (add or {}).get(place)))
         values = runs.values(runs.rerun(block, copies))
         totals = [value.sum() for value in values]
     if check and not add:
@@ -220,15 +221,17 @@ class _Gate(torch.autograd.Function):
         return (grad, None, None, None) if ctx.is_dropped() else (None, grad, None, None)  # type: ignore[attr-defined]
 
 
-def _droppable(lm: LanguageModel, layer: int, drop_block: list[int | None]) -> list[Callable[[], None]]:
-    """Hook a block so that gradients go past it while `drop_block` names it; returns the removers."""
+@contextmanager
+def _droppable(lm: LanguageModel, layer: int, drop_block: list[int | None]) -> Iterator[None]:
+    """Within, gradients go past a block while `drop_block` names it."""
     inputs: list[Tensor] = []
 
     def leave(x: Tensor) -> Tensor:
         return _Gate.apply(inputs.pop(), x, layer, drop_block)
 
     block = lm.blocks[layer]
-    return [hooks.listen(block, "in", inputs.append), hooks.replace(block, "out", leave)]
+    with hooks.listening(block, "in", inputs.append), hooks.replacing(block, "out", leave):
+        yield
 
 
 @torch.no_grad()
@@ -248,6 +251,6 @@ def activation_after(runs: TargetRuns, place: Place, at: Place, add: Tensor) -> 
         raise hooks.EndOfPass
 
     with ExitStack() as stack, hooks.hearing(runs.lm, [place], hear), suppress(hooks.EndOfPass):
-        stack.callback(visit(runs, at, {}, add.flatten(0, 1)))
+        stack.enter_context(visit(runs, at, {}, add.flatten(0, 1)))
         runs.rerun(at[1], len(add))
     return out[0].unflatten(0, (len(add), -1))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from selfrep.engine import metrics, reference
-from selfrep.engine.hooks import Place, hearing, listen
+from selfrep.engine.hooks import Place, hearing, listening
 from selfrep.engine.replay.attention import Tape, playing, shared_prefix_attention
 from selfrep.engine.replay.baselines import record_ids
 from selfrep.engine.replay.matmul import quick_products
@@ -134,9 +134,10 @@ def run_prompts(
         d_model], tokens from its first.
 
     Raises:
-        CannotReplay: an architecture whose attention cannot be replaced.
+        CannotReplay: an architecture whose attention cannot be replaced; hooks of others.
         SelfrepError: logits that are not finite, or not those of plain forward passes.
     """
+    lm.require_replay()
     checked = False
     for batch, passes in prompts.batches(PASS_TOKENS.get(lm.device.type, PASS_TOKENS_ELSEWHERE)):
         prefix = _prefixes(lm, [prompts.renderings[g[0]].ids[: prompts.cut[g[0]]] for g in batch], sites)
@@ -203,7 +204,7 @@ def _continue(
         passing[place] = x.to(lm.device)
 
     with hearing(lm, [(site, layer) for site in sites for layer in layers], hear), ExitStack() as stack:
-        stack.callback(listen(lm.blocks[-1], "out", final.append))
+        stack.enter_context(listening(lm.blocks[-1], "out", final.append))
         stack.enter_context(lm.attention(shared_prefix_attention))
         stack.enter_context(playing(tape))
         stack.enter_context(quick_products(padded.device, padded.numel()))

@@ -83,8 +83,10 @@ def record(
         keys_values: whether to keep keys and values, which only prompts that are continued or patched need.
 
     Raises:
-        CannotReplay: an architecture whose blocks do not attend through a function that can be replaced.
+        CannotReplay: an architecture whose blocks do not attend through a function that can be replaced; hooks of
+            others.
     """
+    lm.require_replay()
     positions = (real.cumsum(1) - 1).clamp(min=0)
     padding = int((~real).sum(1).max())  # read once: a walk must not wait for the device
     visible = real if padding else None
@@ -94,7 +96,7 @@ def record(
     calls: list[Call] = []
     final: list[Tensor] = []
 
-    def enter(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def enter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         by_name = {k: v for k, v in kwargs.items() if k != "hidden_states"}
         residuals.append(_tail(args[0] if args else kwargs["hidden_states"], start).to(ids.device))
         calls.append((args[1:], by_name))
@@ -104,9 +106,9 @@ def record(
 
     with ExitStack() as stack:
         for block in lm.blocks:
-            stack.callback(block.register_forward_pre_hook(enter, with_kwargs=True).remove)
+            stack.enter_context(hooks.calling_before(block, enter))
         stack.enter_context(hooks.hearing(lm, [(site, layer) for site in sites for layer in range(lm.n_layers)], keep))
-        stack.callback(hooks.listen(lm.blocks[-1], "out", final.append))
+        stack.enter_context(hooks.listening(lm.blocks[-1], "out", final.append))
         stack.enter_context(lm.attention(shared_prefix_attention))
         stack.enter_context(playing(tape))
         stack.enter_context(quick_products(ids.device, ids.numel()))

@@ -61,6 +61,11 @@ class Runner(Protocol):
 
 def run_sweep(lm: LanguageModel, sweep: PatchSweep, run: Runner, options: Options) -> list[xr.Dataset]:
     """Run a sweep batch by batch; one Dataset a plan. Where a batch does not fit the memory, half as many go on."""
+    with lm.exclusive():
+        return _run_batches(lm, sweep, run, options)
+
+
+def _run_batches(lm: LanguageModel, sweep: PatchSweep, run: Runner, options: Options) -> list[xr.Dataset]:
     parts = _by_donor(sweep)
     n, cells = len(sweep), len(sweep.cells)
     budget = memory.budget_bytes(lm, options.budget_gb)

@@ -247,7 +247,7 @@ def _with_written(
         return tap.part.write(passing, rearrange(parts, "c b t n f -> (c b) t n f"))
 
     with ExitStack() as stack:
-        stack.callback(hooks.replace(module, tap.end, change))
+        stack.enter_context(hooks.replacing(module, tap.end, change))
         stack.enter_context(lm.attention(shared_prefix_attention))
         stack.enter_context(playing(tape))
         return _through(lm.blocks[layer], base.calls[layer], x, base.start, base.width)

@@ -1,0 +1,231 @@
+"""The state a model is in: what is remembered of a model (a self-check, the hash of its weights) holds for that state.
+
+A model in memory belongs to the user, who may train it on, add or merge an adapter, or set hooks between two sweeps.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as everywhere
+
+from selfrep.models import devices
+
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+_GLOBAL_HOOKS = ("_global_forward_pre_hooks", "_global_forward_hooks", "_global_backward_hooks")
+_HARMLESS = {"transformers", "accelerate", "selfrep"}
+"""Packages whose hooks treat all tokens and rows alike: they collect outputs, or move tensors between devices."""
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_SCALARS = (str, int, float, bool)
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+_ADAPTER = ("active_adapters", "disable_adapters", "merged_adapters", "scaling")
+"""What decides, beside its weights, what an adapter of peft does to the layer it wraps."""
+
+
+class State(NamedTuple):
+    """Three digests. `numbers`: of what the weights hold; `weights`: of that and of the tensors that hold it;
+    `model`: of that and of its modules, their settings and their hooks."""
+
+    numbers: str
+    weights: str
+    model: str
+
+
+@torch.no_grad()
+def state_of(hf: nn.Module) -> State:
+    """The state a model is in, from a small part of its weights: milliseconds, where a hash of all takes seconds.
+
+    Of each row of each weight one number is read. A change that torch does not count (`weight.data[3, 5] = 1`) and that
+    misses those is not noticed; one that torch counts, as every optimiser makes, always is.
+
+    Example:
+        >>> layer = nn.Linear(3, 3)
+        >>> before = state_of(layer)
+        >>> state_of(layer) == before
+        True
+        >>> layer.weight.data += 1
+        >>> state_of(layer).numbers == before.numbers
+        False
+    """
+    named = list(_tensors(hf))
+    parts = [(name, part) for name, tensor in named for part in plain_parts(tensor)]
+    adapters = adapter_settings(hf)
+    numbers = _digest([(name, tuple(part.shape)) for name, part in parts], _sums(parts), adapters)
+    weights = _digest(numbers, [(part.data_ptr(), _version(part), str(part.dtype)) for _, part in parts])
+    modules = [(path, type(module).__qualname__, _settings(module)) for path, module in hf.named_modules()]
+    hooks = [(path, name, id(hook)) for path, name, hook in _hooks(hf)]
+    config = _settings(hf.config) if hasattr(hf, "config") else ()
+    return State(numbers, weights, _digest(weights, modules, hooks, config))
+
+
+def others(hf: nn.Module) -> list[str]:
+    """What others have put between the modules of a model: hooks, or a `forward` in place of a module's own.
+
+    Nobody knows what it does to tokens that are run without those before them, or beside other prompts. Not counted are
+    hooks of transformers and accelerate themselves, and what torch.compile made of a `forward`.
+
+    Example:
+        >>> layer = nn.Linear(3, 3)
+        >>> _ = layer.register_forward_hook(lambda module, args, out: out + 1)
+        >>> others(layer)
+        ['a forward hook on Linear']
+    """
+    named = [
+        f"a {kind.strip('_').removesuffix('s').replace('_', ' ')} on {path or type(hf).__name__}"
+        for path, kind, hook in _hooks(hf)
+        if _package(hook) not in _HARMLESS
+    ]
+    return named + [
+        f"a forward of its own in {path or type(hf).__name__}"
+        for path, module in hf.named_modules()
+        if "forward" in vars(module) and not hasattr(module, "_hf_hook") and not is_compiled(module)
+        and _package(vars(module)["forward"]) not in _HARMLESS
+    ]  # fmt: skip
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether torch.compile has been at this very module.
+
+    Example:
+        >>> is_compiled(nn.Linear(3, 3))
+        False
+    """
+    made = getattr(vars(module).get("forward"), "_torchdynamo_orig_callable", None)
+    return hasattr(module, "_orig_mod") or made is not None or getattr(module, "_compiled_call_impl", None) is not None
+
+
+def is_bare_linear(module: nn.Module) -> bool:
+    """Whether a module computes x @ weight.T + bias and nothing else: no adapter, no quantised weights, no hook.
+
+    Example:
+        >>> is_bare_linear(nn.Linear(3, 3)), is_bare_linear(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)))
+        (True, False)
+    """
+    return (
+        type(module) is nn.Linear
+        and all(type(tensor) in (Tensor, nn.Parameter) for tensor in module.parameters(recurse=False))
+        and not others(module)
+    )
+
+
+def weights_digest(hf: nn.Module) -> str:
+    """sha256 of the numbers of all weights, with their names.
+
+    Of quantised weights it is that of their parts; of adapters it holds too whether they are active.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(hf.state_dict().items()):
+        path, _, own = name.rpartition(".")
+        if isinstance(tensor, Tensor) and tensor.is_meta:
+            module = hf.get_submodule(path)
+            with devices.fetch_weights(module):
+                tensor = getattr(module, own).detach().cpu()
+        digest.update(name.replace("_orig_mod.", "").encode())  # as torch.compile calls what it wraps
+        if not isinstance(tensor, Tensor):
+            digest.update(repr(tensor).encode())
+            continue
+        for part in plain_parts(tensor):
+            digest.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    if adapters := adapter_settings(hf):
+        digest.update(repr(adapters).encode())
+    return digest.hexdigest()
+
+
+def adapter_settings(hf: nn.Module) -> tuple[object, ...]:
+    """Which adapters of peft are active, merged, scaled by how much: (path, settings) of each layer that has any."""
+    return tuple(
+        (path, tuple(_plain(getattr(module, name, None)) for name in _ADAPTER))
+        for path, module in hf.named_modules()
+        if hasattr(module, "merged_adapters")
+    )
+
+
+def plain_parts(tensor: Tensor) -> Iterator[Tensor]:
+    """The tensors of numbers that a tensor is made of: itself, or the parts of a quantised one."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        names, _ = tensor.__tensor_flatten__()
+        for name in names:
+            yield from plain_parts(getattr(tensor, name))
+    else:
+        yield tensor.detach().as_subclass(Tensor)
+
+
+def _tensors(hf: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The weights by name, those of adapters too, and what else is saved with a model."""
+    yield from hf.named_parameters()
+    for path, module in hf.named_modules():
+        for name, tensor in module._buffers.items():
+            if tensor is not None and name not in module._non_persistent_buffers_set:
+                yield f"{path}.{name}", tensor
+
+
+def _sums(parts: list[tuple[str, Tensor]]) -> list[int]:
+    """For each tensor the sum of one number a row, each of another column, by its bits: rounding hides no change."""
+    sums = []
+    for _, part in parts:
+        if part.is_meta or part.is_sparse or part.is_complex() or not part.numel():
+            sums.append(torch.zeros((), dtype=torch.int64))
+            continue
+        step = part.shape[-1] + 1 if part.ndim > 1 and part.shape[-1] < part.numel() else 1
+        flat = part.reshape(-1) if part.is_contiguous() else part.mT.reshape(-1) if part.ndim > 1 else part
+        sums.append(flat[::step].contiguous().view(_INTEGERS[part.element_size()]).sum(dtype=torch.int64))
+    by_device: dict[torch.device, list[int]] = {}
+    for i, one in enumerate(sums):
+        by_device.setdefault(one.device, []).append(i)
+    out = [0] * len(sums)
+    for members in by_device.values():  # one wait for each device, not one for each weight
+        for i, value in zip(members, torch.stack([sums[i] for i in members]).tolist(), strict=True):
+            out[i] = value
+    return out
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _hooks(hf: nn.Module) -> Iterator[tuple[str, str, Any]]:
+    """(path, kind, hook) of every hook on a module of a model, and of those that are on every module there is."""
+    for kind in _GLOBAL_HOOKS:
+        for hook in getattr(everywhere, kind, {}).values():
+            yield "every module", kind.replace("_global", ""), hook
+    for path, module in hf.named_modules():
+        for kind in _HOOKS:
+            for hook in getattr(module, kind).values():
+                yield path, kind, hook
+
+
+def _package(hook: Any) -> str:
+    while isinstance(hook, functools.partial):
+        hook = hook.func
+    hook = getattr(hook, "__func__", hook)
+    return str(getattr(hook, "__module__", None) or type(hook).__module__).partition(".")[0]
+
+
+def _settings(thing: Any) -> tuple[object, ...]:
+    """The attributes of a module or configuration that are plain values; whether it is in training is none of them."""
+    return tuple(
+        (name, plain)
+        for name, value in vars(thing).items()
+        if name not in _OF_EVERY_MODULE and (plain := _plain(value)) is not None
+    )
+
+
+def _plain(value: Any) -> object:
+    """A value of numbers and words, however nested, as tuples; None for anything else."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if kind in (tuple, list):
+        return tuple(map(_plain, value))
+    if kind in (set, frozenset):
+        return tuple(sorted(map(str, value)))
+    return tuple((str(key), _plain(one)) for key, one in value.items()) if isinstance(value, dict) else None
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
