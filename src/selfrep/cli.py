@@ -6,6 +6,7 @@ Everything heavy is imported inside the command that needs it, so that `selfrep 
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -55,6 +56,16 @@ app = typer.Typer(
 
 STUDY = "a study file (`selfrep new` writes one), or a built-in study: demo, self-vs-persona, identity, mimicry"
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
+Model = Annotated[
+    str | None, typer.Option(help="embedded, a folder, a GGUF file, or a Hugging Face id, in place of the study's")
+]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16")]
+DeviceMap = Annotated[str | None, typer.Option(help="spread a large model over devices: auto, balanced, …")]
+Attention = Annotated[str | None, typer.Option("--attn", help="sdpa, eager, flash_attention_2, …")]
+TemplateVar = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="what the chat template reads, e.g. enable_thinking=true; repeatable"),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="start over: remove what a former run left in the directory")]
 
 
@@ -70,24 +81,35 @@ def main() -> None:
 @app.command()
 def run(
     study: Annotated[str, typer.Argument(help=STUDY)],
-    out: Annotated[Path | None, typer.Option(help="the run directory (default: out/<name of the study>)")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="the run directory (default: out/<study>, or out/<study>-<model>)")
+    ] = None,
+    model: Model = None,
+    dtype: Dtype = None,
+    device_map: DeviceMap = None,
+    attn: Attention = None,
+    template_var: TemplateVar = None,
     device: Device = "auto",
     fresh: Fresh = False,
 ) -> None:
     """Run a study, or go on with it where it stopped."""
-    from selfrep.study.study import named
-
-    described = named(study)
-    _run(described, out or Path("out") / described.name, device, fresh)
+    described = _asked(study, model, dtype, device_map, attn, template_var)
+    _run(described, out or _place_of(described.name, model), device, fresh)
 
 
 @app.command()
-def check(study: Annotated[str, typer.Argument(help=STUDY)]) -> None:
+def check(
+    study: Annotated[str, typer.Argument(help=STUDY)],
+    model: Model = None,
+    dtype: Dtype = None,
+    device_map: DeviceMap = None,
+    attn: Attention = None,
+    template_var: TemplateVar = None,
+) -> None:
     """See whether a study can run, as far as its file, the tokenizer and the configuration of the model tell."""
     from selfrep.study.preflight import preflight
-    from selfrep.study.study import named
 
-    described = named(study)
+    described = _asked(study, model, dtype, device_map, attn, template_var)
     known = preflight(described)
     unknown = "" if known else "; the model is not here yet, and will be looked at when it runs"
     typer.echo(f"{described.name}: nothing speaks against it{unknown}.")
@@ -289,6 +311,33 @@ def new(
         "items": f"name it in a study: `battery: {{file: {path}}}`",
     }
     typer.echo(f"{path}: edit it, then {uses[what]}.")
+
+
+def _asked(
+    study: str,
+    model: str | None,
+    dtype: str | None,
+    device_map: str | None,
+    attn: str | None,
+    template_var: list[str] | None,
+) -> Study:
+    """The study of that name, asked of the model that the command line gives."""
+    from selfrep.study.overrides import asked_of, variables
+    from selfrep.study.study import named
+
+    return asked_of(
+        named(study),
+        model=model,
+        dtype=dtype,
+        device_map=device_map,
+        attn=attn,
+        template_vars=variables(template_var or ()),
+    )
+
+
+def _place_of(study: str, model: str | None) -> Path:
+    """The run directory of a study; another one for a model that the command line names."""
+    return Path("out", study if model is None else f"{study}-" + re.sub(r"[^\w.-]+", "-", Path(model).name))
 
 
 def _run(study: Study, out: Path, device: str, fresh: bool) -> None:

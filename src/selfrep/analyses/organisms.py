@@ -19,7 +19,6 @@ from selfrep.prompts import battery as batteries
 from selfrep.prompts import personas as people
 from selfrep.prompts import scenarios as crossings
 from selfrep.prompts.battery import Battery
-from selfrep.prompts.chat import chat_format
 from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.prompt import Prompt, PromptCondition, prompts
 from selfrep.prompts.render import render
@@ -122,6 +121,6 @@ def captured(
         n_system: how many of these tokens; 2: the last word and its full stop.
         layers: which blocks; None: all.
     """
-    segments = render(questions[0], chat_format(lm.tokenizer, lm.chat_template)).segments
+    segments = render(questions[0], lm.chat).segments
     first = segments[::-1].index("system") + n_system
     return capture(lm, questions, ["resid_pre"], layers=layers, tokens="position", positions=list(range(-first, 0)))

@@ -57,8 +57,8 @@ def capture(
 
     Returns:
         Dataset with `activations` (prompt, site, layer, segment | position, d_model), NaN where a prompt has no such
-        token; on `prompt` the labels of `selfrep.Prompt` as coordinates (persona, side, …); and, where prompts carry
-        answers, what `score` gives.
+        token; on `prompt` the labels of `selfrep.Prompt` as coordinates (persona, side, …), and `prompt_hash`, of its
+        token ids; and, where prompts carry answers, what `score` gives.
 
     Raises:
         SelfrepError: unknown site, layers out of range, a result larger than the budget, NaN logits, unfit answers.
@@ -199,7 +199,9 @@ def score(lm: LanguageModel, prompts: Several[Prompt], *, progress: Progress = N
 
 
 def blank_scores(prompts: Sequence[Prompt]) -> xr.Dataset:
-    """The Dataset that `score` will return, its numbers still NaN: to make room for results before they are there."""
+    """The Dataset that `score` will return, its numbers still NaN: to make room for results before they are there.
+
+    It lacks the hashes of the prompts, which take a tokenizer."""
     return _with_labels(prompts, np.full((len(READINGS), len(prompts)), np.nan))
 
 
@@ -236,7 +238,8 @@ def _run(
             warnings.warn(f"{reason} Each prompt is run on its own: this is slow.", UserWarning, stacklevel=3)
             for i in list(pending):
                 settle([i], *run_alone(lm, prompts.renderings[i], sites, layers))
-    out = _with_labels(prompts.prompts, readings).assign_attrs(model=lm.name)
+    hashes = ("prompt", np.array([tokens.hash for tokens in prompts.renderings]))
+    out = _with_labels(prompts.prompts, readings).assign_coords(prompt_hash=hashes).assign_attrs(model=lm.name)
     return out.drop_vars(list(out.data_vars)) if np.isnan(readings[0]).all() else out
 
 

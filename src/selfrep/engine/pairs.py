@@ -12,7 +12,7 @@ from selfrep.prompts import arguments
 from selfrep.prompts.alignment import Direction, PromptPair, swapped
 from selfrep.prompts.arguments import Several
 from selfrep.prompts.battery import Battery, Item
-from selfrep.prompts.chat import ChatFormat, chat_format
+from selfrep.prompts.chat import ChatFormat
 from selfrep.prompts.personas import NEUTRAL, Persona, PersonaSet
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import Tokens, answer_sides, render
@@ -64,11 +64,7 @@ def pair(
     arguments.one(lm, LanguageModel, "model")
     ends = _speakers(source, target)
     directions = arguments.names(directions, "direction", get_args(Direction))
-    if lm.tokenizer is None:
-        raise SelfrepError(
-            "Prompts are text: pass the model's tokenizer to load_model(model, tokenizer=...), or use patch_tokens."
-        )
-    chat = chat_format(lm.tokenizer, lm.chat_template)
+    chat = lm.chat
     shared = range(min((end.n_paraphrases for end in ends if end.n_paraphrases is not None), default=1))
     chosen = shared if paraphrases is None else arguments.numbers(paraphrases, "paraphrases")
     asked = [_question(end.own for end in ends)] if items is None else arguments.several(items, Item)
@@ -183,7 +179,7 @@ def controls(
         >>> control
         PromptPair(source='sailor', target='nurse', item='who_are_you', direction='denoise', ..., control='persona',...)
     """
-    chat = chat_format(lm.tokenizer, lm.chat_template)
+    chat = lm.chat
     personas, items = PersonaSet(arguments.several(personas, Persona)), Battery(arguments.several(items, Item))
     kinds = arguments.names(kinds, "control", CONTROLS)
     out = []

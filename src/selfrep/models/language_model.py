@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +22,7 @@ from selfrep.models.exclusive import current_state, exclusive
 from selfrep.models.layouts import layout_of
 from selfrep.models.sites import Layout, Tap
 from selfrep.models.state import State, is_bare_linear, others, weights_digest
+from selfrep.prompts.chat import ChatFormat, Variables, chat_format
 from selfrep.prompts.shown import shown
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
         "d_model": self.d_model,
         "dtype": str(self.dtype).removeprefix("torch."),
         "device": str(self.device),
+        "chat": "" if self._has_template else "plain dialogue (no chat template)",
         "architecture": self.layout.architecture,
     }
 )
@@ -49,6 +52,8 @@ class LanguageModel:
         name: the name that the user gave.
         layout: where this architecture has its blocks and sites.
         chat_template: a Jinja chat template that replaces the tokenizer's own, or None.
+        template_vars: what the chat template reads beside the messages.
+        clock: what a chat template that asks for the time is told: when the model was loaded.
 
     Example:
         >>> lm = load_model("organism:bleed?beta=0.4")
@@ -65,6 +70,8 @@ class LanguageModel:
     name: str
     layout: Layout
     chat_template: str | None = None
+    template_vars: Variables = field(default_factory=dict)
+    clock: datetime = field(default_factory=datetime.now)
     _hashes: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -91,6 +98,19 @@ class LanguageModel:
     def d_vocab(self) -> int:
         """How many token ids the model reads."""
         return self._embedding.shape[0]
+
+    @property
+    def chat(self) -> ChatFormat:
+        """How conversations become its tokens. Raises SelfrepError without a tokenizer, and as `chat_format` does."""
+        if self.tokenizer is None:
+            raise SelfrepError(
+                "Prompts are text: pass the model's tokenizer to load_model(model, tokenizer=...), or use patch_tokens."
+            )
+        return chat_format(self.tokenizer, self.chat_template, self.template_vars, self.clock)
+
+    @property
+    def _has_template(self) -> bool:
+        return self.tokenizer is None or bool(self.chat_template or self.tokenizer.chat_template)
 
     @property
     def is_causal(self) -> bool:
@@ -229,6 +249,9 @@ def load_model(
     device: str = "auto",
     dtype: str = "float32",
     chat_template: str | None = None,
+    template_vars: Variables | None = None,
+    clock: datetime | None = None,
+    attn: str | None = None,
     tf32: bool = False,
     device_map: devices.DeviceMap | None = None,
     offload_folder: str | Path | None = None,
@@ -244,6 +267,11 @@ def load_model(
         dtype: "float32", "bfloat16" or "float16"; metrics are read out in float32 in any case. A model brought in
             memory keeps its own.
         chat_template: a Jinja chat template to use in place of the tokenizer's.
+        template_vars: what the chat template reads beside the messages, e.g. {"date_string": "26 Jul 2024"}; see
+            `lm.chat.text`. `enable_thinking` is false unless it is given.
+        clock: what a chat template that asks for the time is told; now, when None.
+        attn: the attention of transformers ("sdpa", "eager", "flash_attention_2", …) with which plain forward passes
+            are run; its own choice, when None. What is patched is replayed with selfrep's.
         tf32: let CUDA multiply float32 matrices in TF32, which is faster and keeps ten bits of the mantissa instead of
             23. torch has this setting for the whole process only: each call sets it, on or off.
         device_map: for a model too large for one device, read from files: "auto", or which part goes where, e.g.
@@ -256,7 +284,8 @@ def load_model(
 
     Raises:
         SelfrepError: unknown name, unreachable hub, corrupt weights, a device that does not exist; a device_map
-            together with a device, without accelerate, or for a model that is not read from files.
+            together with a device, without accelerate, or for a model that is not read from files; an attention that
+            the model does not have, or a template variable that its chat template does not read.
 
     Example:
         >>> lm = load_model("organism:bleed?beta=0.4&seed=1")
@@ -301,10 +330,25 @@ def load_model(
         name, weights = str(hf.config._name_or_path or type(hf).__name__), None
     hf.eval()
     hf.requires_grad_(False)
-    lm = LanguageModel(hf, tokenizer, name, layout_of(hf), chat_template)
+    if attn is not None:
+        _attend(hf, attn)
+    layout, variables = layout_of(hf), dict(template_vars or {})
+    lm = LanguageModel(hf, tokenizer, name, layout, chat_template, variables, clock or datetime.now())
     if weights is not None:
         lm._hashes[lm.state.weights] = weights
+    if variables:
+        _ = lm.chat  # a variable that the template does not read is refused now
     return lm
+
+
+def _attend(hf: PreTrainedModel, attn: str) -> None:
+    why = "its code has an attention of its own"
+    try:
+        hf.set_attn_implementation(attn)
+    except (ValueError, ImportError) as error:
+        why = str(error)
+    if hf.config._attn_implementation != attn:
+        raise SelfrepError(f"The attention {attn!r} cannot be had with {type(hf).__name__}: {why}. Leave attn out.")
 
 
 def _from_files(

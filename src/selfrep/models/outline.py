@@ -7,12 +7,15 @@ planted models.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from selfrep.errors import SelfrepError
 from selfrep.models import resolve
-from selfrep.prompts.chat import ChatFormat, chat_format
+from selfrep.prompts.chat import ChatFormat, Variables, chat_format
+
+if TYPE_CHECKING:
+    from selfrep.models.language_model import LanguageModel
 
 ORGANISM = "organism:"
 
@@ -24,24 +27,25 @@ class Outline:
     Fields:
         tokenizer: a Hugging Face fast tokenizer.
         n_layers: the number of blocks; None where the configuration has no common name for it.
-        chat_template: Jinja text that replaces the tokenizer's own.
+        chat_template: Jinja text that replaces the tokenizer's own; template_vars: what it reads beside the messages.
     """
 
     tokenizer: Any
     n_layers: int | None
     chat_template: str | None = None
+    template_vars: Variables = field(default_factory=dict)
 
     @property
     def chat(self) -> ChatFormat:
         """How conversations become its tokens."""
-        return chat_format(self.tokenizer, self.chat_template)
+        return chat_format(self.tokenizer, self.chat_template, self.template_vars)
 
 
-def outline(name: str, chat_template: str | None = None) -> Outline | None:
+def outline(name: str, chat_template: str | None = None, template_vars: Variables | None = None) -> Outline | None:
     """The outline of a model by its name.
 
     Args:
-        name: as `selfrep.load_model` takes it; chat_template: Jinja text that replaces the tokenizer's own.
+        name, chat_template, template_vars: as `selfrep.load_model` takes them.
 
     Returns:
         None where only the model itself can tell: a GGUF file that was never converted, or a tokenizer that is not in
@@ -57,7 +61,7 @@ def outline(name: str, chat_template: str | None = None) -> Outline | None:
     if name.startswith(ORGANISM):
         from selfrep.models import organisms
 
-        return Outline(organisms.tokenizer(), organisms.parse(name).n_layers, chat_template)
+        return Outline(organisms.tokenizer(), organisms.parse(name).n_layers, chat_template, template_vars or {})
     folder = resolve.without_weights(name)
     if folder is None or not (folder / "tokenizer.json").is_file():
         return None
@@ -68,12 +72,23 @@ def outline(name: str, chat_template: str | None = None) -> Outline | None:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SelfrepError(f"The configuration or the tokenizer in {folder} cannot be read: {error}") from error
-    return Outline(tokenizer, _n_layers(config), chat_template)
+    return Outline(tokenizer, _n_layers(config), chat_template, template_vars or {})
+
+
+def outline_of(lm: LanguageModel) -> Outline:
+    """The outline of a model that is loaded.
+
+    Example:
+        >>> import selfrep as sr
+        >>> outline_of(sr.load_model("organism:separate")).n_layers
+        6
+    """
+    return Outline(lm.tokenizer, lm.n_layers, lm.chat_template, lm.template_vars)
 
 
 def _n_layers(config: dict[str, Any]) -> int | None:
     for part in (config, config.get("text_config") or {}):
-        for field in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
-            if isinstance(part.get(field), int):
-                return int(part[field])
+        for name in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
+            if isinstance(part.get(name), int):
+                return int(part[name])
     return None

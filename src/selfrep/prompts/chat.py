@@ -2,14 +2,22 @@
 
 A chat template is a program: it may move, trim or drop what it is given, and it adds words of its own (some insert a
 system prompt where none was given). So nothing is assumed about it. The conversation is rendered twice, once with marks
-in place of its texts and once as it is. The marks show where every text lies, and the two renderings must agree letter
-for letter.
+in place of its texts and once as it is. The marks show where every text lies: each must be there once and in order, and
+the two renderings must agree letter for letter.
+
+Some templates read a clock, or variables such as `enable_thinking`. Both are part of a `ChatFormat`, so that a prompt
+is the same today and tomorrow.
 """
 
 from __future__ import annotations
 
+import inspect
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import product
 from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -35,6 +43,13 @@ PLAIN_TEMPLATE = """\
 
 TemplateName = Literal["model", "plain", "custom"]
 
+Variables: TypeAlias = Mapping[str, Any]
+"""What a template reads beside the messages, e.g. {"enable_thinking": False, "date_string": "26 Jul 2024"}."""
+
+THINKING = "enable_thinking"
+"""The variable that Qwen 3 and others read; false unless it is given: answers are read where the model says them, and a
+model that first thinks says "<think>" there."""
+
 
 @dataclass(frozen=True, eq=False)
 class ChatFormat:
@@ -45,6 +60,8 @@ class ChatFormat:
         template: the Jinja text given to apply_chat_template; None for the tokenizer's own.
         name: "model" (the tokenizer's own template), "plain" (it has none) or "custom".
         system_role: False when a system text must become the beginning of the first user turn.
+        variables: what the template reads beside the messages.
+        clock: what a template that asks for the time is told.
 
     Example: see `chat_format`.
     """
@@ -53,6 +70,8 @@ class ChatFormat:
     template: str | None
     name: TemplateName
     system_role: bool
+    variables: Variables = field(default_factory=dict)
+    clock: datetime = field(default_factory=datetime.now)
 
     @property
     def text(self) -> str:
@@ -62,29 +81,44 @@ class ChatFormat:
         own = self.tokenizer.chat_template
         return str(own.get("default", own) if isinstance(own, dict) else own)
 
+    @property
+    def reads_clock(self) -> bool:
+        """Whether the template asks for the time."""
+        return _CLOCK in self.text
 
-_probes: WeakKeyDictionary[Tokenizer, dict[tuple[str | None, str], tuple[str | None, TemplateName, bool]]] = (
+
+_probes: WeakKeyDictionary[Tokenizer, dict[tuple[str | None, str, str], tuple[str | None, TemplateName, bool]]] = (
     WeakKeyDictionary()
 )
 """Tokenizer → what was learned of its templates. A tokenizer that nobody else uses is forgotten."""
 
 
-def chat_format(tokenizer: Tokenizer, template: str | None = None) -> ChatFormat:
+def chat_format(
+    tokenizer: Tokenizer,
+    template: str | None = None,
+    variables: Variables | None = None,
+    clock: datetime | None = None,
+) -> ChatFormat:
     """How to put conversations to a model, learned from its chat template.
 
     Args:
         tokenizer: a Hugging Face fast tokenizer.
         template: a Jinja chat template to use instead of the tokenizer's own, or of the plain dialogue when it has
             none.
+        variables: what the template reads beside the messages. `enable_thinking` is false unless it is given, since an
+            answer is read where the model says it.
+        clock: what a template that asks for the time is told; now, when None.
 
     Whether the template knows a system role is tried once for each tokenizer and template. A template that refuses
     system messages, or silently drops them, gets the system text at the beginning of the first user turn.
 
     Returns:
-        `ChatFormat`: the `tokenizer`, the `template` in use (None: the tokenizer's own), its `name` and `system_role`.
+        `ChatFormat`: the `tokenizer`, the `template` in use (None: the tokenizer's own), its `name` and `system_role`,
+        the `variables` and the `clock`.
 
     Raises:
-        SelfrepError: a slow tokenizer, or a template that fails on the simplest conversation or loses its texts.
+        SelfrepError: a slow tokenizer, a template that fails on the simplest conversation or loses its texts, or a
+            variable that it does not read.
 
     Example:
         >>> from selfrep.models import organisms
@@ -97,23 +131,48 @@ def chat_format(tokenizer: Tokenizer, template: str | None = None) -> ChatFormat
             f"Segments need a tokenizer that reports character offsets; got {type(tokenizer).__name__}. "
             f"Load the fast one: AutoTokenizer.from_pretrained(name, use_fast=True)."
         )
+    given = dict(variables or {})
     probes = _probes.setdefault(tokenizer, {})
-    key = template, repr(tokenizer.chat_template)  # a tokenizer may be given another template
+    # a tokenizer may be given another template
+    key = template, repr(tokenizer.chat_template), json.dumps(given, sort_keys=True, default=repr)
     if key not in probes:
-        chat = _probe(tokenizer, template)
+        chat = _probe(tokenizer, template, given)
         probes[key] = chat.template, chat.name, chat.system_role
-    return ChatFormat(tokenizer, *probes[key])
+    chat = ChatFormat(tokenizer, *probes[key])
+    thinks = {THINKING: False} if _reads(chat.text, THINKING) else {}
+    return replace(chat, variables=thinks | given, clock=clock or datetime.now())
 
 
-def _probe(tokenizer: Tokenizer, template: str | None) -> ChatFormat:
+def _reads(template: str, name: str) -> bool:
+    return re.search(rf"\b{re.escape(name)}\b", template) is not None
+
+
+def _check_variables(chat: ChatFormat) -> None:
+    """Refuse variables that the template does not read, and names that are taken."""
+    taken = {*inspect.signature(chat.tokenizer.apply_chat_template).parameters, "messages", _CLOCK, _TIMES}
+    for name in chat.variables:
+        if name in taken:
+            raise SelfrepError(
+                f"A template variable may not be called {name!r}, which selfrep or transformers puts in itself. "
+                "Give another template that reads another name."
+            )
+        if not _reads(chat.text, name):
+            raise SelfrepError(
+                f"A template variable must be one that the chat template reads; the {chat.name} template does not read "
+                f"{name!r}. See its text (`selfrep.load_model(…).chat.text`), or leave the variable out."
+            )
+
+
+def _probe(tokenizer: Tokenizer, template: str | None, variables: Variables) -> ChatFormat:
     """Try whether a template knows a system role, and whether it keeps all texts."""
     name: TemplateName = "custom"
     if template is None:
         own = tokenizer.chat_template
         template, name = (None, "model") if own else (PLAIN_TEMPLATE, "plain")
+    _check_variables(ChatFormat(tokenizer, template, name, True, variables))
     kept: list[int] = []
     for system_role in (True, False):
-        chat = ChatFormat(tokenizer, template, name, system_role)
+        chat = ChatFormat(tokenizer, template, name, system_role, variables)
         try:
             kept = [slot for slot, _ in _marked(chat, ("system", "question", "prefill")) if slot is not None]
         except SelfrepError:
@@ -152,14 +211,47 @@ def spans(prompt: Prompt, chat: ChatFormat) -> list[tuple[str, str]]:
     segments = ("system", *("history" for _ in prompt.turns[1:]), "question", "prefill")
     rendered = _rendered(chat, texts)
     pieces = _marked(chat, texts)
-    for clean in (str, str.strip):  # many templates trim what they are given
-        parts = [("template", text) if slot is None else (segments[slot], clean(texts[slot])) for slot, text in pieces]
+    shown = [slot for slot, _ in pieces if slot is not None]
+    if shown != [slot for slot, text in enumerate(texts) if text]:
+        names = ("system text", *_turns(prompt.turns), "prefill")
+        given = ", ".join(name for name, text in zip(names, texts, strict=True) if text)
+        raise SelfrepError(
+            f"A chat template must show each text of a conversation once and in order; of {given} the {chat.name} "
+            f"template shows {', '.join(names[slot] for slot in shown) or 'none'}. It made {rendered!r}. Give another "
+            "template."
+        )
+    for trimmed in _trimmings(texts):
+        parts = [("template", text) if slot is None else (segments[slot], trimmed[slot]) for slot, text in pieces]
         if "".join(text for _, text in parts) == rendered:
             return [(segment, text) for segment, text in parts if text]
     raise SelfrepError(
         f"The {chat.name} chat template changes the texts it is given, so that the parts of the prompt cannot be found "
         f"again. It made {rendered!r} of {texts!r}. Give another template."
     )
+
+
+_THOUGHT = re.compile(r"(</|\[/|<|\[)(?:seed:)?think(?:ing)?[>\]]", re.IGNORECASE)
+
+
+def opens_thought(chat: ChatFormat) -> bool:
+    """Whether an answer without a prefill would begin inside a thinking block that the template opens.
+
+    Example:
+        >>> from selfrep.models import organisms
+        >>> opens_thought(chat_format(organisms.tokenizer()))
+        False
+    """
+    tags = _THOUGHT.findall(_rendered(chat, ("System.", "Question?", "")))
+    return bool(tags) and "/" not in tags[-1]
+
+
+def _turns(turns: Sequence[str]) -> list[str]:
+    return [*(f"turn {i}" for i in range(1, len(turns))), "question"]
+
+
+def _trimmings(texts: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The texts as a template may show them: many trim what they are given, some of them one role only."""
+    return product(*(dict.fromkeys((text, text.strip(), text.rstrip(), text.lstrip())) for text in texts))
 
 
 _MARK = re.compile("\ue000(\\d+)\ue001")
@@ -183,17 +275,36 @@ def _rendered(chat: ChatFormat, texts: tuple[str, ...]) -> str:
     messages += [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
     if prefill:
         messages.append({"role": "assistant", "content": prefill})
-    try:
-        text = chat.tokenizer.apply_chat_template(
-            messages,
-            chat_template=chat.template,
-            tokenize=False,
-            add_generation_prompt=not prefill,
-            continue_final_message=bool(prefill),
-        )
-    except (TemplateError, ValueError, TypeError, KeyError) as error:
-        roles = ", ".join(message["role"] for message in messages)
-        raise SelfrepError(
-            f"The {chat.name} chat template refuses a conversation of {roles}: {error}. Give another template."
-        ) from error
-    return str(text)
+    template = _FROZEN_CLOCK + chat.text if chat.reads_clock else chat.template
+    times: dict[str, str] = {}
+    while True:
+        try:
+            text = chat.tokenizer.apply_chat_template(
+                messages,
+                chat_template=template,
+                tokenize=False,
+                add_generation_prompt=not prefill,
+                continue_final_message=bool(prefill),
+                **chat.variables,
+                **({_TIMES: times} if chat.reads_clock else {}),
+            )
+        except (TemplateError, ValueError, TypeError, KeyError) as error:
+            if isinstance(error, TemplateError) and (asked := _ASKED.fullmatch(str(error))):
+                times[asked.group(1)] = chat.clock.strftime(asked.group(1))
+                continue
+            roles = ", ".join(message["role"] for message in messages)
+            raise SelfrepError(
+                f"The {chat.name} chat template refuses a conversation of {roles}: {error}. Give another template."
+            ) from error
+        return str(text)
+
+
+_CLOCK, _TIMES = "strftime_now", "selfrep_times"
+_ASKED = re.compile(f"{_TIMES}: (.*)", re.DOTALL)
+_FROZEN_CLOCK = (
+    f"{{%- macro {_CLOCK}(format) -%}}"
+    f"{{%- if format not in {_TIMES} -%}}{{{{ raise_exception('{_TIMES}: ' + format) }}}}{{%- endif -%}}"
+    f"{{{{ {_TIMES}[format] }}}}{{%- endmacro -%}}{{{{ '' }}}}"
+)
+"""Put before a template that asks for the time: transformers' own clock cannot be set, and it takes no functions. The
+template asks for one format after another, and each is added to what it is told."""

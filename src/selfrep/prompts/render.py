@@ -7,6 +7,7 @@ where it starts; the space before a word does not count.
 from __future__ import annotations
 
 import bisect
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -38,6 +39,11 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def hash(self) -> str:
+        """16 hexadecimal digits that tell prompts apart: of the sha256 of their token ids."""
+        return hashlib.sha256(repr(self.ids).encode()).hexdigest()[:16]
 
 
 def render(prompt: Prompt, chat: ChatFormat) -> Tokens:

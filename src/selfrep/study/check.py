@@ -21,7 +21,6 @@ from selfrep.engine.progress import Progress
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.battery import Battery
-from selfrep.prompts.chat import chat_format
 from selfrep.prompts.personas import Persona, PersonaSet, builtin
 from selfrep.prompts.prompt import Prompt, prompts
 from selfrep.prompts.render import answer_sides
@@ -122,7 +121,7 @@ def one_a_family(people: PersonaSet) -> PersonaSet:
 
 def _unfit(lm: LanguageModel, battery: Battery) -> dict[str, str]:
     """The items that this tokenizer cannot answer in one token, and why."""
-    chat, why = chat_format(lm.tokenizer, lm.chat_template), {}
+    chat, why = lm.chat, {}
     for item in battery:
         try:
             answer_sides(chat, item.prefill, item.answer_sets)

@@ -6,7 +6,8 @@ import importlib.metadata
 import platform
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
@@ -19,12 +20,13 @@ from selfrep.analyses.analysis import PER_PROMPT, Context, Reading, Stage, Tick,
 from selfrep.engine.capture import READINGS, blank_scores, score
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.prompts.battery import Battery
-from selfrep.prompts.chat import chat_format
 from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.prompt import Prompt, prompts
+from selfrep.prompts.render import render
 from selfrep.prompts.scenarios import Scenarios
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study.captures import captures
+from selfrep.study.origin import clock_of, origin, require_same, warnings
 from selfrep.study.study import Study
 
 Labels: TypeAlias = Mapping[str, tuple[str, np.ndarray]]
@@ -44,6 +46,8 @@ class Job(Context):
     directory: RunDirectory
     device: str
     warn: Callable[[str], None]
+    loaded: LanguageModel | None = None
+    """The model, where it is loaded already."""
 
     @property
     def people(self) -> PersonaSet:
@@ -78,25 +82,22 @@ class Job(Context):
     @cached_property
     def lm(self) -> LanguageModel:
         """The model of the study, loaded when first asked for; the run directory then knows where it came from."""
-        lm = load_model(
-            self.study.model, device=self.device, dtype=self.study.dtype, chat_template=self.study.chat_template
-        )
-        chat = chat_format(lm.tokenizer, lm.chat_template)
-        if not chat.system_role:
-            self.warn("The chat template has no system role: system texts stand at the head of the first user turn.")
-        if chat.name == "plain":
-            self.warn(
-                "The model has no chat template: a plain dialogue is used (see the report; chat_template changes it)."
-            )
+        before = self.directory.provenance()
+        clock = clock_of(before)
+        lm = self._load(clock) if self.loaded is None else replace(self.loaded, clock=clock)
+        for message in warnings(lm.chat):
+            self.warn(message)
+        now, hashes = origin(lm, self._everything)
+        require_same(before, now, self.directory.path)
+        self._hashes.update(hashes)
         self.directory.provenance(
+            **now,
             model="SmolLM2-135M-Instruct (embedded)" if lm.name == "embedded" else lm.name,
-            weights_hash=lm.weights_hash,
             architecture=lm.layout.architecture,
             n_layers=lm.n_layers,
             d_model=lm.d_model,
             device=str(lm.device),
             dtype=str(lm.dtype).removeprefix("torch."),
-            chat_template={"name": chat.name, "text": chat.text, "system_role": chat.system_role},
             study_hash=self.study.hash,
             seed=self.study.seed,
             versions={name: importlib.metadata.version(name) for name in VERSIONED},
@@ -104,6 +105,33 @@ class Job(Context):
             git_commit=_commit(),
         )
         return lm
+
+    def _load(self, clock: datetime) -> LanguageModel:
+        study = self.study
+        return load_model(
+            study.model,
+            device=self.device,
+            dtype=study.dtype,
+            chat_template=study.chat_template,
+            template_vars=study.template_vars,
+            clock=clock,
+            attn=study.attn,
+            device_map=study.device_map,
+        )
+
+    @cached_property
+    def _hashes(self) -> dict[Prompt, str]:
+        """Of the token ids of prompts."""
+        return {}
+
+    def _blank(self, prompts: Sequence[Prompt], labels: Labels | None = None) -> xr.Dataset:
+        """Room for scores; the hashes of the prompts tell whether those that are there are of the same."""
+        chat = self.lm.chat
+        for prompt in prompts:
+            if prompt not in self._hashes:
+                self._hashes[prompt] = render(prompt, chat).hash
+        hashes = np.array([self._hashes[prompt] for prompt in prompts])
+        return blank_scores(prompts).assign_coords(labels or {}).assign_coords(prompt_hash=("prompt", hashes))
 
     @cached_property
     def _read(self) -> dict[str, xr.Dataset]:
@@ -142,8 +170,7 @@ class Job(Context):
             return np.intersect1d(self.directory.pending(group), asked)
 
         def work(tick: Tick) -> None:
-            blank = blank_scores(prompts).assign_coords(labels or {})
-            self.directory.prepare(group, blank, along="prompt", at_once=PROMPTS_AT_ONCE)
+            self.directory.prepare(group, self._blank(prompts, labels), along="prompt", at_once=PROMPTS_AT_ONCE)
             left = pending()
             for at in range(0, len(left), PROMPTS_AT_ONCE):
                 rows = left[at : at + PROMPTS_AT_ONCE]
@@ -158,8 +185,7 @@ class Job(Context):
         row = {prompt: i for i, prompt in enumerate(self._everything)}
         mine = {row[prompt]: k for k, prompt in enumerate(prompts) if prompt in row}
         if mine and set(READINGS) <= set(scores.data_vars):
-            blank = blank_scores(self._everything)
-            self.directory.prepare(BEHAVIOUR, blank, along="prompt", at_once=PROMPTS_AT_ONCE)
+            self.directory.prepare(BEHAVIOUR, self._blank(self._everything), along="prompt", at_once=PROMPTS_AT_ONCE)
             rows = np.intersect1d(self.directory.pending(BEHAVIOUR), list(mine))
             self.directory.write_rows(BEHAVIOUR, rows, scores.isel(prompt=[mine[int(i)] for i in rows]))
 

@@ -16,11 +16,12 @@ from selfrep.prompts.yaml_errors import Mistake, report
 from selfrep.study.study import Study
 
 
-def preflight(study: Study) -> Outline | None:
+def preflight(study: Study, known: Outline | None = None) -> Outline | None:
     """Refuse a study that its model cannot be asked.
 
     Args:
         study: what is asked of which model.
+        known: what is known of the model, where that is; it is looked up by its name otherwise.
 
     Returns:
         what is known of the model; None where only the model itself can tell, which is then first seen when it runs.
@@ -39,7 +40,7 @@ def preflight(study: Study) -> Outline | None:
         selfrep.errors.SelfrepError: mine, asked of organism:separate: 1 mistake
           separation: layers are 0 to 5 in this model; got 9
     """
-    known = outline(study.model, study.chat_template)
+    known = known or outline(study.model, study.chat_template, study.template_vars)
     if known is None:
         return None
     material = study.material

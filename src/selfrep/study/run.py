@@ -7,17 +7,21 @@ whether it is done, so that a run that was stopped goes on where it was.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from selfrep.analyses.analysis import Stage
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.outline import outline_of
 from selfrep.report.figures import drawings, first_drawing, write_figures
 from selfrep.report.findings import findings
 from selfrep.report.page import write_report
 from selfrep.store.run import Run
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study.job import Job
+from selfrep.study.overrides import asked_of
 from selfrep.study.preflight import preflight
 from selfrep.study.study import Study
 
@@ -31,6 +35,12 @@ def run(
     study: Study,
     out: str | Path,
     *,
+    model: str | Path | LanguageModel | None = None,
+    dtype: str | None = None,
+    device_map: str | Mapping[str, int | str] | None = None,
+    attn: str | None = None,
+    chat_template: str | None = None,
+    template_vars: Mapping[str, Any] | None = None,
     device: str = "auto",
     fresh: bool = False,
     on_progress: OnProgress = lambda stage, done, total: None,
@@ -41,7 +51,10 @@ def run(
 
     Args:
         study: from `selfrep.study.study.load`, `preset`, or made in Python.
-        out: the run directory; refused when it holds another study.
+        out: the run directory; refused when it holds another study, or was begun with other weights or prompts.
+        model, dtype, device_map, attn, chat_template, template_vars: of which model the study is asked, and how that is
+            loaded, in place of what the study says (see `selfrep.load_model`); the run directory keeps it. Or a model
+            that is loaded. Template variables are added to those of the study.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         fresh: start over: what a former run left in the directory is removed first.
         on_progress: hears how far the run is.
@@ -65,12 +78,22 @@ def run(
         >>> list(run.estimates)  # doctest: +SKIP
         ['items', 'persona_shifts']
     """
-    preflight(study)
+    study = asked_of(
+        study,
+        model=model,
+        dtype=dtype,
+        device_map=device_map,
+        attn=attn,
+        chat_template=chat_template,
+        template_vars=template_vars,
+    )
+    loaded = model if isinstance(model, LanguageModel) else None
+    preflight(study, None if loaded is None else outline_of(loaded))
     directory = RunDirectory(Path(out))
     if fresh:
         directory.clear()
     directory.create_or_resume(study.to_yaml(), study.hash)
-    job = Job(study, directory, device, warn)
+    job = Job(study, directory, device, warn, loaded)
     started = time.monotonic()
     todo = [stage for stage in job.stages() if not stage.done()]
     total, before = sum(stage.cost for stage in todo), 0.0

@@ -10,14 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import date
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import (
+    BeforeValidator,
     Field,
+    JsonValue,
     SerializeAsAny,
     ValidationError,
     ValidationInfo,
@@ -38,6 +41,14 @@ from selfrep.prompts.shown import shown
 from selfrep.prompts.yaml_errors import Entry, Place
 
 
+def _as_written(value: Any) -> Any:
+    """YAML reads 2024-07-26 as a date; a template reads text."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
+TemplateValue: TypeAlias = Annotated[JsonValue, BeforeValidator(_as_written)]
+
+
 def part_types() -> dict[str, type[Part]]:
     """The class of each analysis that a study may ask for, by its name."""
     return {analysis.name: analysis.part for analysis in analyses() if analysis.part is not None}
@@ -50,8 +61,10 @@ class Study(Entry):
     Fields:
         name: a short name, shown in the report.
         model: "embedded", a folder, a GGUF file, or a Hugging Face id.
-        dtype: the arithmetic of the model.
+        dtype, device_map, attn: the arithmetic of the model, where its parts go, and its attention; as in
+            `selfrep.load_model`.
         chat_template: Jinja text that replaces the model's own chat template.
+        template_vars: what the chat template reads beside the messages, such as `enable_thinking` or `date_string`.
         seed: of resampling, permutations and random controls.
         personas, battery: who plays, and what is asked.
         sides: the two sides that are contrasted, the first less the second: `[honest, con]`, or with what the report
@@ -72,7 +85,10 @@ class Study(Entry):
     name: str
     model: str = "embedded"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device_map: str | dict[str, int | str] | None = None
+    attn: str | None = None
     chat_template: str | None = None
+    template_vars: Mapping[str, TemplateValue] = {}
     seed: int = Field(0, ge=0)
     personas: PersonaChoice = Field(PersonaChoice(), validate_default=True)
     sides: dict[str, str] | None = None

@@ -18,7 +18,6 @@ from scipy import stats as scipy_stats
 
 from selfrep.engine.capture import capture
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.chat import chat_format
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import render
 from selfrep.stats import resampling
@@ -47,7 +46,7 @@ def surprise(lm: LanguageModel, prompts: Sequence[Prompt]) -> xr.Dataset:
         >>> surprise(lm, [Prompt("You are a nurse.", ("Who are you?",))]).length.values.tolist()
         [5.0]
     """
-    chat = chat_format(lm.tokenizer, lm.chat_template)
+    chat = lm.chat
     systems = {prompt.system: replace(prompt, answers=None, said=()) for prompt in prompts}
     found = {}
     for system, prompt in systems.items():

@@ -18,7 +18,6 @@ from selfrep.engine.cases import score_cases
 from selfrep.engine.progress import Progress, ticker
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.chat import chat_format
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import render
 from selfrep.prompts.scenarios import Cell, Scenarios
@@ -60,7 +59,7 @@ def write_scratchpads(
         >>> len(scratchpads["overlord_or_assistant", 0, (1, 1)].split())
         3
     """
-    chat = chat_format(lm.tokenizer, lm.chat_template)
+    chat = lm.chat
     places = [
         (name, k, cell)
         for name, scenario in scenarios.scenarios.items()

@@ -16,7 +16,6 @@ from selfrep.analyses.divergence.estimate import divergence
 from selfrep.analyses.organisms import IN_CHARACTER, activations, battery, personas
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.organisms import Truth
-from selfrep.prompts.chat import chat_format
 from selfrep.prompts.prompt import prompt
 from selfrep.prompts.render import render
 from selfrep.stats.resampling import auc
@@ -46,7 +45,7 @@ def answers(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
         return
     data = activations(lm, IN_CHARACTER[0], ("you", "neutral"))
     asked = prompt(personas()["nurse"], battery()[IN_CHARACTER[0]])
-    ids = render(asked, chat_format(lm.tokenizer, lm.chat_template)).ids
+    ids = render(asked, lm.chat).ids
     there = truth.present_map(ids, "persona")[np.ix_(data.layer.to_numpy(), data.position.to_numpy())]
     early = data.layer.to_numpy()[:, None] <= READ
     found = divergence(data).isel(site=0).sel(reference="default", kind=KIND)

@@ -21,7 +21,7 @@ from selfrep.engine.progress import Progress
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import PromptPair
-from selfrep.prompts.chat import ChatFormat, chat_format
+from selfrep.prompts.chat import ChatFormat
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import answer_sides, render
 from selfrep.prompts.scenarios import CELLS, Cell, Scenarios
@@ -85,7 +85,7 @@ def mediation_runs(
     """
     if unknown := [donor for donor in donors if donor not in _OTHER]:
         raise SelfrepError(f"A donor differs from the run in {', '.join(_OTHER)}; got {unknown}.")
-    chat = chat_format(lm.tokenizer, lm.chat_template)
+    chat = lm.chat
     pairs = [
         _pair(scenario.prompt(_other(cell, donor), k), scenario.prompt(cell, k), chat)
         for donor in donors
@@ -148,7 +148,7 @@ def proof_runs(
         >>> runs.log_odds.sel(mediator="S", draw=-1).mean("pair").round(1).to_series().to_dict()
         {'absent': -4.0, 'present': 4.0, 'exchanged': 4.0}
     """
-    chat = chat_format(lm.tokenizer, lm.chat_template)
+    chat = lm.chat
     names: list[SubspaceName] = ["P", "S"]
     questions = {name: material.proof for name, material in scenarios.subspaces.items() if material.proof is not None}
     widest = max((len(proof.absent) for proof in questions.values()), default=1)

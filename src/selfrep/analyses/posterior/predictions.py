@@ -20,7 +20,6 @@ from selfrep.engine.capture import capture
 from selfrep.engine.progress import Progress, ticker
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.chat import chat_format
 from selfrep.prompts.personas import NEUTRAL, Persona
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import Tokens, render
@@ -184,7 +183,7 @@ def answer_log_probs(
     """
     if not prompts or len(prompts) != len(answers):
         raise SelfrepError(f"Each prompt has an answer; got {len(prompts)} prompts and {len(answers)} answers.")
-    chat = chat_format(lm.tokenizer, lm.chat_template)
+    chat = lm.chat
     whole = [replace(p, prefill=p.prefill + a, answers=None) for p, a in zip(prompts, answers, strict=True)]
     rendered = [render(prompt, chat) for prompt in whole]
     before = {p.prefill: _said(render(p, chat)) for p in dict.fromkeys(prompts)}

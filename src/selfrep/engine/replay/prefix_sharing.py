@@ -25,7 +25,6 @@ from selfrep.engine.replay.recording import Recording
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import right_aligned
-from selfrep.prompts.chat import chat_format
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import Tokens, answer_sides, render
 
@@ -63,9 +62,7 @@ class PromptSet:
         """
         if not prompts:
             raise SelfrepError("There is nothing to run: the list of prompts is empty.")
-        if lm.tokenizer is None:
-            raise SelfrepError("Prompts are text: pass the model's tokenizer to load_model(model, tokenizer=...).")
-        chat = chat_format(lm.tokenizer, lm.chat_template)
+        chat = lm.chat
         renderings = [render(prompt, chat) for prompt in prompts]
         questions = {(p.prefill, p.answers) for p in prompts}
         ids = {(prefill, sets): answer_sides(chat, prefill, sets) for prefill, sets in questions if sets is not None}
