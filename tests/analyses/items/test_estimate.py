@@ -313,6 +313,7 @@ def test_families_keep_the_rate_of_false_alarms_and_personas_or_prompts_do_not()
     assert alarms["prompts"] > 0.2 * n, "the control: as if paraphrases were"
 
 
+@pytest.mark.slow
 def test_the_middle_item_finds_nothing_where_nothing_is_and_choosing_the_movers_would() -> None:
     n, alarms, chosen, kept_rate = 120, 0, [], 0.0
     for seed in range(n):
