@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import combinations
-from math import comb
 
 import numpy as np
 import pytest
@@ -151,18 +150,6 @@ def test_counting_prompts_instead_of_personas_is_pseudo_replication(prompt_level
         weights = signed(permutation.labelings(first, 500, rng(seed)))
         alarms.append(permutation.permutation_test(table[None], weights, absolute=True).p[0] <= 0.05)
     assert (np.mean(alarms) > 0.25) if prompt_level else (np.mean(alarms) < 0.1)
-
-
-@pytest.mark.parametrize(("sizes", "smallest"), [((1, 9), "0.1"), ((2, 8), "0.0222"), ((3, 3), "0.1")])
-def test_too_few_units_are_refused_with_the_smallest_p_they_could_give(sizes: tuple[int, int], smallest: str) -> None:
-    with pytest.raises(SelfrepError, match=rf"smallest p these could give is {smallest}\b"):
-        permutation.require_units({"ai": sizes[0], "human": sizes[1]})
-
-
-@given(st.integers(3, 12), st.integers(3, 12))
-def test_enough_units_are_accepted(first: int, second: int) -> None:
-    if 1 / (comb(first + second, first) // (1 + (first == second))) <= 0.05:
-        permutation.require_units({"ai": first, "human": second})
 
 
 def test_too_few_signs_to_flip_are_refused_with_the_smallest_p() -> None:

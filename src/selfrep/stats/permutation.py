@@ -6,7 +6,7 @@ row of weights, and ten thousand of them over a whole map are one matrix product
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import combinations, permutations, product
 from math import comb, factorial
 from typing import NamedTuple
@@ -30,36 +30,6 @@ def n_splits(first: int, second: int) -> int:
         (35, 56)
     """
     return comb(first + second, first) // (2 if first == second else 1)
-
-
-def require_units(sizes: Mapping[str, int], *, unit: str = "persona") -> None:
-    """Refuse two groups that no permutation test could tell apart.
-
-    Args:
-        sizes: the number of units in each group, by name.
-        unit: what a unit is called in the error.
-
-    Raises:
-        SelfrepError: a group has fewer than three units, or even the most extreme labeling has p > .05.
-
-    Example:
-        >>> require_units({"ai": 3, "human": 3})
-        Traceback (most recent call last):
-        selfrep.errors.SelfrepError: Too few personas to test: ... got ai: 3, human: 3. The smallest p ... is 0.1. ...
-    """
-    counts = ", ".join(f"{name}: {size}" for name, size in sizes.items())
-    first, second = sizes.values()
-    smallest = 1 / n_splits(first, second)
-    if min(first, second) < 3:
-        rule = f"each group needs at least three {unit}s, or too little is known about how {unit}s of one group differ"
-    elif smallest > ALPHA:
-        rule = f"a test needs enough {unit}s to be able to reach p = {ALPHA}"
-    else:
-        return
-    raise SelfrepError(
-        f"Too few {unit}s to test: {rule}; got {counts}. The smallest p these could give is {smallest:.3g}. "
-        f"Add {unit}s: 4 against 4 can reach .029, 8 against 8 .00016 (a map wants those)."
-    )
 
 
 def require_flips(n_units: int, *, unit: str = "persona") -> None:

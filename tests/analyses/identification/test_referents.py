@@ -66,6 +66,7 @@ def test_the_gradient_by_hand() -> None:
     np.testing.assert_allclose(turned.estimate, -slopes)
 
 
+@pytest.mark.slow  # by hand, above: that what all share widens the interval
 def test_gradients_count_what_all_personas_share() -> None:
     scales = {f"q{i}": [f"q{i}"] for i in range(5)}
     held, alone = [], []

@@ -294,6 +294,7 @@ def kin(seed: int, n_items: int = 1) -> xr.Dataset:
     return table.assign_coords(family=("prompt", [of.get(str(name), "") for name in table.persona.values]))
 
 
+@pytest.mark.slow
 def test_families_keep_the_rate_of_false_alarms_and_personas_or_prompts_do_not() -> None:
     """4 families against 4: 35 labelings reach p = .029, so that the test may be no more than .06 false."""
     n, alarms = 150, dict.fromkeys(("families", "personas", "prompts"), 0)
@@ -312,6 +313,7 @@ def test_families_keep_the_rate_of_false_alarms_and_personas_or_prompts_do_not()
     assert alarms["prompts"] > 0.2 * n, "the control: as if paraphrases were"
 
 
+@pytest.mark.slow
 def test_the_middle_item_finds_nothing_where_nothing_is_and_choosing_the_movers_would() -> None:
     n, alarms, chosen, kept_rate = 120, 0, [], 0.0
     for seed in range(n):

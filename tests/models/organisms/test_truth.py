@@ -31,14 +31,14 @@ from selfrep.models.organisms.truth import VARIABLES
 from selfrep.models.sites import RESIDUAL_SITES
 
 EXACT = [  # the rest, slow, are planted in ways of which test_circuit and test_measures know more, or ends of these
-    "organism:bleed",
-    "organism:hydra?seed=3",
+    "organism:hydra?beta=0.4&seed=3",
     "organism:reasoner?jump=0.3&w=0.2&notice=0.5&impostor=1&seed=7",
-    "organism:xor?beta=0.3&seed=8",
-    "organism:reread?beta=0.4&binding=0.3&seed=9",
     *(
         pytest.param(name, marks=pytest.mark.slow)
         for name in (
+            "organism:bleed",
+            "organism:xor?beta=0.3&seed=8",
+            "organism:reread?beta=0.4&binding=0.3&seed=9",
             "organism:dormant?decoys=1&seed=4",
             "organism:lexical?binding=0.3&default=0.5&seed=6",
             "organism:separate?w=1&seed=1",
@@ -90,7 +90,14 @@ def test_patching_moves_the_answer_at_the_planted_cells_and_nowhere_else(name: s
 
 @pytest.mark.parametrize(
     "name",
-    ["organism:bleed", "organism:hydra?seed=3", "organism:dormant?decoys=1&seed=4", "organism:reread", "organism:xor"],
+    [
+        "organism:hydra?seed=3",
+        "organism:reread",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("organism:bleed", "organism:dormant?decoys=1&seed=4", "organism:xor")
+        ),
+    ],
 )
 @pytest.mark.parametrize("variable", VARIABLES)
 def test_a_variable_is_present_where_the_truth_says_and_all_else_is_surface(variable: str, name: str) -> None:
