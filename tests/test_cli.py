@@ -135,6 +135,31 @@ def test_check_tells_all_that_speaks_against_a_study(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"fine.yaml", "far.yaml"}, "nothing is written"
 
 
+def test_a_study_is_asked_of_the_model_that_the_command_names(tmp_path: Path) -> None:
+    (tmp_path / "brief.yaml").write_text(TINY[: TINY.index("separation")])
+    model = ("--model", "organism:bleed?beta=0.4", "--dtype", "bfloat16", "--device", "cpu")
+    done = selfrep("run", "brief.yaml", *model, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    directory = RunDirectory.open(tmp_path / "out" / "tiny-organism-bleed-beta-0.4")
+    assert directory.provenance()["model"] == "organism:bleed?beta=0.4"
+    assert directory.provenance()["dtype"] == "bfloat16"
+    other = selfrep("run", "brief.yaml", "--out", str(directory.path), *model[:2], cwd=tmp_path)
+    refused(other, "holds another study", "-dtype: bfloat16", "--fresh")
+
+
+def test_what_a_model_or_its_template_does_not_take_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "brief.yaml").write_text(TINY[: TINY.index("separation")])
+    for words, *flags in (
+        ("does not read 'date_string'", "--template-var", "date_string=26 Jul 2024"),
+        ("name=value", "--template-var", "date_string"),
+        ("dtype: must be one of", "--dtype", "float8"),
+        ("no/such/model", "--model", "no/such/model"),
+    ):
+        refused(selfrep("run", "brief.yaml", *flags, cwd=tmp_path), words)
+        refused(selfrep("check", "brief.yaml", *flags, cwd=tmp_path), words)
+    refused(selfrep("run", "brief.yaml", "--attn", "no_such", "--device", "cpu", cwd=tmp_path), "attention 'no_such'")
+
+
 def test_fresh_starts_over_where_another_study_was(run_once: Path, tmp_path: Path) -> None:
     (tmp_path / "brief.yaml").write_text(TINY[: TINY.index("separation")])
     copy = tmp_path / "out"

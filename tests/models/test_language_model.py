@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.prompts.chat import spans
+from selfrep.prompts.prompt import Prompt
 
 IDS = ragged([9, 9], seed=1)
 
@@ -171,3 +174,34 @@ def test_nan_logits_are_refused_before_any_sweep() -> None:
         hf.model.layers[1].mlp.up_proj.weight[3, 3] = torch.nan
     with pytest.raises(SelfrepError, match="finite numbers; LlamaForCausalLM gives NaN"):
         patch_tokens(load_model(hf), IDS, IDS, grid("resid_pre"), logit_difference(1, 2))
+
+
+def test_plain_passes_run_with_the_attention_that_is_named(folder: Path) -> None:
+    ids = ragged([9], seed=0)[0].tolist()
+    wanted = logits(load_model(folder, device="cpu").hf, ids)
+    for attn in ("eager", "sdpa"):
+        hf = load_model(folder, device="cpu", attn=attn).hf
+        assert hf.config._attn_implementation == attn
+        assert torch.allclose(logits(hf, ids), wanted, atol=1e-5)
+    for wrong, model in (("no_such", folder), ("eager", "organism:separate")):
+        with pytest.raises(SelfrepError, match=f"attention '{wrong}' cannot be had"):
+            load_model(model, device="cpu", attn=wrong)
+
+
+def test_what_the_template_is_told_belongs_to_the_model(folder: Path) -> None:
+    template = "{{ date_string + strftime_now('%Y') }}" + CHATML
+    then = {"clock": datetime(1999, 1, 1), "device": "cpu"}
+    lm = load_model(folder, chat_template=template, template_vars={"date_string": "today"}, **then)
+    pieces = "".join(text for _, text in spans(Prompt("You are a nurse.", ("Who are you?",)), lm.chat))
+    assert pieces.startswith("today1999<|im_start|>")
+    with pytest.raises(SelfrepError, match="does not read 'date'"):
+        load_model(folder, template_vars={"date": "today"}, **then)
+
+
+def test_a_model_without_a_template_says_so(folder: Path) -> None:
+    lm = load_model(folder, device="cpu")
+    assert "no chat template" not in repr(lm)
+    lm.tokenizer.chat_template = None
+    assert "chat='plain dialogue (no chat template)'" in repr(lm)
+    assert "no chat template" in lm._repr_html_()
+    assert "chat=" not in repr(tiny("llama")), "without a tokenizer there is no chat at all"

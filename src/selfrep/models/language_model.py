@@ -34,11 +34,11 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 @shown(
     lambda self: {
         "name": self.name,
+        "chat": "" if self._has_template else "plain dialogue (no chat template)",
         "layers": self.n_layers,
         "d_model": self.d_model,
         "dtype": str(self.dtype).removeprefix("torch."),
         "device": str(self.device),
-        "chat": "" if self._has_template else "plain dialogue (no chat template)",
         "architecture": self.layout.architecture,
     }
 )

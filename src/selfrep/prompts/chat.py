@@ -304,7 +304,8 @@ _ASKED = re.compile(f"{_TIMES}: (.*)", re.DOTALL)
 _FROZEN_CLOCK = (
     f"{{%- macro {_CLOCK}(format) -%}}"
     f"{{%- if format not in {_TIMES} -%}}{{{{ raise_exception('{_TIMES}: ' + format) }}}}{{%- endif -%}}"
-    f"{{{{ {_TIMES}[format] }}}}{{%- endmacro -%}}{{{{ '' }}}}"
+    f"{{{{ {_TIMES}[format] }}}}{{%- endmacro %}}\n"
 )
 """Put before a template that asks for the time: transformers' own clock cannot be set, and it takes no functions. The
-template asks for one format after another, and each is added to what it is told."""
+template asks for one format after another, and each is added to what it is told. The line break belongs to the macro:
+what follows stands where it stood, at the beginning of a line."""

@@ -47,7 +47,7 @@ def origin(lm: LanguageModel, prompts: Sequence[Prompt]) -> tuple[dict[str, Any]
         >>> import selfrep as sr
         >>> kept, hashes = origin(sr.load_model("organism:separate"), [Prompt("You are a nurse.", ("Who are you?",))])
         >>> kept["prompts"]["first"], len(*hashes.values())
-        ('<bos><sys>You are a nurse.<end><usr>Who are you?<end><bot>', 16)
+        ('<bos><self>You are a nurse.<end><usr>Who are you?<asst>', 16)
     """
     chat = lm.chat
     hashes = {prompt: render(prompt, chat).hash for prompt in prompts}
@@ -82,12 +82,13 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) 
     Example:
         >>> require_same({"weights_hash": "ab"}, {"weights_hash": "cd"}, Path("out"))
         Traceback (most recent call last):
-        selfrep.errors.SelfrepError: out was begun with other weights (ab, now cd). ...
+        selfrep.errors.SelfrepError: out was begun with other weights (ab, now cd).
+        ...
     """
     if differences := list(_differences(before, now)):
         raise SelfrepError(
-            f"{path} was begun with {'; and with '.join(differences)}. What is there and what would be added do not go "
-            "together: choose another directory with --out, or start over with --fresh."
+            f"{path} was begun with {'; and with '.join(differences)}.\nWhat is there and what would be added do not "
+            "go together: choose another directory with --out, or start over with --fresh."
         )
 
 
@@ -101,9 +102,9 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
     if template.get("variables", {}) != new["variables"]:
         yield f"other template variables ({template.get('variables', {})}, now {new['variables']})"
     if template.get("text", "") != new["text"]:
-        yield f"another chat template:\n{_difference(template.get('text', ''), new['text'])}\n"
+        yield f"another chat template:\n{_difference(template.get('text', ''), new['text'])}"
     if prompts["first"] != own["first"]:
-        yield f"other prompts, of which the first differs so:\n{_difference(prompts['first'], own['first'])}\n"
+        yield f"other prompts, of which the first differs so:\n{_difference(prompts['first'], own['first'])}"
     elif template.get("text", "") == new["text"]:
         yield f"other token ids in its {prompts['n']} prompts (the tokenizer has changed, or selfrep's own texts)"
 
