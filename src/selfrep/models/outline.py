@@ -7,11 +7,12 @@ planted models.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from selfrep.errors import SelfrepError
-from selfrep.models import resolve
+from selfrep.models import folders, resolve
 from selfrep.prompts.chat import ChatFormat, chat_format
 
 ORGANISM = "organism:"
@@ -59,6 +60,8 @@ def outline(name: str, chat_template: str | None = None) -> Outline | None:
 
         return Outline(organisms.tokenizer(), organisms.parse(name).n_layers, chat_template)
     folder = resolve.without_weights(name)
+    if folder is not None and folders.is_adapter(folder):
+        return _of_adapter(folder, chat_template)
     if folder is None or not (folder / "tokenizer.json").is_file():
         return None
     from transformers import PreTrainedTokenizerFast
@@ -69,6 +72,16 @@ def outline(name: str, chat_template: str | None = None) -> Outline | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SelfrepError(f"The configuration or the tokenizer in {folder} cannot be read: {error}") from error
     return Outline(tokenizer, _n_layers(config), chat_template)
+
+
+def _of_adapter(folder: Path, chat_template: str | None) -> Outline | None:
+    """That of the model an adapter belongs to, with the tokenizer that was saved beside the adapter, if any."""
+    base = outline(folders.base_of(folder), chat_template)
+    if base is None or not (folder / "tokenizer.json").is_file():
+        return base
+    from transformers import PreTrainedTokenizerFast
+
+    return replace(base, tokenizer=PreTrainedTokenizerFast.from_pretrained(folder))
 
 
 def _n_layers(config: dict[str, Any]) -> int | None:
