@@ -121,6 +121,7 @@ def test_every_imported_library_is_a_declared_dependency() -> None:
     }
     optional = {
         "accelerate",
+        "peft",
         "kaleido",
         "ray",
         "choreographer",

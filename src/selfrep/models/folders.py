@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from selfrep.errors import SelfrepError
@@ -16,13 +17,15 @@ from selfrep.models import cache
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # in order of preference
 BESIDE_WEIGHTS = ("*.json", "*.model", "*.txt", "*.jinja")
+ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.*"
+"""What peft writes. An adapter stands in a folder of its own, or in that of the model it belongs to."""
 
 
 def check(folder: Path) -> Path:
     """The folder itself, if it can be a model.
 
     Raises:
-        SelfrepError: a file that is missing, damaged or incomplete.
+        SelfrepError: a file that is missing, damaged or incomplete; an adapter, where peft is not installed.
 
     Example:
         >>> import tempfile
@@ -30,6 +33,10 @@ def check(folder: Path) -> Path:
         Traceback (most recent call last):
         selfrep.errors.SelfrepError: A model folder must hold a config.json; ...
     """
+    if has_adapter(folder):
+        _check_adapter(folder)
+    if is_adapter(folder):
+        return folder
     if not (folder / "config.json").is_file():
         raise SelfrepError(f"A model folder must hold a config.json; {folder} does not. Name a folder that does.")
     if missing := missing_shards(folder):
@@ -58,7 +65,53 @@ def weight_files(folder: Path) -> list[Path]:
         >>> [file.name for file in weight_files(folder)]
         ['model.safetensors']
     """
-    return next(filter(None, (sorted(folder.glob(pattern)) for pattern in WEIGHTS)), [])
+    files = (sorted(set(folder.glob(pattern)) - set(folder.glob(ADAPTER_WEIGHTS))) for pattern in WEIGHTS)
+    return next(filter(None, files), [])
+
+
+def has_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, with a model or without.
+
+    Example:
+        >>> has_adapter(Path("no such folder"))
+        False
+    """
+    return (folder / ADAPTER).is_file()
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, and not the model it belongs to.
+
+    Example:
+        >>> is_adapter(Path("no such folder"))
+        False
+    """
+    return has_adapter(folder) and not weight_files(folder)
+
+
+def base_of(folder: Path) -> str:
+    """The name of the model that the adapter in a folder belongs to.
+
+    Raises:
+        SelfrepError: it names none, or cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / ADAPTER).write_text('{"base_model_name_or_path": "org/model"}')
+        >>> base_of(folder)
+        'org/model'
+    """
+    try:
+        name = json.loads((folder / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError) as error:
+        raise SelfrepError(f"{folder / ADAPTER} must describe an adapter, but cannot be read ({error}).") from error
+    if not isinstance(name, str) or not name:
+        raise SelfrepError(
+            f"An adapter names the model it belongs to; {folder / ADAPTER} has no base_model_name_or_path. Write it "
+            "there, or put the adapter on its model with peft and pass the PeftModel to sr.load_model."
+        )
+    return name
 
 
 def missing_shards(folder: Path) -> list[str]:
@@ -105,6 +158,16 @@ def weights_hash(folder: Path) -> str:
         True
     """
     return combined_hash({file.name: cache.file_sha256(file) for file in _require_weights(folder)})
+
+
+def adapter_weights(folder: Path) -> list[Path]:
+    """The files that hold the weights of an adapter.
+
+    Example:
+        >>> adapter_weights(Path("no such folder"))
+        []
+    """
+    return sorted(folder.glob(ADAPTER_WEIGHTS))
 
 
 def combined_hash(digests: dict[str, str]) -> str:
@@ -155,6 +218,18 @@ def _require_weights(folder: Path) -> list[Path]:
     if files := weight_files(folder):
         return files
     raise SelfrepError(f"A model folder must hold weights ({' or '.join(WEIGHTS)}); {folder} holds none.")
+
+
+def _check_adapter(folder: Path) -> None:
+    if find_spec("peft") is None:
+        raise SelfrepError(
+            f"{folder} holds an adapter ({ADAPTER}), which peft loads, and peft is not installed: pip install peft. To "
+            "study the model without its adapter, name a folder that holds the model alone."
+        )
+    if not adapter_weights(folder):
+        raise SelfrepError(f"{folder} holds {ADAPTER} but no {ADAPTER_WEIGHTS}. Copy or download the rest.")
+    for file in folder.glob("adapter_model.safetensors"):
+        _require_whole(file)
 
 
 def _require_whole(file: Path) -> None:

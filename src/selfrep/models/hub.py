@@ -112,9 +112,11 @@ def cached_models() -> Iterator[tuple[str, Path]]:
         return
     for repo in sorted(scan_cache_dir(constants.HF_HUB_CACHE).repos, key=lambda repo: repo.repo_id):
         for revision in repo.revisions:
-            if repo.repo_type == "model" and "main" in revision.refs and _complete(revision.snapshot_path):
+            model = repo.repo_type == "model" and not folders.is_adapter(revision.snapshot_path)
+            if model and "main" in revision.refs and _complete(revision.snapshot_path):
                 yield repo.repo_id, revision.snapshot_path
 
 
 def _complete(folder: Path) -> bool:
-    return bool(folders.weight_files(folder)) and not folders.missing_shards(folder)
+    weights = folders.weight_files(folder) or folders.adapter_weights(folder)
+    return bool(weights) and not folders.missing_shards(folder)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from selfrep.errors import CannotReplay, SelfrepError
-from selfrep.models import bridges, devices, organisms, resolve
+from selfrep.models import adapters, bridges, devices, folders, organisms, resolve
 from selfrep.models.attention import attending
 from selfrep.models.exclusive import current_state, exclusive
 from selfrep.models.layouts import layout_of
@@ -320,7 +320,7 @@ def load_model(
         hf, tokenizer = _from_files(where, dtype, tokenizer, device_map, offload_folder)
         if device_map is None:
             hf = cast(Any, hf).to(target)  # torch's stubs lose the type of `to`
-        name, weights = str(model), resolve.weights_hash(where)
+        name, weights = str(model), None if folders.has_adapter(where) else resolve.weights_hash(where)
     else:
         hf, tokenizer = _in_memory(model, tokenizer)
         if device != "auto":
@@ -354,23 +354,28 @@ def _attend(hf: PreTrainedModel, attn: str) -> None:
 def _from_files(
     where: str | Path, dtype: str, tokenizer: Any, device_map: devices.DeviceMap | None, folder: str | Path | None
 ) -> tuple[PreTrainedModel, Any]:
+    base = resolve.base_of(Path(where)) if folders.is_adapter(Path(where)) else Path(where)
     spreading = {} if device_map is None else {"device_map": device_map, "offload_folder": folder}
     try:
-        hf = AutoModelForCausalLM.from_pretrained(where, dtype=DTYPES[dtype], **spreading)
-        tokenizer = tokenizer or AutoTokenizer.from_pretrained(where)
-    except (OSError, ValueError, KeyError) as error:
+        hf = AutoModelForCausalLM.from_pretrained(base, dtype=DTYPES[dtype], **spreading)
+        own = (Path(where) / "tokenizer_config.json").is_file()
+        tokenizer = tokenizer or AutoTokenizer.from_pretrained(where if own else base)
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise SelfrepError(f"The model at {where} cannot be read: {error}") from error
-    return hf, tokenizer
+    return hf if base == Path(where) else adapters.attach(hf, Path(where)), tokenizer
 
 
 def _in_memory(model: Any, tokenizer: Any) -> tuple[PreTrainedModel, Any]:
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
     if isinstance(model, PreTrainedModel):
         return model, tokenizer
+    if adapters.is_peft(model):
+        return _in_memory(adapters.unwrap(model), tokenizer)
     from transformer_lens.model_bridge import TransformerBridge
 
     if isinstance(model, TransformerBridge):
         return bridges.original(model), tokenizer or model.tokenizer
     raise SelfrepError(
-        "A model is 'embedded', a folder, a GGUF file, a Hugging Face id, a PreTrainedModel or a TransformerBridge; "
-        f"got {type(model).__name__}."
+        "A model is 'embedded', a folder, a GGUF file, a Hugging Face id, a PreTrainedModel, a PeftModel or a "
+        f"TransformerBridge; got {type(model).__name__}."
     )

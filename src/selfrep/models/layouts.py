@@ -147,10 +147,11 @@ def _split(attention: Any, tap: Tap, block: nn.Module, width: int) -> tuple[Sequ
     path, _, name = tap.path.rpartition(".")
     joint = cast(Any, tap.module(block))
     numbers = torch.arange(width, dtype=torch.float32)  # exact up to 2^24
-    if hasattr(joint, "nx"):  # GPT-2's Conv1D keeps its weight as [in, out]
-        weight = numbers.expand(joint.nx, width)
+    inner = getattr(joint, "base_layer", joint)  # inside an adapter
+    if hasattr(inner, "nx"):  # GPT-2's Conv1D keeps its weight as [in, out]
+        weight = numbers.expand(inner.nx, width)
     else:
-        weight = numbers[:, None].expand(width, joint.in_features)
+        weight = numbers[:, None].expand(width, inner.in_features)
     standing_in = copy.copy(block.get_submodule(path))
     standing_in._modules = dict(standing_in._modules)
     with torch.device("meta"):  # modules made here are given their weights, and need none drawn

@@ -7,11 +7,12 @@ planted models.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfrep.errors import SelfrepError
-from selfrep.models import resolve
+from selfrep.models import folders, resolve
 from selfrep.prompts.chat import ChatFormat, Variables, chat_format
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def outline(name: str, chat_template: str | None = None, template_vars: Variable
 
         return Outline(organisms.tokenizer(), organisms.parse(name).n_layers, chat_template, template_vars or {})
     folder = resolve.without_weights(name)
+    if folder is not None and folders.is_adapter(folder):
+        return _of_adapter(folder, chat_template, template_vars)
     if folder is None or not (folder / "tokenizer.json").is_file():
         return None
     from transformers import PreTrainedTokenizerFast
@@ -84,6 +87,16 @@ def outline_of(lm: LanguageModel) -> Outline:
         6
     """
     return Outline(lm.tokenizer, lm.n_layers, lm.chat_template, lm.template_vars)
+
+
+def _of_adapter(folder: Path, chat_template: str | None, template_vars: Variables | None) -> Outline | None:
+    """That of the model an adapter belongs to, with the tokenizer that was saved beside the adapter, if any."""
+    base = outline(folders.base_of(folder), chat_template, template_vars)
+    if base is None or not (folder / "tokenizer.json").is_file():
+        return base
+    from transformers import PreTrainedTokenizerFast
+
+    return replace(base, tokenizer=PreTrainedTokenizerFast.from_pretrained(folder))
 
 
 def _n_layers(config: dict[str, Any]) -> int | None:

@@ -78,6 +78,23 @@ def resolve(name: str | os.PathLike[str] = gguf.EMBEDDED) -> Path:
     return folders.check(_from_hub(text, hub.fetch))
 
 
+def base_of(folder: Path) -> Path:
+    """The folder of the model that the adapter in this folder belongs to, as `resolve` finds it by its name.
+
+    Raises:
+        SelfrepError: it names no model, or one that cannot be found.
+    """
+    name = folders.base_of(folder)
+    try:
+        return resolve(name)
+    except SelfrepError as error:
+        raise SelfrepError(
+            f"The adapter in {folder} belongs to {name!r}, which cannot be loaded. {error} Correct "
+            f"base_model_name_or_path in its {folders.ADAPTER}, or put the adapter on its model with peft and pass the "
+            "PeftModel to sr.load_model."
+        ) from error
+
+
 def without_weights(name: str) -> Path | None:
     """The folder of configuration and tokenizer for a model's name; nothing is converted, no weights are fetched.
 
