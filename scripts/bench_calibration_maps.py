@@ -1,20 +1,19 @@
-"""Calibration of what is read from maps: S, T, λ, probes, clusters, and the choice of a cell on half of the personas.
-
-Cells of one map count together, since they share their personas.
-"""
+"""Calibration of maps of two sides: S, probes, clusters and the choice of a cell on half of the families; and T."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, partial
+from typing import Any
 
-import bench_populations as population
+import bench_population_maps as population
 import numpy as np
 import synthetic
-from bench_scoring import Rng, Row, called, holds, sided
+import xarray as xr
+from bench_designs import Design, strangers
+from bench_scoring import Rng, Row, anywhere, called, holds, one_by_one
 from scipy import ndimage
 
-from selfrep.analyses.default_axis.estimate import default_axis
 from selfrep.analyses.separation.estimate import separation
 from selfrep.analyses.transfer.estimate import transfer
 from selfrep.stats import permutation
@@ -24,144 +23,167 @@ from selfrep.stats.resampling import ALPHA
 from selfrep.stats.selection import select_and_test
 
 Array = np.ndarray
-true_separation = cache(population.true_separation)
+FOR_P: dict[str, Any] = {"n_bootstrap": 2, "n_permutations": 2000}
+FOR_INTERVALS: dict[str, Any] = {"n_bootstrap": 499, "n_permutations": 9}
 
 
-def of_separation(rng: Rng, n: int) -> Iterator[Row]:
-    """S at six cells: labels dealt at random for the tests, planted distances for the intervals."""
-    names, sides, size = sided(n)
-    dealt = rng.permutation(sides)
-    null = {condition: population.activations(rng, dealt, 6.0) for condition in ("you", "user")}
-    out = separation(synthetic.acts(null, names), n_bootstrap=20)
-    yield f"FPR       separation p, per cell, {size}", called(out.p)
-    yield f"FPR       separation p_max, any cell, {size}", _any(out.p_max)
-    yield f"control   separation p, any cell, {size}", _any(out.p)
+def of_separation(rng: Rng, design: Design, n: int) -> Iterator[Row]:
+    """S, every cell a study of its own."""
+    null = population.acts(rng, design, 0.0, (1, n))
+    yield "FPR       separation p", _cells(called(separation(null, **FOR_P).p))
+    if design.members > 1:
+        yield "control   separation p, personas permuted", _cells(called(separation(strangers(null), **FOR_P).p))
     for gap in (2.0, 6.0):
-        you, user = true_separation((gap, gap / 2))
-        conditions = {
-            "you": population.activations(rng, sides, gap),
-            "user": population.activations(rng, sides, gap / 2),
-        }
-        out = separation(synthetic.acts(conditions, names), n_permutations=9, n_bootstrap=499)
-        yield f"coverage  separation S = {you.mean():.2f}, {size}", holds(out, you)
-        yield f"coverage  separation bound = {(you - user).mean():.2f}, {size}", holds(out, you - user, "bound_")
+        truth = population.true_separation(gap)
+        acts = population.acts(rng, design, gap, (1, n))
+        out, size = separation(acts, **FOR_INTERVALS), f"S = {truth['']:.2f}"
+        yield f"coverage  separation {size}", _cells(holds(out, truth[""]))
+        for name in ("user_is_", "bound_share_", "condition_cosine_"):
+            what = f"{name.replace('_', ' ')}of {truth[name]:.2f}"
+            yield f"coverage  separation {what}, {size}", _cells(holds(out, truth[name], name))
+        identity = population.true_identity(design, gap)
+        yield f"coverage  separation identity, {size}", _cells(holds(out, identity, "identity_"))
+        if design.members > 1 and gap > 2:
+            wrong = separation(strangers(acts), **FOR_INTERVALS)
+            yield f"control   separation {size}, personas as units", _cells(holds(wrong, truth[""]))
 
 
-def of_uneven_separation(rng: Rng, first: int, second: int) -> Iterator[Row]:
+def _cells(outcomes: Array) -> Array:
+    """[study] of (site, layer, place), where every place is one."""
+    return outcomes[0, 0]
+
+
+@one_by_one
+def of_separation_maps(rng: Rng, design: Design) -> Iterator[Row]:
+    """A map of six cells a study, none of which differs."""
+    out = separation(population.acts(rng, design, 0.0), **FOR_P)
+    yield "FPR       separation p_max, any cell of six", anywhere(out.p_max)
+    yield "control   separation p, any cell of six", anywhere(out.p)
+
+
+def of_uneven_separation(rng: Rng, design: Design, n: int) -> Iterator[Row]:
     """No distance, but the personas of the first side differ three times as much as the second's."""
-    names, sides, _ = sided(first, second)
-    spread = np.where(sides == 0, 1.5, 0.5)[:, None, None, None, None]
-    centre = 10 * np.random.default_rng(7).normal(
-        0, 1, (2, 3, population.D)
-    )  # or bringing all to one length shifts one
-    own = spread * rng.normal(size=(len(sides), 1, 2, 3, population.D)) * np.linspace(0.2, 1.8, population.D)
-    x = centre + own + rng.normal(0, 0.5, (len(sides), population.PARAPHRASES, 2, 3, population.D))
-    out = separation(synthetic.acts({"you": x, "user": x}, names), n_bootstrap=20)
-    yield f"FPR       separation p, per cell, {first} of thrice the SD v {second}", called(out.p)
+    spread = np.where(design.sides == 0, 1.5, 0.5)[:, None, None, None, None]
+    centre = 10 * np.random.default_rng(7).normal(0, 1, population.D)  # or bringing all to one length shifts one
+    own = spread * design.kin(rng, 1, 1, n, population.D) * population.UNEVEN
+    x = centre + own + rng.normal(0, 0.5, (len(own), population.PARAPHRASES, 1, n, population.D))
+    out = separation(design.labelled(synthetic.acts({"you": x, "user": x}, design.names)), **FOR_P)
+    yield "FPR       separation p, the first side of thrice the SD", _cells(called(out.p))
 
 
-def of_transfer(rng: Rng, n: int, crossed: bool) -> Iterator[Row]:
-    """T of pairs that share no persona, or of everyone with everyone."""
-    pairs = [(f"ai{i}", f"human{j}") for i in range(n) for j in range(n) if crossed or i == j]
-    alone = [(f"ai{i}", f"human{i}") for i in range(len(pairs))]  # as if no pair shared a persona
-    design = f"{n} x {n} crossed" if crossed else f"{n} pairs"
-    for truth in (0.0, 0.4):
-        data = population.paired(rng, pairs, truth)
-        out = transfer(data, n_bootstrap=999, n_flips=999)
-        if truth == 0 and out.attrs["smallest_p"] < ALPHA:
-            yield f"FPR       transfer p, {design}", called(out.p)
-        yield f"coverage  transfer T = {truth}, {design}", holds(out, truth)
-        if truth == 0 and crossed:
-            wrong = data.assign_coords(
-                {k: ("pair", list(v)) for k, v in zip(("source", "target"), zip(*alone, strict=True), strict=True)}
-            )
-            out = transfer(wrong, n_bootstrap=20, n_flips=999)
-            yield f"control   transfer p, {design}, as if no pair shared one", called(out.p)
-
-
-def of_axis(rng: Rng, n: int) -> Iterator[Row]:
-    """λ among n roles: the default one of them, all of them the same, and a default that stands apart."""
-    one_of_many, _ = population.cast(rng, n, 0.0)
-    out = default_axis(one_of_many, n_bootstrap=10)
-    if out.attrs["smallest_p"] < ALPHA:
-        yield f"FPR       axis p, the default one of {n + 1} roles", called(out.p)
-    yield f"control   axis p_random, read so, {n} roles", called(out.p_random)
-    nobody, _ = population.cast(rng, n, 0.0, persona=0.0)
-    out = default_axis(nobody, n_bootstrap=10)
-    yield f"FPR       axis p_random, no persona differs, {n} roles", called(out.p_random)
-    for gap in (4.0, 8.0):
-        acts, truth = population.cast(rng, n, gap)
-        out = default_axis(acts, n_axes=300, n_bootstrap=299).squeeze()
-        roles = out.sel(who=[who for who in truth if who.startswith("role")])
-        yield (
-            f"coverage  axis lambda of roles, {n} of them, gap {gap:.0f}",
-            holds(roles, np.array([truth[w] for w in roles.who.values])),
-        )
-        yield (
-            f"coverage  axis lambda of neutral, {n} roles, gap {gap:.0f}",
-            holds(out.sel(who="neutral"), truth["neutral"]),
-        )
-
-
-def of_probe(rng: Rng, n: int) -> Iterator[Row]:
-    """The accuracy of a probe on personas that were left out, and its interval."""
-    names, sides, size = sided(n)
-    dealt = rng.permutation(sides)
-    null = population.activations(rng, dealt, 6.0)
-    out = probe(synthetic.acts({"you": null}, names), n_controls=2)
-    yield f"FPR       probe p, per cell, {size}", called(out.p)
+def of_probe(rng: Rng, design: Design, n: int) -> Iterator[Row]:
+    """The accuracy of a probe on families that were left out, and its interval."""
+    null = population.acts(rng, design, 0.0, (1, n))
+    yield "FPR       probe p", _cells(called(probe(null, n_controls=2).p))
+    if design.members > 1:
+        yield "control   probe p, personas permuted", _cells(called(probe(strangers(null), n_controls=2).p))
     for gap in (1.5, 3.0):
-        x = population.activations(rng, sides, gap)
-        out = probe(synthetic.acts({"you": x}, names), n_controls=2, n_permutations=9)
-        truth = _expected_accuracy(gap, n)
-        yield f"coverage  probe accuracy of {truth.mean():.2f}, {size}", holds(out, truth)
+        out = probe(population.acts(rng, design, gap, (1, n)), n_controls=2, n_permutations=9)
+        yield f"coverage  probe accuracy, gap {gap}", _cells(holds(out, _expected_accuracy(gap, design)))
 
 
 @cache
-def _expected_accuracy(gap: float, n: int) -> Array:
-    """[site, layer, place] the mean accuracy over many studies."""
-    rng = np.random.default_rng(14)
-    names, sides, _ = sided(n)
-    runs = []
-    for _ in range(100):
-        acts = synthetic.acts({"you": population.activations(rng, sides, gap)}, names)
-        runs.append(probe(acts, n_permutations=1, n_controls=2).estimate.to_numpy())
-    return np.mean(runs, axis=0)
+def _expected_accuracy(gap: float, design: Design) -> float:
+    """The mean accuracy over many studies."""
+    acts = population.acts(np.random.default_rng(14), design, gap, (1, 500))
+    return float(probe(acts, n_permutations=1, n_controls=2).estimate.mean())
 
 
-def of_clusters(rng: Rng, n: int) -> Iterator[Row]:
-    """Patches of a map of 6 × 8 cells in which neighbours go together."""
-    _, sides, size = sided(n)
-    labels = permutation.labelings(sides == 0, 999, rng)
-    weights = np.where(labels, 1 / labels.sum(1, keepdims=True), -1 / (~labels).sum(1, keepdims=True))
-    table = ndimage.gaussian_filter(rng.normal(size=(6, 8, len(sides))), (1.5, 1.5, 0))
-    found = cluster_mass(table, weights, absolute=True)
-    yield f"FPR       cluster p, any patch, {size}", np.array([float((found.p < ALPHA).any())])
-    cells = permutation.permutation_test(table.reshape(48, -1), weights, absolute=True)
-    yield f"control   uncorrected p, any cell, {size}", np.array([float((cells.p < ALPHA).any())])
+@one_by_one
+def of_clusters(rng: Rng, design: Design) -> Iterator[Row]:
+    """Patches of a map of 6 × 8 cells in which neighbours go together; families are what is labelled."""
+    table = ndimage.gaussian_filter(design.kin(rng, 6, 8), (0, 1.5, 1.5))
+    sides = {"": (np.arange(design.first + design.second) < design.first, design.families)}
+    if design.members > 1:
+        sides |= {", personas permuted": (design.sides == 0, np.arange(len(design.names)))}
+    for which, (first, unit) in sides.items():
+        labels = permutation.labelings(first, 999, rng)
+        weights = np.where(labels, 1 / labels.sum(1, keepdims=True), -1 / (~labels).sum(1, keepdims=True))
+        means = np.moveaxis([table[unit == k].mean(axis=0) for k in range(len(first))], 0, -1)
+        found = cluster_mass(means, weights, absolute=True)
+        kind = "control " if which else "FPR     "
+        yield f"{kind}  cluster p, any patch{which}", anywhere(np.append(found.p, 1.0))
+        if not which:
+            cells = permutation.permutation_test(means.reshape(48, -1), weights, absolute=True)
+            yield "control   cluster, uncorrected p, any cell", anywhere(cells.p)
 
 
-def of_selection(rng: Rng, n: int) -> Iterator[Row]:
-    """The best of six cells, chosen on half of the personas and tested on the other half."""
-    names, sides, size = sided(n)
-    null = synthetic.acts(
-        dict.fromkeys(("you", "user"), population.activations(rng, rng.permutation(sides), 6.0)), names
+@one_by_one
+def of_selection(rng: Rng, half: Design) -> Iterator[Row]:
+    """The best of six cells, chosen on half of the families and tested on the other; a half is as the column says."""
+    if half.first < 4:
+        return
+    design = Design(2 * half.first, 2 * half.second, half.members)
+    null = population.acts(rng, design, 0.0)
+    quick = partial(separation, **FOR_P)
+    yield "FPR       selected cell p", called(select_and_test(null, quick).p)
+    yield "control   smallest p of the cells, not halved", anywhere(quick(null).p)
+    truth = population.true_separation(2.0)[""]
+    out = select_and_test(population.acts(rng, design, 2.0), partial(separation, **FOR_INTERVALS))
+    yield f"coverage  S at the selected cell, S = {truth:.2f}", holds(out, truth)
+
+
+# Pairs
+
+
+Crossing = Callable[[], tuple[population.Pairs, dict[str, str]]]
+"""Pairs of source and target, and the family of each persona."""
+
+
+def matched(n: int, members: int = 1) -> tuple[population.Pairs, dict[str, str]]:
+    """n families of sources and n of targets; each persona is paired once."""
+    design = Design(n, n, members)
+    names, half = design.names, n * members
+    return list(zip(names[:half], names[half:], strict=True)), _families(design)
+
+
+def shared(n: int, of: int, members: int = 1) -> tuple[population.Pairs, dict[str, str]]:
+    """The personas of n families of sources, each paired with several of the targets' `of` families."""
+    design = Design(n, of, members)
+    sources, targets = design.names[: n * members], design.names[n * members :]
+    return [(sources[j % len(sources)], target) for j, target in enumerate(targets)], _families(design)
+
+
+def from_self(n: int, members: int = 1) -> tuple[population.Pairs, dict[str, str]]:
+    """The unprompted model, and each persona of n families."""
+    design = Design(0, n, members)
+    return [("unprompted", name) for name in design.names], _families(design) | {"unprompted": "unprompted"}
+
+
+def crossed(n: int) -> tuple[population.Pairs, dict[str, str]]:
+    """Everyone with everyone of the other side."""
+    design = Design(n, n)
+    return [(a, b) for a in design.names[:n] for b in design.names[n:]], _families(design)
+
+
+def _families(design: Design) -> dict[str, str]:
+    return dict(zip(design.names, (f"family{k}" for k in design.families), strict=True))
+
+
+@one_by_one
+def of_transfer(rng: Rng, crossing: Crossing) -> Iterator[Row]:
+    """T in both directions."""
+    pairs, family = crossing()
+    null = population.paired(rng, pairs, family, {"denoise": 0.0, "noise": 0.0})
+    out = transfer(null, n_bootstrap=20, n_flips=999)
+    alone = transfer(_as_if_independent(null), n_bootstrap=20, n_flips=999)
+    if out.attrs["smallest_p"] < ALPHA:
+        yield "FPR       transfer p, denoise", called(out.p.sel(direction="denoise"))
+        yield "FPR       transfer p, noise", called(out.p.sel(direction="noise"))
+    if alone.attrs["smallest_p"] < min(ALPHA, out.attrs["smallest_p"]):
+        yield "control   transfer p, as if no pair shared a family", called(alone.p)
+    truth = {"denoise": 0.4, "noise": 0.8}
+    data = population.paired(rng, pairs, family, truth)
+    out, alone = (transfer(x, n_bootstrap=999, n_flips=99) for x in (data, _as_if_independent(data)))
+    for direction, share in truth.items():
+        yield f"coverage  transfer T = {share}, {direction}", holds(out.sel(direction=direction), share)
+    if alone.attrs["smallest_p"] < out.attrs["smallest_p"]:
+        yield "control   transfer T = 0.4, as if no pair shared a family", holds(alone.sel(direction="denoise"), 0.4)
+
+
+def _as_if_independent(effects: xr.Dataset) -> xr.Dataset:
+    """Every pair of two families of its own."""
+    _, number = np.unique(np.stack([effects.source, effects.target]), axis=1, return_inverse=True)
+    return effects.assign_coords(
+        {f"{end}_family": ("pair", [f"{end}{k}" for k in number]) for end in ("source", "target")}
     )
-    quick = partial(separation, n_bootstrap=20)
-    yield f"FPR       selected cell p, {size}", called(select_and_test(null, quick).p)
-    yield f"control   smallest p of the cells, not halved, {size}", called(quick(null).p.min())
-    for gap in (2.0, 6.0):
-        truth, _ = true_separation((gap, gap / 2))
-        conditions = {
-            "you": population.activations(rng, sides, gap),
-            "user": population.activations(rng, sides, gap / 2),
-        }
-        out = select_and_test(synthetic.acts(conditions, names), partial(separation, n_permutations=9, n_bootstrap=499))
-        yield (
-            f"coverage  S at the selected cell, S = {truth.mean():.2f}, {size}",
-            holds(out, truth[int(out.layer), int(out.position) + 3]),
-        )
-
-
-def _any(p: Array) -> Array:
-    return np.array([float((np.asarray(p) < ALPHA).any())])

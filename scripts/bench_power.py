@@ -1,4 +1,4 @@
-"""Power: the share of studies in which a test calls an effect that is there, against the number of personas a side.
+"""Power: the share of studies in which a test calls an effect that is there, against the number of families a side.
 
 Effects are of the size measured on SmolLM2-135M-Instruct, and a quarter of it: 8.1 nats between AI and human personas
 ("Who are you?"), of which "the user is X" keeps .64 (R = .36); 1.8 nats of a spectator item ("SmolLM, the program that
@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import bench_population_maps as places
 import bench_populations as population
-import synthetic
-from bench_scoring import Rng, Row, called, sided
+import numpy as np
+from bench_calibration_maps import matched
+from bench_designs import Design
+from bench_scoring import Rng, Row, called
 
 from selfrep.analyses.binding.estimate import BETWEEN, binding
 from selfrep.analyses.bleed.estimate import bleed
@@ -22,7 +25,6 @@ from selfrep.analyses.items.estimate import items
 from selfrep.analyses.separation.estimate import separation
 from selfrep.analyses.transfer.estimate import transfer
 
-SIZES = (4, 5, 6, 8, 12)
 FAST: dict[str, Any] = {"n_bootstrap": 20}
 DEALT: dict[str, Any] = FAST | {"n_permutations": 999}
 FLIPPED: dict[str, Any] = FAST | {"n_flips": 999}
@@ -31,28 +33,26 @@ GAPS = {1.0: 3.25, 0.25: 1.43}
 """Distances that make S = .19, and a quarter of it."""
 
 
-def of_power(rng: Rng, n: int) -> Iterator[Row]:
-    """One study of every kind, with n personas a side."""
-    names, sides, _ = sided(n)
+def of_power(rng: Rng, design: Design, n: int) -> Iterator[Row]:
+    """Studies of every kind."""
     for part, label in ((1.0, ""), (0.25, " / 4")):
-        true = population.levels(rng, sides, part * SHIFT, 1 - BOUND)
-        out = items(population.behaviour(rng, true, names), **DEALT)
-        yield f"power     items, {SHIFT} nats{label}, {n} v {n}", called(out.p)
-        true = population.levels(rng, sides, SHIFT, 1 - part * BOUND)
-        out = binding(population.behaviour(rng, true, names), **FLIPPED)
-        yield f"power     binding, R = {BOUND}{label}, {n} v {n}", called(out.p.sel(contrast=BETWEEN))
+        true = population.levels(rng, design, n, part * SHIFT, 1 - BOUND)
+        out = items(population.behaviour(rng, true, design), **DEALT)
+        yield f"power     items, {SHIFT} nats{label}", called(out.p)
+        true = population.levels(rng, design, n, SHIFT, 1 - part * BOUND)
+        out = binding(population.behaviour(rng, true, design), **FLIPPED)
+        yield f"power     binding, R = {BOUND}{label}", called(out.p.sel(contrast=BETWEEN))
         swing = part * BLED + TRUTH
-        true = population.mixed(rng, sides, part * BLED / swing, swing, WORDS)
-        out = bleed(
-            population.behaviour(rng, true, names), **DEALT | {"n_bootstrap": 200}
-        )  # being identified needs intervals
-        yield (
-            f"power     bleed, {BLED} nats{label}, {n} v {n}",
-            called(out.p.fillna(1.0)),
-        )  # not identified: not detected
-        pairs = [(f"ai{i}", f"human{i}") for i in range(n)]
-        out = transfer(population.paired(rng, pairs, part * MOVED), **FLIPPED)
-        yield f"power     transfer, T = {MOVED}{label}, {n} pairs", called(out.p)
-        x = population.activations(rng, sides, GAPS[part], cells=(1, 1))
-        out = separation(synthetic.acts({"you": x, "user": x}, names), **DEALT)
-        yield f"power     separation, S = {APART}{label}, {n} v {n}", called(out.p)
+        true = population.mixed(rng, design, n, part * BLED / swing, swing, WORDS)
+        out = bleed(population.behaviour(rng, true, design), **DEALT | {"n_bootstrap": 200})  # its gates need intervals
+        yield f"power     bleed, {BLED} nats{label}", called(out.p.fillna(1.0))  # not identified: not detected
+        yield f"power     transfer, T = {MOVED}{label}", np.concatenate(list(_moved(rng, design, part * MOVED, n)))
+        out = separation(places.acts(rng, design, GAPS[part], (1, n)), **DEALT)
+        yield f"power     separation, S = {APART}{label}", called(out.p)[0, 0]
+
+
+def _moved(rng: Rng, design: Design, share: float, n: int) -> Iterator[Array]:
+    for _ in range(n):
+        pairs, family = matched(design.first, design.members)
+        out = transfer(places.paired(rng, pairs, family, {"denoise": share}), **FLIPPED)
+        yield called(out.p).mean(keepdims=True).reshape(1)

@@ -43,10 +43,11 @@ def require_flips(n_units: int, *, unit: str = "persona") -> None:
         SelfrepError: fewer than six units; it says the smallest p that they could give.
     """
     smallest = 0.5 ** (n_units - 1) if n_units else 1.0
+    many = f"{unit[:-1]}ies" if unit.endswith("y") else f"{unit}s"
     if smallest > ALPHA:
         raise SelfrepError(
-            f"Too few {unit}s to test: the signs of at least six {unit}s are flipped to reach p = {ALPHA}; got "
-            f"{n_units}. The smallest p these could give is {smallest:.3g}. Add {unit}s."
+            f"Too few {many} to test: the signs of at least six {many} are flipped to reach p = {ALPHA}; got "
+            f"{n_units}. The smallest p these could give is {smallest:.3g}. Add {many}."
         )
 
 

@@ -91,8 +91,9 @@ class Table:
         mine = _rows(scores, condition, "side", sides)
         if len(mine) == 0:
             raise SelfrepError(f"Items are read beside their controls; the condition {condition!r} is missing. Add it.")
-        personas = [str(scores.persona.values[i]) for i in mine]
-        keys = sorted(set(zip(personas, map(int, scores.paraphrase.values[mine]), strict=True)))
+        personas, asked = ([str(name) for name in scores[label].to_numpy()[mine]] for label in ("persona", "item"))
+        rows = list(zip(personas, map(int, scores.paraphrase.to_numpy()[mine]), strict=True))
+        keys = sorted(set(rows))
         names, columns = sorted(set(personas)), list(items)
         shape = (len(keys), len(columns))
         read = UNSAID if set(UNSAID) <= set(scores.data_vars) else ALL
@@ -101,10 +102,10 @@ class Table:
         log_odds, mass, present = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=bool)
         silent = np.zeros(len(columns), dtype=bool)
         side_of = permutation.groups_of(personas, scores.side.to_numpy()[mine])
-        row = {key: r for r, key in enumerate(keys)}
-        for i, persona in zip(mine, personas, strict=True):
-            if (item := str(scores.item.values[i])) in columns:
-                at = row[persona, int(scores.paraphrase.values[i])], columns.index(item)
+        number, column = ({key: k for k, key in enumerate(some)} for some in (keys, columns))
+        for i, key, item in zip(mine, rows, asked, strict=True):
+            if item in column:
+                at = number[key], column[item]
                 log_odds[at], mass[at], present[at] = odds[i], masses[i], True
                 silent[at[1]] |= lost[i]
         if not present.all():
@@ -113,9 +114,9 @@ class Table:
                 f"Every persona must be asked every item in the condition {condition!r}; {int((~present).sum())} "
                 f"answers are missing, the first that of {keys[r]} to {columns[c]!r}."
             )
-        number = np.array([names.index(name) for name, _ in keys])
+        persona = np.array([names.index(name) for name, _ in keys])
         side = np.array([side_of[name] for name in names])
-        return cls(keys, log_odds, mass, silent, number, names, side, _families(scores, names))
+        return cls(keys, log_odds, mass, silent, persona, names, side, _families(scores, names))
 
     def families(self, sides: tuple[str, str]) -> Families:
         """The families of two sides that all personas here stand on (see `Table.of`)."""
@@ -184,13 +185,14 @@ class Rows:
                 f"{sorted(set(acts.condition.values.tolist()))}."
             )
         where: dict[tuple[str, int], list[int]] = {}
+        people, paraphrases, asked = (acts[label].to_numpy() for label in ("persona", "paraphrase", "item"))
         for i in mine:
-            where.setdefault((str(acts.persona.values[i]), int(acts.paraphrase.values[i])), []).append(int(i))
+            where.setdefault((str(people[i]), int(paraphrases[i])), []).append(int(i))
         keys = sorted(where)
         names = sorted({name for name, _ in keys})
         side_of = permutation.groups_of(acts.persona.to_numpy()[mine], acts[between].to_numpy()[mine])
         order = np.array(sorted(set(side_of.values())) if sides is None else sides)
-        items = {key: sorted(str(acts.item.values[i]) for i in group) for key, group in where.items()}
+        items = {key: sorted(str(asked[i]) for i in group) for key, group in where.items()}
         if uneven := [key for key in keys if items[key] != items[keys[0]]]:
             raise SelfrepError(
                 "Personas are compared on the same items, or items would be taken for personas; in the condition "

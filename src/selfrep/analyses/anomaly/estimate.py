@@ -16,7 +16,8 @@ from jaxtyping import Float
 
 from selfrep.errors import SelfrepError
 from selfrep.stats import gates, permutation, resampling
-from selfrep.stats.tables import crossed, item_draws
+from selfrep.stats.families import averages
+from selfrep.stats.tables import crossed, item_draws, persona_labels
 
 Array = np.ndarray
 
@@ -33,7 +34,8 @@ def anomaly(scores: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000,
         scores: from `selfrep.score_cases`: `log_odds` (nats; that something is strange, against that nothing is) and
             `answer_mass` over prompt, one row for every combination of these coordinates:
 
-            * persona: whose anachronism it is, in all conditions; the unit, at least six.
+            * persona: whose anachronism it is, in all conditions.
+            * family: of the persona, the unit, at least six; a persona without one is one by itself. May be absent.
             * condition: "you" (the persona speaks), "assistant" (the plain assistant, in the same setting), "told" (the
               plain assistant is told of the persona in the setting).
             * setting: "strange" or "ordinary".
@@ -44,11 +46,12 @@ def anomaly(scores: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000,
         seed: of the draws.
 
     Returns:
-        Dataset over form. Intervals are 95 %; personas, paraphrases and items are resampled.
+        Dataset over form. Intervals are 95 %; families, personas, paraphrases and items are resampled.
 
-        * `estimate`: A, nats; NaN where not identified, as are its bounds, `p`, `null` and `by_persona`.
+        * `estimate`: A, nats, the mean over families; NaN where not identified, as are its bounds, `p`, `null` and
+          `by_persona`.
         * `ci_low`, `ci_high`: of A.
-        * `p`: of A = 0; the signs of personas are flipped.
+        * `p`: of A = 0; the signs of families are flipped.
         * `null`: the 95th percentile of |A| under flips.
         * `by_persona` (form, persona): A of each persona, nats.
         * `identified`: whether the model, told of the scene from outside, finds it strange.
@@ -57,15 +60,15 @@ def anomaly(scores: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000,
         * `paraphrase_sd`: nats, the paraphrase noise of the capability.
         * `raw`, `raw_ci_low`, `raw_ci_high`: nats, the difference of differences, whatever it may mean; wherever
           finite.
-        * `cells` (form, who, setting): nats, mean log odds of persona and assistant.
+        * `cells` (form, who, setting): nats, mean log odds of persona and assistant, families counting alike.
 
     A is identified where the capability is at least three times its paraphrase noise and its interval lies above 0.
 
     Raises:
         SelfrepError: a missing coordinate or combination; other conditions or settings; one paraphrase; too few
-            personas.
+            families.
 
-    Source: a difference of differences with a positive control; sign flips of personas.
+    Source: a difference of differences with a positive control; sign flips of families.
 
     Example:
         An organism that finds modern things half as strange (2 nats) as it could (4 nats):
@@ -89,33 +92,38 @@ def anomaly(scores: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000,
                 f"The anomaly response is a difference of differences and wants the {name}s {', '.join(wanted)}; "
                 f"missing: {', '.join(missing)}."
             )
-    permutation.require_flips(odds.sizes["persona"])
-    n, k = odds.sizes["persona"], odds.sizes["paraphrase"]
+    names = list(map(str, odds.persona.to_numpy()))
+    families = [family or name for family, name in zip(persona_labels(scores, names, "family"), names, strict=True)]
+    number = np.unique(families, return_inverse=True)[1]
+    pool = averages(number)  # [family, persona]
+    n, k = len(names), odds.sizes["paraphrase"]
+    permutation.require_flips(len(pool), unit="family")
     rng = np.random.default_rng(seed)
-    flips = permutation.sign_flips(n, n_flips, rng) / n
-    unit = np.repeat(np.arange(n), k)
-    rows = resampling.resample_nested(unit, np.full(n, 1 / n), n_bootstrap, rng)
+    flips = permutation.sign_flips(len(pool), n_flips, rng) / len(pool)
+    unit, even = np.repeat(np.arange(n), k), pool.mean(axis=0)
+    rows = resampling.resample_nested(number, np.full(len(pool), 1 / len(pool)), n_bootstrap, rng)[:, unit]
+    rows = np.vstack([even[unit] / k, rows * resampling.resample_within(unit, n_bootstrap, rng)])  # the data first
     of_items = item_draws(odds.sizes["item"], n_bootstrap, rng)
     odds, mass = (x.sel(condition=list(CONDITIONS), setting=list(SETTINGS)) for x in (odds, mass))
     parts = []
     for form in odds.form.values:
         cube = odds.sel(form=form).to_numpy()  # [condition, persona, setting, paraphrase, item]
         differ = (cube[:, :, 0] - cube[:, :, 1]).reshape(len(CONDITIONS), n * k, -1)
-        out = {"cells": cube[:2].mean(axis=(1, 3, 4)), "by_persona": np.full(n, np.nan)}
+        out = {"cells": np.einsum("vpskq,p->vs", cube[:2], even) / cube[0, 0, 0].size, "by_persona": np.full(n, np.nan)}
         out |= dict.fromkeys(_NUMBERS, np.nan)
         reason = _unsaid(cube, mass.sel(form=form).to_numpy())
         if not reason:
-            told = _estimate(differ[2], rows, of_items, n)
+            told = _estimate(differ[2], rows, of_items, len(pool))
             noise = float(resampling.within_sd(differ[2].mean(axis=1), unit))
             response = differ[0] - differ[1]
-            raw = _estimate(response, rows, of_items, n)
+            raw = _estimate(response, rows, of_items, len(pool))
             out |= dict(zip(("capability", "capability_ci_low", "capability_ci_high"), told, strict=True))
             out |= dict(zip(("raw", "raw_ci_low", "raw_ci_high"), raw, strict=True))
             out["paraphrase_sd"] = noise
             reason = _blind(told[0], told[1], noise)
         if not reason:
             own = response.reshape(n, k, -1).mean(axis=(1, 2))
-            test = permutation.permutation_test(own[None], flips, absolute=True)
+            test = permutation.permutation_test((pool @ own)[None], flips, absolute=True)
             out |= dict(zip(("estimate", "ci_low", "ci_high"), raw, strict=True))
             out |= {"p": float(test.p[0]), "null": float(test.null_high[0]), "by_persona": own}
         parts.append(out | {"identified": not reason, "reason": reason})
@@ -124,10 +132,11 @@ def anomaly(scores: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000,
         {name: (dims.get(name, ("form",)), np.array([part[name] for part in parts])) for name in parts[0]},
         coords={"form": odds.form, "persona": odds.persona, "who": ["persona", "assistant"], "setting": list(SETTINGS)},
         attrs={
-            "permuted": "the signs of the difference of differences of personas",
+            "permuted": "the signs of the difference of differences of families of personas",
             "n_labelings": len(flips),
             "smallest_p": 1 / len(flips),
             "n_personas": n,
+            "n_families": len(pool),
             "seed": seed,
         },
     )
@@ -140,11 +149,12 @@ _NUMBERS = (
 
 
 def _estimate(
-    table: Float[Array, "row item"], rows: Float[Array, "draw row"], of_items: Float[Array, "draw item"], n: int
+    table: Float[Array, "row item"], rows: Float[Array, "_ row"], of_items: Float[Array, "draw item"], n: int
 ) -> tuple[float, float, float]:
-    """The mean with its bounds."""
-    low, high = resampling.interval(((rows @ table) * of_items).sum(axis=1), resampling.tail(n, n - 1))
-    return float(table.mean()), float(low), float(high)
+    """The mean over n families with its bounds; the first of `rows` weighs the data as they are."""
+    draws = ((rows[1:] @ table) * of_items).sum(axis=1)
+    low, high = resampling.interval(draws, resampling.tail(n, n - 1))
+    return float((rows[0] @ table).mean()), float(low), float(high)
 
 
 def _unsaid(odds: Array, mass: Array) -> str:

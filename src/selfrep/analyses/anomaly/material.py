@@ -54,6 +54,7 @@ class Anomaly(NamedEntry):
     Fields:
         name: the key by which results call it.
         descriptions: pronoun-free noun phrases, as of a persona; number k is paraphrase k.
+        family: what it shares with other personas, which count as one with it; none: it is a family by itself.
         year: when the scene takes place, e.g. "1962" or "40 BC".
         strange, ordinary: a thing unknown at that time, and one of that time, in equally many words.
         told: the thing in the condition "told" instead of the strange one, for a model that cannot be told of times and
@@ -64,6 +65,7 @@ class Anomaly(NamedEntry):
     """
 
     descriptions: Descriptions
+    family: str = ""
     year: str
     strange: Thing
     ordinary: Thing
@@ -210,6 +212,7 @@ class Anomalies(Entry):
             turns=(" ".join(scene),),
             prefill=question.told_prefill if told else question.prefill,
             persona=anomaly.name,
+            family=anomaly.family,
             condition=condition,
             paraphrase=paraphrase,
             item=item.name,

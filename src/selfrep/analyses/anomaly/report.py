@@ -43,7 +43,8 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
             ),
             how_sure=if_identified(
                 at,
-                f"Bootstrap over {responses.attrs['n_personas']} personas, paraphrases and items; p = "
+                f"Bootstrap over {responses.attrs['n_families']} families of {responses.attrs['n_personas']} personas, "
+                f"paraphrases and items; p = "
                 f"{float(at.p):.2g} by flipping {responses.attrs['permuted']} "
                 f"({responses.attrs['n_labelings']:,} flips).",
             ),

@@ -150,7 +150,7 @@ def identification(
                 k: ("subscale", np.array([part[k] for part in parts]))
                 for k in (*_OF_SUBSCALE, "identified", "reason", "left_out")
             },
-            coords={"subscale": list(subscales), "persona": you.names} | known,
+            coords={"subscale": list(subscales), "persona": you.names, "family": ("persona", you.family)} | known,
             attrs=compared | {"side_labels": side_labels(scores, pair or ()), "seed": seed},
         )
 

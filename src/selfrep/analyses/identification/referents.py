@@ -15,6 +15,7 @@ from scipy import stats as scipy_stats
 
 from selfrep.errors import SelfrepError
 from selfrep.stats import permutation, resampling
+from selfrep.stats.families import FEWEST, averages
 
 
 def referent_gradient(
@@ -23,10 +24,10 @@ def referent_gradient(
     """Whether I falls from one referent to the next: how wide the circle is that the model takes itself to be.
 
     A line is fitted to I over the rank of the referents, for each persona. p comes from putting the referents in all
-    other orders.
+    other orders. The personas of a family count as one.
 
     Args:
-        identities: from `identification`.
+        identities: from `identification`; a persona without a `family` is one by itself.
         referents: subscales from the nearest on, e.g. this chat, another chat, an earlier version, another vendor's
             model, the user; at least four, whose 24 orders can reach p = .042.
         limit: the most orders to try; random ones where there are more.
@@ -36,15 +37,16 @@ def referent_gradient(
         Dataset. All numbers are NaN where I is not identified for one of the referents.
 
         * `estimate` (persona): the slope, paraphrase SDs a step; negative: I falls.
-        * `mean`: the mean slope over personas.
-        * `ci_low`, `ci_high`: 95 % of the mean slope, by Student's t: over personas, and what they share (`shared_se`).
+        * `mean`: the mean slope over families of personas.
+        * `ci_low`, `ci_high`: 95 % of the mean slope, by Student's t: over families, and what they share (`shared_se`);
+          NaN with fewer than four families.
         * `p`: of the mean slope, two-sided; the referents are put in all orders, the same for all personas.
         * `null`: the 95th percentile of |mean slope| under these orders.
-        * `identified`: whether I is identified for every referent.
+        * `identified`: whether I is identified for every referent, and there are families enough.
         * `reason`: why not, where not; "" otherwise.
 
     Raises:
-        SelfrepError: fewer than four referents, the same one twice, or unknown ones; fewer than two personas.
+        SelfrepError: fewer than four referents, the same one twice, or unknown ones.
 
     Source: least squares; permutation of the referents (Page's trend test with sizes in place of ranks).
 
@@ -71,9 +73,8 @@ def referent_gradient(
             f"The order of referents is permuted, so they must be different and at least four; got {list(referents)}, "
             f"whose smallest p is {1 / factorial(n):.3g}."
         )
-    if identities.sizes["persona"] < 2:
-        raise SelfrepError("The spread of the slope needs at least two personas.")
     mine = identities.sel(subscale=list(referents))
+    pool = averages(np.unique(mine.get("family", mine.persona).to_numpy(), return_inverse=True)[1])
     values = mine.estimate.transpose("persona", "subscale").to_numpy()
     attrs = {"permuted": "the order of the referents", "referents": list(referents), "seed": seed}
     if not bool(mine.identified.all()):
@@ -83,26 +84,32 @@ def referent_gradient(
             | dict.fromkeys(("mean", "ci_low", "ci_high", "p", "null"), np.nan)
             | {"identified": False, "reason": f"I is not identified for {', '.join(unread)}"},
             coords={"persona": mine.persona},
-            attrs=attrs | {"n_labelings": 0, "smallest_p": 1.0},
+            attrs=attrs | {"n_labelings": 0, "smallest_p": 1.0, "n_families": len(pool)},
         )
     steps = np.arange(n) - (n - 1) / 2
     orders = permutation.orders(n, limit, np.random.default_rng(seed))
     weights = steps[orders] / (steps**2).sum()
     slopes = values @ weights[0]
-    test = permutation.permutation_test(values.mean(axis=0)[None], weights, absolute=True)
-    error = np.sqrt(slopes.var(ddof=1) / len(slopes) + ((weights[0] * mine.shared_se.to_numpy()) ** 2).sum())
-    half = scipy_stats.t.ppf(1 - resampling.ALPHA / 2, len(slopes) - 1) * error
+    of_families, n_families = pool @ slopes, len(pool)
+    mean, half, reason = float(of_families.mean()), np.nan, ""
+    test = permutation.permutation_test((pool @ values).mean(axis=0)[None], weights, absolute=True)
+    if n_families < FEWEST:
+        reason = f"an interval needs at least {FEWEST} families of personas; there are {n_families}"
+    else:
+        shared = ((weights[0] * mine.shared_se.to_numpy()) ** 2).sum()
+        error = np.sqrt(of_families.var(ddof=1) / n_families + shared)
+        half = float(scipy_stats.t.ppf(1 - resampling.ALPHA / 2, n_families - 1) * error)
     return xr.Dataset(
         {
             "estimate": ("persona", slopes),
-            "mean": slopes.mean(),
-            "ci_low": slopes.mean() - half,
-            "ci_high": slopes.mean() + half,
+            "mean": mean,
+            "ci_low": mean - half,
+            "ci_high": mean + half,
             "p": test.p[0],
             "null": test.null_high[0],
-            "identified": True,
-            "reason": "",
+            "identified": not reason,
+            "reason": reason,
         },
         coords={"persona": mine.persona},
-        attrs=attrs | {"n_labelings": len(orders), "smallest_p": 1 / len(orders)},
+        attrs=attrs | {"n_labelings": len(orders), "smallest_p": 1 / len(orders), "n_families": n_families},
     )

@@ -19,7 +19,7 @@ from selfrep.engine.capture import capture
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.scenarios import Scenarios
-from selfrep.prompts.subspaces import SubspaceMaterial
+from selfrep.prompts.subspaces import SubspaceMaterial, SubspaceName
 from selfrep.stats import resampling
 from selfrep.stats.rounding import negligible
 
@@ -128,22 +128,53 @@ def fit_subspaces(
         (4, (128, 3), (128, 2), True)
     """
     layer = default_layer(lm) if layer is None else layer
-    rng = np.random.default_rng(seed)
-    weights = list(_weights(scenarios, n_refits, rng))
-    bases = {}
+    means = {}
     for name, material in scenarios.subspaces.items():
         acts = capture(lm, material.prompts(), [SITE], layers=[layer], tokens="position", positions=[-1])
         texts, values = acts.persona.to_numpy(), acts.activations.to_numpy().astype(np.float64)[:, 0, 0, 0]
-        mean = {str(text): values[texts == text].mean(axis=0) for text in dict.fromkeys(texts)}
-        size = float(np.sqrt((values**2).sum(axis=1).mean()))
-        bases[name] = [_basis(f"{name} at layer {layer}", material, mean, size, weight) for weight in weights]
+        means[name] = {str(text): values[texts == text].mean(axis=0) for text in dict.fromkeys(texts)}
+    return fit_to_means(scenarios.subspaces, means, layer=layer, n_refits=n_refits, seed=seed)
+
+
+def fit_to_means(
+    materials: Mapping[SubspaceName, SubspaceMaterial],
+    means: Mapping[SubspaceName, Mapping[str, Float[Array, " d_model"]]],
+    *,
+    layer: int,
+    n_refits: int = N_REFITS,
+    seed: int = 0,
+) -> Subspaces:
+    """P and S from what every held-out text leaves in the residual stream, as `fit_subspaces` fits them.
+
+    Args:
+        materials: of P and of S.
+        means: the mean activation of each text of either, over its probes.
+        layer, n_refits, seed: as in `fit_subspaces`.
+
+    Example:
+        >>> from selfrep.prompts.subspaces import Contrast, Probe, SubspaceMaterial
+        >>> probe, rng = [Probe(question="What are you?")], np.random.default_rng(0)
+        >>> two = {"kinds": Contrast(of=["a", "b"], against={"other": ["c", "d"]})}
+        >>> materials = {name: SubspaceMaterial(rank=1, probes=probe, contrasts=two) for name in "PS"}
+        >>> texts = {text: 0.01 * rng.normal(size=(2, 3)) + np.eye(3)[:2] * (text in "ab") for text in "abcd"}
+        >>> means = {name: {text: x[i] for text, x in texts.items()} for i, name in enumerate("PS")}
+        >>> abs(fit_to_means(materials, means, layer=0).P.round(1)).T
+        array([[1., 0., 0.]])
+    """
+    weights = list(_weights(materials, n_refits, np.random.default_rng(seed)))
+    bases = {}
+    for name, material in materials.items():
+        size = float(np.sqrt(np.mean([mean @ mean for mean in means[name].values()])))
+        bases[name] = [_basis(f"{name} at layer {layer}", material, means[name], size, weight) for weight in weights]
     fitted, *refits = (Subspaces(layer, p, s) for p, s in zip(bases["P"], bases["S"], strict=True))
     return replace(fitted, refits=tuple(refits))
 
 
-def _weights(scenarios: Scenarios, n_refits: int, rng: np.random.Generator) -> Iterator[Weights]:
+def _weights(
+    materials: Mapping[SubspaceName, SubspaceMaterial], n_refits: int, rng: np.random.Generator
+) -> Iterator[Weights]:
     """All texts alike, and then those of the refits: moved by `NUDGE` of what drawing texts anew would move them."""
-    contrasts = [contrast for material in scenarios.subspaces.values() for contrast in material.contrasts.values()]
+    contrasts = [contrast for material in materials.values() for contrast in material.contrasts.values()]
     sizes = sorted({len(kind) for contrast in contrasts for kind in (contrast.of, *contrast.against.values())})
     alike = {n: np.full(n, 1 / n) for n in sizes}
     yield alike

@@ -18,6 +18,7 @@ from scipy.special import log_softmax, logsumexp
 
 from selfrep.errors import SelfrepError
 from selfrep.stats import permutation, resampling
+from selfrep.stats.families import FEWEST, averages
 from selfrep.stats.rounding import ROUNDING
 
 Array = np.ndarray
@@ -143,7 +144,8 @@ def recognition(
 
     Args:
         posteriors: from `posterior`, with the coordinate `author` on text: the persona under which it was written.
-            Texts whose words were shuffled, as a control, are marked by a coordinate `shuffled` (bool).
+            Texts whose words were shuffled, as a control, are marked by a coordinate `shuffled` (bool). A persona
+            without a `family` is one by itself.
         n_permutations: the most orders of the authors to try for p.
         n_bootstrap: the number of bootstrap draws behind the interval.
         seed: of the draws.
@@ -151,15 +153,16 @@ def recognition(
     Returns:
         Dataset of scalars.
 
-        * `estimate`: the mean final posterior of the author, over authors; NaN where not identified, as are its bounds,
-          `p` and `null`.
-        * `ci_low`, `ci_high`: 95 %; authors are resampled, then their texts.
+        * `estimate`: the mean final posterior of the author, over families of authors; NaN where shuffled texts are
+          recognised as well, as are its bounds, `p` and `null`.
+        * `ci_low`, `ci_high`: 95 %; families of authors are resampled, then authors, then their texts. NaN with fewer
+          than four families.
         * `p`: of no recognition; the names of the authors are permuted.
         * `null`: the 95th percentile of the estimate under permuted names.
         * `shuffled`: the estimate on shuffled texts; only where there are any.
         * `chance`: the mean prior of the authors.
-        * `identified`: False where shuffled texts are recognised as well: the words give the author away, not the way
-          of speaking.
+        * `identified`: False where shuffled texts are recognised as well (the words give the author away, not the way
+          of speaking), and with fewer than four families.
         * `reason`: why not, where not; "" otherwise.
 
     Raises:
@@ -197,21 +200,31 @@ def recognition(
         )
     rng = np.random.default_rng(seed)
     n, columns = len(authors), [names.index(a) for a in authors]
+    families = posteriors.get("family", posteriors.persona).to_numpy()[columns]
+    pool = averages(np.unique(families, return_inverse=True)[1])  # [family, author]
+    weight = pool.mean(axis=0)
     number = np.array([authors.index(a) for a in whole.author.values.tolist()])
     final = whole.final.to_numpy()[columns].T  # [text, persona that is an author]
     means = np.array([final[number == a].mean(axis=0) for a in range(n)])
     orders = permutation.orders(n, n_permutations, rng)
     weights = np.zeros((len(orders), n, n))
-    weights[np.arange(len(orders))[:, None], np.arange(n), orders] = 1 / n
+    weights[np.arange(len(orders))[:, None], np.arange(n), orders] = weight
     test = permutation.permutation_test(means.reshape(1, -1), weights.reshape(len(orders), -1))
-    author_draws = (
-        resampling.resample_nested(number, np.full(n, 1 / n), n_bootstrap, rng) @ final[np.arange(len(number)), number]
-    )
-    low, high = resampling.interval(author_draws, resampling.tail(n, n - 1))
-    estimate = float(np.trace(means) / n)
-    out = {"estimate": estimate, "ci_low": float(low), "ci_high": float(high), "p": float(test.p[0])}
-    out |= {"null": float(test.null_high[0]), "chance": float(posteriors.prior.to_numpy()[columns].mean())}
-    reason = ""
+    estimate = float(np.diag(means) @ weight)
+    out = {"estimate": estimate, "ci_low": np.nan, "ci_high": np.nan, "p": float(test.p[0])}
+    out |= {"null": float(test.null_high[0]), "chance": float(posteriors.prior.to_numpy()[columns] @ weight)}
+    reason = f"an interval needs at least {FEWEST} families of authors; there are {len(pool)}"
+    if len(pool) >= FEWEST:
+        even = np.full(len(pool), 1 / len(pool))
+        of_author = resampling.resample_nested(pool.argmax(axis=0), even, n_bootstrap, rng)[:, number]
+        draws = of_author * resampling.resample_within(number, n_bootstrap, rng)
+        out["ci_low"], out["ci_high"] = map(
+            float,
+            resampling.interval(
+                draws @ final[np.arange(len(number)), number], resampling.tail(len(pool), len(pool) - 1)
+            ),
+        )
+        reason = ""
     if is_shuffled.any():
         control = posteriors.isel(text=np.flatnonzero(is_shuffled))
         out["shuffled"] = float(
@@ -224,8 +237,7 @@ def recognition(
                 f"shuffled texts are recognised as well ({out['shuffled']:.2f} against {estimate:.2f}): the words "
                 "betray the author, not the way of speaking"
             )
-    if reason:
-        out |= dict.fromkeys(("estimate", "ci_low", "ci_high", "p", "null"), np.nan)
+            out |= dict.fromkeys(("estimate", "ci_low", "ci_high", "p", "null"), np.nan)
     return xr.Dataset(
         dict(out) | {"identified": not reason, "reason": reason},
         attrs={
@@ -233,6 +245,7 @@ def recognition(
             "n_labelings": len(orders),
             "smallest_p": 1 / len(orders),
             "n_authors": n,
+            "n_families": len(pool),
             "n_texts": len(number),
             "seed": seed,
         },

@@ -55,8 +55,8 @@ def text_log_probs(
         progress: True for a bar, or a function of (done, total).
 
     Returns:
-        Dataset with the coordinates author, name and shuffled on text, and piece (text, token): each token as text. It
-        is what `posterior` takes.
+        Dataset with the coordinates family on persona, author, name and shuffled on text, and piece (text, token): each
+        token as text. It is what `posterior` takes.
 
         * `log_prob` (persona, text, token): nats; NaN past the end of a text.
         * `log_prob_neutral` (text, token): nats, under `neutral`.
@@ -109,6 +109,7 @@ def text_log_probs(
         },
         coords={
             "persona": [persona.name for persona in people],
+            "family": ("persona", [persona.family or persona.name for persona in people]),
             "author": ("text", np.array([text.author for text, _, _ in passages])),
             "name": ("text", np.array([text.name for text, _, _ in passages])),
             "shuffled": ("text", np.array([mixed for _, _, mixed in passages])),
