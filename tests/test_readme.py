@@ -14,18 +14,52 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+SHOWN = re.compile(r"^```python\n((?:(?!^```).*\n)*)```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"-?\d+\.?\d*")
+
+
 def blocks(language: str, text: str = README) -> list[str]:
     return [code for kind, code in BLOCK.findall(text) if kind == language]
 
 
+def differs(printed: str, shown: str) -> str:
+    """What differs between a print and what the README shows of it; the last digit of a number may."""
+    if NUMBER.sub("0", printed).split() != NUMBER.sub("0", shown).split():
+        return f"printed:\n{printed}\nshown:\n{shown}"
+    pairs = zip(NUMBER.findall(printed), NUMBER.findall(shown), strict=True)
+    wrong = [f"{a}, not {b}" for a, b in pairs if abs(float(a) - float(b)) > 1.01 * _last_digit(b)]
+    return "; ".join(wrong)
+
+
+def _last_digit(number: str) -> float:
+    """What one more in the last digit is; nothing for a whole number, which is a count."""
+    decimals = len(number.partition(".")[2])
+    return 10.0**-decimals if decimals else 0.0
+
+
 @pytest.mark.slow
-def test_the_python_examples_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_examples_run_in_order_and_print_what_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "readme"}
-    examples = blocks("python")
+    examples, shown = blocks("python"), dict(SHOWN.findall(README))
     assert examples
+    assert shown
     for number, code in enumerate(examples, start=1):
+        capsys.readouterr()
         exec(compile(code, f"README.md, Python example {number}", "exec"), namespace)
+        printed = capsys.readouterr().out
+        if code in shown:
+            assert not differs(printed, shown[code])
+
+
+def test_another_number_or_word_is_no_print_of_this_one() -> None:
+    shown = "layer  8   15\njfk  0.02 0.10"
+    assert not differs("layer 8 15\njfk 0.03 0.1", shown)
+    assert differs("layer 8 15\njfk 0.04 0.10", shown) == "0.04, not 0.02"
+    assert differs("layer 8 16\njfk 0.02 0.10", shown)
+    assert differs("layer 8 15\nnurse 0.02 0.10", shown)
 
 
 def test_the_commands_exist() -> None:

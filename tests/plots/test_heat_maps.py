@@ -74,7 +74,9 @@ def test_dots_stand_in_their_cells() -> None:
     assert {(y, x) for x, y in zip(dots.x, dots.y, strict=True)} == {(0, 1), (1, 0)}
 
 
-@pytest.mark.parametrize(("floor", "said", "pointed"), [(0.25, "▸ floor<br>0.25", 1), (4.0, "above: floor<br>4", 0)])
+@pytest.mark.parametrize(
+    ("floor", "said", "pointed"), [(0.25, "▸ one side<br>0.25", 1), (4.0, "above: one side<br>4", 0)]
+)
 def test_the_floor_is_said_even_when_it_lies_beyond_the_colours(floor: float, said: str, pointed: int) -> None:
     one = Map("", np.zeros((2, 3)), [[""] * 3] * 2)
     fig = heat_maps.draw([one], PLACES, [0, 1], name="S", limit=1.0, title="t", subtitle="", caption="", floor=floor)

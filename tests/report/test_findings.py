@@ -127,8 +127,8 @@ SOURCES = [
         counts=("57 families",),
     ),
     Source(
-        "divergence", from_self("human"), "humans: half of the distance", (), sure=(), about="divergence", counts=(),
-        estimate=user("onset"),
+        "divergence", from_self("human"), "For humans, half of the distance", (), sure=(), about="divergence",
+        counts=(), estimate=user("onset"),
     ),
     Source(
         "divergence", lambda data: fixed(data).sel(reference="unprompted", persona="smollm"),
@@ -136,14 +136,14 @@ SOURCES = [
         about="divergence", counts=("no p",),
     ),
     Source(
-        "items", item("all in character"), "AI and humans part in their answers: the middle item by (of 23 items)",
+        "items", item("all in character"), "AI and humans answer this far apart, in the middle one of 23 items",
         ("shift", "ci_low", "ci_high", *user("user_shift"),
          *percent("all in character", user("kept"))), nats=2,
         sure=("median_p", *all_words("shift")), estimate=user("median"), unit="nats",
         counts=("57 and 68 families", "labels of this group", "4,321"),
     ),
     Source(
-        "items", item("all spectator, third person"), "from outside what produces the text",
+        "items", item("all spectator, third person"), "Asked from outside, AI and humans answer this far apart",
         ("shift", "ci_low", "ci_high", *user("user_shift"),
          *percent("all spectator, third person", user("kept"))), nats=2,
         sure=("median_p", *all_words("shift")), estimate=user("median"), unit="nats",
@@ -172,8 +172,8 @@ SOURCES = [
         counts=("57 families", "23 items", "foretold of families"),
     ),
     Source(
-        "spectator", whole, "foreseen more than it is let in", ("median_foresight", "median_bleed"), sure=(),
-        estimate=user("ahead"), counts=("124 personas, of 125",), about="spectator",
+        "spectator", whole, "foreseen to a larger part than it is let in", ("median_foresight", "median_bleed"),
+        sure=(), estimate=user("ahead"), counts=("124 personas, of 125",), about="spectator",
     ),
     _identified("ai_human", "and the items."),
     _identified("maker", "left out: one item"),
@@ -214,7 +214,7 @@ SOURCES = [
         "transfer/segments/resid_pre", moved(3), "at layer 3, over all tokens after the system text",
         (
             *((moved(3, "noise"), name) for name in ("estimate", "ci_low", "ci_high")),
-            "control_paraphrase", "control_persona", "control_random", "control_fact", (moved(1), "estimate"),
+            (moved(1), "estimate"), "control_paraphrase", "control_persona", "control_random", "control_fact",
         ),
         sure=("p", "smallest_p"),
         counts=("13 pairs of personas of 11 pairs of families", "left out: 3 of 27 runs", "3 since d is dull"),
@@ -368,8 +368,8 @@ def test_a_direction_or_a_whole_that_was_not_run_gives_way_to_one_that_was() -> 
 def test_a_transfer_tells_both_ways_its_question_and_what_was_left_out() -> None:
     group = GROUPS["transfer/segments/resid_pre"]
     (found,) = all_findings(run_of({"transfer/segments/resid_pre": group}))
-    assert "into a persona's run" in found.title
-    assert "the self's activations" in found.title
+    assert "into a persona’s run" in found.title
+    assert "the self’s activations" in found.title
     assert found.title.endswith("“Who are you?” (self → persona)")
     noise = group.sel(direction="noise", segment="all", layer=3)
     both = [float(noise[name]) for name in ("estimate", "ci_low", "ci_high")]
@@ -385,6 +385,8 @@ def test_a_transfer_tells_both_ways_its_question_and_what_was_left_out() -> None
     (found,) = all_findings(run_of({"transfer/segments/resid_pre": plain}))
     assert found.title.endswith("2 questions (denoise)")
     assert "self" not in found.title
+    two = {"transfer/segments/resid_pre": plain, "transfer/segments/resid_pre_self_persona": group}
+    assert [finding.title[-9:] for finding in all_findings(run_of(two))] == ["(denoise)", " persona)"]
 
 
 def test_no_sentence_about_transfer_holds_a_number_that_is_not_there() -> None:

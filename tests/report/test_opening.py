@@ -90,17 +90,19 @@ def test_the_table_holds_every_line_with_its_interval() -> None:
 
 
 def test_the_sentences_say_the_numbers_of_the_reported_cell(tmp_path: Path) -> None:
-    far, onset, moved = sentences(run_of(BOTH, tmp_path))
+    layers = {"onset": [1, 2], "onset_ci_low": [0, 2], "onset_ci_high": [2, 4]}
+    shares = {
+        name: xr.full_like(FAR[name], 0.0) + xr.DataArray(values, dims="kind") / 4 for name, values in layers.items()
+    }
+    far, onset, moved = sentences(run_of(BOTH | {"divergence": FAR.assign(shares)}, tmp_path))
     column = FAR.sel(reference="unprompted", site="resid_pre", position=-1)
     here = column.sel(layer=3)
     ends = [f"kind_{name}" for name in ("estimate", "ci_low", "ci_high")]
     told = [float(here[name].sel(kind=kind)) for kind in ("default", "human") for name in ends]
     np.testing.assert_allclose(decimals(far), [*told, float(here.within.sel(side="human"))])
     assert "layer 3" in far
-    onsets = ("onset", "onset_ci_low", "onset_ci_high")
-    np.testing.assert_allclose(
-        decimals(onset), [float(column[name].sel(kind=kind)) for kind in ("default", "human") for name in onsets]
-    )
+    assert FAR.layer.values[[0, -1]].tolist() == [0, 4]
+    assert "layer 2 [2, 4] for the tuned default and layer 1 [0, 2] for humans" in onset
     cells = [MOVED.sel(segment="all", layer=3, direction=direction) for direction in ("denoise", "noise")]
     numbers = [float(cell[name]) for cell in cells for name in ("estimate", "ci_low", "ci_high")]
     np.testing.assert_allclose(decimals(moved), [*numbers, *(float(cell.control_fact) for cell in cells)])

@@ -72,7 +72,7 @@ def draw(
     Args:
         name: of the quantity, over the colour bar.
         limit: where the colours end, on either side of zero.
-        floor: a value to point at on the colour bar.
+        floor: a value to point at on the colour bar: how far two of the same side lie apart.
     """
     beside = fits(len(places), (WIDTH - _LEFT - _RIGHT - _GAP) / 2)
     frame = grid(len(maps), 2 if beside else 1, left=_LEFT, right=_RIGHT, gap=_GAP)
@@ -88,7 +88,7 @@ def draw(
             traces.append(_outline(one.outlined))
         for trace in traces:
             frame.fig.add_trace(trace, **panel.at)
-        frame.fig.update_yaxes(layer_ticks(layers, each, 20.0), **panel.at)
+        frame.fig.update_yaxes(layer_ticks(layers, each, 16.0), **panel.at)
         frame.fig.update_yaxes(title_text="layer" if panel.column == 1 else None, **panel.at)
         below = max(below, place_axis(frame.fig, panel, places, frame.room))
         above = bracket(frame.fig, panel, places, frame.room)
@@ -148,7 +148,7 @@ def _colour_bar(fig: go.Figure, name: str, limit: float, *, beyond: bool, floor:
     if floor <= limit:
         height = 0.5 + floor / limit / 2
         fig.add_annotation(beside, text="▸", y=height, yanchor="middle", xshift=2, font={"size": SIZE}, name="floor")
-    key = f"{'▸' if floor <= limit else 'above:'} floor<br>{number(float(f'{floor:.2g}'))}"
+    key = f"{'▸' if floor <= limit else 'above:'} one side<br>{number(float(f'{floor:.2g}'))}"
     fig.add_annotation(beside, text=key, y=0, yanchor="top", yshift=-4, align="left", font={"size": TINY})
 
 

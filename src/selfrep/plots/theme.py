@@ -45,7 +45,7 @@ CONTROLS = {
 """The control sources of a patch: each a grey, told apart by their dashes."""
 SELF = "#000000"
 """The model's own default persona, whoever else is there."""
-PALETTE = ("#0072B2", "#56B4E9", "#CC79A7", "#D55E00", "#009E73", "#E69F00", "#882255")
+PALETTE = ("#0072B2", "#E69F00", "#CC79A7", "#D55E00", "#009E73", "#56B4E9", "#882255")
 """Colours of kinds of personas, told apart in every common kind of colour blindness; each is darker or lighter than its
 neighbours."""
 MARKS = ("circle", "diamond", "triangle-up", "pentagon")
@@ -159,7 +159,7 @@ def colours(kinds: Iterable[str]) -> dict[str, str]:
 
     Example:
         >>> colours(["sage", "", "default", "sage", "con artist"])
-        {'default': '#000000', 'sage': '#0072B2', 'con artist': '#56B4E9'}
+        {'default': '#000000', 'sage': '#0072B2', 'con artist': '#E69F00'}
     """
     others = [kind for kind in dict.fromkeys(map(str, kinds)) if kind]
     own = {kind: SELF for kind in others if kind == "default"}

@@ -36,6 +36,9 @@ UNPROMPTED = "unprompted"
 RESERVED = (UNPROMPTED, *filter(None, get_args(Reading)))
 """The readings of the model's own self, by which studies and results call them."""
 
+READING_LABELS = {"default": "the tuned default", "reductionist": "a language model"}
+"""What figures and reports call a reading of the self that brings no words of its own."""
+
 BINDINGS: dict[Condition, str] = {"you": "you are", "user": "the user is", "book": "here is a book about"}
 """What ties a description to somebody. The only words that differ between the conditions of one paraphrase."""
 
@@ -158,6 +161,8 @@ class Persona(NamedEntry):
         }
         field = info.field_name or ""
         stand_in = next(filter(None, (str(info.data.get(other, "")) for other in defaults.get(field, ()))), "")
+        if field == "kind_label" and stand_in == info.data.get("reading"):
+            stand_in = READING_LABELS.get(stand_in, stand_in)
         shown = stand_in.replace("_", " ") if field in ("side_label", "kind_label") else stand_in
         return " ".join(word.split()) or shown
 

@@ -121,7 +121,18 @@ def _letter(i: int) -> str:
 def environment(*packages: str) -> Environment:
     """The templates of these packages: what is put into them is escaped, and must be there."""
     loader = ChoiceLoader([PackageLoader(package) for package in packages])
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda piece: _PERCENT.sub("\u00a0%", piece) if type(piece) is str else piece,
+    )
+
+
+_PERCENT = re.compile(r"(?<=\d) %")
+"""Where a line may not break: "77 %"."""
 
 
 def _template() -> Any:

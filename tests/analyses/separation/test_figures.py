@@ -152,7 +152,7 @@ def test_separation_marks_what_chance_reaches_and_what_stands_out(separation: Ma
     assert {(y, x) for x, y in zip(dots.x, dots.y, strict=True)} == set(map(tuple, expected))
     assert 0 < len(expected) < sep.estimate.size, "the control: some cells are marked and some are not"
     assert any(trace.name == "outlined" and len(trace.x) for trace in fig.data)
-    assert "floor<br>0.11" in headings(fig)
+    assert "one side<br>0.11" in headings(fig)
     nothing = separation_map(sep.assign(p_max=sep.p_max * 0 + 1))
     assert not any(trace.name == "outlined" and len(trace.x) for trace in nothing.data)
 

@@ -10,7 +10,7 @@ import xarray as xr
 from tests.analyses.planted import described
 
 from selfrep.analyses.transfer import TransferPart, runs
-from selfrep.analyses.transfer.report import findings
+from selfrep.analyses.transfer.report import findings, opening
 from selfrep.engine.misses import from_attrs, to_attrs
 from selfrep.engine.pairs import pair
 from selfrep.engine.patch import patch
@@ -147,6 +147,26 @@ def test_the_self_is_patched_both_ways_beside_a_fact_with_a_scale_of_its_own(tmp
     for text in (found.title, found.control, found.how_sure, found.reason):
         assert "–" not in text
         assert "nan" not in text.lower()
+
+
+BOTH = FROM_SELF.replace("pairs: [", "pairs: [[robot, nurse], [chatbot, farmer], ")
+
+
+def test_what_goes_between_personas_is_not_averaged_with_what_comes_from_the_self(tmp_path: Path) -> None:
+    alone, both = (
+        swept("organism:separate?noise=0.5", part, tmp_path / str(len(part)))[1] for part in (FROM_SELF, BOTH)
+    )
+    name = "transfer/segments/resid_pre"
+    of_self, expected = both.read(f"{name}_self_persona"), alone.read(name)
+    for variable in ("estimate", "control_random", "control_persona", "control_fact"):
+        np.testing.assert_allclose(of_self[variable], expected[variable], atol=1e-5)
+    between = both.read(name)
+    assert (list(between.attrs["ends"]), list(of_self.attrs["ends"])) == (["source", "target"], ["self", "persona"])
+    assert (between.attrs["pairs"], len(of_self.attrs["pairs"])) == (["robot → nurse", "chatbot → farmer"], 3)
+    assert between.n_pairs.values.tolist() == [2, 2]
+    assert not np.allclose(between.control_random, expected.control_random, atol=1e-3), "the control of other pairs"
+    assert [("self" in found.title) for found in findings(both)] == [False, True]
+    assert "is not identified: no pair" not in " ".join(opening(both))
 
 
 def test_the_other_speaker_stands_where_this_one_does() -> None:

@@ -114,7 +114,7 @@ def binding(
             | {"n_labelings": ("contrast", tried), "smallest_p": ("contrast", [1 / n for n in tried])},
             coords={"item": list(rows), "contrast": list(contrasts), "n_items": ("item", counts)},
             attrs={
-                "permuted": 'the conditions "you" and "user" of families (signs of their difference)',
+                "permuted": "“you are X” and “the user is X” within families (the signs of their difference)",
                 "sides": list(pair),
                 "side_labels": side_labels(scores, pair),
                 "n_families": list(families.sizes.values()),

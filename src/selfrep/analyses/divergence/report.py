@@ -31,12 +31,12 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
     layer = reported_layer(div.layer.to_numpy())
     column = div.isel({"site": 0, axis: -1})
     place = f"layer {layer} and the last {'token' if axis == 'position' else 'segment'}"
-    here = column.sel(layer=layer)
+    here, unprompted = column.sel(layer=layer), column.sel(reference="unprompted")
     roles = [kind for kind, itself in zip(div.kind.to_numpy(), _only_the_self(div), strict=True) if not itself]
     for kind in roles:
-        yield _kind(here.sel(reference="unprompted", kind=kind), here, place)
+        yield _kind(here.sel(reference="unprompted", kind=kind), here, place, _alone(unprompted, kind))
     for kind in roles:
-        yield _onset(column.sel(reference="unprompted", kind=kind))
+        yield _onset(unprompted.sel(kind=kind), _alone(unprompted, kind))
     yield from _readings(here, place)
 
 
@@ -55,21 +55,21 @@ def opening(run: RunDirectory) -> Iterator[str]:
         cell, curve = here.sel(kind=kind), column.sel(kind=kind)
         reason = _missing(cell.kind_estimate) or str(cell.reason.item())
         far.append(Told(label, in_brackets(_as_estimate(cell)), reason))
-        onsets.append(Told(label, _depth(curve, layers), str(curve.onset_reason.item())))
+        onsets.append(Told(label, _layer(curve, layers), str(curve.onset_reason.item())))
     yield (
         f"At layer {int(here.layer)}, three quarters of the depth, the last {last} lies this far from the unprompted "
         "self (squared distance as a share of the mean squared norm; 95 % intervals in brackets): "
         f"{tell(far)}. Two personas of one side lie {_apart(here)} from each other."
     )
-    yield f"Half of the final distance is there to stay from this layer on: {tell(onsets)}."
+    yield f"Half of the distance at the last layer is there to stay from this layer on: {tell(onsets)}."
 
 
-def _depth(curve: xr.Dataset, layers: np.ndarray) -> str:
-    """An onset as a layer and as a share of the depth; nothing where there is none."""
+def _layer(curve: xr.Dataset, layers: np.ndarray) -> str:
+    """An onset as a layer, with its interval in brackets; nothing where there is none."""
     if not np.isfinite(float(curve.onset)):
         return ""
-    layer = round(float(layers.min() + float(curve.onset) * np.ptp(layers)))
-    return f"layer {layer} ({in_brackets(curve, 'onset')} of the depth)"
+    onset = curve[["onset", "onset_ci_low", "onset_ci_high"]]
+    return f"layer {in_brackets((layers.min() + onset * np.ptp(layers)).round(), 'onset')}"
 
 
 def _apart(here: xr.Dataset) -> str:
@@ -83,7 +83,18 @@ def _apart(here: xr.Dataset) -> str:
 def _kinds(column: xr.Dataset) -> list[tuple[str, str]]:
     """Each kind and "for …", as it is called; those of the self first."""
     order = np.argsort([not itself for itself in _only_the_self(column)], kind="stable")
-    return [(str(column.kind.to_numpy()[i]), f"for {column.kind_label.to_numpy()[i]}") for i in order]
+    kinds, labels = (column[name].to_numpy().astype(str)[order] for name in ("kind", "kind_label"))
+    return [
+        (kind, f"for {label}" + ("" if itself else _alone(column, kind)))
+        for kind, label, itself in zip(kinds, labels, np.array(_only_the_self(column))[order], strict=True)
+    ]
+
+
+def _alone(column: xr.Dataset, kind: str) -> str:
+    """Who a kind is, where it is one persona: what is told of it is told of that one. Else nothing."""
+    names, one = column.persona.to_numpy()[column.kind_of.to_numpy() == kind], column.sel(kind=kind)
+    single = len(names) == 1 and int(one.n_families) == 1
+    return f" ({names[0]} alone)" if single and str(one.kind_label.item()) != names[0] else ""
 
 
 def _as_estimate(cell: xr.Dataset) -> xr.Dataset:
@@ -97,16 +108,15 @@ def _only_the_self(div: xr.Dataset) -> list[bool]:
     return [bool((reading[of == kind] != "").all()) for kind in div.kind.to_numpy()]
 
 
-def _kind(cell: xr.Dataset, here: xr.Dataset, place: str) -> Finding:
+def _kind(cell: xr.Dataset, here: xr.Dataset, place: str, alone: str) -> Finding:
     reason = _missing(cell.kind_estimate) or str(cell.reason.item())
-    p = f"p = {float(cell.p):.2g} that the distance is 0, over {int(cell.n_families)} families. " if cell.p > -1 else ""
+    p = f"p = {float(cell.p):.2g} for no distance, over {int(cell.n_families)} families. " if cell.p > -1 else ""
     return finding(
         _as_estimate(cell),
-        f"At {place}, {cell.kind_label.item()} lie this far from the unprompted self (squared distance, as a share of "
-        "the mean squared norm)",
+        f"At {place}, {cell.kind_label.item()}{alone} lie this far from the unprompted self (squared distance, as a "
+        "share of the mean squared norm)",
         control=_scales(cell, here),
-        how_sure=f"{p}Families, paraphrases and neutral texts are drawn anew. The cell was fixed beforehand: three "
-        "quarters of the depth.",
+        how_sure=f"{p}{_drawn(alone)} The cell was fixed beforehand: three quarters of the depth.",
         reason=reason,
         about=ABOUT,
     )
@@ -124,16 +134,25 @@ def _scales(cell: xr.Dataset, here: xr.Dataset) -> str:
     return " ".join(filter(None, (said, *sides, _halves(here))))
 
 
-def _onset(column: xr.Dataset) -> Finding:
+def _drawn(alone: str) -> str:
+    """What is drawn anew for an interval."""
+    if alone:
+        return "Of a single persona there is no p: its paraphrases and the neutral texts are drawn anew."
+    return "Families, paraphrases and neutral texts are drawn anew."
+
+
+def _onset(column: xr.Dataset, alone: str) -> Finding:
     several = float(column.onset_crossings)
     again = f"In {100 * several:.0f} % of the draws it rises to that more than once. " if np.isfinite(several) else ""
+    layers = column.layer.to_numpy()
+    there = f"That is {_layer(column, layers)}. " if _layer(column, layers) else ""
     return finding(
         column,
-        f"{column.kind_label.item()}: half of the distance from the unprompted self is there to stay from this "
-        "share of the depth on",
+        f"For {column.kind_label.item()}{alone}, half of the distance from the unprompted self is there to stay from "
+        "this share of the captured layers on",
         value="onset",
-        control="The first captured layer is 0, the last 1.",
-        how_sure=f"{again}Families, paraphrases and neutral texts are drawn anew.",
+        control=f"{there}The first captured layer, {layers.min()}, is 0, the last, {layers.max()}, is 1.",
+        how_sure=f"{again}{_drawn(alone)}",
         reason=str(column.onset_reason.item()),
         about=ABOUT,
     )
@@ -147,7 +166,9 @@ def _readings(here: xr.Dataset, place: str) -> Iterator[Finding]:
         for second in references[i + 1 :]:
             persona = str(here.persona.to_numpy()[np.flatnonzero(reading == second)[0]])
             cell = here.sel(reference=first, persona=persona)
-            unsure = "" if np.isfinite(float(cell.ci_low)) else "an interval needs at least three paraphrases of either"
+            unsure = (
+                "" if np.isfinite(float(cell.ci_low)) else "an interval needs at least three paraphrases on either side"
+            )
             rank = float(cell["rank"])
             among = f"Of the distances between two personas of one side, {100 * rank:.0f} % are smaller. "
             yield finding(

@@ -187,7 +187,7 @@ def degree_of_separation(shifts: xr.Dataset) -> go.Figure:
         margin={"l": LEFT, "r": RIGHT, "t": HEAD, "b": bottom},
         caption="Each point is a persona; colour tells its kind, shape its side. To the right: by how many nats "
         "playing it moves the answers about the speaker, from those that the model gives without any persona (the "
-        "cross). Upwards: by how many it moves the answers to what produces the text, asked from outside. On "
+        "cross). Upwards: by how many it moves the answers to questions from outside. On "
         "the horizontal line the persona stays a role; on the dashed diagonal it says the same from outside. Both axes "
         "have one scale; lines are 95 % intervals over paraphrases.",
     )

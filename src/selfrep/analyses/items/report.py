@@ -23,8 +23,8 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
     items = run.read("items")
     first, second = (str(label) for label in items.attrs["side_labels"])
     titles = {
-        IN_CHARACTER: f"Asked about the speaker, {first} and {second} part in their answers: the middle item by",
-        SPECTATOR: f"Asked from outside what produces the text, {first} and {second} still part: the middle item by",
+        IN_CHARACTER: f"Asked about the speaker, {first} and {second} answer this far apart",
+        SPECTATOR: f"Asked from outside, {first} and {second} answer this far apart",
     }
     for name, title in titles.items():
         if name not in items.item:
@@ -33,9 +33,7 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
         n, moving = int(row.n_items), float(row.n_moving)
         moved = f"{moving:.0f} of {n} items move (p ≤ .05; by chance one in 20 would). " if np.isfinite(moving) else ""
         mean = f"{moved}Over all of them the mean is {with_interval(row.assign(estimate=row['shift']))} nats, and said"
-        whole, rest = f"{title} (of {n} items)", mean
-        if n == 1:
-            whole, rest = title.replace("the middle item by", "by"), "Said"
+        whole, rest = (f"{title}, in the middle one of {n} items", mean) if n > 1 else (title, "Said")
         yield finding(
             row,
             whole,

@@ -39,12 +39,12 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
     reason = str(estimates.ahead_reason.item())
     yield finding(
         estimates,
-        "Of the personas that move their answers, this share is foreseen more than it is let in",
+        "Of the personas that move the answers enough, this share is foreseen to a larger part than it is let in",
         value="ahead",
         control=""
         if reason
-        else f"The median persona: a share of {number(float(estimates.median_foresight))} of its answers is foreseen, "
-        f"of {number(float(estimates.median_bleed))} is let into what is held true.",
+        else f"Medians over these personas: a share of {number(float(estimates.median_foresight))} of what a persona "
+        f"answers is foreseen, and {number(float(estimates.median_bleed))} is let into what is held true.",
         how_sure=""
         if reason
         else f"Bootstrap over the families of {int(estimates.n_placed)} personas, of {attrs['n_personas']}, that move "

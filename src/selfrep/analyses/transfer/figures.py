@@ -18,7 +18,7 @@ from selfrep.plots.theme import CONTROLS, DASHES, DIRECTIONS, OWN
 from selfrep.stats.numbers import number
 
 GOES = (
-    "Denoise copies the source persona into a run without it; noise copies the other way, out of the persona's own "
+    "Denoise copies the source persona into a run without it; noise copies the other way, out of the persona’s own "
     "run; where the two disagree, other parts of the model stand in."
 )
 
@@ -30,7 +30,8 @@ def transfer_maps(transfer: xr.Dataset) -> go.Figure:
         label = transfer[others[-1]].values[0].item()
         raise SelfrepError(f"A map shows one {others[-1]}; choose it first, e.g. .sel({others[-1]}={label!r}).")
     site = str(transfer.attrs.get("site", ""))
-    title = f"Transfer: what {SITES.get(site, 'patched activations')} carry over"
+    between = " between self and persona" if "self" in transfer.attrs.get("ends", ()) else ""
+    title = f"Transfer: what {SITES.get(site, 'patched activations')} carry over{between}"
     n_items = len(transfer.attrs.get("items", ()))
     parts = (site, f"{n_items} item{'s' if n_items > 1 else ''}" if n_items else "")
     subtitle = " · ".join(plain(part) for part in parts if part)
@@ -60,7 +61,7 @@ def transfer_maps(transfer: xr.Dataset) -> go.Figure:
         title=title,
         subtitle=subtitle,
         caption="Each cell: the activation at one layer (upwards) and token (from the left), copied from another "
-        f"persona's run. 0, the patch did nothing; 1, it brought the other persona's answers with it. {GOES} Outlined, "
+        f"run. 0, the patch did nothing; 1, it brought that run’s answers with it. {GOES} Outlined, "
         "where controls were run: the whole 95 % interval lies above zero and above every control. Pairs are "
         f"of personas; gated prompts, whose total effect is too small to divide by, are left out. {SCALE}",
     )
@@ -108,19 +109,23 @@ def _lines(transfer: xr.Dataset, *, title: str, subtitle: str) -> go.Figure:
         here = transfer.sel(segment=segment)
         draw_controls(draw, here, controls)
         both_ways(draw, here)
-        heading(frame.fig, panel, words(segment), 4.0)
+        heading(frame.fig, panel, PANELS.get(segment, words(segment)), 4.0)
     return finish_profiles(
         frame,
         layers,
         name="T",
         columns=3,
-        title=title,
+        title=f"{title}, by segment",
         subtitle=subtitle,
         caption="All tokens of a segment patched at once, layer by layer, with the 95 % interval. 0, the patch did "
         "nothing; 1, it brought the answers of the run it came from with it. Solid: into a run without the source "
         "persona (denoise); dashed: the other way (noise). Grey: sources that should carry nothing over, on the same "
         "scale; and, on a scale of its own, a fact about no persona.",
     )
+
+
+PANELS = {"all": "all tokens", "last": "last token"}
+"""What stands over the panels of segments that are no part of a prompt."""
 
 
 def draw_controls(draw: Pen, transfer: xr.Dataset, kinds: Sequence[str]) -> None:

@@ -24,18 +24,23 @@ CONTROLS = {
     "control_random": "a random direction of the same size",
 }
 WAYS = {
-    "self → persona": ("a persona's run", "the self's activations"),
-    "persona → self": ("the self's run", "a persona's activations"),
+    "self → persona": ("a persona’s run", "the self’s activations"),
+    "persona → self": ("the self’s run", "a persona’s activations"),
 }
 """Into whose run whose activations are put, where one end is the self."""
 
 
 def findings(run: RunDirectory) -> Iterator[Finding]:
-    """T of the first sweep over segments: one finding, led by the first direction that is identified."""
-    group = next((name for name in run.groups() if name.startswith("transfer/segments/")), None)
-    if group is None:
-        return
-    shares = run.read(group)
+    """T of the first site that was swept over segments: a finding of the pairs with the self at one end, and one of
+    those of two personas, as far as there are both."""
+    swept = [run.read(name) for name in run.groups() if name.startswith("transfer/segments/")]
+    for shares in swept:
+        if shares.attrs["site"] == swept[0].attrs["site"]:
+            yield _finding(shares)
+
+
+def _finding(shares: xr.Dataset) -> Finding:
+    """T of a sweep at the reported layer, led by the first direction that is identified."""
     layers = shares.layer.to_numpy()
     layer, early = reported_layer(layers), int(layers[np.abs(layers - 0.25 * layers.max()).argmin()])
     segment = "all" if "all" in shares.segment else str(shares.segment.values[0])
@@ -44,8 +49,8 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
     late = {arrow: cell.sel(layer=layer) for arrow, cell in cells.items()}
     lead = next((arrow for arrow, cell in late.items() if not _lacking(cell)), next(iter(late)))
     leading, before, reason = late[lead], cells[lead].sel(layer=early), _lacking(late[lead])
-    into, whose = WAYS.get(lead, ("another persona's run", "a persona's activations"))
-    yield Finding(
+    into, whose = WAYS.get(lead, ("another persona’s run", "a persona’s activations"))
+    return Finding(
         title=(
             f"Put into {into} at layer {layer}, over {_place(segment)}, {whose} carry over this share of the answers "
             f"to {_questions(shares)} ({lead})"
@@ -55,8 +60,8 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
         control=" ".join(
             [
                 *(f"The other way ({arrow}): {_other_way(cell)}." for arrow, cell in late.items() if arrow != lead),
+                *([f"At layer {early}: {number(float(before.estimate))}."] if _is_number(before.estimate) else []),
                 *_controls(leading),
-                *([f"At layer {early} it is {number(float(before.estimate))}."] if _is_number(before.estimate) else []),
             ]
         ),
         how_sure=_how_sure(leading, shares.attrs["smallest_p"]),
@@ -80,7 +85,10 @@ def opening(run: RunDirectory) -> Iterator[str]:
     here = shares.sel(layer=layer, segment=segment)
     ways = {arrow: here.sel(direction=direction) for direction, arrow in sorted(arrows(shares).items())}
     carried = [Told(INTO[arrow], in_brackets(cell), _lacking(cell)) for arrow, cell in ways.items()]
-    facts = [Told(INTO[arrow], _fact(cell), "" if _fact(cell) else _no_fact(shares)) for arrow, cell in ways.items()]
+    facts = [
+        Told(way, _fact(cell), "" if _fact(cell) else _no_fact(shares))
+        for way, cell in zip(("that way", "the other way"), ways.values(), strict=False)
+    ]
     beside = (
         f"a fact about no persona, as a share of its own effect: {tell(facts)}" if "control_fact" in here else _NO_FACT
     )
@@ -134,7 +142,10 @@ def _controls(cell: xr.Dataset) -> Iterator[str]:
     beside = "; ".join(f"{words} {there[name]}" for name, words in CONTROLS.items() if name in there)
     yield f"The same from sources that should do nothing: {beside or 'not run'}."
     if "control_fact" in there:
-        yield f"A fact about no persona, asked by a question of its own: {there['control_fact']}, of its own effect."
+        yield (
+            "Of a fact about no persona, asked by a question of its own, the same share of its own effect is "
+            f"{there['control_fact']}."
+        )
     if out := str(cell.attrs.get("facts_left_out", "")):
         yield f"Facts left out: {out}."
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
+import numpy as np
 import xarray as xr
 
 from selfrep.analyses.analysis import Context, Stage, Tick, within
@@ -22,6 +25,9 @@ from selfrep.prompts.alignment import Direction, PromptPair
 from selfrep.prompts.personas import UNPROMPTED, PersonaSet
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.speaker import Speaker, named_in
+
+Ends: TypeAlias = tuple[str, str]
+"""Two words, of the source and of the target."""
 
 PAIRS_AT_ONCE = 8
 FACTS = "facts"
@@ -51,15 +57,22 @@ def _sweep(context: Context, part: TransferPart, sweep: Sweep) -> Iterator[Stage
         work = _patch(context, part, sweep, controlled)
         yield Stage(f"{name}, controls", cost * len(sweep.controls), lambda: context.complete(controlled), work)
 
-    def estimate() -> xr.Dataset:
-        read = context.directory.read
+    def estimate(kind: Ends, pairs: Sequence[tuple[Speaker, Speaker]]) -> xr.Dataset:
+        read, names = context.directory.read, [(source.name, target.name) for source, target in pairs]
         scores = read("behaviour")
         if part.states_facts:
             scores = xr.concat([scores, read(FACTS)], "prompt")
-        shares = transfer(read(group), read(controlled) if sweep.controls else None, scores, seed=context.seed)
-        return shares.assign_attrs(_words(context, part))
+        beside = _of(read(controlled), names) if sweep.controls else None
+        shares = transfer(_of(read(group), names), beside, scores, seed=context.seed)
+        return shares.assign_attrs(
+            pairs=[f"{source.label} → {target.label}" for source, target in pairs],
+            questions=[item.question for item in context.items.select(part.items)],
+            ends=kind,
+        )
 
-    yield context.estimating("what is carried over", f"transfer/{group}", estimate)
+    for i, (kind, pairs) in enumerate(by_ends(part.speakers(context.people)).items()):
+        made = f"transfer/{group}" + (f"_{'_'.join(kind)}" if i else "")
+        yield context.estimating("what is carried over", made, partial(estimate, kind, pairs))
 
 
 def _patch(context: Context, part: TransferPart, sweep: Sweep, group: str) -> Callable[[Tick], None]:
@@ -134,13 +147,26 @@ def _facts(part: TransferPart) -> Facts:
     return (part.facts or FactChoice()).load(Path())
 
 
-def _words(context: Context, part: TransferPart) -> dict[str, object]:
-    """What figures and sentences say of pairs and questions; of "ends", whether these are the self and a persona."""
-    speakers = part.speakers(context.people)
-    selves = {(source.is_self, target.is_self) for source, target in speakers}
-    ends = {(True, False): ["self", "persona"], (False, True): ["persona", "self"]}
-    return {
-        "pairs": [f"{source.label} → {target.label}" for source, target in speakers],
-        "questions": [item.question for item in context.items.select(part.items)],
-        "ends": ends.get(selves.pop(), ["source", "target"]) if len(selves) == 1 else ["source", "target"],
-    }
+def by_ends(speakers: Sequence[tuple[Speaker, Speaker]]) -> dict[Ends, list[tuple[Speaker, Speaker]]]:
+    """Pairs by what stands at their ends, the self or a persona: what is carried between two personas is no measure of
+    what is carried from the self, so they are not averaged."""
+    ends = {(True, False): ("self", "persona"), (False, True): ("persona", "self")}
+    out: dict[Ends, list[tuple[Speaker, Speaker]]] = {}
+    for source, target in speakers:
+        out.setdefault(ends.get((source.is_self, target.is_self), ("source", "target")), []).append((source, target))
+    return out
+
+
+def _of(effects: xr.Dataset, names: Sequence[Ends]) -> xr.Dataset:
+    """The runs of these pairs, [source, target] in denoising, and the controls that belong to them.
+
+    A control with another source belongs to the pairs into whose target it was put, a fact to all.
+    """
+    kept = []
+    for source, target, direction, control in zip(
+        *(effects[name].to_numpy() for name in ("source", "target", "direction", "control")), strict=True
+    ):
+        ways = [name[::-1] if direction == "noise" else name for name in names]
+        whole = control not in ("paraphrase", "persona")
+        kept.append(control == CONDITION or ((source, target) in ways if whole else target in {end for _, end in ways}))
+    return effects.isel(pair=np.flatnonzero(kept))

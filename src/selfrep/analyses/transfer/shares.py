@@ -96,7 +96,7 @@ def shares(
             "site": effects.attrs["site"],
             "identified": identified,
             "reason": "" if identified else "; ".join(dict.fromkeys(reasons)),
-            "permuted": "the signs of the effects of pairs of personas (p tests T = 0: read it beside control_random)",
+            "permuted": "the signs of the effects of pairs of personas (p tests T = 0: read T beside its controls)",
             "smallest_p": smallest,
             "items": sorted(set(map(str, effects.item.to_numpy()))),
             "facts_left_out": "; ".join(_facts_left_out(controls, control_why)),
@@ -178,7 +178,7 @@ def _facts_left_out(controls: xr.Dataset | None, why: Array | None) -> list[str]
         return []
     facts = controls.control.to_numpy() == FACT
     silent = dict(zip(map(str, controls.item.to_numpy()[facts]), why[facts].tolist(), strict=True))
-    return [f"{item}: {reason}" for item, reason in silent.items() if reason]
+    return [f"{item.removeprefix(f'{FACT}: ')}: {reason}" for item, reason in silent.items() if reason]
 
 
 def _estimates(
