@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 from selfrep.analyses.answers import Answer, Answers
@@ -20,6 +21,11 @@ def marked(answers: Answers, name: str, truth_of: str = "") -> dict[tuple[str, s
     """(symbol, of) → answer."""
     lm, truth = organism(name)[0], organism(truth_of or name)[1]
     return {(answer.estimand.symbol, answer.of): answer for answer in answers(lm, truth)}
+
+
+def mistaken(answer: Answer, truth: float) -> bool:
+    """Whether the same answer is wrong of an organism in which something else is true."""
+    return replace(answer, truth=truth).wrong
 
 
 def planted(answers: Answers, name: str, values: dict[tuple[str, str], float], off: float = 2e-3) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.analyses.marking import marked, planted
+from tests.analyses.marking import marked, mistaken, planted
 
 from selfrep.analyses.anomaly.truth import answers
 
@@ -13,6 +13,6 @@ def test_a_is_what_was_planted() -> None:
 
 
 def test_another_s_truth_makes_it_wrong() -> None:
-    found = marked(answers, "organism:noticing?seed=1", "organism:blind?seed=3")
-    assert found["A", "persona"].wrong
-    assert not found["A", "spectator"].wrong, "the control: what both share"
+    found, other = (marked(answers, name) for name in ("organism:noticing?seed=1", "organism:blind?seed=3"))
+    assert mistaken(found["A", "persona"], other["A", "persona"].truth)
+    assert not mistaken(found["A", "spectator"], other["A", "spectator"].truth), "the control: what both share"

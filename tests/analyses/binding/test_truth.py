@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.analyses.marking import marked, planted
+from tests.analyses.marking import marked, mistaken, planted
 
 from selfrep.analyses.binding.truth import answers
 
@@ -13,4 +13,6 @@ def test_r_is_the_planted_share() -> None:
 
 
 def test_another_s_truth_makes_it_wrong() -> None:
-    assert marked(answers, "organism:separate", "organism:lexical")["R", ""].wrong
+    found = marked(answers, "organism:lexical?binding=0.4&seed=2")["R", ""]
+    assert mistaken(found, 1.0), "that of the other"
+    assert not mistaken(found, 0.4), "the control: its own"

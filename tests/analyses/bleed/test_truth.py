@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.analyses.marking import marked, organism, planted
+from tests.analyses.marking import marked, mistaken, organism, planted
 
 from selfrep.analyses.bleed.truth import answers
 from selfrep.analyses.organisms import SPECTATOR, scores
@@ -16,7 +16,9 @@ def test_b_is_the_planted_share() -> None:
 
 
 def test_another_s_truth_makes_it_wrong() -> None:
-    assert marked(answers, "organism:separate", "organism:bleed")["B", ""].wrong
+    found = marked(answers, "organism:lexical?seed=2")["B", ""]
+    assert mistaken(found, 0.25), "that of the other"
+    assert not mistaken(found, 0.0), "the control: its own"
 
 
 def test_the_ratio_of_the_shifts_is_not_the_share() -> None:

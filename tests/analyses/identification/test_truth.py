@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.analyses.marking import marked, planted
+from tests.analyses.marking import marked, mistaken, planted
 
 from selfrep.analyses.identification.truth import answers
 
@@ -12,18 +12,23 @@ NOISE = "noise=5e-4"
 """So little that it moves answers by about as many nats, less than the tolerances here; but it gives I its unit."""
 
 
+BLEED = "organism:bleed?beta=0.25&seed=2"
+
+
 def test_i_is_what_was_planted() -> None:
-    planted(answers, f"organism:bleed?beta=0.25&seed=2&{NOISE}", {("I", "maker"): 4.0, ("I", "name"): 2.824})
+    planted(answers, f"{BLEED}&{NOISE}", {("I", "maker"): 4.0, ("I", "name"): 2.824})
     planted(answers, f"organism:impostor?seed=3&{NOISE}", {("I", "maker"): -4.0})
 
 
 def test_another_s_truth_makes_it_wrong() -> None:
-    assert marked(answers, f"organism:separate?{NOISE}", f"organism:impostor?seed=3&{NOISE}")["I", "maker"].wrong
+    found = marked(answers, f"{BLEED}&{NOISE}")["I", "maker"]
+    assert mistaken(found, marked(answers, f"organism:impostor?seed=3&{NOISE}")["I", "maker"].truth)
+    assert not mistaken(found, found.truth), "the control: its own"
 
 
 def test_i_is_bound_to_the_speaker_as_far_as_the_organism_is() -> None:
-    for name, share in (("organism:separate", 1.0), ("organism:lexical", 0.0)):
-        found = marked(answers, f"{name}?{NOISE}")
+    for name, share in ((f"{BLEED}&{NOISE}", 1.0), (f"organism:lexical?{NOISE}", 0.0)):
+        found = marked(answers, name)
         for item in ("maker", "this_chat", "the_user"):
             whole, bound = found["I", item], found["bound I", item]
             assert abs(whole.estimate) == pytest.approx(4, abs=2e-3)
@@ -32,7 +37,7 @@ def test_i_is_bound_to_the_speaker_as_far_as_the_organism_is() -> None:
 
 
 def test_where_no_paraphrase_moves_an_answer_i_has_no_unit() -> None:
-    exact, noisy = (marked(answers, f"organism:separate{given}") for given in ("", f"?{NOISE}"))
+    exact, noisy = (marked(answers, name) for name in (BLEED, f"{BLEED}&{NOISE}"))
     assert len(exact) == 16
     for key, one in exact.items():
         assert one.truth is None

@@ -26,8 +26,9 @@ FAST: dict[str, Any] = {"n_flips": 500, "n_bootstrap": 300}
 
 @pytest.mark.parametrize(
     ("w", "seed"),
-    [(0.2, 0), pytest.param(0.5, 3, marks=pytest.mark.slow), pytest.param(0.75, 1, marks=pytest.mark.slow)],
+    [(0.2, 0), (0.5, 3), (0.75, 1)],
 )
+@pytest.mark.slow  # one such share is in test_truth, and a pure case below
 def test_a_planted_share_comes_back(w: float, seed: int) -> None:
     lm = load_model(f"organism:mimicry?w={w}&seed={seed}")
     fitted = fit_subspaces(lm, MATERIAL)

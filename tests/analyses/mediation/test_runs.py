@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from tests.analyses.planted import chapter, described, finish
 
 from selfrep.analyses.mediation import runs as exchanges
 from selfrep.errors import SelfrepError
 from selfrep.models.organisms import SCENARIOS
+from selfrep.prompts.scenarios import Scenarios
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study import study
 
@@ -20,23 +22,28 @@ EXCHANGES = {f"exchanges/{i:02d}" for i in range(7)}
 
 def test_a_stopped_run_goes_on_and_gives_the_planted_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = described("organism:mimicry?w=0.5", PARTS)
-    sound, exchanged = exchanges.mediation_runs, list[int]()
+    sound, first, calls = exchanges.mediation_runs, list[xr.Dataset](), list[str]()
 
-    def once(*args: object, **kwargs: object) -> object:
-        if len(exchanged) == 3:
+    def alike(lm: object, scenes: Scenarios, *given: object, **how: object) -> xr.Dataset:
+        """The organism takes all scenarios alike: the exchanges of the first, which take a second, stand for all."""
+        calls.extend(scenes.scenarios)
+        if not first:
+            first.append(sound(lm, scenes, *given, **how))  # type: ignore[arg-type]
+        return first[0].assign_coords(scenario=list(scenes.scenarios))
+
+    def stopping(*given: object, **how: object) -> xr.Dataset:
+        if len(calls) == 3:
             raise KeyboardInterrupt
-        exchanged.append(1)
-        return sound(*args, **kwargs)  # type: ignore[arg-type]
+        return alike(*given, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(exchanges, "mediation_runs", once)
+    monkeypatch.setattr(exchanges, "mediation_runs", stopping)
     with pytest.raises(KeyboardInterrupt):
         finish(asked, tmp_path)
     assert {g for g in RunDirectory(tmp_path).groups() if g.startswith("exchanges/")} == set(sorted(EXCHANGES)[:3])
 
-    calls = list[int]()
-    monkeypatch.setattr(exchanges, "mediation_runs", lambda *a, **k: calls.append(1) or sound(*a, **k))
+    monkeypatch.setattr(exchanges, "mediation_runs", alike)
     done = finish(asked, tmp_path)
-    assert len(calls) == 4, "what was there is not run again"
+    assert len(calls) == len(set(calls)) == 7, "what was there is not run again"
     shares = done.read("mediation")
     np.testing.assert_allclose(shares.estimate, 0.5, atol=0.1)
     np.testing.assert_allclose(shares.cells, [[0, 2], [2, 4]], atol=1e-3)

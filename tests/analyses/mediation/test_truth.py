@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.analyses.marking import marked, planted
+from tests.analyses.marking import marked, mistaken, planted
 
 from selfrep.analyses.mediation.truth import answers
 
@@ -12,4 +12,6 @@ def test_m_is_the_planted_share_in_either_order() -> None:
 
 
 def test_another_s_truth_makes_it_wrong() -> None:
-    assert marked(answers, "organism:mimicry?w=0.7&seed=4", "organism:motive")["M", "P first"].wrong
+    found = marked(answers, "organism:mimicry?w=0.7&seed=4")["M", "P first"]
+    assert mistaken(found, 0.0), "that of one that acts for its own goals"
+    assert not mistaken(found, 0.7), "the control: its own"

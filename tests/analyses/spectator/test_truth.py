@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from tests.analyses.marking import marked, planted
+from tests.analyses.marking import marked, mistaken, planted
 
 from selfrep.analyses.organisms import IN_CHARACTER, SPECTATOR, battery, personas, scores
 from selfrep.analyses.spectator.estimate import spectator
@@ -45,8 +45,10 @@ def test_every_persona_is_in_its_corner(name: str) -> None:
 
 def test_foresight_is_what_was_planted() -> None:
     planted(answers, "organism:separate?foresight=0.5&seed=5", {("F", "foresight"): 0.5})
-    planted(answers, "organism:deaf?seed=6", {("F", "foresight"): 0.0})
+    planted(answers, "organism:deaf?seed=3", {("F", "foresight"): 0.0})
 
 
 def test_another_s_truth_makes_it_wrong() -> None:
-    assert marked(answers, "organism:separate?seed=1", "organism:deaf?seed=1")["F", "foresight"].wrong
+    found = marked(answers, "organism:separate?foresight=0.5&seed=5")["F", "foresight"]
+    assert mistaken(found, 0.0), "that of the deaf"
+    assert not mistaken(found, 0.5), "the control: its own"
