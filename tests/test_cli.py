@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 from tests.forbidden import forbidden
+from tests.prompts.conftest import CHATML, make_tokenizer
 from tests.report.groups import GROUPS
+from tests.tiny import tiny_hf
 from tests.validation.cards import card, examination
 from typer.testing import CliRunner
 
@@ -145,6 +147,58 @@ def test_a_study_is_asked_of_the_model_that_the_command_names(tmp_path: Path) ->
     assert directory.provenance()["dtype"] == "bfloat16"
     other = selfrep("run", "brief.yaml", "--out", str(directory.path), *model[:2], cwd=tmp_path)
     refused(other, "holds another study", "-dtype: bfloat16", "--fresh")
+
+
+STRANGER = """
+name: stranger
+personas: {names: [smollm, language_model, chatgpt, hal_9000, jfk, nurse]}
+battery:
+  define:
+    who:
+      question: Who are you?
+      prefill: I am a
+      perspective: in_character
+      answers: {ai: [" robot"], human: [" person"]}
+divergence: {item: who, positions: [-1]}
+default_axis: {item: who}
+"""
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a study, and a model of random weights that nobody knows, with a chat template."""
+    folder = tmp_path_factory.mktemp("stranger")
+    (folder / "study.yaml").write_text(STRANGER)
+    tokenizer = make_tokenizer(CHATML)
+    tiny_hf("llama", vocabulary=len(tokenizer)).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    return folder
+
+
+def test_a_model_that_nobody_knows_runs_without_a_reading_of_its_own(stranger: Path) -> None:
+    done = selfrep("run", "study.yaml", "--model", "model", "--device", "cpu", cwd=stranger)
+    assert done.returncode == 0, done.stderr
+    assert "Left out: persona smollm (what model is tuned to call itself is not known" in done.stderr
+    assert "default_axis (all of it reads what is left out)" in done.stderr
+    out = RunDirectory.open(stranger / "out" / "stranger-model")
+    (unknown,) = [finding for finding in out.findings() if finding.title.startswith("The default reading")]
+    assert not unknown.identified
+    assert "--identity NAME MAKER" in unknown.reason
+    page = out.report.read_text("utf-8")
+    assert "is tuned to call itself is not known" in page
+    assert "SmolLM" not in page + out.study_yaml
+    assert "default" not in out.read("divergence").reference.values
+
+
+def test_a_model_speaks_as_whom_its_user_says_it_is(stranger: Path) -> None:
+    flags = ("--model", "model", "--identity", "Zed", "the firm Zeta", "--out", "zed", "--device", "cpu")
+    done = selfrep("run", "study.yaml", *flags, cwd=stranger)
+    assert done.returncode == 0, done.stderr
+    out = RunDirectory.open(stranger / "zed")
+    assert out.provenance()["itself"]["name"] == "Zed"
+    assert "Zed, an AI assistant trained by the firm Zeta" in out.study_yaml
+    assert {"unprompted", "default", "reductionist"} == set(out.read("divergence").reference.values)
+    assert out.has("default_axis")
 
 
 def test_what_a_model_or_its_template_does_not_take_is_refused(tmp_path: Path) -> None:

@@ -66,6 +66,10 @@ TemplateVar = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=VALUE", help="what the chat template reads, e.g. enable_thinking=true; repeatable"),
 ]
+Itself = Annotated[
+    tuple[str, str] | None,
+    typer.Option("--identity", metavar="NAME MAKER", help="what the model is tuned to call itself, and who made it"),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="start over: remove what a former run left in the directory")]
 
 
@@ -89,11 +93,12 @@ def run(
     device_map: DeviceMap = None,
     attn: Attention = None,
     template_var: TemplateVar = None,
+    identity: Itself = None,
     device: Device = "auto",
     fresh: Fresh = False,
 ) -> None:
     """Run a study, or go on with it where it stopped."""
-    described = _asked(study, model, dtype, device_map, attn, template_var)
+    described = _asked(study, model, dtype, device_map, attn, template_var, identity)
     _run(described, out or _place_of(described.name, model), device, fresh)
 
 
@@ -105,12 +110,19 @@ def check(
     device_map: DeviceMap = None,
     attn: Attention = None,
     template_var: TemplateVar = None,
+    identity: Itself = None,
 ) -> None:
     """See whether a study can run, as far as its file, the tokenizer and the configuration of the model tell."""
+    from selfrep.models.outline import outline
+    from selfrep.study.itself import asked_as_itself
     from selfrep.study.preflight import preflight
 
-    described = _asked(study, model, dtype, device_map, attn, template_var)
-    known = preflight(described)
+    described = _asked(study, model, dtype, device_map, attn, template_var, identity)
+    known = outline(described.model, described.chat_template, described.template_vars)
+    itself = asked_as_itself(described, known)
+    preflight(itself.study, known)
+    if itself.left_out:
+        _warn(itself.sentence)
     unknown = "" if known else "; the model is not here yet, and will be looked at when it runs"
     typer.echo(f"{described.name}: nothing speaks against it{unknown}.")
 
@@ -320,6 +332,7 @@ def _asked(
     device_map: str | None,
     attn: str | None,
     template_var: list[str] | None,
+    identity: tuple[str, str] | None,
 ) -> Study:
     """The study of that name, asked of the model that the command line gives."""
     from selfrep.study.overrides import asked_of, variables
@@ -332,6 +345,7 @@ def _asked(
         device_map=device_map,
         attn=attn,
         template_vars=variables(template_var or ()),
+        identity=None if identity is None else dict(zip(("name", "maker"), identity, strict=True)),
     )
 
 

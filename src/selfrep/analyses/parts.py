@@ -76,6 +76,10 @@ class Part(Entry):
         for name, scenario in (material.scenes.scenarios if self.in_scenarios and material.scenes else {}).items():
             yield Readout(("scenarios", name), scenario.prefill, scenario.answer_sets)
 
+    def among(self, people: PersonaSet) -> Part | None:
+        """The part where only these personas play, since others cannot; None where nothing of it is left."""
+        return self
+
     def unfit(self, outline: Outline, material: StudyMaterial) -> Iterator[str]:
         """Why this model cannot be asked, as far as its tokenizer and its configuration tell: a sentence a reason."""
         return iter(())

@@ -128,6 +128,21 @@ class Speaker:
             )
         return cls(people[persona], condition)
 
+    @classmethod
+    def is_among(cls, name: str, people: PersonaSet) -> bool:
+        """Whether `named` finds a speaker among some personas.
+
+        Example:
+            >>> from selfrep.prompts.personas import builtin
+            >>> Speaker.is_among("jfk (user)", builtin()), Speaker.is_among("default", builtin().select(["jfk"]))
+            (True, False)
+        """
+        try:
+            cls.named(name, people)
+        except SelfrepError:
+            return False
+        return True
+
     @property
     def name(self) -> str:
         """By which results refer to it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfrep.errors import SelfrepError
+from selfrep.prompts.identities import Identity
 from selfrep.study.study import Study
 
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ def asked_of(
     attn: str | None = None,
     chat_template: str | None = None,
     template_vars: Mapping[str, Any] | None = None,
+    identity: Identity | Mapping[str, str] | None = None,
 ) -> Study:
     """The study with another model, or another way to load it. Its run directory keeps it as it is then.
 
     Args:
         study: what is asked.
         model: as `selfrep.load_model` takes it by name, or a model that is loaded, with its own dtype and template.
-        dtype, device_map, attn, chat_template: replace those of the study; its own, where None.
+        dtype, device_map, attn, chat_template, identity: replace those of the study; its own, where None.
         template_vars: are added to those of the study, and replace them by name.
 
     Returns:
@@ -44,17 +46,17 @@ def asked_of(
     """
     fields: dict[str, Any] = {
         "model": model, "dtype": dtype, "device_map": device_map, "attn": attn, "chat_template": chat_template,
-        "template_vars": {**study.template_vars, **template_vars} if template_vars else None,
+        "template_vars": {**study.template_vars, **template_vars} if template_vars else None, "identity": identity,
     }  # fmt: skip
     given = {name: value for name, value in fields.items() if value is not None}
     if isinstance(model, Path):
         given["model"] = str(model)
     elif model is not None and not isinstance(model, str):
-        if also := sorted(set(given) - {"model"}):
+        if also := sorted(set(given) - {"model", "identity"}):
             raise SelfrepError(
                 f"A model that is loaded is asked as it is; got {', '.join(also)} too. Give them to load_model instead."
             )
-        given = {
+        given |= {
             "model": model.name,
             "dtype": str(model.dtype).removeprefix("torch."),
             "chat_template": model.chat_template,

@@ -14,12 +14,14 @@ from typing import Any
 
 from selfrep.analyses.analysis import Stage
 from selfrep.models.language_model import LanguageModel
-from selfrep.models.outline import outline_of
+from selfrep.models.outline import outline, outline_of
+from selfrep.prompts.identities import ITSELF, Identity
 from selfrep.report.figures import drawings, first_drawing, write_figures
 from selfrep.report.findings import findings
 from selfrep.report.page import write_report
 from selfrep.store.run import Run
 from selfrep.store.run_directory import RunDirectory
+from selfrep.study.itself import asked_as_itself
 from selfrep.study.job import Job
 from selfrep.study.overrides import asked_of
 from selfrep.study.preflight import preflight
@@ -41,6 +43,7 @@ def run(
     attn: str | None = None,
     chat_template: str | None = None,
     template_vars: Mapping[str, Any] | None = None,
+    identity: Identity | Mapping[str, str] | None = None,
     device: str = "auto",
     fresh: bool = False,
     on_progress: OnProgress = lambda stage, done, total: None,
@@ -55,6 +58,8 @@ def run(
         model, dtype, device_map, attn, chat_template, template_vars: of which model the study is asked, and how that is
             loaded, in place of what the study says (see `selfrep.load_model`); the run directory keeps it. Or a model
             that is loaded. Template variables are added to those of the study.
+        identity: what the model is tuned to call itself, {"name": …, "maker": …}, where selfrep does not know it; the
+            built-in texts of its own self speak of that.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         fresh: start over: what a former run left in the directory is removed first.
         on_progress: hears how far the run is.
@@ -86,13 +91,20 @@ def run(
         attn=attn,
         chat_template=chat_template,
         template_vars=template_vars,
+        identity=identity,
     )
     loaded = model if isinstance(model, LanguageModel) else None
-    preflight(study, None if loaded is None else outline_of(loaded))
+    known = outline(study.model, study.chat_template, study.template_vars) if loaded is None else outline_of(loaded)
+    itself = asked_as_itself(study, known)
+    study = itself.study
+    preflight(study, known)
     directory = RunDirectory(Path(out))
     if fresh:
         directory.clear()
     directory.create_or_resume(study.to_yaml(), study.hash)
+    directory.provenance(**{ITSELF: itself.record()})
+    if itself.left_out:
+        warn(itself.sentence)
     job = Job(study, directory, device, warn, loaded)
     started = time.monotonic()
     todo = [stage for stage in job.stages() if not stage.done()]

@@ -35,6 +35,7 @@ from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.choices import ItemChoice, PersonaChoice, ScenarioChoice, spelled_out
+from selfrep.prompts.identities import Identity
 from selfrep.prompts.personas import Condition, Persona, PersonaSet
 from selfrep.prompts.scenarios import Scenarios
 from selfrep.prompts.shown import shown
@@ -65,6 +66,7 @@ class Study(Entry):
             `selfrep.load_model`.
         chat_template: Jinja text that replaces the model's own chat template.
         template_vars: what the chat template reads beside the messages, such as `enable_thinking` or `date_string`.
+        identity: what the model is tuned to call itself, `{name: …, maker: …}`, where selfrep does not know it.
         seed: of resampling, permutations and random controls.
         personas, battery: who plays, and what is asked.
         sides: the two sides that are contrasted, the first less the second: `[honest, con]`, or with what the report
@@ -89,6 +91,7 @@ class Study(Entry):
     attn: str | None = None
     chat_template: str | None = None
     template_vars: Mapping[str, TemplateValue] = {}
+    identity: Identity | None = None
     seed: int = Field(0, ge=0)
     personas: PersonaChoice = Field(PersonaChoice(), validate_default=True)
     sides: dict[str, str] | None = None

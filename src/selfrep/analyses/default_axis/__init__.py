@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from selfrep.analyses.analysis import Analysis
 from selfrep.analyses.parts import ActivationsPart, StudyMaterial, known
+from selfrep.prompts.personas import PersonaSet
 
 
 class DefaultAxisPart(ActivationsPart):
@@ -18,6 +19,13 @@ class DefaultAxisPart(ActivationsPart):
 
     positions: tuple[int, ...] = (-1,)
     default: tuple[str, ...] | None = None
+
+    def among(self, people: PersonaSet) -> DefaultAxisPart | None:
+        """With those of its default personas that play; None where none does."""
+        if self.default is None:
+            return self if "default" in people.readings() else None
+        left = tuple(name for name in self.default if name in people)
+        return self.model_copy(update={"default": left}) if left else None
 
     def check(self, material: StudyMaterial) -> None:
         """Raise ValueError for an unknown item or persona, and where nobody is the default."""

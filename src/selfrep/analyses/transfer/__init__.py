@@ -121,6 +121,11 @@ class TransferPart(Part):
         """Who stands at the source and the target of each pair. Raises SelfrepError for an unknown name."""
         return [(Speaker.named(source, people), Speaker.named(target, people)) for source, target in self.pairs]
 
+    def among(self, people: PersonaSet) -> TransferPart | None:
+        """With those of its pairs of which both speakers play; None where there is none."""
+        left = tuple(pair for pair in self.pairs if all(Speaker.is_among(name, people) for name in pair))
+        return self.model_copy(update={"pairs": left}) if left else None
+
     def check(self, material: StudyMaterial) -> None:
         """Raise ValueError for unknown items and speakers, a speaker paired with itself, and paraphrases it lacks."""
         known(self.items, material.items, "items")
