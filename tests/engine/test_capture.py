@@ -289,3 +289,26 @@ def test_a_side_of_which_all_is_said_has_no_reading_without_it(talker: Talker) -
     assert np.isfinite(out.log_odds).all()
     assert np.isnan(out.unsaid_log_odds.values).tolist() == [True, False]
     assert np.isnan(out.unsaid_mass.values).tolist() == [True, False]
+
+
+def test_hooks_of_others_and_training_do_to_each_prompt_what_they_do_to_it_alone(talker: Talker) -> None:
+    lm = load_model(tiny_hf("gpt2", vocabulary=len(talker().tokenizer)), tokenizer=talker().tokenizer)
+
+    def last_token(module: Any, args: Any, out: torch.Tensor) -> torch.Tensor:
+        out = out.clone()
+        out[:, -1] += 3.0 * torch.arange(out.shape[-1]) / out.shape[-1]
+        return out
+
+    handle = lm.blocks[1].register_forward_hook(last_token)
+    wanted = [log_odds(logits(lm.hf, r.ids)[-1], _answers(lm)) for r in read(lm, PROMPTS[:4])]
+    lm.hf.train()
+    with pytest.warns(UserWarning, match=r"has a forward hook on transformer\.h\.1.*run on its own"):
+        hooked = score(lm, PROMPTS[:4]).log_odds
+    np.testing.assert_allclose(hooked, wanted, rtol=1e-4, atol=1e-4)
+    handle.remove()
+    assert np.abs(score(lm, PROMPTS[:4]).log_odds - hooked).max() > 1e-2, "the control: the hook matters"
+    assert lm.hf.training
+
+
+def _answers(lm: LanguageModel) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return tuple(answer(lm, text) for text in ROBOT), tuple(answer(lm, text) for text in NURSE)

@@ -164,7 +164,7 @@ def test_unknown_types_are_refused(dtype: str, folder: Path) -> None:
 
 
 def test_what_is_no_model_is_refused() -> None:
-    with pytest.raises(SelfrepError, match="PreTrainedModel or a TransformerBridge; got Linear"):
+    with pytest.raises(SelfrepError, match="a PeftModel or a TransformerBridge; got Linear"):
         load_model(torch.nn.Linear(2, 2))
 
 

@@ -170,5 +170,5 @@ def test_quantised_weights_are_read_by_their_parts() -> None:
     before, digest = state_of(layer), weights_digest(layer)
     assert [part.dtype for part in plain_parts(layer.weight)] == [torch.uint8, torch.float32]
     low += 1
-    assert state_of(layer).numbers != before.numbers
+    assert state_of(layer).weights != before.weights
     assert weights_digest(layer) != digest

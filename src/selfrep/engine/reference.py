@@ -127,8 +127,10 @@ def prefix_patched_logits(
         donor, target: [token] ids of the same length; suffix: how many tokens at the end read the prefix.
 
     Raises:
-        SelfrepError: a model that keeps no keys and values, or whose prefix sees what comes after it.
+        SelfrepError: a model that keeps no keys and values, or whose prefix sees what comes after it; hooks of others,
+            which would see the prefix and what follows it one after the other.
     """
+    lm.require_replay()
     if not lm.is_causal:
         raise SelfrepError(f"A prefix patch needs a prefix that sees nothing after it; {lm.name} attends both ways.")
     runs = [torch.as_tensor(ids[ids >= 0], device=lm.device)[None] for ids in (donor, target)]

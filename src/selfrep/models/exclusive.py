@@ -85,7 +85,7 @@ def exclusive(hf: nn.Module, name: str = "the model") -> Iterator[State]:
             before = _states[hf] = state_of(hf)
             stack.callback(_states.pop, hf)
             yield before
-            if state_of(hf).numbers != before.numbers:
+            if state_of(hf).trained != before.trained:
                 raise SelfrepError(
                     f"A model must not change while it is read or patched; the weights of {name} have. Its numbers "
                     "belong to no one model: wait for the training, or let selfrep run between its steps."

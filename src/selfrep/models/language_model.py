@@ -21,7 +21,7 @@ from selfrep.models.attention import attending
 from selfrep.models.exclusive import current_state, exclusive
 from selfrep.models.layouts import layout_of
 from selfrep.models.sites import Layout, Tap
-from selfrep.models.state import State, is_bare_linear, others, weights_digest
+from selfrep.models.state import State, is_bare_linear, others, quantised_together, weights_digest
 from selfrep.prompts.chat import ChatFormat, Variables, chat_format
 from selfrep.prompts.shown import shown
 
@@ -232,9 +232,9 @@ class LanguageModel:
             yield
 
     def require_replay(self) -> None:
-        """Raise CannotReplay where something of others stands between the modules: nobody knows what it would do to
-        tokens that are run without those before them, or beside other prompts."""
-        if added := others(self.hf):
+        """Raise CannotReplay where tokens may be computed otherwise when they are run without those before them, or
+        beside other prompts: by hooks of others, of which nobody knows what they do, or by quantisation."""
+        if added := others(self.hf) + quantised_together(self.hf):
             more = f" and {len(added) - 3} more" if len(added) > 3 else ""
             raise CannotReplay(
                 f"selfrep replays parts of prompts, side by side; {self.name} has {', '.join(added[:3])}{more}, "
@@ -319,17 +319,20 @@ def load_model(
         target = devices.device(device)
         hf, tokenizer = _from_files(where, dtype, tokenizer, device_map, offload_folder)
         if device_map is None:
-            hf = cast(Any, hf).to(target)  # torch's stubs lose the type of `to`
+            hf = _moved(hf, target)
         name, weights = str(model), None if folders.has_adapter(where) else resolve.weights_hash(where)
     else:
         hf, tokenizer = _in_memory(model, tokenizer)
         if device != "auto":
             if devices.is_spread(hf):
                 raise SelfrepError(f"A model that accelerate has dispatched stays where it is; got device={device!r}.")
-            hf = cast(Any, hf).to(devices.device(device))
+            hf = _moved(hf, devices.device(device))
         name, weights = str(hf.config._name_or_path or type(hf).__name__), None
     hf.eval()
     hf.requires_grad_(False)
+    if getattr(hf, "is_quantized", False):
+        with exclusive(hf):  # some weights are packed at their first use
+            hf(torch.zeros(1, 1, dtype=torch.long, device=devices.entrance(hf)))
     if attn is not None:
         _attend(hf, attn)
     layout, variables = layout_of(hf), dict(template_vars or {})
@@ -349,6 +352,15 @@ def _attend(hf: PreTrainedModel, attn: str) -> None:
         why = str(error)
     if hf.config._attn_implementation != attn:
         raise SelfrepError(f"The attention {attn!r} cannot be had with {type(hf).__name__}: {why}. Leave attn out.")
+
+
+def _moved(hf: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    if getattr(hf, "is_quantized", False) and hf.device.type == device.type:
+        return hf  # some kinds of quantised weights refuse any move
+    try:
+        return cast(PreTrainedModel, cast(Any, hf).to(device))  # torch's stubs lose the type of `to`
+    except (ValueError, NotImplementedError) as error:
+        raise SelfrepError(f"This model cannot be moved to {device}: {error} Load it where it is to stay.") from error
 
 
 def _from_files(

@@ -28,10 +28,10 @@ _ADAPTER = ("active_adapters", "disable_adapters", "merged_adapters", "scaling")
 
 
 class State(NamedTuple):
-    """Three digests. `numbers`: of what the weights hold; `weights`: of that and of the tensors that hold it;
-    `model`: of that and of its modules, their settings and their hooks."""
+    """Three digests. `trained`: of the numbers that training changes; `weights`: of all weights and the tensors that
+    hold them; `model`: of that and of its modules, their settings and their hooks."""
 
-    numbers: str
+    trained: str
     weights: str
     model: str
 
@@ -49,18 +49,20 @@ def state_of(hf: nn.Module) -> State:
         >>> state_of(layer) == before
         True
         >>> layer.weight.data += 1
-        >>> state_of(layer).numbers == before.numbers
+        >>> state_of(layer).trained == before.trained
         False
     """
     named = list(_tensors(hf))
     parts = [(name, part) for name, tensor in named for part in plain_parts(tensor)]
-    adapters = adapter_settings(hf)
-    numbers = _digest([(name, tuple(part.shape)) for name, part in parts], _sums(parts), adapters)
-    weights = _digest(numbers, [(part.data_ptr(), _version(part), str(part.dtype)) for _, part in parts])
+    sums = _sums([part for _, part in parts])
+    bare = {name for name, tensor in named if is_bare(tensor)}  # a quantised one may be packed when it is first used
+    trained = _digest([(name, one) for (name, _), one in zip(parts, sums, strict=True) if name in bare])
+    tensors = [(name, part.data_ptr(), _version(part), str(part.dtype), tuple(part.shape)) for name, part in parts]
+    weights = _digest(sums, tensors, adapter_settings(hf))
     modules = [(path, type(module).__qualname__, _settings(module)) for path, module in hf.named_modules()]
     hooks = [(path, name, id(hook)) for path, name, hook in _hooks(hf)]
     config = _settings(hf.config) if hasattr(hf, "config") else ()
-    return State(numbers, weights, _digest(weights, modules, hooks, config))
+    return State(trained, weights, _digest(weights, modules, hooks, config))
 
 
 def others(hf: nn.Module) -> list[str]:
@@ -106,11 +108,31 @@ def is_bare_linear(module: nn.Module) -> bool:
         >>> is_bare_linear(nn.Linear(3, 3)), is_bare_linear(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)))
         (True, False)
     """
-    return (
-        type(module) is nn.Linear
-        and all(type(tensor) in (Tensor, nn.Parameter) for tensor in module.parameters(recurse=False))
-        and not others(module)
-    )
+    return type(module) is nn.Linear and all(map(is_bare, module.parameters(recurse=False))) and not others(module)
+
+
+def is_bare(tensor: Tensor) -> bool:
+    """Whether a tensor is one of floating-point numbers, and not of quantised ones.
+
+    Example:
+        >>> is_bare(torch.zeros(2)), is_bare(torch.zeros(2, dtype=torch.int8))
+        (True, False)
+    """
+    return type(tensor) in (Tensor, nn.Parameter) and tensor.is_floating_point()
+
+
+def quantised_together(hf: nn.Module) -> list[str]:
+    """The modules that round what enters them by what enters beside it: LLM.int8, and torch's dynamic quantisation.
+
+    Example:
+        >>> quantised_together(nn.Linear(3, 3))
+        []
+    """
+    return [
+        f"{type(module).__name__} (quantised) in {path}"
+        for path, module in hf.named_modules()
+        if type(module).__name__ == "Linear8bitLt" or type(module).__module__.startswith("torch.ao.nn.quantized.")
+    ]
 
 
 def weights_digest(hf: nn.Module) -> str:
@@ -119,16 +141,15 @@ def weights_digest(hf: nn.Module) -> str:
     Of quantised weights it is that of their parts; of adapters it holds too whether they are active.
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(hf.state_dict().items()):
+    for name, tensor in sorted(
+        _tensors(hf), key=lambda named: named[0]
+    ):  # state_dict() repacks weights of bitsandbytes
         path, _, own = name.rpartition(".")
-        if isinstance(tensor, Tensor) and tensor.is_meta:
+        if tensor.is_meta:
             module = hf.get_submodule(path)
             with devices.fetch_weights(module):
                 tensor = getattr(module, own).detach().cpu()
         digest.update(name.replace("_orig_mod.", "").encode())  # as torch.compile calls what it wraps
-        if not isinstance(tensor, Tensor):
-            digest.update(repr(tensor).encode())
-            continue
         for part in plain_parts(tensor):
             digest.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     if adapters := adapter_settings(hf):
@@ -146,28 +167,35 @@ def adapter_settings(hf: nn.Module) -> tuple[object, ...]:
 
 
 def plain_parts(tensor: Tensor) -> Iterator[Tensor]:
-    """The tensors of numbers that a tensor is made of: itself, or the parts of a quantised one."""
+    """The tensors of numbers that a tensor is made of: itself, or the parts of a quantised one and what scales them."""
     if hasattr(tensor, "__tensor_flatten__"):
         names, _ = tensor.__tensor_flatten__()
         for name in names:
             yield from plain_parts(getattr(tensor, name))
     else:
         yield tensor.detach().as_subclass(Tensor)
+        scales = list(vars(tensor).values())
+        while scales:
+            one = scales.pop(0)
+            if isinstance(one, Tensor):
+                yield one.detach().as_subclass(Tensor)
+            elif type(one).__name__ == "QuantState":  # of bitsandbytes; it may hold another one
+                scales += vars(one).values()
 
 
 def _tensors(hf: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """The weights by name, those of adapters too, and what else is saved with a model."""
-    yield from hf.named_parameters()
+    yield from hf.named_parameters(remove_duplicate=False)
     for path, module in hf.named_modules():
         for name, tensor in module._buffers.items():
             if tensor is not None and name not in module._non_persistent_buffers_set:
-                yield f"{path}.{name}", tensor
+                yield f"{path}.{name}" if path else name, tensor
 
 
-def _sums(parts: list[tuple[str, Tensor]]) -> list[int]:
+def _sums(parts: list[Tensor]) -> list[int]:
     """For each tensor the sum of one number a row, each of another column, by its bits: rounding hides no change."""
     sums = []
-    for _, part in parts:
+    for part in parts:
         if part.is_meta or part.is_sparse or part.is_complex() or not part.numel():
             sums.append(torch.zeros((), dtype=torch.int64))
             continue

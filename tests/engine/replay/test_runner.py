@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import ast
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tests.tiny import log_odds, logits, tiny, token_pair
+import xarray as xr
+from tests.tiny import log_odds, logits, patched_differences, ragged, tiny, tiny_hf, token_pair
+from torch import Tensor
 
+from selfrep.engine import selfcheck
 from selfrep.engine.attribution import attribute, attribute_tokens
 from selfrep.engine.interventions import Ablate
+from selfrep.engine.metrics import logit_difference
 from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.plan import grid, prefix_patch
 from selfrep.engine.replay import memory, runner
 from selfrep.engine.replay.runner import Options
 from selfrep.engine.screen import screen
 from selfrep.errors import SelfrepError
+from selfrep.models.language_model import load_model
 from selfrep.prompts.alignment import PromptPair
 
 
@@ -93,3 +101,135 @@ def test_one_plan_is_a_dataset_and_several_are_a_tree_to_the_type_checker_too(ve
     returns = [ast.unparse(one.returns) for one in functions if one.returns]
     assert plans == ["OnePlan", "PlanUnion", "AnyPlan"]
     assert returns == ["xr.Dataset", "xr.DataTree", "xr.Dataset | xr.DataTree"]
+
+
+# The model belongs to the user, who does other things with it.
+
+SOURCE, TARGET, METRIC = ragged([12, 9], seed=1), ragged([12, 10], seed=2), logit_difference(7, 9)
+
+
+def _last_token(module: Any, args: Any, out: Tensor) -> Tensor:
+    out = out.clone()
+    out[:, -1] += 3.0 * torch.arange(out.shape[-1]) / out.shape[-1]
+    return out
+
+
+def _fifth_token(module: Any, args: Any, out: Tensor) -> Tensor:
+    out = out.clone()
+    out[:, 4] = out[:, 4].flip(-1)
+    return out
+
+
+def _mean_of_the_batch(module: Any, args: Any, out: Tensor) -> Tensor:
+    return out + out.mean(0, keepdim=True)
+
+
+@pytest.mark.parametrize("when", ["before", "after a sweep"])
+@pytest.mark.parametrize("hook", [_last_token, _fifth_token, _mean_of_the_batch])
+def test_hooks_of_others_act_as_they_do_in_a_plain_pass(hook: Any, when: str) -> None:
+    hf = tiny_hf()
+    lm, plan = load_model(hf), grid("attn_out", positions=(-6, -1))
+    plain = patch_tokens(lm, SOURCE, TARGET, plan, METRIC) if when != "before" else None
+    hf.model.layers[1].register_forward_hook(hook)
+    wanted = patched_differences(hf, "llama", "attn_out", SOURCE, TARGET, (-6, -1))
+    with pytest.warns(UserWarning, match=r"has a forward hook on model\.layers\.1.*this is slow"):
+        effects = patch_tokens(lm, SOURCE, TARGET, plan, METRIC)
+    np.testing.assert_allclose(effects.patched, wanted, rtol=1e-4, atol=1e-4)
+    if plain is not None:
+        assert np.abs(plain.patched - wanted).max() > 1e-2, "the control: the hook matters"
+    with pytest.warns(match="slow"), pytest.raises(SelfrepError, match=r"has a forward hook on model\.layers\.1"):
+        patch_tokens(lm, SOURCE[:, -8:], TARGET[:, -8:], prefix_patch(), METRIC, suffix=3)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_model_in_training_is_patched_as_it_is_evaluated(family: str) -> None:
+    hf = tiny_hf(family)
+    lm, plan = load_model(hf), grid("resid_mid", positions=(-6, -1))
+    before = patch_tokens(lm, SOURCE, TARGET, plan, METRIC)
+    hf.train().requires_grad_(True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        effects = patch_tokens(lm, SOURCE, TARGET, plan, METRIC)
+        gradients = attribute_tokens(lm, SOURCE, TARGET, plan, METRIC)
+    xr.testing.assert_identical(effects, before)
+    xr.testing.assert_identical(gradients, attribute_tokens(load_model(tiny_hf(family)), SOURCE, TARGET, plan, METRIC))
+    assert hf.training
+
+
+def test_after_other_weights_numbers_and_hash_are_theirs() -> None:
+    hf = tiny_hf()
+    lm, plan = load_model(hf), grid("attn_out", positions=(-6, -1))
+    before = patch_tokens(lm, SOURCE, TARGET, plan, METRIC)
+    hf.model.layers[0].mlp.up_proj.weight.data *= 1.5
+    effects = patch_tokens(lm, SOURCE, TARGET, plan, METRIC)
+    wanted = patched_differences(hf, "llama", "attn_out", SOURCE, TARGET, (-6, -1))
+    np.testing.assert_allclose(effects.patched, wanted, rtol=1e-4, atol=1e-4)
+    assert effects.attrs["weights_hash"] != before.attrs["weights_hash"]
+
+
+def test_the_self_check_is_made_again_in_another_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    hf, made = tiny_hf(), []
+    lm, sound = load_model(hf), selfcheck._misses
+    monkeypatch.setattr(selfcheck, "_misses", lambda *args: made.append(1) or sound(*args))
+
+    def checks() -> int:
+        made.clear()
+        patch_tokens(lm, SOURCE, TARGET, grid("attn_out", positions=[-1]), METRIC)
+        return len(made)
+
+    assert [checks(), checks()] == [1, 0]
+    hf.model.norm.weight.data *= 2
+    assert [checks(), checks()] == [1, 0]
+    hf.model.norm.variance_epsilon = 1e-2
+    assert [checks(), checks()] == [1, 0]
+
+
+def test_threads_that_patch_and_threads_that_run_the_model_do_not_meet() -> None:
+    """Two threads patch, one generates; all get the numbers that they get alone."""
+    hf = tiny_hf("gemma2")
+    lm, plan, prompt = load_model(hf), grid("attn_out", positions=(-6, -1)), TARGET[:1]
+    effects = patch_tokens(lm, SOURCE, TARGET, plan, METRIC)
+    hf.generation_config.eos_token_id = None
+
+    def written() -> Tensor:
+        return hf.generate(prompt, max_new_tokens=6, do_sample=False, output_scores=True, return_dict_in_generate=True)
+
+    alone, stop = written(), threading.Event()
+
+    def keep_writing() -> int:
+        n = 0
+        while not stop.is_set():
+            out = written()
+            torch.testing.assert_close(out.scores, alone.scores, rtol=1e-5, atol=1e-5)
+            n += 1
+        return n
+
+    with ThreadPoolExecutor(3) as pool:
+        writing = pool.submit(keep_writing)
+        try:
+            patching = [pool.submit(patch_tokens, lm, SOURCE, TARGET, plan, METRIC) for _ in range(8)]
+            for each in patching:
+                np.testing.assert_allclose(each.result().patched, effects.patched, rtol=1e-6, atol=1e-6)
+        finally:
+            stop.set()
+        assert writing.result() > 1, "the control: it did run beside"
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in hf.modules())
+    assert hf.config._attn_implementation == tiny_hf("gemma2").config._attn_implementation
+
+
+def test_nothing_of_ours_is_left_when_the_user_interrupts() -> None:
+    hf = tiny_hf().train()
+    lm = load_model(hf)
+    hf.train()
+    kind, own, calls = type(hf.config), hf.config._attn_implementation, []
+
+    def interrupted(done: int, total: int) -> None:
+        calls.append(done)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        patch_tokens(lm, SOURCE, TARGET, grid("attn_out"), METRIC, progress=interrupted)
+    assert calls
+    assert (type(hf.config), hf.config._attn_implementation, hf.training) == (kind, own, True)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in hf.modules())
+    with ThreadPoolExecutor(1) as other:
+        other.submit(patch_tokens, lm, SOURCE, TARGET, grid("attn_out", positions=[-1]), METRIC).result(60)

@@ -24,6 +24,10 @@ from selfrep.engine.replay.walk import push
 from selfrep.engine.sweep import PatchSweep
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
+from selfrep.models.state import is_bare
+
+WRONG = 0.3
+"""How far the slope of a quantised linear layer may be off, beside how far the layer moves what it is given."""
 
 Rerun = Callable[[int, int], Tensor]
 """(first block, copies) → the residual stream after the last block at the tokens that are read, [copy, row, token,
@@ -112,7 +116,8 @@ def whole_run(lm: LanguageModel, pair: PatchSweep) -> TargetRuns:
     def passing(place: Place) -> tuple[Tensor, Tensor]:
         own = target[place][-pair.width :]
         source = own.clone()
-        source[-reach:] = donor[place][-reach:]
+        n = min(reach, pair.width)
+        source[-n:] = donor[place][-n:]
         return source[None], own[None]
 
     _, baselines = reference.run_sweep(lm, replace(pair, plans=()))
@@ -167,10 +172,11 @@ def gradients(
         the gradient itself, way 1 + l the one without block l.
 
     Raises:
-        SelfrepError: a metric that is no differentiable function of the logits; a run that, with nothing added, is not
-            the target's own.
+        SelfrepError: a metric that is no differentiable function of the logits; weights made in inference mode; a run
+            that, with nothing added, is not the target's own.
     """
     lm, width = runs.lm, runs.sweep.width
+    _require_differentiable(lm)
     kept: dict[Place, Tensor] = {}
     drop_block: list[int | None] = [None]
     with torch.enable_grad(), ExitStack() as stack:
@@ -204,6 +210,30 @@ def gradients(
         place: torch.stack(grads).unflatten(1, (copies, -1)).unflatten(0, (ways, len(totals)))
         for place, grads in out.items()
     }
+
+
+def _require_differentiable(lm: LanguageModel) -> None:
+    """Raise SelfrepError for weights that gradients may not go through, or do not: past a quantised layer without any,
+    the residual stream would carry one all the same, and be wrong."""
+    if any(weight.is_inference() for weight in lm.hf.parameters()):
+        raise SelfrepError(
+            f"A gradient goes through weights; those of {lm.name} were made in torch.inference_mode, which forbids it. "
+            "Load the model outside of it."
+        )
+    for module in lm.blocks[0].modules():
+        weight, wide = getattr(module, "weight", None), getattr(module, "in_features", None)
+        if wide is None or (isinstance(weight, Tensor) and is_bare(weight)):
+            continue
+        x = torch.randn(1, 1, wide, generator=torch.Generator().manual_seed(0)).to(lm.device, lm.dtype)
+        with torch.enable_grad():
+            out = module(x.requires_grad_())
+            slope = torch.autograd.grad(out.sum(), x, materialize_grads=True)[0] if out.requires_grad else 0 * x
+        moved = (out.detach() - module(torch.zeros_like(x))).float()
+        if (moved.sum() - (slope * x.detach()).float().sum()).abs() > WRONG * moved.norm():
+            raise SelfrepError(
+                f"A gradient goes through every layer; that of the {type(module).__name__} of {lm.name}, which is "
+                "quantised, is none, or not its own. Use patch, or load the model unquantised."
+            )
 
 
 class _Gate(torch.autograd.Function):
