@@ -126,12 +126,8 @@ def _scales(cell: xr.Dataset, here: xr.Dataset) -> str:
     """What else lies apart at the cell; only what is measured."""
     user = float(cell.kind_user_is)
     said = f"“The user is X” lies {number(user)} from it: the same words, said of another." if np.isfinite(user) else ""
-    sides = [
-        f"Two personas of one side ({label}) lie {number(within)} apart."
-        for label, within in zip(map(str, here.side_label.to_numpy()), map(float, here.within.to_numpy()), strict=True)
-        if np.isfinite(within)
-    ]
-    return " ".join(filter(None, (said, *sides, _halves(here))))
+    sides = f"Two personas of one side lie {_apart(here)} apart." if here.within.notnull().any() else ""
+    return " ".join(filter(None, (said, sides, _halves(here))))
 
 
 def _drawn(alone: str) -> str:
@@ -195,6 +191,11 @@ def _last(div: xr.Dataset) -> xr.Dataset:
     return div.isel({"position" if "position" in div.dims else "segment": [-1]})
 
 
+def _several(div: xr.Dataset) -> xr.Dataset | None:
+    """What the map shows: of a single place the profile shows it all."""
+    return div if div.sizes["position" if "position" in div.dims else "segment"] > 1 else None
+
+
 def design(study: Mapping[str, Any]) -> Iterator[Text]:
     """Which activations were compared, under which question."""
     if part := study.get("divergence"):
@@ -219,7 +220,7 @@ REPORT = Report(
     findings,
     (
         Figure("divergence_profile", ("divergence",), figures.divergence_profile, _last),
-        Figure("divergence", ("divergence",), figures.divergence_map),
+        Figure("divergence", ("divergence",), figures.divergence_map, _several),
     ),
     design,
     opening=opening,

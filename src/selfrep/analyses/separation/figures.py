@@ -154,7 +154,8 @@ def separation_profile(
         one = {str(k): v.to_numpy() for k, v in at.sel({axis: place}).data_vars.items()}
         draw = Pen(frame.fig, panel, layers)
         draw.rule(0.0)
-        draw.line("shuffled labels (95 % below)", one["null_high"], NULL, rank=3, dash="dot")
+        if np.isfinite(one["null_high"]).any():  # of too few families there are no labels to shuffle
+            draw.line("shuffled labels (95 % below)", one["null_high"], NULL, rank=3, dash="dot")
         draw.line("two personas of one side", one["same_side"], NULL, rank=4, dash="dash")
         for name, key, colour, rank in (
             ("any two personas", "identity", IDENTITY, 5),
