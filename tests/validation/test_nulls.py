@@ -32,5 +32,6 @@ def test_families_are_dealt_whole_and_the_self_stays_out() -> None:
 
 def test_deals_can_be_had_again() -> None:
     lm = load_model("organism:families?noise=0.2")
-    assert list(deals(lm, 2, seed=5)) == list(deals(lm, 2, seed=5))
-    assert list(deals(lm, 2, seed=5)) != list(deals(lm, 2, seed=6))
+    first = list(deals(lm, 1, seed=5))
+    assert first == list(deals(lm, 1, seed=5))
+    assert first != list(deals(lm, 1, seed=6))
