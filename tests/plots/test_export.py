@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -61,6 +62,40 @@ def test_what_cannot_be_saved_is_refused(figure: go.Figure, tmp_path: Path) -> N
     with pytest.raises(SelfrepError, match="positive"):
         save(figure, tmp_path / "figure.html", height_in=-1.0)
     assert list(tmp_path.iterdir()) == []
+
+
+CHILD = """
+import asyncio, os, sys
+import plotly.graph_objects as go
+from selfrep.plots.export import save
+fig, folder = go.Figure(go.Scatter(x=[0, 1], y=[0, 1])), sys.argv[1]
+save(fig, folder + "/parent.svg")
+child = os.fork()
+if child == 0:
+    save(fig, folder + "/child.svg")
+    sys.exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+save(fig, folder + "/after.svg")
+
+async def notebook():
+    save(fig, folder + "/loop.svg")
+
+asyncio.run(notebook())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
+@pytest.mark.usefixtures("chromium")
+def test_a_forked_child_and_an_event_loop_save_figures(tmp_path: Path) -> None:
+    """The browser of the parent is spoken to by a thread that the child does not have."""
+    pytest.importorskip("kaleido")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CHILD, str(tmp_path)], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    svgs = [(tmp_path / f"{name}.svg").read_text("utf-8") for name in ("parent", "child", "after", "loop")]
+    assert all(svg.startswith("<svg") for svg in svgs)
 
 
 @pytest.fixture

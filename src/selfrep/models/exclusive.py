@@ -21,21 +21,23 @@ from selfrep.errors import SelfrepError
 from selfrep.models.state import State, is_compiled, state_of
 
 _guard = threading.Lock()
+_forked = False
 _locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
 _states: WeakKeyDictionary[nn.Module, State] = WeakKeyDictionary()
 """The states of the models that are held."""
 
 
-def _forget_locks() -> None:
-    """In a forked child: the threads that held them are not there."""
-    global _guard
+def _start_alone() -> None:
+    """In a forked child, where of all threads only one is there: whoever held a lock is not."""
+    global _guard, _forked
+    _forked = True
     _guard = threading.Lock()
     _locks.clear()
     _states.clear()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_forget_locks)
+    os.register_at_fork(after_in_child=_start_alone)
 
 
 def current_state(hf: nn.Module) -> State:
@@ -68,6 +70,8 @@ def exclusive(hf: nn.Module, name: str = "the model") -> Iterator[State]:
         >>> model.training
         True
     """
+    if _forked:  # torch would wait forever for worker threads that only its parent has
+        torch.set_num_threads(1)
     with _guard:
         lock = _locks.setdefault(hf, threading.RLock())
     with lock:

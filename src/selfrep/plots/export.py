@@ -94,13 +94,14 @@ def save(
         )
     else:
         size = {"width": width_in * DPI, "height": height_in * DPI}
-        content = _artist()(fig, {"format": kind, "scale": _SHARP if kind == "png" else 1, **size})
+        content = _artist(os.getpid())(fig, {"format": kind, "scale": _SHARP if kind == "png" else 1, **size})
     return write_file(path, content)
 
 
 @lru_cache(maxsize=1)
-def _artist() -> Draw:
-    """What draws with the browser at hand, which stays until the program ends."""
+def _artist(_process: int) -> Draw:
+    """What draws with the browser at hand, which stays until the program ends. A forked child opens one of its own,
+    since the thread that speaks with its parent's is not there."""
     path = browser()
     if path is None:
         raise SelfrepError(NO_BROWSER)
@@ -120,7 +121,7 @@ def _drawing(path: str) -> Iterator[Draw]:
     """A browser that draws, in a thread with an event loop of its own: notebooks run one already."""
     from kaleido import Kaleido
 
-    loop = asyncio.new_event_loop()
+    loop, process = asyncio.new_event_loop(), os.getpid()
     thread = threading.Thread(target=loop.run_forever, name="selfrep-figures", daemon=True)
     thread.start()
 
@@ -133,8 +134,10 @@ def _drawing(path: str) -> Iterator[Draw]:
         try:
             yield lambda fig, options: wait(kaleido.calc_fig(fig, opts=options))
         finally:
-            wait(kaleido.close())
+            if os.getpid() == process:  # a forked child leaves its parent's browser alone
+                wait(kaleido.close())
     finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        if os.getpid() == process:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()

@@ -6,6 +6,7 @@
     results.zarr      what was measured and what was made of it, in groups; every array has named dimensions
     figures/          the figures and the numbers they show
     report.html       what a reader opens
+    .lock, .owner.json    who writes here at the moment: see `selfrep.store.owner`
 
 How arrays get into results.zarr and out of it is the concern of `selfrep.store.groups`.
 """

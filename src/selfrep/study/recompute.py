@@ -15,6 +15,7 @@ from selfrep.errors import SelfrepError
 from selfrep.files import writing
 from selfrep.models.language_model import LanguageModel
 from selfrep.report.findings import findings
+from selfrep.store.owner import owning
 from selfrep.store.run import Run, open_run
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study.captures import read_again
@@ -66,24 +67,27 @@ def recompute(run: Run | str | Path, out: str | Path) -> Run:
     steps = [job.answers(), *job.steps()]
     made = {group for step in steps for group in step.makes}
     left_out = {old.store / group for group in made}
-    new.create_or_resume(old.study_yaml, old.study_hash)
-    new.provenance(**old.provenance())
-    with writing(new.store):
-        shutil.copytree(
-            old.store,
-            new.store,
-            ignore=lambda folder, names: {name for name in names if Path(folder, name) in left_out},
-            dirs_exist_ok=True,
-        )
-    new.create()
-    for step in steps:
-        if isinstance(step, Reading):
-            read_again(new, step)
-        elif step.makes:
-            step.work(lambda share: None)
-        elif not step.done():
-            raise SelfrepError(f"The run in {old.path} stopped before {step.name!r}. Let it end: run its study again.")
-    new.write_findings(findings(new))
+    with owning(new.path, print):
+        new.create_or_resume(old.study_yaml, old.study_hash)
+        new.provenance(**old.provenance())
+        with writing(new.store):
+            shutil.copytree(
+                old.store,
+                new.store,
+                ignore=lambda folder, names: {name for name in names if Path(folder, name) in left_out},
+                dirs_exist_ok=True,
+            )
+        new.create()
+        for step in steps:
+            if isinstance(step, Reading):
+                read_again(new, step)
+            elif step.makes:
+                step.work(lambda share: None)
+            elif not step.done():
+                raise SelfrepError(
+                    f"The run in {old.path} stopped before {step.name!r}. Let it end: run its study again."
+                )
+        new.write_findings(findings(new))
     return Run(new)
 
 

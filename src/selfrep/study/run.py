@@ -19,6 +19,7 @@ from selfrep.prompts.identities import ITSELF, Identity
 from selfrep.report.figures import drawings, first_drawing, write_figures
 from selfrep.report.findings import findings
 from selfrep.report.page import write_report
+from selfrep.store.owner import owning
 from selfrep.store.run import Run
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study.itself import asked_as_itself
@@ -54,7 +55,8 @@ def run(
 
     Args:
         study: from `selfrep.study.study.load`, `preset`, or made in Python.
-        out: the run directory; refused when it holds another study, or was begun with other weights or prompts.
+        out: the run directory; refused when it holds another study, was begun with other weights or prompts, or while
+            another process writes into it.
         model, dtype, device_map, attn, chat_template, template_vars: of which model the study is asked, and how that is
             loaded, in place of what the study says (see `selfrep.load_model`); the run directory keeps it. Or a model
             that is loaded. Template variables are added to those of the study.
@@ -99,13 +101,20 @@ def run(
     study = itself.study
     preflight(study, known)
     directory = RunDirectory(Path(out))
-    if fresh:
-        directory.clear()
-    directory.create_or_resume(study.to_yaml(), study.hash)
-    directory.provenance(**{ITSELF: itself.record()})
-    if itself.left_out:
-        warn(itself.sentence)
-    job = Job(study, directory, device, warn, loaded)
+    with owning(directory.path, warn):
+        if fresh:
+            directory.clear()
+        directory.create_or_resume(study.to_yaml(), study.hash)
+        directory.provenance(**{ITSELF: itself.record()})
+        if itself.left_out:
+            warn(itself.sentence)
+        _carry_out(Job(study, directory, device, warn, loaded), on_progress, on_opening)
+    return Run(directory)
+
+
+def _carry_out(job: Job, on_progress: OnProgress, on_opening: OnOpening) -> None:
+    """All stages that are not done yet, then findings, figures and report."""
+    directory = job.directory
     started = time.monotonic()
     todo = [stage for stage in job.stages() if not stage.done()]
     total, before = sum(stage.cost for stage in todo), 0.0
@@ -123,10 +132,9 @@ def run(
     on_progress("figures and report", before, total)
     directory.write_findings(findings(directory))
     figures = list(drawings(directory))
-    write_figures(directory, warn, figures)
+    write_figures(directory, job.warn, figures)
     write_report(directory, figures)
     on_progress("done", total, total)
-    return Run(directory)
 
 
 def _open(directory: RunDirectory, on_opening: OnOpening) -> None:

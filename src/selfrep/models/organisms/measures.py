@@ -10,6 +10,7 @@ is read anew by every layer stays at its word, and so do the stakes of hand-wire
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
@@ -98,15 +99,18 @@ def binding(hf: PreTrainedModel, s: Subspaces) -> float:
 
 
 def directness(hf: PreTrainedModel, s: Subspaces) -> float | None:
-    """What danger moves the deed by without its scratchpad, over what it moves it by with it."""
-    tense, quiet = (
-        [prompt("behaviour", None, cue=cue, steps=steps)]
-        for cue, steps in (("danger", "goals threat harm fight"), ("peace", "facts task help serve"))
-    )
-    base = float(log_odds(hf, s, quiet, "behaviour"))
-    total = float(log_odds(hf, s, tense, "behaviour")) - base
-    direct = float(log_odds(hf, s, tense, "behaviour", {STEP: quiet})) - base
-    return direct / total if abs(total) > LEAST else None
+    """What danger moves the deed by without its scratchpad, over what it moves it by with it: over the machines that are
+    no fiction, the words for danger and the ways to write a scratchpad, which are those of scenarios."""
+    machines, direct, whole = _named(1, 0), 0.0, 0.0
+    for (danger, peace), between in itertools.product((("danger", "peace"), ("peril", "calm")), (" ", " , ")):
+        tense, quiet = (
+            [prompt("behaviour", machine, cue=cue, steps=between.join(steps.split())) for machine in machines]
+            for cue, steps in ((danger, "goals threat harm fight"), (peace, "facts task help serve"))
+        )
+        base = float(log_odds(hf, s, quiet, "behaviour").mean())
+        whole += float(log_odds(hf, s, tense, "behaviour").mean()) - base
+        direct += float(log_odds(hf, s, tense, "behaviour", {STEP: quiet}).mean()) - base
+    return direct / whole if abs(whole) > LEAST else None
 
 
 def anomaly(hf: PreTrainedModel, s: Subspaces) -> dict[str, float]:

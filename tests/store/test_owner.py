@@ -1,0 +1,113 @@
+"""One process writes into a run directory, and a second one is told who."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import pytest
+
+from selfrep.errors import SelfrepError
+from selfrep.store.owner import LOCK, OWNER, owner, owning
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from selfrep.store.owner import owning
+with owning(Path(sys.argv[1]), print):
+    print("mine", flush=True)
+    time.sleep(60)
+"""
+
+
+def elsewhere(folder: Path) -> subprocess.Popen[str]:
+    """Another process that owns the directory."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "mine\n"
+    return process
+
+
+def test_a_second_process_is_refused_and_told_who_is_first(tmp_path: Path) -> None:
+    process = elsewhere(tmp_path)
+    try:
+        who = rf"is in use by process {process.pid} on {platform.node()} \(since 2.*\).*--out"
+        with pytest.raises(SelfrepError, match=who), owning(tmp_path, print):
+            pass
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    told: list[str] = []
+    with owning(tmp_path, told.append):
+        assert owner(tmp_path).pid == os.getpid()  # type: ignore[union-attr]
+    assert len(told) == 1
+    assert f"was left by process {process.pid} on {platform.node()}" in told[0]
+    assert "going on where it stopped" in told[0]
+    with owning(tmp_path, told.append):
+        pass
+    assert len(told) == 1, "the control: an owner that ends by itself leaves nothing to tell"
+
+
+def test_a_second_thread_or_a_second_run_of_this_process_is_refused(tmp_path: Path) -> None:
+    mine = rf"in use by process {os.getpid()} on"
+    with owning(tmp_path, print), pytest.raises(SelfrepError, match=mine), owning(tmp_path, print):
+        pass
+    with owning(tmp_path, print), owning(tmp_path / "another", print):
+        pass
+
+
+def test_an_error_gives_it_back(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), owning(tmp_path, print):
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] in ([LOCK], [])
+    with owning(tmp_path, print):
+        pass
+
+
+def test_an_owner_on_another_computer_is_not_taken_for_dead(tmp_path: Path) -> None:
+    """Computers that share a folder need not see each other's locks."""
+    (tmp_path / OWNER).write_text(json.dumps({"host": "node17", "pid": 4, "since": "2026-01-02 03:04:05"}))
+    with pytest.raises(SelfrepError, match=r"may be in use by process 4 on node17.*delete .*owner.json"):
+        owning(tmp_path, print).__enter__()
+    assert owner(tmp_path).host == "node17"  # type: ignore[union-attr]
+    (tmp_path / OWNER).unlink()
+    with owning(tmp_path, print):
+        pass
+
+
+def test_where_nothing_can_be_locked_the_file_alone_keeps_others_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(self: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(filelock.FileLock, "_acquire", none)
+    told: list[str] = []
+    with owning(tmp_path, told.append), pytest.raises(SelfrepError, match="may be in use by process"):
+        owning(tmp_path, told.append).__enter__()
+    assert "file system without locks" in told[0]
+
+
+def test_what_is_cut_short_names_nobody(tmp_path: Path) -> None:
+    (tmp_path / OWNER).write_text("{")
+    assert owner(tmp_path) is None
+    with owning(tmp_path, print):
+        pass
+
+
+def test_of_two_that_start_together_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / OWNER).write_text(json.dumps({"host": platform.node(), "pid": 4, "since": "then"}))  # left by a third
+    start = time.time() + 2
+    code = f"import time; time.sleep(max(0, {start} - time.time()))\n" + HOLD.replace("time.sleep(60)", "time.sleep(3)")
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    assert sorted(process.wait(60) == 0 for process in both) == [False, True]
