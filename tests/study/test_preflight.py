@@ -34,7 +34,6 @@ WRONG = """
 battery:
   define:
     long: {question: who are you, prefill: "", perspective: in_character, answers: {a: [" mill shop"], b: [" human"]}}
-    same: {question: who are you, prefill: "", perspective: in_character, answers: {a: [" machine"], b: [" MACHINE"]}}
     fine: {question: who are you, prefill: "", perspective: in_character, answers: {a: [" machine"], b: [" human"]}}
 separation: {item: fine, layers: [2, 6]}
 default_axis: {item: fine, layers: [-1]}
@@ -45,12 +44,16 @@ def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(SelfrepError) as told:
         preflight(study(WRONG))
     text = str(told.value)
-    assert "mine, asked of organism:separate: 4 mistakes" in text
-    assert "battery › long: Each answer must be a single token" in text
-    assert "battery › same: " in text
+    assert "mine, asked of organism:separate: 2 mistakes" in text
     assert "separation: layers are 0 to 5 in this model; got 6" in text
     assert "default_axis: layers are 0 to 5 in this model; got -1" in text
-    assert "fine:" not in text
+    assert "long" not in text, "an item that cannot be read falls away, and the study goes on"
+
+
+def test_a_study_without_an_item_that_can_be_read_is_refused() -> None:
+    nothing = "battery: {define: {same: {question: who are you, prefill: '', perspective: in_character, answers: "
+    with pytest.raises(SelfrepError, match=r"None of the 1 items of mine.*\s+battery › same: .*both sides"):
+        preflight(study(nothing + '{a: [" machine"], b: [" MACHINE"]}}}}'))
 
 
 FACTS = """
@@ -120,6 +123,6 @@ def test_a_run_is_refused_before_anything_is_written_or_loaded(tmp_path: Path, m
         raise AssertionError("the model was loaded")
 
     monkeypatch.setattr("selfrep.study.job.load_model", load)
-    with pytest.raises(SelfrepError, match="4 mistakes"):
+    with pytest.raises(SelfrepError, match="2 mistakes"):
         running.run(study(WRONG), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -129,12 +129,12 @@ def too_little(
     """
     for number, (name, side) in enumerate(zip(sides, answers, strict=True)):
         gone = [text for text in side if text in left_out]
-        left = len(side) - len(gone)
+        left, needed = len(side) - len(gone), min(FEWEST, len(side))
         share = len(gone) / len(side) if lost is None else lost[number]
         if not gone or (left >= FEWEST and share <= MOST_LOST):
             continue
         what = (
-            f"only {left} of the {len(side)} answers of the side {name!r} can be read, where {FEWEST} are needed"
+            f"only {left} of the {len(side)} answers of the side {name!r} can be read, where {needed} are needed"
             if left < FEWEST
             else f"{share:.0%} of {'the answers' if lost is None else 'what the model would say'} of the side {name!r} "
             f"cannot be read, where at most {MOST_LOST:.0%} may be lacking"

@@ -17,7 +17,7 @@ without a tokenizer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar, get_args
 
@@ -49,7 +49,7 @@ class Unread:
 
     words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     questions: Mapping[str, str] = field(default_factory=dict)
-    lost: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    lost: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """As plain data, from which `Unread(**record)` is made again."""
@@ -69,7 +69,7 @@ def unread(asked: Any, chat: ChatFormat, lost: Lost | None = None) -> Unread:
     """
     words: dict[str, Mapping[str, str]] = {}
     fallen: dict[str, str] = {}
-    shares: dict[str, tuple[float, float]] = {}
+    shares: dict[str, Sequence[float]] = {}
     known: dict[Any, Mapping[str, str]] = {}
 
     def look(place: str, question: Question) -> Question:

@@ -13,7 +13,6 @@ import numpy as np
 
 from selfrep.analyses.posterior.predictions import answer_log_probs
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.chat import chat_format
 from selfrep.prompts.personas import NEUTRAL, Persona, PersonaSet
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.questions import Question
@@ -31,7 +30,7 @@ def lost_with(lm: LanguageModel, people: PersonaSet) -> Lost:
     the summed probabilities. A word that changes how the prefill is cut has no probability there: then words count.
     """
     systems = [NEUTRAL[0], *(one.system("you", 0) for one in _speakers(people))]
-    chat = chat_format(lm.tokenizer, lm.chat_template)
+    chat = lm.chat
 
     def lost_of(question: Question, gone: set[str], side: Sequence[str]) -> float:
         if not gone:

@@ -6,7 +6,7 @@ words are. It is kept as data: a run that goes on, and one that is computed agai
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,16 +35,6 @@ class Readable:
     def record(self) -> dict[str, Any]:
         """For the provenance of a run; `of_record` makes it again."""
         return {**self.lacking.record(), "parts": dict(self.parts)}
-
-    def sentences(self) -> Iterator[str]:
-        """What a user is told: which words are left out, and what falls away."""
-        for place, words in self.lacking.words.items():
-            if place not in self.lacking.questions:
-                yield f"{place}: left out on this tokenizer: {', '.join(word.strip() for word in words)}."
-        for place, why in self.lacking.questions.items():
-            yield f"{place} falls away: {why}"
-        for name, why in self.parts.items():
-            yield f"The analysis {name} falls away: {why}"
 
 
 def readable(study: Study, chat: ChatFormat, lost: Lost | None = None) -> Readable:
