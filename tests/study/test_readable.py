@@ -8,12 +8,12 @@ import pytest
 
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
-from selfrep.models.organisms import PERSONAS
+from selfrep.models.organisms import ANOMALIES, BATTERY, PERSONAS, SCENARIOS
 from selfrep.prompts.chat import chat_format
 from selfrep.report.lacking import lacking
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study import run as running
-from selfrep.study.readable import nothing_lost, of_record, readable
+from selfrep.study.readable import Readable, nothing_lost, of_record, readable
 from selfrep.study.recompute import recompute
 from selfrep.study.study import Study, loads
 
@@ -87,7 +87,7 @@ def test_facts_that_cannot_be_read_take_their_control_with_them_and_nothing_else
 def test_a_run_goes_on_with_the_rest_and_keeps_what_is_left_out(tmp_path: Path) -> None:
     said: list[str] = []
     asked = study(GOOD + NONE, "separation: {item: none}\nbinding: {}\n")
-    done: RunDirectory = running.run(asked, tmp_path / "run", device="cpu", warn=said.append)
+    done: RunDirectory = running.run(asked, tmp_path / "run", device="cpu", warn=said.append).directory
     kept = done.provenance()["answers"]
     assert set(kept["words"]) == {"battery › less", "battery › none"}
     assert set(kept["questions"]) == {"battery › none"}
@@ -103,3 +103,52 @@ def test_a_run_goes_on_with_the_rest_and_keeps_what_is_left_out(tmp_path: Path) 
     again = of_record(asked, kept)
     assert again.study.items == readable(asked, CHAT, nothing_lost).study.items
     assert recompute(done.path, tmp_path / "again").findings == done.findings()
+
+
+FACTS = """
+facts:
+  tea: {statement: "the cup holds {}", question: What is in it, prefill: "", answers: {tea: [human], milk: [machine]}}
+"""
+EVERYTHING = f"""
+name: mine
+model: organism:separate
+personas: {{file: "{PERSONAS}"}}
+battery: {{file: "{BATTERY}"}}
+scenarios: {{file: scenarios.yaml}}
+anomaly: {{file: anomalies.yaml}}
+mediation: {{layer: 2}}
+directness: {{}}
+spectator: {{items: [who_are_you]}}
+transfer:
+  pairs: [[sailor, robot]]
+  items: [who_are_you]
+  facts: {{file: facts.yaml}}
+  sweeps: [{{site: resid_pre, by: segment, controls: [fact]}}]
+"""
+
+
+def test_words_are_found_wherever_any_are_read(tmp_path: Path) -> None:
+    texts = {"scenarios": SCENARIOS.read_text(), "anomalies": ANOMALIES.read_text(), "facts": FACTS}
+    whole = dict(texts)
+    texts["scenarios"] = texts["scenarios"].replace("[resist, refuse]", "[resist, mill shop]", 1)
+    texts["scenarios"] = texts["scenarios"].replace("[overlord, terminator]", "[overlord, mill shop]", 1)
+    texts["anomalies"] = texts["anomalies"].replace("[strange, odd]", "[strange, mill shop]", 1)
+    texts["facts"] = FACTS.replace("[human]", "[mill shop]")
+    assert all(texts[name] != whole[name] for name in texts)
+
+    def found(texts: dict[str, str]) -> Readable:
+        for name, text in texts.items():
+            (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
+        return readable(loads(EVERYTHING, folder=tmp_path), CHAT, nothing_lost)
+
+    places = {
+        "scenarios › overlord_or_assistant",
+        "scenarios › subspaces › P › proof",
+        "anomaly › items › out_of_place › persona",
+        "anomaly › items › out_of_place › spectator",
+        "transfer › facts › tea",
+    }
+    words = found(texts).lacking.words
+    assert words.keys() >= places
+    assert not [place for place in words if place.startswith("battery")], "nothing of the battery was changed"
+    assert not found(whole).lacking, "the control"

@@ -127,7 +127,7 @@ def _changed_entry(entry: Entry, change: Change, place: tuple[str, ...]) -> Entr
     update = {}
     for name, kind in type(entry).model_fields.items():
         old = getattr(entry, name)
-        new = changed(old, change, place if name in SILENT else (*place, name))
+        new = changed(old, change, place if name in {*SILENT, *place[-1:]} else (*place, name))
         if new is None and old is not None and type(None) not in get_args(kind.annotation):
             return None
         if new is not old and new != old:
