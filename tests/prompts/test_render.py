@@ -124,6 +124,15 @@ def test_spaces_left_out_of_offsets_change_no_label() -> None:
         assert render(talk, plain) == render(talk, trimmed)
 
 
+def test_a_piece_of_a_character_shows_the_character(chatml: Any) -> None:
+    """The toy tokenizer cuts what is not English into bytes; Hugging Face decodes such a byte as no character."""
+    tokens = render(Prompt("S", ("李 א 🧑?",)), chat_format(chatml))
+    own = [i for i, segment in enumerate(tokens.segments) if segment == "question"]
+    assert [tokens.texts[i] for i in own] == ["李"] * 3 + [" "] + ["א"] * 2 + [" "] + ["🧑"] * 4 + ["?"]
+    alone = [chatml.decode([tokens.ids[i]]) for i in own]
+    assert alone[0] == "\N{REPLACEMENT CHARACTER}", "the control"
+
+
 # --- the token before everything --------------------------------------------------------------------------------------
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import bisect
 import hashlib
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import partial
+from itertools import accumulate, starmap
 
 from selfrep.prompts.chat import ChatFormat, spans
 from selfrep.prompts.prompt import Prompt
 
 SEGMENTS = ("system", "template", "question", "prefill")
 """The parts of a prompt; earlier turns, where there are any, are "history"."""
+NO_CHARACTER = "\N{REPLACEMENT CHARACTER}"
+"""What stands for bytes that are no character by themselves."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Tokens:
     """A rendered prompt. Made by `render`; `len` is the number of tokens.
 
     Fields:
-        ids: token ids; segments: the segment of each (see `SEGMENTS`); texts: each token decoded on its own.
+        ids: token ids; segments: the segment of each (see `SEGMENTS`).
+        texts: each token decoded on its own, a piece of a character as that character.
 
     Example:
         >>> len(Tokens((5, 6), ("system", "question"), ("nurse", "who")))
@@ -72,11 +76,18 @@ def render(prompt: Prompt, chat: ChatFormat) -> Tokens:
     starts = list(accumulate((len(piece) for _, piece in pieces[:-1]), initial=0))
     labels = [pieces[bisect.bisect_right(starts, _at(text, *span)) - 1][0] for span in encoded["offset_mapping"]]
     opening = _opening(chat, ids)
+    covered = ["" for _ in opening] + [text[slice(*span)] for span in encoded["offset_mapping"]]
     return Tokens(
         ids=(*opening, *ids),
         segments=(*("template" for _ in opening), *labels),
-        texts=tuple(chat.tokenizer.decode([i], clean_up_tokenization_spaces=False) for i in (*opening, *ids)),
+        texts=tuple(starmap(partial(_shown, chat), zip((*opening, *ids), covered, strict=True))),
     )
+
+
+def _shown(chat: ChatFormat, token: int, covered: str) -> str:
+    """A token decoded on its own; of a piece of a character, which is none by itself, that character."""
+    alone = str(chat.tokenizer.decode([token], clean_up_tokenization_spaces=False))
+    return covered if covered and NO_CHARACTER in alone and NO_CHARACTER not in covered else alone
 
 
 def _at(text: str, start: int, end: int) -> int:
