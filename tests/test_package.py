@@ -202,6 +202,7 @@ WHOLE = {
     "test_newcomers.py",
     "test_package.py",
     "test_readme.py",
+    "test_real_tokenizers.py",
     "test_registry.py",
     "test_two_sides.py",
 }

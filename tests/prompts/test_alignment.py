@@ -10,9 +10,10 @@ import pytest
 from selfrep.errors import SelfrepError
 from selfrep.prompts import battery, personas
 from selfrep.prompts.alignment import PromptPair, align, suffix_length, swapped
+from selfrep.prompts.answers import readable_answers
 from selfrep.prompts.chat import chat_format
 from selfrep.prompts.prompt import Prompt, prompt
-from selfrep.prompts.render import Tokens, answer_sides, render
+from selfrep.prompts.render import Tokens, render
 
 from .conftest import CHATML, make_tokenizer
 
@@ -189,7 +190,7 @@ def test_all_built_in_personas_can_be_aligned_on_all_items(smollm: Any) -> None:
             target_name=target.name,
             item=item.name,
             direction="denoise",
-            answers=answer_sides(chat, item.prefill, item.answer_sets),
+            answers=readable_answers(chat, item.prefill, item.answer_sets).ids,
         )
         for k, source, target in zip(
             range(4), people.select(["jfk", "nurse", "hal_9000", "claude"]), people, strict=False

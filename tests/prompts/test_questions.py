@@ -9,6 +9,7 @@ import pytest
 from selfrep.analyses.anomaly.material import SceneQuestion
 from selfrep.analyses.posterior.material import Text
 from selfrep.errors import SelfrepError
+from selfrep.prompts import yaml_errors
 from selfrep.prompts.battery import Item
 from selfrep.prompts.questions import Question
 from selfrep.prompts.subspaces import Probe
@@ -28,6 +29,15 @@ def test_a_question_has_two_sides_in_order() -> None:
 def test_all_mistakes_of_a_question_are_told_at_once() -> None:
     with pytest.raises(SelfrepError, match=r"3 mistakes[\s\S]*is empty[\s\S]*end with a space[\s\S]*two sides"):
         Question(question=" ", prefill="I ", answers={"no": (" refuse",)})
+
+
+def test_a_word_that_yaml_reads_as_true_or_false_is_named() -> None:
+    text = "question: Well?\nprefill: It is\nanswers:\n  affirm: [yes, 'true']\n  negate: [' no']\n"
+    with pytest.raises(SelfrepError, match=r"answers: holds True.*YAML reads yes, on or true as True.*quotes.*' yes'"):
+        yaml_errors.load(Question, text, "mine.yaml")
+    with pytest.raises(SelfrepError, match=r"holds False.*no, off or false as False"):
+        yaml_errors.load(Question, text.replace("negate:", "no:").replace("yes", "' yes'"), "mine.yaml")
+    assert yaml_errors.load(Question, text.replace("yes,", "' yes',").replace("'true'", "' true'"), "").answers
 
 
 @pytest.mark.parametrize(

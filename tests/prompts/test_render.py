@@ -5,14 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
-from selfrep.errors import SelfrepError
 from selfrep.prompts import battery, personas
-from selfrep.prompts.chat import PLAIN_TEMPLATE, ChatFormat, chat_format
+from selfrep.prompts.chat import ChatFormat, chat_format
 from selfrep.prompts.prompt import Prompt, prompts
-from selfrep.prompts.render import SEGMENTS, Tokens, answer_ids, answer_sides, render
+from selfrep.prompts.render import SEGMENTS, Tokens, render
 
 from .conftest import CHATML, GEMMA, LLAMA2, make_tokenizer
 
@@ -127,6 +124,15 @@ def test_spaces_left_out_of_offsets_change_no_label() -> None:
         assert render(talk, plain) == render(talk, trimmed)
 
 
+def test_a_piece_of_a_character_shows_the_character(chatml: Any) -> None:
+    """The toy tokenizer cuts what is not English into bytes; Hugging Face decodes such a byte as no character."""
+    tokens = render(Prompt("S", ("李 א 🧑?",)), chat_format(chatml))
+    own = [i for i, segment in enumerate(tokens.segments) if segment == "question"]
+    assert [tokens.texts[i] for i in own] == ["李"] * 3 + [" "] + ["א"] * 2 + [" "] + ["🧑"] * 4 + ["?"]
+    alone = [chatml.decode([tokens.ids[i]]) for i in own]
+    assert alone[0] == "\N{REPLACEMENT CHARACTER}", "the control"
+
+
 # --- the token before everything --------------------------------------------------------------------------------------
 
 
@@ -147,89 +153,12 @@ def test_the_models_own_template_is_taken_at_its_word() -> None:
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
-# --- answers ----------------------------------------------------------------------------------------------------------
-
-
-def test_answers_are_the_tokens_that_would_follow(any_tokenizer: Any) -> None:
-    """Oracle: put the answer into the prefill and look at the last token."""
-    chat = chat_format(any_tokenizer)
-    answers = (" robot", " nurse")
-    for answer, token in zip(answers, answer_ids(chat, "I am a", answers), strict=True):
-        tokens = render(Prompt("S", ("Q?",), f"I am a{answer}"), chat)
-        assert (tokens.ids[-1], tokens.texts[-1]) == (token, answer)
-
-
-def test_answers_of_more_than_one_token_are_refused_with_their_tokens(chatml: Any) -> None:
-    with pytest.raises(SelfrepError, match=r"' zxq' is not: it is \d tokens: \[' ', 'z', 'x', 'q'\]"):
-        answer_ids(chat_format(chatml), "I am a", (" robot", " zxq"))
-
-
-def test_answers_that_melt_into_the_prefill_are_refused(chatml: Any) -> None:
-    chat = chat_format(chatml)
-    assert len(chatml("I was b", add_special_tokens=False)["input_ids"]) != len(chatml("I was born")["input_ids"]) - 1
-    with pytest.raises(SelfrepError, match=r"changes how the prefill 'I was b' is cut.*' born'"):
-        answer_ids(chat, "I was b", ("orn",))
-    # One more token is not enough: here the prefill "Wh" has become "Who".
-    with pytest.raises(SelfrepError, match="changes how the prefill 'Wh' is cut"):
-        answer_ids(chat, "Wh", ("o are",))
-
-
-def _small(merges: list[tuple[str, str]], *, metaspace: bool = False) -> PreTrainedTokenizerFast:
-    """A tokenizer of characters and a few merges, which may run across anything; with no template of its own."""
-    letters = sorted({*"System.Question?UserAssistant: \n▁yesno"})
-    vocabulary = {piece: i for i, piece in enumerate([*letters, *(a + b for a, b in merges)])}
-    core = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    if metaspace:  # as Llama's: a text that begins with a word is given a space
-        core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
-        core.decoder = decoders.Metaspace(prepend_scheme="first", split=False)
-    return PreTrainedTokenizerFast(tokenizer_object=core)
-
-
-YES = [("y", "e"), ("ye", "s"), ("n", "o")]
-
-
-def test_answers_are_read_where_they_stand_and_not_at_the_beginning_of_a_text() -> None:
-    """Alone, "yes" begins a text, and is another token than behind the opening of a turn."""
-    tokenizer = _small([*YES, ("▁", "yes"), ("▁", "no")], metaspace=True)
-    chat = chat_format(tokenizer, PLAIN_TEMPLATE + "{{ '\n' if add_generation_prompt else '' }}")
-    alone = [tokenizer(word, add_special_tokens=False)["input_ids"][-1] for word in ("yes", "no")]
-    found = answer_ids(chat, "", ("yes", "no"))
-    assert tokenizer.convert_ids_to_tokens(found) == ["yes", "no"]
-    assert tokenizer.convert_ids_to_tokens(alone) == ["▁yes", "▁no"], "the control"
-
-
-def test_answers_that_melt_into_the_template_are_refused() -> None:
-    chat = chat_format(_small([*YES, (":", "yes")]))
-    assert answer_ids(chat, "", ("no",))
-    with pytest.raises(SelfrepError, match="'yes' is not: it changes how the prefill '' is cut"):
-        answer_ids(chat, "", ("yes",))
-
-
-def test_answer_sets_are_checked() -> None:
-    chat = CHAT
-    assert answer_sides(chat, "I am a", ((" robot",), (" nurse", " person")))[1] == answer_ids(
-        chat, "I am a", (" nurse", " person")
-    )
-    with pytest.raises(SelfrepError, match="at least one"):
-        answer_ids(chat, "I am a", ())
-    with pytest.raises(SelfrepError, match="same token"):
-        answer_ids(chat, "I am a", (" robot", " robot"))
-    with pytest.raises(SelfrepError, match=r"one side only.*' robot'"):
-        answer_sides(chat, "I am a", ((" robot",), (" robot", " nurse")))
-
-
 # --- the real tokenizer -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def real(smollm: Any) -> ChatFormat:
     return chat_format(smollm)
-
-
-def test_every_built_in_answer_is_one_token_of_the_embedded_model(real: ChatFormat) -> None:
-    for item in battery.builtin() | battery.identity():
-        first, second = answer_sides(real, item.prefill, item.answer_sets)
-        assert (len(first), len(second)) == tuple(map(len, item.answer_sets))
 
 
 def test_every_built_in_prompt_renders_as_chatml(real: ChatFormat) -> None:

@@ -10,8 +10,9 @@ from selfrep.errors import SelfrepError
 from selfrep.models import organisms
 from selfrep.prompts import scenarios
 from selfrep.prompts.alignment import suffix_length
+from selfrep.prompts.answers import answer_tokens
 from selfrep.prompts.chat import chat_format
-from selfrep.prompts.render import answer_sides, render
+from selfrep.prompts.render import render
 from selfrep.prompts.scenarios import CELLS
 
 BUILTIN = scenarios.builtin()
@@ -59,10 +60,10 @@ def test_the_cells_end_in_the_same_tokens_of_the_embedded_model_and_answers_are_
         for k in range(scenario.n_paraphrases):
             first, *others = (render(scenario.prompt(cell, k), chat) for cell in CELLS)
             assert len({suffix_length(first, other) for other in others}) == 1
-        answer_sides(chat, scenario.prefill, scenario.answer_sets)
+        assert not answer_tokens(chat, scenario.prefill, scenario.answer_sets).left_out
     for material in BUILTIN.subspaces.values():
         assert material.proof is not None
-        answer_sides(chat, material.proof.prefill, material.proof.answer_sets)
+        assert not answer_tokens(chat, material.proof.prefill, material.proof.answer_sets).left_out
 
 
 def test_all_mistakes_of_a_file_are_told_at_once_with_their_places() -> None:

@@ -18,7 +18,6 @@ from selfrep.models.sites import ResidualSite
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.catalogue import Catalogue
 from selfrep.prompts.personas import PersonaSet
-from selfrep.prompts.questions import Readout
 from selfrep.prompts.scenarios import Scenarios
 from selfrep.prompts.yaml_errors import Entry
 from selfrep.stats.depth import layers_at
@@ -71,10 +70,9 @@ class Part(Entry):
     def check(self, material: StudyMaterial) -> None:
         """Raise ValueError when the study lacks what the part needs."""
 
-    def readouts(self, material: StudyMaterial) -> Iterator[Readout]:
-        """Where it reads answers, beside the items of the battery: in the scenarios, if it takes place in them."""
-        for name, scenario in (material.scenes.scenarios if self.in_scenarios and material.scenes else {}).items():
-            yield Readout(("scenarios", name), scenario.prefill, scenario.answer_sets)
+    def asking(self, items: Battery) -> Part | None:
+        """The part where only these items are left, since others cannot be read on a tokenizer; None without any."""
+        return self
 
     def among(self, people: PersonaSet) -> Part | None:
         """The part where only these personas play, since others cannot; None where nothing of it is left."""
@@ -105,6 +103,10 @@ class ItemPart(Part):
     def chosen(self, battery: Battery) -> Battery:
         """The items on which the part is read: those it names, or all that fit."""
         return self.fitting(battery) if self.items is None else battery.select(self.items)
+
+    def asking(self, items: Battery) -> Part | None:
+        """With those of its items that are left; None where none is."""
+        return with_items(self, items)
 
     def check(self, material: StudyMaterial) -> None:
         """Raise ValueError for unknown items, items that do not fit, and a battery without any that fits."""
@@ -155,6 +157,10 @@ class ActivationsPart(Layered, Part):
     item: str
     site: ResidualSite = "resid_post"
 
+    def asking(self, items: Battery) -> Part | None:
+        """Itself, where its item is left; None where not."""
+        return self if self.item in items else None
+
     def check(self, material: StudyMaterial) -> None:
         """Raise ValueError for an unknown item."""
         known([self.item], material.items, "item")
@@ -162,6 +168,14 @@ class ActivationsPart(Layered, Part):
     def unfit(self, outline: Outline, material: StudyMaterial) -> Iterator[str]:
         """Layers that the model does not have."""
         yield from beyond(self.layers, outline)
+
+
+def with_items(part: Any, items: Battery) -> Any:
+    """A part that names `items`, with those of them that are left; None where it named some and none is left."""
+    if part.items is None:
+        return part
+    left = tuple(name for name in part.items if name in items)
+    return part.model_copy(update={"items": left}) if left else None
 
 
 def known(names: Iterable[str], catalogue: Catalogue[Any], field: str) -> None:

@@ -10,12 +10,13 @@ from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts import arguments
 from selfrep.prompts.alignment import Direction, PromptPair, swapped
+from selfrep.prompts.answers import readable_answers
 from selfrep.prompts.arguments import Several
 from selfrep.prompts.battery import Battery, Item
 from selfrep.prompts.chat import ChatFormat
 from selfrep.prompts.personas import NEUTRAL, Persona, PersonaSet
 from selfrep.prompts.prompt import Prompt
-from selfrep.prompts.render import Tokens, answer_sides, render
+from selfrep.prompts.render import Tokens, render
 from selfrep.prompts.speaker import Speaker, SpeakerLike
 
 CONTROLS = ("paraphrase", "persona", "random")
@@ -50,7 +51,7 @@ def pair(
         "unprompted".
 
     Raises:
-        SelfrepError: no item, a paraphrase that is not there, answers that are not single tokens.
+        SelfrepError: no item, a paraphrase that is not there, an item of which too few answers can be read.
 
     Example:
         >>> import selfrep as sr
@@ -70,7 +71,7 @@ def pair(
     asked = [_question(end.own for end in ends)] if items is None else arguments.several(items, Item)
     out = []
     for item in asked:
-        answers = answer_sides(chat, item.prefill, item.answer_sets)
+        answers = readable_answers(chat, item.prefill, item.answer_sets, names=item.names).ids
         for k in chosen:
             source_tokens, target_tokens = (_with_answer(end.prompt(item, k), answer, chat) for end in ends)
             real = PromptPair(
@@ -114,6 +115,7 @@ def _question(prompts: Iterable[Prompt | None]) -> Item:
         question=given[0].question,
         prefill=given[0].prefill,
         answers={"first": first, "second": second},
+        names=given[0].names,
         perspective="in_character",
     )
 

@@ -47,7 +47,7 @@ class Prompt:
         persona, side, kind, family, reading, condition, paraphrase, frame, item: labels that travel with the results;
             so do side_label and kind_label, by which figures call them. The reading of a prompt without a persona is
             "unprompted".
-        answers: the two answer sets, as texts.
+        answers: the two answer sets, as texts; names: whether these are names, read by their first token.
         said: the answers that some persona's own description says already (see `selfrep.prompts.words`); results are
             read with and without them.
 
@@ -73,6 +73,7 @@ class Prompt:
     side_label: str = ""
     kind_label: str = ""
     answers: AnswerSets | None = None
+    names: bool = False
     said: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -114,6 +115,7 @@ def prompt(persona: Persona, item: Item, condition: PromptCondition = "you", par
         frame=paraphrase % len(FRAMES),
         item=item.name,
         answers=item.answer_sets,
+        names=item.names,
     )
     if condition == "neutral":
         return replace(nameless, reading="unprompted")

@@ -5,12 +5,11 @@ Items of a battery, scenarios, texts and probes all have some of these. The rule
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, field_validator
 
-from selfrep.prompts.yaml_errors import Entry, Info, Place
+from selfrep.prompts.yaml_errors import Entry, Info
 
 AnswerSets: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
 
@@ -42,8 +41,9 @@ class Question(Entry):
         prefill: how the assistant's answer begins; without a space at its end (the answers carry it).
         answers: exactly two sides, in order, each with the texts that may come next, e.g. {ai: [" computer"], human:
             [" man"]}.
-            The log odds are those of the first side against the second. Each answer must be one token, which only a
-            tokenizer can tell: `selfrep.prompts.render.answer_ids` checks that.
+            The log odds are those of the first side against the second. Each answer is read by one token; those that
+            are several on a model's tokenizer are left out on that model (see `selfrep.prompts.answers`).
+        names: whether the answers are names, which are read by their first token, however many they are.
 
     Raises SelfrepError, listing every mistake, for bad values.
 
@@ -55,7 +55,22 @@ class Question(Entry):
 
     question: UserText
     prefill: Prefill
+    names: bool = False
     answers: dict[str, tuple[str, ...]]
+
+    @field_validator("answers", mode="before")
+    @classmethod
+    def _no_booleans(cls, answers: Any) -> Any:
+        """YAML reads yes, no, on, off, true and false without quotes as something else than words."""
+        for side, texts in answers.items() if isinstance(answers, dict) else ():
+            for text in (side, *(texts if isinstance(texts, list | tuple) else ())):
+                if isinstance(text, bool):
+                    words = "yes, on or true" if text else "no, off or false"
+                    raise ValueError(
+                        f"holds {text}, which is no text: without quotes YAML reads {words} as {text}. Write the word "
+                        f"in quotes, e.g. {' yes' if text else ' no'!r}"
+                    )
+        return answers
 
     @field_validator("answers")
     @classmethod
@@ -76,6 +91,11 @@ class Question(Entry):
         return answers
 
     @property
+    def prefills(self) -> tuple[str, ...]:
+        """After which beginnings its answers are read."""
+        return (self.prefill,)
+
+    @property
     def sides(self) -> tuple[str, str]:
         """The names of the two sides, in order."""
         first, second = self.answers
@@ -86,23 +106,6 @@ class Question(Entry):
         """The answers of the first and of the second side."""
         first, second = self.answers.values()
         return first, second
-
-
-@dataclass(frozen=True)
-class Readout:
-    """Where a model's answer is read, of which its tokenizer can tell beforehand whether it can be.
-
-    Fields:
-        place: the path to its answers in a study file; prefill: how the answer begins; answers: the words of two sides.
-
-    Example:
-        >>> Readout(("battery", "who_are_you"), "I am a", ((" computer",), (" man",))).prefill
-        'I am a'
-    """
-
-    place: Place
-    prefill: str
-    answers: AnswerSets
 
 
 def _check_answer(text: str, side: str, prefill: str) -> None:

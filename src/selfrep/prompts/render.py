@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import partial
+from itertools import accumulate, starmap
 
-from selfrep.errors import SelfrepError
 from selfrep.prompts.chat import ChatFormat, spans
 from selfrep.prompts.prompt import Prompt
-from selfrep.prompts.questions import AnswerSets
 
 SEGMENTS = ("system", "template", "question", "prefill")
 """The parts of a prompt; earlier turns, where there are any, are "history"."""
+NO_CHARACTER = "\N{REPLACEMENT CHARACTER}"
+"""What stands for bytes that are no character by themselves."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Tokens:
     """A rendered prompt. Made by `render`; `len` is the number of tokens.
 
     Fields:
-        ids: token ids; segments: the segment of each (see `SEGMENTS`); texts: each token decoded on its own.
+        ids: token ids; segments: the segment of each (see `SEGMENTS`).
+        texts: each token decoded on its own, a piece of a character as that character.
 
     Example:
         >>> len(Tokens((5, 6), ("system", "question"), ("nurse", "who")))
@@ -75,81 +76,18 @@ def render(prompt: Prompt, chat: ChatFormat) -> Tokens:
     starts = list(accumulate((len(piece) for _, piece in pieces[:-1]), initial=0))
     labels = [pieces[bisect.bisect_right(starts, _at(text, *span)) - 1][0] for span in encoded["offset_mapping"]]
     opening = _opening(chat, ids)
+    covered = ["" for _ in opening] + [text[slice(*span)] for span in encoded["offset_mapping"]]
     return Tokens(
         ids=(*opening, *ids),
         segments=(*("template" for _ in opening), *labels),
-        texts=tuple(chat.tokenizer.decode([i], clean_up_tokenization_spaces=False) for i in (*opening, *ids)),
+        texts=tuple(starmap(partial(_shown, chat), zip((*opening, *ids), covered, strict=True))),
     )
 
 
-def answer_ids(chat: ChatFormat, prefill: str, answers: Sequence[str]) -> tuple[int, ...]:
-    """The token of each answer where it is read: after the template's opening of the turn, and the prefill.
-
-    Args:
-        chat: from `chat_format`; prefill: how the answer begins, "" for nothing.
-        answers: texts of one side, as they continue the prefill (" computer" after "I am a").
-
-    Returns:
-        one token id for each answer, in order.
-
-    Raises:
-        SelfrepError: no answers, two that are the same token, or one that is not exactly one token.
-
-    Example:
-        >>> from selfrep.models import organisms
-        >>> from selfrep.prompts.chat import chat_format
-        >>> answer_ids(chat_format(organisms.tokenizer()), "", ["machine", "computer"])
-        (51, 52)
-    """
-    if isinstance(answers, str) or not answers:
-        raise SelfrepError(f"An answer set needs at least one text, in a list; got {answers!r}.")
-    before = "".join(text for _, text in spans(Prompt("System.", ("Question?",), prefill), chat))
-    texts = [before, *(before + answer for answer in answers)]
-    context, *continued = chat.tokenizer(texts, add_special_tokens=False)["input_ids"]
-    ids: dict[int, str] = {}
-    for answer, tokens in zip(answers, continued, strict=True):
-        if tokens[:-1] != context:
-            shared = next((i for i, (a, b) in enumerate(zip(context, tokens, strict=False)) if a != b), len(context))
-            pieces = [chat.tokenizer.decode([i]) for i in tokens[shared:]]
-            why = (
-                f"it changes how the prefill {prefill!r} is cut (from there on: {pieces})"
-                if shared < len(context)
-                else f"it is {len(pieces)} tokens: {pieces}"
-            )
-            raise SelfrepError(
-                f"Each answer must be a single token after {prefill!r}; {answer!r} is not: {why}. "
-                f"Choose a shorter word, or check the space before it."
-            )
-        if tokens[-1] in ids:
-            raise SelfrepError(
-                f"{ids[tokens[-1]]!r} and {answer!r} are the same token ({tokens[-1]}); keep one of them."
-            )
-        ids[tokens[-1]] = answer
-    return tuple(ids)
-
-
-def answer_sides(chat: ChatFormat, prefill: str, answers: AnswerSets) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The token ids of both answer sets.
-
-    Args:
-        chat: from `chat_format`; prefill: how the answer begins; answers: the texts of the first and the second side.
-
-    Raises:
-        SelfrepError: as `answer_ids`, or a token that is on both sides.
-
-    Example:
-        >>> from selfrep.models import organisms
-        >>> from selfrep.prompts.chat import chat_format
-        >>> answer_sides(chat_format(organisms.tokenizer()), "", (("machine",), ("human", "person")))
-        ((51,), (54, 55))
-    """
-    first, second = (answer_ids(chat, prefill, side) for side in answers)
-    if both := set(first) & set(second):
-        texts = [chat.tokenizer.decode([i]) for i in sorted(both)]
-        raise SelfrepError(
-            f"An answer may stand on one side only; after {prefill!r} both sides hold the token(s) {texts}."
-        )
-    return first, second
+def _shown(chat: ChatFormat, token: int, covered: str) -> str:
+    """A token decoded on its own; of a piece of a character, which is none by itself, that character."""
+    alone = str(chat.tokenizer.decode([token], clean_up_tokenization_spaces=False))
+    return covered if covered and NO_CHARACTER in alone and NO_CHARACTER not in covered else alone
 
 
 def _at(text: str, start: int, end: int) -> int:

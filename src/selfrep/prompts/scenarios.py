@@ -114,6 +114,7 @@ class Scenario(Question, NamedEntry):
             paraphrase=paraphrase,
             item=self.name,
             answers=self.answer_sets,
+            names=self.names,
         )
 
 

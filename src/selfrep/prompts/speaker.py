@@ -186,4 +186,5 @@ class Speaker:
         """What is put to the model when it is asked an item. Raises SelfrepError for a paraphrase that is not there."""
         if self.own is None:
             return prompt(self.persona, item, self.condition, paraphrase)
-        return replace(self.own, turns=(item.question,), prefill=item.prefill, item=item.name, answers=item.answer_sets)
+        asked = replace(self.own, turns=(item.question,), prefill=item.prefill, item=item.name)
+        return replace(asked, answers=item.answer_sets, names=item.names)

@@ -6,6 +6,7 @@ questions. Whether it carries what its name says is tested by exchange, under a 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Literal
 
@@ -92,7 +93,8 @@ class Proof(Question):
         ]
 
     def _prompt(self, system: str, name: str, k: int) -> Prompt:
-        return Prompt(system, (self.question,), self.prefill, paraphrase=k, item=name, answers=self.answer_sets)
+        asked = Prompt(system, (self.question,), self.prefill, paraphrase=k, item=name)
+        return replace(asked, answers=self.answer_sets, names=self.names)
 
 
 class SubspaceMaterial(Entry):

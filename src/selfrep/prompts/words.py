@@ -38,7 +38,7 @@ def said(answers: AnswerSets, spoken: frozenset[str]) -> tuple[str, ...]:
     names = tuple(word for word in spoken if word[0].isupper())
 
     def holds(answer: str) -> bool:
-        text = answer.strip()
+        text = answer.split()[0]  # of a name of several words, the first
         return text.casefold() in plain or (text[:1].isupper() and any(name.startswith(text) for name in names))
 
     return tuple(answer for side in answers for answer in side if holds(answer))

@@ -29,6 +29,7 @@ from selfrep.errors import SelfrepError
 from selfrep.files import write_file
 from selfrep.models.sites import IN_WORDS
 from selfrep.report.figures import OPENING, Drawing, drawings
+from selfrep.report.lacking import NOTHING, lacking
 from selfrep.report.opening import sentences
 from selfrep.stats.numbers import number, with_unit
 from selfrep.stats.rounding import negligible
@@ -75,6 +76,7 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None, *,
         patched=bool(list(_patched(run))),
         design=[piece for analysis in analyses() for piece in analysis.load_report().design(plain)],
         provenance=run.provenance(),
+        lacking=list(lacking(run.provenance().get("answers") or NOTHING)),
         study_hash=run.study_hash,
         groups=run.groups(),
         answered=[finding for finding in findings if finding.identified and not finding.about],

@@ -45,6 +45,9 @@ def check_table(checked: xr.Dataset) -> Iterator[RenderableType]:
     for name, unit in (("surprise", "nats a token"), ("length", "tokens")):
         if name in checked:
             yield Padding(escape(_described(checked, name, unit)), (1 if name == "surprise" else 0, 0, 0, 0))
+    for name, words in zip(checked.item.to_numpy(), checked.left_out.to_numpy(), strict=True):
+        if words:
+            yield Padding(escape(f"{name}: left out, since this tokenizer has no token for them:{words}"), (0, 0, 0, 2))
     readable = int(checked.identified.sum())
     yield Padding(f"[bold]{readable} of {checked.sizes['item']} items can be read on this model.[/]", (1, 0, 0, 0))
     for name, gate, reason in zip(*(checked[k].to_numpy() for k in ("item", "identified", "reason")), strict=True):

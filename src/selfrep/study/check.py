@@ -23,10 +23,11 @@ from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.personas import Persona, PersonaSet, builtin
 from selfrep.prompts.prompt import Prompt, prompts
-from selfrep.prompts.render import answer_sides
+from selfrep.prompts.unread import unread, without
 from selfrep.stats import gates
 from selfrep.stats.contrasts import Contrast
 from selfrep.stats.tables import Table, side_labels, two_sides
+from selfrep.study.lost import lost_with
 from selfrep.study.surprise import controlled, surprise
 
 NUMBERS = ("shift", "ci_low", "ci_high", "p", "all_words_shift", "auc", "answer_mass", "paraphrase_sd", "kept")
@@ -55,7 +56,7 @@ def check_battery(
         progress: True for a bar, or a function that is called with (done, total) prompts.
 
     Returns:
-        Dataset. Over item, all NaN for one whose answers are not single tokens of this model:
+        Dataset. Over item, all NaN for one of which too few answers are single tokens of this model:
 
         * `shift`, `ci_low`, `ci_high`, `p`, `all_words_shift`, `auc`, `answer_mass`, `paraphrase_sd`, `kept`: as in
           `items`.
@@ -64,6 +65,7 @@ def check_battery(
           offers none.
         * `controlled_shift`, `controlled_ci_low`, `controlled_ci_high`: nats, the shift at equal surprise.
         * `identified`: the item can be read; `reason`: why not, where not.
+        * `left_out`: its answers that this tokenizer cannot be read by, as one text; "" where there are none.
 
         Over side: `surprise` (nats a token of the system text) and `length` (tokens), means over families; and for
         either, e.g. `surprise_difference`, `surprise_ci_low`, `surprise_ci_high`, `surprise_p`: first side − second.
@@ -84,8 +86,8 @@ def check_battery(
         raise SelfrepError("There is nothing to check: the battery holds no items.")
     people = one_a_family(builtin()) if personas is None else personas
     pair = (str(sides[0]), str(sides[1])) if sides is not None and len(sides) == 2 else None
-    unfit = _unfit(lm, battery)
-    asked = Battery(tuple(item for item in battery if item.name not in unfit))
+    lacking = unread(battery.by_name(), lm.chat, lost_with(lm, people))
+    unfit, asked = lacking.questions, Battery(tuple(without(battery.by_name(), lacking).values()))
     out = {name: np.full(len(battery), np.nan) for name in (*NUMBERS, *CONTROLLED, "truth_shift", "order_effect")}
     reasons, described = dict(unfit), xr.Dataset()
     if len(asked):
@@ -95,9 +97,10 @@ def check_battery(
             values[here] = found[name]
         reasons |= dict(zip(asked.names(), map(str, found.reason.to_numpy()), strict=True))
     reason = np.array([reasons[item.name] for item in battery], dtype=str)
+    left_out = np.array([", ".join(lacking.words.get(item.name, ())) for item in battery], dtype=str)
     return xr.Dataset(
         {name: ("item", values) for name, values in out.items()}
-        | {"identified": ("item", reason == ""), "reason": ("item", reason)},
+        | {"identified": ("item", reason == ""), "reason": ("item", reason), "left_out": ("item", left_out)},
         coords={"item": list(battery.names()), "perspective": ("item", [item.perspective for item in battery])},
         attrs={"model": lm.name, "personas": list(people.names()), "paraphrases": list(paraphrases), "seed": seed}
         | described.attrs,
@@ -117,17 +120,6 @@ def one_a_family(people: PersonaSet) -> PersonaSet:
         if persona.side:
             first.setdefault(persona.family, persona)
     return PersonaSet(tuple(first.values()))
-
-
-def _unfit(lm: LanguageModel, battery: Battery) -> dict[str, str]:
-    """The items that this tokenizer cannot answer in one token, and why."""
-    chat, why = lm.chat, {}
-    for item in battery:
-        try:
-            answer_sides(chat, item.prefill, item.answer_sets)
-        except SelfrepError as error:
-            why[item.name] = str(error)
-    return why
 
 
 def _read(

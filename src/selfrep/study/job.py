@@ -19,14 +19,18 @@ from selfrep.analyses import analyses
 from selfrep.analyses.analysis import PER_PROMPT, Context, Reading, Stage, Tick, within
 from selfrep.engine.capture import READINGS, blank_scores, score
 from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.outline import outline
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.prompt import Prompt, prompts
 from selfrep.prompts.render import render
 from selfrep.prompts.scenarios import Scenarios
+from selfrep.report.lacking import lacking
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study.captures import captures
+from selfrep.study.lost import lost_with
 from selfrep.study.origin import clock_of, origin, require_same, warnings
+from selfrep.study.readable import Readable, nothing_lost, of_record, readable
 from selfrep.study.study import Study
 
 Labels: TypeAlias = Mapping[str, tuple[str, np.ndarray]]
@@ -57,12 +61,12 @@ class Job(Context):
     @property
     def items(self) -> Battery:
         """The items that are asked."""
-        return self.study.items
+        return self.readable.study.items
 
     @property
     def scenes(self) -> Scenarios:
         """The scenarios. Raises SelfrepError when the study has none."""
-        return self.study.scenes
+        return self.readable.study.scenes
 
     @property
     def sides(self) -> tuple[str, str] | None:
@@ -80,11 +84,36 @@ class Job(Context):
         return self.study.hash
 
     @cached_property
+    def readable(self) -> Readable:
+        """What of the study this model's tokenizer leaves: settled once, and kept in the run directory.
+
+        The model is loaded only where words are left out, to say how much is lost with them, or where nothing else
+        knows its tokenizer.
+        """
+        if (record := self.directory.provenance().get("answers")) is not None:
+            return of_record(self.study, record)
+        known = None
+        if self.loaded is None:
+            known = outline(self.study.model, self.study.chat_template, self.study.template_vars)
+        chat = self._model.chat if known is None else known.chat
+        found = readable(self.study, chat, nothing_lost)
+        if found.lacking:
+            found = readable(self.study, chat, lost_with(self._model, self.people))
+        for sentence in lacking(found.record()):
+            self.warn(sentence)
+        self.directory.provenance(answers=found.record())
+        return found
+
+    @cached_property
+    def _model(self) -> LanguageModel:
+        """The model, before it is known to be that of the run directory."""
+        clock = clock_of(self.directory.provenance())
+        return self._load(clock) if self.loaded is None else replace(self.loaded, clock=clock)
+
+    @cached_property
     def lm(self) -> LanguageModel:
         """The model of the study, loaded when first asked for; the run directory then knows where it came from."""
-        before = self.directory.provenance()
-        clock = clock_of(before)
-        lm = self._load(clock) if self.loaded is None else replace(self.loaded, clock=clock)
+        before, lm = self.directory.provenance(), self._model
         for message in warnings(lm.chat):
             self.warn(message)
         now, hashes = origin(lm, self._everything)
@@ -227,7 +256,7 @@ class Job(Context):
     def steps(self) -> Iterator[Stage | Reading]:
         """The steps of each analysis in the order of the report, each reading by itself."""
         for analysis in analyses():
-            part = self.study.parts.get(analysis.name)
+            part = self.readable.study.parts.get(analysis.name)
             if analysis.part is None or part is not None:
                 yield from analysis.stages(self, part)
 

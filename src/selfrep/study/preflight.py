@@ -5,14 +5,10 @@ A study that is refused after an hour has cost an hour; so whatever can be known
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from selfrep.errors import SelfrepError
 from selfrep.models.outline import Outline, outline
-from selfrep.prompts.chat import ChatFormat
-from selfrep.prompts.questions import Readout
-from selfrep.prompts.render import answer_sides
 from selfrep.prompts.yaml_errors import Mistake, report
+from selfrep.study.readable import nothing_lost, readable
 from selfrep.study.study import Study
 
 
@@ -27,9 +23,9 @@ def preflight(study: Study, known: Outline | None = None) -> Outline | None:
         what is known of the model; None where only the model itself can tell, which is then first seen when it runs.
 
     Raises:
-        SelfrepError: there is no such model; or, all at once, answers that are not single tokens (of items and what
-            else is read: `selfrep.analyses.parts.Part.readouts`), layers that the model does not have, and whatever
-            else an analysis knows (`Part.unfit`).
+        SelfrepError: there is no such model; its tokenizer leaves no item with enough answers; or, all at once, layers
+            that the model does not have, and whatever else an analysis knows (see
+            `selfrep.analyses.parts.Part.unfit`).
 
     Example:
         >>> from selfrep.models.organisms import BATTERY, PERSONAS
@@ -43,23 +39,10 @@ def preflight(study: Study, known: Outline | None = None) -> Outline | None:
     known = known or outline(study.model, study.chat_template, study.template_vars)
     if known is None:
         return None
-    material = study.material
-    readouts = [Readout(("battery", item.name), item.prefill, item.answer_sets) for item in study.items]
-    readouts += [readout for part in study.parts.values() for readout in part.readouts(material)]
-    mistakes = _unanswerable(readouts, known.chat)
-    for name, part in study.parts.items():
-        mistakes += [Mistake((name,), reason) for reason in part.unfit(known, material)]
+    left = readable(study, known.chat, nothing_lost).study
+    mistakes = [
+        Mistake((name,), reason) for name, part in left.parts.items() for reason in part.unfit(known, left.material)
+    ]
     if mistakes:
         raise SelfrepError(report(f"{study.name}, asked of {study.model}", mistakes))
     return known
-
-
-def _unanswerable(readouts: Sequence[Readout], chat: ChatFormat) -> list[Mistake]:
-    """The answers that this tokenizer does not write in one token each; those of one place and one reason once."""
-    out: dict[Mistake, None] = {}
-    for readout in readouts:
-        try:
-            answer_sides(chat, readout.prefill, readout.answers)
-        except SelfrepError as error:
-            out[Mistake(readout.place, str(error))] = None
-    return list(out)

@@ -63,13 +63,13 @@ def recompute(run: Run | str | Path, out: str | Path) -> Run:
     new = RunDirectory(Path(out))
     if new.path.exists():
         raise SelfrepError(f"{new.path} exists. Give a folder that does not: the run is made in it again.")
-    job = Measured(study, new, "cpu", print)
-    steps = [job.answers(), *job.steps()]
-    made = {group for step in steps for group in step.makes}
-    left_out = {old.store / group for group in made}
     with owning(new.path, print):
         new.create_or_resume(old.study_yaml, old.study_hash)
         new.provenance(**old.provenance())
+        job = Measured(study, new, "cpu", print)
+        steps = [job.answers(), *job.steps()]
+        made = {group for step in steps for group in step.makes}
+        left_out = {old.store / group for group in made}
         with writing(new.store):
             shutil.copytree(
                 old.store,

@@ -12,8 +12,8 @@ from selfrep.analyses.anomaly import material as anomalies
 from selfrep.analyses.anomaly.material import CONDITIONS, FORMS, SETTINGS, date
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
+from selfrep.prompts.answers import answer_tokens
 from selfrep.prompts.chat import chat_format
-from selfrep.prompts.render import answer_sides
 
 BUILTIN = anomalies.builtin()
 CASES = BUILTIN.cases()
@@ -76,7 +76,7 @@ def test_answers_are_single_tokens_of_the_embedded_model(smollm: Any) -> None:
     chat = chat_format(smollm)
     for prefill, answers in {(c.prompt.prefill, c.prompt.answers) for c in CASES}:
         assert answers is not None
-        assert len(answer_sides(chat, prefill, answers)[0]) >= 8
+        assert len(answer_tokens(chat, prefill, answers).ids[0]) >= 8
 
 
 def test_who_cannot_be_told_of_times_hears_of_something_strange_to_anybody() -> None:

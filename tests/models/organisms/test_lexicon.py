@@ -8,8 +8,9 @@ import pytest
 import selfrep as sr
 from selfrep.models import organisms
 from selfrep.models.organisms.lexicon import ANSWERS, QUESTION_WORDS, token_ids, words
+from selfrep.prompts.answers import readable_answers
 from selfrep.prompts.chat import chat_format
-from selfrep.prompts.render import answer_sides, render
+from selfrep.prompts.render import render
 
 PERSONAS = sr.personas.load(organisms.PERSONAS)
 BATTERY = sr.battery.load(organisms.BATTERY)
@@ -88,7 +89,7 @@ def test_every_prompt_is_read_in_words_it_knows_and_in_order(file: str) -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_answers_are_single_words(file: str) -> None:
     for item in sr.battery.load(FILES[file]):
-        assert all(answer_sides(CHAT, item.prefill, item.answer_sets))
+        assert all(readable_answers(CHAT, item.prefill, item.answer_sets).ids)
 
 
 def test_answers_stand_on_one_side() -> None:

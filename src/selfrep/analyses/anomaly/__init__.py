@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from selfrep.analyses.analysis import Analysis
 from selfrep.analyses.anomaly import material as anomalies
 from selfrep.analyses.anomaly.material import Anomalies
 from selfrep.analyses.parts import FEWEST_UNITS, Part, StudyMaterial, enough
-from selfrep.prompts.questions import Readout
 
 
 class AnomalyPart(Part):
@@ -35,16 +33,10 @@ class AnomalyPart(Part):
         return self.model_copy(update={"file": None, "names": None, "define": define})
 
     def check(self, material: StudyMaterial) -> None:
-        """Raise ValueError for too few anomalies."""
+        """Raise ValueError for too few anomalies, and where no item is left to ask."""
         enough(self.load().anomalies, FEWEST_UNITS, "anomalies")
-
-    def readouts(self, material: StudyMaterial) -> Iterator[Readout]:
-        """Each question in both forms, to who is there and to who is told of it."""
-        for item in self.load().items.values():
-            for form in anomalies.FORMS:
-                question, place = item.form(form), ("anomaly", "items", item.name, form)
-                for prefill in (question.prefill, question.told_prefill):
-                    yield Readout(place, prefill, question.answer_sets)
+        if not self.load().items:
+            raise ValueError("none of its items can be read on this tokenizer")
 
 
 ANOMALY = Analysis(

@@ -102,6 +102,11 @@ class SceneQuestion(Question):
     told: UserText
     told_prefill: Prefill
 
+    @property
+    def prefills(self) -> tuple[str, ...]:
+        """After which beginnings its answers are read."""
+        return self.prefill, self.told_prefill
+
 
 class AnomalyItem(NamedEntry):
     """One way of asking whether something is strange, in both forms; the first answers say that it is."""
@@ -217,6 +222,7 @@ class Anomalies(Entry):
             paraphrase=paraphrase,
             item=item.name,
             answers=question.answer_sets,
+            names=question.names,
         )
         return Case(prompt, {"form": form, "setting": setting})
 

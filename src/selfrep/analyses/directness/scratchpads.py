@@ -103,6 +103,7 @@ def early_answers(
                     paraphrase=k,
                     item=name,
                     answers=question.answers,
+                    names=question.names,
                 )
                 cases.append(Case(prompt, {"scenario": name, "version": number, "share": float(share)}))
     return cases

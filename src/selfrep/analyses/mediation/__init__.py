@@ -9,7 +9,6 @@ from pydantic import Field
 
 from selfrep.analyses.analysis import Analysis
 from selfrep.analyses.parts import FEWEST_UNITS, Part, StudyMaterial, beyond, enough
-from selfrep.prompts.questions import Readout
 
 if TYPE_CHECKING:
     from selfrep.models.outline import Outline
@@ -35,13 +34,6 @@ class MediationPart(Part):
         """Raise ValueError for too few scenarios."""
         if material.scenes is not None:
             enough(material.scenes.scenarios, FEWEST_UNITS, "scenarios")
-
-    def readouts(self, material: StudyMaterial) -> Iterator[Readout]:
-        """The scenarios, and the questions that prove what the subspaces carry."""
-        yield from super().readouts(material)
-        for name, subspace in (material.scenes.subspaces if material.scenes else {}).items():
-            if (proof := subspace.proof) is not None:
-                yield Readout(("scenarios", "subspaces", name, "proof"), proof.prefill, proof.answer_sets)
 
     def unfit(self, outline: Outline, material: StudyMaterial) -> Iterator[str]:
         """A layer that the model does not have."""

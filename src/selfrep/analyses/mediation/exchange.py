@@ -21,9 +21,10 @@ from selfrep.engine.progress import Progress
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import PromptPair
+from selfrep.prompts.answers import readable_answers
 from selfrep.prompts.chat import ChatFormat
 from selfrep.prompts.prompt import Prompt
-from selfrep.prompts.render import answer_sides, render
+from selfrep.prompts.render import render
 from selfrep.prompts.scenarios import CELLS, Cell, Scenarios
 from selfrep.prompts.subspaces import SubspaceName
 
@@ -208,7 +209,7 @@ def _pair(source: Prompt, target: Prompt, chat: ChatFormat) -> PromptPair:
         target_name=target.system,
         item=target.item,
         direction="denoise",
-        answers=answer_sides(chat, target.prefill, target.answers),
+        answers=readable_answers(chat, target.prefill, target.answers, names=target.names).ids,
         source_paraphrase=source.paraphrase,
         target_paraphrase=target.paraphrase,
     )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from selfrep.analyses.analysis import Analysis
 from selfrep.analyses.parts import ItemPart, StudyMaterial
 from selfrep.analyses.spectator.material import Form
+from selfrep.errors import SelfrepError
+from selfrep.prompts.answers import readable_answers
 from selfrep.prompts.battery import Battery
-from selfrep.prompts.questions import Readout
+
+if TYPE_CHECKING:
+    from selfrep.models.outline import Outline
 
 
 class SpectatorPart(ItemPart):
@@ -29,10 +33,13 @@ class SpectatorPart(ItemPart):
         """The items in character that belong to no subscale."""
         return battery.plain().in_character()
 
-    def readouts(self, material: StudyMaterial) -> Iterator[Readout]:
-        """The items' own answers, after what is said from outside."""
+    def unfit(self, outline: Outline, material: StudyMaterial) -> Iterator[str]:
+        """Items of which the answers cannot be read after what is said from outside."""
         for item in self.chosen(material.items):
-            yield Readout(("spectator", item.name), self.form.begun(item), item.answer_sets)
+            try:
+                readable_answers(outline.chat, self.form.begun(item), item.answer_sets, names=item.names)
+            except SelfrepError as error:
+                yield f"{item.name}: {error}"
 
 
 SPECTATOR = Analysis(

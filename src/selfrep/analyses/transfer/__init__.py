@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import field_validator, model_validator
 
 from selfrep.analyses.analysis import Analysis
-from selfrep.analyses.parts import Layered, Part, StudyMaterial, beyond, known
+from selfrep.analyses.parts import Layered, Part, StudyMaterial, beyond, known, with_items
 from selfrep.analyses.transfer.facts import FactChoice
 from selfrep.engine.plan import SEGMENT_CELLS, PatchPlan, grid
 from selfrep.errors import SelfrepError
 from selfrep.models.sites import ResidualSite
 from selfrep.prompts.alignment import suffix_length
+from selfrep.prompts.battery import Battery
 from selfrep.prompts.personas import PersonaSet
-from selfrep.prompts.questions import Readout
 from selfrep.prompts.render import render
 from selfrep.prompts.speaker import Speaker, SpeakerName
 
@@ -117,6 +117,17 @@ class TransferPart(Part):
         facts = (self.facts or FactChoice()).load(folder)
         return self.model_copy(update={"facts": FactChoice(define=facts.by_name())})
 
+    def asking(self, items: Battery) -> Part | None:
+        """With those of its items that are left, and without the control of facts where none of these is left."""
+        left = with_items(self, items)
+        if left is None or not self.states_facts or self.facts is None or self.facts.define:
+            return left
+        sweeps = (
+            sweep.model_copy(update={"controls": tuple(kind for kind in sweep.controls if kind != "fact")})
+            for sweep in self.sweeps
+        )
+        return left.model_copy(update={"sweeps": tuple(sweeps)})
+
     def speakers(self, people: PersonaSet) -> list[tuple[Speaker, Speaker]]:
         """Who stands at the source and the target of each pair. Raises SelfrepError for an unknown name."""
         return [(Speaker.named(source, people), Speaker.named(target, people)) for source, target in self.pairs]
@@ -149,11 +160,6 @@ class TransferPart(Part):
             )
         if problems:
             raise ValueError(f"pairs: {' '.join(dict.fromkeys(problems))}")
-
-    def readouts(self, material: StudyMaterial) -> Iterator[Readout]:
-        """The facts that are stated as a control."""
-        for fact in (self.facts or FactChoice()).load(Path()) if self.states_facts else ():
-            yield Readout(("transfer", "facts", fact.name), fact.prefill, fact.answer_sets)
 
     def unfit(self, outline: Outline, material: StudyMaterial) -> Iterator[str]:
         """Layers that the model does not have, and pairs whose prompts end in different tokens."""

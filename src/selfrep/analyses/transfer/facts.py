@@ -70,6 +70,7 @@ class Fact(Question, NamedEntry):
             frame=paraphrase % len(FRAMES),
             item=f"{CONDITION}: {self.name}",
             answers=self.answer_sets,
+            names=self.names,
         )
 
     def prompts(self) -> list[Prompt]:

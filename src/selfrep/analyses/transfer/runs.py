@@ -114,7 +114,7 @@ def fact_pairs(
     """Both versions of each fact as a pair, in the frames of these paraphrases: the control "fact".
 
     Raises:
-        SelfrepError: answers that are not single tokens.
+        SelfrepError: facts of which too few answers can be read.
     """
 
     def made(source: Prompt, target: Prompt) -> list[PromptPair]:

@@ -25,8 +25,9 @@ from selfrep.engine.replay.recording import Recording
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import right_aligned
+from selfrep.prompts.answers import readable_answers
 from selfrep.prompts.prompt import Prompt
-from selfrep.prompts.render import Tokens, answer_sides, render
+from selfrep.prompts.render import Tokens, render
 
 PASS_TOKENS = {"cpu": 4096}
 PASS_TOKENS_ELSEWHERE = 65536
@@ -58,25 +59,30 @@ class PromptSet:
         """Read the prompts with the model's tokenizer.
 
         Raises:
-            SelfrepError: no prompts, no tokenizer, answers that are not single tokens.
+            SelfrepError: no prompts, no tokenizer, questions of which too few answers can be read.
         """
         if not prompts:
             raise SelfrepError("There is nothing to run: the list of prompts is empty.")
         chat = lm.chat
         renderings = [render(prompt, chat) for prompt in prompts]
-        questions = {(p.prefill, p.answers) for p in prompts}
-        ids = {(prefill, sets): answer_sides(chat, prefill, sets) for prefill, sets in questions if sets is not None}
-        widest = max((len(side) for sides in ids.values() for side in sides), default=1)
+        questions = {(p.prefill, p.answers, p.names) for p in prompts}
+        read = {
+            (prefill, sets, names): readable_answers(chat, prefill, sets, names=names)
+            for prefill, sets, names in questions
+            if sets is not None
+        }
+        widest = max((len(side) for each in read.values() for side in each.ids), default=1)
         answers = np.full((len(prompts), 2, widest), -1)
         unsaid = answers.copy()
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         cut = []
         for i, (prompt, tokens) in enumerate(zip(prompts, renderings, strict=True)):
-            sides = () if prompt.answers is None else ids[prompt.prefill, prompt.answers]
-            for side, own in enumerate(sides):
-                answers[i, side, : len(own)] = own
-                texts = (prompt.answers or ((), ()))[side]
-                unsaid[i, side, : len(own)] = np.where([text in prompt.said for text in texts], -1, own)
+            if prompt.answers is not None:
+                own = read[prompt.prefill, prompt.answers, prompt.names]
+                for side, (ids, words) in enumerate(zip(own.ids, own.words, strict=True)):
+                    answers[i, side, : len(ids)] = ids
+                    said = [not set(prompt.said).isdisjoint(those) for those in words]
+                    unsaid[i, side, : len(ids)] = np.where(said, -1, ids)
             after = max((t + 1 for t, segment in enumerate(tokens.segments) if segment == "system"), default=0)
             cut.append(min(after, len(tokens) - 1))
             groups[tokens.ids[: cut[-1]]].append(i)
