@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from selfrep.errors import CannotReplay, SelfrepError
-from selfrep.models import adapters, bridges, devices, folders, organisms, resolve
+from selfrep.models import adapters, bridges, devices, folders, organisms, products, resolve
 from selfrep.models.attention import attending
 from selfrep.models.exclusive import current_state, exclusive
 from selfrep.models.layouts import layout_of
@@ -152,14 +152,16 @@ class LanguageModel:
         """
         h = self.hf.get_submodule(self.layout.ln_final)(residual)
         head = self.hf.get_submodule(self.layout.unembed)
-        if tokens is None or not is_bare_linear(head):
+        if not is_bare_linear(head):
             out = head(h)
             out = out if tokens is None else out[..., tokens.to(out.device)]
         else:
             with devices.fetch_weights(head):
-                weight, bias = cast(Tensor, head.weight), cast(Tensor | None, getattr(head, "bias", None))
-                rows = tokens.to(weight.device)
-                out = nn.functional.linear(h.to(weight.device), weight[rows], None if bias is None else bias[rows])
+                weight, bias = head.weight, cast(Tensor | None, head.bias)
+                if tokens is not None:
+                    rows = tokens.to(weight.device)
+                    weight, bias = weight[rows], None if bias is None else bias[rows]
+                out = products.linear(h.to(weight.device), weight, bias)
         out = out.to(residual.device).float()
         config = self.hf.config.get_text_config()
         if scale := getattr(config, "logit_scale", None):  # Cohere

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from selfrep.engine import metrics, reference
+from selfrep.engine.agreement import agree, root_mean_square, rounding_draws
 from selfrep.engine.hooks import Place, hearing, listening
 from selfrep.engine.replay.attention import Tape, playing, shared_prefix_attention
 from selfrep.engine.replay.baselines import record_ids
@@ -24,6 +25,8 @@ from selfrep.engine.replay.matmul import quick_products
 from selfrep.engine.replay.recording import Recording
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
+from selfrep.models.products import is_half
+from selfrep.models.twins import NoTwin, in_float32
 from selfrep.prompts.alignment import right_aligned
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import Tokens, answer_sides, render
@@ -144,7 +147,7 @@ def run_prompts(
             logits = lm.logits(final)
             metrics.require_finite(lm, logits)
             if not checked:
-                _selfcheck(lm, [prompts.renderings[i] for i in rows], logits)
+                _selfcheck(lm, prompts, batch, rows, logits)
                 checked = True
             yield rows, logits, () if kept is None else _each(prefix, kept, prompts, rows, sites, layers)
 
@@ -157,16 +160,36 @@ def run_alone(lm: LanguageModel, tokens: Tokens, sites: list[str], layers: list[
     return logits[None], [_stacked(passing, sites, layers)] if sites else []
 
 
-def _selfcheck(lm: LanguageModel, renderings: list[Tokens], logits: Tensor) -> None:
-    """The longest of these prompts, run alone by the untouched model, must end as it ended here [prompt, d_vocab]."""
-    r = max(range(len(renderings)), key=lambda i: len(renderings[i]))
-    slow, own = reference.logits(lm, np.array(renderings[r].ids)), logits[r]
-    off, scale = float((slow - own).abs().max()), max(1.0, float(slow.abs().max()))
-    if not off <= reference.TOLERANCE[lm.dtype] * scale:
-        raise SelfrepError(
-            f"Prompts that share a prefix must end as they do in a plain forward pass. On {lm.name} the logits of a "
-            f"prompt are off by up to {off:.3g}, where they reach {scale:.3g}."
-        )
+def _selfcheck(lm: LanguageModel, prompts: PromptSet, batch: list[list[int]], rows: list[int], logits: Tensor) -> None:
+    """The longest of these prompts, run alone by the untouched model, must end as it ended here [prompt, d_vocab].
+
+    What half precision leaves in doubt, float32 decides: see `selfrep.engine.agreement`.
+    """
+    r = max(range(len(rows)), key=lambda i: len(prompts.renderings[rows[i]]))
+    ids = np.array(prompts.renderings[rows[r]].ids)
+
+    def compute() -> np.ndarray:
+        return reference.logits(lm, ids)[0].cpu().numpy()
+
+    slow, own, noise = compute(), logits[r].cpu().numpy(), None
+    scale = max(1.0, float(np.abs(slow).max()))
+    if is_half(lm.dtype):
+        noise = root_mean_square(rounding_draws(lm, compute, slow).reshape(-1, 1))
+    if agree(own[:, None] / scale, slow[:, None] / scale, noise if noise is None else noise / scale):
+        return
+    fault = (
+        f"Prompts that share a prefix must end as they do in a plain forward pass. On {lm.name} the logits of a prompt "
+        f"are off by up to {np.abs(own - slow).max():.3g}, where they reach {scale:.3g}."
+    )
+    if noise is None:
+        raise reference.Mismatch(fault)
+    try:
+        twin = in_float32(lm)
+    except NoTwin as reason:
+        raise reference.Mismatch(f"{fault} {reason}") from reason
+    prefix = _prefixes(twin, [prompts.renderings[g[0]].ids[: prompts.cut[g[0]]] for g in batch], [])
+    final, _ = _continue(twin, prefix, prompts, rows, [], [])
+    _selfcheck(twin, prompts, batch, rows, twin.logits(final))
 
 
 def _prefixes(lm: LanguageModel, ids: list[tuple[int, ...]], sites: list[str]) -> Recording | None:
