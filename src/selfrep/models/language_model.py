@@ -157,7 +157,7 @@ class LanguageModel:
             out = out if tokens is None else out[..., tokens.to(out.device)]
         else:
             with devices.fetch_weights(head):
-                weight, bias = head.weight, cast(Tensor | None, head.bias)
+                weight, bias = cast(Tensor, head.weight), cast(Tensor | None, head.bias)
                 if tokens is not None:
                     rows = tokens.to(weight.device)
                     weight, bias = weight[rows], None if bias is None else bias[rows]
