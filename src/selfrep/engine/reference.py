@@ -153,8 +153,14 @@ def prefix_patched_logits(
     if not lm.is_causal:
         raise SelfrepError(f"A prefix patch needs a prefix that sees nothing after it; {lm.name} attends both ways.")
     runs = [torch.as_tensor(ids[ids >= 0], device=lm.device)[None] for ids in (donor, target)]
+    n = runs[1].shape[1]
+    # Where the rotary tables of the whole are not those of its prefix, the prefix is cut from a run of the whole.
+    whole = lm.rotary_side(n) != lm.rotary_side(n - suffix)
     with unembedding_in_float32(lm):
-        theirs, own = (lm.hf(ids[:, :-suffix], use_cache=True) for ids in runs)
+        theirs, own = (lm.hf(ids if whole else ids[:, :-suffix], use_cache=True) for ids in runs)
+    if whole:
+        for run in (theirs, own):
+            run.past_key_values.crop(-suffix)
     mixed = own.past_key_values
     for layer in layers:
         other, kept = theirs.past_key_values.layers[layer], mixed.layers[layer]
@@ -163,7 +169,7 @@ def prefix_patched_logits(
         kept.keys, kept.values = other.keys, other.values
     with unembedding_in_float32(lm):
         after = lm.hf(runs[1][:, -suffix:], past_key_values=mixed, use_cache=True).logits
-    return torch.cat([own.logits, after], dim=1)[0, list(positions)].float()
+    return torch.cat([own.logits[:, : n - suffix], after], dim=1)[0, list(positions)].float()
 
 
 def write_of(pair: PatchSweep, cell: PatchCell, donor: Activations, own: Activations) -> Write:

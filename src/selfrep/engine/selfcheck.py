@@ -85,7 +85,9 @@ def selfcheck(recording: SweepRecording) -> Misses:
         Mismatch: naming the law or the cell that fails, and both numbers.
     """
     results = _results.setdefault(recording.lm.hf, {})
-    signature = recording.lm.state.model, recording.sweep.signature
+    longest = int((recording.sweep.batch.target_ids >= 0).sum(1).max())
+    is_long = recording.lm.rotary_side(longest) != recording.lm.rotary_side(0)
+    signature = recording.lm.state.model, recording.sweep.signature, is_long
     if signature not in results:
         check = _check_half if is_half(recording.lm.dtype) else _check_exact
         results[signature] = check(recording)

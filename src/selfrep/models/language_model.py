@@ -20,6 +20,7 @@ from selfrep.models import adapters, bridges, devices, folders, organisms, produ
 from selfrep.models.attention import attending
 from selfrep.models.exclusive import current_state, exclusive
 from selfrep.models.layouts import layout_of
+from selfrep.models.rotary import Side, side
 from selfrep.models.sites import Layout, Tap
 from selfrep.models.state import State, is_bare_linear, others, weights_digest
 from selfrep.prompts.chat import ChatFormat, Variables, chat_format
@@ -28,6 +29,9 @@ from selfrep.prompts.shown import shown
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+CAPACITY = ("expert_capacity", "capacity_factor", "moe_capacity_factor", "eval_capacity_factor",
+            "moe_eval_capacity_token_fraction")  # fmt: skip
+"""What configurations call the most tokens of a batch that an expert takes."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -233,9 +237,20 @@ class LanguageModel:
         with attending(config, function):
             yield
 
+    def rotary_side(self, tokens: int) -> Side:
+        """Which rotary tables a prompt of so many tokens has; see `selfrep.models.rotary`."""
+        return side(self.hf, tokens)
+
     def require_replay(self) -> None:
-        """Raise CannotReplay where something of others stands between the modules: nobody knows what it would do to
-        tokens that are run without those before them, or beside other prompts."""
+        """Raise CannotReplay where something of others stands between the modules, and nobody knows what it would do to
+        tokens that are run without those before them, or beside other prompts; and where experts take so many tokens
+        of a batch and no more."""
+        config = self.hf.config.get_text_config()
+        if limits := [name for name in CAPACITY if getattr(config, name, None) is not None]:
+            raise CannotReplay(
+                f"selfrep runs prompts side by side; the experts of {self.name} drop tokens beyond a capacity "
+                f"({', '.join(limits)} in its configuration), so that a prompt depends on those beside it."
+            )
         if added := others(self.hf):
             more = f" and {len(added) - 3} more" if len(added) > 3 else ""
             raise CannotReplay(

@@ -26,6 +26,7 @@ from selfrep.engine.replay.recording import Recording
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.products import is_half
+from selfrep.models.rotary import Side
 from selfrep.models.twins import NoTwin, in_float32
 from selfrep.prompts.alignment import right_aligned
 from selfrep.prompts.prompt import Prompt
@@ -46,7 +47,9 @@ class PromptSet:
         cut: where each prompt's own continuation begins: after its system text.
         answers: [prompt, side, k], −1 padded; all −1 for a prompt without.
         unsaid: the same without the answers that some persona's description says (see `Prompt.said`).
-        groups: numbers of the prompts with the same prefix.
+        groups: numbers of the prompts with the same prefix, and the same rotary tables (see `selfrep.models.rotary`);
+            where these are not those of the prefix alone, nothing is cut off.
+        rotary: those of each prompt.
     """
 
     prompts: Sequence[Prompt]
@@ -55,6 +58,7 @@ class PromptSet:
     answers: np.ndarray
     unsaid: np.ndarray
     groups: list[list[int]]
+    rotary: list[Side]
 
     @classmethod
     def of(cls, lm: LanguageModel, prompts: Sequence[Prompt]) -> PromptSet:
@@ -72,18 +76,19 @@ class PromptSet:
         widest = max((len(side) for sides in ids.values() for side in sides), default=1)
         answers = np.full((len(prompts), 2, widest), -1)
         unsaid = answers.copy()
-        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        cut = []
+        groups: dict[tuple[Side, tuple[int, ...]], list[int]] = defaultdict(list)
+        short, rotary, cut = lm.rotary_side(0), [], []
         for i, (prompt, tokens) in enumerate(zip(prompts, renderings, strict=True)):
             sides = () if prompt.answers is None else ids[prompt.prefill, prompt.answers]
             for side, own in enumerate(sides):
                 answers[i, side, : len(own)] = own
                 texts = (prompt.answers or ((), ()))[side]
                 unsaid[i, side, : len(own)] = np.where([text in prompt.said for text in texts], -1, own)
+            rotary.append(lm.rotary_side(len(tokens)))
             after = max((t + 1 for t, segment in enumerate(tokens.segments) if segment == "system"), default=0)
-            cut.append(min(after, len(tokens) - 1))
-            groups[tokens.ids[: cut[-1]]].append(i)
-        return cls(prompts, renderings, cut, answers, unsaid, list(groups.values()))
+            cut.append(min(after, len(tokens) - 1) if rotary[-1] == short else 0)
+            groups[rotary[-1], tokens.ids[: cut[-1]]].append(i)
+        return cls(prompts, renderings, cut, answers, unsaid, list(groups.values()), rotary)
 
     def batches(self, tokens: int) -> Iterator[tuple[list[list[int]], list[range]]]:
         """Batches of prefixes, and the passes over what follows them: alike beside alike, so that little is padding.
@@ -96,12 +101,13 @@ class PromptSet:
             first. And the passes: of each group those prompts, which are of about one length, too.
         """
         groups = [sorted(group, key=self._own, reverse=True) for group in self.groups]
-        groups.sort(key=lambda g: (-len(g), -self.cut[g[0]], -self._own(g[0])))
+        groups.sort(key=lambda g: (-len(g), self.rotary[g[0]], -self.cut[g[0]], -self._own(g[0])))
         while groups:
             first, n, longest = groups[0], 0, 1
             for group in groups:
                 longest = max(longest, self.cut[group[0]], self._own(group[0]))
                 alike = len(group) == len(first) and ALIKE * self.cut[group[0]] >= self.cut[first[0]]
+                alike = alike and self.rotary[group[0]] == self.rotary[first[0]]
                 if n and not (alike and (n + 1) * longest <= tokens):
                     break
                 n += 1
@@ -138,7 +144,7 @@ def run_prompts(
         SelfrepError: logits that are not finite, or not those of plain forward passes.
     """
     lm.require_replay()
-    checked = False
+    checked = set()
     for batch, passes in prompts.batches(PASS_TOKENS.get(lm.device.type, PASS_TOKENS_ELSEWHERE)):
         prefix = _prefixes(lm, [prompts.renderings[g[0]].ids[: prompts.cut[g[0]]] for g in batch], sites)
         for columns in passes:
@@ -146,9 +152,10 @@ def run_prompts(
             final, kept = _continue(lm, prefix, prompts, rows, sites, layers)
             logits = lm.logits(final)
             metrics.require_finite(lm, logits)
-            if not checked:
+            is_short = prompts.rotary[rows[0]] == lm.rotary_side(0)
+            if is_short not in checked:
                 _selfcheck(lm, prompts, batch, rows, logits)
-                checked = True
+                checked.add(is_short)
             yield rows, logits, () if kept is None else _each(prefix, kept, prompts, rows, sites, layers)
 
 
@@ -228,7 +235,8 @@ def _continue(
         stack.enter_context(lm.attention(shared_prefix_attention))
         stack.enter_context(playing(tape))
         stack.enter_context(quick_products(padded.device, padded.numel()))
-        positions = offset[:, None] + torch.arange(width, device=lm.device)
+        ends_at = torch.tensor([len(prompts.renderings[i]) - 1 for i in rows], device=lm.device)[:, None]
+        positions = torch.minimum(offset[:, None] + torch.arange(width, device=lm.device), ends_at)  # also of padding
         lm.hf.base_model(input_ids=padded, position_ids=positions, use_cache=False)
     last = torch.tensor([len(row) - 1 for row in ids], device=lm.device)
     ends = final[0].to(lm.device)[torch.arange(len(ids), device=lm.device), last]
