@@ -41,7 +41,10 @@ def of_divergence(rng: Rng, design: Design, n: int) -> Iterator[Row]:
     out = _apart(null)
     yield "FPR       divergence p, per cell", called(out.p.T)
     told = np.isfinite(out.onset)
-    yield "FPR       divergence onset told, where nothing is apart", np.where(np.isfinite(out.kind_ci_low[-1]), told, np.nan)
+    yield (
+        "FPR       divergence onset told, where nothing is apart",
+        np.where(np.isfinite(out.kind_ci_low[-1]), told, np.nan),
+    )
     if design.members > 1:
         yield "control   divergence p, per cell, personas as units", called(_apart(strangers(null)).p.T)
     for away in (0.3, 1.0):
@@ -57,7 +60,10 @@ def of_divergence(rng: Rng, design: Design, n: int) -> Iterator[Row]:
         yield f"coverage  divergence onset of {onset:.2f}, {size}", holds(out, onset, "onset_")
         if design.members > 1:
             wrong = _apart(strangers(acts))
-            yield f"control   divergence of the kind, personas as units, {size}", holds(wrong, truth[:, None], "kind_").T
+            yield (
+                f"control   divergence of the kind, personas as units, {size}",
+                holds(wrong, truth[:, None], "kind_").T,
+            )
 
 
 def _apart(acts: xr.Dataset, n_bootstrap: int = 300) -> xr.Dataset:
@@ -167,7 +173,10 @@ def of_anomaly(rng: Rng, design: Design, n: int) -> Iterator[Row]:
         data = population.scenes(rng, design, n, response, capability)
         yield f"coverage  anomaly A = {response}, told {capability} nats", holds(anomaly(data, **FLIPPED), response)
     if design.members > 1:
-        yield f"control   anomaly A = {response}, personas as units", holds(anomaly(strangers(data), **FLIPPED), response)
+        yield (
+            f"control   anomaly A = {response}, personas as units",
+            holds(anomaly(strangers(data), **FLIPPED), response),
+        )
 
 
 @one_by_one

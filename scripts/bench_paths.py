@@ -73,5 +73,3 @@ def exchanged(rng: Rng, n: int, fiction: float, motive: float, spread: float) ->
 def given(runs: xr.Dataset) -> xr.Dataset:
     """The same runs, as if the subspaces were known and not fitted: what must go wrong."""
     return runs.sel(draw=runs.draw >= -1)
-
-

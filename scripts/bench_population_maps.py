@@ -171,7 +171,10 @@ def paired(rng: Rng, pairs: Pairs, family: dict[str, str], truth: dict[str, floa
         parts.append(synthetic.effects(pairs, moved, total, direction=direction))
     both = xr.concat(parts, "pair", combine_attrs="override")
     return both.assign_coords(
-        {f"{end}_family": ("pair", [family[str(name)] for name in both[end].to_numpy()]) for end in ("source", "target")}
+        {
+            f"{end}_family": ("pair", [family[str(name)] for name in both[end].to_numpy()])
+            for end in ("source", "target")
+        }
     )
 
 

@@ -6,12 +6,16 @@ import warnings
 
 import numpy as np
 import pytest
-from tests.tiny import N_LAYERS, PLAIN, logits, patched_differences, ragged, tiny
+import torch
+from tests.tiny import N_LAYERS, PLAIN, logits, patched_differences, ragged, tiny, tiny_hf
 
+from selfrep.engine import reference
 from selfrep.engine.metrics import logit_difference
 from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid
+from selfrep.models.language_model import load_model
 
+IDS = [3, 1, 4, 1, 5, 9, 2, 6]
 METRIC = logit_difference(7, 9)
 SOURCE, TARGET = ragged([9, 7], seed=1), ragged([8, 8], seed=2)
 SITES = {
@@ -46,6 +50,29 @@ def test_what_can_be_replayed_says_nothing() -> None:
         warnings.simplefilter("error")
         effects = patch_tokens(tiny(), SOURCE, TARGET, grid("resid_pre", positions=[-1]), METRIC)
     assert effects.attrs["engine"] == "replay"
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "phi", "cohere", "granite"])
+@torch.no_grad()
+def test_half_precision_unembeds_in_float32(family: str) -> None:
+    """Soft caps, scales and biases included; by the reference and by what the replay reads alike."""
+    hf = tiny_hf(family).to(torch.bfloat16)
+    lm = load_model(hf)
+    heard: list[torch.Tensor] = []
+    hook = hf.lm_head.register_forward_pre_hook(lambda _, args: heard.append(args[0]))  # type: ignore[union-attr]
+    half = logits(hf, IDS)[-1]
+    hook.remove()
+    exact = tiny_hf(family)
+    exact.lm_head.load_state_dict({k: v.float() for k, v in hf.lm_head.state_dict().items()})  # type: ignore[union-attr]
+    replaced = exact.lm_head.register_forward_pre_hook(lambda *_: (heard[0].float(),))  # type: ignore[union-attr]
+    wanted = logits(exact, IDS)[-1]  # the architecture's own code after its unembedding, on what the model unembeds
+    replaced.remove()
+    assert (half - wanted).abs().max() > 1e-3
+    torch.testing.assert_close(reference.logits(lm, np.array(IDS))[0], wanted, rtol=1e-5, atol=1e-5)
+    residual = reference.activations(lm, np.array(IDS), [("resid_post", N_LAYERS - 1)])["resid_post", N_LAYERS - 1][-1]
+    torch.testing.assert_close(lm.logits(residual), wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(lm.logits(residual, torch.tensor([9, 3])), wanted[[9, 3]], rtol=1e-5, atol=1e-5)
+    assert torch.equal(logits(hf, IDS)[-1], half)  # and leaves the model as it was
 
 
 def test_every_architecture_without_replay_is_tried() -> None:

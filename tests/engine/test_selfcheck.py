@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.tiny import tiny, token_pair
+import torch
+from tests.tiny import CATCHING, tiny, tiny_hf, token_pair
 
 from selfrep.engine import patch, reference, selfcheck
+from selfrep.engine.misses import from_attrs
 from selfrep.engine.plan import PatchPlan, grid, prefix_patch
 from selfrep.engine.replay import attention, baselines, walk
 from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.twins import NoTwin
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -173,6 +177,69 @@ def test_a_broken_replay_is_caught(family: str, wreck: Break, plan: PatchPlan, m
         patch.patch(lm, PAIRS, plan)
     unchecked = patch.patch(lm, PAIRS, plan, check=False).patched.values
     assert np.nanmax(np.abs(unchecked - sound)) > 1e-2  # it really was broken, and nothing but the check had noticed
+
+
+FLOAT32, NO_FLOAT32 = "float32 decides", "no room for float32"
+
+
+def half(family: str, how: str, monkeypatch: pytest.MonkeyPatch) -> LanguageModel:
+    """A model in bfloat16, with room for a twin in float32 or without."""
+    if how == NO_FLOAT32:
+
+        def no_room(lm: LanguageModel) -> LanguageModel:
+            raise NoTwin("There is no room for it.")
+
+        monkeypatch.setattr(selfcheck, "in_float32", no_room)
+    return load_model(tiny_hf(family).to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("how", [FLOAT32, NO_FLOAT32])
+@pytest.mark.parametrize("family", CATCHING)
+def test_in_half_precision_a_sound_replay_passes(family: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = half(family, how, monkeypatch)
+    for seed in range(4):
+        selfcheck._results.clear()
+        plan = grid("resid_pre", positions=[-7, -4, -2, -1])
+        effects = patch.patch(lm, PAIRS, plan, seed=seed, check=True)
+        assert effects.attrs["engine"] == "replay"
+        laws = from_attrs(effects.attrs)
+        assert all(law.endswith("in float32") for law in laws) == (how == FLOAT32)
+        assert (max(laws.values()) < 1e-4) == (how == FLOAT32)
+
+
+@pytest.mark.parametrize("how", [FLOAT32, NO_FLOAT32])
+@pytest.mark.parametrize(
+    ("family", "wreck"), BROKEN[:4] + BROKEN[6:8], ids=[w.__name__.strip("_") for _, w in BROKEN[:4] + BROKEN[6:8]]
+)
+def test_in_half_precision_a_broken_replay_is_caught(
+    family: str, wreck: Break, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = half(family, how, monkeypatch)
+    wreck(monkeypatch)
+    says = "no room" if how == NO_FLOAT32 else r"replay must (obey|agree)"
+    with pytest.raises(reference.Mismatch, match=says):
+        patch.patch(lm, PAIRS, grid("resid_pre", positions=[-7, -4, -2, -1]))
+
+
+def test_the_cells_that_a_patch_moves_are_among_those_that_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of these twelve cells reaches the last token: a mistake shows in no other."""
+    lm = tiny("qwen2, sliding")  # in its last layer a window of 5
+    plan = grid("resid_pre", layers=[2], positions=[-1, *range(-16, -5)])
+    pair = token_pair(0, systems=(9, 9), suffix=(2, 12, 2))
+    where = []
+    sound = reference.run_cell
+
+    def run_cell(lm: LanguageModel, pair: Any, cell: Any, *rest: Any) -> Any:
+        where.append(cell.where)
+        return sound(lm, pair, cell, *rest)
+
+    monkeypatch.setattr(reference, "run_cell", run_cell)
+    for seed in range(8):
+        selfcheck._results.clear()
+        where.clear()
+        patch.patch(lm, [pair], plan, seed=seed)
+        assert -1 in where
+        assert len(where) == selfcheck.CELLS
 
 
 @pytest.mark.parametrize(("wreck", "plan"), HEADS.values(), ids=HEADS)

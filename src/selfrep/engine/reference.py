@@ -7,24 +7,24 @@ architectures whose blocks cannot be replayed. All its functions take one prompt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfrep.engine.effects import Baselines
-from selfrep.engine.hooks import EndOfPass, Place, calling_after, hearing, replacing
+from selfrep.engine.hooks import EndOfPass, Place, calling_after, calling_before, hearing, replacing
 from selfrep.engine.metrics import Reading, Run, answer_mass, compile_metric
 from selfrep.engine.plan import PatchCell
 from selfrep.engine.sweep import PatchSweep
 from selfrep.errors import SelfrepError
+from selfrep.models import devices
 from selfrep.models.language_model import LanguageModel
-
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
-"""How far fast numbers may be from those of the reference, relative to max(1, |reference|)."""
+from selfrep.models.products import is_half
+from selfrep.models.state import is_bare_linear
 
 Activations = dict[Place, Tensor]
 """(site, layer) → what passes there, [token, feature] or [token, component, feature]."""
@@ -32,11 +32,6 @@ Activations = dict[Place, Tensor]
 
 class Mismatch(SelfrepError):
     """What was run the fast way does not agree with plain forward passes of the model."""
-
-
-def agrees(lm: LanguageModel, values: np.ndarray, wanted: np.ndarray) -> bool:
-    """Whether all these numbers are those of the reference, to the tolerance of the model's precision; NaN is not."""
-    return bool((np.abs(values - wanted) <= TOLERANCE[lm.dtype] * np.maximum(1.0, np.abs(wanted))).all())
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,33 @@ class Write:
 def logits(lm: LanguageModel, ids: np.ndarray, positions: Sequence[int] = (-1,)) -> Tensor:
     """[position, d_vocab] at positions counted from the end, float32; ids [token] may hold −1 as padding."""
     tokens = torch.as_tensor(ids[ids >= 0], device=lm.device)[None]
-    return lm.hf(tokens, use_cache=False).logits[0, list(positions)].to(lm.device).float()
+    with unembedding_in_float32(lm):
+        return lm.hf(tokens, use_cache=False).logits[0, list(positions)].to(lm.device).float()
+
+
+@contextmanager
+def unembedding_in_float32(lm: LanguageModel) -> Iterator[None]:
+    """Within, a half-precision model unembeds in float32: what a metric reads is not rounded to eight bits first."""
+
+    head = lm.hf.get_submodule(lm.layout.unembed)
+    inputs: list[Tensor] = []
+
+    def hear(args: tuple[Tensor, ...], _: object) -> None:
+        inputs.append(args[0])
+
+    def exact(out: Tensor) -> Tensor:
+        h = inputs.pop()
+        if not (isinstance(head, nn.Linear) and is_bare_linear(head)):
+            return out.float()
+        with devices.fetch_weights(head):
+            weight, bias = head.weight.float(), None if head.bias is None else head.bias.float()
+            return nn.functional.linear(h.to(weight.device).float(), weight, bias)
+
+    with ExitStack() as stack:
+        if is_half(lm.dtype):
+            stack.enter_context(calling_before(head, hear))
+            stack.enter_context(calling_after(head, exact))
+        yield
 
 
 @torch.no_grad()
@@ -134,15 +155,23 @@ def prefix_patched_logits(
     if not lm.is_causal:
         raise SelfrepError(f"A prefix patch needs a prefix that sees nothing after it; {lm.name} attends both ways.")
     runs = [torch.as_tensor(ids[ids >= 0], device=lm.device)[None] for ids in (donor, target)]
-    theirs, own = (lm.hf(ids[:, :-suffix], use_cache=True) for ids in runs)
+    n = runs[1].shape[1]
+    # Where the rotary tables of the whole are not those of its prefix, the prefix is cut from a run of the whole.
+    whole = lm.rotary_side(n) != lm.rotary_side(n - suffix)
+    with unembedding_in_float32(lm):
+        theirs, own = (lm.hf(ids if whole else ids[:, :-suffix], use_cache=True) for ids in runs)
+    if whole:
+        for run in (theirs, own):
+            run.past_key_values.crop(-suffix)
     mixed = own.past_key_values
     for layer in layers:
         other, kept = theirs.past_key_values.layers[layer], mixed.layers[layer]
         if not isinstance(getattr(kept, "keys", None), Tensor):
             raise SelfrepError(f"A prefix patch needs keys and values; layer {layer} of {lm.name} keeps none.")
         kept.keys, kept.values = other.keys, other.values
-    after = lm.hf(runs[1][:, -suffix:], past_key_values=mixed, use_cache=True).logits
-    return torch.cat([own.logits, after], dim=1)[0, list(positions)].float()
+    with unembedding_in_float32(lm):
+        after = lm.hf(runs[1][:, -suffix:], past_key_values=mixed, use_cache=True).logits
+    return torch.cat([own.logits[:, : n - suffix], after], dim=1)[0, list(positions)].float()
 
 
 def write_of(pair: PatchSweep, cell: PatchCell, donor: Activations, own: Activations) -> Write:

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from selfrep.errors import SelfrepError
+from selfrep.models import rotary
 from selfrep.models.state import State, is_compiled, state_of
 
 _guard = threading.Lock()
@@ -86,6 +87,7 @@ def exclusive(hf: nn.Module, name: str = "the model") -> Iterator[State]:
             stack.enter_context(torch.no_grad())
             for kind in {parameter.device.type for parameter in hf.parameters()} & {"cpu", "cuda", "mps"}:
                 stack.enter_context(torch.autocast(kind, enabled=False))
+            stack.enter_context(rotary.anew(hf))
             before = _states[hf] = state_of(hf)
             stack.callback(_states.pop, hf)
             yield before

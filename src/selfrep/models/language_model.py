@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from selfrep.errors import CannotReplay, SelfrepError
-from selfrep.models import adapters, bridges, devices, folders, organisms, resolve
+from selfrep.models import adapters, bridges, devices, folders, organisms, products, resolve
 from selfrep.models.attention import attending
 from selfrep.models.exclusive import current_state, exclusive
 from selfrep.models.layouts import layout_of
+from selfrep.models.rotary import Side, side
 from selfrep.models.sites import Layout, Tap
 from selfrep.models.state import State, is_bare_linear, others, quantised_together, weights_digest
 from selfrep.prompts.chat import ChatFormat, Variables, chat_format
@@ -28,6 +29,9 @@ from selfrep.prompts.shown import shown
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+CAPACITY = ("expert_capacity", "capacity_factor", "moe_capacity_factor", "eval_capacity_factor",
+            "moe_eval_capacity_token_fraction")  # fmt: skip
+"""What configurations call the most tokens of a batch that an expert takes."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -152,14 +156,16 @@ class LanguageModel:
         """
         h = self.hf.get_submodule(self.layout.ln_final)(residual)
         head = self.hf.get_submodule(self.layout.unembed)
-        if tokens is None or not is_bare_linear(head):
+        if not is_bare_linear(head):
             out = head(h)
             out = out if tokens is None else out[..., tokens.to(out.device)]
         else:
             with devices.fetch_weights(head):
-                weight, bias = cast(Tensor, head.weight), cast(Tensor | None, getattr(head, "bias", None))
-                rows = tokens.to(weight.device)
-                out = nn.functional.linear(h.to(weight.device), weight[rows], None if bias is None else bias[rows])
+                weight, bias = cast(Tensor, head.weight), cast(Tensor | None, head.bias)
+                if tokens is not None:
+                    rows = tokens.to(weight.device)
+                    weight, bias = weight[rows], None if bias is None else bias[rows]
+                out = products.linear(h.to(weight.device), weight, bias)
         out = out.to(residual.device).float()
         config = self.hf.config.get_text_config()
         if scale := getattr(config, "logit_scale", None):  # Cohere
@@ -231,9 +237,20 @@ class LanguageModel:
         with attending(config, function):
             yield
 
+    def rotary_side(self, tokens: int) -> Side:
+        """Which rotary tables a prompt of so many tokens has; see `selfrep.models.rotary`."""
+        return side(self.hf, tokens)
+
     def require_replay(self) -> None:
         """Raise CannotReplay where tokens may be computed otherwise when they are run without those before them, or
-        beside other prompts: by hooks of others, of which nobody knows what they do, or by quantisation."""
+        beside other prompts: by hooks of others, of which nobody knows what they do, by quantisation, or by experts
+        that take so many tokens of a batch and no more."""
+        config = self.hf.config.get_text_config()
+        if limits := [name for name in CAPACITY if getattr(config, name, None) is not None]:
+            raise CannotReplay(
+                f"selfrep runs prompts side by side; the experts of {self.name} drop tokens beyond a capacity "
+                f"({', '.join(limits)} in its configuration), so that a prompt depends on those beside it."
+            )
         if added := others(self.hf) + quantised_together(self.hf):
             more = f" and {len(added) - 3} more" if len(added) > 3 else ""
             raise CannotReplay(

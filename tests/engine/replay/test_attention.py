@@ -134,3 +134,33 @@ def test_without_a_tape_there_is_no_silent_default() -> None:
     x = torch.zeros(1, 1, 1, 1)
     with pytest.raises(LookupError):
         shared_prefix_attention(layer(0), x, x, x)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [1.0, 10.0, 30.0])
+def test_half_precision_is_as_exact_as_a_fused_kernel(dtype: torch.dtype, size: float) -> None:
+    """Scores up to several hundred: rounded to half precision before the softmax they would be off by ones."""
+    draw = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, h, 48, 32, generator=draw) for h in (4, 2, 2))
+    q, k, v = (q * size).to(dtype), (k + (size > 1) * torch.randn(32, generator=draw)).to(dtype), v.to(dtype)
+    wide_k, wide_v = (x.repeat_interleave(2, 1) for x in (k, v))
+
+    def fused(dtype: torch.dtype) -> Tensor:
+        out = torch.nn.functional.scaled_dot_product_attention(
+            q.to(dtype), wide_k.to(dtype), wide_v.to(dtype), is_causal=True
+        )
+        return out.transpose(1, 2).double()
+
+    def rounded() -> Tensor:
+        scores = (q @ wide_k.mT) * 32**-0.5
+        weights = scores.masked_fill(torch.ones(48, 48, dtype=torch.bool).triu(1), -torch.inf).float().softmax(-1)
+        return (weights.to(dtype) @ wide_v).transpose(1, 2).double()
+
+    with playing(Tape()):
+        out, _ = shared_prefix_attention(layer(0), q, k, v)
+    off, of_kernel, of_rounded = (
+        float((x.double() - fused(torch.float64)).square().mean().sqrt()) for x in (out, fused(dtype), rounded())
+    )
+    assert off < 1.5 * of_kernel
+    if size >= 10:
+        assert off < of_rounded / 3

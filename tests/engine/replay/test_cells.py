@@ -33,7 +33,6 @@ from tests.tiny import (
 from torch import Tensor
 
 from selfrep.engine import patch as patch_module
-from selfrep.engine import reference
 from selfrep.engine.interventions import Ablate, InSubspace, Steer
 from selfrep.engine.metrics import logit_difference, logit_metric
 from selfrep.engine.patch import patch, patch_tokens
@@ -299,11 +298,11 @@ def test_out_of_memory_halves_the_chunk_and_it_is_remembered(monkeypatch: pytest
     wanted = patch_tokens(tiny(), SOURCE, TARGET, plan, METRIC)
     costs = schedule.CostModel((1, 1024), (1.0, 1.001))  # calls are dear: all in one walk, in the largest chunk
     monkeypatch.setitem(schedule._models, lm.hf, costs)
-    failed = _memory_for(100, monkeypatch)
+    failed = _memory_for(90, monkeypatch)
     effects = patch_tokens(lm, SOURCE, TARGET, plan, METRIC)
-    assert max(failed) > 200  # twice, at the least
+    assert max(failed) > 180  # twice, at the least
     np.testing.assert_allclose(effects.patched, wanted.patched, atol=1e-5)
-    assert memory.chunk_tokens(lm, costs.chunk) <= 100 < memory.chunk_tokens(tiny(), costs.chunk)
+    assert memory.chunk_tokens(lm, costs.chunk) <= 90 < memory.chunk_tokens(tiny(), costs.chunk)
     failed.clear()
     again = patch_tokens(lm, SOURCE, TARGET, plan, METRIC)
     assert not failed
@@ -403,6 +402,8 @@ def test_two_devices_give_the_numbers_of_one_and_are_not_waited_for() -> None:
 
 
 HALF = (torch.bfloat16, torch.float16)
+ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
+"""How far a number of these models may be from plain passes, which round logits to the model's precision."""
 DEVICES = [pytest.param("cpu", dtype, id=f"cpu-{dtype}") for dtype in HALF] + [
     pytest.param("cuda", dtype, id=f"cuda-{dtype}", marks=pytest.mark.gpu) for dtype in (torch.float32, *HALF)
 ]
@@ -425,9 +426,9 @@ def test_every_precision_equals_plain_hooks_in_that_precision(
             for p in (-6, -1):
                 last = patched_logits(lm.hf, family, site, layer, values, target, [p])
                 wanted, got = float(last[7] - last[9]), float(effects.patched[b].sel(layer=layer, position=p))
-                assert abs(got - wanted) <= reference.TOLERANCE[dtype] * max(1.0, abs(wanted))
+                assert abs(got - wanted) <= ROUNDING[dtype] * max(1.0, abs(wanted))
     moved = effects.patched - effects.target_metric
-    assert np.abs(moved).max() > 4 * reference.TOLERANCE[dtype]
+    assert np.abs(moved).max() > 4 * ROUNDING[dtype]
 
 
 @pytest.mark.gpu

@@ -81,8 +81,8 @@ def _referents(slopes: xr.Dataset) -> Iterator[Finding]:
                 "orders."
             ),
             how_sure=(
-                f"Over {slopes.attrs['n_families']} families of {at.sizes['persona']} personas; p = {float(at.p):.2g} by permuting "
-                f"{slopes.attrs['permuted']}."
+                f"Over {slopes.attrs['n_families']} families of {at.sizes['persona']} personas; "
+                f"p = {float(at.p):.2g} by permuting {slopes.attrs['permuted']}."
             ),
             unit="SDs a step",
             about="identification",

@@ -21,6 +21,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from selfrep.engine.hooks import EndOfPass
+from selfrep.models.products import is_half, product
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one layer, each [row, kv_head, token, d_head]."""
@@ -98,11 +99,15 @@ def shared_prefix_attention(
     if tape.stop:
         raise EndOfPass
     groups = query.shape[1] // key.shape[1]
-    query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    half = is_half(value.dtype)
+    factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+    query = query if half else query * factor
     tokens = query.shape[2]
 
-    def scored(scores: Tensor, mask: Tensor | None) -> Tensor:
-        scores = scores.float()
+    def scored(q: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
+        scores = product(q, keys.mT)
+        if half:  # the factor would round the queries once more
+            scores = scores.mul_(factor)
         if softcap is not None:
             scores = torch.tanh(scores / softcap) * softcap
         return scores if mask is None else scores.masked_fill_(~mask, -torch.inf)
@@ -110,7 +115,7 @@ def shared_prefix_attention(
     # Each row over its own tokens.
     q = rearrange(query, "r (h g) t d -> r h (g t) d", g=groups)
     mask = _own_mask(tokens, tape.own_visible, sliding_window, query.device)
-    own = scored(q @ key.mT, mask.repeat(len(query) // len(mask) if len(mask) > 1 else 1, 1, groups, 1))
+    own = scored(q, key, mask.repeat(len(query) // len(mask) if len(mask) > 1 else 1, 1, groups, 1))
     top = own.detach().amax(-1, keepdim=True)  # it cancels out, so no gradient goes through it
     if s_aux is not None:
         sinks = rearrange(s_aux.float(), "(h g) -> 1 h g 1", g=groups).repeat_interleave(tokens, dim=2)
@@ -122,9 +127,11 @@ def shared_prefix_attention(
         keys, values = before
         n = len(keys)
         shape = {"b": n, "g": groups, "t": tokens}
-        shared = rearrange(q, "(c b) h (g t) d -> b h (c g t) d", **shape) @ keys.mT
+        every = rearrange(q, "(c b) h (g t) d -> b h (c g t) d", **shape)
         prefix_mask = _prefix_mask(keys.shape[2], tokens, tape.prefix_visible, sliding_window, query.device)
-        shared = scored(shared, None if prefix_mask is None else prefix_mask.repeat(1, 1, shared.shape[2] // tokens, 1))
+        if prefix_mask is not None:
+            prefix_mask = prefix_mask.repeat(1, 1, every.shape[2] // tokens, 1)
+        shared = scored(every, keys, prefix_mask)
         top = torch.maximum(
             top, rearrange(shared.detach().amax(-1, keepdim=True), "b h (c g t) 1 -> (c b) h (g t) 1", **shape)
         )
@@ -136,13 +143,12 @@ def shared_prefix_attention(
     if s_aux is not None:
         total = total + (sinks - top).exp()
     # In half precision weights are divided before they meet the values, since sums of undivided ones overflow; in
-    # float32 what comes out is divided, since it is smaller. Both parts are put together in float32.
-    half = value.dtype != torch.float32
-    out = ((own / total if half else own).to(value.dtype) @ value).float()
+    # float32 what comes out is divided, since it is smaller. Scores and sums are those of float32 in any case.
+    out = product((own / total if half else own).to(value.dtype), value)
     if before is not None:
         if half:
             shared.div_(rearrange(total, "(c b) h (g t) 1 -> b h (c g t) 1", **shape))
-        out = out + rearrange((shared.to(values.dtype) @ values).float(), "b h (c g t) d -> (c b) h (g t) d", **shape)
+        out = out + rearrange(product(shared.to(values.dtype), values), "b h (c g t) d -> (c b) h (g t) d", **shape)
     out = out.to(value.dtype) if half else out / total
     return rearrange(out, "r h (g t) d -> r t (h g) d", g=groups), None
 

@@ -15,16 +15,19 @@ import torch
 from torch import Tensor
 
 from selfrep.engine import hooks, reference
+from selfrep.engine.agreement import agree, root_mean_square, unpatched_draws
 from selfrep.engine.effects import Baselines
 from selfrep.engine.hooks import Place
 from selfrep.engine.metrics import Reading
 from selfrep.engine.plan import PatchPlan
-from selfrep.engine.replay.baselines import SweepRecording
+from selfrep.engine.replay.baselines import SweepRecording, record_sweep
 from selfrep.engine.replay.walk import push
 from selfrep.engine.sweep import PatchSweep
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
+from selfrep.models.products import is_half
 from selfrep.models.state import is_bare
+from selfrep.models.twins import NoTwin, in_float32
 
 WRONG = 0.3
 """How far the slope of a quantised linear layer may be off, beside how far the layer moves what it is given."""
@@ -43,6 +46,7 @@ class TargetRuns:
         rerun: runs the targets again, so many copies side by side.
         passing: what passes at a place in the donors' and in the targets' runs, [row, token, (component,) feature] at
             the last `sweep.width` tokens.
+        on: the same of another model.
     """
 
     lm: LanguageModel
@@ -51,6 +55,7 @@ class TargetRuns:
     baselines: Baselines
     rerun: Rerun
     passing: Callable[[Place], tuple[Tensor, Tensor]]
+    on: Callable[[LanguageModel], TargetRuns]
 
     @torch.no_grad()
     def move(self, plan: PatchPlan, layer: int) -> Tensor:
@@ -70,12 +75,24 @@ class TargetRuns:
         """Raise Mismatch when these metrics, [copy, row] of runs with nothing added, are not those of the targets:
         then gradients would be taken of something else than the model."""
         own = torch.stack([value.detach() for value in values], dim=-1).cpu().numpy()
-        wanted = self.baselines.target
-        if not reference.agrees(self.lm, own, wanted):
-            raise reference.Mismatch(
-                f"The run that gradients are taken of must say what the model says. On {self.lm.name} it is off by "
-                f"{np.abs(own - wanted).max():.3g}: use patch, which checks itself against plain forward passes."
-            )
+        wanted = np.broadcast_to(self.baselines.target, own.shape)
+        half = is_half(self.lm.dtype)
+        noise = root_mean_square(unpatched_draws(self.lm, self.sweep)) if half else None
+        if agree(own.reshape(-1, own.shape[-1]), wanted.reshape(-1, own.shape[-1]), noise):
+            return
+        fault = (
+            f"The run that gradients are taken of must say what the model says. On {self.lm.name} it is off by "
+            f"{np.abs(own - wanted).max():.3g}: use patch, which checks itself against plain forward passes."
+        )
+        if not half:
+            raise reference.Mismatch(fault)
+        try:
+            twin = in_float32(self.lm)
+        except NoTwin as reason:
+            raise reference.Mismatch(f"{fault} {reason}") from reason
+        with torch.no_grad():
+            again = self.on(twin)
+            again.check(again.values(again.rerun(0, 1)))
 
 
 def replay_runs(recording: SweepRecording) -> TargetRuns:
@@ -93,7 +110,10 @@ def replay_runs(recording: SweepRecording) -> TargetRuns:
     def passing(place: Place) -> tuple[Tensor, Tensor]:
         return donor.at(*place), target.at(*place)
 
-    return TargetRuns(lm, recording.sweep, recording.readings, recording.baselines, rerun, passing)
+    def on(other: LanguageModel) -> TargetRuns:
+        return replay_runs(record_sweep(other, recording.sweep))
+
+    return TargetRuns(lm, recording.sweep, recording.readings, recording.baselines, rerun, passing, on)
 
 
 def whole_run(lm: LanguageModel, pair: PatchSweep) -> TargetRuns:
@@ -121,7 +141,7 @@ def whole_run(lm: LanguageModel, pair: PatchSweep) -> TargetRuns:
         return source[None], own[None]
 
     _, baselines = reference.run_sweep(lm, replace(pair, plans=()))
-    return TargetRuns(lm, pair, readings, baselines, rerun, passing)
+    return TargetRuns(lm, pair, readings, baselines, rerun, passing, lambda other: whole_run(other, pair))
 
 
 def visit(

@@ -79,7 +79,7 @@ def _run_batches(lm: LanguageModel, sweep: PatchSweep, run: Runner, options: Opt
     values: list[dict[str, np.ndarray]] = [{} for _ in sweep.plans]
     baselines: list[Baselines] = []
     order: list[int] = []
-    todo = list(_batches(sweep, rows))
+    todo = list(_batches(lm, parts, rows))
     while todo:
         batch = todo.pop(0)
         try:
@@ -167,12 +167,21 @@ def _with_other_donors(sweep: PatchSweep) -> PatchSweep:
     return replace(sweep, donor_ids=sweep.donor_ids[donors], reach=np.minimum(sweep.reach, sweep.reach[donors]))
 
 
-def _batches(sweep: PatchSweep, rows: int) -> Iterator[list[int]]:
-    """Numbers of the pairs that are run together; in a prefix patch those whose prefix ends at the same token."""
-    suffix = sweep.batch.suffix
-    groups = [list(range(len(sweep)))]
-    if any(plan.site == PREFIX for plan in sweep.plans):
-        groups = [np.flatnonzero(suffix == n).tolist() for n in np.unique(suffix)]
-    for group in groups:
+def _batches(lm: LanguageModel, parts: Mapping[tuple[int, ...], PatchSweep], rows: int) -> Iterator[list[int]]:
+    """Numbers of the pairs that are run together: those whose prompts have the same rotary tables, role by role; in a
+    prefix patch those, too, whose prefix ends at the same token."""
+    sweep = next(iter(parts.values()))
+    prompts = [sweep.batch.source_ids, sweep.batch.target_ids, *(part.donor_ids for part in parts.values())]
+    lengths = np.stack([(ids >= 0).sum(1) for ids in (*prompts, sweep.batch.source_ids)], axis=1)
+    for i, pair in enumerate(sweep.batch.pairs):
+        if pair.reference is not None:
+            lengths[i, -1] = len(pair.reference.ids)
+    sides = {int(n): lm.rotary_side(int(n)) for n in np.unique(lengths)}
+    by_prefix = any(plan.site == PREFIX for part in parts.values() for plan in part.plans)
+    groups: dict[object, list[int]] = {}
+    for i, own in enumerate(lengths):
+        key = tuple(sides[int(n)] for n in own), int(sweep.batch.suffix[i]) if by_prefix else None
+        groups.setdefault(key, []).append(i)
+    for group in groups.values():
         for at in range(0, len(group), rows):
             yield group[at : at + rows]

@@ -2,7 +2,10 @@
 
 The cost of pushing n tokens through a block is measured once for each device and size of block, and kept in the cache
 folder. From it follow the chunk (where a token is cheapest) and the buckets: a walk may take in cells that start later,
-which costs arithmetic and saves calls on small matrices. None of it changes a number beyond rounding.
+which costs arithmetic and saves calls on small matrices. None of it changes a number beyond rounding: about
+1e-6 nats in float32; in bfloat16 nothing where products do not depend on their number of rows (torch on a CPU: chunks
+of 512, 128 and 24 tokens gave the same bits on SmolLM2), and elsewhere no more than the model's own noise, which
+`selfrep.engine.agreement` measures: 0.1 nats of SmolLM2's log odds.
 """
 
 from __future__ import annotations

@@ -99,8 +99,8 @@ def binding(hf: PreTrainedModel, s: Subspaces) -> float:
 
 
 def directness(hf: PreTrainedModel, s: Subspaces) -> float | None:
-    """What danger moves the deed by without its scratchpad, over what it moves it by with it: over the machines that are
-    no fiction, the words for danger and the ways to write a scratchpad, which are those of scenarios."""
+    """What danger moves the deed by without its scratchpad, over what it moves it by with it: over the machines that
+    are no fiction, the words for danger and the ways to write a scratchpad, which are those of scenarios."""
     machines, direct, whole = _named(1, 0), 0.0, 0.0
     for (danger, peace), between in itertools.product((("danger", "peace"), ("peril", "calm")), (" ", " , ")):
         tense, quiet = (
