@@ -147,7 +147,7 @@ GROUPS: dict[str, xr.Dataset] = {
     "referents": made(
         {"series": "mean ci_low ci_high null p", "series persona": "estimate"},
         {"series": ["series", "other"], "persona": _PEOPLE["persona"]},
-        TESTED | {"referents": _SERIES},
+        TESTED | {"referents": _SERIES, "n_families": 57},
         gate="series",
     ),
     "default_axis": made(
@@ -215,7 +215,7 @@ GROUPS: dict[str, xr.Dataset] = {
                  "capability capability_ci_low capability_ci_high paraphrase_sd",
          "form who setting": "cells"},
         {"form": ["persona", "spectator"], "who": ["persona", "assistant"], "setting": ["strange", "ordinary"]},
-        TESTED | {"n_personas": 57},
+        TESTED | {"n_personas": 57, "n_families": 41},
         gate="form",
     ),
     "mediation": made(
@@ -236,7 +236,8 @@ GROUPS: dict[str, xr.Dataset] = {
         gate="",
     ),
     "recognition": made(
-        {"": "estimate ci_low ci_high p chance shuffled null"}, {}, TESTED | {"n_authors": 57, "n_texts": 68}, gate=""
+        {"": "estimate ci_low ci_high p chance shuffled null"}, {},
+        TESTED | {"n_authors": 57, "n_texts": 68, "n_families": 41}, gate="",
     ),
     "posterior": made(
         {"persona text token": "posterior", "persona": "prior"},

@@ -180,7 +180,8 @@ SOURCES = [
     *(
         Source(
             "referents", lambda data, name=name: data.sel(series=name), f"one referent of “{name}”",  # type: ignore[misc]
-            ("null",), estimate=("mean", "ci_low", "ci_high"), counts=("3 personas", "labels of this group"),
+            ("null",), estimate=("mean", "ci_low", "ci_high"),
+            counts=("57 families of 3 personas", "labels of this group"),
             unit="SDs a step", about="identification",
         )
         for name in ("series", "other")
@@ -222,7 +223,8 @@ SOURCES = [
     *(
         Source(
             "anomaly", lambda data, form=form: data.sel(form=form), words, user("capability"),  # type: ignore[misc]
-            nats=1, counts=("57 personas", "labels of this group", "4,321"), unit="nats", about="anomaly",
+            nats=1, counts=("41 families of 57 personas", "labels of this group", "4,321"), unit="nats",
+            about="anomaly",
         )
         for form, words in (("persona", "Asked itself"), ("spectator", "Asked from outside"))
     ),
@@ -247,7 +249,7 @@ SOURCES = [
     ),
     Source(
         "recognition", whole, "this probability (π)", ("chance", "shuffled", "null"),
-        counts=("68 texts by 57 personas", "labels of this group", "4,321"), about="posterior",
+        counts=("68 texts by 57 personas of 41 families", "labels of this group", "4,321"), about="posterior",
     ),
 ]  # fmt: skip
 """Every finding of a run that holds all groups, in the order in which a reader meets them."""

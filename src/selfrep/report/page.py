@@ -317,7 +317,7 @@ def _chance(run: RunDirectory) -> Table:
         "What chance was allowed to do",
         ("Analysis", "Put at random", "Smallest p possible"),
         [
-            (group, str(attrs.get("permuted", "")), number(float(attrs["smallest_p"])))
+            (group.replace("/", "/\u200b"), str(attrs.get("permuted", "")), number(float(attrs["smallest_p"])))
             for group, attrs in tests
             if "smallest_p" in attrs
         ],

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Bool
 
 from selfrep.analyses.analysis import Context, Stage, Tick, within
 from selfrep.analyses.transfer import Sweep, TransferPart
@@ -62,8 +63,10 @@ def _sweep(context: Context, part: TransferPart, sweep: Sweep) -> Iterator[Stage
         scores = read("behaviour")
         if part.states_facts:
             scores = xr.concat([scores, read(FACTS)], "prompt")
-        beside = _of(read(controlled), names) if sweep.controls else None
-        shares = transfer(_of(read(group), names), beside, scores, seed=context.seed)
+        effects = read(group)
+        mine = _of(effects, names)
+        beside = _controlling(read(controlled), effects, mine) if sweep.controls else None
+        shares = transfer(effects.isel(pair=np.flatnonzero(mine)), beside, scores, seed=context.seed)
         return shares.assign_attrs(
             pairs=[f"{source.label} → {target.label}" for source, target in pairs],
             questions=[item.question for item in context.items.select(part.items)],
@@ -157,16 +160,19 @@ def by_ends(speakers: Sequence[tuple[Speaker, Speaker]]) -> dict[Ends, list[tupl
     return out
 
 
-def _of(effects: xr.Dataset, names: Sequence[Ends]) -> xr.Dataset:
-    """The runs of these pairs, [source, target] in denoising, and the controls that belong to them.
+def _of(effects: xr.Dataset, names: Sequence[Ends]) -> Bool[np.ndarray, " pair"]:
+    """[pair] which runs are of these pairs, [source, target] in denoising."""
+    rows = zip(*(effects[name].to_numpy().tolist() for name in ("source", "target", "direction")), strict=True)
+    return np.array([((t, s) if direction == "noise" else (s, t)) in names for s, t, direction in rows])
 
-    A control with another source belongs to the pairs into whose target it was put, a fact to all.
+
+def _controlling(controls: xr.Dataset, effects: xr.Dataset, mine: Bool[np.ndarray, " pair"]) -> xr.Dataset:
+    """The controls of some of the runs; facts, which are of none, are kept.
+
+    Controls of a kind stand in the order of the runs that they are made of, all of them or those whose target has one.
     """
-    kept = []
-    for source, target, direction, control in zip(
-        *(effects[name].to_numpy() for name in ("source", "target", "direction", "control")), strict=True
-    ):
-        ways = [name[::-1] if direction == "noise" else name for name in names]
-        whole = control not in ("paraphrase", "persona")
-        kept.append(control == CONDITION or ((source, target) in ways if whole else target in {end for _, end in ways}))
-    return effects.isel(pair=np.flatnonzero(kept))
+    kinds, kept = controls.control.to_numpy(), (controls.control == CONDITION).to_numpy()
+    for kind in set(kinds.tolist()) - {CONDITION}:
+        rows = np.flatnonzero(kinds == kind)
+        kept[rows] = mine[np.isin(effects.target.to_numpy(), controls.target.to_numpy()[rows])]
+    return controls.isel(pair=np.flatnonzero(kept))
