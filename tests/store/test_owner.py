@@ -104,10 +104,17 @@ def test_what_is_cut_short_names_nobody(tmp_path: Path) -> None:
 
 def test_of_two_that_start_together_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / OWNER).write_text(json.dumps({"host": platform.node(), "pid": 4, "since": "then"}))  # left by a third
-    start = time.time() + 2
-    code = f"import time; time.sleep(max(0, {start} - time.time()))\n" + HOLD.replace("time.sleep(60)", "time.sleep(3)")
+    code = HOLD.replace("time.sleep(60)", "sys.stdin.read()")
     both = [
-        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         for _ in range(2)
-    ]
-    assert sorted(process.wait(60) == 0 for process in both) == [False, True]
+    ]  # fmt: skip
+    deadline = time.monotonic() + 60
+    while all(process.poll() is None for process in both) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for process in both:
+        process.communicate()  # the owner ends when there is nothing more to read
+    assert sorted(process.returncode for process in both) == [0, 1]

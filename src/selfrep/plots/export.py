@@ -94,8 +94,18 @@ def save(
         )
     else:
         size = {"width": width_in * DPI, "height": height_in * DPI}
-        content = _artist(os.getpid())(fig, {"format": kind, "scale": _SHARP if kind == "png" else 1, **size})
+        content = _drawn(fig, {"format": kind, "scale": _SHARP if kind == "png" else 1, **size})
     return write_file(path, content)
+
+
+def _drawn(fig: go.Figure, options: dict[str, Any]) -> bytes:
+    """A figure by the browser at hand, or by a new one, where that has died or has lost its files: a forked child that
+    ends removes those of its parent."""
+    try:
+        return _artist(os.getpid())(fig, options)
+    except (RuntimeError, OSError):  # what kaleido's and the browser's errors are
+        _artist.cache_clear()
+        return _artist(os.getpid())(fig, options)
 
 
 @lru_cache(maxsize=1)
