@@ -201,6 +201,19 @@ def test_a_model_speaks_as_whom_its_user_says_it_is(stranger: Path) -> None:
     assert out.has("default_axis")
 
 
+def test_a_dry_run_tells_and_writes_nothing(stranger: Path) -> None:
+    before = {path for path in stranger.rglob("*") if path.name != "model"}
+    done = selfrep(
+        "run", "study.yaml", "--model", "model", "--out", "dry", "--dry-run", "--device", "cpu", cwd=stranger
+    )
+    assert done.returncode == 0, done.stderr
+    assert "stranger, asked of model in float32. Nothing was run." in done.stdout
+    assert re.search(r"answers to every item +\d+", done.stdout)
+    assert "default_axis (all of it reads what is left out)" in done.stderr
+    assert {path for path in stranger.rglob("*") if path.name != "model"} == before
+    refused(selfrep("run", "study.yaml", "--model", "no/such", "--dry-run", cwd=stranger), "no/such")
+
+
 def test_what_a_model_or_its_template_does_not_take_is_refused(tmp_path: Path) -> None:
     (tmp_path / "brief.yaml").write_text(TINY[: TINY.index("separation")])
     for words, *flags in (

@@ -75,6 +75,8 @@ if TYPE_CHECKING:
     from selfrep.store.run import Run as Run
     from selfrep.store.run import open_run as open_run
     from selfrep.study.check import check_battery as check_battery
+    from selfrep.study.forecast import Forecast as Forecast
+    from selfrep.study.forecast import forecast as forecast
     from selfrep.study.recompute import recompute as recompute
     from selfrep.study.run import run
     from selfrep.study.study import Study as Study

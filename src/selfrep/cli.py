@@ -70,6 +70,7 @@ Itself = Annotated[
     tuple[str, str] | None,
     typer.Option("--identity", metavar="NAME MAKER", help="what the model is tuned to call itself, and who made it"),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what would run: prompts, cells, time, memory")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="start over: remove what a former run left in the directory")]
 
 
@@ -96,10 +97,15 @@ def run(
     identity: Itself = None,
     device: Device = "auto",
     fresh: Fresh = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Run a study, or go on with it where it stopped."""
     described = _asked(study, model, dtype, device_map, attn, template_var, identity)
-    _run(described, out or _place_of(described.name, model), device, fresh)
+    place = out or _place_of(described.name, model)
+    if dry_run:
+        _foretell(described, None if fresh else place, device)
+    else:
+        _run(described, place, device, fresh)
 
 
 @app.command()
@@ -133,12 +139,17 @@ def demo(
     full: Annotated[bool, typer.Option("--full", help="the wider study, self-vs-persona: much longer")] = False,
     device: Device = "auto",
     fresh: Fresh = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Run the built-in study on the embedded model: first findings in a minute, all of it in three, on two cores."""
     from selfrep.study.study import preset
 
-    default = Path("out", "demo-full" if full else "demo")
-    _run(preset("self-vs-persona" if full else "demo"), out or default, device, fresh)
+    described = preset("self-vs-persona" if full else "demo")
+    place = out or Path("out", "demo-full" if full else "demo")
+    if dry_run:
+        _foretell(described, None if fresh else place, device)
+    else:
+        _run(described, place, device, fresh)
 
 
 @app.command()
@@ -347,6 +358,21 @@ def _asked(
         template_vars=variables(template_var or ()),
         identity=None if identity is None else dict(zip(("name", "maker"), identity, strict=True)),
     )
+
+
+def _foretell(study: Study, out: Path | None, device: str) -> None:
+    """Say what a study would run."""
+    from rich.console import Console
+
+    from selfrep.report.terminal import steps_table
+    from selfrep.study.forecast import forecast
+
+    told = forecast(study, out, device=device)
+    if told.left_out:
+        _warn(told.left_out)
+    typer.echo(f"{told.study.name}, asked of {told.study.model} in {told.study.dtype}. Nothing was run.\n")
+    Console(highlight=False).print(steps_table([(one.name, one.prompts, one.cells) for one in told.stages]))
+    typer.echo(f"\n{told.sentence}")
 
 
 def _place_of(study: str, model: str | None) -> Path:

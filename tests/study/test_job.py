@@ -10,7 +10,6 @@ import pytest
 import xarray as xr
 from tests.analyses.planted import described, finish
 
-from selfrep.engine.capture import blank_scores
 from selfrep.errors import SelfrepError
 from selfrep.models.organisms import ANOMALIES, BATTERY
 from selfrep.prompts.prompt import prompts
@@ -106,7 +105,7 @@ def test_a_group_is_complete_with_its_last_row_and_labels_stay_with_their_rows(t
     stage = asked.scoring("some answers", "some", everything, {"note": ("prompt", kinds)})
     ticks: list[float] = []
     assert not asked.complete("some")
-    asked.directory.prepare("some", blank_scores(everything).assign_coords(note=("prompt", kinds)), along="prompt")
+    asked.directory.prepare("some", asked._blank(everything, {"note": ("prompt", kinds)}), along="prompt")
     assert asked.scores("some", asked.items).log_odds.isnull().all(), "what is not complete is read anew"
     stage.work(ticks.append)
     assert stage.done()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from selfrep.models.language_model import LanguageModel
     from selfrep.models.organisms import Truth
+    from selfrep.models.outline import Outline
     from selfrep.prompts.battery import Battery
     from selfrep.prompts.personas import Condition, PersonaSet
     from selfrep.prompts.prompt import Prompt
@@ -65,6 +66,8 @@ class Stage:
         opens: whether the report opens with what it makes. These steps come first.
         needs: the items whose answers, in the group "behaviour", it reads; of a step that opens.
         makes: its groups, where they are made of what other stages left, without the model; none where it is run.
+        prompts, cells, bytes: how many prompts it reads, how many patched runs it makes, and what it keeps in memory,
+            as far as that is known before.
     """
 
     name: str
@@ -74,6 +77,9 @@ class Stage:
     opens: bool = False
     needs: tuple[str, ...] = ()
     makes: tuple[str, ...] = ()
+    prompts: int = 0
+    cells: int = 0
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,9 +126,11 @@ class Context(ABC):
 
     Attributes:
         directory: where results are kept.
+        known: what is known of the model before it is loaded; None where only the model can tell.
     """
 
     directory: RunDirectory
+    known: Outline | None
 
     @property
     @abstractmethod

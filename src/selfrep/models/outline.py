@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfrep.errors import SelfrepError
 from selfrep.models import folders, resolve
+from selfrep.models.size import Size, size_of
 from selfrep.prompts.chat import ChatFormat, Variables, chat_format
 
 if TYPE_CHECKING:
@@ -29,12 +30,19 @@ class Outline:
         tokenizer: a Hugging Face fast tokenizer.
         n_layers: the number of blocks; None where the configuration has no common name for it.
         chat_template: Jinja text that replaces the tokenizer's own; template_vars: what it reads beside the messages.
+        size: how large it is, as far as the configuration tells.
     """
 
     tokenizer: Any
     n_layers: int | None
     chat_template: str | None = None
     template_vars: Variables = field(default_factory=dict)
+    size: Size | None = None
+
+    @property
+    def d_model(self) -> int | None:
+        """The width of the residual stream; None where the configuration has no common name for it."""
+        return None if self.size is None else self.size.d_model
 
     @property
     def chat(self) -> ChatFormat:
@@ -75,7 +83,7 @@ def outline(name: str, chat_template: str | None = None, template_vars: Variable
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SelfrepError(f"The configuration or the tokenizer in {folder} cannot be read: {error}") from error
-    return Outline(tokenizer, _n_layers(config), chat_template, template_vars or {})
+    return Outline(tokenizer, _n_layers(config), chat_template, template_vars or {}, size_of(config))
 
 
 def outline_of(lm: LanguageModel) -> Outline:

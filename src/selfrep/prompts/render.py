@@ -90,6 +90,16 @@ def _shown(chat: ChatFormat, token: int, covered: str) -> str:
     return covered if covered and NO_CHARACTER in alone and NO_CHARACTER not in covered else alone
 
 
+def own_length(tokens: Tokens) -> int:
+    """How many tokens follow the system text: those that prompts of one item have in common.
+
+    Example:
+        >>> own_length(Tokens((5, 6, 7), ("system", "question", "prefill"), ("nurse", "who", "I")))
+        2
+    """
+    return len(tokens) - max((t + 1 for t, segment in enumerate(tokens.segments) if segment == "system"), default=0)
+
+
 def _at(text: str, start: int, end: int) -> int:
     """Where a token stands: its first character that is no space, or its first character."""
     if start == end:  # spaces only, which some tokenizers leave out of their offsets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import xarray as xr
@@ -19,6 +19,17 @@ LEGEND = (
     "beyond its words. mass: how probable any of the answers is. noise: SD between paraphrases, in nats. order: how "
     "far the order of the options moves the answer; – where there is nothing to measure."
 )
+
+
+def steps_table(steps: Sequence[tuple[str, int, int]]) -> Table:
+    """The steps of a study that was not run, each with its prompts and patched runs; for rich."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("step", overflow="fold")
+    for name in ("prompts", "patched runs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, *counts in (step for step in steps if any(step[1:])):
+        table.add_row(escape(name), *(f"{count:,}" if count else "" for count in counts))
+    return table
 
 
 def check_table(checked: xr.Dataset) -> Iterator[RenderableType]:

@@ -11,6 +11,7 @@ import xarray as xr
 from selfrep.analyses.analysis import Reading, Stage, Tick, within
 from selfrep.engine.capture import capture
 from selfrep.prompts.prompt import Prompt, prompts
+from selfrep.prompts.render import SEGMENTS, own_length, render
 from selfrep.stats.depth import layers_at
 from selfrep.stats.geometry import standardised
 from selfrep.stats.isometry import compact, expanded
@@ -62,12 +63,27 @@ class _Capture:
             self._acts = None if done(self._readings) else acts
 
         first = readings[0] is self._readings[0] or readings[0].opens
-        cost = PER_PROMPT * len(self._prompts()) if first else 1.0
-        return Stage("activations", cost, done, work, any(reading.opens for reading in readings))
+        n = len(self._prompts()) if first else 0
+        opens = any(reading.opens for reading in readings)
+        return Stage(
+            "activations", max(PER_PROMPT * n, 1.0), done, work, opens, prompts=n, bytes=self._bytes() if first else 0
+        )
 
     def _prompts(self) -> list[Prompt]:
         conditions = tuple(dict.fromkeys(condition for one in self._readings for condition in one.conditions))
         return prompts(self._job.people, [self._job.items[self._readings[0].item]], conditions)
+
+    def _bytes(self) -> int:
+        """What the activations take; 0 where too little is known of the model."""
+        known, one, everyone = self._job.known, self._readings[0], self._prompts()
+        if known is None or known.n_layers is None or known.d_model is None:
+            return 0
+        layers = {layer for reading in self._readings for layer in _layers(reading, known.n_layers)}
+        places = {p for reading in self._readings for p in reading.positions or ()}
+        n = len(SEGMENTS) if one.tokens == "segment" else len(places)
+        if one.tokens == "position" and any(reading.positions is None for reading in self._readings):
+            n = own_length(render(everyone[0], known.chat))
+        return len(everyone) * len(layers) * n * known.d_model * np.dtype("float32").itemsize
 
     def _run(self, tick: Tick) -> xr.Dataset:
         """The activations; what the same passes say of the answers is kept, too, and not asked again."""

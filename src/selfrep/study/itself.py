@@ -181,6 +181,7 @@ def _without(study: Study, people: Mapping[str, Persona], items: Mapping[str, It
     parts: dict[str, Part] = {}
     for name, part in study.parts.items():
         among = part.among(kept.people)
+        among = None if among is None else among.asking(kept.items)
         try:
             if among is not None:
                 among.check(kept.material)

@@ -19,7 +19,7 @@ from selfrep.analyses import analyses
 from selfrep.analyses.analysis import PER_PROMPT, Context, Reading, Stage, Tick, within
 from selfrep.engine.capture import READINGS, blank_scores, score
 from selfrep.models.language_model import LanguageModel, load_model
-from selfrep.models.outline import outline
+from selfrep.models.outline import Outline, outline
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.prompt import Prompt, prompts
@@ -52,6 +52,7 @@ class Job(Context):
     warn: Callable[[str], None]
     loaded: LanguageModel | None = None
     """The model, where it is loaded already."""
+    known: Outline | None = None
 
     @property
     def people(self) -> PersonaSet:
@@ -92,8 +93,8 @@ class Job(Context):
         """
         if (record := self.directory.provenance().get("answers")) is not None:
             return of_record(self.study, record)
-        known = None
-        if self.loaded is None:
+        known = self.known
+        if known is None and self.loaded is None:
             known = outline(self.study.model, self.study.chat_template, self.study.template_vars)
         chat = self._model.chat if known is None else known.chat
         found = readable(self.study, chat, nothing_lost)
@@ -207,7 +208,8 @@ class Job(Context):
                 self.directory.write_rows(group, rows, score(self.lm, [prompts[i] for i in rows], progress=share))
                 tick((at + len(rows)) / len(left))
 
-        return Stage(name, PER_PROMPT * len(asked), lambda: self.directory.has(group) and not len(pending()), work)
+        done = lambda: self.directory.has(group) and not len(pending())  # noqa: E731
+        return Stage(name, PER_PROMPT * len(asked), done, work, prompts=len(asked))
 
     def keep_answers(self, prompts: Sequence[Prompt], scores: xr.Dataset) -> None:
         """Put what was read of these prompts among the answers to every item, where the study asks for it."""
@@ -243,10 +245,13 @@ class Job(Context):
         captured = list(captures(self, [step for step in steps if isinstance(step, Reading)]))
         later = [step for step in steps if isinstance(step, Stage)]
         yield from (step for step in captured if step.opens)
-        if needed := {item for step in later if step.opens for item in step.needs}:
-            yield self.scoring("answers that come first", BEHAVIOUR, self._everything, items=needed)
+        needed = {item for step in later if step.opens for item in step.needs}
+        first = self.scoring("answers that come first", BEHAVIOUR, self._everything, items=needed)
+        if needed:
+            yield first
         yield from (step for step in later if step.opens)
-        yield self.answers()
+        rest = self.answers()
+        yield replace(rest, prompts=rest.prompts - first.prompts, cost=rest.cost - first.cost)
         yield from (step for step in (*captured, *later) if not step.opens)
 
     def answers(self) -> Stage:

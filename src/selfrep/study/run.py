@@ -108,7 +108,7 @@ def run(
         directory.provenance(**{ITSELF: itself.record()})
         if itself.left_out:
             warn(itself.sentence)
-        _carry_out(Job(study, directory, device, warn, loaded), on_progress, on_opening)
+        _carry_out(Job(study, directory, device, warn, loaded, known), on_progress, on_opening)
     return Run(directory)
 
 

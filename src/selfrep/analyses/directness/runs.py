@@ -50,9 +50,12 @@ def runs(context: Context, part: DirectnessPart) -> Iterator[Stage]:
     for name, (group, scenario) in silent.items():
         cost = PER_WORD * part.max_tokens * 2 * scenario.n_paraphrases
         work = _scratchpad(context, part, scenario, group)
-        yield Stage(f"scratchpad of {name}", cost, partial(directory.has, group), work)
+        yield Stage(
+            f"scratchpad of {name}", cost, partial(directory.has, group), work, prompts=2 * scenario.n_paraphrases
+        )
     n_answers = len(scenes.scenarios) * scenes.n_paraphrases * len(VERSIONS) * len(part.shares)
-    yield Stage("answers after scratchpads", PER_PROMPT * n_answers, partial(context.complete, "early_answers"), answer)
+    complete = partial(context.complete, "early_answers")
+    yield Stage("answers after scratchpads", PER_PROMPT * n_answers, complete, answer, prompts=n_answers)
     yield context.estimating("directness", "directness", estimate)
 
 

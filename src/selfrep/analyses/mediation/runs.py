@@ -58,11 +58,14 @@ def runs(context: Context, part: MediationPart) -> Iterator[Stage]:
         return shares.assign_attrs(layer=int(exchanges[0].attrs["layer"]))
 
     each = PER_EXCHANGE * (part.n_random + 1)
-    yield Stage("subspaces of fiction and self", PER_PROMPT * held_out, partial(directory.has, "subspaces"), fit)
-    yield Stage("what the subspaces carry", each * proofs, partial(directory.has, "proofs"), prove)
+    fitted = partial(directory.has, "subspaces")
+    yield Stage("subspaces of fiction and self", PER_PROMPT * held_out, fitted, fit, prompts=held_out)
+    cells = proofs * (part.n_random + 1)
+    yield Stage("what the subspaces carry", each * proofs, partial(directory.has, "proofs"), prove, cells=cells)
     for name, (group, scenario) in scenarios.items():
-        cost = PER_EXCHANGE * 5 * (part.n_random + 1 + N_REFITS) * 4 * scenario.n_paraphrases
-        yield Stage(f"exchanges in {name}", cost, partial(directory.has, group), exchange(group, scenario))
+        cells = 5 * (part.n_random + 1 + N_REFITS) * 4 * scenario.n_paraphrases
+        done = partial(directory.has, group)
+        yield Stage(f"exchanges in {name}", PER_EXCHANGE * cells, done, exchange(group, scenario), cells=cells)
     yield context.estimating("mediation", "mediation", estimate)
 
 

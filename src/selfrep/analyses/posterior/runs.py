@@ -35,11 +35,12 @@ def runs(context: Context, part: PosteriorPart) -> Iterator[Stage]:
         return posterior(log_probs(), prior(leaning.asked, leaning.plain))
 
     for author, group in groups.items():
-        cost = PER_PROMPT * 2 * len(texts.by(author)) * (len(groups) + 1)
+        n = 2 * len(texts.by(author)) * (len(groups) + 1)
         work = _predictions(context, part, texts, author, group)
-        yield Stage(f"texts by {author}", cost, partial(directory.has, group), work)
+        yield Stage(f"texts by {author}", PER_PROMPT * n, partial(directory.has, group), work, prompts=n)
     if part.prior == "model":
-        yield Stage("who is expected", PER_PROMPT * 2 * len(groups), partial(directory.has, "text_priors"), lean)
+        n = 2 * len(groups)
+        yield Stage("who is expected", PER_PROMPT * n, partial(directory.has, "text_priors"), lean, prompts=n)
     yield context.estimating("the persona posterior", "posterior", estimate)
     # What is recognised is recognised by the text: nobody is ahead before its first word.
     yield context.estimating(

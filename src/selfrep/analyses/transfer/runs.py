@@ -20,11 +20,13 @@ from selfrep.engine.metrics import answer_log_odds
 from selfrep.engine.misses import from_attrs, to_attrs, worst
 from selfrep.engine.pairs import controls, pair
 from selfrep.engine.patch import blank_effects, patch_sweep
+from selfrep.engine.plan import SEGMENT_CELLS
 from selfrep.engine.sweep import bind
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import Direction, PromptPair
 from selfrep.prompts.personas import UNPROMPTED, PersonaSet
 from selfrep.prompts.prompt import Prompt
+from selfrep.prompts.render import own_length, render
 from selfrep.prompts.speaker import Speaker, named_in
 
 Ends: TypeAlias = tuple[str, str]
@@ -51,12 +53,17 @@ def _sweep(context: Context, part: TransferPart, sweep: Sweep) -> Iterator[Stage
     """A sweep, its controls, and what they say."""
     group, controlled = sweep.group, f"controls/{sweep.group}"
     name = f"patching {sweep.site} by {sweep.by}"
-    cells = len(sweep.layers or sweep.depths or range(30)) * (3.0 if sweep.by == "segment" else 85.0)
-    cost = cells * len(part.pairs) * len(part.items) * len(part.paraphrases) * len(sweep.directions)
-    yield Stage(name, cost, lambda: context.complete(group), _patch(context, part, sweep, group))
+    n_layers, tokens = _size(context, part)
+    places = len(sweep.segments or SEGMENT_CELLS) if sweep.by == "segment" else len(sweep.positions or range(tokens))
+    layers = len(sweep.layers_of(n_layers) or range(n_layers))
+    pairs = len(part.pairs) * len(part.items) * len(part.paraphrases) * len(sweep.directions)
+    cells, each = pairs * layers * places, 3.0 if sweep.by == "segment" else float(places)
+    work = _patch(context, part, sweep, group)
+    yield Stage(name, pairs * layers * each, lambda: context.complete(group), work, cells=cells)
     if sweep.controls:
-        work = _patch(context, part, sweep, controlled)
-        yield Stage(f"{name}, controls", cost * len(sweep.controls), lambda: context.complete(controlled), work)
+        n = len(sweep.controls)
+        work, done = _patch(context, part, sweep, controlled), partial(context.complete, controlled)
+        yield Stage(f"{name}, controls", pairs * layers * each * n, done, work, cells=cells * n)
 
     def estimate(kind: Ends, pairs: Sequence[tuple[Speaker, Speaker]]) -> xr.Dataset:
         read, names = context.directory.read, [(source.name, target.name) for source, target in pairs]
@@ -76,6 +83,15 @@ def _sweep(context: Context, part: TransferPart, sweep: Sweep) -> Iterator[Stage
     for i, (kind, pairs) in enumerate(by_ends(part.speakers(context.people)).items()):
         made = f"transfer/{group}" + (f"_{'_'.join(kind)}" if i else "")
         yield context.estimating("what is carried over", made, partial(estimate, kind, pairs))
+
+
+def _size(context: Context, part: TransferPart) -> tuple[int, int]:
+    """How many layers the model has, and how many tokens follow the system text; a guess where nobody knows yet."""
+    if context.known is None:
+        return 30, 85
+    speaker, _ = part.speakers(context.people)[0]
+    asked = speaker.prompt(context.items[part.items[0]], part.paraphrases[0])
+    return context.known.n_layers or 30, own_length(render(asked, context.known.chat))
 
 
 def _patch(context: Context, part: TransferPart, sweep: Sweep, group: str) -> Callable[[Tick], None]:
