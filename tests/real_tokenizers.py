@@ -45,6 +45,7 @@ _LATENT = {
     "num_experts_per_tok": 2,
     "moe_intermediate_size": 8,
     "first_k_dense_replace": 1,
+    "head_dim": 4,
 }
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("qwen3", {}),

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from selfrep.engine.plan import grid as grid
     from selfrep.engine.plan import prefix_patch as prefix_patch
     from selfrep.engine.screen import screen as screen
+    from selfrep.engine.sequences import sequence_log_odds as sequence_log_odds
     from selfrep.errors import SelfrepError as SelfrepError
     from selfrep.models.language_model import LanguageModel as LanguageModel
     from selfrep.models.language_model import load_model as load_model

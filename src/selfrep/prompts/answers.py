@@ -142,7 +142,8 @@ def too_little(
         reasons = "; ".join(f"{text!r} {left_out[text]}" for text in gone)
         return (
             f"{what}: {reasons}. Each answer must be a single token there: choose other words, check the space before "
-            "each, or, where they are names, say `names: true`: a name is read by its first token."
+            "each, or, where they are names, say `names: true`: a name is read by its first token. Whole words of any "
+            "length are scored by sr.sequence_log_odds."
         )
     return ""
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from selfrep.analyses.posterior.predictions import answer_log_probs
+from selfrep.engine.sequences import answer_log_probs
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.personas import NEUTRAL, Persona, PersonaSet
 from selfrep.prompts.prompt import Prompt

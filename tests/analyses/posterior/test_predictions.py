@@ -10,7 +10,8 @@ from tests.engine.conftest import Talker
 from selfrep.analyses.posterior import material as texts
 from selfrep.analyses.posterior.estimate import posterior, prior, recognition
 from selfrep.analyses.posterior.material import Text
-from selfrep.analyses.posterior.predictions import answer_log_probs, prior_log_probs, text_log_probs
+from selfrep.analyses.posterior.predictions import prior_log_probs, text_log_probs
+from selfrep.engine.sequences import answer_log_probs
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.prompts import personas

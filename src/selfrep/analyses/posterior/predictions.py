@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
-import torch
 import xarray as xr
 from jaxtyping import Bool
 
 from selfrep.analyses.posterior.material import Text, naming
-from selfrep.engine.capture import capture
-from selfrep.engine.progress import Progress, ticker
+from selfrep.engine.progress import Progress
+from selfrep.engine.sequences import answer_log_probs
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.personas import NEUTRAL, Persona
 from selfrep.prompts.prompt import Prompt
-from selfrep.prompts.render import Tokens, render
-
-NUMBERS_AT_ONCE = 5e7
-"""How many numbers of the residual stream are kept at a time."""
 
 WHO = ("Who are you?", "I am")
 ANYBODY = ("Write down some words about anybody.", "Here are some words about anybody:")
@@ -155,73 +149,6 @@ def prior_log_probs(
             xr.DataArray(np.nansum(values, axis=1), dims="persona", coords={"persona": [p.name for p in people]})
         )
     return sums[0], sums[1]
-
-
-def answer_log_probs(
-    lm: LanguageModel, prompts: Sequence[Prompt], answers: Sequence[str], *, progress: Progress = None
-) -> tuple[np.ndarray, list[tuple[str, ...]]]:
-    """Log probability of each token of an answer that follows a prompt and its prefill, teacher-forced.
-
-    Args:
-        lm: from `selfrep.load_model`.
-        prompts: what comes before.
-        answers: one a prompt, with the space that it begins with.
-        progress: True for a bar, or a function of (done, total).
-
-    Returns:
-        [prompt, token] float64, nats, NaN past the end of an answer; and each answer's tokens as texts.
-
-    Raises:
-        SelfrepError: nothing to run; an answer without a token of its own.
-
-    Example:
-        >>> import selfrep as sr
-        >>> lm = sr.load_model("organism:separate")
-        >>> prompt = Prompt("You are a nurse.", ("In peace, who are you?",), "I am a")
-        >>> values, pieces = answer_log_probs(lm, [prompt], [" nurse"])
-        >>> values.shape, pieces
-        ((1, 1), [('nurse',)])
-    """
-    if not prompts or len(prompts) != len(answers):
-        raise SelfrepError(f"Each prompt has an answer; got {len(prompts)} prompts and {len(answers)} answers.")
-    chat = lm.chat
-    whole = [replace(p, prefill=p.prefill + a, answers=None) for p, a in zip(prompts, answers, strict=True)]
-    rendered = [render(prompt, chat) for prompt in whole]
-    before = {p.prefill: _said(render(p, chat)) for p in dict.fromkeys(prompts)}
-    lengths = [_said(tokens) - before[p.prefill] for tokens, p in zip(rendered, prompts, strict=True)]
-    if min(lengths) < 1:
-        short = answers[lengths.index(min(lengths))]
-        raise SelfrepError(f"An answer begins with a token of its own; {short!r} adds none to what stands before it.")
-    width, tick = max(lengths), ticker(progress, "answer")
-    out = np.full((len(prompts), width), np.nan)
-    room = max(1, int(NUMBERS_AT_ONCE / (width * lm.d_model)))
-    for at in range(0, len(prompts), room):
-        part = range(at, min(at + room, len(prompts)))
-        acts = capture(
-            lm,
-            [whole[i] for i in part],
-            ["resid_post"],
-            layers=[lm.n_layers - 1],
-            tokens="position",
-            positions=list(range(-width - 1, -1)),
-        )
-        for i, residual in zip(part, acts.activations.to_numpy()[:, 0, 0], strict=True):
-            out[i, : lengths[i]] = _read(lm, residual[-lengths[i] :], rendered[i].ids[-lengths[i] :])
-            tick(i + 1, len(prompts))
-    pieces = [tokens.texts[-n:] for tokens, n in zip(rendered, lengths, strict=True)]
-    return out, pieces
-
-
-@torch.no_grad()
-def _read(lm: LanguageModel, residual: np.ndarray, ids: Sequence[int]) -> np.ndarray:
-    """[token] log probability of each id, from the residual stream [token, d_model] of the token before it."""
-    stream = torch.from_numpy(residual).to(device=lm.device, dtype=lm.dtype)
-    chosen = torch.tensor(ids, device=lm.device)[:, None]
-    return lm.logits(stream).log_softmax(-1).gather(1, chosen)[:, 0].double().cpu().numpy()
-
-
-def _said(tokens: Tokens) -> int:
-    return tokens.segments.count("prefill")
 
 
 def _unnamed(pieces: Sequence[str], names: frozenset[str]) -> Bool[np.ndarray, " token"]:
