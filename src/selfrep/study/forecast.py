@@ -31,6 +31,8 @@ EFFICIENCY = 0.4
 """The share of the speed of a matrix product that whole runs reach: what the built-in demo took on two cores."""
 TOKENS = 256
 """In the matrix product that is timed: about as many as a pass holds."""
+TRIALS = 20
+"""How often it is timed: on a busy machine all but a few are slowed down by others."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,12 @@ def _seconds_per_token(size: Size, dtype: str, device: str) -> float:
     x, w = (
         torch.ones(shape, dtype=DTYPES[dtype], device=place) for shape in ((TOKENS, size.d_model), (size.d_model,) * 2)
     )
-    best = min(_timed(x, w) for _ in range(5))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several wait for the slowest of them, and on a busy machine that tells nothing
+    try:
+        best = min(_timed(x, w) for _ in range(TRIALS)) / (threads if place.type == "cpu" else 1)
+    finally:
+        torch.set_num_threads(threads)
     return 2 * size.active * best / (2 * TOKENS * size.d_model**2) / EFFICIENCY
 
 
