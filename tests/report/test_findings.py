@@ -404,6 +404,9 @@ def test_no_sentence_about_transfer_holds_a_number_that_is_not_there() -> None:
     assert "fact about no persona" not in found.control
     (whole,) = all_findings(run_of({"transfer/segments/resid_pre": group}))  # the control
     assert "At layer 1" in whole.control
+    shut = group.assign(reason=("direction", ["one pair is left", "one pair is left"]))
+    (silent,) = all_findings(run_of({"transfer/segments/resid_pre": shut}))
+    assert "At layer 1" not in silent.control, "T is not identified at any layer"
 
 
 def test_a_transfer_without_a_number_says_so_and_one_without_an_interval_shows_none() -> None:

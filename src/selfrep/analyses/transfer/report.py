@@ -49,6 +49,7 @@ def _finding(shares: xr.Dataset) -> Finding:
     late = {arrow: cell.sel(layer=layer) for arrow, cell in cells.items()}
     lead = next((arrow for arrow, cell in late.items() if not _lacking(cell)), next(iter(late)))
     leading, before, reason = late[lead], cells[lead].sel(layer=early), _lacking(late[lead])
+    told_early = not reason and early != layer and _is_number(before.estimate)
     into, whose = WAYS.get(lead, ("another persona’s run", "a persona’s activations"))
     return Finding(
         title=(
@@ -60,7 +61,7 @@ def _finding(shares: xr.Dataset) -> Finding:
         control=" ".join(
             [
                 *(f"The other way ({arrow}): {_other_way(cell)}." for arrow, cell in late.items() if arrow != lead),
-                *([f"At layer {early}: {number(float(before.estimate))}."] if _is_number(before.estimate) else []),
+                *([f"At layer {early}: {number(float(before.estimate))}."] if told_early else []),
                 *_controls(leading),
             ]
         ),
@@ -158,7 +159,7 @@ def _how_sure(cell: xr.Dataset, smallest_p: float) -> str:
     """Over how many pairs of families, and what was left out."""
     n, units = int(cell.n_pairs), int(cell.n_units)
     families = "" if units == n else f" of {units} pairs of families, each of which counts once"
-    parts = [f"Bootstrap over {n} pairs of personas{families}"]
+    parts = [f"Bootstrap over {n} pair{'s' if n > 1 else ''} of personas{families}"]
     if _is_number(cell.p):
         parts.append(f"p = {float(cell.p):.2g} by flipping signs (the smallest possible here is {smallest_p:.2g})")
     if int(cell.n_gated):
