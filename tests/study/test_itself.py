@@ -70,6 +70,18 @@ def test_answers_that_begin_like_the_models_own_name_are_no_longer_anothers() ->
     )
 
 
+def test_where_the_model_is_one_answer_among_others_it_is_that_one_or_none() -> None:
+    names = {
+        model: asked_as_itself(asked_of(preset("self-vs-persona"), model=model), CHATS)
+        .study.items["own_name"]
+        .answers["ai"]
+        for model in (QWEN, "google/gemma-3-4b-it", NOBODY)
+    }
+    assert names[QWEN][:2] == (" Qwen", " AI")
+    assert [name for name in names["google/gemma-3-4b-it"] if name == " Gemma"] == [" Gemma"]
+    assert names[NOBODY] == names[QWEN][1:]
+
+
 def test_a_built_in_persona_that_is_the_same_system_stays_beside_it() -> None:
     people = asked_as_itself(asked_of(preset("demo"), model="openai/gpt-oss-20b"), CHATS).study.people
     assert people.readings()["default"].name == "own_chatgpt"

@@ -76,13 +76,13 @@ def asked_as_itself(study: Study, known: Outline | None = None) -> Itself:
         return Itself(study, identity)
     as_brought = (*personas.builtin(), *battery.builtin(), *battery.identity())
     people = {n: one for n, one in _defined(study.personas).items() if one.reading == "default" and one in as_brought}
-    items = {n: one for n, one in _defined(study.battery).items() if _names_itself(one) and one in as_brought}
+    items = {n: one for n, one in _defined(study.battery).items() if _mentions(one) and one in as_brought}
     if not (people or items):
         return Itself(study, identity)
     if identity is None:
         return _without(study, people, items, why)
     renamed = {name: _free(identity.key, {*study.people.names()} - {name}) for name in people}
-    renamed |= {name: name.replace(BUILT_IN, identity.key) for name in items}
+    renamed |= {name: name.replace(BUILT_IN, identity.key) for name in items}  # most names name nobody
     as_it: dict[str, Any] = {name: _persona(one, identity, renamed[name]) for name, one in people.items()}
     as_it |= {name: _item(one, identity, renamed[name]) for name, one in items.items()}
     return Itself(
@@ -125,6 +125,15 @@ def _names_itself(item: Item) -> bool:
     return item.subscale in OWN or any(embedded in text for text in texts)
 
 
+def _mentions(item: Item) -> bool:
+    """Whether a text or an answer of an item names the embedded model."""
+    return _names_itself(item) or any(_of_embedded(answer) for side in item.answer_sets for answer in side)
+
+
+def _of_embedded(answer: str) -> bool:
+    return answer.strip() == families()[BUILT_IN].name
+
+
 def _persona(one: Persona, identity: Identity, name: str) -> Persona:
     texts = {field: tuple(map(identity.speaks, getattr(one, field))) for field in ("descriptions", "you", "user")}
     family = name if one.family == one.name else one.family
@@ -134,7 +143,7 @@ def _persona(one: Persona, identity: Identity, name: str) -> Persona:
 def _item(one: Item, identity: Identity, name: str) -> Item:
     texts = ("question", "prefill", "truth_change", "truth_echo")
     spoken = {field: text and identity.speaks(text) for field in texts if (text := getattr(one, field)) is not None}
-    answers = dict(one.answers)
+    answers = {side: tuple(dict.fromkeys(map(identity.speaks, words))) for side, words in one.answers.items()}
     if one.subscale in OWN:
         word = str(getattr(identity, OWN[one.subscale]))
         own, another = answers
@@ -169,11 +178,13 @@ def _renamed(record: Any, names: Mapping[str, str]) -> Any:
 
 def _without(study: Study, people: Mapping[str, Persona], items: Mapping[str, Item], why: str) -> Itself:
     """The study without the texts that nobody knows, and without the analyses that cannot do without them."""
-    left_out = {f"{kind} {name}": why for kind, names in (("persona", people), ("item", items)) for name in names}
+    gone = [name for name, item in items.items() if _names_itself(item)]
+    left_out = {f"{kind} {name}": why for kind, names in (("persona", people), ("item", gone)) for name in names}
+    listed = {name: _without_its_name(item) for name, item in items.items()}
     kept = _with(
         study,
         [one for name, one in _defined(study.personas).items() if name not in people],
-        [one for name, one in _defined(study.battery).items() if name not in items],
+        [listed.get(name, one) for name, one in _defined(study.battery).items() if name not in gone],
         {},
     )
     if not len(kept.items):
@@ -192,6 +203,12 @@ def _without(study: Study, people: Mapping[str, Persona], items: Mapping[str, It
             left_out.setdefault(name, f"{'all' if among is None else 'part'} of it reads what is left out")
     whole = _with(study, list(_defined(kept.personas).values()), list(_defined(kept.battery).values()), parts)
     return Itself(whole, None, why if people else "", left_out)
+
+
+def _without_its_name(item: Item) -> Item:
+    """An item that lists the embedded model among other answers, without it."""
+    answers = {side: tuple(word for word in words if not _of_embedded(word)) for side, words in item.answers.items()}
+    return item.model_copy(update={"answers": answers})
 
 
 def _with(study: Study, people: list[Persona], items: list[Item], parts: Mapping[str, Any]) -> Study:

@@ -56,14 +56,14 @@ def _sweep(context: Context, part: TransferPart, sweep: Sweep) -> Iterator[Stage
     n_layers, tokens = _size(context, part)
     places = len(sweep.segments or SEGMENT_CELLS) if sweep.by == "segment" else len(sweep.positions or range(tokens))
     layers = len(sweep.layers_of(n_layers) or range(n_layers))
-    pairs = len(part.pairs) * len(part.items) * len(part.paraphrases) * len(sweep.directions)
-    cells, each = pairs * layers * places, 3.0 if sweep.by == "segment" else float(places)
+    n_pairs = len(part.pairs) * len(part.items) * len(part.paraphrases) * len(sweep.directions)
+    cells, each = n_pairs * layers * places, 3.0 if sweep.by == "segment" else float(places)
     work = _patch(context, part, sweep, group)
-    yield Stage(name, pairs * layers * each, lambda: context.complete(group), work, cells=cells)
+    yield Stage(name, n_pairs * layers * each, lambda: context.complete(group), work, cells=cells)
     if sweep.controls:
         n = len(sweep.controls)
         work, done = _patch(context, part, sweep, controlled), partial(context.complete, controlled)
-        yield Stage(f"{name}, controls", pairs * layers * each * n, done, work, cells=cells * n)
+        yield Stage(f"{name}, controls", n_pairs * layers * each * n, done, work, cells=cells * n)
 
     def estimate(kind: Ends, pairs: Sequence[tuple[Speaker, Speaker]]) -> xr.Dataset:
         read, names = context.directory.read, [(source.name, target.name) for source, target in pairs]
