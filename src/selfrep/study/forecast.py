@@ -122,7 +122,7 @@ def forecast(study: Study, out: str | Path | None = None, *, device: str = "auto
         >>> files = {"personas": {"file": str(PERSONAS)}, "battery": {"file": str(BATTERY), "names": ["who_are_you"]}}
         >>> told = forecast(Study(name="mine", model="organism:separate", **files))
         >>> [(stage.name, stage.prompts) for stage in told.stages][0]
-        ('answers to every item', 168)
+        ('answers to every item', 152)
     """
     study = asked_of(study, **asked)
     known = outline(study.model, study.chat_template, study.template_vars)
