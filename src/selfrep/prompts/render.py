@@ -85,9 +85,9 @@ def render(prompt: Prompt, chat: ChatFormat) -> Tokens:
 
 
 def _shown(chat: ChatFormat, token: int, covered: str) -> str:
-    """A token decoded on its own; of a piece of a character, which is none by itself, that character."""
+    """A token decoded on its own; where that is no text, as of a piece of a character, the text it stands in."""
     alone = str(chat.tokenizer.decode([token], clean_up_tokenization_spaces=False))
-    return covered if covered and NO_CHARACTER in alone and NO_CHARACTER not in covered else alone
+    return covered if NO_CHARACTER not in covered and (not alone or (covered and NO_CHARACTER in alone)) else alone
 
 
 def own_length(tokens: Tokens) -> int:
