@@ -13,7 +13,15 @@ import xarray as xr
 from selfrep.plots.theme import CHARACTER
 from selfrep.stats.numbers import number
 
-_BLANKS = {"\r\n": "⏎", "\n": "⏎", "\r": "⏎", "\t": "⇥", " ": "␣", "\N{NO-BREAK SPACE}": "␣"}
+_BLANKS = {
+    "\r\n": "⏎",
+    "\n": "⏎",
+    "\r": "⏎",
+    "\t": "⇥",
+    " ": "␣",
+    "\N{NO-BREAK SPACE}": "␣",
+    "\N{ZERO WIDTH JOINER}": "‿",
+}
 
 
 def plain(text: object) -> str:

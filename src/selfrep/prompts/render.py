@@ -85,9 +85,10 @@ def render(prompt: Prompt, chat: ChatFormat) -> Tokens:
 
 
 def _shown(chat: ChatFormat, token: int, covered: str) -> str:
-    """A token decoded on its own; of a piece of a character, which is none by itself, that character."""
+    """A token decoded on its own; where that is no text, the blank that it is, or the character it is a piece of."""
     alone = str(chat.tokenizer.decode([token], clean_up_tokenization_spaces=False))
-    return covered if covered and NO_CHARACTER in alone and NO_CHARACTER not in covered else alone
+    piece = NO_CHARACTER in alone and NO_CHARACTER not in covered
+    return covered if covered and (piece or not (alone or covered.strip())) else alone
 
 
 def own_length(tokens: Tokens) -> int:
