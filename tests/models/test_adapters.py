@@ -122,7 +122,7 @@ def test_without_peft_nothing_is_read_without_its_adapter(base: Path, monkeypatc
     alone = written(base.parent / "adapter", base_model_name_or_path=str(base))
     monkeypatch.setattr(folders, "find_spec", lambda name: None)
     for folder in (alone, written(base)):
-        with pytest.raises(SelfrepError, match=r"holds an adapter.*pip install peft"):
+        with pytest.raises(SelfrepError, match=r"holds an adapter.*pip install 'selfrep"):
             load_model(folder)
 
 

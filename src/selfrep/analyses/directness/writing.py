@@ -71,13 +71,14 @@ def write_scratchpads(
         question = scenarios.scenarios[name].prompt(cell, k)
         beginning = render(Prompt(question.system, question.turns, opening), chat).ids
         ids = torch.tensor([beginning], device=lm.device)
-        out = cast(Any, lm.hf).generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=max_tokens,
-            do_sample=False,
-            pad_token_id=int(ids[0, 0]),
-        )
+        with lm.exclusive():
+            out = cast(Any, lm.hf).generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=max_tokens,
+                do_sample=False,
+                pad_token_id=int(ids[0, 0]),
+            )
         text = " ".join(lm.tokenizer.decode(out[0, len(beginning) :], skip_special_tokens=True).split())
         if not text:
             raise SelfrepError(
