@@ -10,10 +10,12 @@ import pytest
 import torch
 import xarray as xr
 from tests.analyses.planted import described
+from tests.prompts.conftest import CHATML, make_tokenizer
 
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.models.organisms import lexicon
+from selfrep.prompts.chat import chat_format
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study import job as jobs
 from selfrep.study import origin
@@ -127,3 +129,14 @@ def test_what_a_run_was_begun_with_is_named_where_it_differs() -> None:
     ):
         with pytest.raises(SelfrepError, match=words):
             origin.require_same(kept(), changed, Path("out"))
+
+
+def test_a_model_that_thinks_first_is_spoken_of() -> None:
+    tokenizer = make_tokenizer(CHATML + "{% if enable_thinking and false %}{% endif %}")
+    opened = CHATML + "{% if add_generation_prompt %}{{ '<think>' }}{% endif %}"
+    for chat, thinks in (
+        (chat_format(tokenizer), False),
+        (chat_format(tokenizer, variables={"enable_thinking": True}), True),
+        (chat_format(tokenizer, opened), True),
+    ):
+        assert any("think first" in sentence for sentence in origin.warnings(chat)) is thinks

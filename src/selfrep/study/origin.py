@@ -16,7 +16,7 @@ from typing import Any
 
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.chat import ChatFormat, opens_thought, spans
+from selfrep.prompts.chat import THINKING, ChatFormat, opens_thought, spans
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import render
 
@@ -129,8 +129,8 @@ def warnings(chat: ChatFormat) -> Iterator[str]:
         yield "The chat template has no system role: system texts stand at the head of the first user turn."
     if chat.name == "plain":
         yield "The model has no chat template: a plain dialogue is used (see the report; chat_template changes it)."
-    if opens_thought(chat):
+    if opens_thought(chat) or chat.variables.get(THINKING):
         yield (
-            "The chat template opens a thinking block: answers without a prefill are read where the model begins to "
+            "The chat template lets the model think first: answers without a prefill are read where it begins to "
             "think. Give a template variable that turns thinking off, or another template."
         )
