@@ -20,7 +20,7 @@ from tests.tiny import (
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from selfrep.engine.hooks import replace
+from selfrep.engine.hooks import replacing
 from selfrep.errors import SelfrepError
 from selfrep.models.layouts import layout_of
 from selfrep.models.sites import (
@@ -55,7 +55,7 @@ def negated(hf: PreTrainedModel, ids: Tensor, heads: dict[Site, list[int]], *, t
         for site, chosen in heads.items():
             tap = taps[site]
             assert tap.part is not None
-            hooks.callback(replace(tap.module(block), tap.end, turn(tap.part, chosen)))
+            hooks.enter_context(replacing(tap.module(block), tap.end, turn(tap.part, chosen)))
         return logits(hf, ids)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace as altered
+from functools import partial
 
 import pytest
 import torch
@@ -24,7 +26,7 @@ from tests.tiny import (
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from selfrep.engine.hooks import listen, replace
+from selfrep.engine.hooks import listening, replacing
 from selfrep.errors import SelfrepError
 from selfrep.models.sites import (
     HEAD_SITES,
@@ -50,9 +52,8 @@ COMPONENTS = [
 def heard_at(hf: PreTrainedModel, module: torch.nn.Module, end: str, ids: Tensor) -> Tensor:
     """[1, token, feature] what passes there."""
     heard: list[Tensor] = []
-    remove = listen(module, end, lambda x: heard.append(x.clone()))
-    logits(hf, ids)
-    remove()
+    with listening(module, end, lambda x: heard.append(x.clone())):
+        logits(hf, ids)
     return heard[0]
 
 
@@ -65,13 +66,12 @@ def test_the_stream_is_the_sum_of_what_is_written_to_it(family: str) -> None:
         site for site in RESIDUAL_SITES if site in lm.layout.taps and not (flat and site in ("resid_mid", "mlp_out"))
     ]
     heard: dict[str, torch.Tensor] = {}
-    removers = []
-    for site in sites:
-        module, tap = lm.tap(site, 1)
-        removers.append(listen(module, tap.end, lambda x, site=site: heard.update({site: x.clone()})))
-    logits(lm.hf, ragged([7], seed=1)[0])
-    for remove in removers:
-        remove()
+    with ExitStack() as stack:
+        for site in sites:
+            module, tap = lm.tap(site, 1)
+            keep = partial(lambda site, x: heard.update({site: x.clone()}), site)
+            stack.enter_context(listening(module, tap.end, keep))
+        logits(lm.hf, ragged([7], seed=1)[0])
     if {"resid_mid", "attn_out"} <= set(heard):
         torch.testing.assert_close(heard["resid_mid"], heard["resid_pre"] + heard["attn_out"], rtol=1e-4, atol=1e-4)
     if {"mlp_out", "attn_out"} <= set(heard):
@@ -96,9 +96,8 @@ def test_transformer_lens_hears_the_same_at_its_hooks(family: str) -> None:
     for site in set(lm.layout.taps) & set(RESIDUAL_SITES):
         module, tap = lm.tap(site, 1)
         heard: list[torch.Tensor] = []
-        remove = listen(module, tap.end, heard.append)
-        logits(lm.hf, ids[0])
-        remove()
+        with listening(module, tap.end, heard.append):
+            logits(lm.hf, ids[0])
         torch.testing.assert_close(heard[0], cache[f"blocks.1.hook_{site}"], rtol=1e-4, atol=1e-4)
 
 
@@ -139,14 +138,12 @@ def test_writing_changes_the_named_component_and_nothing_else(family: str, site:
 
     with hooked(where, end, by_hand):
         wanted = logits(lm.hf, ids)
-    remove = replace(module, tap.end, ours)
-    got = logits(lm.hf, ids)
-    remove()
+    with replacing(module, tap.end, ours):
+        got = logits(lm.hf, ids)
     torch.testing.assert_close(got, wanted, rtol=0, atol=0)
     assert (wanted - logits(lm.hf, ids)).abs().max() > 1e-3  # it matters …
-    remove = replace(module, tap.end, lambda x: ours(x, 0))
-    assert (logits(lm.hf, ids) - wanted).abs().max() > 1e-3  # … and so does which
-    remove()
+    with replacing(module, tap.end, lambda x: ours(x, 0)):
+        assert (logits(lm.hf, ids) - wanted).abs().max() > 1e-3  # … and so does which
     before, after = written[0]
     others = [i for i in range(part.n) if i != chosen]
     assert torch.equal(read(after)[..., others, :], read(before)[..., others, :])
@@ -175,10 +172,9 @@ def test_transformer_lens_hears_the_same_components(family: str) -> None:
 def test_flat_neurons_are_refused_when_heard() -> None:
     lm = tiny("opt")
     module, tap = lm.tap("mlp_post", 1)
-    remove = listen(module, tap.end, lambda _: None)
-    with pytest.raises(SelfrepError, match=r"input of this Linear is \[6, 48\]"):
+    refusal = r"input of this Linear is \[6, 48\]"
+    with pytest.raises(SelfrepError, match=refusal), listening(module, tap.end, lambda _: None):
         logits(lm.hf, ragged([6], seed=1)[0])
-    remove()
 
 
 def test_parallel_blocks_have_no_middle() -> None:

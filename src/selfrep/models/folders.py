@@ -223,8 +223,8 @@ def _require_weights(folder: Path) -> list[Path]:
 def _check_adapter(folder: Path) -> None:
     if find_spec("peft") is None:
         raise SelfrepError(
-            f"{folder} holds an adapter ({ADAPTER}), which peft loads, and peft is not installed: pip install 'selfrep[adapters]'. To "
-            "study the model without its adapter, name a folder that holds the model alone."
+            f"{folder} holds an adapter ({ADAPTER}), which peft loads, and peft is not installed: pip install "
+            "'selfrep[adapters]'. To study the model without its adapter, name a folder that holds the model alone."
         )
     if not adapter_weights(folder):
         raise SelfrepError(f"{folder} holds {ADAPTER} but no {ADAPTER_WEIGHTS}. Copy or download the rest.")
