@@ -312,3 +312,33 @@ def test_hooks_of_others_and_training_do_to_each_prompt_what_they_do_to_it_alone
 
 def _answers(lm: LanguageModel) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(answer(lm, text) for text in ROBOT), tuple(answer(lm, text) for text in NURSE)
+
+
+@pytest.mark.parametrize("kind", [torch.OutOfMemoryError, RuntimeError])
+def test_out_of_memory_halves_what_is_run_at_once_and_goes_on(kind: type[Exception], talker: Talker) -> None:
+    """A model whose forward holds so many tokens and no more."""
+    prompts = PROMPTS * 4
+    wanted = capture.capture(talker(), prompts, "resid_post")
+    tokenizer = talker().tokenizer
+    hf = tiny_hf(vocabulary=len(tokenizer))
+    lm, sound, tried = load_model(hf, tokenizer=tokenizer), type(hf.model).forward, []
+    most = max(len(render(prompt, lm.chat)) for prompt in prompts)
+
+    class Small(type(hf.model)):  # type: ignore[misc]
+        def forward(self, input_ids: torch.Tensor, **how: Any) -> Any:
+            tried.append(input_ids.numel())
+            if input_ids.numel() > most:
+                raise kind("MPS backend out of memory (pretended)")
+            return sound(self, input_ids, **how)
+
+    hf.model.__class__ = Small
+    acts = capture.capture(lm, prompts, "resid_post")
+    assert max(tried) > most
+    np.testing.assert_allclose(acts.activations, wanted.activations, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(acts.log_odds, wanted.log_odds, rtol=1e-4, atol=1e-4)
+    tried.clear()
+    score(lm, [prompt for prompt in prompts if prompt.answers])
+    assert max(tried) <= most  # it is remembered
+    most = 3
+    with pytest.raises(SelfrepError, match=r"A single prompt of \d+ tokens does not fit the memory of cpu"):
+        capture.capture(lm, prompts, "resid_post")

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from tests.tiny import log_odds, logits, patched_logits, ragged, tiny, token_pair, values_at
+from tests.tiny import log_odds, logits, patched_logits, ragged, tiny, tiny_hf, token_pair, values_at
 
 from selfrep.engine.interventions import Ablate
 from selfrep.engine.metrics import kl_divergence, logit_difference, logit_metric
 from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.plan import grid
+from selfrep.models.language_model import load_model
+from selfrep.plots.effects import heatmap
 from selfrep.prompts.alignment import PromptPair, swapped
 
 
@@ -65,6 +67,21 @@ def test_every_cell_says_which_token_it_changes(effects: xr.Dataset, pairs: list
         assert list(effects.segment_of.values[i]) == [*row, *pair.target.segments[-shared:]]
         assert np.isnan(effects.patched.values[i, :, : 7 - shared]).all()
     assert list(effects.segment.values) == ["template"] * 2 + ["question", "mixed", "question", "mixed", "prefill"]
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0])
+def test_a_total_effect_of_rounding_has_no_map(scale: float) -> None:
+    """The persona hardly reaches the last token: rounding divided by rounding is a strong map of nothing."""
+    hf = tiny_hf()
+    with torch.no_grad():
+        for layer in hf.model.layers:  # type: ignore[union-attr]
+            layer.self_attn.o_proj.weight *= scale
+    effects = patch(load_model(hf), [token_pair(k, systems=(5, 5)) for k in range(3)], "resid_pre")
+    assert (effects.total_effect != 0).any()
+    assert np.isfinite(effects.patched).all()
+    assert np.isnan(effects.transfer).all() == (scale < 1)
+    said = [note.text for note in heatmap(effects).layout.annotations]
+    assert any("less than float32 resolves" in text for text in said) == (scale < 1)
 
 
 def test_where_it_comes_from(effects: xr.Dataset) -> None:

@@ -219,3 +219,20 @@ def test_blocks_on_the_gpu_and_in_memory(tmp_path: Path) -> None:
     assert lm.device == torch.device("cuda:0")
     ours, wanted = (patch_tokens(m, SOURCE, TARGET, grid("resid_pre"), METRICS[0]) for m in (lm, whole))
     np.testing.assert_allclose(ours.patched, wanted.patched, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "MPS backend out of memory (MPS allocated: 9.06 GB, other allocations: 1 KB, max allowed: 9.07 GB).",
+        "[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried to use 1 byte",
+    ],
+)
+def test_every_lack_of_memory_is_one_error(words: str) -> None:
+    with pytest.raises(torch.OutOfMemoryError), devices.memory_errors():
+        raise RuntimeError(words)
+    with pytest.raises(torch.OutOfMemoryError, match="as it is"), devices.memory_errors():
+        raise torch.OutOfMemoryError("as it is")
+    with pytest.raises(RuntimeError, match="sizes") as other, devices.memory_errors():
+        raise RuntimeError("sizes do not match")
+    assert not isinstance(other.value, torch.OutOfMemoryError)

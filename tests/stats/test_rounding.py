@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selfrep.stats.rounding import negligible
+from selfrep.stats.rounding import negligible, unresolved
 
 
 @pytest.mark.parametrize("size", [1e-9, 1.0, 1e9])
@@ -25,3 +25,14 @@ def test_nothing_is_negligible_beside_nothing_and_nan_never_is() -> None:
     assert negligible(0.0, 0.0)
     assert not negligible(1e-300, 0.0)
     assert negligible(np.array([np.nan, 0.0]), 1.0).tolist() == [False, True]
+
+
+def test_what_half_precision_cannot_tell_float32_can() -> None:
+    differences = np.array([1e-6, 1e-3, 3e-2, 1.0, np.nan])
+    told = {dtype: (~unresolved(differences, 2.0, dtype)).tolist() for dtype in ("float32", "float16", "bfloat16")}
+    assert told == {
+        "float32": [False, True, True, True, True],
+        "float16": [False, False, True, True, True],
+        "bfloat16": [False, False, False, True, True],
+    }
+    assert unresolved(1e-3, 1e3, "float32")  # beside numbers of a thousand

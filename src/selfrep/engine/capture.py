@@ -14,8 +14,10 @@ from torch import Tensor
 
 from selfrep.engine import metrics
 from selfrep.engine.progress import Progress, ticker
-from selfrep.engine.replay.prefix_sharing import PromptSet, run_alone, run_prompts
+from selfrep.engine.replay import memory
+from selfrep.engine.replay.prefix_sharing import PromptSet, pass_tokens, run_alone, run_prompts
 from selfrep.errors import CannotReplay, SelfrepError
+from selfrep.models.devices import memory_errors, release
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.sites import RESIDUAL_SITES, component, site_and_layer
 from selfrep.prompts import arguments
@@ -232,8 +234,22 @@ def _run(
 
     with lm.exclusive():
         try:
-            for index, logits, activations in run_prompts(lm, prompts, sites, layers):
-                settle(index, logits, activations)
+            while pending:
+                room = _room(lm, prompts, pending)
+                try:
+                    with memory_errors():
+                        for index, logits, activations in run_prompts(lm, prompts.only(pending), sites, layers):
+                            settle(index, logits, activations)
+                except torch.OutOfMemoryError as error:
+                    longest = max(len(prompts.renderings[i]) for i in pending)
+                    if room <= longest:
+                        raise SelfrepError(
+                            f"A single prompt of {longest} tokens does not fit the memory of {lm.device}. Use shorter "
+                            "prompts, a smaller model, or float16 or bfloat16."
+                        ) from error
+                if pending:  # half as many tokens at once; outside of `except`, where its memory is let go of
+                    memory.remember_pass(lm, room // 2)
+                    release(lm.device)
         except CannotReplay as reason:
             warnings.warn(f"{reason} Each prompt is run on its own: this is slow.", UserWarning, stacklevel=3)
             for i in list(pending):
@@ -241,6 +257,11 @@ def _run(
     hashes = ("prompt", np.array([tokens.hash for tokens in prompts.renderings]))
     out = _with_labels(prompts.prompts, readings).assign_coords(prompt_hash=hashes).assign_attrs(model=lm.name)
     return out.drop_vars(list(out.data_vars)) if np.isnan(readings[0]).all() else out
+
+
+def _room(lm: LanguageModel, prompts: PromptSet, pending: Iterable[int]) -> int:
+    """How many tokens a pass over these prompts may hold, or has to."""
+    return min(pass_tokens(lm), sum(len(prompts.renderings[i]) for i in pending))
 
 
 def _read(lm: LanguageModel, logits: Tensor, answers: np.ndarray) -> np.ndarray:

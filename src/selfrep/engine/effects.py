@@ -14,7 +14,7 @@ import xarray as xr
 from selfrep.engine.plan import PatchPlan
 from selfrep.engine.sweep import PatchSweep
 from selfrep.models.language_model import LanguageModel
-from selfrep.stats.rounding import negligible
+from selfrep.stats.rounding import negligible, unresolved
 
 OF_PAIRS = (
     "source_name", "target_name", "source_family", "target_family", "direction", "control", "source_paraphrase",
@@ -73,7 +73,7 @@ def effects_dataset(
         Dataset over (pair, layer, position | segment), and head or neuron where they are swept. `transfer` =
         (patched − target) / (source − target): 0, the patch did nothing; 1, it restored the source's behaviour
         (TransformerLens's direction). For control pairs the denominator, kept in `total_effect`, is that of the real
-        pair.
+        pair. Where it is smaller than a model of this precision resolves (see `selfrep.stats.rounding`), NaN.
     """
     batch = sweep.batch
     cell, last = ("pair", *plan.axes), (("metric",) if sweep.metric_axis else ())
@@ -83,7 +83,10 @@ def effects_dataset(
 
     wide = (slice(None), *[None] * len(plan.axes), slice(None))
     effect = values["patched"] - baselines.target[wide]
-    nothing = negligible(baselines.total, np.maximum(np.abs(baselines.source), np.abs(baselines.target)))
+    size = np.maximum(np.abs(baselines.source), np.abs(baselines.target))
+    of_logits = np.array([answers is not None for answers in sweep.answers])
+    too_small = unresolved(baselines.total, size, str(lm.dtype).removeprefix("torch."))
+    nothing = negligible(baselines.total, size) | (of_logits & too_small)
     transfer = effect / np.where(nothing, np.nan, baselines.total)[wide]
     coords: dict[str, object] = {axis: list(labels) for axis, labels in plan.axes.items()}
     if sweep.metric_axis:

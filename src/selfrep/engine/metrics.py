@@ -50,6 +50,7 @@ class Metric:
         answers: all pairs of a call → their answer sets, token ids [pair, side, k], −1 where a side has fewer than the
             longest; they are kept with the results.
         prepare: for any other metric: compiles it for a batch of those pairs, on a device.
+        tokens: the vocabulary ids it reads, where it names them.
 
     Example:
         >>> import selfrep as sr
@@ -60,6 +61,7 @@ class Metric:
     name: str
     answers: Callable[[AlignedBatch], np.ndarray] | None = None
     prepare: Callable[[AlignedBatch, UnpatchedLogits, torch.device], Reading] | None = None
+    tokens: tuple[int, ...] | None = None
 
 
 if TYPE_CHECKING:
@@ -286,7 +288,7 @@ def logit_metric(
     def prepare(batch: AlignedBatch, unpatched: UnpatchedLogits, device: torch.device) -> Reading:
         return Reading(where, None if tokens is None else torch.as_tensor(tokens, device=device), function)
 
-    return Metric(name, prepare=prepare)
+    return Metric(name, prepare=prepare, tokens=None if tokens is None else tuple(int(token) for token in tokens))
 
 
 def answer_mass(lm: LanguageModel, logits: Tensor, answers: np.ndarray) -> Tensor:

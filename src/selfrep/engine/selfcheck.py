@@ -26,10 +26,10 @@ from selfrep.engine import agreement, reference
 from selfrep.engine.interventions import InSubspace, Replace
 from selfrep.engine.misses import Misses, worst
 from selfrep.engine.plan import PREFIX, PatchCell, PatchPlan
-from selfrep.engine.replay import memory
 from selfrep.engine.replay.baselines import SweepRecording, record_sweep
 from selfrep.engine.replay.cells import run_cells, runs_at, walk_metrics
 from selfrep.engine.replay.walk import PatchedRun
+from selfrep.models.devices import memory_errors, release
 from selfrep.models.products import is_half
 from selfrep.models.twins import NoTwin, in_float32
 
@@ -109,9 +109,10 @@ def _check_half(recording: SweepRecording) -> Misses:
     """The check in half precision: decided by a twin in float32, or else by the model's own rounding."""
     try:
         few = recording.sweep.rows(range(min(ROWS, len(recording.sweep))))
-        exact = _check_exact(record_sweep(in_float32(recording.lm), few))
+        with memory_errors():
+            exact = _check_exact(record_sweep(in_float32(recording.lm), few))
     except (NoTwin, torch.OutOfMemoryError) as reason:
-        memory.release(recording.lm.device)
+        release(recording.lm.device)
         return worst(*(_within_rounding(recording, plan, str(reason)) for plan in recording.sweep.plans))
     return {f"{law}, in float32": miss for law, miss in exact.items()}
 

@@ -130,7 +130,7 @@ def _read(lm: LanguageModel, residual: np.ndarray, ids: Sequence[int]) -> np.nda
     """[token] log probability of each id, from the residual stream [token, d_model] of the token before it."""
     stream = torch.from_numpy(residual).to(device=lm.device, dtype=lm.dtype)
     chosen = torch.tensor(ids, device=lm.device)[:, None]
-    return lm.logits(stream).log_softmax(-1).gather(1, chosen)[:, 0].double().cpu().numpy()
+    return lm.logits(stream).log_softmax(-1).gather(1, chosen)[:, 0].cpu().double().numpy()
 
 
 def _said(tokens: Tokens) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfrep.engine.door import require_answers, require_logits, require_prompts
 from selfrep.engine.metrics import Metric, Metrics, as_metrics
 from selfrep.engine.plan import PREFIX, AnyPlan, PatchCell, PatchPlan, PlanUnion, as_plan, plans_of
 from selfrep.errors import SelfrepError
@@ -132,7 +133,7 @@ class PatchSweep:
             place = (self.seed, site, layer, pair.item, pair.source_name, pair.source_paraphrase, pair.target_name)
             draw = np.random.default_rng(zlib.crc32("/".join(map(str, place)).encode()))
             noise = draw.standard_normal(source.shape[1:])[::-1].copy()  # from the last token back: alike in any batch
-            direction = torch.from_numpy(noise).to(source)
+            direction = torch.from_numpy(noise).float().to(source)
             distance = (source[i] - target[i]).norm(dim=-1, keepdim=True)
             out[i] = target[i] + direction / direction.norm(dim=-1, keepdim=True) * distance
         return out
@@ -184,7 +185,14 @@ def _bind(
             f"Metrics have names of their own; got {[m.name for m in metrics]}. Name a function by "
             "sr.logit_metric(name, function)."
         )
+    require_prompts(lm, (*batch.source_ids, *batch.target_ids))
+    require_prompts(lm, (pair.reference.ids for pair in batch.pairs if pair.reference is not None))
     answers = tuple(None if m.answers is None else m.answers(batch) for m in metrics)
+    for one, own in zip(metrics, answers, strict=True):
+        if own is not None:
+            require_answers(lm, own, one.name)
+        if one.tokens is not None:
+            require_logits(lm, one.tokens, one.name)
     table = next((a for a in answers if a is not None), None)
     if table is not None and not batch.items:  # token ids: what is read is kept as items, for any cell to be redone
         kinds, index = np.unique(table, axis=0, return_inverse=True)
@@ -216,9 +224,8 @@ def token_batch(lm: LanguageModel, source: Any, target: Any, suffix: int | None 
         raise SelfrepError(
             f"Source and target are [pair, token], one pair a row; got shapes {[ids.shape for ids in rows]}."
         )
-    ragged = any((ids[:, -1] < 0).any() or ((ids[:, :-1] >= 0) & (ids[:, 1:] < 0)).any() for ids in rows)
-    if ragged or any(ids.max() >= lm.d_vocab for ids in rows):
-        raise SelfrepError(f"Token ids are 0 … {lm.d_vocab - 1}, right-aligned with −1 on the left; got others.")
+    if any((ids[:, -1] < 0).any() or ((ids[:, :-1] >= 0) & (ids[:, 1:] < 0)).any() for ids in rows):
+        raise SelfrepError("Token ids are right-aligned, with −1 on the left of shorter prompts; got others.")
     common = np.minimum(*((ids >= 0).sum(1) for ids in rows))
     if suffix is not None:
         if not 1 <= suffix <= common.max():

@@ -113,3 +113,51 @@ def device(name: str) -> torch.device:
     if place.type == "mps" and not torch.backends.mps.is_available():
         raise SelfrepError("The device 'mps' does not exist on this machine. Use --device cpu.")
     return place
+
+
+NO_ROOM = ("MPS backend out of memory", "not enough memory", "can't allocate memory")
+"""What a RuntimeError says that is an error of memory and no torch.OutOfMemoryError: on MPS, and on a CPU."""
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Inside the `with` block every kind of lack of memory is a torch.OutOfMemoryError.
+
+    Example:
+        >>> with memory_errors():
+        ...     raise RuntimeError("MPS backend out of memory (MPS allocated: 9.06 GB)")
+        Traceback (most recent call last):
+        torch.OutOfMemoryError: MPS backend out of memory (MPS allocated: 9.06 GB)
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if any(words in str(error) for words in NO_ROOM):
+            raise torch.OutOfMemoryError(str(error)) from error
+        raise
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done all that it was given.
+
+    Example:
+        >>> synchronize(torch.device("cpu"))
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def release(device: torch.device) -> None:
+    """Give back what torch holds of a device's memory without using it.
+
+    Example:
+        >>> release(torch.device("cpu"))
+    """
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

@@ -104,6 +104,20 @@ class LanguageModel:
         return self._embedding.shape[0]
 
     @property
+    def n_logits(self) -> int:
+        """How many tokens it can say: the rows of its unembedding, which may be fewer than it reads, or more."""
+        head = self.hf.get_submodule(self.layout.unembed)
+        return int(getattr(head, "out_features", None) or cast(Tensor, head.weight).shape[0])
+
+    @property
+    def window(self) -> int | None:
+        """The most tokens of a prompt (`max_position_embeddings`); None where it is not said, or where rotary tables
+        grow with the prompt (dynamic scaling)."""
+        most = getattr(self.hf.config.get_text_config(), "max_position_embeddings", None)
+        grows = most is not None and any(table > 1 for table in self.rotary_side(most + 2))
+        return None if grows or most is None else int(most)
+
+    @property
     def chat(self) -> ChatFormat:
         """How conversations become its tokens. Raises SelfrepError without a tokenizer, and as `chat_format` does."""
         if self.tokenizer is None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from selfrep.errors import SelfrepError
-from selfrep.models.devices import is_spread
+from selfrep.models.devices import is_spread, memory_errors
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.products import is_half
 
@@ -36,11 +36,16 @@ def in_float32(lm: LanguageModel) -> LanguageModel:
     if any(type(p) is not nn.Parameter or not p.is_floating_point() for p in lm.hf.parameters()):
         raise NoTwin(f"The weights of {lm.name} are quantised: they have no float32.")
     try:
-        parameters = {id(p): _frozen(p) for p in lm.hf.parameters()}
-        buffers = {id(b): b.float() if is_half(b.dtype) else b for b in lm.hf.buffers()}
-        return replace(lm, hf=copy.deepcopy(lm.hf, memo={**parameters, **buffers}))
+        with memory_errors():
+            return _twin(lm)
     except torch.OutOfMemoryError as error:
         raise NoTwin(f"There is no room on {lm.device} for a twin of {lm.name} in float32.") from error
+
+
+def _twin(lm: LanguageModel) -> LanguageModel:
+    parameters = {id(p): _frozen(p) for p in lm.hf.parameters()}
+    buffers = {id(b): b.float() if is_half(b.dtype) else b for b in lm.hf.buffers()}
+    return replace(lm, hf=copy.deepcopy(lm.hf, memo={**parameters, **buffers}))
 
 
 def _frozen(parameter: Tensor) -> Tensor:

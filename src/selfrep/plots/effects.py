@@ -57,7 +57,10 @@ def heatmap(effects: xr.Dataset | xr.DataTree, pair: int | None = None, *, title
         hover = cell_words({"T": z}, lambda at: f"<b>T = {number(at['T'])}</b>", layers, places)
         maps.append(Map(words(direction).capitalize(), z, hover))
     if not any(np.isfinite(one.values).any() for one in maps):
-        return not_identified(title, "no patched run has a number here", subtitle=subtitle)
+        reason = "no patched run has a number here"
+        if all(name in chosen and np.isfinite(chosen[name]).any() for name in ("patched", "total_effect")):
+            reason = f"source and target differ by less than {chosen.attrs.get('dtype', 'the model')} resolves"
+        return not_identified(title, reason, subtitle=subtitle)
     return heat_maps.draw(
         maps,
         places,

@@ -15,6 +15,25 @@ ROUNDING = 1e-6
 """Eight times float32's epsilon: models compute in float32, so a smaller share of what was subtracted is no data."""
 
 
+RESOLUTION = {"float32": 1e-5, "float16": 8e-3, "bfloat16": 6e-2}
+"""The smallest difference of two runs of a model that is more than its own rounding, beside max(1, what is subtracted),
+in nats: about 80 times float32's epsilon, since tens of blocks round, and eight times those of half precision."""
+
+
+def unresolved(x: Numbers, scale: Numbers, dtype: str) -> np.ndarray:
+    """Whether differences of log odds or logits are too small for a model of this precision to tell.
+
+    Args:
+        x: differences in nats, of any shape; NaN is not too small.
+        scale: the size of what was subtracted, in nats; dtype: "float32", "bfloat16" or "float16".
+
+    Example:
+        >>> [bool(unresolved(2e-2, 3.0, dtype)) for dtype in ("float32", "bfloat16")]
+        [False, True]
+    """
+    return np.asarray(np.abs(x) <= RESOLUTION.get(dtype, RESOLUTION["float32"]) * np.maximum(1.0, scale))
+
+
 def negligible(x: Numbers, scale: Numbers, *, degree: int = 1) -> np.ndarray:
     """Whether numbers are 0 but for rounding.
 

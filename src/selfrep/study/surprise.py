@@ -66,7 +66,7 @@ def _nats(lm: LanguageModel, residual: Float[Array, "token d_model"], ids: list[
     """The mean of −log p of tokens, from the residual stream of the token before each."""
     stream = torch.from_numpy(residual).to(device=lm.device, dtype=lm.dtype)
     log_p = lm.logits(stream).log_softmax(-1).gather(1, torch.tensor(ids, device=lm.device)[:, None])
-    return -float(log_p.double().mean())
+    return -float(log_p.cpu().double().mean())
 
 
 def controlled(

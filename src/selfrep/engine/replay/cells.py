@@ -17,6 +17,7 @@ from selfrep.engine.replay.baselines import SweepRecording, read_metrics
 from selfrep.engine.replay.recording import Recording
 from selfrep.engine.replay.walk import PatchedRun, push, rewrite_keys_values, walk, write_site
 from selfrep.engine.sweep import PatchSweep
+from selfrep.models.devices import memory_errors, release
 from selfrep.models.language_model import LanguageModel
 
 Place = tuple[int, int, int | None]
@@ -169,15 +170,18 @@ def walk_metrics(recording: SweepRecording, start: int, runs: Sequence[PatchedRu
     """[run, pair, metric]. Out of memory, it goes on with half the runs and half the chunk at a time."""
     lm = recording.lm
     try:
-        ends = walk(lm, recording.target, start, runs, reads=recording.reads, chunk_tokens=chunk, donor=recording.donor)
-        return read_metrics(lm, recording.readings, ends)
+        with memory_errors():
+            ends = walk(
+                lm, recording.target, start, runs, reads=recording.reads, chunk_tokens=chunk, donor=recording.donor
+            )
+            return read_metrics(lm, recording.readings, ends)
     except torch.OutOfMemoryError:
         if len(runs) == 1:
             raise  # fewer pairs at once, then
     n_tokens = min(chunk, len(runs) * recording.target.rows * (recording.target.width - start))
     chunk = max(1, n_tokens // 2)
     memory.remember_chunk(lm, chunk)
-    memory.release(lm.device)
+    release(lm.device)
     half = len(runs) // 2
     return np.concatenate([walk_metrics(recording, start, some, chunk) for some in (runs[:half], runs[half:])])
 

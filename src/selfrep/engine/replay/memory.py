@@ -21,6 +21,7 @@ MOST_ROWS_ELSEWHERE = 64
 
 _rooms: WeakKeyDictionary[nn.Module, float] = WeakKeyDictionary()
 _chunks: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+_passes: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 
 def budget_bytes(lm: LanguageModel, budget_gb: float | None) -> float:
@@ -29,6 +30,8 @@ def budget_bytes(lm: LanguageModel, budget_gb: float | None) -> float:
         return budget_gb * 1e9
     if lm.device.type == "cuda":
         return SHARE * torch.cuda.mem_get_info(lm.device)[0]
+    if lm.device.type == "mps":
+        return SHARE * max(0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     return BUDGET.get(lm.device.type, 4.0) * 1e9
 
 
@@ -71,7 +74,11 @@ def remember_chunk(lm: LanguageModel, tokens: int) -> None:
     _chunks[lm.hf] = max(1, min(tokens, _chunks.get(lm.hf, tokens)))
 
 
-def release(device: torch.device) -> None:
-    """Give back what torch holds of a device's memory without using it."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+def pass_tokens(lm: LanguageModel, most: int) -> int:
+    """How many tokens of prompts to run at once: `most`, or less if that did not fit once."""
+    return min(most, _passes.get(lm.hf, most))
+
+
+def remember_pass(lm: LanguageModel, tokens: int) -> None:
+    """From now on, at most so many tokens of prompts at once on this model."""
+    _passes[lm.hf] = max(1, min(tokens, _passes.get(lm.hf, tokens)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from torch import Tensor
 
 from selfrep.engine import metrics, reference
 from selfrep.engine.agreement import agree, root_mean_square, rounding_draws
+from selfrep.engine.door import require_logits, require_prompts
 from selfrep.engine.hooks import Place, hearing, listening
+from selfrep.engine.replay import memory
 from selfrep.engine.replay.attention import Tape, playing, shared_prefix_attention
 from selfrep.engine.replay.baselines import record_ids
 from selfrep.engine.replay.matmul import quick_products
@@ -72,6 +74,7 @@ class PromptSet:
             raise SelfrepError("There is nothing to run: the list of prompts is empty.")
         chat = lm.chat
         renderings = [render(prompt, chat) for prompt in prompts]
+        require_prompts(lm, (tokens.ids for tokens in renderings))
         questions = {(p.prefill, p.answers, p.names) for p in prompts}
         read = {
             (prefill, sets, names): readable_answers(chat, prefill, sets, names=names)
@@ -94,7 +97,14 @@ class PromptSet:
             after = max((t + 1 for t, segment in enumerate(tokens.segments) if segment == "system"), default=0)
             cut.append(min(after, len(tokens) - 1) if rotary[-1] == short else 0)
             groups[rotary[-1], tokens.ids[: cut[-1]]].append(i)
+        require_logits(lm, answers[answers >= 0], "An answer")
         return cls(prompts, renderings, cut, answers, unsaid, list(groups.values()), rotary)
+
+    def only(self, members: Iterable[int]) -> PromptSet:
+        """The same, of which only these are run."""
+        those = set(members)
+        groups = [[i for i in group if i in those] for group in self.groups]
+        return replace(self, groups=[group for group in groups if group])
 
     def batches(self, tokens: int) -> Iterator[tuple[list[list[int]], list[range]]]:
         """Batches of prefixes, and the passes over what follows them: alike beside alike, so that little is padding.
@@ -135,6 +145,11 @@ class PromptSet:
         return len(self.renderings[i]) - self.cut[i]
 
 
+def pass_tokens(lm: LanguageModel) -> int:
+    """The most tokens of a pass: fewer where memory ran out on this model before."""
+    return memory.pass_tokens(lm, PASS_TOKENS.get(lm.device.type, PASS_TOKENS_ELSEWHERE))
+
+
 @torch.no_grad()
 def run_prompts(
     lm: LanguageModel, prompts: PromptSet, sites: list[str], layers: list[int]
@@ -151,7 +166,7 @@ def run_prompts(
     """
     lm.require_replay()
     checked = set()
-    for batch, passes in prompts.batches(PASS_TOKENS.get(lm.device.type, PASS_TOKENS_ELSEWHERE)):
+    for batch, passes in prompts.batches(pass_tokens(lm)):
         prefix = _prefixes(lm, [prompts.renderings[g[0]].ids[: prompts.cut[g[0]]] for g in batch], sites)
         for columns in passes:
             rows = [group[c] for c in columns for group in batch]

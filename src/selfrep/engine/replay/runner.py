@@ -21,6 +21,7 @@ from selfrep.engine.progress import Progress, after, ticker
 from selfrep.engine.replay import memory
 from selfrep.engine.sweep import PatchSweep
 from selfrep.errors import SelfrepError
+from selfrep.models.devices import memory_errors, release
 from selfrep.models.language_model import LanguageModel
 
 OnMismatch = Literal["raise", "slow"]
@@ -83,7 +84,8 @@ def _run_batches(lm: LanguageModel, sweep: PatchSweep, run: Runner, options: Opt
     while todo:
         batch = todo.pop(0)
         try:
-            numbers, ends = _numbers(parts, batch, run, budget, after(progress, len(order) * cells))
+            with memory_errors():
+                numbers, ends = _numbers(parts, batch, run, budget, after(progress, len(order) * cells))
         except torch.OutOfMemoryError as error:
             if len(batch) == 1:
                 raise SelfrepError(
@@ -92,7 +94,7 @@ def _run_batches(lm: LanguageModel, sweep: PatchSweep, run: Runner, options: Opt
                 ) from error
             numbers = None
         if numbers is None:  # from now on half as many at once; outside of `except`, where its memory is let go of
-            memory.release(lm.device)
+            release(lm.device)
             half = -(-len(batch) // 2)
             memory.remember_room(lm, half * each)
             todo = [some[at : at + half] for some in (batch, *todo) for at in range(0, len(some), half)]

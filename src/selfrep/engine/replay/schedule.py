@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from selfrep.models.cache import cache_folder, write_json
-from selfrep.models.devices import is_spread
+from selfrep.models.devices import is_spread, memory_errors, synchronize
 from selfrep.models.language_model import LanguageModel
 
 SIZES = {"cpu": (1, 8, 32, 128, 256, 512, 1024, 1536)}
@@ -195,10 +195,11 @@ def _measured(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
         for n in sizes:
             times = []
             for _ in range(4):  # the first warms up; the least of the others is the cost without others' noise
+                synchronize(lm.device)  # or the first is charged for what came before
                 start = time.perf_counter()
-                through(n)
-                if lm.device.type == "cuda":
-                    torch.cuda.synchronize(lm.device)
+                with memory_errors():
+                    through(n)
+                    synchronize(lm.device)
                 times.append(time.perf_counter() - start)
             seconds.append(min(times[1:]))
     except torch.OutOfMemoryError:

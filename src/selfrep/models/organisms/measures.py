@@ -158,7 +158,7 @@ def foresight(hf: PreTrainedModel, s: Subspaces) -> float:
     names = [word.text for word in words() if word.persona]
 
     def shifts(asked: Ids, question: Question, nobody: list[int]) -> Tensor:
-        return (log_odds(hf, s, asked, question) - log_odds(hf, s, [nobody], question)).double().cpu()
+        return (log_odds(hf, s, asked, question) - log_odds(hf, s, [nobody], question)).cpu().double()
 
     played = [prompt("in_character", name) for name in names]
     spoken_of = [prompt("foretold", None, topic=name) for name in names]
@@ -176,7 +176,7 @@ def default(hf: PreTrainedModel, rows: np.ndarray) -> tuple[dict[str, float], np
     """
     names = list(dict.fromkeys(word.persona for word in words() if word.persona))
     asked = [prompt("in_character", persona) for name in names for persona in paraphrases(name)]
-    held = _streams(hf, [*asked, prompt("in_character", None)], PERSONA)[:, 0].double().cpu().numpy() @ rows.T
+    held = _streams(hf, [*asked, prompt("in_character", None)], PERSONA)[:, 0].cpu().double().numpy() @ rows.T
     *by_name, neutral = np.split(held, np.cumsum([len(paraphrases(name)) for name in names]))
     h = {name: values.mean(0) for name, values in zip(names, by_name, strict=True)}
     first, family_of = names[0], {word.persona: word.family for word in words() if word.persona}
