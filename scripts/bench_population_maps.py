@@ -188,4 +188,5 @@ def _of_pairs(rng: Rng, pairs: Pairs, family: dict[str, str], cells: tuple[int, 
         name: single[i] if alone[name] else np.sqrt(0.6) * shared[kinds.index(family[name])] + np.sqrt(0.4) * single[i]
         for i, name in enumerate(names)
     }
+    own |= {"unprompted": np.zeros(cells)}  # there is one such source, and T is about it
     return np.array([own[s] + own[t] + rng.normal(0, 0.5, cells) for s, t in pairs])
