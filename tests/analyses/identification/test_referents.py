@@ -97,8 +97,14 @@ def test_what_has_no_slope_is_refused() -> None:
         referent_gradient(found, [*names[:3], names[0]])
     with pytest.raises(SelfrepError, match=r"unknown: \['nobody'\]"):
         referent_gradient(found, [*names, "nobody"])
-    with pytest.raises(SelfrepError, match="at least two personas"):
-        referent_gradient(found.isel(persona=[0]), names)
+
+
+def test_of_one_persona_the_slope_stands_without_an_interval() -> None:
+    found = referents(-1.0, 0.0)
+    out = referent_gradient(found.isel(persona=[0]), found.subscale.values.tolist())
+    assert float(out["mean"]) == pytest.approx(-1)
+    assert np.isnan([float(out.ci_low), float(out.ci_high)]).all()
+    assert "at least 4 families of personas; there are 1" in str(out.reason.values)
 
 
 def test_personas_of_a_family_count_once() -> None:

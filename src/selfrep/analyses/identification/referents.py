@@ -46,7 +46,7 @@ def referent_gradient(
         * `reason`: why not, where not; "" otherwise.
 
     Raises:
-        SelfrepError: fewer than four referents, the same one twice, or unknown ones; fewer than two personas.
+        SelfrepError: fewer than four referents, the same one twice, or unknown ones.
 
     Source: least squares; permutation of the referents (Page's trend test with sizes in place of ranks).
 
@@ -73,8 +73,6 @@ def referent_gradient(
             f"The order of referents is permuted, so they must be different and at least four; got {list(referents)}, "
             f"whose smallest p is {1 / factorial(n):.3g}."
         )
-    if identities.sizes["persona"] < 2:
-        raise SelfrepError("The spread of the slope needs at least two personas.")
     mine = identities.sel(subscale=list(referents))
     pool = averages(np.unique(mine.get("family", mine.persona).to_numpy(), return_inverse=True)[1])
     values = mine.estimate.transpose("persona", "subscale").to_numpy()
