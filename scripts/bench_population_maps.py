@@ -30,6 +30,8 @@ RISE = np.array([0.0, 0.3, 0.6, 0.85, 1.0])
 """By how much of their final distance from the self personas differ at each layer; squared, half of it is reached at
 the fourth of five layers, .75 of the depth."""
 MANY = 4000
+SIDES = ("within first", "within second")
+"""The distance of two personas of one side, by side."""
 
 
 def _fixed(seed: int, *shape: int) -> Array:
@@ -61,7 +63,7 @@ def acts(rng: Rng, design: Design, gap: float, cells: Cells = CELLS) -> xr.Datas
 @cache
 def true_separation(gap: float) -> dict[str, float]:
     """Of the population: S in both conditions, the share that is bound, the cosine of the conditions, and the distance
-    of two personas of one side (`same_side`)."""
+    of two personas of either side (`SIDES`)."""
     rng, design = np.random.default_rng(10), Design(MANY, MANY)
     x = np.concatenate([activations(rng, design, away, (1, 1), 2)[:, :, 0, 0] for away in gaps(gap).values()])
     z = normalised(x.reshape(-1, D))[0].reshape(x.shape)
@@ -69,16 +71,19 @@ def true_separation(gap: float) -> dict[str, float]:
     d_you, d_user = (a.mean((0, 1)) - b.mean((0, 1)) for a, b in sides)
     bias = [sum(side.mean(axis=1).var(axis=0, ddof=1).sum() / MANY for side in pair) for pair in sides]
     s, user, shared = d_you @ d_you - bias[0], d_user @ d_user - bias[1], d_you @ d_user
-    strays = np.concatenate([side - side.mean(axis=(0, 1)) for side in sides[0]])
-    alike = 2 * (strays[:, 0] * strays[:, 1]).sum(axis=1).mean()
+    strays = [side - side.mean(axis=(0, 1)) for side in sides[0]]
+    alike = [2 * (side[:, 0] * side[:, 1]).sum(axis=1).mean() for side in strays]  # who is longer varies less
     out = {"": s, "user_is_": user, "bound_share_": 1 - shared / s, "condition_cosine_": shared / np.sqrt(s * user)}
-    return {name: float(value) for name, value in (out | {"same_side": alike}).items()}
+    return {name: float(value) for name, value in (out | dict(zip(SIDES, alike, strict=True))).items()}
 
 
 def true_identity(design: Design, gap: float) -> float:
     """The distance of two personas of different families, each pair of families counting alike."""
-    truth, n = true_separation(gap), design.first + design.second
-    return truth["same_side"] + truth[""] * 2 * design.first * design.second / (n * (n - 1))
+    truth = true_separation(gap)
+    alike, sizes = [truth[name] for name in SIDES], (design.first, design.second)
+    pairs = [n * (n - 1) / 2 for n in sizes]
+    apart = truth[""] + np.mean(alike)
+    return float(np.average([*alike, apart], weights=[*pairs, sizes[0] * sizes[1]]))
 
 
 # The self
@@ -188,4 +193,5 @@ def _of_pairs(rng: Rng, pairs: Pairs, family: dict[str, str], cells: tuple[int, 
         name: single[i] if alone[name] else np.sqrt(0.6) * shared[kinds.index(family[name])] + np.sqrt(0.4) * single[i]
         for i, name in enumerate(names)
     }
+    own |= {"unprompted": np.zeros(cells)}  # there is one such source, and T is about it
     return np.array([own[s] + own[t] + rng.normal(0, 0.5, cells) for s, t in pairs])

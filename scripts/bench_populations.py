@@ -48,7 +48,7 @@ def levels(rng: Rng, design: Design, n: int, shift: float | Array, kept: float, 
 def mixed(
     rng: Rng, design: Design, n: int, beta: float, swing: float, lexical: float, echo: float = 1.0
 ) -> dict[str, Array]:
-    """[persona, 1, study] true log odds of a spectator item, (1 − β) · self + β · persona, as it is, after a change of
+    """[persona, 1, study] true log odds of a spectator item, (1 − β) · self + β · persona: as it is, after a change of
     the truth, and after the words of that change without it.
 
     The whole swing, in nats, is what both together move; the persona's words alone move `lexical` of its part, and the
@@ -112,7 +112,7 @@ def foreseen(rng: Rng, design: Design, agreement: float, let_in: float, n_items:
 
 
 def agreement_observed(design: Design, agreement: float) -> float:
-    """The correlation of the means of families, paraphrase noise and all; both are noisy alike: the slope as well."""
+    """The correlation of the means of families, paraphrase noise and all; as both are noisy alike, the slope, too."""
     of_families = ANSWERED**2 * design.kin_variance()
     return agreement * of_families / (of_families + PARAPHRASE_SD**2 / (PARAPHRASES * design.members))
 

@@ -148,3 +148,21 @@ def test_missing_controls_and_too_few_personas_are_refused() -> None:
 def test_an_interval_that_ends_at_0_does_not_open_the_gate_whatever_the_rounding(low: float) -> None:
     assert "may as well be 0" in _blind(4.0, low, 0.1)
     assert _blind(4.0, 0.5, 0.1) == "", "the control"
+
+
+def test_personas_of_a_family_count_once() -> None:
+    """Two personas of one family notice 7 nats each, and five others notice nothing."""
+    table = scenes({"persona": 0.0})
+    kin = np.isin(table.persona.to_numpy(), PERSONAS[:2])
+    strange = (table.condition.to_numpy() == "you") & (table.setting.to_numpy() == "strange")
+    table.log_odds[:] = table.log_odds + np.where(kin & strange, 7.0, 0.0)
+    family = np.where(kin, "kin", "")
+    out = anomaly(table.assign_coords(family=("prompt", family)), **FAST).squeeze()
+    assert out.attrs["n_families"] == 6
+    assert float(out.estimate) == pytest.approx(7 / 6)
+    assert float(out.cells[0, 0] - out.cells[0, 1] - out.cells[1, 0] + out.cells[1, 1]) == pytest.approx(7 / 6)
+    assert float(out.p) == 1.0, "no sign but one family's matters"
+    alone = anomaly(table, **FAST).squeeze()
+    assert float(alone.estimate) == pytest.approx(2), "the control: as if they were strangers"
+    with pytest.raises(SelfrepError, match="at least six families are flipped"):
+        anomaly(table.assign_coords(family=("prompt", np.where(kin, "kin", "others"))), **FAST)

@@ -105,3 +105,19 @@ def test_of_one_persona_the_slope_stands_without_an_interval() -> None:
     assert float(out["mean"]) == pytest.approx(-1)
     assert np.isnan([float(out.ci_low), float(out.ci_high)]).all()
     assert "at least 4 families of personas; there are 1" in str(out.reason.values)
+
+
+def test_personas_of_a_family_count_once() -> None:
+    """Four families of two, whose members agree: the interval is Student's over four."""
+    found = referents(-0.3, 1.0, 5)
+    found.estimate[:] = found.estimate + np.random.default_rng(6).normal(size=(5, 4)).repeat(2, axis=1)
+    names = found.subscale.values.tolist()
+    kin = found.assign_coords(family=("persona", np.repeat(list("abcd"), 2)))
+    out, alone = referent_gradient(kin, names), referent_gradient(found, names)
+    slopes = out.estimate.to_numpy().reshape(4, 2).mean(axis=1)
+    np.testing.assert_allclose([out.ci_low, out.ci_high], ttest_1samp(slopes, 0).confidence_interval())
+    assert float(alone.ci_high - alone.ci_low) < 0.75 * float(out.ci_high - out.ci_low), "the control: as if strangers"
+    few = referent_gradient(kin.isel(persona=slice(0, 6)), names)
+    assert not bool(few.identified)
+    assert "at least 4 families" in str(few.reason.values)
+    assert np.isnan(few.ci_low)

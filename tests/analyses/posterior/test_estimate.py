@@ -162,3 +162,24 @@ def test_a_prior_below_0_by_rounding_is_0() -> None:
     xr.testing.assert_equal(posterior(texts, rounded), posterior(texts, share))
     with pytest.raises(SelfrepError, match="made of probabilities"):
         posterior(texts, share + xr.DataArray([0.1, 0.0, -0.1, 0.0, 0.0], dims="persona"))
+
+
+def recognised(family: list[str]) -> xr.Dataset:
+    """Six authors of two texts each, recognised by .9 the first two and by .3 the others."""
+    names = [f"p{i}" for i in range(6)]
+    own = np.where(np.arange(6) < 2, 0.9, 0.3)
+    p = np.where(np.eye(6) == 1, own, (1 - own) / 5).repeat(2, axis=1)
+    coords = {"persona": names, "family": ("persona", family), "author": ("text", np.repeat(names, 2))}
+    final = xr.DataArray(p, dims=("persona", "text"), coords=coords)
+    return recognition(xr.Dataset({"final": final, "prior": ("persona", np.full(6, 1 / 6))}), n_bootstrap=500)
+
+
+def test_authors_of_a_family_count_once() -> None:
+    kin, alone = recognised(["kin", "kin", "b", "c", "d", "e"]), recognised(list("abcdef"))
+    assert float(kin.estimate) == pytest.approx((0.9 + 4 * 0.3) / 5)
+    assert float(alone.estimate) == pytest.approx(0.5), "the control: as if they were strangers"
+    assert kin.attrs["n_families"] == 5
+    few = recognised(["kin", "kin", "b", "b", "c", "c"])
+    assert "at least 4 families" in str(few.reason.values)
+    assert np.isnan(few.ci_low)
+    assert np.isfinite(few.estimate)

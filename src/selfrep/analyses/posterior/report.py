@@ -34,9 +34,9 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
         ),
         how_sure=if_identified(
             share,
-            f"{share.attrs['n_texts']} texts by {share.attrs['n_authors']} personas of "
-            f"{share.attrs['n_families']} families, all personas equally likely before the first word. Bootstrap over "
-            f"families, authors and texts; p = {float(share.p):.2g} by permuting "
+            f"{share.attrs['n_texts']} texts by {share.attrs['n_authors']} personas of {share.attrs['n_families']} "
+            "families, all personas equally likely before the first word. Bootstrap over families, authors and texts; "
+            f"p = {float(share.p):.2g} by permuting "
             f"{share.attrs['permuted']} ({share.attrs['n_labelings']:,} labelings).",
         ),
         reason=reason,
