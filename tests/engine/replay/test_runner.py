@@ -168,8 +168,8 @@ def test_after_other_weights_numbers_and_hash_are_theirs() -> None:
 
 def test_the_self_check_is_made_again_in_another_state(monkeypatch: pytest.MonkeyPatch) -> None:
     hf, made = tiny_hf(), []
-    lm, sound = load_model(hf), selfcheck._misses
-    monkeypatch.setattr(selfcheck, "_misses", lambda *args: made.append(1) or sound(*args))
+    lm, sound = load_model(hf), selfcheck._check_exact
+    monkeypatch.setattr(selfcheck, "_check_exact", lambda *args: made.append(1) or sound(*args))
 
     def checks() -> int:
         made.clear()
