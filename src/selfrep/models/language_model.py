@@ -111,11 +111,10 @@ class LanguageModel:
 
     @property
     def window(self) -> int | None:
-        """The most tokens of a prompt (`max_position_embeddings`); None where it is not said, or where rotary tables
-        grow with the prompt (dynamic scaling)."""
+        """The most tokens of a prompt (`max_position_embeddings`); None where it is not said or 0 (no positions), or
+        where rotary tables grow with the prompt (dynamic scaling)."""
         most = getattr(self.hf.config.get_text_config(), "max_position_embeddings", None)
-        grows = most is not None and any(table > 1 for table in self.rotary_side(most + 2))
-        return None if grows or most is None else int(most)
+        return int(most) if most and not any(table > 1 for table in self.rotary_side(most + 2)) else None
 
     @property
     def chat(self) -> ChatFormat:
