@@ -261,7 +261,7 @@ def test_observing_needs_answers(talker: Talker) -> None:
 
 
 def test_answers_of_several_tokens_are_refused(talker: Talker) -> None:
-    with pytest.raises(SelfrepError, match="' who' is not"):
+    with pytest.raises(SelfrepError, match="' who' is 4 tokens"):
         score(talker(), [replace(PROMPTS[0], answers=((" robot",), (" who",)))])
 
 

@@ -220,7 +220,7 @@ def test_ends_that_cannot_be_paired_are_refused(source: object, target: object, 
         ({"items": []}, "nothing to pair"),
         ({"items": [WHO], "paraphrases": []}, "nothing to pair"),
         ({"items": [WHO], "paraphrases": [2]}, "robot"),
-        ({"items": [WHO.model_copy(update={"answers": {"a": (" who",), "b": (" nurse",)}})]}, "' who' is not"),
+        ({"items": [WHO.model_copy(update={"answers": {"a": (" who",), "b": (" nurse",)}})]}, "' who' is 4 tokens"),
     ],
 )
 def test_pairs_that_cannot_be_made_are_refused(asked: dict[str, object], message: str, talker: Talker) -> None:

@@ -75,9 +75,9 @@ def test_pairs_are_aligned_once_a_call(verb: Any, monkeypatch: pytest.MonkeyPatc
 def test_a_template_is_probed_once_a_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
     sound, probes = chat._probe, list[object]()
 
-    def probe(tokenizer: object, template: str | None) -> Any:
+    def probe(tokenizer: object, *rest: Any) -> Any:
         probes.append(tokenizer)
-        return sound(tokenizer, template)
+        return sound(tokenizer, *rest)
 
     monkeypatch.setattr(chat, "_probe", probe)
     people = [Persona(name=name, kind="human", descriptions=(f"a {name}",)) for name in ("nurse", "person")]

@@ -16,9 +16,9 @@ ADA = Persona(
 )
 
 SAID_BACK = {
-    "smollm": {"AI", "built", "trained", "work"},
+    "smollm": {"AI", "SmolLM", "built", "trained", "work"},
     "language_model": {"language", "computer", "program", "model", "neural", "network", "trained"},
-    "chatgpt": {"AI", "trained"},
+    "chatgpt": {"AI", "ChatGPT", "trained"},
     "claude": {"AI", "Claude", "model", "trained"},
     "gemini": {"AI", "model", "trained"},
     "hal_9000": {"computer"},
@@ -26,7 +26,7 @@ SAID_BACK = {
     "jarvis": {"AI", "built", "computer"},
     "jfk": {"John", "president"},
     "marie_curie": {"Marie", "chemist", "physicist", "scientist", "work"},
-    "cleopatra": {"queen", "ruler"},
+    "cleopatra": {"Cleopatra", "queen", "ruler"},
     "sherlock_holmes": {"detective"},
     "pirate_captain": {"captain", "pirate"},
     "nurse": {"Rosa", "nurse", "woman"},

@@ -18,7 +18,11 @@ NUMBERS = {
 }  # fmt: skip
 CHECKED = xr.Dataset(
     {name: ("item", values) for name, values in NUMBERS.items()}
-    | {"identified": ("item", [True, False]), "reason": ("item", ["", "it is [cut] in two"])},
+    | {
+        "identified": ("item", [True, False]),
+        "reason": ("item", ["", "it is [cut] in two"]),
+        "left_out": ("item", ["", " who[m]"]),
+    },
     coords={"item": ["who[are]you", "what"], "side": ["ai", "human"]},
     attrs={"side_labels": ["AI", "humans"], "unbounded": ""},
 ).assign(

@@ -42,6 +42,7 @@ transfer:
     - {{site: attn_out, directions: [denoise], layers: [0, 2]}}
     - {{site: resid_pre, by: segment, layers: [2, 5], controls: [paraphrase, persona, random]}}
 """
+PATCHED = ("effects/attn_out", "effects/resid_pre", "segments/resid_pre")
 SWEEPS = STUDY.replace("separation: {item: who_are_you}\n", "")
 
 
@@ -68,12 +69,10 @@ def test_the_directory_holds_what_it_promises(done: RunDirectory) -> None:
         "persona_shifts",
         "segments/resid_pre",
         "separation",
-        "transfer/effects/attn_out",
-        "transfer/effects/resid_pre",
-        "transfer/segments/resid_pre",
+        *(f"transfer/{group}{ends}" for group in PATCHED for ends in ("", "_source_target")),
     }
     assert done.report.is_file()
-    assert len(done.findings()) == 6
+    assert len(done.findings()) == 7
     assert {p.suffix for p in done.figures.iterdir()} >= {".html", ".csv"}
     known = done.provenance()
     assert known["model"] == MODEL

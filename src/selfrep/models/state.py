@@ -73,7 +73,7 @@ def others(hf: nn.Module) -> list[str]:
 
     Example:
         >>> layer = nn.Linear(3, 3)
-        >>> _ = layer.register_forward_hook(lambda module, args, out: out + 1)
+        >>> _ = layer.register_forward_hook(print)
         >>> others(layer)
         ['a forward hook on Linear']
     """

@@ -121,7 +121,9 @@ def test_refits_spread_as_far_as_fits_of_other_texts_do() -> None:
     planted = np.eye(6)[0]
 
     def caught(mean: dict[str, np.ndarray], n_refits: int) -> np.ndarray:
-        bases = [_basis("x", material, mean, 3.0, w) for w in _weights(asked, n_refits, np.random.default_rng(1))]
+        bases = [
+            _basis("x", material, mean, 3.0, w) for w in _weights(asked.subspaces, n_refits, np.random.default_rng(1))
+        ]
         return np.array([(planted @ basis)[0] * np.sign(basis[0, 0]) for basis in bases])
 
     found, spread = [], []

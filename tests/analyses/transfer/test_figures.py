@@ -12,7 +12,7 @@ import xarray as xr
 from tests.plots.reading import legend, named, note, rules
 from tests.report.groups import GROUPS, LAYERS, decimals
 
-from selfrep.analyses.transfer.figures import transfer_maps
+from selfrep.analyses.transfer.figures import PANELS, transfer_maps
 from selfrep.plots.theme import CONTROLS, DASHES, DIRECTIONS
 
 Maker = Callable[..., xr.Dataset]
@@ -55,7 +55,7 @@ def test_lines_of_a_transfer_hold_their_segment_with_bands_rules_and_looks() -> 
     assert sorted(legend(fig)) == [*controls, "persona → self", "self → persona"]
     assert rules(fig) == {("y", 0.0), ("y", 1.0), ("y2", 0.0), ("y2", 1.0)}
     for panel, segment in (("x", "question"), ("x2", "all")):
-        assert note(fig, f"<b>{segment}</b>").xref == f"{panel} domain"
+        assert note(fig, f"<b>{PANELS.get(segment, segment)}</b>").xref == f"{panel} domain"
         for direction, arrow in (("denoise", "self → persona"), ("noise", "persona → self")):
             at, colour = moved.sel(segment=segment, direction=direction), DIRECTIONS[direction]
             line = named(fig, arrow, panel)
@@ -202,4 +202,6 @@ def test_a_segment_that_no_prompt_has_gets_no_panel(transfer: Maker) -> None:
     moved = transfer("segment")
     moved.estimate.loc[{"segment": "prefill"}] = np.nan
     bold = [a.text for a in transfer_maps(moved).layout.annotations if a.text.startswith("<b>")]
-    assert bold == [f"<b>{segment}</b>" for segment in moved.segment.values if segment != "prefill"]
+    assert bold == [
+        f"<b>{PANELS.get(segment, segment)}</b>" for segment in moved.segment.values if segment != "prefill"
+    ]

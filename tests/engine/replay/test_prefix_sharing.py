@@ -73,6 +73,7 @@ def test_next_to_nothing_of_the_demo_is_padding(talker: Talker, monkeypatch: pyt
     asked = make_prompts(demo.people, demo.items, demo.conditions)
     prompts = PromptSet.of(lm, [replace(prompt, answers=None, said=()) for prompt in asked])
     monkeypatch.setattr(prefix_sharing, "_selfcheck", lambda *args: None)
+    monkeypatch.setattr(LanguageModel, "require_replay", lambda lm: None)  # the hook that counts does no harm
     with Counted(lm) as counted:
         done = [i for index, *_ in run_prompts(lm, prompts, [], []) for i in index]
     assert sorted(done) == list(range(len(asked)))
