@@ -130,3 +130,18 @@ def test_what_is_missing_is_named() -> None:
     kept = ~((planted.condition == "foretold") & (planted.persona == "p1")).to_numpy()
     with pytest.raises(SelfrepError, match="'foretold'"):
         spectator(planted.isel(prompt=np.flatnonzero(kept)))
+
+
+def test_intervals_know_that_other_texts_without_a_persona_answer_otherwise() -> None:
+    def texts_apart(by: float) -> xr.Dataset:
+        planted = scores(people(10), SHIFT, bleed=0.4)
+        apart = by * np.random.default_rng(3).normal(size=planted.sizes["prompt"])
+        return planted.assign(log_odds=planted.log_odds + np.where(planted.condition == "neutral", apart, 0.0))
+
+    alike, apart = (
+        spectator(texts_apart(by), list(ITEMS.names()), ["true"], **QUICK).isel(persona=0) for by in (0, 0.5)
+    )
+    for share in ("foresight", "bleed"):
+        widths = [float(out[f"{share}_ci_high"] - out[f"{share}_ci_low"]) for out in (alike, apart)]
+        assert widths[1] > 3 * widths[0]
+    assert float(apart.bleed_ci_low) < 0.4 < float(apart.bleed_ci_high)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -69,7 +70,8 @@ def spectator(
         * `moved` (persona): nats, how far the persona moves its answers (root mean square over items, paraphrase noise
           taken off).
         * `foresight`, `foresight_ci_low`, `foresight_ci_high` (persona): the share of what the persona moves that was
-          foretold; paraphrases and items are resampled. NaN where the persona moves too little.
+          foretold; paraphrases, texts without a persona and items are resampled. NaN where the persona moves too
+          little.
         * `bleed`, `bleed_ci_low`, `bleed_ci_high` (persona): the mean shift of what is held true, as a share of that in
           character on the same sides.
         * `persona_reason` (persona): why there are no shares, where there are none.
@@ -108,10 +110,12 @@ def spectator(
         you.log_odds - neutral.log_odds.mean(axis=0),
         foretold.log_odds - nobody.log_odds.mean(axis=0),
         reader.log_odds - nobody.log_odds.mean(axis=0),
+        _centred(neutral.log_odds),
+        _centred(nobody.log_odds),
     )
     reason = gates.unanswered(list(range(len(names))), you=you, foretold=foretold)
     whole = shifts.agreement(n_permutations, n_bootstrap, rng, reason)
-    held = None if not len(held_true) else _held_true(scores, held_true, you)
+    held = None if not len(held_true) else _held_true(scores, held_true, you, neutral)
     same = [names.index(name) for name in (names if on_same_sides is None else on_same_sides)]
     single = shifts.single(held, same, n_bootstrap, rng)
     placed = _ahead(single["foresight"], single["bleed"], you.family, n_bootstrap, rng)
@@ -140,13 +144,16 @@ def spectator(
 class _Shifts:
     """What every persona answers, and what was foretold of it: shifts in nats, [row, item].
 
-    A row is a persona in one paraphrase.
+    A row is a persona in one paraphrase. `neutral` and `nobody` [text, item] are the answers, and what was foretold, of
+    the texts without a persona from which they are shifts, around their mean: other texts would have had another.
     """
 
     rows: Table
     actual: Float[Array, "row item"]
     foretold: Float[Array, "row item"]
     reader: Float[Array, "row item"]
+    neutral: Float[Array, "text item"]
+    nobody: Float[Array, "text item"]
 
     def agreement(
         self, n_permutations: int, n_bootstrap: int, rng: np.random.Generator, reason: str
@@ -190,7 +197,7 @@ class _Shifts:
         return out
 
     def single(
-        self, held_true: Float[Array, " row"] | None, same: list[int], n_bootstrap: int, rng: np.random.Generator
+        self, held_true: _HeldTrue | None, same: list[int], n_bootstrap: int, rng: np.random.Generator
     ) -> dict[str, Array]:
         """Per persona: what it moves, the share that was foretold, and the share that is let in."""
         shares = ("foresight", "foresight_ci_low", "foresight_ci_high", "bleed", "bleed_ci_low", "bleed_ci_high")
@@ -214,9 +221,12 @@ class _Shifts:
             n_items = actual.shape[1]
             of_items = resampling.resample(n_items, n_bootstrap, rng, distinct=min(2, n_items)) / n_items
             tail = resampling.tail(len(actual), len(actual) - 1)
-            a, f = rows @ actual, rows @ foretold
-            spread = np.einsum("dr,ri->di", rows, actual**2) - a**2  # the noise of paraphrases, in the draw
-            squares = ((a**2 - spread / (len(actual) - 1)) * of_items).sum(axis=1)
+            texts = resampling.resample(len(self.neutral), n_bootstrap, rng) / len(self.neutral)
+            of_nobody = resampling.resample(len(self.nobody), n_bootstrap, rng) / len(self.nobody)
+            own, plain = rows @ actual, texts @ self.neutral
+            a, f = own - plain, rows @ foretold - of_nobody @ self.nobody
+            noise_of_draw = _noise(rows, actual, own) + _noise(texts, self.neutral, plain)
+            squares = ((a**2 - noise_of_draw) * of_items).sum(axis=1)
             reasons.append(_hanging(squares, tail))
             if reasons[-1]:
                 continue
@@ -227,8 +237,9 @@ class _Shifts:
                 mean = float(actual[:, same].mean())
                 if gates.weak(mean, noise, ""):
                     continue
-                out["bleed"][k] = held_true[mine].mean() / mean
-                draws = _divided(np.sign(mean) * (rows @ held_true[mine]), np.sign(mean) * a[:, same].mean(axis=1))
+                out["bleed"][k] = held_true.shift[mine].mean() / mean
+                let_in = rows @ held_true.shift[mine] - texts @ held_true.neutral
+                draws = _divided(np.sign(mean) * let_in, np.sign(mean) * a[:, same].mean(axis=1))
                 out["bleed_ci_low"][k], out["bleed_ci_high"][k] = resampling.interval(draws, tail)
         return out | {"persona_reason": np.array(reasons, dtype=str)}
 
@@ -269,13 +280,35 @@ def _ahead(
     return out
 
 
-def _held_true(scores: xr.Dataset, items: Sequence[str], rows: Table) -> Float[Array, " row"]:
-    """[row] nats: by how much each persona moves what is held true, the mean over items."""
+class _HeldTrue(NamedTuple):
+    """By how much each persona moves what is held true, the mean over items, nats.
+
+    `shift` [row] from the mean of the texts without a persona; `neutral` [text]: those texts around that mean.
+    """
+
+    shift: Float[Array, " row"]
+    neutral: Float[Array, " text"]
+
+
+def _held_true(scores: xr.Dataset, items: Sequence[str], rows: Table, texts: Table) -> _HeldTrue:
     you, neutral = (Table.of(scores, condition, items) for condition in ("you", "neutral"))
     rows.require_twin(you, "you")
+    texts.require_twin(neutral, "neutral")
     if not np.isfinite(you.log_odds).all():
         raise SelfrepError(f"Some of the items {list(items)} have no finite log odds; leave them out of held_true.")
-    return (you.log_odds - neutral.log_odds.mean(axis=0)).mean(axis=1)
+    plain = neutral.log_odds.mean(axis=1)
+    return _HeldTrue(you.log_odds.mean(axis=1) - plain.mean(), _centred(plain))
+
+
+def _centred(values: Array) -> Array:
+    return values - values.mean(axis=0)
+
+
+def _noise(
+    draws: Float[Array, "draw row"], values: Float[Array, "row item"], means: Float[Array, "draw item"]
+) -> Float[Array, "draw item"]:
+    """[draw, item] how far the mean of the rows of a draw is off by chance, squared; 0 of a single row."""
+    return (draws @ values**2 - means**2) / max(len(values) - 1, 1)
 
 
 def _correlation(
