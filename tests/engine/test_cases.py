@@ -60,7 +60,8 @@ def test_what_a_planted_persona_notices_comes_back_from_words_alone(name: str, n
 @pytest.mark.slow
 def test_a_small_model_does_not_notice_and_the_raw_cells_are_shown() -> None:
     material = anomalies.builtin()
-    few = material.select(list(material.anomalies)[:6])
+    one_of_each = {anomaly.family or name: name for name, anomaly in material.anomalies.items()}
+    few = material.select(list(one_of_each.values())[:6])
     cases = [case for case in few.cases() if case.prompt.item == "what_it_is"]
     found = anomaly(score_cases(load_model(), cases))
     assert not found.identified.any()

@@ -173,14 +173,20 @@ def plain_parts(tensor: Tensor) -> Iterator[Tensor]:
         for name in names:
             yield from plain_parts(getattr(tensor, name))
     else:
-        yield tensor.detach().as_subclass(Tensor)
+        yield _numbers(tensor)
         scales = list(vars(tensor).values())
         while scales:
             one = scales.pop(0)
             if isinstance(one, Tensor):
-                yield one.detach().as_subclass(Tensor)
+                yield _numbers(one)
             elif type(one).__name__ == "QuantState":  # of bitsandbytes; it may hold another one
                 scales += vars(one).values()
+
+
+def _numbers(tensor: Tensor) -> Tensor:
+    """A tensor by itself: without gradient, and without what a kind of parameter (of bitsandbytes) does of its own."""
+    bare = tensor.detach()
+    return bare.as_subclass(Tensor) if issubclass(type(bare), nn.Parameter) else bare
 
 
 def _tensors(hf: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -207,7 +213,7 @@ def _sums(parts: list[Tensor]) -> list[int]:
         by_device.setdefault(one.device, []).append(i)
     out = [0] * len(sums)
     for members in by_device.values():  # one wait for each device, not one for each weight
-        for i, value in zip(members, torch.stack([sums[i] for i in members]).tolist(), strict=True):
+        for i, value in zip(members, torch.stack([sums[i] for i in members]).cpu().tolist(), strict=True):
             out[i] = value
     return out
 

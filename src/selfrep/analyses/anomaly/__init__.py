@@ -33,8 +33,9 @@ class AnomalyPart(Part):
         return self.model_copy(update={"file": None, "names": None, "define": define})
 
     def check(self, material: StudyMaterial) -> None:
-        """Raise ValueError for too few anomalies, and where no item is left to ask."""
-        enough(self.load().anomalies, FEWEST_UNITS, "anomalies")
+        """Raise ValueError for anomalies of too few families, and where no item is left to ask."""
+        families = {one.family or name for name, one in self.load().anomalies.items()}
+        enough(families, FEWEST_UNITS, "families of anomalies")
         if not self.load().items:
             raise ValueError("none of its items can be read on this tokenizer")
 
