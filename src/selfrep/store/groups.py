@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -222,7 +223,7 @@ class Groups:
                 os.replace(scratch / "new", target)
                 self._consolidate()
             finally:
-                shutil.rmtree(scratch, ignore_errors=True)
+                _remove(scratch)
 
     def _consolidate(self) -> None:
         # A courtesy to those who open the store with plain `xarray.open_zarr(path, group=...)`, which looks for
@@ -230,6 +231,15 @@ class Groups:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ZarrUserWarning)  # "not part of the specification": hence a courtesy
             zarr.consolidate_metadata(self.store)
+
+
+def _remove(scratch: Path) -> None:
+    """Remove a folder; when a write has failed, threads of zarr may still be at work in it for a moment."""
+    for _ in range(20):
+        shutil.rmtree(scratch, ignore_errors=True)
+        if not scratch.exists():
+            return
+        time.sleep(0.05)
 
 
 def _measured(dataset: xr.Dataset, along: Axis) -> list[str]:
