@@ -194,10 +194,21 @@ def score(lm: LanguageModel, prompts: Several[Prompt], *, progress: Progress = N
         [4.0, -4.0]
     """
     arguments.one(lm, LanguageModel, "model")
-    prompts = arguments.several(prompts, Prompt)
-    if bare := [p.item or p.question for p in prompts if p.answers is None]:
+    return _run(lm, PromptSet.of(lm, answered(prompts)), [], [], None, progress)
+
+
+def answered(prompts: Several[Prompt]) -> tuple[Prompt, ...]:
+    """One prompt or several, each with answers to score. Raises SelfrepError for those without.
+
+    Example:
+        >>> answered(Prompt("", ("Who are you?",), "I am a"))
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: To score answers, prompts must carry answer sets; these do not: ['Who are you?'].
+    """
+    asked = arguments.several(prompts, Prompt)
+    if bare := [p.item or p.question for p in asked if p.answers is None]:
         raise SelfrepError(f"To score answers, prompts must carry answer sets; these do not: {bare[:3]}.")
-    return _run(lm, PromptSet.of(lm, prompts), [], [], None, progress)
+    return asked
 
 
 def blank_scores(prompts: Sequence[Prompt]) -> xr.Dataset:

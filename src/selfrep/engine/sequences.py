@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 from scipy.special import logsumexp
 
-from selfrep.engine.capture import blank_scores, capture
+from selfrep.engine.capture import answered, blank_scores, capture
 from selfrep.engine.progress import Progress, ticker
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
@@ -56,9 +56,7 @@ def sequence_log_odds(lm: LanguageModel, prompts: Several[Prompt], *, progress: 
         [4.0, -4.0]
     """
     arguments.one(lm, LanguageModel, "model")
-    asked = arguments.several(prompts, Prompt)
-    if bare := [p.item or p.question for p in asked if p.answers is None]:
-        raise SelfrepError(f"To score answers, prompts must carry answer sets; these do not: {bare[:3]}.")
+    asked = answered(prompts)
     rows = [(i, side, text) for i, p in enumerate(asked) for side in (0, 1) for text in (p.answers or ((), ()))[side]]
     values, _ = answer_log_probs(lm, [asked[i] for i, _, _ in rows], [text for _, _, text in rows], progress=progress)
     whole = np.nansum(values, axis=1)
