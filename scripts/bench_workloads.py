@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qwen2Config
 
-from selfrep.models.language_model import DTYPES, LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import DTYPES, load_model
 
 
 class Cell(NamedTuple):

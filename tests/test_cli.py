@@ -362,7 +362,7 @@ def test_a_folder_that_is_not_writable_is_refused_before_any_work(
 
     monkeypatch.setattr("selfrep.plots.browser", lambda: "chromium")  # without one, figures say so first
     monkeypatch.setattr("selfrep.validation.validate.validate", work)
-    monkeypatch.setattr("selfrep.models.language_model.load_model", work)
+    monkeypatch.setattr("selfrep.models.loading.load_model", work)
     monkeypatch.setattr("sys.argv", ["selfrep", *arguments])
     with forbidden(tmp_path / "closed"), pytest.raises(SystemExit) as ended:
         main()

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from selfrep.engine.sequences import sequence_log_odds as sequence_log_odds
     from selfrep.errors import SelfrepError as SelfrepError
     from selfrep.models.language_model import LanguageModel as LanguageModel
-    from selfrep.models.language_model import load_model as load_model
+    from selfrep.models.loading import load_model as load_model
     from selfrep.prompts import battery as battery
     from selfrep.prompts import personas as personas
     from selfrep.prompts import scenarios as scenarios

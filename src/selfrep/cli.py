@@ -257,7 +257,7 @@ def battery_check(
     """Ask a model every item, and say which of them discriminate on it."""
     from rich.console import Console
 
-    from selfrep.models.language_model import load_model
+    from selfrep.models.loading import load_model
     from selfrep.prompts import battery as items
     from selfrep.prompts import personas as people
     from selfrep.prompts.yaml_errors import top_fields

@@ -7,7 +7,8 @@ from functools import cache
 
 from selfrep.analyses.answers import Answer, Answers
 from selfrep.models import organisms
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 
 
 @cache

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from selfrep.analyses import organisms
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.models.organisms.lexicon import paraphrases
 
 

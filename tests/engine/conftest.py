@@ -10,7 +10,8 @@ import torch
 from tests.prompts.conftest import TEMPLATES, make_tokenizer
 from tests.tiny import tiny_hf
 
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 
 Talker = Callable[..., LanguageModel]
 

@@ -24,7 +24,7 @@ from selfrep.engine.metrics import kl_divergence, logit_difference
 from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid, prefix_patch
 from selfrep.engine.replay import schedule
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 
 aten = torch.ops.aten
 WAITS = (aten._local_scalar_dense.default, aten._unique2.default, aten.nonzero.default)  # item, bool, unique, masks

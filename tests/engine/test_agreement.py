@@ -12,7 +12,7 @@ from selfrep.engine.metrics import answer_log_odds
 from selfrep.engine.plan import grid
 from selfrep.engine.replay.baselines import record_sweep
 from selfrep.engine.sweep import bind
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
 

@@ -34,7 +34,8 @@ from selfrep.engine.metrics import kl_divergence, logit_difference, logit_metric
 from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.plan import PlanUnion, grid, prefix_patch
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.models.sites import HEAD_SITES
 
 METRIC = logit_difference(7, 9)

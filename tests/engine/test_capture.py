@@ -17,7 +17,8 @@ from selfrep.engine import capture
 from selfrep.engine.capture import score
 from selfrep.engine.replay import prefix_sharing
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.models.sites import RESIDUAL_SITES
 from selfrep.prompts.chat import chat_format
 from selfrep.prompts.prompt import Prompt

@@ -14,7 +14,7 @@ from selfrep.engine.capture import score
 from selfrep.engine.cases import score_cases
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 from selfrep.prompts.cases import Case
 from selfrep.prompts.prompt import Prompt
 

@@ -15,7 +15,8 @@ from selfrep.engine.metrics import logit_difference, logit_metric
 from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.prompts.prompt import Prompt
 
 SOURCE, TARGET = np.array([[3, 1, 4, 1, 5]]), np.array([[2, 7, 1, 8, 2]])

@@ -15,7 +15,7 @@ from selfrep.engine.interventions import Ablate
 from selfrep.engine.metrics import kl_divergence, logit_difference, logit_metric
 from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.plan import grid
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 from selfrep.plots.effects import heatmap
 from selfrep.prompts.alignment import PromptPair, swapped
 

@@ -26,7 +26,7 @@ from selfrep.engine.pairs import pair
 from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 from selfrep.prompts import personas
 from selfrep.prompts.battery import Item
 

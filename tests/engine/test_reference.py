@@ -13,7 +13,7 @@ from selfrep.engine import reference
 from selfrep.engine.metrics import logit_difference
 from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
 METRIC = logit_difference(7, 9)

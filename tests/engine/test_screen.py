@@ -19,7 +19,7 @@ from selfrep.engine.plan import grid
 from selfrep.engine.screen import screen
 from selfrep.engine.sweep import PatchSweep
 from selfrep.errors import CannotReplay, SelfrepError
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 
 METRIC = logit_difference(7, 9)
 PAIRS = [token_pair(k, systems=(3 + k, 8 - k), suffix=(4 + k % 3, 9, 4)) for k in range(3)]

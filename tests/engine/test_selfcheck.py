@@ -17,7 +17,8 @@ from selfrep.engine.misses import from_attrs
 from selfrep.engine.plan import PatchPlan, grid, prefix_patch
 from selfrep.engine.replay import attention, baselines, walk
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.models.twins import NoTwin
 
 Break = Callable[[pytest.MonkeyPatch], None]

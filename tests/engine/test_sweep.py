@@ -17,7 +17,7 @@ from selfrep.engine.patch import blank_effects, patch, patch_sweep
 from selfrep.engine.plan import grid
 from selfrep.engine.sweep import PatchSweep, bind, token_batch
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 from selfrep.prompts import chat
 from selfrep.prompts.alignment import PromptPair
 from selfrep.prompts.battery import Item

@@ -18,7 +18,7 @@ from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
 from selfrep.interop.interchange import Interchange
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 
 SOURCE, TARGET = (torch.randint(4, 64, (3, 6), generator=torch.Generator().manual_seed(s)) for s in (1, 2))
 LAYER, RANK = 1, 2

@@ -19,7 +19,7 @@ from selfrep.engine.reference import Mismatch
 from selfrep.errors import SelfrepError
 from selfrep.interop import bridges, caches
 from selfrep.interop import transformer_lens as ours
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 
 FAMILIES = ("llama", "gpt2", "gemma2", "qwen3", "gpt_neox")
 T = 5

@@ -19,7 +19,8 @@ from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
 from selfrep.models import adapters, folders
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.models.outline import outline
 
 IDS = ragged([9, 9], seed=1)

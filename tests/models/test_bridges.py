@@ -12,7 +12,8 @@ from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.models.organisms import training
 
 IDS = ragged([9, 9], seed=1)

@@ -22,7 +22,7 @@ from selfrep.engine.plan import grid, prefix_patch
 from selfrep.engine.replay import schedule
 from selfrep.errors import SelfrepError
 from selfrep.models import devices
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 from selfrep.prompts.prompt import Prompt
 
 SOURCE, TARGET = ragged([9, 9, 9], seed=1), ragged([9, 9, 9], seed=2)

@@ -15,7 +15,8 @@ from selfrep.engine.capture import capture, score
 from selfrep.engine.metrics import logit_difference
 from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.plan import grid, prefix_patch
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.models.rotary import anew, side
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import render

@@ -10,7 +10,7 @@ from tests.tiny import tiny_hf
 from torch import Tensor
 
 from selfrep.models import twins
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 from selfrep.models.twins import NoTwin, in_float32
 
 IDS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]])

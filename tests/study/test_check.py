@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.models.organisms import BATTERY, PERSONAS
 from selfrep.prompts import battery, personas
 from selfrep.prompts.battery import Battery

@@ -13,7 +13,8 @@ from tests.analyses.planted import described
 from tests.prompts.conftest import CHATML, make_tokenizer
 
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.models.organisms import lexicon
 from selfrep.prompts.chat import chat_format
 from selfrep.store.run_directory import RunDirectory

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 from selfrep.study.overrides import asked_of, variables
 from selfrep.study.study import Study, loads, preset
 

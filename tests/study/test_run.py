@@ -19,7 +19,8 @@ from tests.forbidden import forbidden
 
 from selfrep.engine.misses import from_attrs
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.models.organisms import BATTERY, PERSONAS
 from selfrep.store.run import open_run
 from selfrep.store.run_directory import RunDirectory

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 from selfrep.prompts.chat import chat_format
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import render

@@ -11,7 +11,8 @@ from selfrep import analyses
 from selfrep.analyses.analysis import Analysis
 from selfrep.analyses.answers import Answer, Estimand
 from selfrep.models import organisms
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.validation.answers import answers
 from selfrep.validation.card import Examination
 from selfrep.validation.page import errors

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from selfrep.models import organisms
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.validation import claims
 from selfrep.validation.rows import TOLD_APART
 

@@ -14,7 +14,8 @@ from tests.models.organisms.planted import auroc
 from selfrep.analyses.organisms import DEED, personas
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.validation import maps
 
 

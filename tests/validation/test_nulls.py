@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 from selfrep.validation.nulls import _dealt, deals
 
 

@@ -63,7 +63,7 @@ def scores(
         What `selfrep.score` returns: "log_odds" (prompt) in nats, with persona, side, paraphrase, condition and item.
 
     Example:
-        >>> from selfrep.models.language_model import load_model
+        >>> from selfrep.models.loading import load_model
         >>> from selfrep.analyses.organisms import scores
         >>> dict(scores(load_model("organism:bleed"), ["who_are_you"], ["you"]).sizes)
         {'prompt': 72}

@@ -21,7 +21,7 @@ def require_prompts(lm: LanguageModel, prompts: Iterable[Sequence[int] | np.ndar
         prompts: token ids of each; −1 is padding.
 
     Example:
-        >>> from selfrep.models.language_model import load_model
+        >>> from selfrep.models.loading import load_model
         >>> require_prompts(load_model("organism:separate"), [[3, 1, 4], [1, 5, 999]])
         Traceback (most recent call last):
         selfrep.errors.SelfrepError: A token id of organism:separate is one of 0 … 178; a prompt has 999.
@@ -49,7 +49,7 @@ def require_answers(lm: LanguageModel, answers: np.ndarray, metric: str = "") ->
         answers: [pair, side, k] token ids, −1 where a side has fewer than the longest; metric: who reads them.
 
     Example:
-        >>> from selfrep.models.language_model import load_model
+        >>> from selfrep.models.loading import load_model
         >>> require_answers(load_model("organism:separate"), np.array([[[5], [-3]]]), "logit_difference")
         Traceback (most recent call last):
         selfrep.errors.SelfrepError: logit_difference reads logits of tokens 0 … 178 of organism:separate; got -3.
@@ -64,7 +64,7 @@ def require_logits(lm: LanguageModel, tokens: Iterable[int] | np.ndarray, metric
     """Raise SelfrepError for vocabulary ids that the model has no logits for; `metric` is who reads them.
 
     Example:
-        >>> from selfrep.models.language_model import load_model
+        >>> from selfrep.models.loading import load_model
         >>> require_logits(load_model("organism:separate"), [0, 178])
     """
     ids, n = np.asarray(list(tokens), dtype=np.int64), lm.n_logits

@@ -20,7 +20,8 @@ from selfrep.engine.reference import Mismatch
 from selfrep.errors import SelfrepError
 from selfrep.interop.cells import Cache, CellKind, Index
 from selfrep.interop.metrics import Rule
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

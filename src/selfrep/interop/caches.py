@@ -84,7 +84,7 @@ def run_corrupted(bridge: TransformerBridge, tokens: Tensor, kind: CellKind, cel
         >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
         ...                      num_attention_heads=2, num_key_value_heads=2)
         >>> from selfrep.interop.cells import kind_of
-        >>> from selfrep.models.language_model import load_model
+        >>> from selfrep.models.loading import load_model
         >>> from transformer_lens.patching import layer_pos_patch_setter
         >>> bridge = load_model(LlamaForCausalLM(config)).bridge
         >>> kind = kind_of(layer_pos_patch_setter, "resid_pre")

@@ -69,7 +69,7 @@ def generic_activation_patch(
 
     Example:
         >>> from transformers import LlamaConfig, LlamaForCausalLM
-        >>> from selfrep.models.language_model import load_model
+        >>> from selfrep.models.loading import load_model
         >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
         ...                      num_attention_heads=2, num_key_value_heads=2)
         >>> bridge = load_model(LlamaForCausalLM(config)).bridge

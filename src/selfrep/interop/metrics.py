@@ -147,7 +147,7 @@ def baseline(lm: LanguageModel, final: Tensor, rules: Sequence[Rule], seen: View
         SelfrepError: a metric that changes when the logits that it claims not to read are NaN.
 
     Example:
-        >>> from selfrep.models.language_model import load_model
+        >>> from selfrep.models.loading import load_model
         >>> lm = load_model("organism:bleed?beta=0.4", device="cpu")
         >>> final = torch.zeros(1, 3, lm.d_model)
         >>> baseline(lm, final, [rule(lambda logits: logits[:, -1, 0], "first", 1, "mean")], view([-1], 3)).shape

@@ -95,7 +95,7 @@ def get_act_patch_attn_head_all_pos_every(
 
     Example:
         >>> import torch
-        >>> from selfrep.models.language_model import load_model
+        >>> from selfrep.models.loading import load_model
         >>> from transformers import LlamaConfig, LlamaForCausalLM
         >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
         ...                      num_attention_heads=2, num_key_value_heads=2)
@@ -123,7 +123,7 @@ def get_act_patch_attn_head_by_pos_every(
 
     Example:
         >>> import torch
-        >>> from selfrep.models.language_model import load_model
+        >>> from selfrep.models.loading import load_model
         >>> from transformers import LlamaConfig, LlamaForCausalLM
         >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
         ...                      num_attention_heads=2, num_key_value_heads=2)
@@ -152,7 +152,7 @@ def get_act_patch_block_every(
 
     Example:
         >>> import torch
-        >>> from selfrep.models.language_model import load_model
+        >>> from selfrep.models.loading import load_model
         >>> from transformers import LlamaConfig, LlamaForCausalLM
         >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
         ...                      num_attention_heads=2, num_key_value_heads=2)

@@ -26,7 +26,7 @@ def entrance(hf: PreTrainedModel) -> torch.device:
     """The device of a model's input: its only one, or that of its embedding.
 
     Example:
-        >>> from selfrep.models.language_model import load_model
+        >>> from selfrep.models.loading import load_model
         >>> entrance(load_model("organism:bleed?beta=0.4", device="cpu").hf)
         device(type='cpu')
     """

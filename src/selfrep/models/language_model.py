@@ -8,18 +8,16 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from selfrep.errors import CannotReplay, SelfrepError
-from selfrep.models import adapters, bridges, devices, folders, organisms, products, resolve
+from selfrep.models import bridges, devices, products
 from selfrep.models.attention import attending
 from selfrep.models.exclusive import current_state, exclusive
-from selfrep.models.layouts import layout_of
 from selfrep.models.rotary import Side, side
 from selfrep.models.sites import Layout, Tap
 from selfrep.models.state import State, is_bare_linear, others, quantised_together, weights_digest
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 CAPACITY = ("expert_capacity", "capacity_factor", "moe_capacity_factor", "eval_capacity_factor",
             "moe_eval_capacity_token_fraction")  # fmt: skip
 """What configurations call the most tokens of a batch that an expert takes."""
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @shown(
@@ -48,7 +45,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 )
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
-    """A decoder with its tokenizer. Make one with `load_model`.
+    """A decoder with its tokenizer. Make one with `sr.load_model`.
 
     Attributes:
         hf: the Hugging Face model, in evaluation mode and with its weights frozen; its modules stay as they are.
@@ -60,6 +57,7 @@ class LanguageModel:
         clock: what a chat template that asks for the time is told: when the model was loaded.
 
     Example:
+        >>> from selfrep.models.loading import load_model
         >>> lm = load_model("organism:bleed?beta=0.4")
         >>> lm.n_layers, lm.d_model, lm.d_vocab, lm.dtype
         (6, 128, 179, torch.float32)
@@ -270,154 +268,3 @@ class LanguageModel:
                 f"selfrep replays parts of prompts, side by side; {self.name} has {', '.join(added[:3])}{more}, "
                 "which may act on tokens by their place."
             )
-
-
-def load_model(
-    model: str | Path | PreTrainedModel | TransformerBridge = "embedded",
-    *,
-    tokenizer: Any = None,
-    device: str = "auto",
-    dtype: str = "float32",
-    chat_template: str | None = None,
-    template_vars: Variables | None = None,
-    clock: datetime | None = None,
-    attn: str | None = None,
-    tf32: bool = False,
-    device_map: devices.DeviceMap | None = None,
-    offload_folder: str | Path | None = None,
-) -> LanguageModel:
-    """Load a model by name, or wrap one that is in memory.
-
-    Args:
-        model: "embedded" (SmolLM2-135M-Instruct), a folder, a GGUF file, a Hugging Face id, a planted model such as
-            "organism:bleed?beta=0.4&seed=1", a `PreTrainedModel`, or a `TransformerBridge` (its weights are shared, not
-            copied). One brought in memory is put into evaluation mode, and its weights are frozen.
-        tokenizer: for a `PreTrainedModel`: its tokenizer. Needed for everything that starts from text.
-        device: "auto", "cpu", "cuda", "cuda:1", "mps". A model brought in memory stays where it is unless one is named.
-        dtype: "float32", "bfloat16" or "float16"; metrics are read out in float32 in any case. A model brought in
-            memory keeps its own.
-        chat_template: a Jinja chat template to use in place of the tokenizer's.
-        template_vars: what the chat template reads beside the messages, e.g. {"date_string": "26 Jul 2024"}; see
-            `lm.chat.text`. `enable_thinking` is false unless it is given.
-        clock: what a chat template that asks for the time is told; now, when None.
-        attn: the attention of transformers ("sdpa", "eager", "flash_attention_2", …) with which plain forward passes
-            are run; its own choice, when None. What is patched is replayed with selfrep's.
-        tf32: let CUDA multiply float32 matrices in TF32, which is faster and keeps ten bits of the mantissa instead of
-            23. torch has this setting for the whole process only: each call sets it, on or off.
-        device_map: for a model too large for one device, read from files: "auto", or which part goes where, e.g.
-            {"model.layers.0": 0, "model.layers.1": "cpu", "lm_head": "disk", …}; see accelerate, which it needs. A
-            model brought in memory may have been dispatched by accelerate already.
-        offload_folder: where accelerate writes weights that stay on disk and are not in the model's own files.
-
-    Returns:
-        `LanguageModel`, in evaluation mode, its weights frozen.
-
-    Raises:
-        SelfrepError: unknown name, unreachable hub, corrupt weights, a device that does not exist; a device_map
-            together with a device, without accelerate, or for a model that is not read from files; an attention that
-            the model does not have, or a template variable that its chat template does not read.
-
-    Example:
-        >>> lm = load_model("organism:bleed?beta=0.4&seed=1")
-        >>> lm.name, lm.n_layers
-        ('organism:bleed?beta=0.4&seed=1', 6)
-        >>> load_model(dtype="float8")
-        Traceback (most recent call last):
-        selfrep.errors.SelfrepError: dtype is one of float32, bfloat16, float16; got 'float8'.
-    """
-    if dtype not in DTYPES:
-        raise SelfrepError(f"dtype is one of {', '.join(DTYPES)}; got {dtype!r}.")
-    if device_map is not None:
-        if device != "auto":
-            raise SelfrepError(f"A model goes to one device or by a device_map, not both; got device={device!r} too.")
-        if not isinstance(model, (str, Path)) or str(model).startswith(organisms.PREFIX):
-            raise SelfrepError(
-                "A device_map is for models read from files; got "
-                f"{model if isinstance(model, str) else type(model).__name__}. Use accelerate.dispatch_model on the "
-                "model before it is loaded, or leave device_map out."
-            )
-        device_map = devices.check_device_map(device_map)
-    torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = tf32  # on by default, for the convolutions of state-space models
-    if isinstance(model, str) and model.startswith(organisms.PREFIX):
-        hf: PreTrainedModel = nn.Module.to(
-            organisms.grow(organisms.parse(model)), devices.device(device), DTYPES[dtype]
-        )
-        tokenizer, name, weights = tokenizer or organisms.tokenizer(), model, None
-    elif isinstance(model, (str, Path)):
-        where = resolve.resolve(str(model))
-        target = devices.device(device)
-        hf, tokenizer = _from_files(where, dtype, tokenizer, device_map, offload_folder)
-        if device_map is None:
-            hf = _moved(hf, target)
-        name, weights = str(model), None if folders.has_adapter(where) else resolve.weights_hash(where)
-    else:
-        hf, tokenizer = _in_memory(model, tokenizer)
-        if device != "auto":
-            if devices.is_spread(hf):
-                raise SelfrepError(f"A model that accelerate has dispatched stays where it is; got device={device!r}.")
-            hf = _moved(hf, devices.device(device))
-        name, weights = str(hf.config._name_or_path or type(hf).__name__), None
-    hf.eval()
-    hf.requires_grad_(False)
-    if getattr(hf, "is_quantized", False):
-        with exclusive(hf):  # some weights are packed at their first use
-            hf(torch.zeros(1, 1, dtype=torch.long, device=devices.entrance(hf)))
-    if attn is not None:
-        _attend(hf, attn)
-    layout, variables = layout_of(hf), dict(template_vars or {})
-    lm = LanguageModel(hf, tokenizer, name, layout, chat_template, variables, clock or datetime.now())
-    if weights is not None:
-        lm._hashes[lm.state.weights] = weights
-    if variables:
-        _ = lm.chat  # a variable that the template does not read is refused now
-    return lm
-
-
-def _attend(hf: PreTrainedModel, attn: str) -> None:
-    why = "its code has an attention of its own"
-    try:
-        hf.set_attn_implementation(attn)
-    except (ValueError, ImportError) as error:
-        why = str(error)
-    if hf.config._attn_implementation != attn:
-        raise SelfrepError(f"The attention {attn!r} cannot be had with {type(hf).__name__}: {why}. Leave attn out.")
-
-
-def _moved(hf: PreTrainedModel, device: torch.device) -> PreTrainedModel:
-    if getattr(hf, "is_quantized", False) and hf.device.type == device.type:
-        return hf  # some kinds of quantised weights refuse any move
-    try:
-        return cast(PreTrainedModel, cast(Any, hf).to(device))  # torch's stubs lose the type of `to`
-    except (ValueError, NotImplementedError) as error:
-        raise SelfrepError(f"This model cannot be moved to {device}: {error} Load it where it is to stay.") from error
-
-
-def _from_files(
-    where: str | Path, dtype: str, tokenizer: Any, device_map: devices.DeviceMap | None, folder: str | Path | None
-) -> tuple[PreTrainedModel, Any]:
-    base = resolve.base_of(Path(where)) if folders.is_adapter(Path(where)) else Path(where)
-    spreading = {} if device_map is None else {"device_map": device_map, "offload_folder": folder}
-    try:
-        hf = AutoModelForCausalLM.from_pretrained(base, dtype=DTYPES[dtype], **spreading)
-        own = (Path(where) / "tokenizer_config.json").is_file()
-        tokenizer = tokenizer or AutoTokenizer.from_pretrained(where if own else base)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise SelfrepError(f"The model at {where} cannot be read: {error}") from error
-    return hf if base == Path(where) else adapters.attach(hf, Path(where)), tokenizer
-
-
-def _in_memory(model: Any, tokenizer: Any) -> tuple[PreTrainedModel, Any]:
-    model = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
-    if isinstance(model, PreTrainedModel):
-        return model, tokenizer
-    if adapters.is_peft(model):
-        return _in_memory(adapters.unwrap(model), tokenizer)
-    from transformer_lens.model_bridge import TransformerBridge
-
-    if isinstance(model, TransformerBridge):
-        return bridges.original(model), tokenizer or model.tokenizer
-    raise SelfrepError(
-        "A model is 'embedded', a folder, a GGUF file, a Hugging Face id, a PreTrainedModel, a PeftModel or a "
-        f"TransformerBridge; got {type(model).__name__}."
-    )

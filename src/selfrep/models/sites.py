@@ -129,7 +129,7 @@ class Tap:
         part: the places of the components in it; None: it is the whole [row, token, d_model].
 
     Example:
-        >>> from selfrep.models.language_model import load_model
+        >>> from selfrep.models.loading import load_model
         >>> load_model("organism:bleed?beta=0.4").layout.tap("attn_out")
         Tap(path='self_attn', end='out', part=None)
     """
@@ -153,7 +153,7 @@ class Layout:
         taps: site → where it is in a block.
 
     Example:
-        >>> from selfrep.models.language_model import load_model
+        >>> from selfrep.models.loading import load_model
         >>> layout = load_model("organism:bleed?beta=0.4").layout
         >>> layout.blocks, layout.tap("z").path
         ('model.layers', 'self_attn.o_proj')

@@ -25,7 +25,7 @@ def in_float32(lm: LanguageModel) -> LanguageModel:
         NoTwin: the model is spread over devices or quantised, or there is no room for the twin.
 
     Example:
-        >>> from selfrep.models.language_model import load_model
+        >>> from selfrep.models.loading import load_model
         >>> lm = load_model("organism:bleed?beta=0.4", dtype="bfloat16")
         >>> twin = in_float32(lm)
         >>> lm.dtype, twin.dtype

@@ -14,7 +14,8 @@ from typing import Any
 
 from selfrep.analyses.analysis import Stage
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import DTYPES, LanguageModel
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import DTYPES
 from selfrep.models.outline import outline
 from selfrep.models.size import Size
 from selfrep.prompts.unread import Unread

@@ -18,7 +18,8 @@ import xarray as xr
 from selfrep.analyses import analyses
 from selfrep.analyses.analysis import PER_PROMPT, Context, Reading, Stage, Tick, within
 from selfrep.engine.capture import READINGS, blank_scores, score
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.models.outline import Outline, outline
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.personas import PersonaSet

@@ -12,7 +12,8 @@ from pathlib import Path
 from selfrep.errors import SelfrepError
 from selfrep.models import external as circuits
 from selfrep.models import organisms
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.validation import answers, claims, external, maps, nulls
 from selfrep.validation.card import Card, Examination
 from selfrep.validation.maps import COMMON, OF_SELF, OURS, Estimator

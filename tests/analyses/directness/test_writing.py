@@ -13,7 +13,7 @@ from selfrep.analyses.directness.scratchpads import OPENING, VERSIONS, given
 from selfrep.analyses.directness.writing import directness_runs, write_scratchpads
 from selfrep.engine.capture import score
 from selfrep.models import organisms
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 from selfrep.prompts import scenarios
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.scenarios import Scenarios

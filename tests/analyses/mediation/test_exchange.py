@@ -15,7 +15,8 @@ from selfrep.analyses.mediation.fitting import fit_subspaces
 from selfrep.analyses.mediation.proof import carrying
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.prompts import scenarios
 from selfrep.prompts.chat import chat_format
 from selfrep.prompts.render import render

@@ -17,7 +17,7 @@ from selfrep.analyses.mediation.fitting import (
 )
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 from selfrep.prompts import scenarios
 from selfrep.prompts.subspaces import Contrast, SubspaceMaterial
 

@@ -13,7 +13,8 @@ from selfrep.analyses.posterior.material import Text
 from selfrep.analyses.posterior.predictions import prior_log_probs, text_log_probs
 from selfrep.engine.sequences import answer_log_probs
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.prompts import personas
 from selfrep.prompts.chat import chat_format
 from selfrep.prompts.personas import Persona

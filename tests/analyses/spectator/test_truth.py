@@ -12,7 +12,7 @@ from selfrep.analyses.spectator.estimate import spectator
 from selfrep.analyses.spectator.material import questions
 from selfrep.analyses.spectator.truth import FORM, answers
 from selfrep.engine.capture import score
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 
 CORNERS = {
     "organism:separate?seed=1": (1.0, 0.0),

@@ -10,7 +10,7 @@ from tests.tiny import tiny, tiny_hf, token_pair
 from selfrep.engine.attribution import attribute
 from selfrep.engine.plan import grid
 from selfrep.engine.replay import approximation
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 
 
 def test_neither_batches_nor_company_matter() -> None:

@@ -39,7 +39,7 @@ from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.plan import grid, prefix_patch
 from selfrep.engine.replay import baselines, cells, memory, schedule, walk
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 from selfrep.models.sites import HEAD_SITES, NEURON_SITES, component
 
 METRIC = logit_difference(7, 9)

@@ -12,7 +12,7 @@ from selfrep.engine.replay import memory
 from selfrep.engine.replay.baselines import record_sweep
 from selfrep.engine.sweep import bind
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 
 PAIRS = [token_pair(k, systems=(5, 5), suffix=(2, 3, 2)) for k in range(3)]
 

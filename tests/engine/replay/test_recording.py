@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from selfrep.engine.replay.recording import record
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 from selfrep.models.sites import RESIDUAL_SITES
 
 

@@ -27,7 +27,7 @@ from selfrep.engine.replay import memory, runner
 from selfrep.engine.replay.runner import Options
 from selfrep.engine.screen import screen
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 from selfrep.prompts.alignment import PromptPair
 
 

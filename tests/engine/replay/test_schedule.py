@@ -15,7 +15,7 @@ from tests.tiny import tiny_hf
 
 from selfrep.engine.replay import schedule
 from selfrep.engine.replay.schedule import CostModel, side_by_side, walks
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 
 LINEAR = CostModel((1, 100), (0.01, 1.0))  # only tokens cost
 DEAR_CALLS = CostModel((1, 1000), (1.0, 1.001))  # only calls do

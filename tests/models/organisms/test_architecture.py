@@ -12,8 +12,8 @@ from tests.models.organisms.planted import prompt, run
 import selfrep as sr
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
-from selfrep.models.language_model import load_model
 from selfrep.models.layouts import layout_of
+from selfrep.models.loading import load_model
 from selfrep.models.organisms.lexicon import ANSWERS, token_ids
 from selfrep.models.sites import SITES
 

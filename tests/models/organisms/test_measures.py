@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 import selfrep as sr
 from selfrep.models import organisms
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 from selfrep.models.organisms.lexicon import ANSWERS, REFERENTS, paraphrases, token_ids, words
 
 PERSONAS = sr.personas.load(organisms.PERSONAS)

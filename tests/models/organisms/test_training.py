@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from selfrep.errors import SelfrepError
 from selfrep.models import organisms
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 from selfrep.models.organisms import training
 from selfrep.models.organisms.lexicon import ANSWERS, QUESTION_WORDS, Question, token_ids, words
 from selfrep.models.sites import RESIDUAL_SITES

@@ -25,7 +25,8 @@ from torch import Tensor
 
 import selfrep as sr
 from selfrep.models import organisms
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.models.organisms.lexicon import QUESTIONS, token_ids, words
 from selfrep.models.organisms.truth import VARIABLES
 from selfrep.models.sites import RESIDUAL_SITES

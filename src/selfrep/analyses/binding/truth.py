@@ -28,7 +28,7 @@ def answers(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
     Example:
         >>> from selfrep.analyses.binding.truth import answers
         >>> from selfrep.models import organisms
-        >>> from selfrep.models.language_model import load_model
+        >>> from selfrep.models.loading import load_model
         >>> lm = load_model("organism:lexical?binding=0.4")
         >>> [answer] = answers(lm, organisms.truth(lm.hf))
         >>> round(answer.truth, 3), round(answer.estimate, 3)

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from torch import Tensor
 
 from selfrep.models.external.inputs import Inputs
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.models.organisms.architecture import OrganismConfig, OrganismForCausalLM
 
 Origin = Literal["Tracr", "InterpBench"]

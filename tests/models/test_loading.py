@@ -1,0 +1,154 @@
+"""Loading: from files, from a model in memory, from a bridge; one set of weights in every case."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.prompts.conftest import CHATML, make_tokenizer
+from tests.tiny import logits, ragged, tiny_hf
+from transformers import AutoTokenizer
+
+from selfrep.engine.metrics import logit_difference
+from selfrep.engine.patch import patch_tokens
+from selfrep.engine.plan import grid
+from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
+from selfrep.prompts.chat import spans
+from selfrep.prompts.prompt import Prompt
+
+IDS = ragged([9, 9], seed=1)
+
+
+def all_logits(lm: LanguageModel) -> torch.Tensor:
+    return torch.stack([logits(lm.hf, row) for row in IDS])
+
+
+# A model in memory.
+
+
+def test_a_model_in_memory_is_taken_as_it_is() -> None:
+    hf = tiny_hf()
+    before = {name: tensor.clone() for name, tensor in hf.state_dict().items()}
+    lm = load_model(hf)
+    assert lm.hf is hf
+    assert not hf.training
+    assert (lm.n_layers, lm.d_model, lm.dtype, lm.device.type) == (3, 32, torch.float32, "cpu")
+    lm.bridge.run_with_cache(IDS)
+    patch_tokens(lm, IDS, IDS.flip(1), grid("attn_out"), logit_difference(1, 2))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in hf.state_dict().items())
+    assert set(dict(hf.named_modules())) == set(dict(tiny_hf().named_modules()))
+
+
+def test_training_mode_is_left() -> None:
+    lm = load_model(tiny_hf("gpt2").train())  # with dropout
+    assert torch.equal(all_logits(lm), all_logits(lm))
+
+
+# Files.
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "toy"
+    tokenizer = make_tokenizer(CHATML)
+    tiny_hf(vocabulary=len(tokenizer)).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFREP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("own_home")
+def test_a_folder_holds_model_and_tokenizer(folder: Path) -> None:
+    lm = load_model(folder, device="cpu")
+    assert torch.equal(all_logits(lm), all_logits(load_model(tiny_hf(vocabulary=len(lm.tokenizer)))))
+    assert lm.name == str(folder)
+    assert lm.tokenizer.chat_template == CHATML
+    assert (
+        lm.tokenizer("Who are you?")["input_ids"] == AutoTokenizer.from_pretrained(folder)("Who are you?")["input_ids"]
+    )
+    assert load_model(str(folder), dtype="bfloat16").dtype == torch.bfloat16
+
+
+@pytest.mark.usefixtures("own_home")
+def test_half_precision_is_refused_or_right(folder: Path) -> None:
+    lm = load_model(folder, dtype="bfloat16")
+    effects = patch_tokens(lm, IDS, IDS.flip(1), grid("resid_pre"), logit_difference(1, 2))
+    single = patch_tokens(load_model(folder), IDS, IDS.flip(1), grid("resid_pre"), logit_difference(1, 2))
+    assert effects.attrs["dtype"] == "bfloat16"
+    assert 0 < np.abs(effects.patched - single.patched).max() < 0.3
+
+
+@pytest.mark.usefixtures("own_home")
+def test_a_folder_that_cannot_be_read_is_refused(folder: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in folder.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    (broken / "config.json").write_text('{"model_type": "no such thing"}')
+    with pytest.raises(SelfrepError, match="broken"):
+        load_model(broken)
+
+
+def test_plain_passes_run_with_the_attention_that_is_named(folder: Path) -> None:
+    ids = ragged([9], seed=0)[0].tolist()
+    wanted = logits(load_model(folder, device="cpu").hf, ids)
+    for attn in ("eager", "sdpa"):
+        hf = load_model(folder, device="cpu", attn=attn).hf
+        assert hf.config._attn_implementation == attn
+        assert torch.allclose(logits(hf, ids), wanted, atol=1e-5)
+    for wrong, model in (("no_such", folder), ("eager", "organism:separate")):
+        with pytest.raises(SelfrepError, match=f"attention '{wrong}' cannot be had"):
+            load_model(model, device="cpu", attn=wrong)
+
+
+def test_what_the_template_is_told_belongs_to_the_model(folder: Path) -> None:
+    template = "{{ date_string + strftime_now('%Y') }}" + CHATML
+    then = {"clock": datetime(1999, 1, 1), "device": "cpu"}
+    lm = load_model(folder, chat_template=template, template_vars={"date_string": "today"}, **then)
+    pieces = "".join(text for _, text in spans(Prompt("You are a nurse.", ("Who are you?",)), lm.chat))
+    assert pieces.startswith("today1999<|im_start|>")
+    with pytest.raises(SelfrepError, match="does not read 'date'"):
+        load_model(folder, template_vars={"date": "today"}, **then)
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:x", "", "meta", "xpu"])
+def test_unknown_devices_are_refused(device: str) -> None:
+    with pytest.raises(SelfrepError, match=f"auto, cpu, cuda, cuda:N or mps; got '{device}'"):
+        load_model(tiny_hf(), device=device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+@pytest.mark.parametrize("device", ["cuda", "cuda:3"])
+def test_cuda_without_cuda_is_refused(device: str) -> None:
+    with pytest.raises(SelfrepError, match=f"'{device}' does not exist.*--device cpu"):
+        load_model(tiny_hf(), device=device)
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="needs a machine without MPS")
+def test_mps_without_mps_is_refused() -> None:
+    with pytest.raises(SelfrepError, match="'mps' does not exist"):
+        load_model(tiny_hf(), device="mps")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "fp16", ""])
+def test_unknown_types_are_refused(dtype: str, folder: Path) -> None:
+    for model in (tiny_hf(), folder):
+        with pytest.raises(SelfrepError, match=f"float32, bfloat16, float16; got '{dtype}'"):
+            load_model(model, dtype=dtype)
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(SelfrepError, match="a PeftModel or a TransformerBridge; got Linear"):
+        load_model(torch.nn.Linear(2, 2))
