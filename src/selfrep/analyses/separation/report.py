@@ -10,7 +10,7 @@ import xarray as xr
 
 from selfrep.analyses.analysis import Figure, Report, Text
 from selfrep.analyses.sentences import finding, with_interval
-from selfrep.analyses.separation import figures
+from selfrep.analyses.separation import figures, plane
 from selfrep.models.sites import IN_WORDS
 from selfrep.stats.depth import reported_layer
 from selfrep.stats.geometry import POINT_LABELS
@@ -163,7 +163,7 @@ REPORT = Report(
     figures=(
         Figure("separation", ("separation",), figures.separation_map),
         Figure("separation_profile", ("separation",), figures.separation_profile),
-        Figure("persona_map", ("activations_summary",), figures.persona_map, _plane),
+        Figure("persona_map", ("activations_summary",), plane.persona_map, _plane),
     ),
     design=design,
     limits=(
