@@ -182,3 +182,24 @@ def test_units_that_are_equal_but_for_rounding_tie() -> None:
     assert float(resampling.auc(np.array([0.1 + 0.2]), np.array([0.3]))) == 0.5
     assert float(resampling.auc(np.array([0.3]), np.array([0.1 + 0.2]))) == 0.5
     assert float(resampling.auc(np.array([3e-9]), np.array([2e-9]))) == 1.0, "small, and not equal"
+
+
+@pytest.mark.parametrize("n", [4, 9, 20])
+def test_the_interval_of_a_count_is_the_exact_one_and_holds_every_truth(n: int) -> None:
+    bounds = np.array([resampling.counted(k / n, n) for k in range(n + 1)])
+    exact = [scipy_stats.binomtest(k, n).proportion_ci() for k in range(n + 1)]
+    np.testing.assert_allclose(bounds, exact, atol=1e-12)
+    truths = np.linspace(0.01, 0.99, 99)
+    of_count = scipy_stats.binom.pmf(np.arange(n + 1)[:, None], n, truths)
+    holds = (bounds[:, :1] <= truths) & (truths <= bounds[:, 1:])
+    assert ((of_count * holds).sum(axis=0) > 0.95).all()
+    drawn = np.quantile(np.random.default_rng(0).binomial(n, np.arange(n + 1)[:, None] / n, (n + 1, 2000)) / n,
+                        (0.025, 0.975), axis=1)  # fmt: skip
+    bootstrap = (drawn[0][:, None] <= truths) & (truths <= drawn[1][:, None])
+    assert (of_count * bootstrap).sum(axis=0).min() < 0.5, "units that all agree are drawn to agree always"
+
+
+def test_units_that_are_partly_one_thing_count_in_part() -> None:
+    low, high = np.array([resampling.counted(share, 9) for share in (7 / 9, 7.5 / 9, 8 / 9)]).T
+    assert (np.diff(low) > 0).all()
+    assert (np.diff(high) > 0).all()

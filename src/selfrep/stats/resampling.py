@@ -46,6 +46,28 @@ def resample(n_units: int, n_draws: int, rng: np.random.Generator, *, distinct: 
     return counts
 
 
+def counted(share: float, n: int, alpha: float = ALPHA) -> tuple[float, float]:
+    """The interval of a share of n independent units, each of which is one thing or the other, or partly both.
+
+    A bootstrap would draw units that all agree, and tell that every unit there is does.
+
+    Args:
+        share: 0 … 1, the mean over the units; n: how many.
+        alpha: how often the truth may lie outside.
+
+    Source: Clopper & Pearson 1934.
+
+    Example:
+        >>> low, high = counted(1.0, 9)
+        >>> round(low, 2), high
+        (0.66, 1.0)
+    """
+    k = share * n
+    low = 0.0 if negligible(share, 1.0) else scipy_stats.beta.ppf(alpha / 2, k, n - k + 1)
+    high = 1.0 if negligible(1 - share, 1.0) else scipy_stats.beta.ppf(1 - alpha / 2, k + 1, n - k)
+    return float(low), float(high)
+
+
 def resample_within(
     unit: Int[Array, " row"], n_draws: int, rng: np.random.Generator, *, rescaled: bool = False
 ) -> Float[Array, "draw row"]:

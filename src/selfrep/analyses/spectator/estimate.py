@@ -76,8 +76,8 @@ def spectator(
           character on the same sides.
         * `persona_reason` (persona): why there are no shares, where there are none.
         * `ahead`, `ahead_ci_low`, `ahead_ci_high`: of the personas that have both shares (`n_placed`), how many are
-          foreseen more than they are let in, 0 … 1; a family counts once, and families are resampled. `ahead_reason`:
-          why there is none.
+          foreseen more than they are let in, 0 … 1; a family counts once, and the interval is that of counted families.
+          `ahead_reason`: why there is none.
         * `median_foresight`, `median_bleed`: of the same personas.
         * `identified`, `reason`: whether and why not the correlation may be read.
 
@@ -118,7 +118,7 @@ def spectator(
     held = None if not len(held_true) else _held_true(scores, held_true, you, neutral)
     same = [names.index(name) for name in (names if on_same_sides is None else on_same_sides)]
     single = shifts.single(held, same, n_bootstrap, rng)
-    placed = _ahead(single["foresight"], single["bleed"], you.family, n_bootstrap, rng)
+    placed = _ahead(single["foresight"], single["bleed"], you.family)
     means = {"actual": you.means(shifts.actual), "foretold": you.means(shifts.foretold)}
     return xr.Dataset(
         {name: ((), value) for name, value in (whole | placed).items()}
@@ -259,9 +259,7 @@ def _hanging(squares: Float[Array, " draw"], tail: float) -> str:
     )
 
 
-def _ahead(
-    foresight: Array, bleed: Array, family: Sequence[str], n_bootstrap: int, rng: np.random.Generator
-) -> dict[str, float | int | str]:
+def _ahead(foresight: Array, bleed: Array, family: Sequence[str]) -> dict[str, float | int | str]:
     """Of the personas that have both shares, how many are foreseen more than they are let in."""
     both = np.isfinite(foresight) & np.isfinite(bleed)
     out: dict[str, float | int | str] = dict.fromkeys(("ahead", "ahead_ci_low", "ahead_ci_high"), np.nan)
@@ -273,10 +271,8 @@ def _ahead(
     families = np.array([more[names == name].mean() for name in np.unique(names)])
     out |= {"ahead": float(families.mean()), "median_foresight": float(np.median(foresight[both]))}
     out["median_bleed"] = float(np.median(bleed[both]))
-    if (n := len(families)) >= FEWEST:
-        draws = resampling.resample(n, n_bootstrap, rng) / n @ families
-        low, high = resampling.interval(draws, resampling.tail(n, n - 1))
-        out |= {"ahead_ci_low": float(low), "ahead_ci_high": float(high)}
+    if len(families) >= FEWEST:
+        out["ahead_ci_low"], out["ahead_ci_high"] = resampling.counted(float(families.mean()), len(families))
     return out
 
 

@@ -47,8 +47,8 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
         f"answers is foreseen, and {number(float(estimates.median_bleed))} is let into what is held true.",
         how_sure=""
         if reason
-        else f"Bootstrap over the families of {int(estimates.n_placed)} personas, of {attrs['n_personas']}, that move "
-        "enough to be placed; each has its own intervals in the figure.",
+        else f"Clopper–Pearson over the families of {int(estimates.n_placed)} personas, of {attrs['n_personas']}, that "
+        "move enough to be placed; each has its own intervals in the figure.",
         reason=reason,
         about="spectator",
     )
