@@ -8,7 +8,7 @@ import synthetic
 import xarray as xr
 
 from selfrep.errors import SelfrepError
-from selfrep.stats.tables import Rows, Table, by_framing, crossed, two_sides
+from selfrep.stats.tables import Table, by_framing, crossed
 
 NAMES = synthetic.names((2, 3))
 VALUES = np.random.default_rng(0).normal(size=(5, 2, 3))
@@ -27,7 +27,6 @@ def test_a_table_is_the_planted_one_whatever_the_order_of_prompts() -> None:
     assert table.keys == [(name, k) for name in NAMES for k in (0, 1)]
     np.testing.assert_array_equal(table.log_odds, VALUES[:, :, [2, 0]].reshape(10, 2))
     np.testing.assert_allclose(table.means(table.log_odds), VALUES[:, :, [2, 0]].mean(axis=1))
-    assert two_sides(observed()) == ("ai", "human")
     assert Table.of(observed(), "neutral", ITEMS).names == [""]
 
 
@@ -45,18 +44,6 @@ def test_what_lacks_is_named() -> None:
         Table.of(observed(), "user", ITEMS)
     with pytest.raises(SelfrepError, match="1 answers are missing"):
         Table.of(observed().isel(prompt=slice(1, None)), "you", ITEMS)
-
-
-def test_captured_prompts_are_rows_of_a_persona_in_a_paraphrase() -> None:
-    acts = synthetic.acts({"you": VALUES[..., None, None]}, NAMES, items=("i", "j"))
-    rows = Rows.of(acts, "you")
-    assert (len(rows.keys), rows.names, rows.items) == (10, NAMES, ["i", "j"])
-    assert rows.sides.tolist() == ["ai", "human"]
-    assert rows.side.tolist() == [0, 0, 1, 1, 1]
-    np.testing.assert_allclose(rows.pooling().sum(axis=1), 1)
-    assert all(len(group) == 2 for group in rows.groups)
-    with pytest.raises(SelfrepError, match="condition 'user'"):
-        Rows.of(acts, "user")
 
 
 def test_items_are_pooled_within_a_framing_only() -> None:

@@ -22,8 +22,9 @@ from selfrep.errors import SelfrepError
 from selfrep.stats import permutation, resampling
 from selfrep.stats.families import Families
 from selfrep.stats.geometry import normalised, products
+from selfrep.stats.labels import side_labels, two_sides
 from selfrep.stats.rounding import negligible
-from selfrep.stats.tables import Rows, side_labels, two_sides
+from selfrep.stats.rows import Rows
 
 Array = np.ndarray
 

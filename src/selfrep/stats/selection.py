@@ -17,8 +17,8 @@ from scipy import stats as scipy_stats
 from selfrep.errors import SelfrepError
 from selfrep.stats import permutation
 from selfrep.stats.families import FEWEST
+from selfrep.stats.labels import persona_labels, two_sides
 from selfrep.stats.rounding import negligible
-from selfrep.stats.tables import persona_labels, two_sides
 
 Array = np.ndarray
 

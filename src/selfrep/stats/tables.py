@@ -1,8 +1,8 @@
-"""Scores and activations as tables: one row a persona in one paraphrase, so that statistics cannot forget the unit.
+"""Scores as tables: one row a persona in one paraphrase, so that statistics cannot forget the unit.
 
-Prompts come out of `score` and `capture` as a flat list with labels. Every estimate wants them by persona and
-paraphrase, complete, and in the same order in every condition. What is missing is refused here, by name, before
-anything is computed.
+Prompts come out of `score` as a flat list with labels. Every estimate wants them by persona and paraphrase, complete,
+and in the same order in every condition. What is missing is refused here, by name, before anything is computed.
+Activations are read by `selfrep.stats.rows`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from selfrep.errors import SelfrepError
 from selfrep.stats import permutation, resampling
 from selfrep.stats.families import Families, averages
+from selfrep.stats.labels import families_of, prompts_of
 
 Array = np.ndarray
 
@@ -88,7 +89,7 @@ class Table:
         Raises:
             SelfrepError: the condition is missing; an answer is missing; a persona is on two sides.
         """
-        mine = _rows(scores, condition, "side", sides)
+        mine = prompts_of(scores, condition, "side", sides)
         if len(mine) == 0:
             raise SelfrepError(f"Items are read beside their controls; the condition {condition!r} is missing. Add it.")
         personas, asked = ([str(name) for name in scores[label].to_numpy()[mine]] for label in ("persona", "item"))
@@ -116,7 +117,7 @@ class Table:
             )
         persona = np.array([names.index(name) for name, _ in keys])
         side = np.array([side_of[name] for name in names])
-        return cls(keys, log_odds, mass, silent, persona, names, side, _families(scores, names))
+        return cls(keys, log_odds, mass, silent, persona, names, side, families_of(scores, names))
 
     def families(self, sides: tuple[str, str]) -> Families:
         """The families of two sides that all personas here stand on (see `Table.of`)."""
@@ -142,164 +143,6 @@ class Table:
                 f"of them has {sorted(set(self.keys) ^ set(other.keys))[:3]}."
             )
         permutation.groups_of([*self.names, *other.names], [*self.side, *other.side])
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """The captured prompts of one condition: a row is one persona in one paraphrase, averaged over items.
-
-    Attributes:
-        keys: [row] name of the persona, number of the paraphrase.
-        groups: the prompts of each row.
-        persona: [row] the number of its persona.
-        names, family: [persona]; side: [persona] the number of its side; sides: the names of the sides.
-        items: that every row was asked.
-    """
-
-    keys: list[tuple[str, int]]
-    groups: list[Int[Array, " prompt"]]
-    persona: Array
-    names: list[str]
-    side: Array
-    sides: Array
-    items: list[str]
-    family: list[str]
-
-    @classmethod
-    def of(cls, acts: xr.Dataset, condition: str, between: str = "side", sides: Sequence[str] | None = None) -> Rows:
-        """The prompts of a condition, in groups by the coordinate `between`.
-
-        Args:
-            acts: from `selfrep.capture`.
-            condition: e.g. "you".
-            between: the coordinate on prompt that holds a persona's side.
-            sides: keep the personas of these sides only, in this order; all, in alphabetical order, when None.
-
-        Raises:
-            SelfrepError: the condition is missing; personas were asked different items; one is on two sides.
-        """
-        mine = _rows(acts, condition, between, sides)
-        if len(mine) == 0:
-            raise SelfrepError(
-                f"This is measured on prompts in the condition {condition!r}; there are "
-                f"{sorted(set(acts.condition.values.tolist()))}."
-            )
-        where: dict[tuple[str, int], list[int]] = {}
-        people, paraphrases, asked = (acts[label].to_numpy() for label in ("persona", "paraphrase", "item"))
-        for i in mine:
-            where.setdefault((str(people[i]), int(paraphrases[i])), []).append(int(i))
-        keys = sorted(where)
-        names = sorted({name for name, _ in keys})
-        side_of = permutation.groups_of(acts.persona.to_numpy()[mine], acts[between].to_numpy()[mine])
-        order = np.array(sorted(set(side_of.values())) if sides is None else sides)
-        items = {key: sorted(str(asked[i]) for i in group) for key, group in where.items()}
-        if uneven := [key for key in keys if items[key] != items[keys[0]]]:
-            raise SelfrepError(
-                "Personas are compared on the same items, or items would be taken for personas; in the condition "
-                f"{condition!r} {keys[0]} was asked {items[keys[0]]} and {uneven[0]} "
-                f"{items[uneven[0]]}. Ask everyone everything."
-            )
-        persona = np.array([names.index(name) for name, _ in keys])
-        side = np.array([int(np.flatnonzero(order == side_of[name])[0]) for name in names])
-        groups, family = [np.array(where[key]) for key in keys], _families(acts, names)
-        return cls(keys, groups, persona, names, side, order, items[keys[0]], family)
-
-    def families(self) -> Families:
-        """The families of the two sides."""
-        first, second = map(str, self.sides)
-        return Families.of(self.persona, self.family, self.sides[self.side].tolist(), (first, second))
-
-    @property
-    def members(self) -> list[tuple[str, str]]:
-        """Each row's persona and the side it is on."""
-        return [(name, str(self.sides[self.side[k]])) for (name, _), k in zip(self.keys, self.persona, strict=True)]
-
-    def pooling(self) -> Float[Array, "persona row"]:
-        """Weights that average the rows of each persona."""
-        return averages(self.persona)
-
-
-def two_sides(data: xr.Dataset, sides: Sequence[str] | None = None, between: str = "side") -> tuple[str, str]:
-    """The names of the two sides that are compared. Prompts of no side, such as those of the self, are left out.
-
-    Args:
-        data: scores or activations, with the coordinate `between` on prompt.
-        sides: the two to compare, the first less the second; where None, the two that there are, in alphabetical order.
-        between: the coordinate that holds a persona's side.
-
-    Raises:
-        SelfrepError: more or fewer than two, or one that nobody stands on.
-
-    Example:
-        >>> data = xr.Dataset(coords={"side": ("prompt", ["human", "ai", "", "human"])})
-        >>> two_sides(data)
-        ('ai', 'human')
-    """
-    present = sorted({str(side) for side in data[between].to_numpy()} - {""})
-    chosen = tuple(present if sides is None else sides)
-    if len(set(chosen)) != 2 or not set(chosen) <= set(present):
-        raise SelfrepError(
-            f"Two sides of personas are compared; got {', '.join(chosen) or 'none'} of {', '.join(present) or 'none'}. "
-            'Give every persona its side, and name two of them: sides=("first", "second").'
-        )
-    return str(chosen[0]), str(chosen[1])
-
-
-def side_labels(data: xr.Dataset, sides: Sequence[str]) -> list[str]:
-    """What figures and sentences call the sides.
-
-    Args:
-        data: scores or activations, with side and side_label on prompt.
-        sides: the names.
-
-    Example:
-        >>> data = xr.Dataset(coords={"side": ("prompt", ["ai", ""]), "side_label": ("prompt", ["AI", ""])})
-        >>> side_labels(data, ["ai"])
-        ['AI']
-    """
-    pairs = (
-        zip(data["side"].to_numpy(), data["side_label"].to_numpy(), strict=True) if "side_label" in data.coords else ()
-    )
-    labels = {str(side): str(label) for side, label in pairs if label}
-    return [labels.get(side, side.replace("_", " ")) for side in sides]
-
-
-def persona_labels(data: xr.Dataset, names: Sequence[str], label: str) -> list[str]:
-    """A label of each persona; "" where the data do not have it.
-
-    Args:
-        data: scores or activations; names: the personas; label: a coordinate on prompt, e.g. "kind".
-
-    Example:
-        >>> data = xr.Dataset(coords={"persona": ("prompt", ["hal", "jfk"]), "kind": ("prompt", ["machine", "man"])})
-        >>> persona_labels(data, ["jfk"], "kind"), persona_labels(data, ["jfk"], "reading")
-        (['man'], [''])
-    """
-    if label not in data.coords:
-        return [""] * len(names)
-    of = dict(zip(map(str, data.persona.to_numpy()), map(str, data[label].to_numpy()), strict=True))
-    return [of[name] for name in names]
-
-
-def agreed_places(data: xr.Dataset) -> dict[str, tuple[str, Array]]:
-    """The coordinates of a map over tokens: the token and its segment, where all prompts agree on them ("" elsewhere).
-
-    Args:
-        data: with token and segment_of (prompt, position); none where the places are segments.
-
-    Example:
-        >>> names = {"token": (("prompt", "position"), [["a", "."], ["b", "."]])}
-        >>> data = xr.Dataset(coords=names | {"segment_of": names["token"]})
-        >>> agreed_places(data)["token"][1].tolist()
-        ['', '.']
-    """
-    if "position" not in data.dims or "token" not in data.coords:
-        return {}
-    out = {}
-    for name, field in (("token", "token"), ("segment", "segment_of")):
-        columns = data[field].to_numpy().T
-        out[name] = ("position", np.array([c[0] if (c == c[0]).all() else "" for c in columns], dtype=str))
-    return out
 
 
 def by_framing(items: Sequence[str], framings: Mapping[str, str] | None) -> dict[str, list[int]]:
@@ -380,14 +223,3 @@ def crossed(scores: xr.Dataset, variable: str, by: Sequence[str]) -> xr.DataArra
         )
     out[place] = scores[variable].to_numpy()
     return xr.DataArray(out, dims=list(by), coords=levels, name=variable)
-
-
-def _rows(data: xr.Dataset, condition: str, between: str, sides: Sequence[str] | None) -> Int[Array, " prompt"]:
-    """The prompts of a condition, and of some sides."""
-    spoken = data.condition.to_numpy() == condition
-    return np.flatnonzero(spoken if sides is None else spoken & np.isin(data[between].to_numpy(), list(sides)))
-
-
-def _families(data: xr.Dataset, names: Sequence[str]) -> list[str]:
-    """The family of each persona; itself, where the data know of none."""
-    return [family or name for name, family in zip(names, persona_labels(data, names, "family"), strict=True)]

@@ -26,7 +26,8 @@ from selfrep.prompts.prompt import Prompt, prompts
 from selfrep.prompts.unread import unread, without
 from selfrep.stats import gates
 from selfrep.stats.contrasts import Contrast
-from selfrep.stats.tables import Table, side_labels, two_sides
+from selfrep.stats.labels import side_labels, two_sides
+from selfrep.stats.tables import Table
 from selfrep.study.lost import lost_with
 from selfrep.study.surprise import controlled, surprise
 

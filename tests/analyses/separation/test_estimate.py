@@ -13,7 +13,7 @@ import xarray as xr
 from selfrep.analyses.separation.estimate import separation
 from selfrep.errors import SelfrepError
 from selfrep.stats.crossed import Draws
-from selfrep.stats.tables import Rows
+from selfrep.stats.rows import Rows
 
 Array = np.ndarray
 FAST: dict[str, Any] = {"n_permutations": 200, "n_bootstrap": 50}

@@ -17,7 +17,8 @@ from jaxtyping import Float
 from selfrep.errors import SelfrepError
 from selfrep.stats import gates, permutation, resampling
 from selfrep.stats.families import averages
-from selfrep.stats.tables import crossed, item_draws, persona_labels
+from selfrep.stats.labels import persona_labels
+from selfrep.stats.tables import crossed, item_draws
 
 Array = np.ndarray
 

@@ -17,7 +17,8 @@ from jaxtyping import Float
 
 from selfrep.stats import gates, permutation, ratios, resampling
 from selfrep.stats.families import FEWEST, Families
-from selfrep.stats.tables import Table, beside, by_framing, item_draws, side_labels, two_sides
+from selfrep.stats.labels import side_labels, two_sides
+from selfrep.stats.tables import Table, beside, by_framing, item_draws
 
 Array = np.ndarray
 

@@ -26,8 +26,9 @@ from jaxtyping import Float
 from selfrep.errors import SelfrepError
 from selfrep.stats import gates, resampling
 from selfrep.stats.contrasts import Contrast
+from selfrep.stats.labels import side_labels, two_sides
 from selfrep.stats.rounding import negligible
-from selfrep.stats.tables import Table, beside, by_framing, item_draws, side_labels, two_sides
+from selfrep.stats.tables import Table, beside, by_framing, item_draws
 
 Array = np.ndarray
 

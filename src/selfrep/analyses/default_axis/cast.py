@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from selfrep.errors import SelfrepError
 from selfrep.stats import resampling
-from selfrep.stats.tables import Rows
+from selfrep.stats.rows import Rows
 
 Array = np.ndarray
 

@@ -13,7 +13,7 @@ from scipy.linalg import helmert
 from selfrep.errors import SelfrepError
 from selfrep.stats.families import FEWEST
 from selfrep.stats.rounding import negligible
-from selfrep.stats.tables import Rows
+from selfrep.stats.rows import Rows
 
 Array = np.ndarray
 

@@ -27,7 +27,7 @@ from selfrep.stats.families import FEWEST
 from selfrep.stats.geometry import standardised
 from selfrep.stats.resampling import ALPHA
 from selfrep.stats.rounding import ROUNDING, negligible
-from selfrep.stats.tables import agreed_places
+from selfrep.stats.rows import agreed_places
 
 Array = np.ndarray
 

@@ -22,8 +22,9 @@ from jaxtyping import Bool, Float
 from selfrep.errors import SelfrepError
 from selfrep.stats import gates, resampling
 from selfrep.stats.contrasts import Contrast
+from selfrep.stats.labels import persona_labels, side_labels, two_sides
 from selfrep.stats.rounding import negligible
-from selfrep.stats.tables import Table, beside, item_draws, persona_labels, side_labels, two_sides
+from selfrep.stats.tables import Table, beside, item_draws
 
 Array = np.ndarray
 

@@ -23,8 +23,9 @@ from selfrep.errors import SelfrepError
 from selfrep.stats import gates, resampling
 from selfrep.stats.contrasts import Contrast
 from selfrep.stats.gates import LEAST_MASS
+from selfrep.stats.labels import side_labels, two_sides
 from selfrep.stats.rounding import negligible
-from selfrep.stats.tables import Table, beside, side_labels, two_sides
+from selfrep.stats.tables import Table, beside
 
 Array = np.ndarray
 

@@ -15,7 +15,8 @@ from jaxtyping import Float
 
 from selfrep.stats import resampling
 from selfrep.stats.gates import LEAST_MASS
-from selfrep.stats.tables import Table, persona_labels
+from selfrep.stats.labels import persona_labels
+from selfrep.stats.tables import Table
 
 Array = np.ndarray
 

@@ -28,7 +28,8 @@ from selfrep.stats import gates, permutation, ratios, resampling
 from selfrep.stats.crossed import Draws, family_distances, side_contrast
 from selfrep.stats.families import Families
 from selfrep.stats.geometry import centred, standardised
-from selfrep.stats.tables import Rows, agreed_places, side_labels, two_sides
+from selfrep.stats.labels import side_labels, two_sides
+from selfrep.stats.rows import Rows, agreed_places
 
 Array = np.ndarray
 

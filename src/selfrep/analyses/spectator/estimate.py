@@ -21,8 +21,9 @@ from jaxtyping import Float
 from selfrep.errors import SelfrepError
 from selfrep.stats import gates, permutation, resampling
 from selfrep.stats.families import FEWEST, averages
+from selfrep.stats.labels import persona_labels
 from selfrep.stats.rounding import negligible
-from selfrep.stats.tables import Table, all_words, persona_labels
+from selfrep.stats.tables import Table, all_words
 
 Array = np.ndarray
 
