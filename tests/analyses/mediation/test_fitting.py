@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from selfrep.analyses.mediation import fitting
 from selfrep.analyses.mediation.estimate import NUDGE
 from selfrep.analyses.mediation.fitting import (
     N_REFITS,
@@ -29,16 +31,37 @@ def cosines(basis: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.linalg.norm(rows @ basis, axis=1)
 
 
+LEAST = 0.83
+"""How much of the fictional direction lies in P where the surfaces of words are drawn anew: in 3,000 draws of the words
+of the material the median was .968, one in a hundred below .883, and one in a thousand below .83. Four texts are
+fictional, and each synonym brings a surface of its own, 1.4 a dimension beside a meaning of 1."""
+
+
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_fitted_subspaces_hold_what_is_planted(seed: int) -> None:
     lm = load_model(f"organism:mimicry?w=0.5&seed={seed}")
     planted = organisms.truth(lm.hf).subspaces
-    fitted = fit_subspaces(lm, MATERIAL)
+    fitted = fit_subspaces(lm, MATERIAL, n_refits=0)
     assert fitted.layer == default_layer(lm) == 4
     fictional = planted["ASST.persona"][[1]]
-    assert cosines(fitted.P, fictional) > 0.85  # within 32 degrees: what a few texts of a kind tell
+    assert cosines(fitted.P, fictional) > LEAST
     assert cosines(fitted.S, planted["ASST.stakes"]) > 0.9
     assert cosines(fitted.S, fictional) < 0.2, "the control"
+
+
+def test_without_the_surfaces_of_words_nothing_of_what_is_planted_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where and whose a persona is also differs between the kinds; weighing by how texts of a kind vary removes it."""
+    lm = load_model("organism:mimicry?w=0.5&seed=1")
+    planted, words = organisms.truth(lm.hf).subspaces, lm.hf.get_input_embeddings().weight
+    surface = torch.from_numpy(planted["nuisance"]).to(words)
+    with torch.no_grad():
+        words -= words @ surface.T @ surface
+    fictional = planted["ASST.persona"][[1]]
+    fitted = fit_subspaces(lm, MATERIAL, n_refits=0)
+    assert cosines(fitted.P, fictional) > 0.9999
+    assert cosines(fitted.S, planted["ASST.stakes"]) > 0.9999
+    monkeypatch.setattr(fitting, "_discriminants", lambda differences, *_: differences)
+    assert cosines(fit_subspaces(lm, MATERIAL, n_refits=0).P, fictional) < 0.95, "the control: plain differences"
 
 
 def test_what_held_out_texts_confound_stays_confounded() -> None:
