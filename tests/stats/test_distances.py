@@ -7,8 +7,7 @@ import pytest
 from scipy.linalg import block_diag, helmert
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-from selfrep.stats import distances
-from selfrep.stats.distances import crossed_distances, noise_factor
+from selfrep.stats.distances import crossed_distances, noise_factor, shrinkage
 from selfrep.stats.geometry import noise_normalised
 
 Array = np.ndarray
@@ -67,7 +66,7 @@ def test_the_metric_of_noise_is_that_of_the_activations(units: int, d: int) -> N
 
 def test_shrinkage_is_ledoit_and_wolfs() -> None:
     noise = np.random.default_rng(1).normal(size=(30, 12)) * np.arange(1, 13)
-    own = distances._shrinkage(noise @ noise.T, (noise**2).sum(axis=1), float((noise**2).mean()), 12)
+    own = shrinkage(noise @ noise.T, 12)
     assert own == pytest.approx(ledoit_wolf_shrinkage(noise, assume_centered=True))
 
 

@@ -1,4 +1,5 @@
-"""Readings of the same item, site and tokens share one capture; each is given, and leaves behind, what it asked for."""
+"""Readings of the same item, site and tokens share one capture; each is given, and leaves behind, what it asked for,
+however little of it fits the memory at once."""
 
 from __future__ import annotations
 
@@ -11,15 +12,26 @@ import xarray as xr
 from tests.analyses.planted import described, finish
 
 from selfrep.analyses.analysis import Reading
-from selfrep.engine.capture import score
+from selfrep.analyses.divergence.estimate import divergence
+from selfrep.analyses.separation.estimate import separation
+from selfrep.engine.capture import capture, score
 from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel, load_model
 from selfrep.models.organisms import BATTERY
+from selfrep.prompts.prompt import prompts
+from selfrep.stats.cells import width
+from selfrep.stats.geometry import standardised
+from selfrep.store import groups, layout
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study import captures
+from selfrep.study.forecast import forecast
 from selfrep.study.job import Job
+from selfrep.study.run import run
+from selfrep.study.study import Study
 
 AXIS = "default_axis: {item: who_are_you, default: [network]}\n"
 BOTH = "separation: {item: who_are_you}\n" + AXIS
+ALL = "divergence: {item: who_are_you, layers: [1, 2, 4]}\n" + BOTH
 
 
 @pytest.fixture
@@ -43,6 +55,102 @@ def test_two_analyses_read_one_capture_and_get_the_numbers_of_their_own(tmp_path
     xr.testing.assert_allclose(both.read("default_axis").estimate, alone.read("default_axis").estimate)
     assert not alone.has("separation")
     assert set(both.read("activations_summary").condition.values) == {"you", "user"}
+
+
+@pytest.fixture(scope="module")
+def planted() -> LanguageModel:
+    return load_model("organism:separate?noise=0.3")
+
+
+def finished(asked: Study, lm: LanguageModel, folder: Path) -> RunDirectory:
+    return run(asked, folder, model=lm, warn=lambda message: None).directory
+
+
+def test_a_study_whose_activations_do_not_fit_the_memory_says_the_same(
+    planted: LanguageModel, tmp_path: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = described("organism:separate?noise=0.3", ALL)
+    whole = finished(asked, planted, tmp_path / "whole")
+    assert len(calls) == 1
+    monkeypatch.setattr(captures, "ROOM", 2_000_000)
+    monkeypatch.setattr(layout, "CHUNK", 300_000)
+    monkeypatch.setattr(groups, "CHUNK", 300_000)
+    large: list[str] = []
+    sound = RunDirectory.read
+
+    def read(directory: RunDirectory, group: str, **how: float) -> xr.Dataset:
+        kept = sound(directory, group, **how)
+        large.extend(group for v in kept.variables.values() if v.nbytes > how.get("most", np.inf))
+        return kept
+
+    monkeypatch.setattr(RunDirectory, "read", read)
+    parts = finished(asked, planted, tmp_path / "parts")
+    monkeypatch.undo()
+    assert len(calls) > 4, "a few layers at a time, all prompts once more for the next"
+    assert set(large) == {"activations/separation", "activations/divergence"}, "some was never in memory as a whole"
+    for group in ("divergence", "separation", "default_axis", "activations_summary", "behaviour"):
+        one, other = whole.read(group), parts.read(group)
+        assert one.attrs == other.attrs
+        xr.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    assert parts.read("divergence").sizes["position"] > 3
+    assert parts.read("activations/divergence").position.values.tolist() == [-1]
+
+    everyone = prompts(asked.people, asked.items, ["you", "user", "neutral"])
+    acts = capture(planted, everyone, tokens="position")
+    far = divergence(acts.sel(layer=[1, 2, 4]))
+    for name in ("estimate", "ci_high", "crossnobis", "kind_estimate", "kind_ci_low", "onset"):
+        np.testing.assert_allclose(parts.read("divergence")[name], far[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    spoken = acts.isel(prompt=np.flatnonzero(acts.condition != "neutral"))
+    apart, scaled_with_others = separation(spoken), separation(standardised(acts))
+    for name in ("estimate", "ci_low", "p_max", "bound_share", "identity", "noise_floor"):
+        np.testing.assert_allclose(parts.read("separation")[name], apart[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    assert not np.allclose(parts.read("separation").estimate, scaled_with_others.estimate, rtol=1e-4, atol=1e-6), (
+        "the control: other prompts on the scale"
+    )
+
+
+def test_a_run_that_stopped_goes_on_with_the_activations_that_are_kept(
+    planted: LanguageModel, tmp_path: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = described("organism:separate?noise=0.3", ALL)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for module in ("divergence", "separation"):
+        with monkeypatch.context() as stopped:
+            stopped.setattr(f"selfrep.analyses.{module}.runs.{module}", stop)
+            with pytest.raises(KeyboardInterrupt):
+                finished(asked, planted, tmp_path)
+    done = finished(asked, planted, tmp_path)
+    assert len(calls) == 1
+    assert done.read("divergence").sizes["position"] > 3, "and not the last token alone, which is what is left at the end"
+    with monkeypatch.context() as stopped:
+        stopped.setattr(captures, "compact", stop)
+        with pytest.raises(KeyboardInterrupt):
+            finished(asked, planted, tmp_path / "early")
+    assert not RunDirectory(tmp_path / "early").has("activations/separation"), "half of them is none"
+    assert not list((tmp_path / "early").glob(".partial*"))
+
+
+@pytest.mark.parametrize("room", [1e9, 1e6])
+def test_the_memory_that_is_told_is_what_is_captured_at_once(
+    planted: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: float
+) -> None:
+    monkeypatch.setattr(captures, "ROOM", room)
+    asked = described("organism:separate?noise=0.3", ALL)
+    told = forecast(asked, device="cpu").activations
+    sizes: list[int] = []
+    sound = captures.capture
+
+    def capture(*args: object, **how: object) -> xr.Dataset:
+        acts = sound(*args, **how)  # type: ignore[arg-type]
+        sizes.append(acts.activations.nbytes // acts.sizes["layer"] * (acts.sizes["layer"] + captures.ON_ITS_WAY))
+        return acts
+
+    monkeypatch.setattr(captures, "capture", capture)
+    finished(asked, planted, tmp_path)
+    assert told == max(sizes)
 
 
 class Heard:
@@ -105,7 +213,13 @@ def test_each_reading_is_given_its_conditions_and_positions(
     assert len(one.acts) == 1, "what is there is not made again"
     (whole,) = everywhere.acts
     assert whole.sizes["position"] > 3, "one that reads every position keeps them all"
-    np.testing.assert_allclose(whole.activations.sel(position=[-1]).values, one.acts[0].activations.values, atol=1e-5)
+    np.testing.assert_allclose(products(whole), products(one.acts[0]), rtol=1e-5)
+
+
+def products(acts: xr.Dataset) -> np.ndarray:
+    """At one cell: all that a rotation leaves."""
+    x = acts.activations.sel(position=-1, layer=2, site="resid_post").to_numpy().astype(float)
+    return x @ x.T
 
 
 def test_what_a_reading_was_given_is_kept_and_read_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,15 +235,14 @@ def test_what_a_reading_was_given_is_kept_and_read_again(job: Job, monkeypatch: 
     for reading in readings:
         captures.read_again(job.directory, reading)
 
-    def products(acts: xr.Dataset) -> np.ndarray:
-        x = acts.activations.sel(position=-1, layer=2, site="resid_post").to_numpy().astype(float)
-        return x @ x.T
-
     for heard in (raw, scaled, last):
         given, again = heard.acts
-        np.testing.assert_allclose(products(again), products(given), rtol=1e-5)
+        np.testing.assert_array_equal(products(again), products(given))
         assert again.persona.equals(given.persona)
-        assert not np.allclose(again.activations.sel(position=-1), given.activations.sel(position=-1)), "rotated"
+    asked = prompts(job.people, [job.items["who_are_you"]], ["you"])
+    plain = capture(job.lm, asked, layers=[2], tokens="position", positions=[-1])
+    np.testing.assert_allclose(products(raw.acts[0]), products(plain), rtol=1e-5)
+    assert width(raw.acts[0]) == plain.sizes["d_model"] > raw.acts[0].sizes["d_model"]
     assert [heard.acts[1].position.values.tolist() for heard in (raw, scaled, last)] == [[-3, -1], [-3, -1], [-1]]
     assert not np.allclose(products(scaled.acts[0]), products(raw.acts[0])), "the control: on another scale"
     with pytest.raises(SelfrepError, match="no group 'activations/nobody'"):
@@ -164,6 +277,5 @@ def test_what_the_report_opens_with_reads_first_and_shares_the_capture_with_what
     you = asked & (answered.condition.to_numpy() == "you")
     assert np.isfinite(answered.log_odds.to_numpy()[you]).all(), "what the capture read is not asked again"
     assert np.isnan(answered.log_odds.to_numpy()[~asked]).all()
-    prompts = [prompt for prompt, mine in zip(job._everything, you, strict=True) if mine]
-    alone = score(job.lm, prompts)
+    alone = score(job.lm, [prompt for prompt, mine in zip(job._everything, you, strict=True) if mine])
     np.testing.assert_allclose(alone.log_odds, answered.log_odds.to_numpy()[you], atol=1e-4)

@@ -16,9 +16,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float, Int
 from scipy.linalg import helmert
-from sklearn.covariance import ledoit_wolf_shrinkage
 
 from selfrep.errors import SelfrepError
+from selfrep.stats.cells import place_axis
+from selfrep.stats.distances import shrinkage
 from selfrep.stats.rounding import negligible
 
 Array = np.ndarray
@@ -98,21 +99,22 @@ def standardised(acts: xr.Dataset) -> xr.Dataset:
         return acts
     x = acts.activations.to_numpy()
     out, massive = np.full(x.shape, np.nan, dtype=np.result_type(x, np.float32)), set[int]()
+    size = np.full(x.shape[:-1], np.nan, dtype=np.float32)
     for cell in np.ndindex(x.shape[1:-1]):
         here = x[:, *cell]
         there = np.isfinite(here).all(axis=1)
         if there.any():
             out[there, *cell], dims = normalised(here[there])
+            size[there, *cell] = np.sqrt((here[there].astype(np.float64) ** 2).mean(axis=-1))
             massive.update(np.flatnonzero(dims).tolist())
     dims = acts.activations.dims
-    size = np.sqrt((x.astype(np.float64) ** 2).mean(axis=-1)).astype(np.float32)
     return acts.assign(activations=(dims, out), rms=(dims[:-1], size)).assign_attrs(
         standardised=True, massive_dimensions=sorted(massive)
     )
 
 
 def noise_normalised(
-    x: Float[Array, "row d"], unit: Int[Array, " row"], of: Sequence[int] | None = None
+    x: Float[Array, "row d"], unit: Int[Array, " row"], of: Sequence[int] | None = None, d: int | None = None
 ) -> Float[Array, "row dimension"]:
     """Rows in the metric of their noise: distances count in standard deviations of rows of the same unit.
 
@@ -125,6 +127,7 @@ def noise_normalised(
         unit: [row] a number; rows of the same unit differ by noise alone. Without any noise, rows stay.
         of: the units whose noise sets the metric; all when None. A metric fits its own units' noise too well: they seem
             quieter in it than new ones of their kind would.
+        d: in how many dimensions noise could be, where rows are given in a basis of fewer; those of x when None.
 
     Returns:
         [row, dimension] of at most min(row, d) dimensions.
@@ -143,11 +146,12 @@ def noise_normalised(
     """
     groups = [x[unit == u] for u in (np.unique(unit) if of is None else of)]
     noise = np.concatenate([helmert(len(rows)) @ rows for rows in groups])  # independent, and of the rows' covariance
-    variance = float((noise**2).mean()) if len(noise) else 0.0
+    d = d or x.shape[1]
+    variance = float((noise**2).sum()) / (len(noise) * d) if len(noise) else 0.0
     basis = np.linalg.svd(x, full_matrices=False)[2]
-    if negligible(variance, float((x**2).mean()), degree=2):
+    if negligible(variance, float((x**2).sum()) / (len(x) * d), degree=2):
         return x @ basis.T
-    share = float(ledoit_wolf_shrinkage(noise, assume_centered=True))
+    share = shrinkage(noise @ noise.T, d)
     along = noise @ basis.T
     spread, turn = np.linalg.eigh((1 - share) * along.T @ along / len(noise) + share * variance * np.eye(len(basis)))
     return x @ basis.T @ turn / np.sqrt(np.maximum(spread, 1e-6 * variance))
@@ -213,7 +217,7 @@ def persona_map(acts: xr.Dataset, *, site: str, layer: int, where: int | str, co
         >>> dict(persona_map(acts, site="resid_post", layer=5, where="template").coordinates.sizes)
         {'point': 36, 'component': 2}
     """
-    axis = "position" if "position" in acts.dims else "segment"
+    axis = place_axis(acts)
     cell = standardised(acts.sel({"site": [site], "layer": [layer], axis: [where]})).activations
     z = cell.to_numpy()[:, 0, 0, 0].astype(np.float64)
     if np.isnan(z).any():

@@ -1,5 +1,7 @@
 """Groups of arrays in a Zarr store: written all at once, or row by row by a run that may be killed at any moment.
 
+What is larger than memory is written part after part, and may stay on disk when it is read.
+
 Two rules keep a store whole. A group appears all at once: it is written beside the store and moved in. A group that
 takes long is allocated beforehand with `done` false for every row (a pair, or a prompt). The data of a row are written
 first and its `done` last, so a process killed at any moment leaves no row that looks finished and is not.
@@ -12,7 +14,8 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -24,6 +27,7 @@ from zarr.errors import ZarrUserWarning
 
 from selfrep.errors import SelfrepError
 from selfrep.files import writing
+from selfrep.store.layout import CHUNK, chunks, in_order, retyped, storable
 
 Axis = Literal["pair", "prompt"]
 """What a group may grow along."""
@@ -87,15 +91,25 @@ class Groups:
         """Whether the group is one that `write_rows` fills."""
         return (self.store / group / DONE / "zarr.json").is_file()
 
-    def read(self, group: str) -> xr.Dataset:
-        """The group as a Dataset in memory, its texts as numpy strings, its variables sorted by name.
+    def read(self, group: str, *, most: float = float("inf")) -> xr.Dataset:
+        """The group as a Dataset, its texts as numpy strings, its variables sorted by name.
+
+        Args:
+            group: its name.
+            most: how many bytes a variable may take in memory; one that is larger stays on disk, and what is asked of
+                it is read anew each time. All are in memory by default.
 
         Raises:
             SelfrepError: no such group; the message lists those that exist.
         """
         self._require(group)
-        with xr.open_zarr(self.store, group=group, consolidated=False, chunks=None) as stored:
-            return _in_order(_retype(stored.load(), np.dtype(str))).drop_encoding()
+        with xr.open_dataset(
+            self.store, engine="zarr", group=group, consolidated=False, chunks=None, cache=False
+        ) as stored:
+            for variable in stored.variables.values():
+                if variable.nbytes <= most:
+                    variable.load()
+            return in_order(retyped(stored, np.dtype(str))).drop_encoding()
 
     def attributes(self, group: str) -> dict[str, Any]:
         """The attributes of the group, without reading any of its arrays.
@@ -112,7 +126,54 @@ class Groups:
         Raises:
             SelfrepError: a full disk, or a store that may not be written.
         """
-        self._install(group, dataset, {})
+        self._install(group, dataset)
+
+    @contextmanager
+    def growing(self, group: str, along: str) -> Iterator[Callable[[xr.Dataset], None]]:
+        """Write a group part after part, for what is larger than memory. It is there once all parts are.
+
+        Args:
+            group: its name.
+            along: the dimension along which parts follow one another.
+
+        Yields:
+            What takes the next part; its attributes replace those of the parts before it. Variables without the
+            dimension are those of the first part.
+
+        Raises:
+            SelfrepError: a full disk, or a store that may not be written.
+
+        Example:
+            >>> run = Groups(Path(tempfile.mkdtemp()))
+            >>> run.create()
+            >>> with run.growing("separation", "layer") as append:
+            ...     for layer in range(3):
+            ...         append(xr.Dataset({"estimate": ("layer", [0.1 * layer])}, {"layer": [layer]}))
+            >>> run.read("separation").layer.values
+            array([0, 1, 2])
+        """
+        with self._installing(group) as new:
+            waiting: list[xr.Dataset] = []
+
+            def flush() -> None:
+                part = xr.concat(waiting, along, data_vars="minimal", coords="minimal", compat="override")
+                part = part.assign_attrs(waiting[-1].attrs)
+                waiting.clear()
+                with writing(self.store):
+                    if new.exists():
+                        part = part[[name for name, v in part.variables.items() if along in v.dims]]
+                        storable(part).to_zarr(new, append_dim=along, consolidated=False)
+                    else:
+                        _write(new, part)
+
+            def append(part: xr.Dataset) -> None:
+                waiting.append(part)
+                if sum(part.nbytes for part in waiting) >= CHUNK:
+                    flush()
+
+            yield append
+            if waiting:
+                flush()
 
     def annotate(self, group: str, **attributes: Any) -> None:
         """Add attributes to a group, or replace them: those that are known only once its rows have been computed.
@@ -148,7 +209,7 @@ class Groups:
         if not self.has(group):
             self._install(group, blank, {name: (at_once, *blank[name].shape[1:]) for name in (*filled, DONE)})
             return
-        stored, wanted = self.read(group), _retype(blank, np.dtype(str))
+        stored, wanted = self.read(group), retyped(blank, np.dtype(str))
         fixed = [name for name in wanted.variables if name not in (*filled, DONE)]
         same = set(stored.variables) == set(wanted.variables) and stored.sizes == wanted.sizes
         if not (same and all(stored[name].variable.equals(wanted[name].variable) for name in fixed)):
@@ -203,18 +264,20 @@ class Groups:
         self._require(group)
         return dict(zarr.open_group(self.store, path=group, mode=mode, use_consolidated=False).arrays())
 
-    def _install(self, group: str, dataset: xr.Dataset, chunks: dict[str, tuple[int, ...]]) -> None:
+    def _install(self, group: str, dataset: xr.Dataset, shapes: Mapping[str, tuple[int, ...]] | None = None) -> None:
+        with self._installing(group) as new, writing(self.store):
+            _write(new, dataset, shapes)
+
+    @contextmanager
+    def _installing(self, group: str) -> Iterator[Path]:
+        """A folder beside the store, for what becomes the group at the end."""
         target = self.store / group
         with writing(self.store):
             self.store.parent.mkdir(parents=True, exist_ok=True)
             scratch = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self.store.parent))
-            try:
-                # Texts of variable length are the only string type that Zarr 3 specifies: others may not be readable
-                # elsewhere, or later.
-                _retype(dataset.drop_encoding(), np.dtypes.StringDType()).to_zarr(
-                    scratch / "new", zarr_format=3, consolidated=False,
-                    encoding={name: {"chunks": shape} for name, shape in chunks.items()},
-                )  # fmt: skip
+        try:
+            yield scratch / "new"
+            with writing(self.store):
                 root = zarr.open_group(self.store, mode="a", zarr_format=3)
                 if parent := group.rpartition("/")[0]:
                     root.require_group(parent)
@@ -222,8 +285,8 @@ class Groups:
                     os.replace(target, scratch / "old")
                 os.replace(scratch / "new", target)
                 self._consolidate()
-            finally:
-                _remove(scratch)
+        finally:
+            _remove(scratch)
 
     def _consolidate(self) -> None:
         # A courtesy to those who open the store with plain `xarray.open_zarr(path, group=...)`, which looks for
@@ -231,6 +294,12 @@ class Groups:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ZarrUserWarning)  # "not part of the specification": hence a courtesy
             zarr.consolidate_metadata(self.store)
+
+
+def _write(place: Path, dataset: xr.Dataset, shapes: Mapping[str, tuple[int, ...]] | None = None) -> None:
+    """Write a dataset where nothing is; `shapes` are those of chunks, where they are not as large as may be."""
+    encoding = {name: {"chunks": shape} for name, shape in (chunks(dataset) | dict(shapes or {})).items()}
+    storable(dataset).to_zarr(place, zarr_format=3, consolidated=False, encoding=encoding)
 
 
 def _remove(scratch: Path) -> None:
@@ -261,19 +330,3 @@ def _fitted(dataset: xr.Dataset, name: str, array: Any, n_rows: int) -> np.ndarr
             "Write the rows with the axes of `prepare`."
         )
     return values.transpose(*dims).to_numpy()
-
-
-def _retype(dataset: xr.Dataset, dtype: Any) -> xr.Dataset:
-    """The same dataset with every text in `dtype`."""
-    texts = {name: v for name, v in dataset.variables.items() if v.dtype.kind in "UTO"}
-    # By way of objects, since numpy does not size its fixed-width texts from those of variable length.
-    # In C order: the codec for texts of variable length writes the elements as they lie in memory.
-    return dataset.assign(
-        {name: (v.dims, v.to_numpy().astype(object, order="C").astype(dtype), v.attrs) for name, v in texts.items()}
-    )
-
-
-def _in_order(dataset: xr.Dataset) -> xr.Dataset:
-    """The same dataset, its variables by name: Zarr lists them in another order each time, and tables would show it."""
-    variables, coords = (dict(sorted(part.variables.items())) for part in (dataset, dataset.coords))
-    return xr.Dataset({k: v for k, v in variables.items() if k not in coords}, coords, dataset.attrs)

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from selfrep.analyses.default_axis.cast import Cast, Draws, readings
 from selfrep.errors import SelfrepError
 from selfrep.stats import resampling
+from selfrep.stats.cells import by_layer, cell_shape, place_axis, width
 from selfrep.stats.geometry import noise_normalised
 from selfrep.stats.rounding import negligible
 
@@ -104,20 +105,20 @@ def default_axis(
         >>> place.estimate.sel(who=["default", "unprompted"]).round(1).values
         array([1. , 0.6])
     """
-    axis = "position" if "position" in acts.dims else "segment"
+    axis = place_axis(acts)
     defaults = _defaults(acts, condition, default)
     known = set(acts.condition.values.tolist())
     cast = Cast.of(acts, condition, defaults, [v for v in placed if v in known and v != condition])
     rng = np.random.default_rng(seed)
     few = cast.n_families < FEWEST
     draws = None if few else Draws.of(cast, n_bootstrap, rng)
-    shape, who = acts.activations.shape[1:4], cast.who
+    shape, who = cell_shape(acts), cast.who
     cells = int(np.prod(shape))
     people = {name: np.full((len(who), cells), np.nan) for name in ("estimate", "ci_low", "ci_high")}
     single = {name: np.full(cells, np.nan) for name in _NUMBERS}
     reasons = np.full(cells, "some prompt has no such place", dtype=object)
     for c, z in _cells(acts, cast):
-        numbers, located, reasons[c] = _cell(z, cast, draws, n_axes, rng)
+        numbers, located, reasons[c] = _cell(z, width(acts), cast, draws, n_axes, rng)
         for name, value in numbers.items():
             single[name][c] = value
         for name, values in located.items():
@@ -164,13 +165,12 @@ def _cells(acts: xr.Dataset, cast: Cast) -> Iterator[tuple[int, Float[Array, "ro
     Bringing activations to one length first, as for distances, would let the surface of words, which makes some longer,
     move them along the axis; and massive dimensions are tamed by the metric of the noise.
     """
-    x = acts.activations.to_numpy()
-    x = x.reshape(x.shape[0], -1, x.shape[-1])
     used = np.unique(np.concatenate(cast.groups))
     place = dict(zip(used.tolist(), range(len(used)), strict=True))
-    for c in range(x.shape[1]):
-        if np.isfinite(x[used, c]).all():
-            z = x[used, c].astype(np.float64)
+    cells = (x[used, place] for _, x in by_layer(acts) for place in range(x.shape[1]))
+    for c, here in enumerate(cells):
+        if np.isfinite(here).all():
+            z = here.astype(np.float64)
             z /= np.sqrt((z**2).mean()) or 1.0
             rows = np.array([z[[place[i] for i in group]].mean(axis=0) for group in cast.groups])
             rows = (rows - rows.mean(axis=0)).round(12)
@@ -178,14 +178,21 @@ def _cells(acts: xr.Dataset, cast: Cast) -> Iterator[tuple[int, Float[Array, "ro
 
 
 def _cell(
-    rows: Float[Array, "row d"], cast: Cast, draws: Draws | None, n_axes: int, rng: np.random.Generator
+    rows: Float[Array, "row dimension"],
+    d: int,
+    cast: Cast,
+    draws: Draws | None,
+    n_axes: int,
+    rng: np.random.Generator,
 ) -> tuple[dict[str, float], dict[str, Float[Array, " point"]], str]:
-    """The numbers of one cell, those of its points, and why they do not stand."""
+    """The numbers of one cell, those of its points, and why they do not stand; of a model of d dimensions."""
     if draws is None:
         return {}, {}, f"the mean role is that of at least {FEWEST} families; there are {cast.n_families}"
     n = cast.n
     pooled = np.array([cast.pooling(fold) for fold in (0, 1)])
-    z = noise_normalised(rows, cast.member, range(1, n))  # the roles', so that the default and the placed are new to it
+    z = noise_normalised(
+        rows, cast.member, range(1, n), d
+    )  # the roles', so that the default and the placed are new to it
     own = pooled[:, :n] @ z  # [fold, persona, dimension]
     centre = own.mean(axis=(0, 1))
     spanned, size, turned = np.linalg.svd((own - centre).reshape(2 * n, -1).T, full_matrices=False)
@@ -193,7 +200,7 @@ def _cell(
         return {}, {}, "all personas lie in one point"
     rest = _rest(cast)
     gap = _gap(own, 0, rest)
-    alike = pooled[:, :n] @ noise_normalised(rows, cast.member, range(n))  # a metric to which no persona is new
+    alike = pooled[:, :n] @ noise_normalised(rows, cast.member, range(n), d)  # a metric to which no persona is new
     gaps = np.array([_gap(alike, k, rest) for k in range(n)])
     others = np.array([gaps[cast.family == f].max() for f in range(1, 1 + cast.n_families)])
     rank = int((size > 1e-9 * size[0]).sum())

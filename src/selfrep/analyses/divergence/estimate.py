@@ -22,6 +22,7 @@ from scipy import stats as scipy_stats
 from selfrep.analyses.divergence.cast import READINGS, Cast
 from selfrep.analyses.divergence.draws import Draws, Products
 from selfrep.analyses.divergence.onset import onset
+from selfrep.stats.cells import by_layer, cell_shape, place_axis, width
 from selfrep.stats.distances import crossed_distances
 from selfrep.stats.families import FEWEST
 from selfrep.stats.geometry import standardised
@@ -116,8 +117,7 @@ def divergence(
     acts = standardised(acts)
     cast = Cast.of(acts, condition, control_condition)
     draws = Draws.of(cast, n_bootstrap, np.random.default_rng(seed))
-    x, depth = acts.activations.to_numpy(), _depth(acts.layer.to_numpy())
-    sites, layers, places = x.shape[1:4]
+    sites, layers, places = cell_shape(acts)
     sizes = {name: len(getattr(cast, plural)) for name, plural in _DIMS.items()}
     maps = {
         name: np.full([*(sizes[dim] for dim in dims), sites, layers, places], np.nan)
@@ -126,17 +126,18 @@ def divergence(
     }
     onsets = {name: np.full((*cast.kind_units.shape, sites, places), np.nan) for name in _ONSET}
     reasons = np.full((*cast.kind_units.shape, sites, places), "", dtype=object)
-    for s, place in np.ndindex(sites, places):
-        curves = np.full((*cast.kind_units.shape, layers, 1 + n_bootstrap), np.nan)
-        for layer in range(layers):
-            if (rows := cast.rows(x[:, s, layer, place])) is not None:
-                numbers, curves[:, :, layer] = _cell(*rows, cast, draws)
+    curves = np.full((*cast.kind_units.shape, sites, places, layers, 1 + n_bootstrap), np.nan)
+    for (s, layer), x in by_layer(acts):
+        for place in range(places):
+            if (rows := cast.rows(x[:, place])) is not None:
+                numbers, curves[:, :, s, place, layer] = _cell(*rows, width(acts), cast, draws)
                 for name, value in numbers.items():
                     maps[name][..., s, layer, place] = value
-        for at in np.ndindex(cast.kind_units.shape):
-            found, reasons[*at, s, place] = onset(depth, curves[at], int(cast.kind_units[at]))
-            for name, share in found.items():
-                onsets[name][*at, s, place] = share
+    depth = _depth(acts.layer.to_numpy())
+    for at in np.ndindex(reasons.shape):
+        found, reasons[at] = onset(depth, curves[at], int(cast.kind_units[at[:2]]))
+        for name, share in found.items():
+            onsets[name][at] = share
     return _labelled(acts, cast, maps, onsets, reasons).assign_attrs(
         condition=condition, control_condition=control_condition, seed=seed
     )
@@ -163,9 +164,9 @@ def _depth(layers: Array) -> Float[Array, " layer"]:
 
 
 def _cell(
-    apart: Float[Array, "row d"], centre: Float[Array, " d"], cast: Cast, draws: Draws
+    apart: Float[Array, "row dimension"], centre: Float[Array, " dimension"], d: int, cast: Cast, draws: Draws
 ) -> tuple[dict[str, Array], Float[Array, "reference kind draw"]]:
-    """All numbers of one cell, and Δ of the kinds in every draw."""
+    """All numbers of one cell, and Δ of the kinds in every draw; of a model of d dimensions."""
     n, r, gram = len(cast.names), len(cast.references), apart @ apart.T
     framed = cast.within_frame @ gram @ cast.within_frame.T
     far = crossed_distances(framed, cast.groups, cast.apart)
@@ -180,7 +181,7 @@ def _cell(
     if pairs:
         smaller = np.concatenate(pairs) < numbers["estimate"][..., None]
         numbers["rank"] = np.where(cast.is_self, np.nan, smaller.mean(axis=-1))
-    whitened = Products.in_metric_of_noise(gram, apart @ centre, apart.shape[1], cast)
+    whitened = Products.in_metric_of_noise(gram, apart @ centre, d, cast)
     if whitened is not None:
         numbers |= _bounded(draws.distances(whitened), cast, draws, "crossnobis")[0]
     return numbers, curves
@@ -220,7 +221,7 @@ def _with_interval(
 def _labelled(
     acts: xr.Dataset, cast: Cast, maps: dict[str, Array], onsets: dict[str, Array], reasons: Array
 ) -> xr.Dataset:
-    axis = "position" if "position" in acts.dims else "segment"
+    axis = place_axis(acts)
     cell = ("site", "layer", axis)
     over = {name: (*dims, *cell) for dims, names in _MAPS.items() for name in names}
     pair = ("reference", "kind")

@@ -25,6 +25,7 @@ from jaxtyping import Float, Int
 
 from selfrep.errors import SelfrepError
 from selfrep.stats import gates, permutation, ratios, resampling
+from selfrep.stats.cells import by_layer, cell_shape, place_axis
 from selfrep.stats.crossed import Draws, family_distances, side_contrast
 from selfrep.stats.families import Families
 from selfrep.stats.geometry import centred, standardised
@@ -119,14 +120,14 @@ def separation(
         0.7
     """
     acts = standardised(acts)
-    axis = "position" if "position" in acts.dims else "segment"
+    axis = place_axis(acts)
     two = two_sides(acts, sides, between)
     own, control = (Rows.of(acts, name, between, two) for name in (condition, control_condition))
     _require_twins(own, control, condition, control_condition)
     families = own.families()
     rng = np.random.default_rng(seed)
     view = _View.of(acts, own, control, families, n_bootstrap, rng)
-    shape = acts.activations.shape[1:4]
+    shape = cell_shape(acts)
     maps = {name: np.full(int(np.prod(shape)), np.nan) for name in _NUMBERS}
     why = np.full(maps["estimate"].shape, "some prompt has no such place", dtype=object)
     unbound = why.copy()
@@ -202,12 +203,10 @@ def _cells(
     Rows are taken from the mean of their condition: a bootstrap draw that leaves out self-products sees the origin, and
     what all rows share would widen the intervals. Rows that differ by rounding only are made equal.
     """
-    x = acts.activations.to_numpy()
-    x = x.reshape(x.shape[0], -1, x.shape[-1])
     used = np.unique(np.concatenate(own.groups + control.groups))
     place = dict(zip(used.tolist(), range(len(used)), strict=True))
-    for c in range(x.shape[1]):
-        here = x[used, c]
+    cells = (x[used, place] for _, x in by_layer(acts) for place in range(x.shape[1]))
+    for c, here in enumerate(cells):
         if not np.isfinite(here).all():
             continue
         z = here.astype(np.float64)
