@@ -33,7 +33,8 @@ def patched(lm: LanguageModel, site: str = "attn_out") -> np.ndarray:
 def adapted(family: str = "llama", vocabulary: int = 64, **how: Any) -> Any:
     peft = pytest.importorskip("peft", reason="needs peft")
     torch.manual_seed(0)
-    config = peft.LoraConfig(r=2, task_type="CAUSAL_LM", init_lora_weights=False, lora_dropout=0.5, **how)
+    options = {"r": 2, "task_type": "CAUSAL_LM", "init_lora_weights": False, "lora_dropout": 0.5}
+    config = peft.LoraConfig(**options | how)
     return peft.get_peft_model(tiny_hf(family, vocabulary=vocabulary), config)
 
 
@@ -42,6 +43,13 @@ LAYERS: list[tuple[str, dict[str, Any], str]] = [
     ("llama", {"target_modules": ["q_proj", "lm_head"]}, "attn_out"),  # an unembedding that is more than its weight
     ("llama", {"target_modules": ["embed_tokens"]}, "resid_pre"),
     ("gpt2", {"target_modules": ["c_attn", "c_proj"]}, "k"),  # inside a joint projection that is kept as [in, out]
+    ("llama", {"target_modules": ["o_proj"], "use_dora": True}, "attn_out"),  # the norms of the weights, too
+    ("llama", {"target_modules": ["q_proj"], "modules_to_save": ["norm", "lm_head"]}, "resid_pre"),  # whole modules
+    (
+        "gpt_oss",
+        {"target_modules": [], "target_parameters": ["mlp.experts.gate_up_proj"], "lora_dropout": 0.0},
+        "attn_out",
+    ),  # experts, whose weight is taken away and put back at each pass
 ]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.prompts.conftest import CHATML, make_tokenizer
@@ -36,6 +38,28 @@ def test_reading_out_the_stream_gives_the_logits_of_the_model(family: str) -> No
     torch.testing.assert_close(lm.logits(kept[0][0]), wanted, rtol=1e-5, atol=1e-5)
     some = torch.tensor([5, 1])
     torch.testing.assert_close(lm.logits(kept[0][0], some), wanted[:, some], rtol=1e-5, atol=1e-5)
+
+
+class Wrapped(torch.nn.Module):
+    """A block inside a module of the user's own."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.inner(*args, **kwargs)
+
+
+def test_a_block_without_the_module_of_a_site_is_named() -> None:
+    hf = tiny_hf()
+    hf.model.layers[1] = Wrapped(hf.model.layers[1])
+    lm, plain = load_model(hf), tiny()
+    metric = logit_difference(1, 2)
+    with pytest.raises(SelfrepError, match=r"'attn_out' is read at 'self_attn'.*block 1 of.*, a Wrapped, has none"):
+        patch_tokens(lm, IDS, IDS.flip(1), grid("attn_out"), metric)
+    effects, wanted = (patch_tokens(m, IDS, IDS.flip(1), grid("resid_pre"), metric) for m in (lm, plain))
+    np.testing.assert_allclose(effects.patched, wanted.patched, atol=1e-5)
 
 
 # Identity.

@@ -10,7 +10,15 @@ import torch
 from tests.tiny import logits, ragged, tiny_hf
 from torch import nn
 
-from selfrep.models.state import is_bare_linear, is_compiled, others, plain_parts, state_of, weights_digest
+from selfrep.models.state import (
+    is_bare_linear,
+    is_compiled,
+    others,
+    others_on_gradients,
+    plain_parts,
+    state_of,
+    weights_digest,
+)
 
 IDS = ragged([9], seed=1)[0]
 
@@ -91,6 +99,20 @@ def test_other_modules_are_another_state_on_the_same_weights(change: Callable[[A
     assert state_of(hf).model != before.model
 
 
+def test_a_weight_that_is_taken_away_and_put_back_is_the_same_state() -> None:
+    """As layers do that compute one weight from another at each pass; torch then names the weights in another order."""
+    hf = tiny_hf()
+    before, order = state_of(hf), [name for name, _ in hf.named_parameters()]
+    projection = hf.model.layers[1].mlp.up_proj
+    weight = projection._parameters.pop("weight")
+    assert state_of(hf).weights != before.weights
+    projection._parameters["weight"] = weight
+    gate = hf.model.layers[0].mlp._modules.pop("gate_proj")
+    hf.model.layers[0].mlp._modules["gate_proj"] = gate
+    assert [name for name, _ in hf.named_parameters()] != order
+    assert (state_of(hf).trained, state_of(hf).weights) == (before.trained, before.weights)
+
+
 def test_modes_are_no_part_of_the_state() -> None:
     hf = tiny_hf()
     before = state_of(hf)
@@ -106,13 +128,13 @@ def test_what_others_put_between_modules_is_named() -> None:
     hf.model.layers[1].register_forward_pre_hook(print)
     hf.model.layers[2].mlp.forward = lambda x: x
     hf.model.norm.register_full_backward_hook(print)
-    assert others(hf) == [
-        "a forward pre hook on model.layers.1", "a backward hook on model.norm",
-        "a forward of its own in model.layers.2.mlp",
-    ]  # fmt: skip
+    hf.model.embed_tokens.register_full_backward_pre_hook(print)
+    assert others(hf) == ["a forward pre hook on model.layers.1", "a forward of its own in model.layers.2.mlp"]
+    assert others_on_gradients(hf) == ["a backward pre hook on model.embed_tokens", "a backward hook on model.norm"]
     handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
     try:
-        assert "a forward hook on every module" in others(tiny_hf())
+        assert others(tiny_hf()) == ["a forward hook on every module"]
+        assert others_on_gradients(tiny_hf()) == []
     finally:
         handle.remove()
 

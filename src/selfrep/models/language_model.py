@@ -149,10 +149,16 @@ class LanguageModel:
         """The module that holds a site in a block, and which end of it.
 
         Raises:
-            SelfrepError: an unknown site, or one that this architecture lacks.
+            SelfrepError: an unknown site, or one that this architecture, or this very block, lacks.
         """
-        tap = self.layout.tap(site)
-        return tap.module(self.blocks[layer]), tap
+        tap, block = self.layout.tap(site), self.blocks[layer]
+        try:
+            return tap.module(block), tap
+        except AttributeError as error:
+            raise SelfrepError(
+                f"{site!r} is read at {tap.path!r} in a block; block {layer} of {self.name}, a {type(block).__name__}, "
+                "has none. Use resid_pre or resid_post."
+            ) from error
 
     def logits(self, residual: Tensor, tokens: Tensor | None = None) -> Tensor:
         """The logits that follow from the residual stream after the last block.

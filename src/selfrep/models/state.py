@@ -16,8 +16,8 @@ from torch.nn.modules import module as everywhere
 
 from selfrep.models import devices
 
-_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-_GLOBAL_HOOKS = ("_global_forward_pre_hooks", "_global_forward_hooks", "_global_backward_hooks")
+_FORWARD = ("_forward_pre_hooks", "_forward_hooks")
+_BACKWARD = ("_backward_pre_hooks", "_backward_hooks")
 _HARMLESS = {"transformers", "accelerate", "selfrep"}
 """Packages whose hooks treat all tokens and rows alike: they collect outputs, or move tensors between devices."""
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -52,7 +52,7 @@ def state_of(hf: nn.Module) -> State:
         >>> state_of(layer).trained == before.trained
         False
     """
-    named = list(_tensors(hf))
+    named = _tensors(hf)
     parts = [(name, part) for name, tensor in named for part in plain_parts(tensor)]
     sums = _sums([part for _, part in parts])
     bare = {name for name, tensor in named if is_bare(tensor)}  # a quantised one may be packed when it is first used
@@ -60,13 +60,13 @@ def state_of(hf: nn.Module) -> State:
     tensors = [(name, part.data_ptr(), _version(part), str(part.dtype), tuple(part.shape)) for name, part in parts]
     weights = _digest(sums, tensors, adapter_settings(hf))
     modules = [(path, type(module).__qualname__, _settings(module)) for path, module in hf.named_modules()]
-    hooks = [(path, name, id(hook)) for path, name, hook in _hooks(hf)]
+    hooks = [(path, name, id(hook)) for path, name, hook in _hooks(hf, _FORWARD + _BACKWARD)]
     config = _settings(hf.config) if hasattr(hf, "config") else ()
     return State(trained, weights, _digest(weights, modules, hooks, config))
 
 
 def others(hf: nn.Module) -> list[str]:
-    """What others have put between the modules of a model: hooks, or a `forward` in place of a module's own.
+    """What others have put between the modules of a model: forward hooks, or a `forward` in place of a module's own.
 
     Nobody knows what it does to tokens that are run without those before them, or beside other prompts. Not counted are
     hooks of transformers and accelerate themselves, and what torch.compile made of a `forward`.
@@ -77,17 +77,24 @@ def others(hf: nn.Module) -> list[str]:
         >>> others(layer)
         ['a forward hook on Linear']
     """
-    named = [
-        f"a {kind.strip('_').removesuffix('s').replace('_', ' ')} on {path or type(hf).__name__}"
-        for path, kind, hook in _hooks(hf)
-        if _package(hook) not in _HARMLESS
-    ]
-    return named + [
+    return _hooks_of_others(hf, _FORWARD) + [
         f"a forward of its own in {path or type(hf).__name__}"
         for path, module in hf.named_modules()
         if "forward" in vars(module) and not hasattr(module, "_hf_hook") and not is_compiled(module)
         and _package(vars(module)["forward"]) not in _HARMLESS
     ]  # fmt: skip
+
+
+def others_on_gradients(hf: nn.Module) -> list[str]:
+    """The hooks of others that gradients pass, and that may change them; where there are none they never act.
+
+    Example:
+        >>> layer = nn.Linear(3, 3)
+        >>> _ = layer.register_full_backward_hook(print)
+        >>> others(layer), others_on_gradients(layer)
+        ([], ['a backward hook on Linear'])
+    """
+    return _hooks_of_others(hf, _BACKWARD)
 
 
 def is_compiled(module: nn.Module) -> bool:
@@ -141,9 +148,7 @@ def weights_digest(hf: nn.Module) -> str:
     Of quantised weights it is that of their parts; of adapters it holds too whether they are active.
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(
-        _tensors(hf), key=lambda named: named[0]
-    ):  # state_dict() repacks weights of bitsandbytes
+    for name, tensor in _tensors(hf):  # not of state_dict(), which repacks weights of bitsandbytes
         path, _, own = name.rpartition(".")
         if tensor.is_meta:
             module = hf.get_submodule(path)
@@ -189,13 +194,15 @@ def _numbers(tensor: Tensor) -> Tensor:
     return bare.as_subclass(Tensor) if issubclass(type(bare), nn.Parameter) else bare
 
 
-def _tensors(hf: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The weights by name, those of adapters too, and what else is saved with a model."""
-    yield from hf.named_parameters(remove_duplicate=False)
+def _tensors(hf: nn.Module) -> list[tuple[str, Tensor]]:
+    """The weights, those of adapters too, and what else is saved with a model, in the order of their names: that of the
+    modules changes where a layer takes a weight away and puts it back, as peft's does for experts."""
+    tensors = dict(hf.named_parameters(remove_duplicate=False))
     for path, module in hf.named_modules():
         for name, tensor in module._buffers.items():
             if tensor is not None and name not in module._non_persistent_buffers_set:
-                yield f"{path}.{name}" if path else name, tensor
+                tensors[f"{path}.{name}" if path else name] = tensor
+    return sorted(tensors.items())
 
 
 def _sums(parts: list[Tensor]) -> list[int]:
@@ -222,15 +229,23 @@ def _version(tensor: Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
 
 
-def _hooks(hf: nn.Module) -> Iterator[tuple[str, str, Any]]:
+def _hooks(hf: nn.Module, kinds: tuple[str, ...]) -> Iterator[tuple[str, str, Any]]:
     """(path, kind, hook) of every hook on a module of a model, and of those that are on every module there is."""
-    for kind in _GLOBAL_HOOKS:
-        for hook in getattr(everywhere, kind, {}).values():
-            yield "every module", kind.replace("_global", ""), hook
+    for kind in kinds:
+        for hook in getattr(everywhere, f"_global{kind}", {}).values():
+            yield "every module", kind, hook
     for path, module in hf.named_modules():
-        for kind in _HOOKS:
+        for kind in kinds:
             for hook in getattr(module, kind).values():
                 yield path, kind, hook
+
+
+def _hooks_of_others(hf: nn.Module, kinds: tuple[str, ...]) -> list[str]:
+    return [
+        f"a {kind.strip('_').removesuffix('s').replace('_', ' ')} on {path or type(hf).__name__}"
+        for path, kind, hook in _hooks(hf, kinds)
+        if _package(hook) not in _HARMLESS
+    ]
 
 
 def _package(hook: Any) -> str:

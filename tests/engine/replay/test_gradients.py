@@ -6,16 +6,19 @@ from typing import Any
 
 import pytest
 import torch
-from tests.tiny import N_LAYERS, tiny, token_pair
+import xarray as xr
+from tests.tiny import N_LAYERS, tiny, tiny_hf, token_pair
 
 from selfrep.engine.attribution import attribute
 from selfrep.engine.metrics import answer_log_odds, logit_metric
+from selfrep.engine.patch import patch
 from selfrep.engine.plan import grid
 from selfrep.engine.replay import gradients as module
 from selfrep.engine.replay.baselines import record_sweep
 from selfrep.engine.replay.gradients import activation_after, gradients, replay_runs, whole_run
 from selfrep.engine.sweep import PatchSweep, bind
 from selfrep.errors import SelfrepError
+from selfrep.models.language_model import load_model
 
 PAIRS = [token_pair(k, systems=(4 + k, 6), suffix=(2, 2 + k, 2)) for k in range(2)]
 PLACES = [(site, layer) for site in ("resid_pre", "resid_mid", "attn_out", "z", "k") for layer in range(N_LAYERS)]
@@ -72,6 +75,19 @@ def test_a_metric_without_gradient_is_refused() -> None:
     winner = logit_metric("winner", lambda x: x[..., 0, :].argmax(-1).float())
     with pytest.raises(SelfrepError, match=r"differentiable.*'winner'"):
         gradients(replay_runs(record_sweep(tiny(), sweep_of("llama", winner))), PLACES)
+
+
+def test_hooks_on_gradients_are_refused_and_do_not_touch_patches() -> None:
+    lm, plan = load_model(tiny_hf()), grid("attn_out")
+    patches, estimates = patch(lm, PAIRS, plan), attribute(lm, PAIRS, plan)
+    handle = lm.blocks[1].register_full_backward_hook(lambda _, into, out: tuple(2 * grad for grad in into))
+    after = patch(lm, PAIRS, plan)
+    assert after.attrs["engine"] == "replay"
+    xr.testing.assert_equal(after.patched, patches.patched)
+    with pytest.raises(SelfrepError, match=r"has a backward hook on model\.layers\.1, which may change it"):
+        attribute(lm, PAIRS, plan)
+    handle.remove()
+    xr.testing.assert_identical(attribute(lm, PAIRS, plan), estimates)
 
 
 @pytest.mark.parametrize("options", [{}, {"ig_steps": 2}, {"method": "atp*"}], ids=str)

@@ -26,7 +26,7 @@ from selfrep.engine.sweep import PatchSweep
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.products import is_half
-from selfrep.models.state import is_bare
+from selfrep.models.state import is_bare, others_on_gradients
 from selfrep.models.twins import NoTwin, in_float32
 
 WRONG = 0.3
@@ -234,11 +234,16 @@ def gradients(
 
 def _require_differentiable(lm: LanguageModel) -> None:
     """Raise SelfrepError for weights that gradients may not go through, or do not: past a quantised layer without any,
-    the residual stream would carry one all the same, and be wrong."""
+    the residual stream would carry one all the same, and be wrong. And for hooks that may change a gradient."""
     if any(weight.is_inference() for weight in lm.hf.parameters()):
         raise SelfrepError(
             f"A gradient goes through weights; those of {lm.name} were made in torch.inference_mode, which forbids it. "
             "Load the model outside of it."
+        )
+    if hooks_on_it := others_on_gradients(lm.hf):
+        raise SelfrepError(
+            f"A gradient is the model's own; {lm.name} has {', '.join(hooks_on_it[:3])}, which may change it. Remove it, "
+            "or use patch, which takes no gradients."
         )
     for module in lm.blocks[0].modules():
         weight, wide = getattr(module, "weight", None), getattr(module, "in_features", None)
