@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 from tests.tiny import (
+    CATCHING,
     FAMILIES,
     N_LAYERS,
     by_risk,
@@ -133,6 +134,32 @@ def test_it_is_the_difference_times_the_gradient(family: str) -> None:
         assert np.nanmax(np.abs(expected)) > 1e-3
         shifted = np.roll(expected, 1, axis=1)  # the control: another layer's gradient
         assert np.nanmax(np.abs(got - shifted)) > 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", CATCHING)
+def test_in_half_precision_rounding_is_no_larger_than_that_of_the_model_itself(family: str, dtype: torch.dtype) -> None:
+    """From the gradients of the same weights in float32, torch's own of the half-precision model are as far."""
+    half, exact = tiny_hf(family).to(dtype), tiny_hf(family).to(dtype).float()
+    places, positions = [("attn_out", layer) for layer in range(N_LAYERS)], [-6, -1]  # others are a prefix
+
+    def by_torch(hf: PreTrainedModel) -> np.ndarray:
+        out = np.full((len(SOURCE), N_LAYERS, len(positions)), np.nan)
+        for b, source, target in rows():
+            for (_, layer), values in by_hand(hf, family, places, source, target).items():
+                there = [j for j, p in enumerate(positions) if -p <= len(values)]
+                out[b, layer, there] = values[[positions[j] for j in there]].float()
+        return out
+
+    wanted = by_torch(exact)
+    found = attribute_tokens(load_model(half), SOURCE, TARGET, grid("attn_out", positions=positions), METRIC)
+    off, own = (root_mean_square(one - wanted) for one in (effects(found), by_torch(half)))
+    assert off < 3 * own
+    assert root_mean_square(effects(found) - np.roll(wanted, 1, axis=1)) > 5 * own, "the control: another layer's"
+
+
+def root_mean_square(x: np.ndarray) -> float:
+    return float(np.sqrt(np.nanmean(np.square(x))))
 
 
 def _union(plans: Sequence[Any]) -> Any:

@@ -15,7 +15,6 @@ from selfrep.models.state import (
     is_compiled,
     others,
     others_on_gradients,
-    plain_parts,
     state_of,
     weights_digest,
 )
@@ -163,34 +162,3 @@ def test_a_linear_layer_is_bare_or_is_called() -> None:
         """Computes more than a linear layer."""
 
     assert not is_bare_linear(Scaled(4, 3))
-
-
-class Halves(torch.Tensor):
-    """A tensor that is kept in two parts, as quantised ones are."""
-
-    @staticmethod
-    def __new__(cls, low: torch.Tensor, high: torch.Tensor) -> Halves:
-        return torch.Tensor._make_wrapper_subclass(cls, low.shape, dtype=torch.float32)
-
-    def __init__(self, low: torch.Tensor, high: torch.Tensor) -> None:
-        self.low, self.high = low, high
-
-    def __tensor_flatten__(self) -> tuple[list[str], None]:
-        return ["low", "high"], None
-
-    @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten.detach.default:
-            return args[0]
-        raise NotImplementedError(f"{func} of numbers in two parts")
-
-
-def test_quantised_weights_are_read_by_their_parts() -> None:
-    low, high = torch.zeros(2, 3, dtype=torch.uint8), torch.ones(2, 3)
-    layer = nn.Module()
-    layer.register_buffer("weight", Halves(low, high))
-    before, digest = state_of(layer), weights_digest(layer)
-    assert [part.dtype for part in plain_parts(layer.weight)] == [torch.uint8, torch.float32]
-    low += 1
-    assert state_of(layer).weights != before.weights
-    assert weights_digest(layer) != digest

@@ -18,9 +18,10 @@ from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models import bridges, devices, products
 from selfrep.models.attention import attending
 from selfrep.models.exclusive import current_state, exclusive
+from selfrep.models.quantised import rounding_inputs
 from selfrep.models.rotary import Side, side
 from selfrep.models.sites import Layout, Tap
-from selfrep.models.state import State, is_bare_linear, others, quantised_together, weights_digest
+from selfrep.models.state import State, is_bare_linear, others, weights_digest
 from selfrep.prompts.chat import ChatFormat, Variables, chat_format
 from selfrep.prompts.shown import shown
 
@@ -260,17 +261,17 @@ class LanguageModel:
 
     def require_replay(self) -> None:
         """Raise CannotReplay where tokens may be computed otherwise when they are run without those before them, or
-        beside other prompts: by hooks of others, of which nobody knows what they do, by quantisation, or by experts
-        that take so many tokens of a batch and no more."""
+        beside other prompts: by hooks of others, of which nobody knows what they do, by layers that round their inputs,
+        or by experts that take so many tokens of a batch and no more."""
         config = self.hf.config.get_text_config()
         if limits := [name for name in CAPACITY if getattr(config, name, None) is not None]:
             raise CannotReplay(
                 f"selfrep runs prompts side by side; the experts of {self.name} drop tokens beyond a capacity "
                 f"({', '.join(limits)} in its configuration), so that a prompt depends on those beside it."
             )
-        if added := others(self.hf) + quantised_together(self.hf):
+        if added := others(self.hf) + rounding_inputs(self.hf):
             more = f" and {len(added) - 3} more" if len(added) > 3 else ""
             raise CannotReplay(
                 f"selfrep replays parts of prompts, side by side; {self.name} has {', '.join(added[:3])}{more}, "
-                "which may act on tokens by their place."
+                "which may make of a token another beside others."
             )

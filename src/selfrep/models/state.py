@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as everywhere
 
 from selfrep.models import devices
+from selfrep.models.quantised import is_bare, plain_parts
 
 _FORWARD = ("_forward_pre_hooks", "_forward_hooks")
 _BACKWARD = ("_backward_pre_hooks", "_backward_hooks")
@@ -118,30 +119,6 @@ def is_bare_linear(module: nn.Module) -> bool:
     return type(module) is nn.Linear and all(map(is_bare, module.parameters(recurse=False))) and not others(module)
 
 
-def is_bare(tensor: Tensor) -> bool:
-    """Whether a tensor is one of floating-point numbers, and not of quantised ones.
-
-    Example:
-        >>> is_bare(torch.zeros(2)), is_bare(torch.zeros(2, dtype=torch.int8))
-        (True, False)
-    """
-    return type(tensor) in (Tensor, nn.Parameter) and tensor.is_floating_point()
-
-
-def quantised_together(hf: nn.Module) -> list[str]:
-    """The modules that round what enters them by what enters beside it: LLM.int8, and torch's dynamic quantisation.
-
-    Example:
-        >>> quantised_together(nn.Linear(3, 3))
-        []
-    """
-    return [
-        f"{type(module).__name__} (quantised) in {path}"
-        for path, module in hf.named_modules()
-        if type(module).__name__ == "Linear8bitLt" or type(module).__module__.startswith("torch.ao.nn.quantized.")
-    ]
-
-
 def weights_digest(hf: nn.Module) -> str:
     """sha256 of the numbers of all weights, with their names.
 
@@ -169,29 +146,6 @@ def adapter_settings(hf: nn.Module) -> tuple[object, ...]:
         for path, module in hf.named_modules()
         if hasattr(module, "merged_adapters")
     )
-
-
-def plain_parts(tensor: Tensor) -> Iterator[Tensor]:
-    """The tensors of numbers that a tensor is made of: itself, or the parts of a quantised one and what scales them."""
-    if hasattr(tensor, "__tensor_flatten__"):
-        names, _ = tensor.__tensor_flatten__()
-        for name in names:
-            yield from plain_parts(getattr(tensor, name))
-    else:
-        yield _numbers(tensor)
-        scales = list(vars(tensor).values())
-        while scales:
-            one = scales.pop(0)
-            if isinstance(one, Tensor):
-                yield _numbers(one)
-            elif type(one).__name__ == "QuantState":  # of bitsandbytes; it may hold another one
-                scales += vars(one).values()
-
-
-def _numbers(tensor: Tensor) -> Tensor:
-    """A tensor by itself: without gradient, and without what a kind of parameter (of bitsandbytes) does of its own."""
-    bare = tensor.detach()
-    return bare.as_subclass(Tensor) if issubclass(type(bare), nn.Parameter) else bare
 
 
 def _tensors(hf: nn.Module) -> list[tuple[str, Tensor]]:

@@ -147,7 +147,8 @@ def shared_prefix_attention(
     out = product((own / total if half else own).to(value.dtype), value)
     if before is not None:
         if half:
-            shared.div_(rearrange(total, "(c b) h (g t) 1 -> b h (c g t) 1", **shape))
+            whole = rearrange(total, "(c b) h (g t) 1 -> b h (c g t) 1", **shape)
+            shared = torch.div(shared, whole, out=None if torch.is_grad_enabled() else shared)
         out = out + rearrange(product(shared.to(values.dtype), values), "b h (c g t) d -> (c b) h (g t) d", **shape)
     out = out.to(value.dtype) if half else out / total
     return rearrange(out, "r h (g t) d -> r t (h g) d", g=groups), None

@@ -26,7 +26,8 @@ from selfrep.engine.sweep import PatchSweep
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.products import is_half
-from selfrep.models.state import is_bare, others_on_gradients
+from selfrep.models.quantised import is_bare
+from selfrep.models.state import others_on_gradients
 from selfrep.models.twins import NoTwin, in_float32
 
 WRONG = 0.3
@@ -240,10 +241,10 @@ def _require_differentiable(lm: LanguageModel) -> None:
             f"A gradient goes through weights; those of {lm.name} were made in torch.inference_mode, which forbids it. "
             "Load the model outside of it."
         )
-    if hooks_on_it := others_on_gradients(lm.hf):
+    if added := others_on_gradients(lm.hf):
         raise SelfrepError(
-            f"A gradient is the model's own; {lm.name} has {', '.join(hooks_on_it[:3])}, which may change it. Remove it, "
-            "or use patch, which takes no gradients."
+            f"A gradient is the model's own; {lm.name} has {', '.join(added[:3])}, which may change it. Remove what "
+            "was added, or use patch, which takes no gradients."
         )
     for module in lm.blocks[0].modules():
         weight, wide = getattr(module, "weight", None), getattr(module, "in_features", None)
