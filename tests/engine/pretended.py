@@ -1,4 +1,5 @@
-"""Two accelerators where there is none: CPU tensors that say they are elsewhere, and are held to it.
+"""Two accelerators where there is none: CPU tensors that say they are elsewhere, and are held to it. Like MPS they have
+no float64.
 
 Run as a program, it spreads a tiny model over the two, patches it, and prints as JSON how far the numbers are from
 those of the same model in one place, and how often the CPU had to wait for a device. torch keeps a device type that is
@@ -14,12 +15,13 @@ from typing import Any
 import accelerate
 import numpy as np
 import torch
-from tests.tiny import ragged, tiny, tiny_hf
+from tests.tiny import D_MODEL, ragged, tiny, tiny_hf
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
+from selfrep.engine.interventions import InSubspace
 from selfrep.engine.metrics import kl_divergence, logit_difference
 from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid, prefix_patch
@@ -86,6 +88,8 @@ class Pretended(TorchDispatchMode):
         def placed(x: Any) -> Any:
             if not isinstance(x, Tensor):
                 return x
+            if x.dtype is torch.float64:
+                raise TypeError(f"{func} gives float64, which {where} does not have")
             return known[id(x)] if id(x) in known else Far(x, where)
 
         return tree_map(placed, out)
@@ -109,6 +113,10 @@ def compared(family: str, site: str, positions: list[int], costs: schedule.CostM
     """A model in two places beside the same in one."""
     if site == "prefix":
         plan, pair, how = prefix_patch(layers=[1] if positions is FEW else None), EVEN, {"suffix": 5}
+    elif site == "subspace":
+        basis = torch.linalg.qr(torch.randn(D_MODEL, 3, generator=torch.Generator().manual_seed(0)).double()).Q
+        pair, how = (SOURCE, TARGET), {}
+        plan = grid("resid_pre", positions=positions, intervention=InSubspace(basis))
     else:
         plan, pair, how = grid(site, positions=positions), (SOURCE, TARGET), {}
     wanted = patch_tokens(tiny(family), *pair, plan, METRICS, **how)
@@ -127,15 +135,17 @@ def compared(family: str, site: str, positions: list[int], costs: schedule.CostM
     }
 
 
-def refused() -> bool:
-    """Whether tensors on different devices are kept apart."""
+def refused() -> list[str]:
+    """What is refused of tensors on different devices, and of float64."""
+    errors = []
     with Pretended():
         here, there = (torch.zeros(2).to(f"far:{i}") for i in (0, 1))
-        try:
-            here + there
-        except RuntimeError:
-            return True
-    return False
+        for attempt in (lambda: here + there, here.double, lambda: torch.zeros(2, dtype=torch.float64).to("far:0")):
+            try:
+                attempt()
+            except (RuntimeError, TypeError) as error:
+                errors.append(type(error).__name__)
+    return errors
 
 
 def main(family: str, *sites: str) -> None:

@@ -225,6 +225,8 @@ def test_blocks_on_the_gpu_and_in_memory(tmp_path: Path) -> None:
     "words",
     [
         "MPS backend out of memory (MPS allocated: 9.06 GB, other allocations: 1 KB, max allowed: 9.07 GB).",
+        "Invalid buffer size: 19.45 GB",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried to use 1 byte",
     ],
 )
@@ -236,3 +238,18 @@ def test_every_lack_of_memory_is_one_error(words: str) -> None:
     with pytest.raises(RuntimeError, match="sizes") as other, devices.memory_errors():
         raise RuntimeError("sizes do not match")
     assert not isinstance(other.value, torch.OutOfMemoryError)
+
+
+def test_mps_is_taken_where_there_is_no_cuda_waited_for_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a torch.mps that only notes what it is asked for."""
+    asked: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: asked.append("synchronize"))
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: asked.append("empty_cache"))
+    mps = torch.device("mps")
+    assert devices.device("auto") == devices.device("mps") == mps
+    for place in (torch.device("cpu"), mps):
+        devices.synchronize(place)
+        devices.release(place)
+        assert asked == ([] if place.type == "cpu" else ["synchronize", "empty_cache"])

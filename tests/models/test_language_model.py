@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from tests.prompts.conftest import CHATML, make_tokenizer
-from tests.tiny import FAMILIES, logits, ragged, tiny, tiny_hf
+from tests.tiny import FAMILIES, logits, patched_differences, ragged, tiny, tiny_hf
+from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 
 from selfrep.engine.metrics import logit_difference
 from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid
-from selfrep.errors import SelfrepError
-from selfrep.models.language_model import LanguageModel
+from selfrep.errors import CannotReplay, SelfrepError
+from selfrep.models.language_model import CAPACITY, LanguageModel
 from selfrep.models.loading import load_model
 
 IDS = ragged([9, 9], seed=1)
@@ -99,3 +100,40 @@ def test_a_model_without_a_template_says_so() -> None:
     assert "chat='plain dialogue (no chat template)'" in repr(lm)
     assert "no chat template" in lm._repr_html_()
     assert "chat=" not in repr(tiny("llama")), "without a tokenizer there is no chat at all"
+
+
+@pytest.mark.parametrize("field", CAPACITY)
+def test_experts_that_drop_tokens_of_a_batch_are_not_replayed(field: str) -> None:
+    """A prompt's tokens compete for places with those of the prompts beside it."""
+    lm = load_model(tiny_hf("mixtral"))
+    lm.require_replay()
+    setattr(lm.hf.config, field, 2)
+    with pytest.raises(
+        CannotReplay, match=rf"experts of MixtralForCausalLM drop tokens beyond a capacity \({field} in"
+    ):
+        lm.require_replay()
+
+
+class Crowded(MixtralSparseMoeBlock):
+    """Experts that take the first tokens of a batch and no more, as a capacity makes them; the rest they leave."""
+
+    most = 12
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        out = super().forward(hidden_states)
+        flat = out.flatten(0, -2)
+        return torch.cat([flat[: self.most], 0 * flat[self.most :]]).view_as(out)
+
+
+def test_prompts_of_a_model_whose_experts_have_a_capacity_are_run_alone() -> None:
+    hf = tiny_hf("mixtral")
+    for block in hf.model.layers:
+        block.mlp.__class__ = Crowded
+    lm, metric, plan = load_model(hf), logit_difference(7, 9), grid("attn_out", positions=[-2, -1])
+    with pytest.raises(SelfrepError, match=r"must (obey|agree)"):  # the control: without the field, it is noticed
+        patch_tokens(lm, IDS, IDS.flip(1), plan, metric)
+    hf.config.expert_capacity = Crowded.most
+    with pytest.warns(UserWarning, match=r"beyond a capacity \(expert_capacity in.*slow"):
+        effects = patch_tokens(lm, IDS, IDS.flip(1), plan, metric)
+    wanted = patched_differences(hf, "mixtral", "attn_out", IDS, IDS.flip(1), (-2, -1))
+    np.testing.assert_allclose(effects.patched, wanted, atol=1e-4)

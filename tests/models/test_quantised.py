@@ -21,7 +21,8 @@ from selfrep.engine.metrics import logit_difference
 from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid, prefix_patch
 from selfrep.errors import CannotReplay, SelfrepError
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.models.quantised import plain_parts, rounding_inputs
 from selfrep.models.state import state_of, weights_digest
 from selfrep.prompts.prompt import Prompt

@@ -16,7 +16,8 @@ from selfrep.analyses.divergence.estimate import divergence
 from selfrep.analyses.separation.estimate import separation
 from selfrep.engine.capture import capture, score
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import LanguageModel, load_model
+from selfrep.models.language_model import LanguageModel
+from selfrep.models.loading import load_model
 from selfrep.models.organisms import BATTERY
 from selfrep.prompts.prompt import prompts
 from selfrep.stats.cells import width
@@ -124,7 +125,9 @@ def test_a_run_that_stopped_goes_on_with_the_activations_that_are_kept(
                 finished(asked, planted, tmp_path)
     done = finished(asked, planted, tmp_path)
     assert len(calls) == 1
-    assert done.read("divergence").sizes["position"] > 3, "and not the last token alone, which is what is left at the end"
+    assert done.read("divergence").sizes["position"] > 3, (
+        "and not the last token alone, which is what is left at the end"
+    )
     with monkeypatch.context() as stopped:
         stopped.setattr(captures, "compact", stop)
         with pytest.raises(KeyboardInterrupt):

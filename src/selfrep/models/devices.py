@@ -115,8 +115,10 @@ def device(name: str) -> torch.device:
     return place
 
 
-NO_ROOM = ("MPS backend out of memory", "not enough memory", "can't allocate memory")
-"""What a RuntimeError says that is an error of memory and no torch.OutOfMemoryError: on MPS, and on a CPU."""
+NO_ROOM = ("MPS backend out of memory", "Invalid buffer size", "CUDA error: out of memory", "STATUS_ALLOC_FAILED",
+           "not enough memory", "can't allocate memory")  # fmt: skip
+"""What a RuntimeError says that is an error of memory and no torch.OutOfMemoryError: on MPS (the second of a single
+tensor), in CUDA and its libraries outside of torch's own memory, and on a CPU."""
 
 
 @contextmanager

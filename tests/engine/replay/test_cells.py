@@ -386,11 +386,11 @@ def test_a_single_pair_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPa
 @pytest.mark.slow
 def test_two_devices_give_the_numbers_of_one_and_are_not_waited_for() -> None:
     """By accelerate's own hooks, on pretended devices that refuse each other's tensors."""
-    command = [sys.executable, "-m", "tests.engine.pretended", "llama", "resid_mid", "z", "k", "prefix"]
+    command = [sys.executable, "-m", "tests.engine.pretended", "llama", "resid_mid", "z", "k", "prefix", "subspace"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["refused"]
+    assert found["refused"] == ["RuntimeError", "TypeError", "TypeError"]
     for site, runs in found["sites"].items():
         for run in runs.values():
             assert run["devices"] == ["far:0", "far:1"]

@@ -18,7 +18,7 @@ from selfrep.engine.replay.baselines import record_sweep
 from selfrep.engine.replay.gradients import activation_after, gradients, replay_runs, whole_run
 from selfrep.engine.sweep import PatchSweep, bind
 from selfrep.errors import SelfrepError
-from selfrep.models.language_model import load_model
+from selfrep.models.loading import load_model
 
 PAIRS = [token_pair(k, systems=(4 + k, 6), suffix=(2, 2 + k, 2)) for k in range(2)]
 PLACES = [(site, layer) for site in ("resid_pre", "resid_mid", "attn_out", "z", "k") for layer in range(N_LAYERS)]

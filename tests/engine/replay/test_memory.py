@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from tests.tiny import tiny, tiny_hf, token_pair
 
 from selfrep.engine.metrics import answer_log_odds
@@ -12,6 +13,7 @@ from selfrep.engine.replay import memory
 from selfrep.engine.replay.baselines import record_sweep
 from selfrep.engine.sweep import bind
 from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel
 from selfrep.models.loading import load_model
 
 PAIRS = [token_pair(k, systems=(5, 5), suffix=(2, 3, 2)) for k in range(3)]
@@ -42,6 +44,19 @@ def test_a_budget_makes_batches_small() -> None:
     assert memory.budget_bytes(lm, None) == 1e9
     with pytest.raises(SelfrepError, match="at least one pair"):
         patch(lm, PAIRS, grid("resid_pre"), batch_size=0)
+
+
+@pytest.mark.parametrize(("most", "used", "budget"), [(24e9, 4e9, 10e9), (8e9, 9e9, 0.0)])
+def test_on_mps_the_budget_is_half_of_what_is_free(
+    most: float, used: float, budget: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: most)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: used)
+    monkeypatch.setattr(LanguageModel, "device", torch.device("mps"))
+    lm = load_model(tiny_hf())
+    assert memory.budget_bytes(lm, None) == budget
+    assert memory.budget_bytes(lm, 3.0) == 3e9
+    assert memory.batch_rows(lm, 1e8, budget) == (50 if budget else 1)
 
 
 def test_what_did_not_fit_is_remembered_for_the_model_alone() -> None:

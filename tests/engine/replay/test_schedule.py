@@ -15,6 +15,7 @@ from tests.tiny import tiny_hf
 
 from selfrep.engine.replay import schedule
 from selfrep.engine.replay.schedule import CostModel, side_by_side, walks
+from selfrep.models.language_model import LanguageModel
 from selfrep.models.loading import load_model
 
 LINEAR = CostModel((1, 100), (0.01, 1.0))  # only tokens cost
@@ -74,6 +75,32 @@ def test_what_a_block_costs_is_measured_once_and_kept(tmp_path: Path, monkeypatc
     schedule.cost_model(load_model(tiny_hf()), pushed.append)
     assert len(pushed) == 2 * n
     assert json.loads(file.read_text())["tokens"] == list(schedule.SIZES["cpu"])
+
+
+def test_what_a_block_costs_on_a_device_that_is_not_waited_for_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that only queues its work: a second a token, counted when somebody waits for it."""
+    clock, queued, room = 0.0, 5000.0, 9000  # what came before is not charged to the first
+
+    def wait(_: object) -> None:
+        nonlocal clock, queued
+        clock, queued = clock + queued, 0.0
+
+    def through(tokens: int) -> None:
+        nonlocal queued
+        if tokens > room:
+            raise RuntimeError("Invalid buffer size: 19.45 GB")
+        queued += tokens
+
+    monkeypatch.setattr(schedule, "synchronize", wait)
+    monkeypatch.setattr(schedule.time, "perf_counter", lambda: clock)
+    monkeypatch.setattr(LanguageModel, "device", torch.device("mps"))
+    lm = load_model(tiny_hf())
+    model = schedule._measured(lm, through)
+    assert model.tokens == tuple(size for size in schedule.SIZES_ELSEWHERE if size <= room)
+    assert model.seconds == model.tokens
+    room = 1
+    with pytest.raises(torch.OutOfMemoryError):
+        schedule._measured(lm, through)
 
 
 def test_workers_share_the_threads_and_give_them_back() -> None:
