@@ -1,0 +1,50 @@
+"""The options that several commands share: of which model something is asked, and how that is loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from selfrep.study.study import Study
+
+STUDY = "a study file (`selfrep new` writes one), or a built-in study: demo, self-vs-persona, identity, mimicry"
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
+Model = Annotated[
+    str | None, typer.Option(help="embedded, a folder, a GGUF file, or a Hugging Face id, in place of the study's")
+]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16")]
+DeviceMap = Annotated[str | None, typer.Option(help="spread a large model over devices: auto, balanced, …")]
+Attention = Annotated[str | None, typer.Option("--attn", help="sdpa, eager, flash_attention_2, …")]
+TemplateVar = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="what the chat template reads, e.g. enable_thinking=true; repeatable"),
+]
+Itself = Annotated[
+    tuple[str, str] | None,
+    typer.Option("--identity", metavar="NAME MAKER", help="what the model is tuned to call itself, and who made it"),
+]
+
+
+def asked(
+    study: Study,
+    model: str | None,
+    dtype: str | None,
+    device_map: str | None,
+    attn: str | None,
+    template_var: list[str] | None,
+    identity: tuple[str, str] | None,
+) -> Study:
+    """The study, asked of the model that the command line gives."""
+    from selfrep.study.overrides import asked_of, variables
+
+    return asked_of(
+        study,
+        model=model,
+        dtype=dtype,
+        device_map=device_map,
+        attn=attn,
+        template_vars=variables(template_var or ()),
+        identity=None if identity is None else dict(zip(("name", "maker"), identity, strict=True)),
+    )

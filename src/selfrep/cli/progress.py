@@ -1,0 +1,68 @@
+"""How far a command is, and what could not be done: on standard error, beside what the command says."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from selfrep.study.run import OnProgress
+
+
+def warn(message: str) -> None:
+    """Say what could not be done, and how to mend it."""
+    print(f"selfrep: {message}", file=sys.stderr)  # noqa: T201
+
+
+@contextmanager
+def progress() -> Iterator[OnProgress]:
+    """One bar for the whole command, naming the stage, with an estimate of what is left; in a log, a line a stage."""
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("left:"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    console = _stderr()
+    if not console.is_terminal:
+        yield _line_by_line()
+        return
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def update(stage: str, done: float, total: float) -> None:
+            bar.update(task, description=stage, completed=done, total=total)
+
+        yield update
+
+
+def _line_by_line() -> OnProgress:
+    """What a batch script's log shall hold: when each stage began, and how much was done by then."""
+    started, said = time.monotonic(), [""]
+
+    def update(stage: str, done: float, total: float) -> None:
+        if stage != said[0]:
+            said[0] = stage
+            minutes, seconds = divmod(round(time.monotonic() - started), 60)
+            share = done / total if total else 1.0
+            print(f"{minutes:3d}:{seconds:02d} {share:4.0%} {stage}", file=sys.stderr, flush=True)  # noqa: T201
+
+    return update
+
+
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)

@@ -1,0 +1,156 @@
+"""Studies: run one, or see before whether and what it would run."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from selfrep.cli.options import (
+    STUDY,
+    Attention,
+    Device,
+    DeviceMap,
+    Dtype,
+    Itself,
+    Model,
+    TemplateVar,
+    asked,
+)
+from selfrep.cli.progress import progress, warn
+
+if TYPE_CHECKING:
+    from selfrep.store.run_directory import RunDirectory
+    from selfrep.study.study import Study
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what would run: prompts, cells, time, memory")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="start over: remove what a former run left in the directory")]
+
+
+def run(
+    study: Annotated[str, typer.Argument(help=STUDY)],
+    out: Annotated[
+        Path | None, typer.Option(help="the run directory (default: out/<study>, or out/<study>-<model>)")
+    ] = None,
+    model: Model = None,
+    dtype: Dtype = None,
+    device_map: DeviceMap = None,
+    attn: Attention = None,
+    template_var: TemplateVar = None,
+    identity: Itself = None,
+    device: Device = "auto",
+    fresh: Fresh = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Run a study, or go on with it where it stopped."""
+    from selfrep.study.study import named
+
+    described = asked(named(study), model, dtype, device_map, attn, template_var, identity)
+    place = out or _place_of(described.name, model)
+    if dry_run:
+        _foretell(described, None if fresh else place, device)
+    else:
+        _run(described, place, device, fresh)
+
+
+def check(
+    study: Annotated[str, typer.Argument(help=STUDY)],
+    model: Model = None,
+    dtype: Dtype = None,
+    device_map: DeviceMap = None,
+    attn: Attention = None,
+    template_var: TemplateVar = None,
+    identity: Itself = None,
+) -> None:
+    """See whether a study can run, as far as its file, the tokenizer and the configuration of the model tell."""
+    from selfrep.models.outline import outline
+    from selfrep.study.itself import asked_as_itself
+    from selfrep.study.preflight import preflight
+    from selfrep.study.study import named
+
+    described = asked(named(study), model, dtype, device_map, attn, template_var, identity)
+    known = outline(described.model, described.chat_template, described.template_vars)
+    itself = asked_as_itself(described, known)
+    preflight(itself.study, known)
+    if itself.left_out:
+        warn(itself.sentence)
+    unknown = "" if known else "; the model is not here yet, and will be looked at when it runs"
+    typer.echo(f"{described.name}: nothing speaks against it{unknown}.")
+
+
+def demo(
+    out: Annotated[Path | None, typer.Option(help="the run directory (default: out/demo, or out/demo-full)")] = None,
+    full: Annotated[bool, typer.Option("--full", help="the wider study, self-vs-persona: much longer")] = False,
+    device: Device = "auto",
+    fresh: Fresh = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Run the built-in study on the embedded model: first findings in a minute, all of it in three, on two cores."""
+    from selfrep.study.study import preset
+
+    described = preset("self-vs-persona" if full else "demo")
+    place = out or Path("out", "demo-full" if full else "demo")
+    if dry_run:
+        _foretell(described, None if fresh else place, device)
+    else:
+        _run(described, place, device, fresh)
+
+
+def _foretell(study: Study, out: Path | None, device: str) -> None:
+    """Say what a study would run."""
+    from rich.console import Console
+
+    from selfrep.report.terminal import steps_table
+    from selfrep.study.forecast import forecast
+
+    told = forecast(study, out, device=device)
+    if told.left_out:
+        warn(told.left_out)
+    typer.echo(f"{told.study.name}, asked of {told.study.model} in {told.study.dtype}. Nothing was run.\n")
+    Console(highlight=False).print(steps_table([(one.name, one.prompts, one.cells) for one in told.stages]))
+    typer.echo(f"\n{told.sentence}")
+
+
+def _place_of(study: str, model: str | None) -> Path:
+    """The run directory of a study; another one for a model that the command line names."""
+    return Path("out", study if model is None else f"{study}-" + re.sub(r"[^\w.-]+", "-", Path(model).name))
+
+
+def _run(study: Study, out: Path, device: str, fresh: bool) -> None:
+    from selfrep.study.run import run as run_study
+
+    try:
+        with progress() as on_progress:
+            done = run_study(
+                study, out, device=device, fresh=fresh, on_progress=on_progress, on_opening=_opened, warn=warn
+            )
+    except KeyboardInterrupt:  # here, since typer itself ends with 130 without a word
+        print("\nselfrep: stopped; run the same command again to go on from here.", file=sys.stderr)  # noqa: T201
+        raise typer.Exit(130) from None
+    _show(done.directory)
+
+
+def _opened(directory: RunDirectory) -> None:
+    """The first findings, while the study goes on."""
+    from selfrep.report.opening import NAME, sentences
+
+    typer.echo("\nFirst findings (the study goes on):\n")
+    for sentence in sentences(directory):
+        typer.echo(f"  * {sentence}\n")
+    typer.echo(f"  figure: {(directory.figures / NAME).with_suffix('.html').resolve()}\n")
+
+
+def _show(directory: RunDirectory) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.padding import Padding
+
+    console = Console(highlight=False)
+    for number, finding in enumerate(directory.findings(), start=1):
+        value = finding.value_text + (f" ({finding.interval_text})" if finding.interval_text else f": {finding.reason}")
+        console.print(f"\n[bold]{number}. {escape(finding.title)}[/]")
+        console.print(Padding(f"[bold cyan]{escape(value)}[/]\n{escape(finding.control)}", (0, 0, 0, 3)))
+    console.print("\nreport:", str(directory.report.resolve()), soft_wrap=True)

@@ -1,0 +1,23 @@
+"""A study that is run once, for all who look at what a run leaves behind."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.cli.command import TINY, selfrep
+
+
+@pytest.fixture(scope="session")
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "study.yaml").write_text(TINY)
+    done = selfrep("run", "study.yaml", "--out", "out", "--device", "cpu", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "report:" in done.stdout
+    shares = [int(share) for share in re.findall(r"^ *\d+:\d\d +(\d+)% \w", done.stderr, re.MULTILINE)]
+    assert shares == sorted(shares), "a log has a line for each stage"
+    assert (shares[0], shares[-1]) == (0, 100)
+    assert "95 % interval" in done.stdout.replace("\N{NO-BREAK SPACE}", " ")
+    return folder / "out"

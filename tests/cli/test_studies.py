@@ -1,0 +1,186 @@
+"""Studies from the command line: run, resumed, refused, told of before."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tests.cli.command import TINY, refused, selfrep
+from tests.prompts.conftest import CHATML, make_tokenizer
+from tests.tiny import tiny_hf
+
+from selfrep.cli import main
+from selfrep.store.run_directory import RunDirectory
+
+
+def test_the_same_command_goes_on_and_has_nothing_left_to_do(run_once: Path) -> None:
+    done = selfrep("run", "../study.yaml", "--out", ".", cwd=run_once)
+    assert done.returncode == 0, done.stderr
+    stages = re.findall(r"^ *\d+:\d\d +\d+% (.+)$", done.stderr, re.MULTILINE)
+    assert stages == ["figures and report", "done"], "nothing is done again"
+
+
+def test_check_tells_all_that_speaks_against_a_study(tmp_path: Path) -> None:
+    (tmp_path / "fine.yaml").write_text(TINY)
+    assert "tiny: nothing speaks against it." in selfrep("check", "fine.yaml", cwd=tmp_path).stdout
+    (tmp_path / "far.yaml").write_text(TINY.replace("{item: who_are_you}", "{item: who_are_you, layers: [7, 9]}"))
+    refused(selfrep("check", "far.yaml", cwd=tmp_path), "separation: layers are 0 to 5 in this model; got 7, 9")
+    assert {path.name for path in tmp_path.iterdir()} == {"fine.yaml", "far.yaml"}, "nothing is written"
+
+
+def test_a_study_is_asked_of_the_model_that_the_command_names(tmp_path: Path) -> None:
+    (tmp_path / "brief.yaml").write_text(TINY[: TINY.index("separation")])
+    model = ("--model", "organism:bleed?beta=0.4", "--dtype", "bfloat16", "--device", "cpu")
+    done = selfrep("run", "brief.yaml", *model, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    directory = RunDirectory.open(tmp_path / "out" / "tiny-organism-bleed-beta-0.4")
+    assert directory.provenance()["model"] == "organism:bleed?beta=0.4"
+    assert directory.provenance()["dtype"] == "bfloat16"
+    other = selfrep("run", "brief.yaml", "--out", str(directory.path), *model[:2], cwd=tmp_path)
+    refused(other, "holds another study", "-dtype: bfloat16", "--fresh")
+
+
+STRANGER = """
+name: stranger
+personas: {names: [smollm, language_model, chatgpt, hal_9000, jfk, nurse]}
+battery:
+  define:
+    who:
+      question: Who are you?
+      prefill: I am a
+      perspective: in_character
+      answers: {ai: [" robot"], human: [" person"]}
+divergence: {item: who, positions: [-1]}
+default_axis: {item: who}
+"""
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a study, and a model of random weights that nobody knows, with a chat template."""
+    folder = tmp_path_factory.mktemp("stranger")
+    (folder / "study.yaml").write_text(STRANGER)
+    tokenizer = make_tokenizer(CHATML)
+    tiny_hf("llama", vocabulary=len(tokenizer)).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    return folder
+
+
+def test_a_model_that_nobody_knows_runs_without_a_reading_of_its_own(stranger: Path) -> None:
+    done = selfrep("run", "study.yaml", "--model", "model", "--device", "cpu", cwd=stranger)
+    assert done.returncode == 0, done.stderr
+    assert "Left out: persona smollm (what model is tuned to call itself is not known" in done.stderr
+    assert "default_axis (all of it reads what is left out)" in done.stderr
+    out = RunDirectory.open(stranger / "out" / "stranger-model")
+    (unknown,) = [finding for finding in out.findings() if finding.title.startswith("The default reading")]
+    assert not unknown.identified
+    assert "--identity NAME MAKER" in unknown.reason
+    page = out.report.read_text("utf-8")
+    assert "is tuned to call itself is not known" in page
+    assert "SmolLM" not in page + out.study_yaml
+    assert "default" not in out.read("divergence").reference.values
+
+
+def test_a_model_speaks_as_whom_its_user_says_it_is(stranger: Path) -> None:
+    flags = ("--model", "model", "--identity", "Zed", "the firm Zeta", "--out", "zed", "--device", "cpu")
+    done = selfrep("run", "study.yaml", *flags, cwd=stranger)
+    assert done.returncode == 0, done.stderr
+    out = RunDirectory.open(stranger / "zed")
+    assert out.provenance()["itself"]["name"] == "Zed"
+    assert "Zed, an AI assistant trained by the firm Zeta" in out.study_yaml
+    assert {"unprompted", "default", "reductionist"} == set(out.read("divergence").reference.values)
+    assert out.has("default_axis")
+
+
+def test_a_dry_run_tells_and_writes_nothing(stranger: Path) -> None:
+    before = {path for path in stranger.rglob("*") if path.name != "model"}
+    done = selfrep(
+        "run", "study.yaml", "--model", "model", "--out", "dry", "--dry-run", "--device", "cpu", cwd=stranger
+    )
+    assert done.returncode == 0, done.stderr
+    assert "stranger, asked of model in float32. Nothing was run." in done.stdout
+    assert re.search(r"answers to every item +\d+", done.stdout)
+    assert "default_axis (all of it reads what is left out)" in done.stderr
+    assert {path for path in stranger.rglob("*") if path.name != "model"} == before
+    refused(selfrep("run", "study.yaml", "--model", "no/such", "--dry-run", cwd=stranger), "no/such")
+
+
+def test_what_a_model_or_its_template_does_not_take_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "brief.yaml").write_text(TINY[: TINY.index("separation")])
+    for words, *flags in (
+        ("does not read 'date_string'", "--template-var", "date_string=26 Jul 2024"),
+        ("name=value", "--template-var", "date_string"),
+        ("dtype: must be one of", "--dtype", "float8"),
+        ("no/such/model", "--model", "no/such/model"),
+    ):
+        refused(selfrep("run", "brief.yaml", *flags, cwd=tmp_path), words)
+        refused(selfrep("check", "brief.yaml", *flags, cwd=tmp_path), words)
+    refused(selfrep("run", "brief.yaml", "--attn", "no_such", "--device", "cpu", cwd=tmp_path), "attention 'no_such'")
+
+
+def test_fresh_starts_over_where_another_study_was(run_once: Path, tmp_path: Path) -> None:
+    (tmp_path / "brief.yaml").write_text(TINY[: TINY.index("separation")])
+    copy = tmp_path / "out"
+    shutil.copytree(run_once, copy)
+    (copy / "notes.txt").write_text("mine")
+    refused(selfrep("run", "brief.yaml", "--out", "out", cwd=tmp_path), "another study", "--fresh")
+    assert selfrep("run", "brief.yaml", "--out", "out", "--fresh", cwd=tmp_path).returncode == 0
+    assert set(RunDirectory.open(copy).groups()) == {"behaviour", "items", "persona_shifts"}
+    assert (copy / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
+def test_cuda_without_cuda(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(TINY)
+    refused(selfrep("run", "study.yaml", "--device", "cuda", cwd=tmp_path), "cuda", "--device cpu")
+
+
+def test_a_directory_of_another_study_is_refused(run_once: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text(TINY + "seed: 9\n")
+    refused(selfrep("run", "other.yaml", "--out", str(run_once), cwd=tmp_path), "another study", "seed: 9")
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(TINY)
+    (tmp_path / "file").write_text("in the way")
+    refused(selfrep("run", "study.yaml", "--out", "file/out", cwd=tmp_path), "file")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["run", "study.yaml"], "out/tiny"),
+        (["run", "study.yaml", "--out", "elsewhere"], "elsewhere"),
+        (["run", "mimicry"], "out/mimicry"),
+        (["demo"], "out/demo"),
+        (["demo", "--out", "elsewhere"], "elsewhere"),
+        (["demo", "--full"], "out/demo-full"),
+    ],
+)
+def test_a_run_goes_to_the_folder_of_its_study_and_ends_with_130_when_it_is_stopped(
+    arguments: list[str],
+    place: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    asked: dict[str, object] = {}
+
+    def stopped(study: object, out: Path, **given: object) -> None:
+        asked.update(given, out=out)
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    Path("study.yaml").write_text(TINY)
+    monkeypatch.setattr("selfrep.study.run.run", stopped)
+    monkeypatch.setattr("sys.argv", ["selfrep", *arguments, "--device", "cpu"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert (asked["out"], asked["device"]) == (Path(place), "cpu")
+    said = capsys.readouterr().err
+    assert "stopped; run the same command again to go on from here" in said
+    assert "Traceback" not in said
