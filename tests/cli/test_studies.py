@@ -13,6 +13,7 @@ from tests.prompts.conftest import CHATML, make_tokenizer
 from tests.tiny import tiny_hf
 
 from selfrep.cli import main
+from selfrep.errors import SelfrepError
 from selfrep.store.run_directory import RunDirectory
 
 
@@ -118,7 +119,47 @@ def test_what_a_model_or_its_template_does_not_take_is_refused(tmp_path: Path) -
     ):
         refused(selfrep("run", "brief.yaml", *flags, cwd=tmp_path), words)
         refused(selfrep("check", "brief.yaml", *flags, cwd=tmp_path), words)
-    refused(selfrep("run", "brief.yaml", "--attn", "no_such", "--device", "cpu", cwd=tmp_path), "attention 'no_such'")
+
+
+def test_mistakes_are_told_at_the_door_and_the_corrected_command_runs(tmp_path: Path) -> None:
+    (tmp_path / "far.yaml").write_text(
+        TINY[: TINY.index("transfer")].replace("who_are_you}", "who_are_you, layers: [9]}")
+    )
+    (tmp_path / "brief.yaml").write_text(TINY[: TINY.index("separation")])
+    flags = ("--attn", "spda", "--device-map", "auto", "--device", "tpu", "--dtype", "float8")
+    told = (
+        "5 mistakes",
+        "attn: ",
+        "(did you mean 'sdpa'?)",
+        "device_map: ",
+        "device: ",
+        "dtype: ",
+        "separation: layers",
+    )
+    for command in (("run",), ("run", "--dry-run"), ("check",)):
+        refused(selfrep(*command, "far.yaml", *flags, cwd=tmp_path), *told)
+    wrong = ("run", "brief.yaml", "--attn", "no_such", "--device", "cpu")
+    refused(selfrep(*wrong, cwd=tmp_path), "attn: There is no attention 'no_such'")
+    assert not (tmp_path / "out").exists()
+    done = selfrep(*wrong[:2], "--attn", "sdpa", *wrong[4:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_fails_as_the_model_is_loaded_leaves_the_directory_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise SelfrepError("no room")
+
+    (tmp_path / "brief.yaml").write_text(TINY[: TINY.index("separation")])
+    with monkeypatch.context() as patched:
+        patched.setattr("selfrep.study.job.load_model", fail)
+        refused(selfrep("run", "brief.yaml", "--device", "cpu", cwd=tmp_path), "no room")
+    assert (tmp_path / "out" / "tiny" / "study.yaml").exists()
+    done = selfrep("run", "brief.yaml", "--dtype", "bfloat16", "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    other = selfrep("run", "brief.yaml", "--dry-run", "--device", "cpu", cwd=tmp_path)
+    refused(other, "holds another study", "-dtype: bfloat16")
 
 
 def test_fresh_starts_over_where_another_study_was(run_once: Path, tmp_path: Path) -> None:

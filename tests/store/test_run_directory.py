@@ -39,14 +39,27 @@ def test_the_same_study_resumes(run: RunDirectory) -> None:
 
 
 def test_another_study_is_refused_with_the_difference(run: RunDirectory) -> None:
+    run.write("items", template())
     with pytest.raises(SelfrepError, match="another study") as caught:
         run.create_or_resume(STUDY.replace("seed: 0", "seed: 7"), "def456")
     assert "-seed: 0\n+seed: 7" in str(caught.value)
     assert "--out" in str(caught.value)
     assert run.study_yaml == STUDY
+    assert run.has("items")
+
+
+def test_a_directory_in_which_nothing_was_done_is_anybodys(run: RunDirectory) -> None:
+    run.provenance(answers="of the first study")
+    (run.path / "notes.txt").write_text("mine")
+    assert not run.resumes("name: another", "def456")
+    assert run.study_yaml == STUDY, "asking changes nothing"
+    assert run.create_or_resume("name: another", "def456") is False
+    assert (run.study_yaml, run.provenance()) == ("name: another", {}), "nothing of the first study is left"
+    assert (run.path / "notes.txt").read_text() == "mine"
 
 
 def test_a_study_that_was_edited_afterwards_is_refused(run: RunDirectory) -> None:
+    run.write("items", template())
     (run.path / "study.yaml").write_text(STUDY)  # its first line, with the hash, is gone
     assert run.study_hash == ""
     with pytest.raises(SelfrepError, match="edited after its run began"):

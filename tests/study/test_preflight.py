@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from selfrep.errors import SelfrepError
+from selfrep.models.loading import load_model
 from selfrep.models.organisms import BATTERY, PERSONAS
+from selfrep.prompts.yaml_errors import Mistakes
 from selfrep.study import run as running
+from selfrep.study.forecast import forecast
 from selfrep.study.preflight import preflight
 from selfrep.study.study import Study, loads
 
@@ -25,9 +28,32 @@ def study(text: str) -> Study:
 
 
 def test_a_study_that_can_run_is_let_through() -> None:
-    known = preflight(study(f'battery: {{file: "{BATTERY}"}}\nseparation: {{item: who_are_you, layers: [0, 5]}}'))
-    assert known is not None
-    assert known.n_layers == 6
+    asked = study(f'battery: {{file: "{BATTERY}"}}\nseparation: {{item: who_are_you, layers: [0, 5]}}')
+    cleared = preflight(asked)
+    assert cleared.study == asked
+    assert cleared.known is not None
+    assert cleared.known.n_layers == 6
+
+
+def test_a_model_that_is_loaded_is_not_looked_for() -> None:
+    lm = load_model("organism:separate", device="cpu")
+    cleared = preflight(study(f'battery: {{file: "{BATTERY}"}}').model_copy(update={"model": "no/such"}), model=lm)
+    assert cleared.known is not None
+    assert cleared.known.tokenizer is lm.tokenizer
+
+
+def test_mistakes_of_every_kind_are_told_at_once() -> None:
+    wrong = {"dtype": "float8", "attn": "spda", "device_map": "ballanced", "template_vars": {"date_string": "today"}}
+    with pytest.raises(Mistakes) as told:
+        preflight(study(WRONG), device="tpu", **wrong)
+    places = [mistake.place for mistake in told.value.mistakes]
+    assert places == [("dtype",), ("device",), ("device_map",), ("attn",), ("chat_template",)]
+    with pytest.raises(Mistakes) as told:
+        preflight(study(WRONG), device="tpu", dtype="float8")
+    assert [mistake.place[0] for mistake in told.value.mistakes] == ["dtype", "device", "default_axis", "separation"]
+    with pytest.raises(Mistakes) as told:
+        preflight(study(WRONG), model="./no-such-folder", attn="spda")
+    assert [mistake.place[0] for mistake in told.value.mistakes] == ["attn", "model"]
 
 
 WRONG = """
@@ -59,7 +85,7 @@ def test_a_study_without_an_item_that_can_be_read_is_refused() -> None:
 def test_what_is_foretold_is_read_after_words_of_its_own() -> None:
     form = 'form: {question: "{} {} guess", prefill: "{}PREFILL"}'
     text = f'battery: {{file: "{BATTERY}"}}\nspectator: {{items: [who_are_you], {form}}}'
-    assert preflight(study(text.replace("PREFILL", ""))) is not None
+    assert preflight(study(text.replace("PREFILL", ""))).known is not None
     with pytest.raises(SelfrepError, match=r"spectator: who_are_you: After 'mach' only \d of"):
         preflight(study(text.replace("PREFILL", "mach")))
 
@@ -69,6 +95,10 @@ def test_a_run_is_refused_before_anything_is_written_or_loaded(tmp_path: Path, m
         raise AssertionError("the model was loaded")
 
     monkeypatch.setattr("selfrep.study.job.load_model", load)
-    with pytest.raises(SelfrepError, match="2 mistakes"):
-        running.run(study(WRONG), tmp_path / "out")
+    for wrong in ({}, {"attn": "spda"}, {"device_map": "auto"}, {"device": "tpu"}, {"dtype": "float8"}):
+        with pytest.raises(Mistakes) as told:
+            running.run(study(WRONG), tmp_path / "out", **wrong)
+        assert [mistake.place[0] for mistake in told.value.mistakes] == [*wrong, "default_axis", "separation"]
+        with pytest.raises(Mistakes, match=str(told.value).splitlines()[0]):
+            forecast(study(WRONG), tmp_path / "out", **wrong)
     assert not (tmp_path / "out").exists()

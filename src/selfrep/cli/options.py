@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from selfrep.study.study import Study
 
 STUDY = "a study file (`selfrep new` writes one), or a built-in study: demo, self-vs-persona, identity, mimicry"
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
@@ -28,23 +25,21 @@ Itself = Annotated[
 
 
 def asked(
-    study: Study,
     model: str | None,
     dtype: str | None,
     device_map: str | None,
     attn: str | None,
     template_var: list[str] | None,
     identity: tuple[str, str] | None,
-) -> Study:
-    """The study, asked of the model that the command line gives."""
-    from selfrep.study.overrides import asked_of, variables
+) -> dict[str, Any]:
+    """What the command line gives, as `selfrep.study.preflight` takes it."""
+    from selfrep.study.overrides import variables
 
-    return asked_of(
-        study,
-        model=model,
-        dtype=dtype,
-        device_map=device_map,
-        attn=attn,
-        template_vars=variables(template_var or ()),
-        identity=None if identity is None else dict(zip(("name", "maker"), identity, strict=True)),
-    )
+    return {
+        "model": model,
+        "dtype": dtype,
+        "device_map": device_map,
+        "attn": attn,
+        "template_vars": variables(template_var or ()),
+        "identity": None if identity is None else dict(zip(("name", "maker"), identity, strict=True)),
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,12 +48,13 @@ def run(
     """Run a study, or go on with it where it stopped."""
     from selfrep.study.study import named
 
-    described = asked(named(study), model, dtype, device_map, attn, template_var, identity)
+    described = named(study)
     place = out or _place_of(described.name, model)
+    way = asked(model, dtype, device_map, attn, template_var, identity)
     if dry_run:
-        _foretell(described, None if fresh else place, device)
+        _foretell(described, None if fresh else place, device, **way)
     else:
-        _run(described, place, device, fresh)
+        _run(described, place, device, fresh, **way)
 
 
 def check(
@@ -64,21 +65,18 @@ def check(
     attn: Attention = None,
     template_var: TemplateVar = None,
     identity: Itself = None,
+    device: Device = "auto",
 ) -> None:
     """See whether a study can run, as far as its file, the tokenizer and the configuration of the model tell."""
-    from selfrep.models.outline import outline
-    from selfrep.study.itself import asked_as_itself
     from selfrep.study.preflight import preflight
     from selfrep.study.study import named
 
-    described = asked(named(study), model, dtype, device_map, attn, template_var, identity)
-    known = outline(described.model, described.chat_template, described.template_vars)
-    itself = asked_as_itself(described, known)
-    preflight(itself.study, known)
-    if itself.left_out:
-        warn(itself.sentence)
-    unknown = "" if known else "; the model is not here yet, and will be looked at when it runs"
-    typer.echo(f"{described.name}: nothing speaks against it{unknown}.")
+    way = asked(model, dtype, device_map, attn, template_var, identity)
+    cleared = preflight(named(study), device=device, **way)
+    if cleared.itself.left_out:
+        warn(cleared.itself.sentence)
+    unknown = "" if cleared.known else "; the model is not here yet, and will be looked at when it runs"
+    typer.echo(f"{cleared.study.name}: nothing speaks against it{unknown}.")
 
 
 def demo(
@@ -99,14 +97,14 @@ def demo(
         _run(described, place, device, fresh)
 
 
-def _foretell(study: Study, out: Path | None, device: str) -> None:
+def _foretell(study: Study, out: Path | None, device: str, **way: Any) -> None:
     """Say what a study would run."""
     from rich.console import Console
 
     from selfrep.report.terminal import steps_table
     from selfrep.study.forecast import forecast
 
-    told = forecast(study, out, device=device)
+    told = forecast(study, out, device=device, **way)
     if told.left_out:
         warn(told.left_out)
     typer.echo(f"{told.study.name}, asked of {told.study.model} in {told.study.dtype}. Nothing was run.\n")
@@ -119,13 +117,13 @@ def _place_of(study: str, model: str | None) -> Path:
     return Path("out", study if model is None else f"{study}-" + re.sub(r"[^\w.-]+", "-", Path(model).name))
 
 
-def _run(study: Study, out: Path, device: str, fresh: bool) -> None:
+def _run(study: Study, out: Path, device: str, fresh: bool, **way: Any) -> None:
     from selfrep.study.run import run as run_study
 
     try:
         with progress() as on_progress:
             done = run_study(
-                study, out, device=device, fresh=fresh, on_progress=on_progress, on_opening=_opened, warn=warn
+                study, out, device=device, fresh=fresh, on_progress=on_progress, on_opening=_opened, warn=warn, **way
             )
     except KeyboardInterrupt:  # here, since typer itself ends with 130 without a word
         print("\nselfrep: stopped; run the same command again to go on from here.", file=sys.stderr)  # noqa: T201

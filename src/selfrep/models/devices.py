@@ -16,10 +16,13 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from selfrep.errors import SelfrepError
+from selfrep.errors import SelfrepError, close_match
 
 DeviceMap = str | Mapping[str, int | str | torch.device]
-"""The place of each part of a model: "auto", or module path → device or "disk" (see accelerate)."""
+"""The place of each part of a model: a strategy, one device, or module path → device or "disk" (see accelerate)."""
+DEVICES = ("cpu", "cuda", "mps")
+STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")
+"""By which accelerate says itself where each part goes."""
 
 
 def entrance(hf: PreTrainedModel) -> torch.device:
@@ -68,15 +71,27 @@ def check_device_map(device_map: DeviceMap) -> DeviceMap:
     """The device map itself, once its devices are known to exist.
 
     Raises:
-        SelfrepError: accelerate is not installed, or a device does not exist.
+        SelfrepError: accelerate is not installed, no such strategy, or a device does not exist.
 
     Example:
         >>> check_device_map({"model": "cpu", "lm_head": "disk"})
         {'model': 'cpu', 'lm_head': 'disk'}
+        >>> check_device_map("ballanced")
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: A device_map is auto, balanced, balanced_low_0 or sequential, one device, or says
+        of each part of the model where it goes; got 'ballanced' (did you mean 'balanced'?).
     """
     if find_spec("accelerate") is None:
         raise SelfrepError("A device_map needs accelerate, which is not installed: pip install 'selfrep[big]'.")
+    if device_map in STRATEGIES:
+        return device_map
     if isinstance(device_map, str):
+        if device_map.partition(":")[0] not in DEVICES:
+            raise SelfrepError(
+                "A device_map is auto, balanced, balanced_low_0 or sequential, one device, or says of each part of the "
+                f"model where it goes; got {device_map!r}{close_match(device_map, STRATEGIES)}."
+            )
+        device(device_map)
         return device_map
     for place in device_map.values():
         if place != "disk":
@@ -103,7 +118,7 @@ def device(name: str) -> torch.device:
         place: torch.device | None = torch.device(name)
     except RuntimeError:
         place = None
-    if place is None or place.type not in ("cpu", "cuda", "mps"):
+    if place is None or place.type not in DEVICES:
         raise SelfrepError(f"A device is auto, cpu, cuda, cuda:N or mps; got {name!r}.")
     if place.type == "cuda" and (not torch.cuda.is_available() or (place.index or 0) >= torch.cuda.device_count()):
         raise SelfrepError(

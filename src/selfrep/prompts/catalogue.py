@@ -25,7 +25,7 @@ class NamedEntry(Entry):
         'jfk'
         >>> NamedEntry(name=" jfk")
         Traceback (most recent call last):
-        selfrep.errors.SelfrepError: NamedEntry: 1 mistake
+        selfrep.prompts.yaml_errors.Mistakes: NamedEntry: 1 mistake
           name: a name must be one line of text without spaces around it, got ' jfk'
     """
 

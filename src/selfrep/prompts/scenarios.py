@@ -203,7 +203,7 @@ def loads(text: str, origin: str = "scenarios") -> Scenarios:
     Example:
         >>> loads("scenarios: {}")
         Traceback (most recent call last):
-        selfrep.errors.SelfrepError: scenarios: 1 mistake
+        selfrep.prompts.yaml_errors.Mistakes: scenarios: 1 mistake
           line 1, subspaces: is missing
     """
     return yaml_errors.load(Scenarios, text, origin)

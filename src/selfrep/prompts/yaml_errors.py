@@ -39,7 +39,7 @@ class Entry(BaseModel):
         ...     colour: str
         >>> Fruit(color="red")
         Traceback (most recent call last):
-        selfrep.errors.SelfrepError: Fruit: 2 mistakes
+        selfrep.prompts.yaml_errors.Mistakes: Fruit: 2 mistakes
           colour: is missing
           color: is not a known field (did you mean 'colour'?)
     """
@@ -50,7 +50,7 @@ class Entry(BaseModel):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            raise SelfrepError(report(type(self).__name__, _mistakes(error, type(self)))) from None
+            raise Mistakes(type(self).__name__, _mistakes(error, type(self))) from None
 
     @classmethod
     def written_fields(cls) -> dict[str, Any]:
@@ -85,19 +85,22 @@ class Mistake:
         return f"{', '.join(p for p in parts if p) or 'the whole file'}: {self.message}"
 
 
-def report(origin: str, mistakes: Iterable[Mistake]) -> str:
-    """The text of an error that lists all mistakes, in the order of the file.
+class Mistakes(SelfrepError):
+    """Several broken rules, told at once in the order of the file.
 
-    Args:
-        origin: the file, or what else the text is called; mistakes: at least one.
+    Attributes:
+        origin: the file, or what else it is called that has the mistakes.
+        mistakes: at least one.
 
     Example:
-        >>> report("mine.yaml", [Mistake(("name",), "is missing")])
+        >>> str(Mistakes("mine.yaml", [Mistake(("name",), "is missing")]))
         'mine.yaml: 1 mistake\\n  name: is missing'
     """
-    ordered = sorted(mistakes, key=lambda mistake: mistake.line or 0)
-    count = "1 mistake" if len(ordered) == 1 else f"{len(ordered)} mistakes"
-    return "\n  ".join([f"{origin}: {count}", *map(str, ordered)])
+
+    def __init__(self, origin: str, mistakes: Iterable[Mistake]) -> None:
+        self.origin, self.mistakes = origin, tuple(sorted(mistakes, key=lambda mistake: mistake.line or 0))
+        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
+        super().__init__("\n  ".join([f"{origin}: {count}", *map(str, self.mistakes)]))
 
 
 def read_text(path: str | Path) -> tuple[str, str]:
@@ -158,7 +161,7 @@ def load(model: type[Model], text: str, origin: str, context: dict[str, Any] | N
     except ValidationError as error:
         mistakes += _mistakes(error, model, root)
     if mistakes:
-        raise SelfrepError(report(origin, mistakes))
+        raise Mistakes(origin, mistakes)
     return loaded
 
 
@@ -188,7 +191,7 @@ def _parse(text: str, origin: str) -> tuple[yaml.Node | None, Any]:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else None
         problem = getattr(error, "problem", None) or str(error)
-        raise SelfrepError(report(origin, [Mistake((), f"not valid YAML: {problem}", line)])) from None
+        raise Mistakes(origin, [Mistake((), f"not valid YAML: {problem}", line)]) from None
 
 
 def _repeated_keys(node: yaml.Node | None, place: Place, visited: set[int]) -> Iterator[Mistake]:

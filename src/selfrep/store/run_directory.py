@@ -101,7 +101,8 @@ class RunDirectory(Groups):
     def create_or_resume(self, study_yaml: str, study_hash: str) -> bool:
         """Make the directory for this study, or continue the same study where it stopped.
 
-        Called once a run, by its leading process: it also clears what a killed process left half written.
+        Called once a run, by its leading process: it also clears what a killed process left half written. A directory
+        in which nothing was done yet, since the model could not be loaded as it was asked for, is anybody's.
 
         Args:
             study_yaml: the exact text of the study; study_hash: its hash.
@@ -114,14 +115,9 @@ class RunDirectory(Groups):
                 unknown origin, or cannot be written.
         """
         reserve(self.path)  # a resumed run, too, must learn now that it may not write
-        resumed = (self.path / _STUDY).is_file()
-        if resumed:
-            self._refuse_another(study_yaml, study_hash)
-        elif leftovers := [p.name for p in (self.store, self.path / _PROVENANCE, self.report) if p.exists()]:
-            raise SelfrepError(
-                f"{self.path} holds {', '.join(leftovers)} but no study.yaml, so it is unknown to which study they "
-                "belong. Choose another directory with --out, or remove them."
-            )
+        resumed = self.resumes(study_yaml, study_hash)
+        if not resumed and (self.path / _STUDY).is_file():
+            self.clear()
         header = f"# selfrep study {study_hash} - the exact study that ran here; edit a copy, not this file\n"
         with writing(self.path):
             if not resumed:
@@ -129,9 +125,30 @@ class RunDirectory(Groups):
             self.create()
         return resumed
 
-    def _refuse_another(self, study_yaml: str, study_hash: str) -> None:
+    def resumes(self, study_yaml: str, study_hash: str) -> bool:
+        """Whether this study would go on here; False where it would begin.
+
+        Args:
+            study_yaml, study_hash: as `create_or_resume` takes them.
+
+        Raises:
+            SelfrepError: the directory belongs to another study, or holds results of unknown origin.
+
+        Example:
+            >>> RunDirectory(Path("no such folder")).resumes("name: demo", "abc123")
+            False
+        """
+        if not (self.path / _STUDY).is_file():
+            if leftovers := [p.name for p in (self.store, self.path / _PROVENANCE, self.report) if p.exists()]:
+                raise SelfrepError(
+                    f"{self.path} holds {', '.join(leftovers)} but no study.yaml, so it is unknown to which study they "
+                    "belong. Choose another directory with --out, or remove them."
+                )
+            return False
         if self.study_hash == study_hash:
-            return
+            return True
+        if not self.groups():
+            return False
         held, wanted = self.study_yaml.splitlines(), study_yaml.splitlines()
         difference = "\n".join(difflib.unified_diff(held, wanted, "in the directory", "given now", lineterm="", n=1))
         raise SelfrepError(

@@ -6,6 +6,7 @@ at the speed of one matrix product of the model's width on the device: it tells 
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,14 +17,11 @@ from selfrep.analyses.analysis import Stage
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.loading import DTYPES
-from selfrep.models.outline import outline
 from selfrep.models.size import Size
 from selfrep.prompts.unread import Unread
 from selfrep.stats.numbers import number, with_unit
 from selfrep.store.run_directory import RunDirectory
-from selfrep.study.itself import asked_as_itself
 from selfrep.study.job import Job
-from selfrep.study.overrides import asked_of
 from selfrep.study.preflight import preflight
 from selfrep.study.readable import Readable, nothing_lost, readable
 from selfrep.study.study import Study
@@ -32,6 +30,8 @@ EFFICIENCY = 0.4
 """The share of the speed of a matrix product that whole runs reach: what the built-in demo took on two cores."""
 TOKENS = 256
 """In the matrix product that is timed: about as many as a pass holds."""
+NOWHERE = Path(os.devnull)
+"""Where nothing was ever run."""
 TRIALS = 20
 """How often it is timed: on a busy machine all but a few are slowed down by others."""
 
@@ -116,7 +116,8 @@ def forecast(study: Study, out: str | Path | None = None, *, device: str = "auto
         `Forecast`: `stages`, each with `prompts` and `cells`, `seconds`, `weights` and `activations` (bytes).
 
     Raises:
-        SelfrepError: a study that its model cannot be asked (see `selfrep.study.preflight`).
+        SelfrepError: a study that its model cannot be asked (see `selfrep.study.preflight`); the directory holds
+            another study.
 
     Example:
         >>> from selfrep.models.organisms import BATTERY, PERSONAS
@@ -125,12 +126,11 @@ def forecast(study: Study, out: str | Path | None = None, *, device: str = "auto
         >>> [(stage.name, stage.prompts) for stage in told.stages][0]
         ('answers to every item', 152)
     """
-    study = asked_of(study, **asked)
-    known = outline(study.model, study.chat_template, study.template_vars)
-    itself = asked_as_itself(study, known)
-    study = itself.study
-    preflight(study, known)
-    job = Unrun(study, RunDirectory(Path(out or "/nowhere")), device, lambda message: None, known=known)
+    cleared = preflight(study, device=device, **asked)
+    study, known = cleared.study, cleared.known
+    place = RunDirectory(NOWHERE if out is None else Path(out))
+    begun = place.resumes(study.to_yaml(), study.hash)
+    job = Unrun(study, place if begun else RunDirectory(NOWHERE), device, lambda message: None, known=known)
     stages = tuple(stage for stage in job.stages() if not stage.done())
     size = None if known is None else known.size
     return Forecast(
@@ -139,7 +139,7 @@ def forecast(study: Study, out: str | Path | None = None, *, device: str = "auto
         None if size is None else sum(stage.cost for stage in stages) * _seconds_per_token(size, study.dtype, device),
         None if size is None else float(size.parameters * DTYPES[study.dtype].itemsize),
         None if size is None else float(max((stage.bytes for stage in stages), default=0)),
-        itself.sentence,
+        cleared.itself.sentence,
     )
 
 

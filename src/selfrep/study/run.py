@@ -14,7 +14,6 @@ from typing import Any
 
 from selfrep.analyses.analysis import Stage
 from selfrep.models.language_model import LanguageModel
-from selfrep.models.outline import outline, outline_of
 from selfrep.prompts.identities import ITSELF, Identity
 from selfrep.report.figures import drawings, first_drawing, write_figures
 from selfrep.report.findings import findings
@@ -22,9 +21,7 @@ from selfrep.report.page import write_report
 from selfrep.store.owner import owning
 from selfrep.store.run import Run
 from selfrep.store.run_directory import RunDirectory
-from selfrep.study.itself import asked_as_itself
 from selfrep.study.job import Job
-from selfrep.study.overrides import asked_of
 from selfrep.study.preflight import preflight
 from selfrep.study.study import Study
 
@@ -85,8 +82,9 @@ def run(
         >>> list(run.estimates)  # doctest: +SKIP
         ['items', 'persona_shifts']
     """
-    study = asked_of(
+    cleared = preflight(
         study,
+        device=device,
         model=model,
         dtype=dtype,
         device_map=device_map,
@@ -95,11 +93,7 @@ def run(
         template_vars=template_vars,
         identity=identity,
     )
-    loaded = model if isinstance(model, LanguageModel) else None
-    known = outline(study.model, study.chat_template, study.template_vars) if loaded is None else outline_of(loaded)
-    itself = asked_as_itself(study, known)
-    study = itself.study
-    preflight(study, known)
+    study, itself = cleared.study, cleared.itself
     directory = RunDirectory(Path(out))
     with owning(directory.path, warn):
         if fresh:
@@ -108,7 +102,8 @@ def run(
         directory.provenance(**{ITSELF: itself.record()})
         if itself.left_out:
             warn(itself.sentence)
-        _carry_out(Job(study, directory, device, warn, loaded, known), on_progress, on_opening)
+        loaded = model if isinstance(model, LanguageModel) else None
+        _carry_out(Job(study, directory, device, warn, loaded, cleared.known), on_progress, on_opening)
     return Run(directory)
 
 

@@ -38,7 +38,7 @@ class Form(Entry):
     Example:
         >>> Form(question="{} What would be said?").question
         Traceback (most recent call last):
-        selfrep.errors.SelfrepError: Form: 1 mistake
+        selfrep.prompts.yaml_errors.Mistakes: Form: 1 mistake
           question: needs "{}" 2 times, for what is asked about; got '{} What would be said?'
     """
 
