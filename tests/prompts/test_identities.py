@@ -22,16 +22,31 @@ from selfrep.prompts.identities import BUILT_IN, Identity, families, identity_of
         ("Qwen/Qwen3-8B", "Qwen"),
         ("Qwen/Qwen3-30B-A3B-Instruct-2507", "Qwen"),
         ("meta-llama/Llama-3.1-8B-Instruct", "Llama"),
-        ("meta-llama/Meta-Llama-3-8B-Instruct", "Llama"),
-        ("meta-llama/Llama-2-7b-chat-hf", "Llama"),
+        ("meta-llama/Meta-Llama-3.1-8B-Instruct", "Llama"),
+        ("meta-llama/Meta-Llama-3-8B-Instruct", "LLaMA"),
+        ("meta-llama/Llama-2-7b-chat-hf", "LLaMA"),
         ("google/gemma-3-4b-it", "Gemma"),
+        ("google/gemma-2-2b-it", "Gemma"),
+        ("google/gemma-4-31B-it", "Gemma 4"),
         ("mistralai/Mistral-7B-Instruct-v0.3", "Mistral"),
-        ("microsoft/phi-4", "Phi"),
+        ("mistralai/Mistral-Small-24B-Instruct-2501", "Mistral"),
+        ("microsoft/Phi-4-reasoning", "Phi"),
         ("microsoft/Phi-3.5-mini-instruct", "Phi"),
         ("openai/gpt-oss-20b", "ChatGPT"),
         ("deepseek-ai/DeepSeek-V3", "DeepSeek"),
-        ("allenai/OLMo-2-1124-7B-Instruct", "Olmo"),
+        ("deepseek-ai/DeepSeek-R1-0528", "DeepSeek"),
+        ("allenai/Olmo-3.1-32B-Instruct", "Olmo"),
         ("ibm-granite/granite-3.3-8b-instruct", "Granite"),
+        # generations and kinds whose name for themselves nobody has shown
+        ("google/gemma-2b-it", None),
+        ("Qwen/Qwen-7B-Chat", None),
+        ("Qwen/Qwen2.5-Math-7B-Instruct", None),
+        ("Qwen/Qwen3-Embedding-8B", None),
+        ("mistralai/Mixtral-8x7B-Instruct-v0.1", None),
+        ("mistralai/Ministral-3-8B-Instruct-2512", None),
+        ("microsoft/phi-4", None),
+        ("allenai/OLMo-2-1124-7B-Instruct", None),
+        ("tiiuae/Falcon3-7B-Instruct", None),
         # base models are tuned to be nobody; what others have trained further may be anybody
         ("Qwen/Qwen2.5-7B", None),
         ("Qwen/Qwen3-8B-Base", None),
@@ -75,9 +90,18 @@ def test_a_chat_template_that_says_who_the_model_is_is_believed_first() -> None:
     assert identity_of("somebody/pirate-7b", {"default": says}) is not None, "a template for tools beside the usual one"
 
 
+def test_the_template_of_a_relative_with_another_name_is_not_mistaken() -> None:
+    ministral = "You are Ministral-3-8B-Instruct-2512, a Large Language Model (LLM) created by Mistral AI"
+    assert identity_of("mistralai/Ministral-3-8B-Instruct-2512", ministral) is None
+    known = identity_of("somebody/pirate-24b", ministral.replace("Ministral-3-8B-Instruct-2512", "Mistral Small 3"))
+    assert known is not None
+    assert known.name == "Mistral"
+
+
 def test_every_family_says_where_its_name_comes_from() -> None:
     for key, family in families().items():
         re.compile(family.named)
+        assert not family.template or family.name in family.template
         assert family.source, key
         assert family.owners, key
 

@@ -76,10 +76,10 @@ def check_device_map(device_map: DeviceMap) -> DeviceMap:
     Example:
         >>> check_device_map({"model": "cpu", "lm_head": "disk"})
         {'model': 'cpu', 'lm_head': 'disk'}
-        >>> check_device_map("ballanced")
+        >>> check_device_map("atuo")
         Traceback (most recent call last):
         selfrep.errors.SelfrepError: A device_map is auto, balanced, balanced_low_0 or sequential, one device, or says
-        of each part of the model where it goes; got 'ballanced' (did you mean 'balanced'?).
+        of each part of the model where it goes; got 'atuo' (did you mean 'auto'?).
     """
     if find_spec("accelerate") is None:
         raise SelfrepError("A device_map needs accelerate, which is not installed: pip install 'selfrep[big]'.")

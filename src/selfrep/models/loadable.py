@@ -5,7 +5,6 @@ Nothing heavy is imported for what is left as it is; an attention, a device or a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from selfrep.errors import SelfrepError, close_match
@@ -15,6 +14,8 @@ from selfrep.models.outline import ORGANISM
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from selfrep.models.devices import DeviceMap
+
 ATTENTIONS = ("sdpa", "eager", "flex_attention", "flash_attention_2", "flash_attention_3")
 """The attentions of transformers that have a name; it has others by the name of a repository, owner/name."""
 
@@ -23,7 +24,7 @@ def unloadable(
     model: str,
     *,
     device: str = "auto",
-    device_map: str | Mapping[str, Any] | None = None,
+    device_map: DeviceMap | None = None,
     attn: str | None = None,
 ) -> dict[str, str]:
     """What of the way in which a model shall be loaded cannot be: option → why, and what to give instead.
@@ -64,13 +65,13 @@ def _device(name: str) -> None:
     devices.device(name)
 
 
-def _device_map(model: str, device: str, device_map: str | Mapping[str, Any]) -> None:
+def _device_map(model: str, device: str, device_map: DeviceMap) -> None:
     from selfrep.models import devices
 
     if device != "auto":
         raise SelfrepError(f"A model goes to one device or by a device_map, not both; got device={device!r} too.")
     if model.startswith(ORGANISM):
-        raise SelfrepError(f"A device_map is for models read from files; {model} is not. Leave it out.")
+        raise SelfrepError(f"A device_map is for models read from files; {model} is not. Leave device_map out.")
     devices.check_device_map(device_map)
     if not isinstance(device_map, str) and (hf := skeleton(model)) is not None:
         from accelerate.utils import check_device_map

@@ -15,6 +15,7 @@ from selfrep.models import adapters, bridges, devices, folders, organisms, resol
 from selfrep.models.exclusive import exclusive
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.layouts import layout_of
+from selfrep.models.loadable import attend, unloadable
 from selfrep.prompts.chat import Variables
 
 if TYPE_CHECKING:
@@ -78,16 +79,14 @@ def load_model(
     """
     if dtype not in DTYPES:
         raise SelfrepError(f"dtype is one of {', '.join(DTYPES)}; got {dtype!r}.")
-    if device_map is not None:
-        if device != "auto":
-            raise SelfrepError(f"A model goes to one device or by a device_map, not both; got device={device!r} too.")
-        if not isinstance(model, (str, Path)) or str(model).startswith(organisms.PREFIX):
-            raise SelfrepError(
-                "A device_map is for models read from files; got "
-                f"{model if isinstance(model, str) else type(model).__name__}. Use accelerate.dispatch_model on the "
-                "model before it is loaded, or leave device_map out."
-            )
-        device_map = devices.check_device_map(device_map)
+    if isinstance(model, (str, Path)):
+        for why in unloadable(str(model), device=device, device_map=device_map, attn=attn).values():
+            raise SelfrepError(why)
+    elif device_map is not None:
+        raise SelfrepError(
+            f"A device_map is for models read from files; got {type(model).__name__}. Use accelerate.dispatch_model on "
+            "the model before it is loaded, or leave device_map out."
+        )
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32  # on by default, for the convolutions of state-space models
     if isinstance(model, str) and model.startswith(organisms.PREFIX):
@@ -115,7 +114,7 @@ def load_model(
         with exclusive(hf):  # some weights are packed at their first use
             hf(torch.zeros(1, 1, dtype=torch.long, device=devices.entrance(hf)))
     if attn is not None:
-        _attend(hf, attn)
+        attend(hf, attn)
     layout, variables = layout_of(hf), dict(template_vars or {})
     lm = LanguageModel(hf, tokenizer, name, layout, chat_template, variables, clock or datetime.now())
     if weights is not None:
@@ -123,16 +122,6 @@ def load_model(
     if variables:
         _ = lm.chat  # a variable that the template does not read is refused now
     return lm
-
-
-def _attend(hf: PreTrainedModel, attn: str) -> None:
-    why = "its code has an attention of its own"
-    try:
-        hf.set_attn_implementation(attn)
-    except (ValueError, ImportError) as error:
-        why = str(error)
-    if hf.config._attn_implementation != attn:
-        raise SelfrepError(f"The attention {attn!r} cannot be had with {type(hf).__name__}: {why}. Leave attn out.")
 
 
 def _moved(hf: PreTrainedModel, device: torch.device) -> PreTrainedModel:
@@ -148,7 +137,8 @@ def _from_files(
     where: str | Path, dtype: str, tokenizer: Any, device_map: devices.DeviceMap | None, folder: str | Path | None
 ) -> tuple[PreTrainedModel, Any]:
     base = resolve.base_of(Path(where)) if folders.is_adapter(Path(where)) else Path(where)
-    spreading = {} if device_map is None else {"device_map": device_map, "offload_folder": folder}
+    places = device_map if isinstance(device_map, str | None) else dict(device_map)
+    spreading = {} if places is None else {"device_map": places, "offload_folder": folder}
     try:
         hf = AutoModelForCausalLM.from_pretrained(base, dtype=DTYPES[dtype], **spreading)
         own = (Path(where) / "tokenizer_config.json").is_file()
