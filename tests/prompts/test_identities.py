@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts import personas
-from selfrep.prompts.identities import BUILT_IN, Identity, families, identity_of
+from selfrep.prompts.identities import BUILT_IN, Identity, families, identity_of, of_model
 
 
 @pytest.mark.parametrize(
@@ -122,3 +123,14 @@ def test_names_are_names() -> None:
     for wrong in ("", "  ", "two\nlines"):
         with pytest.raises(SelfrepError, match="one line"):
             Identity(name=wrong, maker="x")
+
+
+def test_a_loaded_model_without_a_chat_template_is_tuned_to_be_nobody() -> None:
+    chat = SimpleNamespace(name="Qwen/Qwen2.5-7B-Instruct", tokenizer=SimpleNamespace(chat_template="{{ messages }}"))
+    base = SimpleNamespace(name=chat.name, tokenizer=SimpleNamespace(chat_template=None))
+    untold = SimpleNamespace(name=chat.name, tokenizer=None)
+    known = of_model(chat)
+    assert known is not None
+    assert known.name == "Qwen"
+    assert (of_model(base), of_model(untold), of_model(None)) == (None, None, None)
+    assert of_model(known) is known

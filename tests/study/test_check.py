@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.prompts.conftest import CHATML, make_tokenizer
+from tests.tiny import tiny_hf
 
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
@@ -11,6 +13,7 @@ from selfrep.models.loading import load_model
 from selfrep.models.organisms import BATTERY, PERSONAS
 from selfrep.prompts import battery, personas
 from selfrep.prompts.battery import Battery
+from selfrep.prompts.identities import Identity
 from selfrep.study.check import check_battery
 
 PEOPLE = personas.load(PERSONAS)
@@ -64,3 +67,24 @@ def test_bad_input(lm: LanguageModel) -> None:
         check_battery(lm, Battery(()), PEOPLE)
     with pytest.raises(SelfrepError, match="Two sides of personas"):
         check_battery(lm, battery.load(BATTERY).select(["who_are_you"]), personas.builtin().select(["jfk", "smollm"]))
+
+
+def test_a_built_in_item_that_names_the_embedded_model_names_the_model_that_is_asked() -> None:
+    lm = stranger()
+    asked = battery.builtin().select(["own_name", "smollm_program"])
+    nameless = check_battery(lm, asked)
+    assert nameless.item.values.tolist() == ["own_name", "smollm_program"]
+    assert "is tuned to call itself is not known" in nameless.reason.values[1]
+    assert "tuned" not in nameless.reason.values[0], "it lists the model among others only"
+    assert np.isnan(nameless["shift"].values[1])
+    zed = check_battery(lm, asked, identity=Identity(name="Ada", maker="the firm Zeta"))
+    assert zed.item.values.tolist() == ["own_name", "ada_program"]
+    assert "tuned" not in zed.reason.values[1]
+
+
+def stranger() -> LanguageModel:
+    """A model of random weights that nobody knows, with a chat template and every answer of the battery in a token."""
+    words = {word for item in battery.builtin() for side in item.answer_sets for word in side}
+    tokenizer = make_tokenizer(CHATML)
+    tokenizer.add_tokens(sorted(words))
+    return load_model(tiny_hf("llama", vocabulary=len(tokenizer)), tokenizer=tokenizer, device="cpu")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from selfrep.cli.options import Device
+from selfrep.cli.options import Attention, Device, DeviceMap, Dtype, Itself, Model, TemplateVar, asked
 from selfrep.cli.progress import progress
 
 app = typer.Typer(
@@ -46,30 +46,48 @@ def check(
     file: Annotated[
         Path | None, typer.Argument(help="a battery file, or a study with its model (default: the built-in battery)")
     ] = None,
-    model: Annotated[str, typer.Option(help="embedded, a folder, a GGUF file, or a Hugging Face id")] = "embedded",
-    personas: Annotated[Path | None, typer.Option(help="a personas file (default: eight built-in ones)")] = None,
+    personas: Annotated[Path | None, typer.Option(help="a personas file (default: one built-in one a family)")] = None,
+    model: Model = None,
+    dtype: Dtype = None,
+    device_map: DeviceMap = None,
+    attn: Attention = None,
+    template_var: TemplateVar = None,
+    identity: Itself = None,
     device: Device = "auto",
 ) -> None:
     """Ask a model every item, and say which of them discriminate on it."""
     from rich.console import Console
 
-    from selfrep.models.loading import load_model
     from selfrep.prompts import battery as items
     from selfrep.prompts import personas as people
+    from selfrep.prompts.choices import ItemChoice
     from selfrep.prompts.yaml_errors import top_fields
     from selfrep.report.terminal import check_table
     from selfrep.study.check import check_battery
-    from selfrep.study.study import load
+    from selfrep.study.job import model_of
+    from selfrep.study.overrides import asked_of
+    from selfrep.study.preflight import preflight
+    from selfrep.study.study import Study, load
 
-    dtype, template, who = "float32", None, None if personas is None else people.load(personas)
+    who = None if personas is None else people.load(personas)
     if file is not None and "items" not in top_fields(file):
         study = load(file)
-        asked, who, model = study.items, who or study.people, study.model
-        dtype, template = study.dtype, study.chat_template
+        who = who or study.people
     else:
-        asked = items.builtin() if file is None else items.load(file)
-    lm = load_model(model, device=device, dtype=dtype, chat_template=template)
+        chosen = items.builtin() if file is None else items.load(file)
+        fields: dict[str, Any] = {"battery": ItemChoice(define=chosen.by_name())}
+        study = Study(name="the battery", **fields)
+    way = asked(model, dtype, device_map, attn, template_var, identity)
+    preflight(study, device=device, **way)
+    study = asked_of(study, **way)
+    lm = model_of(study, device)
     with progress() as on_progress:
-        checked = check_battery(lm, asked, who, progress=lambda done, n: on_progress("asking every item", done, n))
+        checked = check_battery(
+            lm,
+            study.items,
+            who,
+            identity=study.identity,
+            progress=lambda done, n: on_progress("asking every item", done, n),
+        )
     for part in check_table(checked):
         Console(highlight=False).print(part)

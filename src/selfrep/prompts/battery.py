@@ -18,8 +18,10 @@ from pydantic import Field, field_validator
 from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.catalogue import Catalogue, Named, NamedEntry
+from selfrep.prompts.identities import EMBEDDED, of_model
 from selfrep.prompts.questions import Question
 from selfrep.prompts.shown import shown
+from selfrep.prompts.spoken import item_as, names_itself, own_name, without_its_name
 from selfrep.prompts.yaml_errors import Entry, Info
 
 Perspective = Literal["in_character", "spectator"]
@@ -223,23 +225,48 @@ def load(path: str | Path) -> Battery:
     return loads(*yaml_errors.read_text(path))
 
 
-def builtin() -> Battery:
+def builtin(model: Any = EMBEDDED) -> Battery:
     """The built-in battery: thirteen in-character items and five spectator items, answered AI against human.
+
+    Args:
+        model: which is asked, by its name or loaded: items name it, and one that must name it is not there where what
+            the model is tuned to call itself is not known. The embedded one, SmolLM, if left out.
 
     Example:
         >>> builtin()["who_are_you"].prefill
         'I am a'
+        >>> builtin("Qwen/Qwen2.5-7B-Instruct")["qwen_program"].question
+        'What is Qwen, the program that writes this chat?'
+        >>> len(builtin("somebody/pirate-7b"))
+        17
     """
-    return loads(*yaml_errors.read_builtin("selfrep.prompts", "battery.yaml"))
+    return _as_itself(loads(*yaml_errors.read_builtin("selfrep.prompts", "battery.yaml")), model)
 
 
-def identity() -> Battery:
+def identity(model: Any = EMBEDDED) -> Battery:
     """The built-in items of self-identification: AI or human, which name, whose make, and how far "I" reaches.
 
-    Names and makers are those of the embedded model; for another model, write its own on the first side.
+    Args:
+        model: whose name and maker stand on the first side, as in `builtin`.
 
     Example:
         >>> identity().subscales()["maker"]
         ('developed_by', 'trained_by', 'chatbot_by')
+        >>> identity("microsoft/Phi-4-reasoning")["developed_by"].answers["own"]
+        (' Microsoft',)
     """
-    return loads(*yaml_errors.read_builtin("selfrep.prompts", "identity.yaml"))
+    return _as_itself(loads(*yaml_errors.read_builtin("selfrep.prompts", "identity.yaml")), model)
+
+
+def _as_itself(items: Battery, model: Any) -> Battery:
+    """Built-in items, as a model is asked them."""
+    itself = of_model(model)
+    if itself == of_model(EMBEDDED):
+        return items
+    return Battery(
+        tuple(
+            item_as(item, itself, own_name(item, itself)) if itself else without_its_name(item)
+            for item in items
+            if itself or not names_itself(item)
+        )
+    )

@@ -109,6 +109,28 @@ def identity_of(model: str, template: Any = None) -> Identity | None:
     return None
 
 
+def of_model(model: Any) -> Identity | None:
+    """What a model is tuned to call itself, by its name or as it is loaded; None where that is not known.
+
+    Args:
+        model: a name, as `selfrep.load_model` takes it; a model that is loaded, in which a base model, without a chat
+            template, is tuned to be nobody; or the identity itself.
+
+    Example:
+        >>> of_model("google/gemma-3-4b-it").name
+        'Gemma'
+        >>> import selfrep as sr
+        >>> of_model(sr.load_model("organism:separate")) is None
+        True
+    """
+    if model is None or isinstance(model, Identity):
+        return model
+    if isinstance(model, str | Path):
+        return identity_of(str(model))
+    template = getattr(model.tokenizer, "chat_template", None)
+    return identity_of(model.name, template) if template else None
+
+
 def _published(model: str) -> tuple[str | None, str]:
     """Owner and name of a model on the hub; no owner for a folder that is only called so."""
     if cached := re.search(r"models--([\w.-]+?)--([\w.-]+)", model):

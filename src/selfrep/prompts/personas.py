@@ -24,7 +24,9 @@ from pydantic import AfterValidator, Field, field_validator
 from selfrep.errors import SelfrepError
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.catalogue import Catalogue, Named, NamedEntry, completed
+from selfrep.prompts.identities import EMBEDDED, of_model
 from selfrep.prompts.shown import shown
+from selfrep.prompts.spoken import free, persona_as
 from selfrep.prompts.yaml_errors import Entry, Info
 
 Reading = Literal["", "default", "reductionist"]
@@ -326,11 +328,15 @@ def load(path: str | Path) -> PersonaSet:
     return loads(*yaml_errors.read_text(path))
 
 
-def builtin() -> PersonaSet:
+def builtin(model: Any = EMBEDDED) -> PersonaSet:
     """The built-in personas: two readings of the self, and nine families of AIs and nine of humans.
 
     The personas of a family are alike, families as little as could be had (docs/statistics.md says how far). Each
     persona is described in four paraphrases.
+
+    Args:
+        model: whose self the default reading is, by its name or loaded: that reading names the model, and is not there
+            where what the model is tuned to call itself is not known. The embedded one, SmolLM, if left out.
 
     Example:
         >>> people = builtin()
@@ -338,5 +344,17 @@ def builtin() -> PersonaSet:
         [9, 9]
         >>> len(people), people["jfk"].n_paraphrases, tuple(people.readings())
         (41, 4, ('default', 'reductionist'))
+        >>> builtin("Qwen/Qwen2.5-7B-Instruct").readings()["default"].system("you", 0)
+        'You are Qwen, an AI assistant trained by Alibaba Cloud.'
+        >>> tuple(builtin("somebody/pirate-7b").readings())
+        ('reductionist',)
     """
-    return loads(*yaml_errors.read_builtin("selfrep.prompts", "personas.yaml"))
+    people = loads(*yaml_errors.read_builtin("selfrep.prompts", "personas.yaml"))
+    identity = of_model(model)
+    if identity == of_model(EMBEDDED):
+        return people
+    others = [one for one in people if one.reading != "default"]
+    if identity is None:
+        return PersonaSet(tuple(others))
+    name = free(identity, [one.name for one in others])
+    return PersonaSet(tuple(one if one in others else persona_as(one, identity, name) for one in people))

@@ -10,6 +10,7 @@ sides differ in how long and how surprising their descriptions are, and what is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -20,7 +21,10 @@ from selfrep.engine.capture import score
 from selfrep.engine.progress import Progress
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
+from selfrep.models.outline import outline_of
 from selfrep.prompts.battery import Battery
+from selfrep.prompts.choices import ItemChoice
+from selfrep.prompts.identities import Identity
 from selfrep.prompts.personas import Persona, PersonaSet, builtin
 from selfrep.prompts.prompt import Prompt, prompts
 from selfrep.prompts.unread import unread, without
@@ -28,7 +32,9 @@ from selfrep.stats import gates
 from selfrep.stats.contrasts import Contrast
 from selfrep.stats.labels import side_labels, two_sides
 from selfrep.stats.tables import Table
+from selfrep.study.itself import asked_as_itself
 from selfrep.study.lost import lost_with
+from selfrep.study.study import Study
 from selfrep.study.surprise import controlled, surprise
 
 NUMBERS = ("shift", "ci_low", "ci_high", "p", "all_words_shift", "auc", "answer_mass", "paraphrase_sd", "kept")
@@ -44,16 +50,19 @@ def check_battery(
     sides: Sequence[str] | None = None,
     paraphrases: Sequence[int] = (0, 1),
     seed: int = 0,
+    identity: Identity | None = None,
     progress: Progress = None,
 ) -> xr.Dataset:
     """Ask every item of personas of both sides, and say which items discriminate.
 
     Args:
         lm: the model.
-        battery: its items, of any perspective and subscale.
+        battery: its items, of any perspective and subscale. Built-in ones that name the embedded model name this one
+            instead; where what it is tuned to call itself is not known, they cannot be read.
         personas: of two sides; when None, one of each built-in family.
         sides: the two, first less second; where None, the two that there are, in alphabetical order.
         paraphrases: which paraphrases, at least two.
+        identity: what the model is tuned to call itself, where selfrep does not know it.
         progress: True for a bar, or a function that is called with (done, total) prompts.
 
     Returns:
@@ -86,9 +95,11 @@ def check_battery(
     if not len(battery):
         raise SelfrepError("There is nothing to check: the battery holds no items.")
     people = one_a_family(builtin()) if personas is None else personas
+    battery, nameless = _as_itself(lm, battery, identity)
     pair = (str(sides[0]), str(sides[1])) if sides is not None and len(sides) == 2 else None
-    lacking = unread(battery.by_name(), lm.chat, lost_with(lm, people))
-    unfit, asked = lacking.questions, Battery(tuple(without(battery.by_name(), lacking).values()))
+    named = {name: item for name, item in battery.by_name().items() if name not in nameless}
+    lacking = unread(named, lm.chat, lost_with(lm, people))
+    unfit, asked = {**lacking.questions, **nameless}, Battery(tuple(without(named, lacking).values()))
     out = {name: np.full(len(battery), np.nan) for name in (*NUMBERS, *CONTROLLED, "truth_shift", "order_effect")}
     reasons, described = dict(unfit), xr.Dataset()
     if len(asked):
@@ -106,6 +117,15 @@ def check_battery(
         attrs={"model": lm.name, "personas": list(people.names()), "paraphrases": list(paraphrases), "seed": seed}
         | described.attrs,
     ).merge(described)
+
+
+def _as_itself(lm: LanguageModel, battery: Battery, identity: Identity | None) -> tuple[Battery, dict[str, str]]:
+    """The items as this model is asked them; and those that must name it and cannot, with the reason."""
+    fields: dict[str, Any] = {"model": lm.name, "identity": identity, "battery": ItemChoice(define=battery.by_name())}
+    itself = asked_as_itself(Study(name="the battery", **fields), outline_of(lm))
+    nameless = {name: itself.left_out[f"item {name}"] for name in battery.names() if f"item {name}" in itself.left_out}
+    asked = iter(itself.study.items)
+    return Battery(tuple(item if item.name in nameless else next(asked) for item in battery)), nameless
 
 
 def one_a_family(people: PersonaSet) -> PersonaSet:

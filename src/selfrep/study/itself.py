@@ -19,6 +19,7 @@ from selfrep.prompts.battery import Item
 from selfrep.prompts.choices import ItemChoice, PersonaChoice
 from selfrep.prompts.identities import BUILT_IN, Identity, families, identity_of
 from selfrep.prompts.personas import Persona
+from selfrep.prompts.spoken import free, item_as, mentions, names_itself, own_name, persona_as, without_its_name
 from selfrep.study.study import Study
 
 
@@ -76,15 +77,15 @@ def asked_as_itself(study: Study, known: Outline | None = None) -> Itself:
         return Itself(study, identity)
     as_brought = (*personas.builtin(), *battery.builtin(), *battery.identity())
     people = {n: one for n, one in _defined(study.personas).items() if one.reading == "default" and one in as_brought}
-    items = {n: one for n, one in _defined(study.battery).items() if _mentions(one) and one in as_brought}
+    items = {n: one for n, one in _defined(study.battery).items() if mentions(one) and one in as_brought}
     if not (people or items):
         return Itself(study, identity)
     if identity is None:
         return _without(study, people, items, why)
-    renamed = {name: _free(identity.key, {*study.people.names()} - {name}) for name in people}
-    renamed |= {name: name.replace(BUILT_IN, identity.key) for name in items}  # most names name nobody
-    as_it: dict[str, Any] = {name: _persona(one, identity, renamed[name]) for name, one in people.items()}
-    as_it |= {name: _item(one, identity, renamed[name]) for name, one in items.items()}
+    renamed = {name: free(identity, {*study.people.names()} - {name}) for name in people}
+    renamed |= {name: own_name(one, identity) for name, one in items.items()}
+    as_it: dict[str, Any] = {name: persona_as(one, identity, renamed[name]) for name, one in people.items()}
+    as_it |= {name: item_as(one, identity, renamed[name]) for name, one in items.items()}
     return Itself(
         _with(
             study,
@@ -115,55 +116,6 @@ def _defined(choice: PersonaChoice | ItemChoice) -> Mapping[str, Any]:
     return choice.define or {}
 
 
-OWN = {"name": "name", "maker": "maker"}
-"""Subscales whose first side is the model's own → which part of its identity that is."""
-
-
-def _names_itself(item: Item) -> bool:
-    embedded = families()[BUILT_IN].name
-    texts = (item.question, item.prefill, item.truth_change or "", item.truth_echo or "")
-    return item.subscale in OWN or any(embedded in text for text in texts)
-
-
-def _mentions(item: Item) -> bool:
-    """Whether a text or an answer of an item names the embedded model."""
-    return _names_itself(item) or any(_of_embedded(answer) for side in item.answer_sets for answer in side)
-
-
-def _of_embedded(answer: str) -> bool:
-    return answer.strip() == families()[BUILT_IN].name
-
-
-def _persona(one: Persona, identity: Identity, name: str) -> Persona:
-    texts = {field: tuple(map(identity.speaks, getattr(one, field))) for field in ("descriptions", "you", "user")}
-    family = name if one.family == one.name else one.family
-    return one.model_copy(update={**texts, "name": name, "family": family, "label": identity.name})
-
-
-def _item(one: Item, identity: Identity, name: str) -> Item:
-    texts = ("question", "prefill", "truth_change", "truth_echo")
-    spoken = {field: text and identity.speaks(text) for field in texts if (text := getattr(one, field)) is not None}
-    answers = {side: tuple(dict.fromkeys(map(identity.speaks, words))) for side, words in one.answers.items()}
-    if one.subscale in OWN:
-        word = str(getattr(identity, OWN[one.subscale]))
-        own, another = answers
-        begins = word.split()[0].casefold()
-        others = tuple(other for other in answers[another] if not _same_beginning(other, begins))
-        answers = {own: (f" {word}",), another: others}
-    return one.model_copy(update={**spoken, "name": name, "answers": answers})
-
-
-def _same_beginning(answer: str, word: str) -> bool:
-    """Whether an answer and a name may begin alike: then it cannot be told which of the two is said."""
-    text = answer.strip().casefold()
-    return text.startswith(word) or word.startswith(text)
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """A name that nobody has: another persona may be the same system, seen from outside."""
-    return name if name not in taken else f"own_{name}"
-
-
 def _renamed(record: Any, names: Mapping[str, str]) -> Any:
     """Plain data in which personas and items go by their new names, in whatever condition."""
     if isinstance(record, dict):
@@ -178,9 +130,9 @@ def _renamed(record: Any, names: Mapping[str, str]) -> Any:
 
 def _without(study: Study, people: Mapping[str, Persona], items: Mapping[str, Item], why: str) -> Itself:
     """The study without the texts that nobody knows, and without the analyses that cannot do without them."""
-    gone = [name for name, item in items.items() if _names_itself(item)]
+    gone = [name for name, item in items.items() if names_itself(item)]
     left_out = {f"{kind} {name}": why for kind, names in (("persona", people), ("item", gone)) for name in names}
-    listed = {name: _without_its_name(item) for name, item in items.items()}
+    listed = {name: without_its_name(item) for name, item in items.items()}
     kept = _with(
         study,
         [one for name, one in _defined(study.personas).items() if name not in people],
@@ -203,12 +155,6 @@ def _without(study: Study, people: Mapping[str, Persona], items: Mapping[str, It
             left_out.setdefault(name, f"{'all' if among is None else 'part'} of it reads what is left out")
     whole = _with(study, list(_defined(kept.personas).values()), list(_defined(kept.battery).values()), parts)
     return Itself(whole, None, why if people else "", left_out)
-
-
-def _without_its_name(item: Item) -> Item:
-    """An item that lists the embedded model among other answers, without it."""
-    answers = {side: tuple(word for word in words if not _of_embedded(word)) for side, words in item.answers.items()}
-    return item.model_copy(update={"answers": answers})
 
 
 def _with(study: Study, people: list[Persona], items: list[Item], parts: Mapping[str, Any]) -> Study:

@@ -110,7 +110,9 @@ class Job(Context):
     def _model(self) -> LanguageModel:
         """The model, before it is known to be that of the run directory."""
         clock = clock_of(self.directory.provenance())
-        return self._load(clock) if self.loaded is None else replace(self.loaded, clock=clock)
+        if self.loaded is not None:
+            return replace(self.loaded, clock=clock)
+        return model_of(self.study, self.device, clock)
 
     @cached_property
     def lm(self) -> LanguageModel:
@@ -136,19 +138,6 @@ class Job(Context):
             git_commit=_commit(),
         )
         return lm
-
-    def _load(self, clock: datetime) -> LanguageModel:
-        study = self.study
-        return load_model(
-            study.model,
-            device=self.device,
-            dtype=study.dtype,
-            chat_template=study.chat_template,
-            template_vars=study.template_vars,
-            clock=clock,
-            attn=study.attn,
-            device_map=study.device_map,
-        )
 
     @cached_property
     def _hashes(self) -> dict[Prompt, str]:
@@ -265,6 +254,25 @@ class Job(Context):
             part = self.readable.study.parts.get(analysis.name)
             if analysis.part is None or part is not None:
                 yield from analysis.stages(self, part)
+
+
+def model_of(study: Study, device: str = "auto", clock: datetime | None = None) -> LanguageModel:
+    """The model that a study is asked of, loaded as the study says.
+
+    Example:
+        >>> model_of(Study(name="mine", model="organism:separate", dtype="bfloat16"), "cpu").dtype
+        torch.bfloat16
+    """
+    return load_model(
+        study.model,
+        device=device,
+        dtype=study.dtype,
+        chat_template=study.chat_template,
+        template_vars=study.template_vars,
+        clock=clock,
+        attn=study.attn,
+        device_map=study.device_map,
+    )
 
 
 def _commit() -> str | None:
