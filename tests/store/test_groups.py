@@ -18,6 +18,7 @@ import xarray as xr
 import zarr
 
 from selfrep.errors import SelfrepError
+from selfrep.store import groups
 from selfrep.store.run_directory import RunDirectory
 
 from .conftest import N_LAYERS, N_ROWS, Axis, template
@@ -84,6 +85,37 @@ def test_writing_a_group_again_replaces_all_of_it(run: RunDirectory) -> None:
     run.write("items", template(rows=2).drop_vars("ids"))
     assert run.read("items").sizes["pair"] == 2
     assert "ids" not in run.read("items")
+
+
+def test_what_is_large_stays_on_disk_and_is_read_when_it_is_asked_for(run: RunDirectory) -> None:
+    x = np.arange(60_000.0).reshape(300, 200)
+    run.write("items", template().assign(large=(("row", "column"), x)))
+    back = run.read("items", most=1000.0)
+    assert not isinstance(back.large.variable._data, np.ndarray)
+    assert isinstance(back.patched.variable._data, np.ndarray), "the control: what is small is there"
+    np.testing.assert_array_equal(back.large[[3, 200], 5:7], x[[3, 200], 5:7])
+    xr.testing.assert_identical(back.load(), run.read("items"))
+
+
+@pytest.mark.parametrize("room", [1, 400, 10**6])
+def test_a_group_grows_part_by_part_and_is_there_once_all_parts_are(
+    run: RunDirectory, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "CHUNK", room)
+    whole = template(rows=4).assign(patched=template(rows=4).patched + np.arange(3))
+    with run.growing("whole", "layer") as append:
+        for i in range(N_LAYERS):
+            append(whole.isel(layer=[i]).assign_attrs(so_far=i))
+            assert not run.has("whole")
+    xr.testing.assert_identical(run.read("whole"), whole.assign_attrs(so_far=N_LAYERS - 1))
+    with pytest.raises(KeyboardInterrupt), run.growing("whole", "layer") as append:
+        append(whole.isel(layer=[0]) * 2)
+        raise KeyboardInterrupt
+    assert run.read("whole").identical(whole.assign_attrs(so_far=N_LAYERS - 1)), "half of another replaces nothing"
+    assert not list(run.path.glob(".partial*"))
+    with run.growing("whole", "layer") as append:
+        append(whole.isel(layer=[2]))
+    assert run.read("whole").layer.values.tolist() == [8], "a whole one does"
 
 
 def test_attributes_are_had_without_an_array(run: RunDirectory) -> None:

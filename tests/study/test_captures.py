@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from tests.analyses.planted import described, finish
+from tests.analyses.planted import described
 
 from selfrep.analyses.analysis import Reading
 from selfrep.analyses.divergence.estimate import divergence
@@ -19,20 +19,18 @@ from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.loading import load_model
 from selfrep.models.organisms import BATTERY
+from selfrep.models.outline import outline_of
+from selfrep.models.size import Size
 from selfrep.prompts.prompt import prompts
 from selfrep.stats.cells import width
-from selfrep.stats.geometry import standardised
 from selfrep.store import groups, layout
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study import captures
-from selfrep.study.forecast import forecast
 from selfrep.study.job import Job
-from selfrep.study.run import run
-from selfrep.study.study import Study
 
 AXIS = "default_axis: {item: who_are_you, default: [network]}\n"
 BOTH = "separation: {item: who_are_you}\n" + AXIS
-ALL = "divergence: {item: who_are_you, layers: [1, 2, 4]}\n" + BOTH
+ALL = "divergence: {item: who_are_you, layers: [1, 4], positions: [-3, -1]}\n" + BOTH
 
 
 @pytest.fixture
@@ -48,73 +46,79 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def test_two_analyses_read_one_capture_and_get_the_numbers_of_their_own(tmp_path: Path, calls: list[int]) -> None:
-    both = finish(described("organism:separate", BOTH), tmp_path / "both")
-    assert len(calls) == 1
-    alone = finish(described("organism:separate", AXIS), tmp_path / "alone")
-    assert len(calls) == 2
-    xr.testing.assert_allclose(both.read("default_axis").estimate, alone.read("default_axis").estimate)
-    assert not alone.has("separation")
-    assert set(both.read("activations_summary").condition.values) == {"you", "user"}
-
-
 @pytest.fixture(scope="module")
 def planted() -> LanguageModel:
     return load_model("organism:separate?noise=0.3")
 
 
-def finished(asked: Study, lm: LanguageModel, folder: Path) -> RunDirectory:
-    return run(asked, folder, model=lm, warn=lambda message: None).directory
+def job_of(lm: LanguageModel, folder: Path, parts: str = ALL) -> Job:
+    """A study of this model, begun in a folder."""
+    size = Size(lm.d_model, 0, 0)
+    asked = described("organism:separate?noise=0.3", parts)
+    job = Job(asked, RunDirectory(folder), "cpu", lambda message: None, lm, replace(outline_of(lm), size=size))
+    job.directory.create_or_resume("name: planted", "abc123")
+    return job
+
+
+def carry_out(job: Job) -> list[int]:
+    """All that reads activations; what each step was told to take."""
+    steps = [stage for stage in job.stages() if stage.name == "activations"]
+    for stage in steps:
+        if not stage.done():
+            stage.work(lambda share: None)
+    assert all(stage.done() for stage in steps)
+    return [stage.bytes for stage in steps]
+
+
+def test_two_analyses_read_one_capture_and_get_the_numbers_of_their_own(
+    planted: LanguageModel, tmp_path: Path, calls: list[int]
+) -> None:
+    both, alone = job_of(planted, tmp_path / "both", BOTH), job_of(planted, tmp_path / "alone", AXIS)
+    carry_out(both)
+    assert len(calls) == 1
+    carry_out(alone)
+    assert len(calls) == 2
+    xr.testing.assert_allclose(
+        both.directory.read("default_axis").estimate, alone.directory.read("default_axis").estimate
+    )
+    assert not alone.directory.has("separation")
+    assert set(both.directory.read("activations_summary").condition.values) == {"you", "user"}
 
 
 def test_a_study_whose_activations_do_not_fit_the_memory_says_the_same(
     planted: LanguageModel, tmp_path: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = described("organism:separate?noise=0.3", ALL)
-    whole = finished(asked, planted, tmp_path / "whole")
+    one, few = job_of(planted, tmp_path / "whole"), job_of(planted, tmp_path / "parts")
+    carry_out(one)
     assert len(calls) == 1
-    monkeypatch.setattr(captures, "ROOM", 2_000_000)
-    monkeypatch.setattr(layout, "CHUNK", 300_000)
-    monkeypatch.setattr(groups, "CHUNK", 300_000)
-    large: list[str] = []
-    sound = RunDirectory.read
-
-    def read(directory: RunDirectory, group: str, **how: float) -> xr.Dataset:
-        kept = sound(directory, group, **how)
-        large.extend(group for v in kept.variables.values() if v.nbytes > how.get("most", np.inf))
-        return kept
-
-    monkeypatch.setattr(RunDirectory, "read", read)
-    parts = finished(asked, planted, tmp_path / "parts")
-    monkeypatch.undo()
-    assert len(calls) > 4, "a few layers at a time, all prompts once more for the next"
-    assert set(large) == {"activations/separation", "activations/divergence"}, "some was never in memory as a whole"
+    monkeypatch.setattr(captures, "ROOM", 600_000.0)
+    for module in (layout, groups):
+        monkeypatch.setattr(module, "CHUNK", 300_000)
+    carry_out(few)
+    assert len(calls) == 1 + planted.n_layers, "a layer at a time, all prompts once more for the next"
+    whole, parts = one.directory, few.directory
+    assert parts.read("activations/separation").factor.nbytes > captures.ROOM, "never in memory as a whole"
     for group in ("divergence", "separation", "default_axis", "activations_summary", "behaviour"):
-        one, other = whole.read(group), parts.read(group)
-        assert one.attrs == other.attrs
-        xr.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
-    assert parts.read("divergence").sizes["position"] > 3
+        assert whole.attributes(group) == parts.attributes(group)
+        xr.testing.assert_allclose(whole.read(group), parts.read(group), rtol=1e-4, atol=1e-6)
     assert parts.read("activations/divergence").position.values.tolist() == [-1]
 
-    everyone = prompts(asked.people, asked.items, ["you", "user", "neutral"])
+    everyone = prompts(one.people, one.items, ["you", "user", "neutral"])
     acts = capture(planted, everyone, tokens="position")
-    far = divergence(acts.sel(layer=[1, 2, 4]))
+    far = divergence(acts.sel(layer=[1, 4], position=[-3, -1]))
     for name in ("estimate", "ci_high", "crossnobis", "kind_estimate", "kind_ci_low", "onset"):
         np.testing.assert_allclose(parts.read("divergence")[name], far[name], rtol=1e-4, atol=1e-6, err_msg=name)
     spoken = acts.isel(prompt=np.flatnonzero(acts.condition != "neutral"))
-    apart, scaled_with_others = separation(spoken), separation(standardised(acts))
+    apart = separation(spoken)
     for name in ("estimate", "ci_low", "p_max", "bound_share", "identity", "noise_floor"):
         np.testing.assert_allclose(parts.read("separation")[name], apart[name], rtol=1e-4, atol=1e-6, err_msg=name)
-    assert not np.allclose(parts.read("separation").estimate, scaled_with_others.estimate, rtol=1e-4, atol=1e-6), (
-        "the control: other prompts on the scale"
-    )
+    upper, lower = parts.read("separation").estimate[:, 1:], apart.estimate[:, :-1]
+    assert not np.allclose(upper, lower, rtol=1e-4, atol=1e-6), "the control: each layer beside the one below"
 
 
 def test_a_run_that_stopped_goes_on_with_the_activations_that_are_kept(
     planted: LanguageModel, tmp_path: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = described("organism:separate?noise=0.3", ALL)
-
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -122,38 +126,17 @@ def test_a_run_that_stopped_goes_on_with_the_activations_that_are_kept(
         with monkeypatch.context() as stopped:
             stopped.setattr(f"selfrep.analyses.{module}.runs.{module}", stop)
             with pytest.raises(KeyboardInterrupt):
-                finished(asked, planted, tmp_path)
-    done = finished(asked, planted, tmp_path)
+                carry_out(job_of(planted, tmp_path / "late"))
+    late = job_of(planted, tmp_path / "late")
+    carry_out(late)
     assert len(calls) == 1
-    assert done.read("divergence").sizes["position"] > 3, (
-        "and not the last token alone, which is what is left at the end"
-    )
+    assert late.directory.read("divergence").position.values.tolist() == [-3, -1], "not only what is left in the end"
     with monkeypatch.context() as stopped:
         stopped.setattr(captures, "compact", stop)
         with pytest.raises(KeyboardInterrupt):
-            finished(asked, planted, tmp_path / "early")
-    assert not RunDirectory(tmp_path / "early").has("activations/separation"), "half of them is none"
+            carry_out(job_of(planted, tmp_path / "early"))
+    assert not RunDirectory(tmp_path / "early").has("activations/separation"), "a part of them is none"
     assert not list((tmp_path / "early").glob(".partial*"))
-
-
-@pytest.mark.parametrize("room", [1e9, 1e6])
-def test_the_memory_that_is_told_is_what_is_captured_at_once(
-    planted: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: float
-) -> None:
-    monkeypatch.setattr(captures, "ROOM", room)
-    asked = described("organism:separate?noise=0.3", ALL)
-    told = forecast(asked, device="cpu").activations
-    sizes: list[int] = []
-    sound = captures.capture
-
-    def capture(*args: object, **how: object) -> xr.Dataset:
-        acts = sound(*args, **how)  # type: ignore[arg-type]
-        sizes.append(acts.activations.nbytes // acts.sizes["layer"] * (acts.sizes["layer"] + captures.ON_ITS_WAY))
-        return acts
-
-    monkeypatch.setattr(captures, "capture", capture)
-    finished(asked, planted, tmp_path)
-    assert told == max(sizes)
 
 
 class Heard:
@@ -176,6 +159,26 @@ class Heard:
             work=self.acts.append,
             standardised=False,
         )
+
+
+@pytest.mark.parametrize(("room", "passes"), [(1e9, 1), (1e6, 3), (1.0, 6)])
+def test_the_memory_that_is_told_is_what_is_captured_at_once(
+    planted: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: float, passes: int
+) -> None:
+    monkeypatch.setattr(captures, "ROOM", room)
+    sizes: list[int] = []
+
+    def measured(*args: object, **how: object) -> xr.Dataset:
+        acts = capture(*args, **how)  # type: ignore[arg-type]
+        sizes.append(acts.activations.nbytes + captures.ON_ITS_WAY * acts.activations[:, :, :1].nbytes)
+        return acts
+
+    monkeypatch.setattr(captures, "capture", measured)
+    everywhere = replace(Heard().reading(), conditions=("you", "user", "neutral"), layers=None, positions=None)
+    (stage,) = captures.captures(job_of(planted, tmp_path), [everywhere])
+    stage.work(lambda share: None)
+    assert len(sizes) == passes
+    assert stage.bytes == max(sizes)
 
 
 @pytest.fixture
