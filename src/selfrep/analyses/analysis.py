@@ -86,7 +86,9 @@ class Stage:
 class Reading:
     """A step that reads activations. Readings of the same item, site and tokens share one capture.
 
-    What the step was given is kept (see `selfrep.stats.isometry`), so that what it makes can be made again.
+    What the step is given is what is kept: activations up to a rotation (see `selfrep.stats.isometry`), so that what it
+    makes can be made again. Where they are larger than memory they lie on disk, and `selfrep.stats.cells.by_layer`
+    reads one layer at a time.
 
     Attributes:
         name: of the group in which activations are kept, "activations/NAME".
@@ -94,7 +96,7 @@ class Reading:
         conditions: in which conditions they are spoken of.
         site, layers, tokens, positions: as in `selfrep.capture`; None for layers and positions: all.
         makes: the groups that are made of them.
-        work: makes those. Given the captured activations of all personas in these conditions.
+        work: makes those. Given the activations of all personas in these conditions.
         depths: instead of layers, shares of the depth of the model, which nobody knows before it is loaded.
         opens: as of a `Stage`.
         standardised: whether activations are put on one scale first (`selfrep.stats.geometry.standardised`).

@@ -54,7 +54,8 @@ def capture(
         tokens.
         positions: for single tokens, which, counted from the end; by default all those after the system text.
         storage: the type that activations are kept in.
-        budget_gb: the most memory the result may take.
+        budget_gb: the most memory the result may take. A study has no such limit: it captures as many layers at a time
+            as fit, and keeps on disk what its estimates need.
         progress: True for a bar, or a function that is called with (done, total) prompts.
 
     Returns:
@@ -99,8 +100,8 @@ def capture(
     if gigabytes > budget_gb:
         raise SelfrepError(
             f"The activations would take {gigabytes:.1f} GB, over the budget of {budget_gb:g} GB: prompts × sites "
-            f"× layers × {tokens}s × d_model = {' × '.join(map(str, shape))}. Keep fewer, use storage='float16', "
-            "or raise budget_gb."
+            f"× layers × {tokens}s × d_model = {' × '.join(map(str, shape))}. Capture a few layers in each call, keep "
+            "fewer positions, use storage='float16', or raise budget_gb. A study does with a few layers at a time."
         )
     out = np.full(shape, np.nan, dtype=storage)
 
