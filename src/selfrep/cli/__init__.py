@@ -54,7 +54,7 @@ app.add_typer(batteries.app, name="battery")
 def main() -> None:
     """Run the command line: errors that a user can cause end with one message and exit code 2."""
     try:
-        app()
+        app(prog_name="selfrep")  # also where Python runs the package
     except SelfrepError as error:
         print(f"selfrep: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)

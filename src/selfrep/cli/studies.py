@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from selfrep.store.run_directory import RunDirectory
     from selfrep.study.study import Study
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what would run: prompts, cells, time, memory")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what would run: prompts, patched runs, time, memory")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="start over: remove what a former run left in the directory")]
 
 

@@ -12,8 +12,8 @@ from selfrep.cli.progress import progress
 
 def validate(
     out: Annotated[Path, typer.Option(help="where the page, the table and its numbers go")] = Path("out/validation"),
-    quick: Annotated[bool, typer.Option("--quick", help="a part of the organisms: about a minute")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="the first seed of the organisms")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="a part of the planted models: about a minute")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="the first seed of the planted models")] = 0,
     tracr: Annotated[
         list[Path] | None, typer.Option(help="also a model compiled by Tracr, from a folder; may be repeated")
     ] = None,

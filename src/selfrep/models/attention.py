@@ -12,9 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from transformers import AttentionInterface, PretrainedConfig
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 _guard = threading.Lock()
 _users: Counter[int] = Counter()
@@ -48,6 +49,8 @@ def attending(config: PretrainedConfig, function: Callable[..., Any]) -> Iterato
         >>> config._attn_implementation
         'sdpa'
     """
+    from transformers import AttentionInterface
+
     name = f"selfrep_{function.__name__}"
     AttentionInterface.register(name, function)
     names = _chosen.names

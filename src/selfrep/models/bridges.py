@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from selfrep.errors import SelfrepError
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedModel
 
 
 def build(hf: PreTrainedModel, tokenizer: Any, name: str) -> TransformerBridge:

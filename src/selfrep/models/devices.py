@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from selfrep.errors import SelfrepError, close_match
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 DeviceMap = str | Mapping[str, int | str | torch.device]
 """The place of each part of a model: a strategy, one device, or module path → device or "disk" (see accelerate)."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models import bridges, devices, products
@@ -27,6 +26,7 @@ from selfrep.prompts.shown import shown
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedModel
 
 CAPACITY = ("expert_capacity", "capacity_factor", "moe_capacity_factor", "eval_capacity_factor",
             "moe_eval_capacity_token_fraction")  # fmt: skip

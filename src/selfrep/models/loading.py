@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from selfrep.errors import SelfrepError
-from selfrep.models import adapters, bridges, devices, folders, organisms, resolve
+from selfrep.models import adapters, bridges, devices, folders, resolve
 from selfrep.models.exclusive import exclusive
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.layouts import layout_of
 from selfrep.models.loadable import attend, unloadable
+from selfrep.models.outline import ORGANISM
 from selfrep.prompts.chat import Variables
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -89,7 +90,9 @@ def load_model(
         )
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32  # on by default, for the convolutions of state-space models
-    if isinstance(model, str) and model.startswith(organisms.PREFIX):
+    if isinstance(model, str) and model.startswith(ORGANISM):
+        from selfrep.models import organisms
+
         hf: PreTrainedModel = nn.Module.to(
             organisms.grow(organisms.parse(model)), devices.device(device), DTYPES[dtype]
         )
@@ -128,7 +131,7 @@ def _moved(hf: PreTrainedModel, device: torch.device) -> PreTrainedModel:
     if getattr(hf, "is_quantized", False) and hf.device.type == device.type:
         return hf  # some kinds of quantised weights refuse any move
     try:
-        return cast(PreTrainedModel, cast(Any, hf).to(device))  # torch's stubs lose the type of `to`
+        return cast("PreTrainedModel", cast(Any, hf).to(device))  # torch's stubs lose the type of `to`
     except (ValueError, NotImplementedError) as error:
         raise SelfrepError(f"This model cannot be moved to {device}: {error} Load it where it is to stay.") from error
 
@@ -136,6 +139,8 @@ def _moved(hf: PreTrainedModel, device: torch.device) -> PreTrainedModel:
 def _from_files(
     where: str | Path, dtype: str, tokenizer: Any, device_map: devices.DeviceMap | None, folder: str | Path | None
 ) -> tuple[PreTrainedModel, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     base = resolve.base_of(Path(where)) if folders.is_adapter(Path(where)) else Path(where)
     places = device_map if isinstance(device_map, str | None) else dict(device_map)
     spreading = {} if places is None else {"device_map": places, "offload_folder": folder}
@@ -149,6 +154,8 @@ def _from_files(
 
 
 def _in_memory(model: Any, tokenizer: Any) -> tuple[PreTrainedModel, Any]:
+    from transformers import PreTrainedModel
+
     model = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
     if isinstance(model, PreTrainedModel):
         return model, tokenizer

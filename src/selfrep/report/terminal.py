@@ -14,11 +14,19 @@ from rich.table import Table
 from selfrep.stats.numbers import number
 
 LEGEND = (
-    "shift: between the two sides of personas, in nats, by answers that no description says; all words: by all. equal: "
-    "at equal surprise. kept: the share that “the user is X” keeps. truth: how far a changed truth moves the answer, "
+    "shift: between the two sides of personas, in nats, by answers that no description says; all: by all. equal: at "
+    "equal surprise. kept: the share that “the user is X” keeps. truth: how far a changed truth moves the answer, "
     "beyond its words. mass: how probable any of the answers is. noise: SD between paraphrases, in nats. order: how "
     "far the order of the options moves the answer; – where there is nothing to measure."
 )
+
+MOVED = {
+    "readable": "identified", "shift": "shift", "95 %": "ci_low", "all": "all_words_shift", "equal": "controlled_shift",
+    "AUC": "auc", "kept": "kept",
+}  # fmt: skip
+"""Columns of what moves the answer to an item → what they are called in the Dataset."""
+READ = {"truth": "truth_shift", "mass": "answer_mass", "noise": "paraphrase_sd", "order": "order_effect"}
+"""Columns of what else tells whether it can be read."""
 
 
 def steps_table(steps: Sequence[tuple[str, int, int]]) -> Table:
@@ -33,26 +41,17 @@ def steps_table(steps: Sequence[tuple[str, int, int]]) -> Table:
 
 
 def check_table(checked: xr.Dataset) -> Iterator[RenderableType]:
-    """What `check_battery` found: a table, how to read it, and the items that cannot be read; for rich."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("item", overflow="fold", min_width=16)
-    table.add_column("readable")
-    for name in ("shift", "95 %", "all words", "equal", "AUC", "kept", "truth", "mass", "noise", "order"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for i, name in enumerate(map(str, checked.item.to_numpy())):
-        at = {str(k): float(v[i]) for k, v in checked.data_vars.items() if v.dtype.kind == "f" and v.dims == ("item",)}
-        measured = np.isfinite(at["shift"])
-        table.add_row(
-            escape(name),
-            "[green]yes[/]" if bool(checked.identified[i]) else "[red]no[/]",
-            _short(at["shift"]),
-            f"{_short(at['ci_low'])} to {_short(at['ci_high'])}" if measured and np.isfinite(at["ci_low"]) else "–",
-            _short(at["all_words_shift"]),
-            _short(at["controlled_shift"]),
-            *(_short(at[k]) for k in ("auc", "kept", "truth_shift", "answer_mass", "paraphrase_sd", "order_effect")),
-        )
-    yield table
-    yield Padding(f"[dim]{LEGEND}[/]", (1, 0, 0, 0))
+    """What `check_battery` found, for rich: two tables, how to read them, and the items that cannot be read."""
+    for columns in (MOVED, READ):
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("item", overflow="fold", min_width=16)
+        for name in columns:
+            table.add_column(name, justify="left" if name == "readable" else "right", no_wrap=True)
+        for i, item in enumerate(map(str, checked.item.to_numpy())):
+            table.add_row(escape(item), *(_cell(checked.isel(item=i), name) for name in columns))
+        yield table
+        yield ""
+    yield f"[dim]{LEGEND}[/]"
     for name, unit in (("surprise", "nats a token"), ("length", "tokens")):
         if name in checked:
             yield Padding(escape(_described(checked, name, unit)), (1 if name == "surprise" else 0, 0, 0, 0))
@@ -64,6 +63,16 @@ def check_table(checked: xr.Dataset) -> Iterator[RenderableType]:
     for name, gate, reason in zip(*(checked[k].to_numpy() for k in ("item", "identified", "reason")), strict=True):
         if not gate:
             yield Padding(f"[bold]{escape(str(name))}[/]: {escape(str(reason))}", (0, 0, 0, 2))
+
+
+def _cell(one: xr.Dataset, column: str) -> str:
+    """What stands in a column for one item."""
+    if column == "readable":
+        return "[green]yes[/]" if bool(one.identified) else "[red]no[/]"
+    if column == "95 %":
+        low, high = float(one.ci_low), float(one.ci_high)
+        return f"{_short(low)} to {_short(high)}" if np.isfinite([low, high]).all() else "–"
+    return _short(float(one[(MOVED | READ)[column]]))
 
 
 def _described(checked: xr.Dataset, name: str, unit: str) -> str:
@@ -79,5 +88,5 @@ def _described(checked: xr.Dataset, name: str, unit: str) -> str:
 
 
 def _short(value: float) -> str:
-    """At most two decimals."""
-    return number(round(value, 2)) if np.isfinite(value) else "–"
+    """At most two decimals, and no −0."""
+    return number(round(value, 2) + 0.0) if np.isfinite(value) else "–"
