@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tests.prompts.conftest import TEMPLATES, make_tokenizer
-from tests.tiny import logits, patched_logits, tiny_hf, token_pair, values_at
+from tests.tiny import logits, patched_differences, patched_logits, tiny_hf, token_pair, values_at
 from transformers import PreTrainedModel
 
 from selfrep.engine.capture import capture, score
@@ -17,7 +17,7 @@ from selfrep.engine.patch import patch, patch_tokens
 from selfrep.engine.plan import grid, prefix_patch
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.loading import load_model
-from selfrep.models.rotary import anew, side
+from selfrep.models.rotary import anew, full_cache, side
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import render
 
@@ -28,6 +28,26 @@ DYNAMIC = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}
 ROPES: dict[str, dict[str, Any]] = {
     "longrope": {"family": "phi3", "max_position_embeddings": 1024, "rope_parameters": LONGROPE},
     "dynamic": {"family": "llama", "max_position_embeddings": SWITCH, "rope_parameters": DYNAMIC},
+    "dynamic in some layers": {
+        "family": "gemma3_text",
+        "max_position_embeddings": SWITCH,
+        "rope_parameters": {
+            "full_attention": DYNAMIC,
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
+    },
+}
+FIXED: dict[str, dict[str, Any]] = {
+    "default": {},
+    "linear": {"factor": 2.0},
+    "yarn": {"factor": 4.0, "original_max_position_embeddings": SWITCH},
+    "llama3": {
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": SWITCH,
+    },
+    "proportional": {"partial_rotary_factor": 0.5},
 }
 
 
@@ -49,17 +69,39 @@ def ids(*lengths: int, seed: int) -> np.ndarray:
 
 
 def test_sides() -> None:
-    for kind, beyond in (("longrope", 1), ("dynamic", SWITCH + 7)):
+    for kind, beyond in (("longrope", 1), ("dynamic", SWITCH + 7), ("dynamic in some layers", SWITCH + 7)):
         hf = fresh(kind)
         assert side(hf, SWITCH) == side(hf, 3) == (0,)
         assert side(hf, SWITCH + 7) == (beyond,)
     assert side(tiny_hf(), 10**6) == ()
 
 
-def test_a_long_prompt_leaves_nothing_behind() -> None:
+@pytest.mark.parametrize("kind", FIXED)
+def test_tables_that_do_not_depend_on_the_length_are_one_for_short_and_long(kind: str) -> None:
+    """A short and a long prompt beside each other, on either side of what the model was first trained on."""
+    hf = tiny_hf(rope_parameters={"rope_type": kind, "rope_theta": 1e4} | FIXED[kind])
+    assert side(hf, 3) == side(hf, SWITCH + 30) == ()
+    source, target = ids(12, SWITCH + 9, seed=3), ids(SWITCH + 30, 11, seed=4)
+    effects = patch_tokens(load_model(hf), source, target, grid("attn_out", positions=[-5, -1]), logit_difference(7, 9))
+    assert effects.attrs["engine"] == "replay"
+    wanted = patched_differences(hf, "llama", "attn_out", torch.tensor(source), torch.tensor(target), (-5, -1))
+    np.testing.assert_allclose(effects.patched, wanted, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_full_cache_can_be_cut_where_a_window_has_passed() -> None:
+    hf, prompt = fresh("dynamic in some layers"), torch.tensor(ids(SWITCH + 4, seed=1))
+    out = hf(prompt, past_key_values=full_cache(), use_cache=True)
+    out.past_key_values.crop(-7)
+    again = hf(prompt[:, -7:], past_key_values=out.past_key_values, use_cache=True).logits
+    torch.testing.assert_close(again, out.logits[:, -7:])
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "dynamic in some layers"])
+def test_a_long_prompt_leaves_nothing_behind(kind: str) -> None:
     long, short = ids(SWITCH + 20, seed=1)[0], ids(SWITCH + 3, seed=2)[0]
-    wanted = logits(fresh("dynamic"), short)
-    hf = fresh("dynamic")
+    wanted = logits(fresh(kind), short)
+    hf = fresh(kind)
     logits(hf, long)
     assert (logits(hf, short) - wanted).abs().max() > 1e-2  # the control: what transformers does by itself
     with anew(hf):

@@ -24,6 +24,7 @@ from selfrep.errors import SelfrepError
 from selfrep.models import devices
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.products import is_half
+from selfrep.models.rotary import full_cache
 from selfrep.models.state import is_bare_linear
 
 Activations = dict[Place, Tensor]
@@ -159,7 +160,10 @@ def prefix_patched_logits(
     # Where the rotary tables of the whole are not those of its prefix, the prefix is cut from a run of the whole.
     whole = lm.rotary_side(n) != lm.rotary_side(n - suffix)
     with unembedding_in_float32(lm):
-        theirs, own = (lm.hf(ids if whole else ids[:, :-suffix], use_cache=True) for ids in runs)
+        if whole:
+            theirs, own = (lm.hf(ids, past_key_values=full_cache(), use_cache=True) for ids in runs)
+        else:
+            theirs, own = (lm.hf(ids[:, :-suffix], use_cache=True) for ids in runs)
     if whole:
         for run in (theirs, own):
             run.past_key_values.crop(-suffix)

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 from torch import nn
+from transformers import Cache, DynamicCache
 
 Side = tuple[int, ...]
 """Which rotary tables a prompt of some length has; one number for each table that may change."""
@@ -54,6 +55,17 @@ def anew(hf: nn.Module) -> Iterator[None]:
             stack.callback(_forget_lengths, module, ())
             stack.callback(module.register_forward_pre_hook(_forget_lengths).remove)
         yield
+
+
+def full_cache() -> Cache:
+    """An empty cache of keys and values that will keep every token of a prompt, so that it can be cut anywhere. By
+    itself a model with a sliding window keeps no token that the window has passed.
+
+    Example:
+        >>> full_cache().get_seq_length()
+        0
+    """
+    return DynamicCache()
 
 
 def _changing_tables(hf: nn.Module) -> Iterator[_Table]:

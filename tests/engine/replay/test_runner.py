@@ -16,6 +16,7 @@ import torch
 import xarray as xr
 from tests.tiny import log_odds, logits, patched_differences, ragged, tiny, tiny_hf, token_pair
 from torch import Tensor
+from torch.nn.utils import parametrizations, prune
 
 from selfrep.engine import selfcheck
 from selfrep.engine.attribution import attribute, attribute_tokens
@@ -139,6 +140,72 @@ def test_hooks_of_others_act_as_they_do_in_a_plain_pass(hook: Any, when: str) ->
         assert np.abs(plain.patched - wanted).max() > 1e-2, "the control: the hook matters"
     with pytest.warns(match="slow"), pytest.raises(SelfrepError, match=r"has a forward hook on model\.layers\.1"):
         patch_tokens(lm, SOURCE[:, -8:], TARGET[:, -8:], prefix_patch(), METRIC, suffix=3)
+
+
+def _before_a_block(hf: Any) -> None:
+    def shift(_: Any, args: tuple[Tensor, ...], how: dict[str, Any]) -> Any:
+        stream = (args[0] if args else how["hidden_states"]).clone()
+        stream[:, -1] += torch.arange(stream.shape[-1]) / stream.shape[-1]
+        return ((stream, *args[1:]), how) if args else (args, how | {"hidden_states": stream})
+
+    hf.model.layers[1].register_forward_pre_hook(shift, with_kwargs=True)
+
+
+def _in_place_of_a_forward(hf: Any) -> None:
+    mlp = hf.model.layers[1].mlp
+    own = mlp.forward
+    mlp.forward = lambda x: own(x) + x.mean(1, keepdim=True)
+
+
+def _on_the_embedding(hf: Any) -> None:
+    hf.model.embed_tokens.register_forward_hook(lambda module, args, out: 1.3 * out)
+
+
+def _pruned(hf: Any) -> None:
+    prune.l1_unstructured(hf.model.layers[1].mlp.down_proj, "weight", 0.5)  # torch sets a hook that computes the weight
+
+
+OTHERS = [_before_a_block, _in_place_of_a_forward, _on_the_embedding, _pruned]
+
+
+@pytest.mark.parametrize("change", OTHERS)
+def test_whatever_others_put_between_modules_acts_as_in_a_plain_pass(change: Callable[[Any], None]) -> None:
+    hf = tiny_hf()
+    change(hf)
+    wanted = patched_differences(hf, "llama", "attn_out", SOURCE, TARGET, (-6, -1))
+    with pytest.warns(UserWarning, match=r"has a forward (pre )?(hook|of its own) .*this is slow"):
+        effects = patch_tokens(load_model(hf), SOURCE, TARGET, grid("attn_out", positions=(-6, -1)), METRIC)
+    np.testing.assert_allclose(effects.patched, wanted, rtol=1e-4, atol=1e-4)
+    before = patched_differences(tiny_hf(), "llama", "attn_out", SOURCE, TARGET, (-6, -1))
+    assert np.abs(wanted - before).max() > 1e-2, "the control: it matters"
+
+
+def _compiled(hf: Any) -> None:
+    for block in hf.model.layers:
+        block.compile(backend="eager")
+    logits(hf, TARGET[0])
+
+
+def _checkpointing(hf: Any) -> None:
+    hf.requires_grad_(True).train().gradient_checkpointing_enable()
+
+
+def _parametrized(hf: Any) -> None:
+    parametrizations.weight_norm(hf.model.layers[1].mlp.down_proj)
+    parametrizations.weight_norm(hf.lm_head)
+
+
+@pytest.mark.parametrize("change", [_compiled, _checkpointing, _parametrized])
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
+def test_what_computes_the_same_gives_the_same_numbers(change: Callable[[Any], None]) -> None:
+    hf, plan = tiny_hf(), grid("attn_out", positions=(-6, -1))
+    change(hf)
+    lm, plain = load_model(hf), load_model(tiny_hf())
+    hf.train(change is _checkpointing)
+    for verb in (patch_tokens, attribute_tokens):
+        effects, wanted = (verb(model, SOURCE, TARGET, plan, METRIC) for model in (lm, plain))
+        assert effects.attrs["engine"] == wanted.attrs["engine"] in ("replay", "attribution")
+        np.testing.assert_allclose(effects.patched, wanted.patched, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
