@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 
@@ -13,6 +14,8 @@ import jaxtyping
 import pytest
 from checking import Loader, outermost
 from hypothesis import HealthCheck, settings
+
+gc.disable()  # until all tests are collected: until then nothing is garbage
 
 # Every annotation in selfrep, shapes included, is checked at each call (how: checking.py); but for those of functions
 # inside functions, which would be compiled anew each time the outer one is called: half of the time of these tests.
@@ -35,6 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not torch.cuda.is_available():
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason="needs CUDA"))
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays, and need not be looked over for garbage: each time that took a second."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

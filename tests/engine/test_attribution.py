@@ -253,7 +253,7 @@ def test_a_saturated_softmax_has_effects_but_no_gradient(site: str, by: Any) -> 
     assert errors["attribution"] > 0.2 * np.abs(exact[there]).mean() > 100 * errors["atp*"]
 
 
-@pytest.mark.parametrize("site", by_risk(SITES[:5], ("resid_pre", "resid_mid", "attn_out")))
+@pytest.mark.parametrize("site", by_risk(SITES[:5], ("resid_pre", "attn_out")))
 def test_integrated_gradients_add_up_to_patching_everything(site: str) -> None:
     lm = tiny("gemma2")
     source, target = ragged([9, 8], seed=5), ragged([9, 8], seed=6)
@@ -300,7 +300,7 @@ def test_what_comes_back_is_what_patch_gives(plan: Any, options: Any) -> None:
     lm = tiny()
     pairs = [token_pair(1), token_pair(2, systems=(2, 7)), token_pair(3, systems=(9, 9), suffix=(4, 3, 2))]
     for metric in (METRIC, TWO):
-        exact, rough = patch(lm, pairs, plan, metric), attribute(lm, pairs, plan, metric, **options)
+        exact, rough = patch(lm, pairs, plan, metric, check=False), attribute(lm, pairs, plan, metric, **options)
         alike = [(exact, rough)]
         if isinstance(plan, PlanUnion):
             alike = [(exact[name].to_dataset(), rough[name].to_dataset()) for name in exact.children]

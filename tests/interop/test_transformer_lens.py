@@ -47,8 +47,8 @@ def bridge(family: str) -> Any:
 
 
 @cache
-def clean(family: str) -> Any:
-    return bridge(family).run_with_cache(ids(1))[1]
+def clean(family: str, tokens: int = T) -> Any:
+    return bridge(family).run_with_cache(ids(1, tokens=tokens))[1]
 
 
 def last(logits: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ def agree(own: Any, expected: Any) -> None:
         assert getattr(own, name) == getattr(expected, name), name
 
 
-ANY_RUN = ("resid_pre", "mlp_out", "attn_head_out_by_pos", "attn_head_k_by_pos", "attn_head_pattern_by_pos")
+ANY_RUN = ("resid_pre", "attn_head_out_by_pos", "attn_head_k_by_pos", "attn_head_pattern_by_pos")
 SERVED = [
     pytest.param(family, name, marks=[] if family == "llama" or name.endswith(ANY_RUN) else pytest.mark.slow)
     for family in FAMILIES
@@ -103,7 +103,8 @@ SERVED = [
 
 @pytest.mark.parametrize(("family", "name"), SERVED)
 def test_every_function_says_what_transformer_lens_says(family: str, name: str) -> None:
-    function, arguments = getattr(ours, name), (bridge(family), ids(0), clean(family))
+    tokens = 3 if name.endswith("dest_src_pos") else T  # a run for each pair of tokens, at each head
+    function, arguments = getattr(ours, name), (bridge(family), ids(0, tokens=tokens), clean(family, tokens))
     expected = its_own(name)(*arguments, BOTH, reduce="none", baseline=True)
     agree(function(*arguments, BOTH, reduce="none", baseline=True), expected)
     # a metric of the last position, the others not computed
@@ -116,7 +117,7 @@ def test_every_function_says_what_transformer_lens_says(family: str, name: str) 
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("family", ["llama", pytest.param("gpt2", marks=pytest.mark.slow)])
 def test_the_bundles_are_stacked_as_transformer_lens_stacks_them(family: str, name: str) -> None:
-    arguments = bridge(family), ids(0), clean(family)
+    arguments = bridge(family), ids(0, tokens=3), clean(family, 3)
     expected = its_own(name)(*arguments, BOTH, reduce="none", baseline=True)
     agree(getattr(ours, name)(*arguments, BOTH, reduce="none", baseline=True), expected)
     tensor = getattr(ours, name)(*arguments, summed, reads=[-1])

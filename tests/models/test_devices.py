@@ -85,7 +85,7 @@ def test_a_spread_model_is_the_same_model(family: str, how: Spread, tmp_path: Pa
 @pytest.mark.parametrize(
     ("family", "how"),
     [
-        pytest.param(family, how, id=name, marks=[] if family in ("llama", "gpt_neox") else pytest.mark.slow)
+        pytest.param(family, how, id=name, marks=[] if family == "llama" else pytest.mark.slow)
         for (family, how), name in zip(EVERY, IDS, strict=True)
     ],
 )

@@ -164,7 +164,7 @@ def real(smollm: Any) -> ChatFormat:
 def test_every_built_in_prompt_renders_as_chatml(real: ChatFormat) -> None:
     """Oracle: the template of the embedded model, written out by hand."""
     for made in prompts(
-        personas.builtin(), battery.builtin(), conditions=("you", "user", "book", "neutral"), paraphrases=[0, 3]
+        personas.builtin(), battery.builtin(), conditions=("you", "user", "book", "neutral"), paraphrases=[3]
     ):
         tokens = render(made, real)
         assert "".join(tokens.texts) == (

@@ -262,7 +262,10 @@ def falsely_done(run: RunDirectory) -> list[int]:
     return np.flatnonzero(group.done & ~whole).tolist()
 
 
-@pytest.mark.parametrize("deadly", [1, 2, 3, 5])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("deadly", [pytest.param(1, marks=SLOW), 2, 3, pytest.param(5, marks=SLOW)])
 def test_no_kill_leaves_a_row_that_looks_done_and_is_not(growing: RunDirectory, deadly: int) -> None:
     """Each row is three writes: killed before the first, second and third of one, and in the middle of the next."""
     assert writer(growing, deadly).wait(60) == -signal.SIGKILL
@@ -278,10 +281,10 @@ def test_the_check_finds_a_store_that_marks_first(growing: RunDirectory) -> None
 
 def test_a_run_killed_at_any_moment_goes_on_to_the_end(growing: RunDirectory) -> None:
     kills = 0
-    while kills < 3 and len(left := growing.pending("group")) > 1:
+    while kills < 2 and len(left := growing.pending("group")) > 1:
         with writer(growing) as process:
             while process.poll() is None and len(growing.pending("group")) == len(left):
-                time.sleep(0.001)
+                time.sleep(0.02)
             process.kill()
         kills += 1
         assert falsely_done(growing) == []

@@ -12,3 +12,11 @@ __all__ = ["rich"]
 def _no_browser(monkeypatch: pytest.MonkeyPatch) -> None:
     """No vector figures: a browser takes seconds for each."""
     monkeypatch.setattr("selfrep.plots.browser", lambda: None)
+
+
+@pytest.fixture
+def pageless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither figures nor a page: for runs of which only the numbers are looked at, a third of their time."""
+    monkeypatch.setattr("selfrep.study.run.drawings", lambda directory: ())
+    for name in ("write_figures", "write_report"):
+        monkeypatch.setattr(f"selfrep.study.run.{name}", lambda *_, **__: None)

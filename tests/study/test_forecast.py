@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.analyses.planted import TEN
+from tests.tiny import by_risk
 
 from selfrep.models.organisms import BATTERY, PERSONAS
 from selfrep.models.resolve import without_weights
@@ -37,6 +38,7 @@ def no_model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(jobs, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
 
 
+@pytest.mark.usefixtures("pageless")
 def test_what_is_told_is_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study, out = loads(SWEPT), tmp_path / "out"
     told = forecast(study, out)
@@ -54,7 +56,7 @@ def test_what_is_told_is_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (left.prompts, left.cells, left.stages) == (0, 0, ())
 
 
-@pytest.mark.parametrize("name", presets())
+@pytest.mark.parametrize("name", by_risk(presets(), ("demo", "identity")))
 def test_every_built_in_study_can_be_told_of_a_model_whose_weights_are_elsewhere(
     name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -21,8 +21,14 @@ def test_the_embedded_model_is_asked_as_ever(name: str) -> None:
     assert asked_as_itself(study).study is study
 
 
-@pytest.mark.parametrize("name", presets())
-@pytest.mark.parametrize("model", [QWEN, NOBODY])
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        pytest.param(name, model, marks=[] if model == NOBODY or name == "identity" else pytest.mark.slow)
+        for name in presets()
+        for model in (QWEN, NOBODY)
+    ],
+)
 def test_no_text_names_the_embedded_model_to_another(name: str, model: str) -> None:
     study = preset(name)
     itself = asked_as_itself(asked_of(study, model=model), CHATS)

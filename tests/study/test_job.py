@@ -18,6 +18,7 @@ from selfrep.study import job as jobs
 from selfrep.study.job import Job
 
 
+@pytest.mark.usefixtures("pageless")
 def test_a_stopped_run_asks_only_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = described("organism:noticing", f'anomaly: {{file: "{ANOMALIES}"}}\n', personas="")
     sound, batches = jobs.score, list[int]()

@@ -22,6 +22,8 @@ from selfrep.study import job as jobs
 from selfrep.study import origin
 from selfrep.study.run import run
 
+pytestmark = pytest.mark.usefixtures("pageless")
+
 MODEL = "organism:separate"
 DATED = "{{ 'nurse ' if strftime_now('%d') == '01' else 'sailor ' }}" + lexicon._TEMPLATE
 """An organism knows few words, and no numbers."""

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from selfrep.study import run as running
 from selfrep.study import study
 
 MODEL = "organism:bleed?beta=0.4"
+ATTENTION = "    - {site: attn_out, directions: [denoise], layers: [0, 2]}\n"
 STUDY = f"""
 name: organism
 model: "{MODEL}"
@@ -40,8 +40,7 @@ transfer:
   paraphrases: [0, 2]
   sweeps:
     - {{site: resid_pre}}
-    - {{site: attn_out, directions: [denoise], layers: [0, 2]}}
-    - {{site: resid_pre, by: segment, layers: [2, 5], controls: [paraphrase, persona, random]}}
+{ATTENTION}    - {{site: resid_pre, by: segment, layers: [2, 5], controls: [paraphrase, persona, random]}}
 """
 PATCHED = ("effects/attn_out", "effects/resid_pre", "segments/resid_pre")
 SWEEPS = STUDY.replace("separation: {item: who_are_you}\n", "")
@@ -165,30 +164,27 @@ def test_another_study_is_refused_with_the_difference(described: study.Study, do
         running.run(other, done.path)
 
 
+@pytest.mark.usefixtures("pageless")
 def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(done: RunDirectory, tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text(STUDY)
+    (tmp_path / "study.yaml").write_text(SWEEPS.replace(ATTENTION, ""))
     out = tmp_path / "out"
     code = f"""
-import sys
+import os, signal
 from selfrep.study import run
 from selfrep.study import study
 from selfrep.analyses.transfer import runs as patching
-slow = patching.patch_sweep
+sound, batches = patching.patch_sweep, []
 def patch_sweep(*args, **kwargs):
-    import time; time.sleep(0.3); return slow(*args, **kwargs)
+    batches.append(1)
+    if len(batches) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return sound(*args, **kwargs)
 patching.patch_sweep = patch_sweep
 run.run(study.load({str(tmp_path / "study.yaml")!r}), {str(out)!r}, device="cpu", warn=lambda m: None)
 """
-    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONWARNINGS": "ignore"})
+    killed = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONWARNINGS": "ignore"}, check=False)
+    assert killed.returncode == -signal.SIGKILL
     half = RunDirectory(out)
-    for _ in range(1200):
-        time.sleep(0.05)
-        if half.has("effects/resid_pre") and 0 < len(half.pending("effects/resid_pre")) < 24:
-            break
-        if process.poll() is not None:
-            break
-    process.send_signal(signal.SIGKILL)
-    process.wait()
     left = half.pending("effects/resid_pre")
     assert 0 < len(left) < 24, "killed in the middle of a sweep"
     finished = running.run(study.load(tmp_path / "study.yaml"), out, device="cpu", warn=lambda message: None).directory
@@ -201,7 +197,9 @@ run.run(study.load({str(tmp_path / "study.yaml")!r}), {str(out)!r}, device="cpu"
     [
         ("name: x\nmodel: /nowhere/at/all\n", "nowhere"),
         (SWEEPS.replace("layers: [0, 2]", "layers: [0, 30]"), r"layers are 0 to 5"),
-        (SWEEPS.replace("{site: resid_pre}", "{site: resid_pre, positions: [-60]}", 1), "-60"),
+        pytest.param(
+            SWEEPS.replace("{site: resid_pre}", "{site: resid_pre, positions: [-60]}", 1), "-60", marks=pytest.mark.slow
+        ),  # seen when prompts are aligned, after all of them have been asked
         (SWEEPS.replace("paraphrases: [0, 2]", "paraphrases: [9]"), "paraphrases"),
     ],
     ids=["model", "layer", "position", "paraphrase"],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from selfrep.validation import external
 from selfrep.validation.card import ExternalExamination
 from selfrep.validation.external import differing, examine, marks, output, rows, transfer_sizes
 
+Examined = Callable[[str], tuple[KnownCircuit, ExternalExamination]]
+
 
 def compiled(folder: Path, kind: str) -> KnownCircuit:
     if kind == "trained":
@@ -32,12 +36,23 @@ def compiled(folder: Path, kind: str) -> KnownCircuit:
     return tracr(write_tracr(folder, arrays(via=both, number=kind == "number"), config(causal=not both)))
 
 
+@pytest.fixture(scope="module")
+def examined(tmp_path_factory: pytest.TempPathFactory) -> Examined:
+    """A compiled model, and what is found in it; each is looked at once."""
+
+    @cache
+    def look(kind: str) -> tuple[KnownCircuit, ExternalExamination]:
+        known = compiled(tmp_path_factory.mktemp("compiled") / kind, kind)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return known, examine(known)
+
+    return look
+
+
 @pytest.mark.parametrize("kind", ["causal", pytest.param("both ways", marks=pytest.mark.slow), "number", "trained"])
-def test_it_finds_the_circuit(tmp_path: Path, kind: str) -> None:
-    known = compiled(tmp_path / "first", kind)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found = examine(known)
+def test_it_finds_the_circuit(examined: Examined, kind: str) -> None:
+    known, found = examined(kind)
     assert found.pairs == 32
     assert known.circuit == {Component(*one) for one in (VIA if kind == "both ways" else CIRCUIT)}
     assert tuple(found.scores) == known.components
@@ -50,8 +65,8 @@ def test_it_finds_the_circuit(tmp_path: Path, kind: str) -> None:
         assert {one for one, scores in found.scores.items() if scores["T"]} == known.circuit, "all else is exactly 0"
 
 
-def test_a_wrong_circuit_scores_badly(tmp_path: Path) -> None:
-    found = examine(compiled(tmp_path / "first", "causal"))
+def test_a_wrong_circuit_scores_badly(examined: Examined) -> None:
+    found = examined("causal")[1]
     exact = {"T": {one: scores["T"] for one, scores in found.scores.items()}}
     wrong = frozenset({Component(1), Component(0, 0)})
     (mark,) = marks(exact, wrong)
@@ -109,8 +124,8 @@ def test_a_model_that_always_says_the_same(
         examine(tracr(write_tracr(tmp_path / "same", arrays(), config(**said))))
 
 
-def test_rows_are_of_each_model_and_of_several_together(tmp_path: Path) -> None:
-    found = [examine(compiled(tmp_path / kind, kind)) for kind in ("causal", "number", "trained")]
+def test_rows_are_of_each_model_and_of_several_together(examined: Examined, tmp_path: Path) -> None:
+    found = [examined(kind)[1] for kind in ("causal", "number", "trained")]
     whole = arrays(layers=2)
     name = "transformer/layer_1/mlp/linear_2/w"
     whole[name] = np.ones_like(whole[name])

@@ -78,6 +78,7 @@ def test_maps_of_the_self_are_found_and_are_not_those_of_the_persona(
     assert by_name(wrong, "present")["S"].auroc < 0.99
 
 
+@pytest.mark.slow
 def test_a_model_without_the_wiring_is_not_found(bleeding: tuple[LanguageModel, organisms.Truth]) -> None:
     lm, truth = bleeding
     wild = organisms.OrganismForCausalLM(lm.hf.config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from importlib import import_module
 from importlib.metadata import version
 
@@ -122,8 +123,6 @@ def effects_dataset(
 
 def _provenance(lm: LanguageModel, sweep: PatchSweep, plan: PatchPlan) -> dict[str, object]:
     """The attributes that say where numbers came from."""
-    packages = ("torch", "transformers", "transformer-lens", "xarray")
-    own = import_module("selfrep").__version__  # by name, since a static import would tie this room to all the others
     return {
         "site": plan.site,
         "intervention": plan.intervention.name,
@@ -134,6 +133,14 @@ def _provenance(lm: LanguageModel, sweep: PatchSweep, plan: PatchPlan) -> dict[s
         "weights_hash": lm.weights_hash,
         "dtype": str(lm.dtype).removeprefix("torch."),
         "device": str(lm.device),
-        "versions": json.dumps({"selfrep": own} | {name: version(name) for name in packages}),
+        "versions": _versions(),
         "seed": sweep.seed,
     }
+
+
+@cache
+def _versions() -> str:
+    """Those of the packages that numbers depend on, as JSON; looking one up takes milliseconds."""
+    own = import_module("selfrep").__version__  # by name, since a static import would tie this room to all the others
+    packages = ("torch", "transformers", "transformer-lens", "xarray")
+    return json.dumps({"selfrep": own} | {name: version(name) for name in packages})

@@ -16,6 +16,20 @@ setters, taken from `clean_cache` into a run of `corrupted_tokens`. There are th
 A metric is called at least once for each cell, in no particular order, with logits in float32; it must not keep them.
 What the engine cannot serve (patch setters of one's own, a bridge in compatibility mode or with hooks on it,
 an architecture whose blocks cannot be replayed) is handed to TransformerLens, with a warning that says why.
+
+Example:
+    >>> import torch
+    >>> from selfrep.models.loading import load_model
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
+    ...                      num_attention_heads=2, num_key_value_heads=2)
+    >>> bridge = load_model(LlamaForCausalLM(config)).bridge
+    >>> cache = bridge.run_with_cache(torch.tensor([[1, 2, 3]]))[1]
+    >>> corrupted, metric = torch.tensor([[4, 2, 3]]), lambda logits: logits[0, -1, 5]
+    >>> get_act_patch_resid_pre(bridge, corrupted, cache, metric).shape
+    torch.Size([2, 3])
+    >>> get_act_patch_attn_head_by_pos_every(bridge, corrupted, cache, metric).shape
+    torch.Size([5, 2, 3, 2])
 """
 
 from __future__ import annotations
@@ -85,99 +99,33 @@ get_act_patch_attn_head_pattern_by_pos = _row("pattern", "each row of each patte
 get_act_patch_attn_head_pattern_dest_src_pos = _entry("pattern", "each entry of each pattern")
 
 
-def get_act_patch_attn_head_all_pos_every(
-    model: Any, corrupted_tokens: Tensor, clean_cache: Cache, metric: Metrics, **options: Any
-) -> Tensor | PatchingResult:
-    """Outputs, queries, keys, values and patterns of every head at all positions: [5, layer, head].
-
-    Where there are fewer key and value heads, the rest of their part is 0, as in TransformerLens. Options and other
-    returns: see `generic_activation_patch`; axis `patch_type` comes first, after that of several metrics.
-
-    Example:
-        >>> import torch
-        >>> from selfrep.models.loading import load_model
-        >>> from transformers import LlamaConfig, LlamaForCausalLM
-        >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
-        ...                      num_attention_heads=2, num_key_value_heads=2)
-        >>> bridge = load_model(LlamaForCausalLM(config)).bridge
-        >>> cache = bridge.run_with_cache(torch.tensor([[1, 2, 3]]))[1]
-        >>> corrupted = torch.tensor([[4, 2, 3]])
-        >>> get_act_patch_attn_head_all_pos_every(bridge, corrupted, cache, lambda logits: logits[0, -1, 5]).shape
-        torch.Size([5, 2, 2])
-    """
-    parts = {
-        "out": get_act_patch_attn_head_out_all_pos,
-        "q": get_act_patch_attn_head_q_all_pos,
-        "k": get_act_patch_attn_head_k_all_pos,
-        "v": get_act_patch_attn_head_v_all_pos,
-        "pattern": get_act_patch_attn_head_pattern_all_pos,
-    }
-    return _every(parts, ("layer", "head"), metric, options, model, corrupted_tokens, clean_cache)
-
-
-def get_act_patch_attn_head_by_pos_every(
-    model: Any, corrupted_tokens: Tensor, clean_cache: Cache, metric: Metrics, **options: Any
-) -> Tensor | PatchingResult:
-    """Outputs, queries, keys, values and patterns of every head, position by position (patterns by destination):
-    [5, layer, pos, head]. Options and other returns: as `get_act_patch_attn_head_all_pos_every`.
-
-    Example:
-        >>> import torch
-        >>> from selfrep.models.loading import load_model
-        >>> from transformers import LlamaConfig, LlamaForCausalLM
-        >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
-        ...                      num_attention_heads=2, num_key_value_heads=2)
-        >>> bridge = load_model(LlamaForCausalLM(config)).bridge
-        >>> cache = bridge.run_with_cache(torch.tensor([[1, 2, 3]]))[1]
-        >>> corrupted = torch.tensor([[4, 2, 3]])
-        >>> get_act_patch_attn_head_by_pos_every(bridge, corrupted, cache, lambda logits: logits[0, -1, 5]).shape
-        torch.Size([5, 2, 3, 2])
-    """
-    parts = {
-        "out": get_act_patch_attn_head_out_by_pos,
-        "q": get_act_patch_attn_head_q_by_pos,
-        "k": get_act_patch_attn_head_k_by_pos,
-        "v": get_act_patch_attn_head_v_by_pos,
-        "pattern": get_act_patch_attn_head_pattern_by_pos,
-    }
-    return _every(parts, ("layer", "pos", "head"), metric, options, model, corrupted_tokens, clean_cache)
-
-
-def get_act_patch_block_every(
-    model: Any, corrupted_tokens: Tensor, clean_cache: Cache, metric: Metrics, **options: Any
-) -> Tensor | PatchingResult:
-    """The residual stream before each block, attention outputs and MLP outputs: [3, layer, pos].
-
-    Options and other returns: as `get_act_patch_attn_head_all_pos_every`.
-
-    Example:
-        >>> import torch
-        >>> from selfrep.models.loading import load_model
-        >>> from transformers import LlamaConfig, LlamaForCausalLM
-        >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
-        ...                      num_attention_heads=2, num_key_value_heads=2)
-        >>> bridge = load_model(LlamaForCausalLM(config)).bridge
-        >>> cache = bridge.run_with_cache(torch.tensor([[1, 2, 3]]))[1]
-        >>> get_act_patch_block_every(bridge, torch.tensor([[4, 2, 3]]), cache, lambda logits: logits[0, -1, 5]).shape
-        torch.Size([3, 2, 3])
-    """
-    parts = {
-        "resid_pre": get_act_patch_resid_pre,
-        "attn_out": get_act_patch_attn_out,
-        "mlp_out": get_act_patch_mlp_out,
-    }
-    return _every(parts, ("layer", "pos"), metric, options, model, corrupted_tokens, clean_cache)
+def _bundle(what: str, order: tuple[str, ...], **parts: partial[Any]) -> partial[Any]:
+    """A function that runs several sweeps, and returns them on a leading axis, their own axes in this order."""
+    out = partial(_every, parts, order)
+    out.__doc__ = (
+        f"Patch {what}: [{len(parts)}, {', '.join(order)}]. Arguments, a model, tokens, a cache and a metric, options "
+        "and other returns are those of `generic_activation_patch`; axis `patch_type` comes first, after that of "
+        "several metrics. Where a model has fewer key and value heads than heads, the rest of their part is 0, as in "
+        "TransformerLens."
+    )
+    return out
 
 
 def _every(
-    parts: Mapping[str, partial[Any]], order: tuple[str, ...], metric: Metrics, options: dict[str, Any], *where: Any
+    parts: Mapping[str, partial[Any]],
+    order: tuple[str, ...],
+    model: Any,
+    corrupted_tokens: Tensor,
+    clean_cache: Cache,
+    metric: Metrics,
+    **options: Any,
 ) -> Tensor | PatchingResult:
-    """Several sweeps of a model, tokens and a cache (`where`), their axes in this order, on a leading axis."""
+    """What `_bundle` promises."""
     if unknown := set(options) - {"reduce", "baseline", "reads", "budget_gb", "progress"}:
         raise SelfrepError(f"Options are reduce, baseline, reads, budget_gb and progress; got {sorted(unknown)}.")
     # Asked for by name, a metric always comes as a PatchingResult, whose axes are named.
     by_name = dict(metric) if isinstance(metric, Mapping) else {"metric": metric}
-    results = [part(*where, by_name, **options) for part in parts.values()]
+    results = [part(model, corrupted_tokens, clean_cache, by_name, **options) for part in parts.values()]
     aligned = []
     for result in results:
         names = [{"head_index": "head", "dest_pos": "pos"}.get(name, name) for name in result.axis_names]
@@ -200,3 +148,30 @@ def _every(
         return result
     one = result["metric"]
     return one if options.get("reduce") == "none" or options.get("baseline") else one.values
+
+
+get_act_patch_attn_head_all_pos_every = _bundle(
+    "outputs, queries, keys, values and patterns of every head at all positions",
+    ("layer", "head"),
+    out=get_act_patch_attn_head_out_all_pos,
+    q=get_act_patch_attn_head_q_all_pos,
+    k=get_act_patch_attn_head_k_all_pos,
+    v=get_act_patch_attn_head_v_all_pos,
+    pattern=get_act_patch_attn_head_pattern_all_pos,
+)
+get_act_patch_attn_head_by_pos_every = _bundle(
+    "outputs, queries, keys, values and patterns of every head, position by position (patterns by destination)",
+    ("layer", "pos", "head"),
+    out=get_act_patch_attn_head_out_by_pos,
+    q=get_act_patch_attn_head_q_by_pos,
+    k=get_act_patch_attn_head_k_by_pos,
+    v=get_act_patch_attn_head_v_by_pos,
+    pattern=get_act_patch_attn_head_pattern_by_pos,
+)
+get_act_patch_block_every = _bundle(
+    "the residual stream before each block, attention outputs and MLP outputs",
+    ("layer", "pos"),
+    resid_pre=get_act_patch_resid_pre,
+    attn_out=get_act_patch_attn_out,
+    mlp_out=get_act_patch_mlp_out,
+)

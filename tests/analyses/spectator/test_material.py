@@ -8,20 +8,21 @@ from selfrep.analyses.spectator.material import OUTSIDE, Form, questions
 from selfrep.errors import SelfrepError
 from selfrep.prompts import battery, personas
 
-JFK, WHO = personas.builtin()["jfk"], battery.builtin()["who_are_you"]
+PEOPLE, ITEMS = personas.builtin(), battery.builtin()
+JFK, WHO = PEOPLE["jfk"], ITEMS["who_are_you"]
 
 
 def test_each_persona_is_spoken_of_in_each_paraphrase_and_nobody_is_played() -> None:
-    asked = questions([JFK, personas.builtin()["nurse"]], [WHO, battery.builtin()["hello"]])
+    asked = questions([JFK, PEOPLE["nurse"]], [WHO, ITEMS["hello"]])
     by_condition = {c: [one for one in asked if one.condition == c] for c in OUTSIDE}
     assert [len(by_condition[c]) for c in OUTSIDE] == [2 * 2 * 4, 2 * len(JFK.neutral), 2 * 2 * 4]
     for one in asked:
         assert one.system in JFK.neutral
-        assert one.prefill.endswith(battery.builtin()[one.item].prefill)
-        assert battery.builtin()[one.item].question in one.question
-        assert one.answers == battery.builtin()[one.item].answer_sets
+        assert one.prefill.endswith(ITEMS[one.item].prefill)
+        assert ITEMS[one.item].question in one.question
+        assert one.answers == ITEMS[one.item].answer_sets
     for one in by_condition["foretold"]:
-        described = personas.builtin()[one.persona].descriptions[one.paraphrase]
+        described = PEOPLE[one.persona].descriptions[one.paraphrase]
         assert described in one.question
     assert all(one.persona == "" and one.reading == "unprompted" for one in by_condition["foretold_of_nobody"])
 

@@ -154,7 +154,8 @@ BOTH = FROM_SELF.replace("pairs: [", "pairs: [[robot, nurse], [chatbot, farmer],
 
 def test_what_goes_between_personas_is_not_averaged_with_what_comes_from_the_self(tmp_path: Path) -> None:
     alone, both = (
-        swept("organism:separate?noise=0.5", part, tmp_path / str(len(part)))[1] for part in (FROM_SELF, BOTH)
+        swept("organism:separate?noise=0.5", part.replace("0.4, 0.8, 1", "0.8"), tmp_path / str(len(part)))[1]
+        for part in (FROM_SELF, BOTH)
     )
     name = "transfer/segments/resid_pre"
     of_self, expected = both.read(f"{name}_self_persona"), alone.read(name)

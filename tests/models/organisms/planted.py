@@ -5,6 +5,7 @@ Nothing here uses selfrep's engine or its table of sites.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
 
@@ -130,18 +131,21 @@ def stream(hf: PreTrainedModel, ids: list[int]) -> Tensor:
 
 def brute(hf: PreTrainedModel, source: list[int], target: list[int], question: str) -> np.ndarray:
     """[residual index 0 … n_layers, token] log odds of the target with the source's stream at one token."""
-    rows = torch.arange(len(target))
-    out = []
-    for index, values in enumerate(stream(hf, source)):
+    tokens, donor = torch.arange(len(target)), stream(hf, source)
 
-        def change(x: Tensor, values: Tensor = values) -> Tensor:
+    def changing(index: int) -> Callable[[Tensor], Tensor]:
+        def change(x: Tensor) -> Tensor:
             x = x.clone()
-            x[rows, rows] = values
+            x[index * len(target) + tokens, tokens] = donor[index]  # each cell has a row of its own
             return x
 
-        with hooked(*entrance(hf, index), change):
-            out.append(log_odds(run(hf, [target] * len(target)), question))
-    return np.array(out)
+        return change
+
+    with ExitStack() as stack:
+        for index in range(len(donor)):
+            stack.enter_context(hooked(*entrance(hf, index), changing(index)))
+        patched = log_odds(run(hf, [target] * (len(donor) * len(target))), question)
+    return patched.reshape(len(donor), len(target))
 
 
 def moved(
