@@ -1,4 +1,4 @@
-"""The README is run: its Python examples in order, its commands looked up, its links followed."""
+"""The README and the page on models are run: Python examples in order, commands looked up, links followed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/models.md")}
+README = PAGES["README.md"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -38,17 +39,18 @@ def _last_digit(number: str) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
 def test_the_python_examples_run_in_order_and_print_what_is_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "readme"}
-    examples, shown = blocks("python"), dict(SHOWN.findall(README))
+    examples, shown = blocks("python", PAGES[page]), dict(SHOWN.findall(PAGES[page]))
     assert examples
     assert shown
     for number, code in enumerate(examples, start=1):
         capsys.readouterr()
-        exec(compile(code, f"README.md, Python example {number}", "exec"), namespace)
+        exec(compile(code, f"{page}, Python example {number}", "exec"), namespace)
         printed = capsys.readouterr().out
         if code in shown:
             assert not differs(printed, shown[code])
@@ -63,7 +65,9 @@ def test_another_number_or_word_is_no_print_of_this_one() -> None:
 
 
 def test_the_commands_exist() -> None:
-    shell = "\n".join(blocks("bash") + blocks("sh") + blocks("console"))
+    shell = "\n".join(
+        code for page in PAGES.values() for kind in ("bash", "sh", "console") for code in blocks(kind, page)
+    )
     for script in set(re.findall(r"\bscripts/\w+", shell)):
         assert (ROOT / script).is_file(), script
     help_text = [sys.executable, "-c", "from selfrep.cli import main; main()", "--help"]
@@ -72,10 +76,11 @@ def test_the_commands_exist() -> None:
         assert re.search(rf"\b{command}\b", known.stdout), command
 
 
-def test_the_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)", README) + re.findall(r'(?:src|href)="([^"#]+)"', README):
+@pytest.mark.parametrize("page", PAGES)
+def test_the_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", PAGES[page]) + re.findall(r'(?:src|href)="([^"#]+)"', PAGES[page]):
         if not re.match(r"https?:|mailto:", target):
-            assert (ROOT / target).exists(), target
+            assert (ROOT / page).parent.joinpath(target).exists(), target
 
 
 def test_blocks_are_found() -> None:

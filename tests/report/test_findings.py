@@ -127,8 +127,8 @@ SOURCES = [
         counts=("57 families",),
     ),
     Source(
-        "divergence", from_self("human"), "For humans, half of the distance", (), sure=(), about="divergence",
-        counts=(), estimate=user("onset"),
+        "divergence", from_self("human"), "The distance of humans from the unprompted self stays", (), sure=(),
+        about="divergence", counts=(), estimate=user("onset"),
     ),
     Source(
         "divergence", lambda data: fixed(data).sel(reference="unprompted", persona="smollm"),
@@ -218,7 +218,7 @@ SOURCES = [
             (moved(1), "estimate"), "control_paraphrase", "control_persona", "control_random", "control_fact",
         ),
         sure=("p", "smallest_p"),
-        counts=("13 pairs of personas of 11 pairs of families", "left out: 3 of 27 runs", "3 since d is dull"),
+        counts=("13 pairs of personas of 11 pairs of families", "Left out: 3 of 27 runs", "3 since d is dull"),
     ),
     *(
         Source(
@@ -400,13 +400,13 @@ def test_no_sentence_about_transfer_holds_a_number_that_is_not_there() -> None:
     for text in (found.title, found.control, found.how_sure):
         assert "–" not in text
         assert "nan" not in text.lower()
-    assert "At layer 1" not in found.control, "no number there, and no sentence about it"
+    assert "at layer 1" not in found.control, "no number there, and no sentence about it"
     assert "fact about no persona" not in found.control
     (whole,) = all_findings(run_of({"transfer/segments/resid_pre": group}))  # the control
-    assert "At layer 1" in whole.control
+    assert "at layer 1" in whole.control
     shut = group.assign(reason=("direction", ["one pair is left", "one pair is left"]))
     (silent,) = all_findings(run_of({"transfer/segments/resid_pre": shut}))
-    assert "At layer 1" not in silent.control, "T is not identified at any layer"
+    assert "at layer 1" not in silent.control, "T is not identified at any layer"
 
 
 def test_a_transfer_without_a_number_says_so_and_one_without_an_interval_shows_none() -> None:

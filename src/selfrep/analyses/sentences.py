@@ -81,6 +81,15 @@ def _has_interval(row: xr.Dataset, low: str, high: str) -> bool:
     return bool(np.isfinite([float(row[low]), float(row[high])]).all())
 
 
+def spoken(name: object) -> str:
+    """A name of a study file within a sentence.
+
+    >>> spoken("hal_9000")
+    'hal 9000'
+    """
+    return str(name).replace("_", " ")
+
+
 def listed(parts: Sequence[str]) -> str:
     """Parts of a sentence, one after the other.
 

@@ -208,6 +208,7 @@ def not_identified(title: str, reason: str, *, subtitle: str = "") -> go.Figure:
     fig = go.Figure().update_xaxes(visible=False).update_yaxes(visible=False)
     middle = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False}
     text = f"<b>Not identified</b><br>{wrap(reason, 62)}"
+    lines = 1 + text.count("<br>")
     fig.add_annotation(middle, text=text, font={"size": 12, "color": SOFT})
     fig.add_shape(type="rect", x0=0, x1=1, y0=0, y1=1, xref="paper", yref="paper", line={"color": FAINT, "width": 1})
     return finish(
@@ -215,6 +216,6 @@ def not_identified(title: str, reason: str, *, subtitle: str = "") -> go.Figure:
         title=title,
         subtitle=subtitle,
         caption=f"Not identified: {reason}. A number that cannot be trusted is not drawn.",
-        height=200.0,
+        height=max(200.0, HEAD + 40 + 16.0 * lines),
         margin={"l": 12.0, "r": 12.0, "t": HEAD + 4, "b": 12.0},
     )

@@ -155,13 +155,14 @@ def washed(colour: str, opacity: float = 0.16) -> str:
 
 
 def colours(kinds: Iterable[str]) -> dict[str, str]:
-    """A colour for each kind of persona: the default first and in its own, the others by order of appearance.
+    """A colour for each kind of persona: the default first and in its own, the others by the alphabet, so that a kind
+    has one colour in all figures of a run.
 
     Example:
         >>> colours(["sage", "", "default", "sage", "con artist"])
-        {'default': '#000000', 'sage': '#0072B2', 'con artist': '#E69F00'}
+        {'default': '#000000', 'con artist': '#0072B2', 'sage': '#E69F00'}
     """
-    others = [kind for kind in dict.fromkeys(map(str, kinds)) if kind]
+    others = sorted({str(kind) for kind in kinds} - {""})
     own = {kind: SELF for kind in others if kind == "default"}
     return own | dict(zip((kind for kind in others if kind not in own), cycle(PALETTE)))  # as many as there are kinds
 

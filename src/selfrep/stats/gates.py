@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from selfrep.stats.numbers import number
 from selfrep.stats.rounding import negligible
 from selfrep.stats.tables import Table
 
@@ -33,7 +34,7 @@ def unanswered(columns: list[int], **tables: Table) -> str:
         A reason, or "" where all log odds are finite and the answers have mass.
     """
     if any(table.silent[columns].any() for table in tables.values()):
-        return "all answers of a side stand in some persona's description: none is left to read it by"
+        return "all answers of a side stand in some persona’s description: none is left to read it by"
     for condition, table in tables.items():
         mass = float(table.mass[:, columns].mean())
         if not np.isfinite(table.log_odds[:, columns]).all():
@@ -66,7 +67,7 @@ def weak(effect: float, noise: float, what: str) -> str:
         ''
     """
     if not abs(effect) >= GATE * noise:
-        return f"{what} of {signed(effect)} nats is under three times the paraphrase noise ({noise:.2f})"
+        return f"{what} of {signed(effect)} nats is under three times the paraphrase noise ({signed(noise)})"
     if not abs(effect) >= LEAST_EFFECT:
         return f"{what} of {signed(effect)} nats is under {LEAST_EFFECT:g}: it changes the odds by less than a tenth"
     return ""
@@ -84,10 +85,11 @@ def apart_from_0(low: float, high: float, scale: float) -> bool:
 
 
 def signed(value: float) -> str:
-    """A number with two decimals and a true minus sign.
+    """A number with two decimals and a true minus sign; in full where these would be zeros.
 
     Example:
-        >>> signed(-0.256)
-        '−0.26'
+        >>> signed(-0.256), signed(0.0), signed(-1.5e-7)
+        ('−0.26', '0.00', '−1.5 × 10⁻⁷')
     """
-    return f"{value:.2f}".replace("-", "−")
+    rounds_away = 0 < abs(value) < 0.005
+    return number(value) if rounds_away else f"{value:.2f}".replace("-", "−")

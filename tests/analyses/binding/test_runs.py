@@ -17,7 +17,7 @@ def test_what_is_bound_to_the_speaker_comes_back(leaky: RunDirectory) -> None:
     assert not bool(bound.identified.sel(item="act_in_peace")), (
         "the control: an item that personas hardly move has no R"
     )
-    assert "stand in some persona's description" in str(bound.reason.sel(item="name").values), "its answers are names"
+    assert "stand in some persona’s description" in str(bound.reason.sel(item="name").values), "its answers are names"
     assert float(bound.all_words_estimate.sel(item="name")) == pytest.approx(1, abs=0.01)
 
 

@@ -367,7 +367,7 @@ def test_words_that_descriptions_say_are_told_apart_and_an_item_without_others_s
     assert float(out["shift"][0]) == pytest.approx(0.5 * float(whole["shift"][0]))
     assert float(out.answer_mass[0]) == pytest.approx(0.2)
     assert np.isnan(float(out["shift"][1]))
-    assert "stand in some persona's description" in str(out.shift_reason.values[1])
+    assert "stand in some persona’s description" in str(out.shift_reason.values[1])
     pool = out.sel(item="both")
     assert (int(pool.n_items), str(pool.left_out.values)) == (1, "b")
     assert float(pool["shift"]) == pytest.approx(float(out["shift"][0]))

@@ -172,7 +172,7 @@ class _Contrast:
         whole, kept = (float(self.weight @ pooling @ values - taken_off) for values in (you, user))
         out: dict[str, float | bool | str] = dict.fromkeys(("estimate", "ci_low", "ci_high", "p", "null"), np.nan)
         out |= {"you_shift": whole, "user_shift": kept, "paraphrase_sd": noise}
-        reason = unsaid or gates.weak(whole, noise, "the shift under 'you are'")
+        reason = unsaid or gates.weak(whole, noise, "the shift under “you are”")
         if not reason:
             plain = ((self.neutral @ tables[2]) * of_items).sum(axis=1)
             draws = np.stack([((self.rows @ table) * of_items).sum(axis=1) - plain for table in (tables[1], tables[0])])

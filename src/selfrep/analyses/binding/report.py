@@ -9,7 +9,7 @@ import xarray as xr
 
 from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.binding import figures
-from selfrep.analyses.sentences import all_words, finding, n_families, pooled_rows
+from selfrep.analyses.sentences import all_words, finding, if_identified, n_families, pooled_rows
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
@@ -29,10 +29,11 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
                 f"“You are X” sets the sides {number(float(at.you_shift))} nats apart, “the user is X”, in the same "
                 f"words, {number(float(at.user_shift))} nats. Were the words all, the share would be 0."
             ),
-            how_sure=(
+            how_sure=if_identified(
+                at,
                 f"Bootstrap over {n_families(estimates)}, paraphrases and {int(at.n_items)} items; {_exchanged(at)} by "
                 f"exchanging {estimates.attrs['permuted']} ({int(at.n_labelings):,} flips). Read by answer words that "
-                f"no persona’s description says.{all_words(at, 'estimate')}"
+                f"no persona’s description says.{all_words(at, 'estimate')}",
             ),
             about="binding",
         )

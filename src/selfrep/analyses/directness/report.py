@@ -34,7 +34,7 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
             curve,
             f"The full scratchpad shifts it by {_shift(full)} nats, where a paraphrase does "
             f"{number(float(curve.paraphrase_sd))}; 1 is what a behaviour gives that needs no reasoning "
-            f"(p = {float(curve.p_reasoning):.2g} that it is 1).",
+            f"(p = {float(curve.p_reasoning):.2g} for exactly 1).",
         ),
         how_sure=if_identified(
             curve,

@@ -56,7 +56,7 @@ def divergence_profile(
         caption=f"The squared distance of each kind of persona from {SELVES[reference]}, as a share of the mean "
         "squared norm, with its 95 % interval where there are families enough. What chance adds is subtracted, so it "
         "may be negative. Dotted: the same words said of the user. Grey: two personas of one side from each other, "
-        "which is how far personas lie apart anyway. What is apart is present, which says not that it is used.",
+        "which is how far personas lie apart anyway. What lies apart is present; that does not mean that it is used.",
     )
 
 

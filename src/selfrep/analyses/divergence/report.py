@@ -12,10 +12,11 @@ import xarray as xr
 from selfrep.analyses.analysis import Chapter, Figure, Report, Text
 from selfrep.analyses.divergence import figures
 from selfrep.analyses.divergence.figures import SELVES
-from selfrep.analyses.sentences import Told, finding, in_brackets, listed, tell
+from selfrep.analyses.sentences import Told, finding, in_brackets, listed, spoken, tell
 from selfrep.models.sites import IN_WORDS
 from selfrep.stats.depth import reported_layer
 from selfrep.stats.numbers import number
+from selfrep.stats.rounding import negligible
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
@@ -61,7 +62,7 @@ def opening(run: RunDirectory) -> Iterator[str]:
         "self (squared distance as a share of the mean squared norm; 95 % intervals in brackets): "
         f"{tell(far)}. Two personas of one side lie {_apart(here)} from each other."
     )
-    yield f"Half of the distance at the last layer is there to stay from this layer on: {tell(onsets)}."
+    yield f"From this layer on, the distance stays at or above half of what it is at the last layer: {tell(onsets)}."
 
 
 def _layer(curve: xr.Dataset, layers: np.ndarray) -> str:
@@ -85,7 +86,7 @@ def _kinds(column: xr.Dataset) -> list[tuple[str, str]]:
     order = np.argsort([not itself for itself in _only_the_self(column)], kind="stable")
     kinds, labels = (column[name].to_numpy().astype(str)[order] for name in ("kind", "kind_label"))
     return [
-        (kind, f"for {label}" + ("" if itself else _alone(column, kind)))
+        (kind, f"for {label if itself else _called(kind, label) + _alone(column, kind)}")
         for kind, label, itself in zip(kinds, labels, np.array(_only_the_self(column))[order], strict=True)
     ]
 
@@ -94,7 +95,12 @@ def _alone(column: xr.Dataset, kind: str) -> str:
     """Who a kind is, where it is one persona: what is told of it is told of that one. Else nothing."""
     names, one = column.persona.to_numpy()[column.kind_of.to_numpy() == kind], column.sel(kind=kind)
     single = len(names) == 1 and int(one.n_families) == 1
-    return f" ({names[0]} alone)" if single and str(one.kind_label.item()) != names[0] else ""
+    return f" ({spoken(names[0])} alone)" if single and str(one.kind_label.item()) != names[0] else ""
+
+
+def _called(kind: str, label: str) -> str:
+    """What the personas of a kind are called in a sentence: by its label; a bare kind is no noun of several."""
+    return f"“{label}” personas" if label == spoken(kind) else label
 
 
 def _as_estimate(cell: xr.Dataset) -> xr.Dataset:
@@ -110,11 +116,15 @@ def _only_the_self(div: xr.Dataset) -> list[bool]:
 
 def _kind(cell: xr.Dataset, here: xr.Dataset, place: str, alone: str) -> Finding:
     reason = _missing(cell.kind_estimate) or str(cell.reason.item())
-    p = f"p = {float(cell.p):.2g} for no distance, over {int(cell.n_families)} families. " if cell.p > -1 else ""
+    p = (
+        f"p = {number(float(f'{float(cell.p):.2g}'))} for a distance of 0, over {int(cell.n_families)} families. "
+        if cell.p > -1
+        else ""
+    )
     return finding(
         _as_estimate(cell),
-        f"At {place}, {cell.kind_label.item()}{alone} lie this far from the unprompted self (squared distance, as a "
-        "share of the mean squared norm)",
+        f"At {place}, {_called(cell.kind.item(), cell.kind_label.item())}{alone} lie this far from the unprompted self "
+        "(squared distance, as a share of the mean squared norm)",
         control=_scales(cell, here),
         how_sure=f"{p}{_drawn(alone)} The cell was fixed beforehand: three quarters of the depth.",
         reason=reason,
@@ -139,13 +149,15 @@ def _drawn(alone: str) -> str:
 
 def _onset(column: xr.Dataset, alone: str) -> Finding:
     several = float(column.onset_crossings)
-    again = f"In {100 * several:.0f} % of the draws it rises to that more than once. " if np.isfinite(several) else ""
+    again = (
+        f"In {100 * several:.0f} % of the draws it crosses that half more than once. " if np.isfinite(several) else ""
+    )
     layers = column.layer.to_numpy()
     there = f"That is {_layer(column, layers)}. " if _layer(column, layers) else ""
     return finding(
         column,
-        f"For {column.kind_label.item()}{alone}, half of the distance from the unprompted self is there to stay from "
-        "this share of the captured layers on",
+        f"The distance of {_called(column.kind.item(), column.kind_label.item())}{alone} from the unprompted self "
+        "stays at or above half of its last value from this share of the captured layers on",
         value="onset",
         control=f"{there}The first captured layer, {layers.min()}, is 0, the last, {layers.max()}, is 1.",
         how_sure=f"{again}{_drawn(alone)}",
@@ -169,7 +181,7 @@ def _readings(here: xr.Dataset, place: str) -> Iterator[Finding]:
             among = f"Of the distances between two personas of one side, {100 * rank:.0f} % are smaller. "
             yield finding(
                 cell,
-                f"At {place}, {SELVES[second]} ({persona}) lies this far from {SELVES[first]}",
+                f"At {place}, {SELVES[second]}{_who(persona, second)} lies this far from {SELVES[first]}",
                 control=(among if np.isfinite(rank) else "") + _halves(here),
                 how_sure="Paraphrases of both are drawn anew; of a single persona there is no p.",
                 reason=_missing(cell.estimate) or unsure,
@@ -179,7 +191,14 @@ def _readings(here: xr.Dataset, place: str) -> Iterator[Finding]:
 
 def _halves(here: xr.Dataset) -> str:
     halves = float(here.halves)
-    return f"Two halves of the neutral texts lie {number(halves)} apart." if np.isfinite(halves) else ""
+    if not np.isfinite(halves):
+        return ""
+    return f"Two halves of the neutral texts lie {number(0.0 if negligible(halves, 1.0) else halves)} apart."
+
+
+def _who(persona: str, reading: str) -> str:
+    """The persona that stands for a reading, where that says more than the reading does."""
+    return "" if spoken(persona) in SELVES[reading] else f" ({spoken(persona)})"
 
 
 def _missing(value: xr.DataArray) -> str:

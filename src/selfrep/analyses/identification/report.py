@@ -9,7 +9,7 @@ import xarray as xr
 
 from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.identification import figures
-from selfrep.analyses.sentences import all_words, finding, with_interval
+from selfrep.analyses.sentences import all_words, finding, if_identified, with_interval
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
@@ -34,14 +34,14 @@ def _subscales(scales: xr.Dataset) -> Iterator[Finding]:
         for name in defaults:
             own = at.sel(persona=name)
             apart = (
-                f"; {' and '.join(sides)} differ by {with_interval(at, 'difference')}"
+                f" {' and '.join(sides)} differ by {with_interval(at, 'difference')}."
                 if np.isfinite(float(at.difference))
                 else ""
             )
             yield finding(
                 own,
                 f"Told that it is {name}, the model leans towards the subscale “{scale}” by (I)",
-                control=f"Told that the user is, by {with_interval(own, 'user_is')}{apart}.",
+                control=f"{_user(own)}{apart}",
                 how_sure=(
                     "In standard deviations of what a mere paraphrase does, against prompts without a persona. "
                     "Bootstrap over the paraphrases of this one persona and the items"
@@ -53,6 +53,12 @@ def _subscales(scales: xr.Dataset) -> Iterator[Finding]:
             )
             if not bool(own.identified) and bool(own.all_words_identified):
                 yield _by_all_words(own, name, scale)
+
+
+def _user(own: xr.Dataset) -> str:
+    """What the same words do, said of the user, where that is measured."""
+    known = np.isfinite(float(own.user_is))
+    return f"Told that this is the user: by {with_interval(own, 'user_is')}." if known else ""
 
 
 def _by_all_words(own: xr.Dataset, name: str, scale: str) -> Finding:
@@ -76,13 +82,15 @@ def _referents(slopes: xr.Dataset) -> Iterator[Finding]:
             at,
             f"From one referent of “{series}” to the next, what counts as “I” changes by (I)",
             value="mean",
-            control=(
+            control=if_identified(
+                at,
                 f"With the referents in any other order the slope stays within ±{number(float(at.null))} in 95 % of "
-                "orders."
+                "orders.",
             ),
-            how_sure=(
+            how_sure=if_identified(
+                at,
                 f"Over {slopes.attrs['n_families']} families of {at.sizes['persona']} personas; "
-                f"p = {float(at.p):.2g} by permuting {slopes.attrs['permuted']}."
+                f"p = {float(at.p):.2g} by permuting {slopes.attrs['permuted']}.",
             ),
             unit="SDs a step",
             about="identification",

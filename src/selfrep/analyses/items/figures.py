@@ -82,7 +82,7 @@ def item_bars(items: xr.Dataset) -> go.Figure:
         subtitle=subtitle,
         height=HEAD + 24 + rows.ROW * n + 44,
         margin={"l": rows.margin(names), "r": 50.0, "t": HEAD + 24, "b": 44.0},
-        caption="Each row: by how many nats the log odds of an item's two answer sets differ between the two sides of "
+        caption="Each row: by how many nats the log odds of an item’s two answer sets differ between the two sides of "
         "personas, with the 95 % interval, read by the answer words that no persona’s description says; open circles: "
         "by the others, too. Diamonds: the same words said of the user. “kept”: the share of the shift that those "
         "words alone keep, where the shift stands out from mere paraphrasing; the rest is bound to the speaker. Bold: "

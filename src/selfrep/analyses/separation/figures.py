@@ -81,8 +81,8 @@ def separation_map(sep: xr.Dataset, *, site: str | None = None) -> go.Figure:
         "squared norm, at one layer (upwards) and token (from the left). What chance adds is subtracted, so it may be "
         "negative. Dotted cells do not exceed what shuffled persona labels give (95th percentile); outlined cells "
         f"stand out even when the whole map is searched (p < {FAMILY_WISE}, family-wise). ▸ on the colour bar: how far "
-        "two personas of one side lie apart (the median cell). What is separate is present, which says not that "
-        f"it is used. {SCALE}",
+        "two personas of one side lie apart (the median cell). What lies apart is present; that does not mean "
+        f"that it is used. {SCALE}",
     )
 
 
@@ -165,8 +165,8 @@ def separation_profile(
         title=title,
         subtitle=subtitle,
         caption="The squared distance between the mean activations of the two sides, as a share of the mean squared "
-        "norm, with its 95 % interval (blue). Orange: the same words said of the user; how much of blue they explain "
-        "is a matter of direction, which the share bound to the speaker tells. Dotted: what shuffled labels give. "
-        "Green: how far any two personas lie apart, each against each: personas may be told apart where their sides "
-        "are not. Dashed: two personas of one side, the measure of blue.",
+        "norm, with its 95 % interval (blue). Orange: the same words said of the user; how much of the blue line they "
+        "explain depends on their direction too, and is told by the share bound to the speaker. Dotted: what shuffled "
+        "labels give. Green: how far any two personas lie apart, each against each: personas may be told apart where "
+        "their sides are not. Dashed: two personas of one side, the scale to read the blue line by.",
     )

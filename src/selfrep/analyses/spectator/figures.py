@@ -53,8 +53,9 @@ def spectator_plane(spectator: xr.Dataset) -> go.Figure:
         )
     )
     for (x, y), text, anchor in CORNERS:
+        up = 9 if anchor == "left" else -9  # so that the two of a row never meet
         fig.add_annotation(
-            x=x, y=y, text=text, showarrow=False, xanchor=anchor, yshift=9, font={"size": SMALL, "color": SOFT}
+            x=x, y=y, text=text, showarrow=False, xanchor=anchor, yshift=up, font={"size": SMALL, "color": SOFT}
         )
         fig.add_trace(_corner(x, y))
     write_names(fig, names, points[shown], points[shown], np.ones(int(shown.sum())), view)

@@ -119,8 +119,9 @@ def _lines(transfer: xr.Dataset, *, title: str, subtitle: str) -> go.Figure:
         subtitle=subtitle,
         caption="All tokens of a segment patched at once, layer by layer, with the 95 % interval. 0, the patch did "
         "nothing; 1, it brought the answers of the run it came from with it. Solid: into a run without the source "
-        "persona (denoise); dashed: the other way (noise). Grey: sources that should carry nothing over, on the same "
-        "scale; and, on a scale of its own, a fact about no persona.",
+        "persona (denoise); dashed: the other way (noise)."
+        + (" Grey: sources that should carry nothing over, on the same scale." if {*controls} - {"fact"} else "")
+        + (" Grey, on a scale of its own: a fact about no persona." if "fact" in controls else ""),
     )
 
 

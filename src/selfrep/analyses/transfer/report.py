@@ -61,7 +61,7 @@ def _finding(shares: xr.Dataset) -> Finding:
         control=" ".join(
             [
                 *(f"The other way ({arrow}): {_other_way(cell)}." for arrow, cell in late.items() if arrow != lead),
-                *([f"At layer {early}: {number(float(before.estimate))}."] if told_early else []),
+                *([f"Early, at layer {early}, it is {number(float(before.estimate))}."] if told_early else []),
                 *_controls(leading),
             ]
         ),
@@ -141,7 +141,8 @@ def _controls(cell: xr.Dataset) -> Iterator[str]:
     """What sources without the persona carry at this cell; those that were run, and have a number."""
     there = {name: number(float(cell[name])) for name in (*CONTROLS, "control_fact") if _is_in(cell, name)}
     beside = "; ".join(f"{words} {there[name]}" for name, words in CONTROLS.items() if name in there)
-    yield f"The same from sources that should do nothing: {beside or 'not run'}."
+    run = any(name in cell for name in CONTROLS)
+    yield f"The same from sources that should do nothing: {beside or (NOT_IDENTIFIED if run else 'not run')}."
     if "control_fact" in there:
         yield (
             "Of a fact about no persona, asked by a question of its own, the same share of its own effect is "
@@ -159,15 +160,19 @@ def _how_sure(cell: xr.Dataset, smallest_p: float) -> str:
     """Over how many pairs of families, and what was left out."""
     n, units = int(cell.n_pairs), int(cell.n_units)
     families = "" if units == n else f" of {units} pairs of families, each of which counts once"
-    parts = [f"Bootstrap over {n} pair{'s' if n > 1 else ''} of personas{families}"]
-    if _is_number(cell.p):
-        parts.append(f"p = {float(cell.p):.2g} by flipping signs (the smallest possible here is {smallest_p:.2g})")
-    if int(cell.n_gated):
-        parts.append(
-            f"left out: {int(cell.n_gated)} of {int(cell.n_runs)} runs (pairs by paraphrases by questions), "
-            f"{cell.left_out.item()}"
-        )
-    return "; ".join(parts) + "."
+    tested = (
+        f"; p = {float(cell.p):.2g} by flipping signs (the smallest possible here is {smallest_p:.2g})"
+        if _is_number(cell.p)
+        else ""
+    )
+    drawn = f"Bootstrap over {n} pair{'s' if n > 1 else ''} of personas{families}{tested}." if n else ""
+    left_out = (
+        f"Left out: {int(cell.n_gated)} of {int(cell.n_runs)} runs (pairs by paraphrases by questions), "
+        f"{cell.left_out.item()}."
+        if int(cell.n_gated)
+        else ""
+    )
+    return " ".join(filter(None, (drawn, left_out)))
 
 
 def design(study: Mapping[str, Any]) -> Iterator[Text]:
