@@ -23,6 +23,7 @@ from tests.report.groups import GROUPS
 from selfrep.analyses import register, unregister
 from selfrep.analyses.analysis import Analysis, Chapter, Figure, Report
 from selfrep.errors import SelfrepError
+from selfrep.plots.profiles import Pen, finish_profiles, profiles
 from selfrep.report import page as report
 from selfrep.report.figures import Drawing, drawings
 from selfrep.report.page import Picture, Whisker, write_report
@@ -531,6 +532,16 @@ def test_a_picture_leaves_title_and_width_to_the_page() -> None:
     assert (picture.height, layout["margin"]["t"]) == (400 - 46, 80 - 46)
     assert (figure.layout.height, figure.layout.margin.t) == (400, 80), "the figure itself stays as it was"
     assert Picture.of("n", "t", "c", go.Figure()).height == 450
+
+
+def test_a_profile_fits_a_narrow_page_and_a_figure_from_elsewhere_scrolls() -> None:
+    frame = profiles(1)
+    Pen(frame.fig, frame.panels[0], [0, 1]).line("Δ", np.array([0.0, 1.0]), "#000000", rank=0)
+    fig = finish_profiles(frame, [0, 1], name="Δ", columns=2, title="t", subtitle="", caption="c")
+    assert Picture.of("n", "t", "c", fig).narrows
+    assert not Picture.of("n", "t", "c", go.Figure()).narrows
+    three = finish_profiles(profiles(3), [0], name="", columns=2, title="", subtitle="", caption="")
+    assert not Picture.of("n", "t", "c", three).narrows, "three panels in a row"
 
 
 def test_nothing_in_a_drawing_can_end_its_script() -> None:

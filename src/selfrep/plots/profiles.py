@@ -58,7 +58,8 @@ def finish_profiles(
     bottom = axis + 10 + legend_height(keys, columns)
     height = frame.height(each, axis + SIZE + 14) + top + bottom
     fig.update_layout(legend=legend_below(columns))
-    return finish(fig, **words, height=height, margin={"l": _LEFT, "r": _RIGHT, "t": top, "b": bottom})
+    margin = {"l": _LEFT, "r": _RIGHT, "t": top, "b": bottom}
+    return finish(fig, **words, height=height, margin=margin, narrows=len(frame.panels) == 1)
 
 
 def stack(n: int) -> Grid:
@@ -99,7 +100,8 @@ def finish_stack(
         fig.update_layout({_legend(panel): legend_below(columns) | place})
         top -= height + room
     height = HEAD + 6 + inner + below[-1]
-    return finish(fig, **words, height=height, margin={"l": _LEFT, "r": _RIGHT, "t": HEAD + 6, "b": below[-1]})
+    margin = {"l": _LEFT, "r": _RIGHT, "t": HEAD + 6, "b": below[-1]}
+    return finish(fig, **words, height=height, margin=margin, narrows=True)
 
 
 def _legend(panel: Panel) -> str:

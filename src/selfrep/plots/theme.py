@@ -116,8 +116,14 @@ class Words(TypedDict):
     caption: str
 
 
-def finish(fig: go.Figure, *, height: float, margin: dict[str, float], **words: Unpack[Words]) -> go.Figure:
-    """Put the look, the words and the size (px) on a figure; `layout.meta` holds title and caption as plain text."""
+def finish(
+    fig: go.Figure, *, height: float, margin: dict[str, float], narrows: bool = False, **words: Unpack[Words]
+) -> go.Figure:
+    """Put the look, the words and the size (px) on a figure; `layout.meta` holds title and caption as plain text.
+
+    Args:
+        narrows: whether it can be read on a page that is narrower than `WIDTH`, too.
+    """
     title, subtitle = words["title"], words["subtitle"]
     below = f'<br><span style="font-size:{SIZE:g}px;color:{SOFT}">{subtitle}</span>' if subtitle else ""
     return fig.update_layout(
@@ -125,7 +131,7 @@ def finish(fig: go.Figure, *, height: float, margin: dict[str, float], **words: 
         title_text=f"<b>{title}</b>{below}",
         height=round(height),
         margin={"l": 48, "r": 16, "t": HEAD, "b": 44, "pad": 0} | margin,
-        meta={"title": html.unescape(title), "caption": words["caption"]},
+        meta={"title": html.unescape(title), "caption": words["caption"]} | ({"narrows": True} if narrows else {}),
     )
 
 
@@ -133,6 +139,12 @@ def caption(fig: go.Figure) -> str:
     """How to read a figure drawn here, as plain text; empty for a figure from elsewhere."""
     meta = fig.layout.meta
     return str(meta.get("caption", "")) if isinstance(meta, dict) else ""
+
+
+def narrows(fig: go.Figure) -> bool:
+    """Whether a figure was laid out so that it can be read on a narrow page."""
+    meta = fig.layout.meta
+    return isinstance(meta, dict) and bool(meta.get("narrows"))
 
 
 def legend_below(columns: int | None = None) -> dict[str, object]:

@@ -28,6 +28,7 @@ from selfrep.engine.misses import from_attrs
 from selfrep.errors import SelfrepError
 from selfrep.files import write_file
 from selfrep.models.sites import IN_WORDS
+from selfrep.plots.theme import narrows
 from selfrep.report.figures import OPENING, Drawing, drawings
 from selfrep.report.lacking import NOTHING, lacking
 from selfrep.report.opening import sentences
@@ -207,7 +208,8 @@ HEADROOM = 46
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as the page draws it: its words, its height in pixels, and its plotly JSON, safe in a script element."""
+    """A figure as the page draws it: its words, its height in pixels, its plotly JSON, safe in a script element, and
+    whether it can be read on a narrow page without scrolling."""
 
     name: str
     title: str
@@ -216,6 +218,7 @@ class Picture:
     height: int
     json: str
     about: str = ""
+    narrows: bool = False
 
     @staticmethod
     def of(name: str, title: str, caption: str, figure: go.Figure, about: str = "") -> Picture:
@@ -236,6 +239,7 @@ class Picture:
             round(height),
             _inert({"data": drawing["data"], "layout": layout}),
             about,
+            narrows(figure),
         )
 
 
