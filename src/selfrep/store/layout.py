@@ -17,7 +17,7 @@ def chunks(dataset: xr.Dataset) -> dict[str, tuple[int, ...]]:
 
     Example:
         >>> chunks(xr.Dataset({"factor": (("layer", "prompt", "basis"), np.zeros((3, 1000, 2000)))}))
-        {'factor': (3, 1000, 500)}
+        {'factor': (3, 500, 1000)}
     """
     return {str(name): _chunk(v) for name, v in dataset.data_vars.items() if v.size}
 
