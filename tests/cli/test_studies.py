@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.cli.command import TINY, refused, selfrep
+from tests.cli.command import TINY, process, refused, selfrep
 from tests.prompts.conftest import CHATML, make_tokenizer
 from tests.tiny import tiny_hf
 
@@ -107,6 +107,17 @@ def test_a_dry_run_tells_and_writes_nothing(stranger: Path) -> None:
     assert "default_axis (all of it reads what is left out)" in done.stderr
     assert {path for path in stranger.rglob("*") if path.name != "model"} == before
     refused(selfrep("run", "study.yaml", "--model", "no/such", "--dry-run", cwd=stranger), "no/such")
+
+
+def test_a_study_is_checked_without_torch_and_foretold_without_a_class_of_models(stranger: Path) -> None:
+    code = (
+        "import sys; from selfrep.cli import main\ntry: main()\n"
+        "finally: print([n for n in ('torch', 'transformers.modeling_utils') if n in sys.modules])"
+    )
+    asked = (str(stranger / "study.yaml"), "--model", str(stranger / "model"))
+    checked, foretold = process("-c", code, "check", *asked), process("-c", code, "run", *asked, "--dry-run")
+    assert checked.stdout.splitlines() == ["stranger: nothing speaks against the rest.", "[]"]
+    assert foretold.stdout.splitlines()[-1] == "['torch']", "the speed of the device is timed"
 
 
 def test_what_a_model_or_its_template_does_not_take_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from selfrep.prompts.answers import REMEDY
 from selfrep.report.lacking import lacking
 
 WORDS = {" chemist": "is 2 tokens", " sailor": "is 2 tokens"}
@@ -23,6 +24,7 @@ def test_each_set_of_words_is_told_once_and_what_falls_away_with_its_reason() ->
         "Of battery › a and 2 more are left out: ' chemist', ' sailor' (12.5 % of what the model would say of that "
         "side).",
         "battery › c falls away: only 0 of the 1 answers can be read",
+        REMEDY,
         "The analysis separation falls away: none of its items can be read.",
     ]
 

@@ -51,7 +51,7 @@ def test_an_answer_that_the_tokenizer_cuts_leaves_its_item_out_with_the_reason(l
     cut = known.model_copy(update={"name": "cut", "answers": {"ai": ("machine computer",), "human": ("human",)}})
     checked = check_battery(lm, Battery((cut, known)), PEOPLE)
     assert checked.identified.values.tolist() == [False, True]
-    assert "single token" in checked.reason.values[0]
+    assert "is 2 tokens" in checked.reason.values[0]
     assert np.isnan(checked["shift"].values[0])
 
 

@@ -10,6 +10,7 @@ import pytest
 from selfrep.errors import SelfrepError
 from selfrep.models.loading import load_model
 from selfrep.models.organisms import BATTERY, PERSONAS
+from selfrep.prompts.answers import REMEDY
 from selfrep.prompts.yaml_errors import Mistakes
 from selfrep.study import run as running
 from selfrep.study.forecast import forecast
@@ -74,6 +75,16 @@ def test_all_mistakes_are_told_at_once() -> None:
     assert "separation: layers are 0 to 5 in this model; got 6" in text
     assert "default_axis: layers are 0 to 5 in this model; got -1" in text
     assert "long" not in text, "an item that cannot be read falls away, and the study goes on"
+
+
+def test_what_falls_away_is_told_before_anything_runs() -> None:
+    right = WRONG.replace("[2, 6]", "[2, 5]").replace("[-1]", "[0]")
+    left_out = preflight(study(right)).left_out
+    assert left_out[0].startswith("battery › long falls away: only 0 of the 1 answers of the side 'a' can be read")
+    assert left_out[1:] == [REMEDY]
+    assert forecast(study(right)).left_out.splitlines() == left_out
+    whole = f'battery: {{file: "{BATTERY}"}}\nseparation: {{item: who_are_you, layers: [0, 5]}}'
+    assert preflight(study(whole)).left_out == []
 
 
 def test_a_study_without_an_item_that_can_be_read_is_refused() -> None:

@@ -73,10 +73,11 @@ def check(
 
     way = asked(model, dtype, device_map, attn, template_var, identity)
     cleared = preflight(named(study), device=device, **way)
-    if cleared.itself.left_out:
-        warn(cleared.itself.sentence)
+    for sentence in cleared.left_out:
+        warn(sentence)
     unknown = "" if cleared.known else "; the model is not here yet, and will be looked at when it runs"
-    typer.echo(f"{cleared.study.name}: nothing speaks against it{unknown}.")
+    what = "the rest" if cleared.left_out else "it"
+    typer.echo(f"{cleared.study.name}: nothing speaks against {what}{unknown}.")
 
 
 def demo(
@@ -105,8 +106,8 @@ def _foretell(study: Study, out: Path | None, device: str, **way: Any) -> None:
     from selfrep.study.forecast import forecast
 
     told = forecast(study, out, device=device, **way)
-    if told.left_out:
-        warn(told.left_out)
+    for sentence in told.left_out.splitlines():
+        warn(sentence)
     typer.echo(f"{told.study.name}, asked of {told.study.model} in {told.study.dtype}. Nothing was run.\n")
     Console(highlight=False).print(steps_table([(one.name, one.prompts, one.cells) for one in told.stages]))
     typer.echo(f"\n{told.sentence}")

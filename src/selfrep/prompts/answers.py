@@ -27,6 +27,14 @@ FEWEST = 3
 """So many words are left of a side of which some were left out."""
 MOST_LOST = 0.5
 """At most this share of a side's probability is left out."""
+SHOWN = 3
+"""So many words are named, and of each so many pieces; the rest is counted."""
+REMEDY = (
+    "Each answer must be a single token after its prefill: choose other words, check the space before each, or, where "
+    "they are names, say `names: true`: a name is read by its first token. Whole words of any length are scored by "
+    "sr.sequence_log_odds."
+)
+"""What to do about answers that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,7 @@ def readable_answers(chat: ChatFormat, prefill: str, answers: AnswerSets, *, nam
     """
     read = answer_tokens(chat, prefill, answers, names=names)
     if why := too_little(answers, read.left_out):
-        raise SelfrepError(f"After {prefill!r} {why}")
+        raise SelfrepError(f"After {prefill!r} {why} {REMEDY}")
     return read
 
 
@@ -124,8 +132,8 @@ def too_little(
         >>> why = {" a": "is 2 tokens", " b": "is 2 tokens"}
         >>> too_little(((" a", " b", " c", " d", " e", " f"), (" g",)), why)
         ''
-        >>> too_little(((" a", " b", " c", " d"), (" g",)), why)
-        "only 2 of the 4 answers of the side 'first' can be read, where 3 are needed: ' a' is 2 tokens; ..."
+        >>> too_little(((" a", " b", " c"), (" g",)), why)
+        "only 1 of the 3 answers of the side 'first' can be read, where 3 are needed: ' a' is 2 tokens; ..."
     """
     for number, (name, side) in enumerate(zip(sides, answers, strict=True)):
         gone = [text for text in side if text in left_out]
@@ -139,12 +147,9 @@ def too_little(
             else f"{share:.0%} of {'the answers' if lost is None else 'what the model would say'} of the side {name!r} "
             f"cannot be read, where at most {MOST_LOST:.0%} may be lacking"
         )
-        reasons = "; ".join(f"{text!r} {left_out[text]}" for text in gone)
-        return (
-            f"{what}: {reasons}. Each answer must be a single token there: choose other words, check the space before "
-            "each, or, where they are names, say `names: true`: a name is read by its first token. Whole words of any "
-            "length are scored by sr.sequence_log_odds."
-        )
+        shown = [f"{text!r} {left_out[text]}" for text in gone[:SHOWN]]
+        more = [f"and {len(gone) - SHOWN} more"] if len(gone) > SHOWN else []
+        return f"{what}: {'; '.join([*shown, *more])}."
     return ""
 
 
@@ -152,7 +157,7 @@ def _unreadable(chat: ChatFormat, prefill: str, context: list[int], ids: list[in
     """Why an answer, of which the tokens follow those of the context, is not read; "" where it is."""
     shared = next((i for i, (a, b) in enumerate(zip(context, ids, strict=False)) if a != b), len(context))
     pieces = [chat.tokenizer.decode([i]) for i in ids[shared:]]
-    shown = ", ".join(map(repr, pieces))
+    shown = ", ".join([*map(repr, pieces[:SHOWN]), *(["…"] if len(pieces) > SHOWN else [])])
     if shared < len(context):
         return f"changes how the prefill {prefill!r} is cut (from there on: {shown})"
     if not pieces:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from selfrep.prompts.answers import REMEDY
 from selfrep.stats.numbers import number
 
 Record = Mapping[str, Any]
@@ -15,7 +16,7 @@ NOTHING: Record = {"words": {}, "questions": {}, "lost": {}, "parts": {}}
 
 
 def lacking(record: Record) -> Iterator[str]:
-    """A sentence for each set of words that is left out, each question and each analysis that falls away.
+    """A sentence for each set of words that is left out, each question and analysis that falls away, and the remedy.
 
     Example:
         >>> record = {"words": {"battery › who": {" chemist": "is 2 tokens: ' chem', 'ist'"}}, "questions": {},
@@ -33,6 +34,8 @@ def lacking(record: Record) -> Iterator[str]:
         yield f"Of {_in_short(where)} are left out: {', '.join(map(repr, left_out))}{most}."
     for place, why in record["questions"].items():
         yield f"{place} falls away: {why}"
+    if record["questions"]:
+        yield REMEDY
     for name, why in record["parts"].items():
         yield f"The analysis {name} falls away: {why}."
 

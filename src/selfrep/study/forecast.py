@@ -45,7 +45,7 @@ class Forecast:
         stages: its steps in order, those that are done left out.
         seconds: about how long they take; None where too little is known of the model.
         weights, activations: bytes of memory, of the weights and of what the largest step keeps; None likewise.
-        left_out: what falls away and why; "" where nothing does.
+        left_out: what falls away and why, a sentence a line; "" where nothing does.
     """
 
     study: Study
@@ -139,7 +139,7 @@ def forecast(study: Study, out: str | Path | None = None, *, device: str = "auto
         None if size is None else sum(stage.cost for stage in stages) * _seconds_per_token(size, study.dtype, device),
         None if size is None else float(size.parameters * DTYPES[study.dtype].itemsize),
         None if size is None else float(max((stage.bytes for stage in stages), default=0)),
-        cleared.itself.sentence,
+        "\n".join(cleared.left_out),
     )
 
 

@@ -16,9 +16,10 @@ from selfrep.errors import SelfrepError
 from selfrep.models.loadable import unloadable
 from selfrep.models.outline import Outline, outline, outline_of
 from selfrep.prompts.yaml_errors import Mistake, Mistakes
+from selfrep.report.lacking import NOTHING, lacking
 from selfrep.study.itself import Itself, asked_as_itself
 from selfrep.study.overrides import asked_of
-from selfrep.study.readable import nothing_lost, readable
+from selfrep.study.readable import Readable, nothing_lost, readable
 from selfrep.study.study import Study
 
 
@@ -30,15 +31,23 @@ class Clearance:
         itself: the study as its model is asked it, which speaks of itself by its own name.
         known: what is known of the model; None where only the model itself can tell, which is then first seen when it
             runs.
+        readable: what of the study its tokenizer leaves, where that is known.
     """
 
     itself: Itself
     known: Outline | None
+    readable: Readable | None
 
     @property
     def study(self) -> Study:
         """The study as its model is asked it."""
         return self.itself.study
+
+    @property
+    def left_out(self) -> list[str]:
+        """What falls away, and why, in sentences; how probable it was is known once the model is asked."""
+        record = NOTHING if self.readable is None else {**self.readable.record(), "lost": {}}
+        return [*filter(None, [self.itself.sentence]), *lacking(record)]
 
 
 def preflight(study: Study, *, device: str = "auto", **asked: Any) -> Clearance:
@@ -76,7 +85,7 @@ def preflight(study: Study, *, device: str = "auto", **asked: Any) -> Clearance:
         wrong = {mistake.place[0] for mistake in error.mistakes if mistake.place}
         study = asked_of(study, **{name: value for name, value in asked.items() if name not in wrong})
         mistakes += error.mistakes
-    model, known, itself = asked.get("model"), None, Itself(study, None)
+    model, known, left, itself = asked.get("model"), None, None, Itself(study, None)
     if model is None or isinstance(model, str | Path):
         wrong_ways = unloadable(study.model, device=device, device_map=study.device_map, attn=study.attn)
         mistakes += [Mistake((option,), why) for option, why in wrong_ways.items()]
@@ -90,12 +99,12 @@ def preflight(study: Study, *, device: str = "auto", **asked: Any) -> Clearance:
         with _told_with(mistakes, "chat_template"):
             chat = known.chat
             with _told_with(mistakes, "battery"):
-                left = readable(itself.study, chat, nothing_lost).study
-                for name, part in left.parts.items():
-                    mistakes += [Mistake((name,), reason) for reason in part.unfit(known, left.material)]
+                left = readable(itself.study, chat, nothing_lost)
+                for name, part in left.study.parts.items():
+                    mistakes += [Mistake((name,), reason) for reason in part.unfit(known, left.study.material)]
     if mistakes:
         raise Mistakes(f"{study.name}, asked of {study.model}", mistakes)
-    return Clearance(itself, known)
+    return Clearance(itself, known, left)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 
 from selfrep.analyses.parts import Part, StudyMaterial
 from selfrep.errors import SelfrepError
+from selfrep.prompts.answers import REMEDY
 from selfrep.prompts.chat import ChatFormat
 from selfrep.prompts.questions import Question
 from selfrep.prompts.unread import Lost, Unread, unread, without
@@ -76,7 +77,7 @@ def of_lacking(study: Study, lacking: Unread) -> Readable:
         reasons = "\n  ".join(f"{place}: {why}" for place, why in lacking.questions.items())
         raise SelfrepError(
             f"None of the {len(study.items)} items of {study.name} can be read on the tokenizer of {study.model}:\n  "
-            f"{reasons}"
+            f"{reasons}\n{REMEDY}"
         )
     material = StudyMaterial(left.people, left.items, None if left.scenarios is None else left.scenes, left.contrast)
     parts: dict[str, Part] = {}
