@@ -27,8 +27,8 @@ FEWEST = 3
 """So many words are left of a side of which some were left out."""
 MOST_LOST = 0.5
 """At most this share of a side's probability is left out."""
-SHOWN = 3
-"""So many words are named, and of each so many pieces; the rest is counted."""
+SHOWN, PIECES = 3, 4
+"""So many words are named, and of each so many tokens shown; the rest is counted."""
 REMEDY = (
     "Each answer must be a single token after its prefill: choose other words, check the space before each, or, where "
     "they are names, say `names: true`: a name is read by its first token. Whole words of any length are scored by "
@@ -157,7 +157,7 @@ def _unreadable(chat: ChatFormat, prefill: str, context: list[int], ids: list[in
     """Why an answer, of which the tokens follow those of the context, is not read; "" where it is."""
     shared = next((i for i, (a, b) in enumerate(zip(context, ids, strict=False)) if a != b), len(context))
     pieces = [chat.tokenizer.decode([i]) for i in ids[shared:]]
-    shown = ", ".join([*map(repr, pieces[:SHOWN]), *(["…"] if len(pieces) > SHOWN else [])])
+    shown = ", ".join([*map(repr, pieces[:PIECES]), *(["…"] if len(pieces) > PIECES else [])])
     if shared < len(context):
         return f"changes how the prefill {prefill!r} is cut (from there on: {shown})"
     if not pieces:
