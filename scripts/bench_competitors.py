@@ -59,10 +59,10 @@ def selfrep(work: Work) -> Loop:
     """
     axes = ["layer", "position", "head"][: 3 if work.site == "z" else 2]
     metric = logit_difference(FIRST, SECOND)
-    weights_hash = work.lm.weights_hash
+    _ = work.lm.weights_hash  # is kept, and holds for a twin, whose weights are the same tensors
 
     def unchecked() -> LanguageModel:
-        return replace(work.lm, hf=twin(work.lm.hf), _hash=weights_hash)
+        return replace(work.lm, hf=twin(work.lm.hf))
 
     def run(lm: LanguageModel, cells: Sequence[Cell]) -> Tensor:
         layers, positions, heads = (sorted({cell[axis] for cell in cells}) for axis in range(3))
