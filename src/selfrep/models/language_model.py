@@ -273,5 +273,5 @@ class LanguageModel:
             more = f" and {len(added) - 3} more" if len(added) > 3 else ""
             raise CannotReplay(
                 f"selfrep replays parts of prompts, side by side; {self.name} has {', '.join(added[:3])}{more}, "
-                "which may make of a token another beside others."
+                "which may treat a token by its place, or by what is run beside it."
             )
