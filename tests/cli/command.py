@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from tests.analyses.planted import TEN
 
 from selfrep.cli import main
 from selfrep.models.organisms import BATTERY, PERSONAS
@@ -16,11 +17,11 @@ from selfrep.models.organisms import BATTERY, PERSONAS
 TINY = f"""
 name: tiny
 model: "organism:separate"
-personas: {{file: "{PERSONAS}"}}
+personas: {{file: "{PERSONAS}"{TEN}}}
 battery: {{file: "{BATTERY}", names: [who_are_you, what_writes]}}
 separation: {{item: who_are_you}}
 transfer:
-  pairs: [[network, nurse], [oracle, farmer]]
+  pairs: [[network, nurse], [robot, farmer]]
   items: [who_are_you]
   sweeps: [{{site: resid_pre, by: segment}}]
 """

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from tests.cli.command import TINY, selfrep
+from tests.study.conftest import pageless
+
+__all__ = ["pageless"]
 
 
 @pytest.fixture(scope="session")

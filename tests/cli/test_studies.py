@@ -32,6 +32,7 @@ def test_check_tells_all_that_speaks_against_a_study(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"fine.yaml", "far.yaml"}, "nothing is written"
 
 
+@pytest.mark.usefixtures("pageless")
 def test_a_study_is_asked_of_the_model_that_the_command_names(tmp_path: Path) -> None:
     (tmp_path / "brief.yaml").write_text(TINY[: TINY.index("separation")])
     model = ("--model", "organism:bleed?beta=0.4", "--dtype", "bfloat16", "--device", "cpu")
@@ -85,6 +86,7 @@ def test_a_model_that_nobody_knows_runs_without_a_reading_of_its_own(stranger: P
     assert "default" not in out.read("divergence").reference.values
 
 
+@pytest.mark.usefixtures("pageless")
 def test_a_model_speaks_as_whom_its_user_says_it_is(stranger: Path) -> None:
     flags = ("--model", "model", "--identity", "Zed", "the firm Zeta", "--out", "zed", "--device", "cpu")
     done = selfrep("run", "study.yaml", *flags, cwd=stranger)
@@ -132,6 +134,7 @@ def test_what_a_model_or_its_template_does_not_take_is_refused(tmp_path: Path) -
         refused(selfrep("check", "brief.yaml", *flags, cwd=tmp_path), words)
 
 
+@pytest.mark.usefixtures("pageless")
 def test_mistakes_are_told_at_the_door_and_the_corrected_command_runs(tmp_path: Path) -> None:
     (tmp_path / "far.yaml").write_text(
         TINY[: TINY.index("transfer")].replace("who_are_you}", "who_are_you, layers: [9]}")
@@ -156,6 +159,7 @@ def test_mistakes_are_told_at_the_door_and_the_corrected_command_runs(tmp_path: 
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.usefixtures("pageless")
 def test_what_fails_as_the_model_is_loaded_leaves_the_directory_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +177,7 @@ def test_what_fails_as_the_model_is_loaded_leaves_the_directory_free(
     refused(other, "holds another study", "-dtype: bfloat16")
 
 
+@pytest.mark.usefixtures("pageless")
 def test_fresh_starts_over_where_another_study_was(run_once: Path, tmp_path: Path) -> None:
     (tmp_path / "brief.yaml").write_text(TINY[: TINY.index("separation")])
     copy = tmp_path / "out"
