@@ -82,7 +82,7 @@ def undescribed(text: str, variables: set[str]) -> list[str]:
 
 def failures(test: doctest.DocTest) -> str:
     report: list[str] = []
-    doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=report.append)
+    doctest.DocTestRunner(verbose=False, optionflags=OPTIONS).run(test, out=report.append)
     return "".join(report)
 
 

@@ -21,6 +21,7 @@ def is_bare(tensor: Tensor) -> bool:
     """Whether a tensor is one of floating-point numbers, and not of quantised ones.
 
     Example:
+        >>> import torch
         >>> is_bare(torch.zeros(2)), is_bare(torch.zeros(2, dtype=torch.int8))
         (True, False)
     """
@@ -47,6 +48,7 @@ def plain_parts(tensor: Tensor) -> Iterator[Tensor]:
     """The tensors of numbers that a tensor is made of: itself, or the parts of a quantised one and what scales them.
 
     Example:
+        >>> import torch
         >>> [part.tolist() for part in plain_parts(nn.Parameter(torch.ones(2)))]
         [[1.0, 1.0]]
     """
