@@ -7,6 +7,7 @@ reads another variable, bound, layer or row says a number that the table does no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -167,7 +168,7 @@ SOURCES = [
         about="bleed",
     ),
     Source(
-        "spectator", whole, "Asked from outside what a persona would answer, the model foresees it",
+        "spectator", whole, "What the model, asked from outside, foretells of personas’ answers",
         (*user("reader"), "others", *user("slope"), "skill"), about="spectator", nats=1,
         counts=("57 families", "23 items", "foretold of families"),
     ),
@@ -407,6 +408,26 @@ def test_no_sentence_about_transfer_holds_a_number_that_is_not_there() -> None:
     shut = group.assign(reason=("direction", ["one pair is left", "one pair is left"]))
     (silent,) = all_findings(run_of({"transfer/segments/resid_pre": shut}))
     assert "at layer 1" not in silent.control, "T is not identified at any layer"
+
+
+@pytest.mark.parametrize("name", ["identification", "referents", "binding"])
+def test_what_is_not_identified_is_told_without_numbers_that_are_not_there(name: str) -> None:
+    group = GROUPS[name]
+    numbers = {each: array * np.nan for each, array in group.data_vars.items() if array.dtype.kind == "f"}
+    shut = {
+        "identified": xr.zeros_like(group.identified),
+        "reason": xr.full_like(group.reason, "it is dull", dtype=object),
+    }
+    if "all_words_identified" in group:
+        shut["all_words_identified"] = xr.zeros_like(group.all_words_identified)
+    told = all_findings(run_of({name: group.assign(numbers | shut)}))
+    assert told
+    for finding in told:
+        assert (finding.identified, finding.reason) == (False, "it is dull")
+        for text in (finding.control, finding.how_sure):
+            assert "nan" not in text.replace("another", "")
+            assert not re.search(r"–(?!\w)", text)
+    assert all(re.search(r"\d", finding.control) for finding in all_findings(run_of({name: group}))), "the control"
 
 
 def test_a_transfer_without_a_number_says_so_and_one_without_an_interval_shows_none() -> None:

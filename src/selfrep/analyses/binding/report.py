@@ -28,6 +28,8 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
             control=(
                 f"“You are X” sets the sides {number(float(at.you_shift))} nats apart, “the user is X”, in the same "
                 f"words, {number(float(at.user_shift))} nats. Were the words all, the share would be 0."
+                if np.isfinite([float(at.you_shift), float(at.user_shift)]).all()
+                else ""
             ),
             how_sure=if_identified(
                 at,

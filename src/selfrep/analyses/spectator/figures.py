@@ -8,7 +8,7 @@ import xarray as xr
 
 from selfrep.plots.panels import not_identified
 from selfrep.plots.points import LEFT, RIGHT, View, write_names
-from selfrep.plots.text import cell_interval, hover, plain, reasons
+from selfrep.plots.text import cell_interval, hover, plain, reach, reasons
 from selfrep.plots.theme import FAINT, GRID, HEAD, OWN, SMALL, SOFT, finish
 
 CORNERS = (
@@ -53,12 +53,13 @@ def spectator_plane(spectator: xr.Dataset) -> go.Figure:
         )
     )
     for (x, y), text, anchor in CORNERS:
-        up = 9 if anchor == "left" else -9  # so that the two of a row never meet
         fig.add_annotation(
-            x=x, y=y, text=text, showarrow=False, xanchor=anchor, yshift=up, font={"size": SMALL, "color": SOFT}
-        )
+            x=x, y=y, text=text, showarrow=False, xanchor=anchor, yshift=_UP[anchor],
+            font={"size": SMALL, "color": SOFT},
+        )  # fmt: skip
         fig.add_trace(_corner(x, y))
-    write_names(fig, names, points[shown], points[shown], np.ones(int(shown.sum())), view)
+    covered = np.vstack([points[shown], _words_of_corners(view)])
+    write_names(fig, names, points[shown], covered, np.ones(len(covered)), view)
     axis = {"zeroline": False, **GRID}
     fig.update_xaxes(
         axis, title_text="let in: share of its shift in what is held true", range=[view.low[0], view.high[0]]
@@ -78,6 +79,20 @@ def spectator_plane(spectator: xr.Dataset) -> go.Figure:
         "a spectator who knows both. Low and right is a model that takes the persona for the truth. Lines: 95 % "
         "intervals.",
     )
+
+
+_UP = {"left": 9, "right": -9}
+"""How far the words of a corner stand above it (px): so that the two of a row never meet."""
+
+
+def _words_of_corners(view: View) -> np.ndarray:
+    """Points [point, 2] along the words at the corners, which names had better not cover."""
+    pixel = (view.high - view.low)[0] / view.width
+    points = []
+    for (x, y), text, anchor in CORNERS:
+        along = np.arange(0.0, reach(text, SMALL), 6.0) * (1 if anchor == "left" else -1)
+        points.append(np.stack([x + pixel * along, np.full(len(along), y + pixel * _UP[anchor])], axis=1))
+    return np.vstack(points)
 
 
 def _corner(x: float, y: float) -> go.Scatter:

@@ -20,8 +20,8 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
     attrs = estimates.attrs
     yield finding(
         estimates,
-        "Asked from outside what a persona would answer, the model foresees it: correlation of what is foretold with "
-        "what is answered",
+        "What the model, asked from outside, foretells of personas’ answers goes with what they answer by this "
+        "correlation",
         control=if_identified(
             estimates,
             f"Foretold of somebody who has only read about the persona: {with_interval(estimates, 'reader')}; of "
