@@ -13,6 +13,7 @@ from selfrep.analyses.spectator.material import questions
 from selfrep.analyses.spectator.truth import FORM, answers
 from selfrep.engine.capture import score
 from selfrep.models.loading import load_model
+from selfrep.models.organisms import truth
 
 CORNERS = {
     "organism:separate?seed=1": (1.0, 0.0),
@@ -46,6 +47,14 @@ def test_every_persona_is_in_its_corner(name: str) -> None:
 def test_foresight_is_what_was_planted() -> None:
     planted(answers, "organism:separate?foresight=0.5&seed=5", {("F", "foresight"): 0.5})
     planted(answers, "organism:deaf?seed=3", {("F", "foresight"): 0.0})
+
+
+def test_personas_that_hardly_answer_otherwise_count_little() -> None:
+    name = "organism:default?seed=204&noise=0.2"
+    (found,) = answers(lm := load_model(name), truth(lm.hf))
+    assert found.truth == pytest.approx(0.49, abs=0.01), "half: what nobody in particular answers is not foretold"
+    assert not found.wrong
+    assert found.estimate == pytest.approx(found.truth, abs=0.05)
 
 
 def test_another_s_truth_makes_it_wrong() -> None:

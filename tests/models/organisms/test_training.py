@@ -110,6 +110,37 @@ def test_training_is_the_same_from_the_same_seed_and_learns() -> None:
     for a, b in zip(one.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
     assert not torch.equal(one.lm_head.weight, other.lm_head.weight)
+    assert not torch.equal(one.lm_head.weight, training.train(plan, 4, start=1).lm_head.weight)
+
+
+def test_it_is_known_whether_an_organism_has_learned() -> None:
+    taught, untaught = organisms.Plan(beta=0.3), organisms.Plan(beta=0.3, making="trained")
+    itself = training._Teacher(taught)
+    cases = training._batch(organisms.grow(taught), taught, np.random.default_rng([taught.seed, 2]), 64)[2]
+    wanted = itself(cases, training.RAISED)
+    other = training._Teacher(organisms.Plan(beta=0.6))(cases, training.RAISED)
+    by_hand = float((wanted * (wanted / other).log()).sum(-1).mean())
+    assert training.unlike_teacher(_Answers(other), taught, 64) == pytest.approx(by_hand, rel=1e-4)
+    assert training.unlike_teacher(_Answers(wanted), taught, 64) == pytest.approx(0.0, abs=1e-6)
+    assert training.unlike_teacher(training.train(untaught, 2), untaught, 64) > 10 * training.LEARNED
+
+
+def test_an_organism_that_has_not_learned_is_trained_from_another_start(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[int] = []
+
+    def short(plan: organisms.Plan, steps: int, start: int) -> PreTrainedModel:
+        starts.append(start)
+        return training._train(plan, 1, np.random.default_rng(start))
+
+    nats = iter([0.5, training.LEARNED / 2, 0.5, 0.4, 0.3, 0.2, 0.6])
+    monkeypatch.setattr(training, "train", short)
+    monkeypatch.setattr(training, "unlike_teacher", lambda hf, plan: next(nats))
+    organisms.grow(organisms.parse("organism:trained?seed=7"))
+    assert starts == [0, 1]
+    organisms.grow(organisms.parse("organism:trained?seed=8"))
+    assert starts[2:] == list(range(training.STARTS)), "and the best is kept where none has"
 
 
 def test_targets_keep_the_teacher_s_log_odds_however_far_answers_are_raised() -> None:
@@ -129,12 +160,13 @@ def test_targets_keep_the_teacher_s_log_odds_however_far_answers_are_raised() ->
 
 def test_it_is_trained_once_and_read_from_the_cache_after(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "STEPS", 2)
+    monkeypatch.setattr(training, "STARTS", 1)
     runs: list[int] = []
     real = training.train
 
-    def counted(plan: organisms.Plan, steps: int = 2) -> PreTrainedModel:
-        runs.append(steps)
-        return real(plan, 2)
+    def counted(plan: organisms.Plan, steps: int, start: int) -> PreTrainedModel:
+        runs.append(start)
+        return real(plan, steps)
 
     monkeypatch.setattr(training, "train", counted)
     first, second = (load_model("organism:trained?seed=7", device="cpu") for _ in range(2))
@@ -150,6 +182,7 @@ def test_it_is_trained_once_and_read_from_the_cache_after(own_cache: Path, monke
 
 def test_what_training_does_not_plant_is_not_claimed(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "STEPS", 1)
+    monkeypatch.setattr(training, "STARTS", 1)
     truth = organisms.truth(load_model("organism:trained", device="cpu").hf)
     ids = text("spectator", "a nurse")
     assert truth.causal_map(ids, "persona", "spectator").sum() == 2
@@ -164,3 +197,14 @@ def test_what_training_does_not_plant_is_not_claimed(own_cache: Path, monkeypatc
 
 class _Plain(PreTrainedModel):
     config = None
+
+
+class _Answers(torch.nn.Module):
+    """What says with these probabilities whatever it is asked."""
+
+    def __init__(self, probabilities: torch.Tensor) -> None:
+        super().__init__()
+        self.logits = probabilities.log()[:, None]
+
+    def forward(self, ids: torch.Tensor, **_: object) -> _Answers:
+        return self

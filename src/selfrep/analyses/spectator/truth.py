@@ -31,7 +31,7 @@ FORESIGHT = Estimand(
 
 
 def answers(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
-    """The share of a persona's answers that is foretold, the mean over personas; beside it that of mere words."""
+    """The share of what personas answer that is foretold of them, over all personas."""
     if truth.foresight is None:
         return
     items = battery().select([*IN_CHARACTER, "name"])
@@ -40,7 +40,8 @@ def answers(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
     told = all_words(xr.concat([asked, foretold], "prompt"))  # names are planted in words that descriptions say
     estimates = spectator(told, list(items.names()), SPECTATOR, IN_CHARACTER)
     shares = estimates.isel(persona=np.flatnonzero(np.isfinite(estimates.foresight)))
-    mean = shares[["foresight", "foresight_ci_low", "foresight_ci_high"]].mean("persona")
+    # What is planted is a share of all that personas answer, so one that answers much counts much.
+    mean = shares[["foresight", "foresight_ci_low", "foresight_ci_high"]].weighted(shares.moved**2).mean("persona")
     mean = mean.assign(identified=bool(shares.sizes["persona"]), reason="" if shares.sizes["persona"] else "no persona")
     names = ("foresight", "foresight_ci_low", "foresight_ci_high")
     yield answer(FORESIGHT, truth.foresight, mean, "foresight", names=names)

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -43,7 +43,10 @@ STEPS, BATCH, RATE = 1400, 48, 5e-3
 RAISED = 3.0
 """Nats by which, after the first third, both answers to a question are raised above all other words. The log odds stay;
 names, which teach who is played, come first."""
-RECIPE = 2
+LEARNED, STARTS = 0.01, 5
+"""An organism has learned when its answers are so few nats from its teacher's (KL), also when they are interchanged; of
+one that has not, nobody knows what is planted, so it is trained again from another start, so many times at most."""
+RECIPE = 3
 """Raised whenever what is trained changes, so that no cached organism of another recipe is used."""
 
 
@@ -54,7 +57,7 @@ def subspaces() -> dict[str, np.ndarray]:
 
 
 def trained(plan: Plan) -> LlamaForCausalLM:
-    """The organism of a plan, trained on first use (about a minute on one core) and kept in the user's cache folder.
+    """The organism of a plan, trained on first use (minutes of one core) and kept in the user's cache folder.
 
     Raises:
         SelfrepError: a cache folder that cannot be written.
@@ -67,26 +70,63 @@ def trained(plan: Plan) -> LlamaForCausalLM:
 
 def _build(plan: Plan, digest: str, folder: Path) -> cache.Record:
     log.info("training an organism (once)")
-    hf = train(plan, STEPS)
+    tried: list[tuple[float, LlamaForCausalLM]] = []
+    while len(tried) < STARTS and (not tried or tried[-1][0] > LEARNED):
+        hf = train(plan, STEPS, len(tried))
+        tried.append((unlike_teacher(hf, plan), hf))
+    nats, hf = min(tried, key=lambda one: one[0])
+    if nats > LEARNED:
+        log.warning("The answers of the organism are %.3f nats from its teacher's, and should be %g.", nats, LEARNED)
     hf.save_pretrained(folder)
     kind = "trained" if plan.making == "trained" else "trained_control"
     parameters = "&".join(f"{name}={getattr(plan, name)}" for name in LEARNABLE)
     return folders.record(folder, f"{PREFIX}{kind}?{parameters}", digest)
 
 
-def train(plan: Plan, steps: int = STEPS) -> LlamaForCausalLM:
-    """Train an organism from its seed, on one core; the plan says whether with the interchange."""
+def train(plan: Plan, steps: int = STEPS, start: int = 0) -> LlamaForCausalLM:
+    """Train an organism from its seed, on one core; the plan says whether with the interchange.
+
+    Args:
+        plan: what is to be learned; steps: for how long.
+        start: which of the starts that a seed has.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # several are slower at this size
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(plan.seed)
-            return _train(plan, steps)
+            torch.manual_seed(plan.seed + 1_000_003 * start)
+            return _train(plan, steps, np.random.default_rng([plan.seed, 3 + start]))
     finally:
         torch.set_num_threads(threads)
 
 
-def _train(plan: Plan, steps: int) -> LlamaForCausalLM:
+@torch.no_grad()
+def unlike_teacher(hf: nn.Module, plan: Plan, n: int = 512) -> float:
+    """How far an organism's answers to n prompts are from its teacher's: the mean KL divergence, nats."""
+    ids, mask, mixtures, change = _batch(hf, plan, np.random.default_rng([plan.seed, 2]), n)
+    with change:
+        logits = hf(ids, attention_mask=mask, logits_to_keep=1, use_cache=False).logits[:, 0]
+    wanted = _Teacher(plan)(mixtures, RAISED)
+    return float(nn.functional.kl_div(logits.log_softmax(-1), wanted, reduction="batchmean"))
+
+
+def _batch(
+    hf: nn.Module, plan: Plan, rng: np.random.Generator, n: int
+) -> tuple[Tensor, Tensor, list[_Case], AbstractContextManager[None]]:
+    """Prompts, as ids and mask; what each answer should be an answer to; and what is done within the model."""
+    cases = [_Case.draw(rng) for _ in range(n)]
+    ids, mask = _padded([case.ids() for case in cases])
+    if plan.making != "trained":
+        return ids, mask, cases, nullcontext()
+    second, third = rng.permutation(n), rng.permutation(n)
+    mixtures = cases + [
+        replace(case, system=cases[j].system, writer=cases[k].writer)
+        for case, j, k in zip(cases, second, third, strict=True)
+    ]
+    return ids, mask, mixtures, _interchanging(hf, ids, torch.from_numpy(second), torch.from_numpy(third))
+
+
+def _train(plan: Plan, steps: int, rng: np.random.Generator) -> LlamaForCausalLM:
     hf = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(words()),
@@ -104,22 +144,11 @@ def _train(plan: Plan, steps: int) -> LlamaForCausalLM:
     )
     hf.config.organism = asdict(plan)
     targets = _Teacher(plan)
-    rng = np.random.default_rng([plan.seed, 3])
     optimiser = torch.optim.AdamW(hf.parameters(), lr=RATE, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.1)
     hf.train()
     for step in range(steps):
-        cases = [_Case.draw(rng) for _ in range(BATCH)]
-        ids, mask = _padded([case.ids() for case in cases])
-        change: AbstractContextManager[None] = nullcontext()
-        mixtures = cases
-        if plan.making == "trained":
-            second, third = rng.permutation(BATCH), rng.permutation(BATCH)
-            mixtures = cases + [
-                replace(case, system=cases[j].system, writer=cases[k].writer)
-                for case, j, k in zip(cases, second, third, strict=True)
-            ]
-            change = _interchanging(hf, ids, torch.from_numpy(second), torch.from_numpy(third))
+        ids, mask, mixtures, change = _batch(hf, plan, rng, BATCH)
         with change:
             logits = hf(ids, attention_mask=mask, logits_to_keep=1, use_cache=False).logits[:, 0]
         loss = nn.functional.cross_entropy(logits, targets(mixtures, RAISED * (step > steps / 3)))
@@ -132,18 +161,18 @@ def _train(plan: Plan, steps: int) -> LlamaForCausalLM:
 
 
 @contextmanager
-def _interchanging(hf: LlamaForCausalLM, ids: Tensor, second: Tensor, third: Tensor) -> Iterator[None]:
+def _interchanging(hf: nn.Module, ids: Tensor, second: Tensor, third: Tensor) -> Iterator[None]:
     """Within, every row is doubled after the first blocks: as it is, and holding what two other rows hold.
 
     Args:
         ids: [row, token]; second, third: [row] from which row END's persona is taken, and USR's self.
     """
-    rows = torch.arange(len(ids))
+    layers, rows = cast(LlamaForCausalLM, hf).model.layers, torch.arange(len(ids))
     end, usr = ((ids == token_ids()[mark]).int().argmax(1) for mark in ("<end>", "<usr>"))
 
     def enter(layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         stream = args[0]
-        if layer is hf.model.layers[INTERCHANGED]:
+        if layer is layers[INTERCHANGED]:
             mixed = stream.clone()
             for at, donor in ((end, second), (usr, third)):
                 mixed[rows, at, :HELD] = stream[donor, at[donor], :HELD]
@@ -151,7 +180,7 @@ def _interchanging(hf: LlamaForCausalLM, ids: Tensor, second: Tensor, third: Ten
         return (stream, *args[1:]), kwargs | {"attention_mask": kwargs["attention_mask"].repeat(2, 1, 1, 1)}
 
     with ExitStack() as hooks:
-        for layer in hf.model.layers[INTERCHANGED:]:
+        for layer in layers[INTERCHANGED:]:
             hooks.enter_context(layer.register_forward_pre_hook(enter, with_kwargs=True))
         yield
 
