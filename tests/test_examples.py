@@ -89,7 +89,16 @@ def failures(test: doctest.DocTest) -> str:
 FOUND = {name: (path, text, line) for path in sorted(SOURCE.rglob("*.py")) for name, text, line in examples(path)}
 
 
-@pytest.mark.parametrize("name", FOUND)
+LONG = (  # whole runs, or many of them
+    "selfrep.study.recompute.recompute",
+    "selfrep.study.check.check_battery",
+    "selfrep.analyses.spectator.estimate.spectator",
+    "selfrep.analyses.mediation.exchange.mediation_runs",
+    "selfrep.analyses.mediation.exchange.proof_runs",
+)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else []) for name in FOUND])
 def test_an_example_gives_what_it_says(name: str) -> None:
     path, text, line = FOUND[name]
     if report := run(path, name, text, line):

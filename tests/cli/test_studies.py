@@ -17,6 +17,7 @@ from selfrep.errors import SelfrepError
 from selfrep.store.run_directory import RunDirectory
 
 
+@pytest.mark.usefixtures("pageless")
 def test_the_same_command_goes_on_and_has_nothing_left_to_do(run_once: Path) -> None:
     done = selfrep("run", "../study.yaml", "--out", ".", cwd=run_once)
     assert done.returncode == 0, done.stderr

@@ -24,7 +24,7 @@ def test_the_embedded_model_is_asked_as_ever(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "model"),
     [
-        pytest.param(name, model, marks=[] if model == NOBODY or name == "identity" else pytest.mark.slow)
+        pytest.param(name, model, marks=[] if name in ("demo", "identity") else pytest.mark.slow)
         for name in presets()
         for model in (QWEN, NOBODY)
     ],

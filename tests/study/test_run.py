@@ -143,6 +143,7 @@ def test_the_planted_truth_is_found(done: RunDirectory) -> None:
         assert abs(float(moved[control].sel(direction="denoise", segment="all", layer=5))) < 0.5
 
 
+@pytest.mark.usefixtures("pageless")
 def test_a_second_run_changes_nothing(described: study.Study, done: RunDirectory) -> None:
     def fingerprint() -> dict[str, str]:
         files = (p for p in done.store.rglob("*") if p.is_file())
@@ -233,6 +234,7 @@ def test_a_template_without_a_system_role_is_said_aloud(tmp_path: Path) -> None:
     assert done.provenance()["chat_template"]["system_role"] is False
 
 
+@pytest.mark.slow
 def test_the_report_opens_early_and_the_run_goes_on(tmp_path: Path) -> None:
     asked = study.loads(
         f'name: early\nmodel: "organism:separate"\npersonas: {{file: "{PERSONAS}"{planted.TEN}}}\n'

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from tests.analyses.marking import marked, mistaken, planted
+from tests.tiny import by_risk
 
 from selfrep.analyses.organisms import IN_CHARACTER, SPECTATOR, battery, personas, scores
 from selfrep.analyses.spectator.estimate import spectator
@@ -23,7 +24,7 @@ CORNERS = {
 }
 
 
-@pytest.mark.parametrize("name", CORNERS)
+@pytest.mark.parametrize("name", by_risk(CORNERS, ("organism:bleed?beta=0.6&seed=2", "organism:deaf?seed=3")))
 def test_every_persona_is_in_its_corner(name: str) -> None:
     lm, items = load_model(name), battery().select([*IN_CHARACTER, "name"])
     asked = scores(lm, items | battery().select(SPECTATOR), ("you", "neutral"))
