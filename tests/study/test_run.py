@@ -185,11 +185,10 @@ run.run(study.load({str(tmp_path / "study.yaml")!r}), {str(out)!r}, device="cpu"
 """
     killed = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONWARNINGS": "ignore"}, check=False)
     assert killed.returncode == -signal.SIGKILL
-    half = RunDirectory(out)
-    left = half.pending("effects/resid_pre")
+    left = RunDirectory(out).pending("segments/resid_pre")
     assert 0 < len(left) < 24, "killed in the middle of a sweep"
     finished = running.run(study.load(tmp_path / "study.yaml"), out, device="cpu", warn=lambda message: None).directory
-    for group in ("effects/resid_pre", "controls/segments/resid_pre", "behaviour"):
+    for group in ("effects/resid_pre", "segments/resid_pre", "controls/segments/resid_pre", "behaviour"):
         xr.testing.assert_allclose(finished.read(group), done.read(group), rtol=1e-4, atol=1e-4)
 
 
