@@ -280,6 +280,13 @@ def test_a_page_has_room_for_any_number_of_chapters(tmp_path: Path, many: list[A
         assert f"How {i} misleads." in words
 
 
+def test_a_run_without_the_first_figure_still_says_why(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make()
+    assert 'id="answer"' not in write_report(run).read_text("utf-8"), "the control: nothing was asked of it"
+    monkeypatch.setattr(report, "sentences", lambda run: ["No pair has the self at one end."])
+    assert '<p class="answer">No pair has the self at one end.</p>' in write_report(run).read_text("utf-8")
+
+
 def test_what_is_not_identified_stands_apart_with_its_reason_and_without_a_number(make: Make) -> None:
     got = page(make())
     unsaid = got.section("unsaid")
