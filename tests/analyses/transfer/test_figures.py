@@ -13,7 +13,7 @@ from tests.plots.reading import legend, named, note, rules
 from tests.report.groups import GROUPS, LAYERS, decimals
 
 from selfrep.analyses.transfer.figures import PANELS, transfer_maps
-from selfrep.plots.theme import CONTROLS, DASHES, DIRECTIONS
+from selfrep.plots.theme import CONTROLS, DASHES, DIRECTIONS, caption
 
 Maker = Callable[..., xr.Dataset]
 
@@ -189,6 +189,14 @@ def test_what_is_not_identified_says_why(transfer: Maker) -> None:
     assert not fig.data
     assert "there is &lt;nothing&gt;" in headings(fig)
     assert "there is <nothing>" in fig.layout.meta["caption"]
+
+
+def test_lines_of_a_single_pair_say_that_they_are_not_identified(transfer: Maker) -> None:
+    data = transfer("segment")
+    one = data.assign(reason=("direction", ["one pair is left", "one pair is left"]))
+    told = "Drawn, but not identified: one pair is left."
+    assert caption(transfer_maps(one)).count(told) == 1
+    assert "not identified" not in caption(transfer_maps(data.assign(reason=("direction", ["", ""]))))
 
 
 def test_long_prompts_stand_one_below_the_other(transfer: Maker) -> None:

@@ -121,8 +121,15 @@ def _lines(transfer: xr.Dataset, *, title: str, subtitle: str) -> go.Figure:
         "nothing; 1, it brought the answers of the run it came from with it. Solid: into a run without the source "
         "persona (denoise); dashed: the other way (noise)."
         + (" Grey: sources that should carry nothing over, on the same scale." if {*controls} - {"fact"} else "")
-        + (" Grey, on a scale of its own: a fact about no persona." if "fact" in controls else ""),
+        + (" Grey, on a scale of its own: a fact about no persona." if "fact" in controls else "")
+        + _unsure(transfer),
     )
+
+
+def _unsure(transfer: xr.Dataset) -> str:
+    """What a caption adds where lines are drawn of what is not identified, such as a single pair."""
+    reasons = dict.fromkeys(map(str, np.atleast_1d(transfer.reason.to_numpy()))) if "reason" in transfer else {}
+    return "".join(f" Drawn, but not identified: {reason}." for reason in reasons if reason)
 
 
 PANELS = {"all": "all tokens", "last": "last token"}
