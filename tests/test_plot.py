@@ -45,12 +45,12 @@ def test_every_figure_has_title_caption_height_and_look(
 
 
 def test_every_figure_of_every_analysis_is_had_by_its_own_name() -> None:
-    draws = [figure.draw for analysis in ANALYSES for figure in analysis.load_report().figures]
-    assert len({draw.__name__ for draw in draws}) == len(draws) > 10, "no name hides another"
-    for draw in draws:
+    drawn = {f.draw: analysis.name for analysis in ANALYSES for f in analysis.load_report().figures}
+    assert len({draw.__name__ for draw in drawn}) == len(drawn) > 10, "no name hides another"
+    for draw, room in drawn.items():
         assert getattr(sr.plot, draw.__name__) is draw
         assert draw.__name__ in dir(sr.plot)
-        assert draw.__module__.endswith(".figures"), "a drawing of an analysis is in its folder"
+        assert draw.__module__.startswith(f"selfrep.analyses.{room}."), "a drawing of an analysis is in its folder"
 
 
 def humility_map(data: xr.Dataset) -> go.Figure:
