@@ -37,7 +37,7 @@ from bench_scoring import Part, of_study
 
 Array = np.ndarray
 
-LABEL, CELL = 66, 15
+LABEL, CELL = 70, 17
 AT_ONCE = 100
 """Studies that are drawn together, for the sake of memory."""
 FEW = 20
