@@ -11,6 +11,7 @@ from selfrep.plots import heat_maps
 from selfrep.plots.heat_maps import SCALE, Map, cell_words, layers_of
 from selfrep.plots.panels import Places, not_identified
 from selfrep.plots.text import plain, shorten, words
+from selfrep.stats.cells import place_axis
 from selfrep.stats.numbers import number
 
 
@@ -33,7 +34,7 @@ def heatmap(effects: xr.Dataset | xr.DataTree, pair: int | None = None, *, title
             f"{', '.join(map(str, effects.data_vars)) or 'nothing'}.{estimate}"
         )
     effects = _flat(effects)
-    axis = "position" if "position" in effects.dims else "segment"
+    axis = place_axis(effects)
     n = effects.sizes["pair"]
     if pair is not None and not -n <= pair < n:
         raise SelfrepError(f"There is no pair {pair}: the effects hold {n}, numbered from 0.")
@@ -91,7 +92,7 @@ def _one_plan(data: xr.Dataset | xr.DataTree) -> xr.Dataset:
 
 def _flat(effects: xr.Dataset) -> xr.Dataset:
     """Effects over layers and places alone. Heads or neurons of a single place take its stead on the axis."""
-    axis = "position" if "position" in effects.dims else "segment"
+    axis = place_axis(effects)
     others = [str(dim) for dim in effects.transfer.dims if dim not in ("pair", "layer", axis)]
     effects = effects.squeeze([dim for dim in others if effects.sizes[dim] == 1], drop=True)
     others = [dim for dim in others if dim in effects.dims]

@@ -19,6 +19,7 @@ from selfrep.analyses.transfer.figures import arrows, both_ways, draw_controls
 from selfrep.errors import SelfrepError
 from selfrep.plots.profiles import Pen, finish_stack, stack
 from selfrep.plots.text import plain
+from selfrep.stats.cells import place_axis
 from selfrep.store.run_directory import RunDirectory
 
 NAME = "self_and_persona"
@@ -181,7 +182,7 @@ def _column(divergence: xr.Dataset | None) -> xr.Dataset | None:
     """Δ from the unprompted self at the first site and the last place."""
     if divergence is None:
         return None
-    axis = "position" if "position" in divergence.dims else "segment"
+    axis = place_axis(divergence)
     return divergence.sel(reference="unprompted").isel({"site": 0, axis: -1})
 
 

@@ -20,6 +20,7 @@ from scipy import stats as scipy_stats
 
 from selfrep.errors import SelfrepError
 from selfrep.stats import permutation, resampling
+from selfrep.stats.cells import place_axis
 from selfrep.stats.families import Families
 from selfrep.stats.geometry import normalised, products
 from selfrep.stats.labels import side_labels, two_sides
@@ -107,7 +108,7 @@ def probe(
         >>> probe(acts, n_permutations=100).p.squeeze().values < 0.05
         array([False,  True])
     """
-    axis = "position" if "position" in acts.dims else "segment"
+    axis = place_axis(acts)
     two = two_sides(acts, sides, between)
     rows = Rows.of(acts, condition, between, two)
     if single := [name for name, n in zip(rows.names, np.bincount(rows.persona), strict=True) if n < 2]:

@@ -190,9 +190,8 @@ def _cell(
         return {}, {}, f"the mean role is that of at least {FEWEST} families; there are {cast.n_families}"
     n = cast.n
     pooled = np.array([cast.pooling(fold) for fold in (0, 1)])
-    z = noise_normalised(
-        rows, cast.member, range(1, n), d
-    )  # the roles', so that the default and the placed are new to it
+    # In the metric of the roles' noise, so that the default and the placed are new to it.
+    z = noise_normalised(rows, cast.member, range(1, n), d)
     own = pooled[:, :n] @ z  # [fold, persona, dimension]
     centre = own.mean(axis=(0, 1))
     spanned, size, turned = np.linalg.svd((own - centre).reshape(2 * n, -1).T, full_matrices=False)

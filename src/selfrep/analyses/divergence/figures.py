@@ -13,6 +13,7 @@ from selfrep.plots.panels import Places, not_identified
 from selfrep.plots.profiles import Pen, finish_profiles, profiles
 from selfrep.plots.text import integer, interval, plain
 from selfrep.plots.theme import NULL, colours
+from selfrep.stats.cells import place_axis
 from selfrep.stats.numbers import number
 
 SELVES = {
@@ -141,7 +142,7 @@ def _at(
     div: xr.Dataset, reference: str, site: str | None, where: int | str | None, *, whole: bool = False
 ) -> tuple[xr.Dataset, str, str, int | str]:
     """One reading at one site, and at one place unless the whole map is wanted; the axis of places, site and place."""
-    axis = "position" if "position" in div.dims else "segment"
+    axis = place_axis(div)
     chosen: dict[str, int | str] = {}
     for name, value in (("reference", reference), ("site", site), (axis, where)):
         have = div[name].to_numpy().tolist()

@@ -14,6 +14,7 @@ from selfrep.analyses.divergence import figures
 from selfrep.analyses.divergence.figures import SELVES
 from selfrep.analyses.sentences import Told, finding, in_brackets, listed, spoken, tell
 from selfrep.models.sites import IN_WORDS
+from selfrep.stats.cells import place_axis
 from selfrep.stats.depth import reported_layer
 from selfrep.stats.numbers import number
 from selfrep.stats.rounding import negligible
@@ -28,7 +29,7 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
     if not run.has("divergence"):
         return
     div = run.read("divergence")
-    axis = "position" if "position" in div.dims else "segment"
+    axis = place_axis(div)
     layer = reported_layer(div.layer.to_numpy())
     column = div.isel({"site": 0, axis: -1})
     place = f"layer {layer} and the last {'token' if axis == 'position' else 'segment'}"
@@ -46,7 +47,7 @@ def opening(run: RunDirectory) -> Iterator[str]:
     if not run.has("divergence"):
         return
     div = run.read("divergence")
-    axis = "position" if "position" in div.dims else "segment"
+    axis = place_axis(div)
     column = div.isel({"site": 0, axis: -1}).sel(reference="unprompted")
     layers = div.layer.to_numpy()
     here = column.sel(layer=reported_layer(layers))
@@ -207,12 +208,12 @@ def _missing(value: xr.DataArray) -> str:
 
 def _last(div: xr.Dataset) -> xr.Dataset:
     """What the profile shows: the last token or segment."""
-    return div.isel({"position" if "position" in div.dims else "segment": [-1]})
+    return div.isel({place_axis(div): [-1]})
 
 
 def _several(div: xr.Dataset) -> xr.Dataset | None:
     """What the map shows: of a single place the profile shows it all."""
-    return div if div.sizes["position" if "position" in div.dims else "segment"] > 1 else None
+    return div if div.sizes[place_axis(div)] > 1 else None
 
 
 def design(study: Mapping[str, Any]) -> Iterator[Text]:

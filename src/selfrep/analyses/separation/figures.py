@@ -19,6 +19,7 @@ from selfrep.plots.theme import (
     NULL,
     OWN,
 )
+from selfrep.stats.cells import place_axis
 from selfrep.stats.numbers import number
 
 Array = np.ndarray
@@ -53,7 +54,7 @@ def separation_map(sep: xr.Dataset, *, site: str | None = None) -> go.Figure:
     layers, places = layers_of(sep), Places.of(sep)
     maps, floors = [], []
     for name in sites:
-        values = arrays(sep.sel(site=name), "position" if "position" in sep.dims else "segment")
+        values = arrays(sep.sel(site=name), place_axis(sep))
         there = np.isfinite(values["estimate"])
         maps.append(
             Map(
@@ -118,7 +119,7 @@ def separation_profile(
     Raises:
         SelfrepError: no such site, position or segment.
     """
-    axis = "position" if "position" in sep.dims else "segment"
+    axis = place_axis(sep)
     have, sites = sep[axis].to_numpy().tolist(), [str(s) for s in sep.site.to_numpy()]
     site = sites[0] if site is None else site
     if site not in sites:

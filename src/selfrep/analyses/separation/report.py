@@ -12,6 +12,7 @@ from selfrep.analyses.analysis import Figure, Report, Text
 from selfrep.analyses.sentences import finding, with_interval
 from selfrep.analyses.separation import figures, plane
 from selfrep.models.sites import IN_WORDS
+from selfrep.stats.cells import place_axis
 from selfrep.stats.depth import reported_layer
 from selfrep.stats.geometry import POINT_LABELS
 from selfrep.stats.numbers import number
@@ -28,7 +29,7 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
 
 
 def _reported(sep: xr.Dataset) -> Iterator[Finding]:
-    axis = "position" if "position" in sep.dims else "segment"
+    axis = place_axis(sep)
     layer = reported_layer(sep.layer.to_numpy())
     cell = sep.isel(site=0).sel(layer=layer).isel({axis: -1})
     place = f"At layer {layer} and the last {'token' if axis == 'position' else 'segment'}"

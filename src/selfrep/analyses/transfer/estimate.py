@@ -15,6 +15,7 @@ import xarray as xr
 
 from selfrep.analyses.transfer.shares import paraphrase_noise, shares
 from selfrep.errors import SelfrepError
+from selfrep.stats.cells import place_axis
 
 
 @overload
@@ -118,7 +119,7 @@ def transfer(
     if isinstance(controls, xr.DataTree):
         raise SelfrepError("These controls are of several plans, the effects of one: pass controls[plan].to_dataset().")
     _require_effects(effects)
-    axis = "position" if "position" in effects.dims else "segment"
+    axis = place_axis(effects)
     if swept := [str(dim) for dim in effects.patched.dims if dim not in ("pair", "layer", axis)]:
         if "metric" in swept and (scores is not None or paraphrase_sd is not None):
             raise SelfrepError(

@@ -18,6 +18,7 @@ import xarray as xr
 from selfrep.analyses.transfer.units import Units, ends
 from selfrep.errors import SelfrepError
 from selfrep.stats import permutation, ratios, resampling
+from selfrep.stats.cells import place_axis
 from selfrep.stats.gates import GATE, LEAST_MASS
 from selfrep.stats.rounding import negligible
 
@@ -51,7 +52,7 @@ def shares(
     Returns:
         see `selfrep.transfer`.
     """
-    axis = "position" if "position" in effects.dims else "segment"
+    axis = place_axis(effects)
     why = _gates(effects, noise)
     control_why = None if controls is None else _gates(controls, noise)
     kinds = [] if controls is None else sorted(set(map(str, controls.control.to_numpy())))
