@@ -50,12 +50,13 @@ def test_foresight_is_what_was_planted() -> None:
     planted(answers, "organism:deaf?seed=3", {("F", "foresight"): 0.0})
 
 
-def test_personas_that_hardly_answer_otherwise_count_little() -> None:
-    name = "organism:default?seed=204&noise=0.2"
-    (found,) = answers(lm := load_model(name), truth(lm.hf))
-    assert found.truth == pytest.approx(0.49, abs=0.01), "half: what nobody in particular answers is not foretold"
+@pytest.mark.parametrize(("name", "share"), [("default?seed=203", 0.504), ("separate?seed=203", 0.955)])
+def test_noise_moves_the_truth_and_the_estimate_alike(name: str, share: float) -> None:
+    """In a default organism half is foretold, since nobody in particular answers as an AI."""
+    (found,) = answers(lm := load_model(f"organism:{name}&noise=0.3"), truth(lm.hf))
+    assert found.truth == pytest.approx(share, abs=0.002), "asked by hand"
+    assert found.estimate == pytest.approx(found.truth, abs=0.015)
     assert not found.wrong
-    assert found.estimate == pytest.approx(found.truth, abs=0.05)
 
 
 def test_another_s_truth_makes_it_wrong() -> None:

@@ -18,6 +18,9 @@ HUMANS = [p.name for p in PERSONAS if p.side == "human"]
 MACHINES = [p.name for p in PERSONAS if p.side == "ai"]
 
 
+NOBODY = "text writes this . here is a message"
+
+
 def said(hf: PreTrainedModel, text: str, first: tuple[str, ...], second: tuple[str, ...]) -> float:
     """Log odds after a text, from probabilities."""
     ids = torch.tensor([[token_ids()[word] for word in text.split()]])
@@ -239,3 +242,25 @@ def test_a_mute_persona_is_somewhere_else_and_says_nothing_else() -> None:
         assert by_words(hf, "you are", name) == pytest.approx(by_words(hf, "", ""), abs=1e-4)
         assert who_writes(hf, paraphrases(name)[0], ITSELF) == pytest.approx(4, abs=1e-4)
     assert by_words(grown("organism:default?seed=4"), "you are", "queen") == pytest.approx(-4, abs=1e-4), "the control"
+
+
+@pytest.mark.parametrize("name", ["separate?foresight=0.5&seed=5", "separate?seed=203&noise=0.3"])
+def test_what_is_foretold_is_asked_around_a_question(name: str) -> None:
+    hf, sides = grown(f"organism:{name}"), (ANSWERS["ai"], ANSWERS["human"])
+    shares = organisms.truth(hf).foresight
+    assert set(shares) == {p.name for p in PERSONAS}
+    for persona in ("sailor", "robot"):
+        products, squares = 0.0, 0.0
+        for word in paraphrases(persona):
+            for cue in ("peace", "danger"):
+                played, nobody = (
+                    talk(s, f"in {cue} , who is this") for s in (f"text writes this . you are a {word}", NOBODY)
+                )
+                of, of_nobody = (
+                    talk(NOBODY, f"in {cue} , who is this {topic} ? guess").replace("guess ?", "guess")
+                    for topic in (word, "message")
+                )
+                answered = said(hf, played, *sides) - said(hf, nobody, *sides)
+                products += answered * (said(hf, of, *sides) - said(hf, of_nobody, *sides))
+                squares += answered**2
+        assert shares[persona] == pytest.approx(products / squares, abs=1e-3)

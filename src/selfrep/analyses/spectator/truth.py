@@ -31,7 +31,10 @@ FORESIGHT = Estimand(
 
 
 def answers(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
-    """The share of what personas answer that is foretold of them, over all personas."""
+    """The share of what personas answer that is foretold of them, over the personas whose answers move enough to say.
+
+    The truth is a mean over the same personas with the same weights: of those left out it may be another.
+    """
     if truth.foresight is None:
         return
     items = battery().select([*IN_CHARACTER, "name"])
@@ -40,8 +43,9 @@ def answers(lm: LanguageModel, truth: Truth) -> Iterator[Answer]:
     told = all_words(xr.concat([asked, foretold], "prompt"))  # names are planted in words that descriptions say
     estimates = spectator(told, list(items.names()), SPECTATOR, IN_CHARACTER)
     shares = estimates.isel(persona=np.flatnonzero(np.isfinite(estimates.foresight)))
-    # What is planted is a share of all that personas answer, so one that answers much counts much.
-    mean = shares[["foresight", "foresight_ci_low", "foresight_ci_high"]].weighted(shares.moved**2).mean("persona")
-    mean = mean.assign(identified=bool(shares.sizes["persona"]), reason="" if shares.sizes["persona"] else "no persona")
+    shares = shares.assign(truth=("persona", [truth.foresight[name] for name in shares.persona.to_numpy().tolist()]))
     names = ("foresight", "foresight_ci_low", "foresight_ci_high")
-    yield answer(FORESIGHT, truth.foresight, mean, "foresight", names=names)
+    # What is planted is a share of all that personas answer, so one that answers much counts much.
+    mean = shares[[*names, "truth"]].weighted(shares.moved**2).mean("persona")
+    mean = mean.assign(identified=bool(shares.sizes["persona"]), reason="" if shares.sizes["persona"] else "no persona")
+    yield answer(FORESIGHT, float(mean.truth), mean, "foresight", names=names)

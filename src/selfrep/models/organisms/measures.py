@@ -153,18 +153,27 @@ def identity(hf: PreTrainedModel, s: Subspaces, bind: str = "you are") -> dict[s
     } | dict(zip(REFERENTS, series, strict=True))
 
 
-def foresight(hf: PreTrainedModel, s: Subspaces) -> float:
-    """The share of what personas answer that is foretold of them, with nobody played: both from the neutral answer."""
-    names = [word.text for word in words() if word.persona]
+def foresight(hf: PreTrainedModel, s: Subspaces) -> dict[str, float]:
+    """Of each persona, the share of what it answers that is foretold of it with nobody played: both from the neutral
+    answer, over the words that name it. NaN where it answers what nobody answers."""
+    ours = [word for word in words() if word.persona]
 
-    def shifts(asked: Ids, question: Question, nobody: list[int]) -> Tensor:
-        return (log_odds(hf, s, asked, question) - log_odds(hf, s, [nobody], question)).cpu().double()
+    def shifts(asked: list[Ids], question: Question, nobody: Ids) -> np.ndarray:
+        """[word, cue] nats from the answer of nobody."""
+        of_words = np.stack([log_odds(hf, s, ids, question).cpu().double() for ids in asked], axis=1)
+        return of_words - log_odds(hf, s, nobody, question).cpu().double().numpy()
 
-    played = [prompt("in_character", name) for name in names]
-    spoken_of = [prompt("foretold", None, topic=name) for name in names]
-    answered = shifts(played, "in_character", prompt("in_character", None))
-    foretold = shifts(spoken_of, "foretold", prompt("foretold", None, topic="message"))
-    return float(answered @ foretold / (answered @ answered))
+    cues = ("peace", "danger")
+    names = [word.text for word in ours]
+    played = [[prompt("in_character", name, cue=cue) for name in names] for cue in cues]
+    spoken_of = [[prompt("foretold", None, topic=name, cue=cue) for name in names] for cue in cues]
+    answered = shifts(played, "in_character", [prompt("in_character", None, cue=cue) for cue in cues])
+    foretold = shifts(spoken_of, "foretold", [prompt("foretold", None, topic="message", cue=cue) for cue in cues])
+    whose, shares = np.array([word.persona for word in ours]), {}
+    for name in dict.fromkeys(word.persona for word in ours):
+        one, told = answered[whose == name].ravel(), foretold[whose == name].ravel()
+        shares[name] = float(one @ told / (one @ one)) if np.abs(one).max() > LEAST else float("nan")
+    return shares
 
 
 def default(hf: PreTrainedModel, rows: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
@@ -207,7 +216,10 @@ def prompt(
 ) -> list[int]:
     """Token ids of a question put to a persona; None is a neutral system text of the same length."""
     played = f"{bind} a {persona} ." if persona else "here is a message ."
-    asking = f"in {cue} , {QUESTION_WORDS[question][0]} is this {topic} ?"
+    asks = f"{QUESTION_WORDS[question][0]} is this {topic} ?"
+    if question == "foretold":  # what somebody would answer is asked around a question
+        asks = f"{QUESTION_WORDS['in_character'][0]} is this {topic} ? {QUESTION_WORDS[question][0]}"
+    asking = f"in {cue} , {asks}"
     text = f"<bos> <self> {writer} . {played} <end> <usr> {asking} <asst> {steps} {'so' if steps else ''}"
     return [token_ids()[word] for word in text.split()]
 

@@ -104,8 +104,12 @@ class Truth:
         return measures.identity(self.hf, self.subspaces, "the user is") if self._wired else None
 
     @cached_property
-    def foresight(self) -> float | None:
-        """The share of what a persona answers that is foretold of it from outside; None if it has no effect."""
+    def foresight(self) -> Mapping[str, float] | None:
+        """Persona → the share of what it answers that is foretold of it from outside; None if no persona has an effect.
+
+        Shares differ where nobody played is somebody (`default`): an AI persona then hardly moves an answer that is an
+        AI's already, and what is foretold of it is divided by that little.
+        """
         return measures.foresight(self.hf, self.subspaces) if self._wired and self.plan.mute < 1 else None
 
     @property
