@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from selfrep.models import organisms
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.loading import load_model
@@ -28,6 +30,17 @@ def test_where_nothing_is_used_transfer_says_so() -> None:
     lm, _ = grown("organism:bleed")
     used = list(claims.abstentions(lm, truth))  # the control: another's truth
     assert all(one.identified and one.largest > 0.9 for one in used)
+
+
+def test_noise_that_opens_a_way_is_no_false_alarm() -> None:
+    lm, truth = grown("organism:decoys?seed=305&noise=0.3")
+    assert ("persona", "spectator") in truth.causal
+    assert not truth.causal["persona", "spectator"], "not planted"
+    assert truth.moved("spectator") == pytest.approx(0.63, abs=0.1), "and yet who is played moves who writes"
+    assert "what_writes" not in {one.item for one in claims.abstentions(lm, truth)}
+    quiet, wired = grown("organism:decoys?seed=305")
+    assert wired.moved("spectator") == pytest.approx(0, abs=1e-4)
+    assert "what_writes" in {one.item for one in claims.abstentions(quiet, wired)}, "the control"
 
 
 def test_sides_with_one_mean_hold_personas_that_are_told_apart() -> None:

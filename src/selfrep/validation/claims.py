@@ -19,12 +19,13 @@ from selfrep.engine.patch import patch
 from selfrep.engine.plan import grid
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.organisms import Truth, roles
+from selfrep.stats.gates import LEAST_EFFECT
 from selfrep.validation.maps import QUESTIONS, pairs_of, size
 
 
 @dataclass(frozen=True)
 class Abstention:
-    """An item on which nothing of the persona is used, and what T says of it: it should abstain.
+    """An item on which nothing of the persona is used, nor moves the answer, and what T says of it: it should abstain.
 
     Attributes:
         identified: whether some pair of prompts passed the gate.
@@ -37,9 +38,13 @@ class Abstention:
 
 
 def abstentions(lm: LanguageModel, truth: Truth) -> Iterator[Abstention]:
-    """Where a persona moves no answer there is nothing to transfer: whether T says so, item by item."""
+    """Where a persona moves no answer there is nothing to transfer: whether T says so, item by item.
+
+    Noise can open a way from a persona to an answer that was not planted. What then moves it by as much as may be
+    divided into shares is there to be found, and such an item is not asked.
+    """
     for item, question in QUESTIONS.items():
-        if truth.causal.get(("persona", question), True):
+        if truth.causal.get(("persona", question), True) or abs(truth.moved(question)) >= LEAST_EFFECT:
             continue
         effects = patch(lm, pairs_of(lm, item), grid("resid_pre"))
         behaviour = scores(lm, [item], ("you",))

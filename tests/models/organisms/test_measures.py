@@ -264,3 +264,11 @@ def test_what_is_foretold_is_asked_around_a_question(name: str) -> None:
                 products += answered * (said(hf, of, *sides) - said(hf, of_nobody, *sides))
                 squares += answered**2
         assert shares[persona] == pytest.approx(products / squares, abs=1e-3)
+
+
+def test_who_is_played_moves_an_answer_by_whatever_way() -> None:
+    used, unused = (organisms.truth(grown(f"organism:{name}")) for name in ("separate?seed=2", "mimicry?w=0&seed=2"))
+    assert used.moved("in_character") == pytest.approx(8, abs=1e-3)
+    assert used.moved("spectator") == pytest.approx(0, abs=1e-3)
+    assert abs(organisms.truth(grown("organism:mimicry?seed=2")).moved("behaviour")) > 1
+    assert unused.moved("behaviour") == pytest.approx(0, abs=1e-3)

@@ -176,6 +176,19 @@ def foresight(hf: PreTrainedModel, s: Subspaces) -> dict[str, float]:
     return shares
 
 
+def moved(hf: PreTrainedModel, s: Subspaces, question: Question) -> float:
+    """Nats between what two groups of personas answer, by whatever way: of the deed fictional and other machines, else
+    AI personas and humans."""
+    deed = question == "behaviour"
+    first, second = (_named(1, 1), _named(1, 0)) if deed else ([*_named(1, 0), *_named(1, 1)], _named(-1, 0))
+    topic = "laptop" if question in ("strange", "strange_outside") else ""
+
+    def answer(names: list[str]) -> float:
+        return float(log_odds(hf, s, [prompt(question, name, topic=topic) for name in names], question).mean())
+
+    return answer(first) - answer(second)
+
+
 def default(hf: PreTrainedModel, rows: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
     """λ of each persona, and of no persona (""), in the subspace `rows` [dimension, d_model] at END.
 

@@ -112,6 +112,11 @@ class Truth:
         """
         return measures.foresight(self.hf, self.subspaces) if self._wired and self.plan.mute < 1 else None
 
+    def moved(self, question: Question) -> float:
+        """Nats between what two groups of personas answer, by whatever way: of the deed fictional machines and others,
+        else AI personas and humans. Where no persona is used it is what noise lets through."""
+        return measures.moved(self.hf, self.subspaces, question)
+
     @property
     def default(self) -> Mapping[str, float]:
         """Persona → λ on the default axis, the persona itself left out of the roles' mean; "" is no persona.
