@@ -85,6 +85,7 @@ def test_two_analyses_read_one_capture_and_get_the_numbers_of_their_own(
     assert set(both.directory.read("activations_summary").condition.values) == {"you", "user"}
 
 
+@pytest.mark.slow
 def test_a_study_whose_activations_do_not_fit_the_memory_says_the_same(
     planted: LanguageModel, tmp_path: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ from selfrep.study import job
 from selfrep.study.recompute import Measured, recompute
 from selfrep.study.study import loads
 
+pytestmark = pytest.mark.slow  # one run of everything
 NUMBER = re.compile(r"[−-]?\d+(?:\.\d+)?(?:e[−-]?\d+)?")
 EVERYTHING = f"""
 scenarios: {{file: "{SCENARIOS}"}}

@@ -30,6 +30,7 @@ def test_families_are_dealt_whole_and_the_self_stays_out() -> None:
     assert _dealt(data, {"y"}).side.to_numpy().tolist() == ["tails", "tails", "heads", ""]
 
 
+@pytest.mark.slow
 def test_deals_can_be_had_again() -> None:
     lm = load_model("organism:families?noise=0.2")
     first = list(deals(lm, 1, seed=5))

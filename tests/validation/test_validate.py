@@ -29,6 +29,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "COMMON", {"attribution alone": COMMON["attribution alone"]})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few")
 def test_a_card_of_a_few_organisms() -> None:
     heard: list[tuple[str, float, float]] = []
