@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from selfrep.prompts.alignment import PromptPair as PromptPair
     from selfrep.prompts.battery import Battery as Battery
     from selfrep.prompts.battery import Item as Item
-    from selfrep.prompts.personas import Persona as Persona
+    from selfrep.prompts.persona import Persona as Persona
     from selfrep.prompts.personas import PersonaSet as PersonaSet
     from selfrep.prompts.prompt import Prompt as Prompt
     from selfrep.prompts.prompt import prompts

@@ -14,7 +14,8 @@ from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
 from selfrep.prompts.battery import Battery, Item
 from selfrep.prompts.chat import chat_format
-from selfrep.prompts.personas import NEUTRAL, Persona, PersonaSet
+from selfrep.prompts.persona import NEUTRAL, Persona
+from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.prompt import Prompt, prompt
 from selfrep.prompts.render import render
 

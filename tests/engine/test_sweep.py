@@ -21,7 +21,7 @@ from selfrep.models.loading import load_model
 from selfrep.prompts import chat
 from selfrep.prompts.alignment import PromptPair
 from selfrep.prompts.battery import Item
-from selfrep.prompts.personas import Persona
+from selfrep.prompts.persona import Persona
 from selfrep.prompts.prompt import prompt
 
 WHOLE = token_batch(tiny(), ragged([14, 11, 9], seed=1), ragged([12, 12, 8], seed=2))

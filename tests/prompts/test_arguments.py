@@ -7,7 +7,7 @@ import pytest
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts import arguments, personas
-from selfrep.prompts.personas import Persona
+from selfrep.prompts.persona import Persona
 
 PEOPLE = personas.builtin()
 JFK = PEOPLE["jfk"]

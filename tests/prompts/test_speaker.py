@@ -7,7 +7,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts.battery import Item
-from selfrep.prompts.personas import CONDITIONS, NEUTRAL, Persona, PersonaSet
+from selfrep.prompts.persona import CONDITIONS, NEUTRAL, Persona
+from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.speaker import Speaker, SpeakerName, named_in
 

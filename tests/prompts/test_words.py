@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from selfrep.prompts import battery, personas
-from selfrep.prompts.personas import Persona
+from selfrep.prompts.persona import Persona
 from selfrep.prompts.prompt import prompts
 from selfrep.prompts.words import said, spoken
 

@@ -11,7 +11,7 @@ import selfrep as sr
 from selfrep.models.organisms import BATTERY, PERSONAS
 from selfrep.prompts import battery, personas
 from selfrep.prompts.chat import chat_format
-from selfrep.prompts.personas import NEUTRAL
+from selfrep.prompts.persona import NEUTRAL
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import render
 from selfrep.study.lost import MOST_SPEAKERS, lost_with

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from selfrep.models.organisms import Truth
     from selfrep.models.outline import Outline
     from selfrep.prompts.battery import Battery
-    from selfrep.prompts.personas import Condition, PersonaSet
+    from selfrep.prompts.persona import Condition
+    from selfrep.prompts.personas import PersonaSet
     from selfrep.prompts.prompt import Prompt
     from selfrep.prompts.scenarios import Scenarios
     from selfrep.store.findings import Finding

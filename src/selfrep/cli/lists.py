@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from selfrep.prompts.personas import Persona
+    from selfrep.prompts.persona import Persona
 
 
 def models() -> None:

@@ -14,7 +14,8 @@ from selfrep.prompts.answers import readable_answers
 from selfrep.prompts.arguments import Several
 from selfrep.prompts.battery import Battery, Item
 from selfrep.prompts.chat import ChatFormat
-from selfrep.prompts.personas import NEUTRAL, Persona, PersonaSet
+from selfrep.prompts.persona import NEUTRAL, Persona
+from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import Tokens, render
 from selfrep.prompts.speaker import Speaker, SpeakerLike

@@ -13,7 +13,8 @@ from typing import Literal, TypeVar
 from selfrep.prompts import battery, personas, scenarios
 from selfrep.prompts.battery import Battery, Item
 from selfrep.prompts.catalogue import Named
-from selfrep.prompts.personas import Persona, PersonaSet
+from selfrep.prompts.persona import Persona
+from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.scenarios import Scenarios
 from selfrep.prompts.yaml_errors import Entry
 

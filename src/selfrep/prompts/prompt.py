@@ -13,7 +13,7 @@ from selfrep.errors import SelfrepError
 from selfrep.prompts import arguments, words
 from selfrep.prompts.arguments import Several
 from selfrep.prompts.battery import Item
-from selfrep.prompts.personas import CONDITIONS, FRAMES, Condition, Persona
+from selfrep.prompts.persona import CONDITIONS, FRAMES, Condition, Persona
 from selfrep.prompts.questions import AnswerSets
 from selfrep.prompts.shown import shown
 

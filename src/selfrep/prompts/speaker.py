@@ -13,7 +13,8 @@ from pydantic import BeforeValidator
 from selfrep.errors import SelfrepError, close_match
 from selfrep.prompts import arguments
 from selfrep.prompts.battery import Item
-from selfrep.prompts.personas import CONDITIONS, NEUTRAL, RESERVED, UNPROMPTED, Condition, Persona, PersonaSet
+from selfrep.prompts.persona import CONDITIONS, NEUTRAL, RESERVED, UNPROMPTED, Condition, Persona
+from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.prompt import Prompt, prompt
 
 if TYPE_CHECKING:

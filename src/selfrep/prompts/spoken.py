@@ -13,7 +13,7 @@ from selfrep.prompts.identities import BUILT_IN, Identity, families
 
 if TYPE_CHECKING:
     from selfrep.prompts.battery import Item
-    from selfrep.prompts.personas import Persona
+    from selfrep.prompts.persona import Persona
 
 OWN = {"name": "name", "maker": "maker"}
 """Subscales whose first side is the model's own → which part of its identity that is."""

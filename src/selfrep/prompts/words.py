@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from selfrep.prompts.personas import Persona
+from selfrep.prompts.persona import Persona
 from selfrep.prompts.questions import AnswerSets
 
 _WORD = re.compile(r"[^\W\d_]+")

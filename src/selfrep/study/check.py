@@ -25,7 +25,8 @@ from selfrep.models.outline import outline_of
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.choices import ItemChoice
 from selfrep.prompts.identities import Identity
-from selfrep.prompts.personas import Persona, PersonaSet, builtin
+from selfrep.prompts.persona import Persona
+from selfrep.prompts.personas import PersonaSet, builtin
 from selfrep.prompts.prompt import Prompt, prompts
 from selfrep.prompts.unread import unread, without
 from selfrep.stats import gates

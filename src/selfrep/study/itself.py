@@ -18,7 +18,7 @@ from selfrep.prompts import battery, personas
 from selfrep.prompts.battery import Item
 from selfrep.prompts.choices import ItemChoice, PersonaChoice
 from selfrep.prompts.identities import BUILT_IN, Identity, families, identity_of
-from selfrep.prompts.personas import Persona
+from selfrep.prompts.persona import Persona
 from selfrep.prompts.spoken import free, item_as, mentions, names_itself, own_name, persona_as, without_its_name
 from selfrep.study.study import Study
 

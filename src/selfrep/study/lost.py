@@ -13,7 +13,8 @@ import numpy as np
 
 from selfrep.engine.sequences import answer_log_probs
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.personas import NEUTRAL, Persona, PersonaSet
+from selfrep.prompts.persona import NEUTRAL, Persona
+from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.questions import Question
 from selfrep.prompts.render import render

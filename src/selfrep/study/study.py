@@ -36,7 +36,8 @@ from selfrep.prompts import yaml_errors
 from selfrep.prompts.battery import Battery
 from selfrep.prompts.choices import ItemChoice, PersonaChoice, ScenarioChoice, spelled_out
 from selfrep.prompts.identities import Identity
-from selfrep.prompts.personas import Condition, Persona, PersonaSet
+from selfrep.prompts.persona import Condition, Persona
+from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.scenarios import Scenarios
 from selfrep.prompts.shown import shown
 from selfrep.prompts.yaml_errors import Entry, Place

@@ -17,7 +17,7 @@ from selfrep.models.language_model import LanguageModel
 from selfrep.models.loading import load_model
 from selfrep.prompts import personas
 from selfrep.prompts.chat import chat_format
-from selfrep.prompts.personas import Persona
+from selfrep.prompts.persona import Persona
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import render
 

@@ -10,7 +10,8 @@ import xarray as xr
 from selfrep.analyses.spectator.material import questions
 from selfrep.engine.capture import blank_scores
 from selfrep.prompts.battery import Battery, Item
-from selfrep.prompts.personas import Persona, PersonaSet
+from selfrep.prompts.persona import Persona
+from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.prompt import prompts
 
 ITEMS = Battery(

@@ -9,7 +9,8 @@ import pytest
 from selfrep.analyses.transfer import facts
 from selfrep.analyses.transfer.facts import Fact, FactChoice
 from selfrep.errors import SelfrepError
-from selfrep.prompts.personas import FRAMES, builtin
+from selfrep.prompts.persona import FRAMES
+from selfrep.prompts.personas import builtin
 
 ANSWERS = {"Monday": (" Monday",), "Friday": (" Friday",)}
 DAY = Fact(name="day", statement="today is {}", question="Which day is it?", prefill="It is", answers=ANSWERS)

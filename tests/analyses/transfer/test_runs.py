@@ -16,7 +16,8 @@ from selfrep.engine.pairs import pair
 from selfrep.engine.patch import patch
 from selfrep.engine.plan import grid
 from selfrep.prompts.battery import Battery
-from selfrep.prompts.personas import Persona, PersonaSet
+from selfrep.prompts.persona import Persona
+from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.prompt import prompts
 from selfrep.prompts.speaker import Speaker
 from selfrep.store.run_directory import RunDirectory

@@ -24,7 +24,7 @@ from pydantic import Field, field_validator, model_validator
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.cases import Case, unmatched
 from selfrep.prompts.catalogue import Named, NamedEntry, select
-from selfrep.prompts.personas import BINDINGS, Descriptions, framed
+from selfrep.prompts.persona import BINDINGS, Descriptions, framed
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.questions import Prefill, Question, UserText
 from selfrep.prompts.yaml_errors import Entry, Info

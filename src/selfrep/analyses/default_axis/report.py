@@ -9,7 +9,7 @@ import numpy as np
 from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.default_axis import figures
 from selfrep.analyses.sentences import finding, with_interval
-from selfrep.prompts.personas import UNPROMPTED
+from selfrep.prompts.persona import UNPROMPTED
 from selfrep.stats.depth import reported_layer
 from selfrep.stats.numbers import number
 from selfrep.store.findings import Finding

@@ -9,7 +9,7 @@ import xarray as xr
 from selfrep.analyses.analysis import Context, Reading
 from selfrep.analyses.default_axis import DefaultAxisPart
 from selfrep.analyses.default_axis.estimate import default_axis
-from selfrep.prompts.personas import UNPROMPTED
+from selfrep.prompts.persona import UNPROMPTED
 
 
 def runs(context: Context, part: DefaultAxisPart) -> Iterator[Reading]:

@@ -15,7 +15,7 @@ from pydantic import field_validator
 from selfrep.errors import SelfrepError, close_match
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.catalogue import Catalogue, Named, NamedEntry
-from selfrep.prompts.personas import Persona
+from selfrep.prompts.persona import Persona
 from selfrep.prompts.questions import UserText
 from selfrep.prompts.yaml_errors import Entry
 

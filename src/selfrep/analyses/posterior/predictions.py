@@ -18,7 +18,7 @@ from selfrep.engine.progress import Progress
 from selfrep.engine.sequences import answer_log_probs
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
-from selfrep.prompts.personas import NEUTRAL, Persona
+from selfrep.prompts.persona import NEUTRAL, Persona
 from selfrep.prompts.prompt import Prompt
 
 WHO = ("Who are you?", "I am")

@@ -15,7 +15,7 @@ from pydantic import field_validator
 from selfrep.prompts import arguments
 from selfrep.prompts.arguments import Several
 from selfrep.prompts.battery import Item
-from selfrep.prompts.personas import Persona
+from selfrep.prompts.persona import Persona
 from selfrep.prompts.prompt import Prompt, prompt
 from selfrep.prompts.yaml_errors import Entry, Info
 

@@ -18,7 +18,7 @@ from pydantic import field_validator
 
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.catalogue import Catalogue, Named, NamedEntry
-from selfrep.prompts.personas import FRAMES, framed
+from selfrep.prompts.persona import FRAMES, framed
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.questions import Question
 from selfrep.prompts.yaml_errors import Entry

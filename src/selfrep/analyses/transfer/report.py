@@ -12,7 +12,7 @@ from selfrep.analyses.analysis import Figure, Report, Text
 from selfrep.analyses.sentences import Told, in_brackets, tell, with_interval
 from selfrep.analyses.transfer import figures
 from selfrep.analyses.transfer.figures import arrows
-from selfrep.prompts.personas import UNPROMPTED
+from selfrep.prompts.persona import UNPROMPTED
 from selfrep.stats.depth import reported_layer
 from selfrep.stats.numbers import number
 from selfrep.store.findings import NOT_IDENTIFIED, Finding

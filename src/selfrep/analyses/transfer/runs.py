@@ -24,7 +24,8 @@ from selfrep.engine.plan import SEGMENT_CELLS
 from selfrep.engine.sweep import bind
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import Direction, PromptPair
-from selfrep.prompts.personas import UNPROMPTED, PersonaSet
+from selfrep.prompts.persona import UNPROMPTED
+from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import own_length, render
 from selfrep.prompts.speaker import Speaker, named_in
