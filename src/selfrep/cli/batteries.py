@@ -65,7 +65,6 @@ def check(
     from selfrep.report.terminal import check_table
     from selfrep.study.check import check_battery
     from selfrep.study.job import model_of
-    from selfrep.study.overrides import asked_of
     from selfrep.study.preflight import preflight
     from selfrep.study.study import Study, load
 
@@ -78,8 +77,7 @@ def check(
         fields: dict[str, Any] = {"battery": ItemChoice(define=chosen.by_name())}
         study = Study(name="the battery", **fields)
     way = asked(model, dtype, device_map, attn, template_var, identity)
-    preflight(study, device=device, **way)
-    study = asked_of(study, **way)
+    study = preflight(study, device=device, **way).asked
     lm = model_of(study, device)
     with progress() as on_progress:
         checked = check_battery(

@@ -28,12 +28,14 @@ class Clearance:
     """A study that nothing speaks against, as far as can be known before its model is loaded.
 
     Attributes:
+        asked: the study, asked of the model that was named beside it, in its own words.
         itself: the study as its model is asked it, which speaks of itself by its own name.
         known: what is known of the model; None where only the model itself can tell, which is then first seen when it
             runs.
         readable: what of the study its tokenizer leaves, where that is known.
     """
 
+    asked: Study
     itself: Itself
     known: Outline | None
     readable: Readable | None
@@ -104,7 +106,7 @@ def preflight(study: Study, *, device: str = "auto", **asked: Any) -> Clearance:
                     mistakes += [Mistake((name,), reason) for reason in part.unfit(known, left.study.material)]
     if mistakes:
         raise Mistakes(f"{study.name}, asked of {study.model}", mistakes)
-    return Clearance(itself, known, left)
+    return Clearance(study, itself, known, left)
 
 
 @contextmanager
