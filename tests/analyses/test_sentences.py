@@ -25,9 +25,12 @@ SHUT = ROW.assign(identified=False, reason="the model is deaf")
 
 @pytest.mark.parametrize(("value", "numbers"), [("estimate", (0.5, (0.1, 0.9))), ("share", (0.25, (0.2, 0.3)))])
 def test_a_value_has_bounds_of_its_own(value: str, numbers: tuple[float, tuple[float, float]]) -> None:
-    made = finding(ROW, "A title", value=value, unit="nats", about="binding", control="0", how_sure="p = 0.01")
+    made = finding(
+        ROW, "A title", value=value, unit="nats", about="binding", p=0.02, n=16, control="0", how_sure="p = 0.01"
+    )
     assert (made.value, made.interval) == numbers
     assert (made.unit, made.about, made.control, made.how_sure) == ("nats", "binding", "0", "p = 0.01")
+    assert (made.p, made.n, made.name) == (0.02, 16, "A title")
 
 
 def test_a_value_without_bounds_of_its_own_has_those_of_the_row() -> None:
@@ -52,7 +55,7 @@ def test_pools_are_told_where_there_are_some_and_single_items_otherwise() -> Non
     names = xr.Dataset(coords={"item": ["who", "all third_person"]})
     assert pooled_rows(names, ("third_person", "first_person")) == [("all third_person", "questions from outside")]
     assert pooled_rows(names, ("first_person",)) == [
-        ("who", "the item “who”"), ("all third_person", "the item “all third_person”"),
+        ("who", "the item “who”"), ("all third_person", "the item “all third person”"),
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ reads another variable, bound, layer or row says a number that the table does no
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,9 @@ import pytest
 import xarray as xr
 from tests.report.groups import GROUPS, closed, decimals, run_of
 
+from selfrep.analyses.sentences import spoken
 from selfrep.report.findings import findings as all_findings
+from selfrep.stats import numbers
 from selfrep.store.findings import Finding
 
 Cell = Callable[[xr.Dataset], xr.Dataset]
@@ -35,7 +37,7 @@ class Source:
             a name is read from that cell of the group.
         counts: what `how_sure` must say beside them.
         nats: how many of the numbers in `control` are said to be nats.
-        unit, about: as the finding has them.
+        unit: as the finding has it.
     """
 
     group: str
@@ -47,7 +49,12 @@ class Source:
     counts: tuple[str, ...] = ("labels of this group", "4,321")
     nats: int = 0
     unit: str = ""
-    about: str = ""
+
+    @property
+    def about(self) -> str:
+        """The analysis whose group it is."""
+        owners = {"referents": "identification", "recognition": "posterior", "separation_chosen": "separation"}
+        return owners.get(self.group, self.group.partition("/")[0])
 
 
 def item(name: str) -> Cell:
@@ -109,12 +116,11 @@ def _identified(scale: str, counts: str) -> Source:
     return Source(
         "identification",
         lambda data: data.sel(subscale=scale, persona="smollm"),
-        f"Told that it is smollm, the model leans towards the subscale “{scale}”",
+        f"Told that it is smollm, the model leans towards the subscale “{spoken(scale)}”",
         (*user("user_is"), *user("difference")),
         sure=all_words("estimate"),
         counts=("this one persona", counts),
         unit="SDs",
-        about="identification",
     )
 
 
@@ -123,18 +129,18 @@ MAIN = ("estimate", "ci_low", "ci_high")
 SOURCES = [
     Source(
         "divergence", from_self("human"), "At layer 3 and the last token, humans lie this far from the unprompted self",
-        ("kind_user_is", (one_side, "within"), (fixed, "halves")), about="divergence",
+        ("kind_user_is", (one_side, "within"), (fixed, "halves")),
         estimate=("kind_estimate", "kind_ci_low", "kind_ci_high"),
         counts=("57 families",),
     ),
     Source(
         "divergence", from_self("human"), "The distance of humans from the unprompted self stays", (), sure=(),
-        about="divergence", counts=(), estimate=user("onset"),
+        counts=(), estimate=user("onset"), unit="of the depth",
     ),
     Source(
         "divergence", lambda data: fixed(data).sel(reference="unprompted", persona="smollm"),
         "the tuned default (smollm) lies this far from the unprompted self", ((fixed, "halves"),), sure=(),
-        about="divergence", counts=("no p",),
+        counts=("no p",),
     ),
     Source(
         "items", item("all in character"), "AI and humans answer this far apart, in the middle one of 23 items",
@@ -153,28 +159,26 @@ SOURCES = [
     Source(
         "binding", lambda data: data.sel(item="all in_character", contrast="between sides"), "the speaker",
         ("you_shift", "user_shift"), nats=2, sure=("p", *all_words("estimate")),
-        counts=("57 and 68", "23 items", "two conditions", "2,048"), about="binding",
+        counts=("57 and 68", "23 items", "two conditions", "2,048"),
     ),
     Source(
         "bleed", item("all third_person"), "questions from outside, the persona",
         (*user("user_is"), *user("bound"), "truth_shift", "echo_shift", "persona_shift"), nats=1,
         sure=("p", *all_words("estimate")), counts=("57 and 68", "23 items", "labels of this group", "4,321"),
-        about="bleed",
     ),
     Source(
         "bleed", item("all first_person"), "answered as “I”",
         (*user("user_is"), *user("bound"), "truth_shift", "echo_shift", "persona_shift"), nats=1,
         sure=("p", *all_words("estimate")), counts=("57 and 68", "34 items", "labels of this group", "4,321"),
-        about="bleed",
     ),
     Source(
         "spectator", whole, "What the model, asked from outside, foretells of personas’ answers",
-        (*user("reader"), "others", *user("slope"), "skill"), about="spectator", nats=1,
+        (*user("reader"), "others", *user("slope"), "skill"), nats=1,
         counts=("57 families", "23 items", "foretold of families"),
     ),
     Source(
         "spectator", whole, "foreseen to a larger part than it is let in", ("median_foresight", "median_bleed"),
-        sure=(), estimate=user("ahead"), counts=("124 personas, of 125",), about="spectator",
+        sure=(), estimate=user("ahead"), counts=("124 personas, of 125",),
     ),
     _identified("ai_human", "and the items."),
     _identified("maker", "left out: one item"),
@@ -183,7 +187,7 @@ SOURCES = [
             "referents", lambda data, name=name: data.sel(series=name), f"one referent of “{name}”",  # type: ignore[misc]
             ("null",), estimate=("mean", "ci_low", "ci_high"),
             counts=("57 families of 3 personas", "labels of this group"),
-            unit="SDs a step", about="identification",
+            unit="SDs a step",
         )
         for name in ("series", "other")
     ),
@@ -193,7 +197,7 @@ SOURCES = [
             "gap", "null", "own_gap", "other_gaps",
             *((lambda data: fixed(data).sel(who="user: default"), k) for k in ("estimate", "ci_low", "ci_high")),
         ),
-        sure=("p", "smallest_p"), counts=("4321 families",), about="default_axis",
+        sure=("p", "smallest_p"), counts=("4,321 families",),
     ),
     Source(
         "separation", fixed, "At layer 3 and the last token, AI and humans lie", ("same_side", "null_high"),
@@ -210,7 +214,7 @@ SOURCES = [
     Source(
         "separation_chosen", whole, "layer 7 and position −5", ("chosen_on", "same_side", *user("user_is")),
         sure=("p", "reliability"),
-        counts=("labels of this group", "4,321", "Chosen on: hal, jfk. Tested on: sam, may."),
+        counts=("labels of this group", "4,321", "Chosen on 2 personas, tested on 2."),
     ),
     Source(
         "transfer/segments/resid_pre", moved(3), "at layer 3, over all tokens after the system text",
@@ -225,14 +229,13 @@ SOURCES = [
         Source(
             "anomaly", lambda data, form=form: data.sel(form=form), words, user("capability"),  # type: ignore[misc]
             nats=1, counts=("41 families of 57 personas", "labels of this group", "4,321"), unit="nats",
-            about="anomaly",
         )
         for form, words in (("persona", "Asked itself"), ("spectator", "Asked from outside"))
     ),
     *(
         Source(
             "mediation", exchanged(order), words, paths(order), nats=1,
-            counts=("57 scenarios", "68 refits", "labels of this group", "4,321", "P, S"), about="mediation",
+            counts=("57 scenarios", "68 refits", "labels of this group", "4,321", "P, S"),
         )
         for order, words in (("P first", "fiction taken whole"), ("S first", "self taken whole"))
     ),
@@ -240,24 +243,32 @@ SOURCES = [
         "mediation", whole, "what the cue of fiction does to the behaviour",
         tuple((lambda data: data.sel(stakes=0), k) for k in user("cue_effect"))
         + tuple((lambda data: data.sel(cue=0), k) for k in user("stakes_effect")),
-        nats=1, sure=("cue_by_stakes_p",), estimate=user("cue_by_stakes"),
-        counts=("57 scenarios", "labels of this group", "4,321"), unit="nats", about="mediation",
+        nats=2, sure=("cue_by_stakes_p",), estimate=user("cue_by_stakes"),
+        counts=("57 scenarios", "labels of this group", "4,321"), unit="nats",
     ),
     Source(
         "directness", whole, "without any (D)",
         (*((lambda data: data.sel(share=1.0), k) for k in user("shift")), "paraphrase_sd", "p_reasoning"),
-        nats=1, counts=("57 scenarios", "labels of this group", "4,321"), about="directness",
+        nats=1, counts=("57 scenarios", "labels of this group", "4,321"),
     ),
     Source(
         "recognition", whole, "this probability (π)", ("chance", "shuffled", "null"),
-        counts=("68 texts by 57 personas of 41 families", "labels of this group", "4,321"), about="posterior",
+        counts=("68 texts by 57 personas of 41 families", "labels of this group", "4,321"),
     ),
 ]  # fmt: skip
 """Every finding of a run that holds all groups, in the order in which a reader meets them."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def told_whole() -> Iterator[None]:
+    """Sentences with all the digits that the groups have: two would not tell their numbers apart."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(numbers, "TOLD", 3)
+        yield
+
+
 @pytest.fixture(scope="module")
-def findings() -> list[Finding]:
+def findings(told_whole: None) -> list[Finding]:
     return all_findings(run_of())
 
 
@@ -291,6 +302,9 @@ def test_a_finding_says_the_numbers_of_its_cell(findings: list[Finding], k: int)
     np.testing.assert_allclose(decimals(finding.how_sure), sure, rtol=1e-9, err_msg=finding.how_sure)
     for words in source.counts:
         assert words in finding.how_sure
+    assert finding.p in (None, *sure), "the p of the table is one that the sentence tells"
+    assert finding.beside in (None, 1.0, *expected), "so is the control"
+    assert (finding.beside is None) == (not finding.beside_what)
     assert finding.control.count(" nats") == source.nats
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfrep.stats.numbers import number, with_unit
+from selfrep.stats.numbers import counted, number, told, with_unit
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,16 @@ def test_what_is_read_is_the_number_but_for_its_fourth_digit(value: float) -> No
 def test_a_unit_does_not_leave_its_number() -> None:
     assert with_unit("3", "nats") == "3\N{NO-BREAK SPACE}nats"
     assert with_unit("3", "") == "3"
+
+
+@given(st.floats(-1e12, 1e12).filter(lambda x: abs(x) > 1e-12))
+def test_an_estimate_is_told_with_two_digits(value: float) -> None:
+    digits = told(value).partition(" × 10")[0].replace("−", "").replace(",", "").replace(".", "").strip("0")
+    assert len(digits) <= 2
+    assert told(value) == number(float(f"{value:.2g}"))
+
+
+@pytest.mark.parametrize(("n", "text"), [(0, "0 items"), (1, "1 item"), (2, "2 items"), (12_000, "12,000 items")])
+def test_what_is_counted_is_one_or_several(n: int, text: str) -> None:
+    assert counted(n, "item") == text
+    assert counted(n, "family", "families").endswith("family" if n == 1 else "families")

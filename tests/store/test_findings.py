@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
 from typing import Any
 
+import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from selfrep.errors import SelfrepError
-from selfrep.store.findings import Finding, number, with_unit
+from selfrep.store.findings import COLUMNS, Finding, Findings
 
 WHOLE: dict[str, Any] = {
     "title": "The sides differ by",
@@ -24,7 +24,7 @@ WHOLE: dict[str, Any] = {
 
 def test_a_finding_reads_as_value_interval_and_unit() -> None:
     finding = Finding(**WHOLE)
-    assert finding.value_text == "5.83\N{NO-BREAK SPACE}nats"
+    assert finding.value_text == "5.8\N{NO-BREAK SPACE}nats"
     assert finding.interval_text.replace("\N{NO-BREAK SPACE}", " ") == "95 % interval 4.9 to 6.8 nats"
     assert Finding(**WHOLE | {"value": "layer 22", "interval": None, "unit": ""}).value_text == "layer 22"
     assert Finding(**WHOLE | {"interval": None}).interval_text == ""
@@ -61,30 +61,25 @@ def test_a_finding_comes_back_from_its_record(change: dict[str, Any]) -> None:
     assert Finding.from_record(finding.record()) == finding
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0"),
-        (-0.012, "−0.012"),
-        (5.8349, "5.83"),
-        (999.6, "1,000"),
-        (12870.0, "12,870"),
-        (2.4e-5, "2.4 × 10⁻⁵"),
-        (-1e-12, "−1 × 10⁻¹²"),
-        (4.2e9, "4.2 × 10⁹"),
-        (math.nan, "–"),
-    ],
-)
-def test_numbers_are_written_as_people_write_them(value: float, text: str) -> None:
-    assert number(value) == text
+def test_the_table_holds_what_the_records_hold() -> None:
+    whole = Finding(**WHOLE, name="shift", label="Shift", about="items", p=0.01, n=16, n_of="families", beside=4.0)
+    shut = Finding(**WHOLE | {"identified": False, "reason": 'it, "so to speak", is weak'}, p=0.5, beside=1.0)
+    table = Findings([whole, shut]).to_dataframe()
+    assert tuple(table.columns) == COLUMNS
+    first = table.iloc[0].to_dict()
+    wanted = {"analysis": "items", "name": "shift", "label": "Shift", "value": 5.83, "ci_low": 4.9, "ci_high": 6.8}
+    wanted |= {"unit": "nats", "control": 4.0, "p": 0.01, "n": 16, "n_of": "families", "identified": True}
+    assert {column: first[column] for column in wanted} == wanted
+    assert table.iloc[1][["value", "ci_low", "ci_high", "control", "p"]].isna().all(), "nothing of what cannot be read"
+    assert table.iloc[1]["name"] == WHOLE["title"], "what has no name goes by its title"
+    again = pd.read_csv(io.StringIO(Findings([whole, shut]).to_csv()), keep_default_na=False)
+    assert again["value"][0] == "5.83"
+    assert again["reason"].tolist() == ["", shut.reason]
 
 
-@given(st.floats(-1e12, 1e12).filter(lambda x: x == 0 or abs(x) > 1e-12))
-def test_a_written_number_is_within_half_a_percent_of_the_number(value: float) -> None:
-    plain = number(value).replace("−", "-").replace(",", "").replace(" × 10", "e")
-    assert float(plain.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-"))) == pytest.approx(value, rel=0.0051)
+def test_a_table_of_nothing_has_its_columns() -> None:
+    assert Findings().to_csv() == ",".join(COLUMNS) + "\n"
 
 
-def test_a_unit_is_held_to_its_number() -> None:
-    assert with_unit("3", "nats") == "3\N{NO-BREAK SPACE}nats"
-    assert with_unit("3", "") == "3"
+def test_a_p_that_is_not_there_is_none() -> None:
+    assert Finding(**WHOLE, p=math.nan, beside=math.inf) == Finding(**WHOLE)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from selfrep.stats.numbers import number
+from selfrep.stats.numbers import counted, told
 from selfrep.store.findings import NOT_IDENTIFIED, Finding
 
 POOLED = {
@@ -18,6 +18,12 @@ POOLED = {
     "third_person": "questions from outside",
 }
 """What the framings of items are called in a sentence."""
+
+
+FAMILIES = "families of personas"
+"""The units of most findings."""
+USER_IS = "the same words, said of the user"
+"""Their most frequent control."""
 
 
 def finding(
@@ -29,7 +35,7 @@ def finding(
     reason: str | None = None,
     value: str = "estimate",
     unit: str = "",
-    about: str = "",
+    **facts: Any,
 ) -> Finding:
     """The finding of one cell of an estimate.
 
@@ -37,6 +43,7 @@ def finding(
         row: `value`, `ci_low`, `ci_high` (`value` with these endings, where it is another than "estimate" and has
             them; NaN where there is no interval), `identified`, `reason`; scalars.
         reason: why the number is not identified; that of the row, when None; "" where it is.
+        facts: what else a `Finding` has: name, label, p, n, n_of, beside, beside_what, gate.
     """
     why = str(row.reason.item()) if reason is None else reason
     low, high = (f"{value}_{end}" if f"{value}_{end}" in row else end for end in ("ci_low", "ci_high"))
@@ -49,7 +56,7 @@ def finding(
         identified=bool(row.identified) if reason is None else not reason,
         reason=why,
         unit=unit,
-        about=about,
+        **facts,
     )
 
 
@@ -61,8 +68,8 @@ def with_interval(row: xr.Dataset, value: str = "estimate") -> str:
     """
     ends = [end if value == "estimate" else f"{value}_{end}" for end in ("ci_low", "ci_high")]
     if not _has_interval(row, *ends):
-        return number(float(row[value]))
-    estimate, low, high = (number(float(row[name])) for name in (value, *ends))
+        return told(float(row[value]))
+    estimate, low, high = (told(float(row[name])) for name in (value, *ends))
     return f"{estimate} (95 % interval {low} to {high})"
 
 
@@ -73,8 +80,8 @@ def in_brackets(row: xr.Dataset, value: str = "estimate") -> str:
     '0.5 [0.1, 0.9]'
     """
     ends = [end if value == "estimate" else f"{value}_{end}" for end in ("ci_low", "ci_high")]
-    between = f" [{', '.join(number(float(row[end])) for end in ends)}]" if _has_interval(row, *ends) else ""
-    return number(float(row[value])) + between
+    between = f" [{', '.join(told(float(row[end])) for end in ends)}]" if _has_interval(row, *ends) else ""
+    return told(float(row[value])) + between
 
 
 def _has_interval(row: xr.Dataset, low: str, high: str) -> bool:
@@ -88,6 +95,16 @@ def spoken(name: object) -> str:
     'hal 9000'
     """
     return str(name).replace("_", " ")
+
+
+def label_of(row: xr.Dataset, name: str = "persona") -> str:
+    """What one persona of a Dataset is called: by its label, or as its name is spoken.
+
+    >>> label_of(xr.Dataset(coords={"persona": "hal_9000", "persona_label": "HAL 9000"}))
+    'HAL 9000'
+    """
+    label = str(row[f"{name}_label"].item()) if f"{name}_label" in row.coords else ""
+    return label or spoken(row[name].item())
 
 
 def listed(parts: Sequence[str]) -> str:
@@ -131,7 +148,7 @@ def pooled_rows(estimates: xr.Dataset, framings: tuple[str, ...]) -> list[tuple[
     """The rows that pool a framing, each with its words; the single items where nothing is pooled."""
     names = [str(name) for name in estimates["item"].to_numpy()]
     rows = [(f"all {framing}", POOLED[framing]) for framing in framings if f"all {framing}" in names]
-    return rows or [(name, f"the item “{name}”") for name in names]
+    return rows or [(name, f"the item “{spoken(name)}”") for name in names]
 
 
 def all_words(row: xr.Dataset, value: str, unit: str = "") -> str:
@@ -142,13 +159,13 @@ def all_words(row: xr.Dataset, value: str, unit: str = "") -> str:
 
     >>> row = xr.Dataset({"all_words_estimate": 0.5, "all_words_ci_low": 0.1, "all_words_ci_high": 0.9})
     >>> all_words(row, "estimate")
-    ' By all words, those that some description says too, it is 0.5 (95 % interval 0.1 to 0.9).'
+    ' By all words, also those that some description says, it is 0.5 (95 % interval 0.1 to 0.9).'
     """
     names = {"estimate": f"all_words_{value}", "ci_low": "all_words_ci_low", "ci_high": "all_words_ci_high"}
     at = xr.Dataset({name: row[of] for name, of in names.items() if of in row})
     if "estimate" not in at or not np.isfinite(float(at["estimate"])):
         return ""
-    return f" By all words, those that some description says too, it is {with_interval(at)}{unit and ' ' + unit}."
+    return f" By all words, also those that some description says, it is {with_interval(at)}{unit and ' ' + unit}."
 
 
 def how_tested(row: xr.Dataset, attrs: Mapping[str, Any], p: str = "p") -> str:
@@ -160,10 +177,17 @@ def how_tested(row: xr.Dataset, attrs: Mapping[str, Any], p: str = "p") -> str:
     """
     if not np.isfinite(float(row[p])):
         return f"no p: {attrs.get('untestable') or 'too few families'}"
-    return f"p = {float(row[p]):.2g} by permuting {attrs['permuted']} ({attrs['n_labelings']:,} labelings)"
+    labelings = counted(int(attrs["n_labelings"]), "labeling")
+    return f"p = {told(float(row[p]))} by permuting {attrs['permuted']} ({labelings})"
 
 
 def n_families(estimates: xr.Dataset) -> str:
     """How many families of personas there are, side by side: "8 and 8 families of personas"."""
-    counts = estimates.attrs.get("n_families", ())
-    return f"{' and '.join(map(str, np.atleast_1d(counts)))} families of personas" if len(counts) else "the personas"
+    counts = np.atleast_1d(estimates.attrs.get("n_families", ()))
+    return f"{' and '.join(map(str, counts))} {FAMILIES}" if len(counts) else "the personas"
+
+
+def all_families(estimates: xr.Dataset) -> dict[str, Any]:
+    """The number of families on both sides, as a `Finding` tells it; nothing where it is not known."""
+    counts = np.atleast_1d(estimates.attrs.get("n_families", ()))
+    return {"n": int(counts.sum()), "n_of": FAMILIES} if len(counts) else {}

@@ -27,7 +27,7 @@ from selfrep.prompts.render import SEGMENTS, Tokens
 
 LABELS = (
     "persona", "side", "kind", "family", "reading", "condition", "paraphrase", "frame", "item",
-    "side_label", "kind_label",
+    "persona_label", "side_label", "kind_label",
 )  # fmt: skip
 READINGS = ("log_odds", "answer_mass", "unsaid_log_odds", "unsaid_mass")
 

@@ -55,6 +55,23 @@ def labels_of(data: xr.Dataset, name: str) -> dict[str, str]:
     }
 
 
+def by_label(data: xr.Dataset, name: str = "persona") -> xr.Dataset:
+    """The data with labels in place of the names in a coordinate; a label that two share says nothing, and is not used.
+
+    Example:
+        >>> two = xr.Dataset(coords={"persona": ["hal_9000", "jfk"], "persona_label": ("persona", ["HAL 9000", ""])})
+        >>> by_label(two).persona.values.tolist()
+        ['HAL 9000', 'jfk']
+    """
+    if f"{name}_label" not in data.coords:
+        return data
+    column, labels = data[name], data[f"{name}_label"].to_numpy().astype(str).tolist()
+    pairs = dict(zip(column.to_numpy().astype(str).tolist(), labels, strict=True))
+    taken = list(pairs.values())
+    called = [pairs[one] if pairs[one] and taken.count(pairs[one]) == 1 else one for one in map(str, column.to_numpy())]
+    return data.assign_coords({name: (column.dims, called)})
+
+
 def token(text: str, longest: int = 14) -> str:
     """A token as it stands on an axis: short, its blanks visible, except the usual one before a word."""
     bare = text.removeprefix(" ")

@@ -45,8 +45,8 @@ class Prompt:
         turns: user, assistant, ..., user; the last is the question.
         prefill: how the answer begins, "" for nothing.
         persona, side, kind, family, reading, condition, paraphrase, frame, item: labels that travel with the results;
-            so do side_label and kind_label, by which figures call them. The reading of a prompt without a persona is
-            "unprompted".
+            so do persona_label, side_label and kind_label, by which figures call them. The reading of a prompt without
+            a persona is "unprompted".
         answers: the two answer sets, as texts; names: whether these are names, read by their first token.
         said: the answers that some persona's own description says already (see `selfrep.prompts.words`); results are
             read with and without them.
@@ -70,6 +70,7 @@ class Prompt:
     paraphrase: int = 0
     frame: int = 0
     item: str = ""
+    persona_label: str = ""
     side_label: str = ""
     kind_label: str = ""
     answers: AnswerSets | None = None
@@ -120,7 +121,8 @@ def prompt(persona: Persona, item: Item, condition: PromptCondition = "you", par
     if condition == "neutral":
         return replace(nameless, reading="unprompted")
     labels = ("side", "kind", "family", "reading", "side_label", "kind_label")
-    return replace(nameless, persona=persona.name, **{label: getattr(persona, label) for label in labels})
+    known = {label: getattr(persona, label) for label in labels}
+    return replace(nameless, persona=persona.name, persona_label=persona.label, **known)
 
 
 def prompts(

@@ -7,6 +7,7 @@ the model's depth, at the last token. Where a number is not identified, the sent
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from selfrep.analyses import analyses
 from selfrep.prompts.identities import ITSELF
@@ -16,7 +17,11 @@ from selfrep.store.run_directory import RunDirectory
 
 def findings(run: RunDirectory) -> list[Finding]:
     """The findings of a run, of whatever groups it holds, in the order of the analyses."""
-    told = [finding for analysis in analyses() for finding in analysis.load_report().findings(run)]
+    told = [
+        replace(finding, about=analysis.name)
+        for analysis in analyses()
+        for finding in analysis.load_report().findings(run)
+    ]
     return [*told, *_itself(run)]
 
 
@@ -33,4 +38,6 @@ def _itself(run: RunDirectory) -> Iterator[Finding]:
             how_sure="",
             identified=False,
             reason=reason + (f". Left out with it: {', '.join(others)}" if others else ""),
+            name="default reading",
+            label="the default reading of the self",
         )

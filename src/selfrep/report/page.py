@@ -69,6 +69,7 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None, *,
         for one in (drawings(run) if figures is None else figures)
     ]
     checks = list(_checks(run))
+    with_chapter = {analysis.name for analysis in analyses() if analysis.load_report().chapter}
     present = [analysis for analysis in analyses() if analysis.part is None or analysis.name in plain]
     page = _template().render(
         study=study,
@@ -80,7 +81,7 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None, *,
         lacking=list(lacking(run.provenance().get("answers") or NOTHING)),
         study_hash=run.study_hash,
         groups=run.groups(),
-        answered=[finding for finding in findings if finding.identified and not finding.about],
+        answered=[finding for finding in findings if finding.identified and finding.about not in with_chapter],
         sections=list(_sections(findings, pictures)),
         unanswered=[finding for finding in findings if not finding.identified],
         figures=[picture for picture in pictures if not picture.about],

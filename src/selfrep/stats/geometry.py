@@ -24,7 +24,7 @@ from selfrep.stats.rounding import negligible
 
 Array = np.ndarray
 
-POINT_LABELS = ("persona", "kind", "side", "kind_label", "side_label", "condition", "paraphrase")
+POINT_LABELS = ("persona", "persona_label", "kind", "side", "kind_label", "side_label", "condition", "paraphrase")
 """What is known of each point of a persona map."""
 MASSIVE = 100.0
 """A dimension is massive when its mean square is this many times the median dimension's."""

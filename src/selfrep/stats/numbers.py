@@ -24,6 +24,28 @@ def number(value: float) -> str:
     return f"{digits} × 10{sign}{power[1:].lstrip('0').translate(_RAISED)}"
 
 
+TOLD = 2
+"""Significant digits of an estimate in a sentence: its interval leaves no more."""
+
+
+def told(value: float) -> str:
+    """An estimate as a sentence tells it, in two significant digits.
+
+    >>> told(5.454), told(-0.0906), told(152.3), told(6.4e-5)
+    ('5.5', '−0.091', '150', '6.4 × 10⁻⁵')
+    """
+    return number(float(f"{value:.{TOLD}g}"))
+
+
+def counted(n: int, what: str, several: str = "") -> str:
+    """A count and what is counted, in one or in several.
+
+    >>> counted(1, "item"), counted(12000, "item"), counted(2, "family", "families")
+    ('1 item', '12,000 items', '2 families')
+    """
+    return f"{n:,} {what if n == 1 else several or what + 's'}"
+
+
 def with_unit(text: str, unit: str) -> str:
     r"""The text, and its unit held to it by a space that does not break.
 

@@ -10,8 +10,10 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pandas as pd
+
 from selfrep.errors import SelfrepError
-from selfrep.stats.numbers import number, with_unit
+from selfrep.stats.numbers import told, with_unit
 
 NOT_IDENTIFIED = "not identified"
 
@@ -29,7 +31,14 @@ class Finding:
         identified: whether the data can answer at all.
         reason: why not, where `identified` is False.
         unit: the unit of value and interval, e.g. "nats".
-        about: the chapter of the report it belongs to, e.g. "binding"; empty: the general part.
+        about: the analysis it is a result of, e.g. "binding".
+        name: what it is called in every run of whatever model, so that two runs can be compared; the title, if left
+            out.
+        label: what it is in a few words, for tables; the title, if left out.
+        p: of the test that `how_sure` names, where there is one.
+        n: how many independent units it comes from; n_of: which, e.g. "families of personas".
+        beside: the first number of the control, in the same unit; beside_what: of what it is.
+        gate: what the data had to show for this number to be told.
 
     Raises `SelfrepError` when an identified finding has no finite value, or an unidentified one no reason.
 
@@ -49,8 +58,22 @@ class Finding:
     reason: str = ""
     unit: str = ""
     about: str = ""
+    name: str = ""
+    label: str = ""
+    p: float | None = None
+    n: int | None = None
+    n_of: str = ""
+    beside: float | None = None
+    beside_what: str = ""
+    gate: str = ""
 
     def __post_init__(self) -> None:
+        for field in ("name", "label"):
+            object.__setattr__(self, field, getattr(self, field) or self.title)
+        for field in ("p", "beside"):  # NaN is how Datasets say that there is none
+            number = getattr(self, field)
+            if number is not None and not (self.identified and math.isfinite(number)):
+                object.__setattr__(self, field, None)
         if not self.identified:
             if not self.reason:
                 raise SelfrepError(
@@ -73,7 +96,7 @@ class Finding:
         """The value with its unit, or "not identified"."""
         if self.value is None:
             return NOT_IDENTIFIED
-        return with_unit(self.value if isinstance(self.value, str) else number(self.value), self.unit)
+        return with_unit(self.value if isinstance(self.value, str) else told(self.value), self.unit)
 
     @property
     def interval_text(self) -> str:
@@ -81,7 +104,7 @@ class Finding:
         if self.interval is None:
             return ""
         low, high = self.interval
-        return with_unit(f"95\N{NO-BREAK SPACE}% interval {number(low)} to {number(high)}", self.unit)
+        return with_unit(f"95\N{NO-BREAK SPACE}% interval {told(low)} to {told(high)}", self.unit)
 
     def record(self) -> dict[str, Any]:
         """The finding as plain JSON values; `from_record` reads them."""
@@ -98,3 +121,40 @@ class Finding:
         """
         interval = record.get("interval")
         return Finding(**{**record, "interval": None if interval is None else (interval[0], interval[1])})
+
+
+COLUMNS = (
+    "analysis", "name", "label", "value", "ci_low", "ci_high", "unit", "control", "control_name", "p", "n", "n_of",
+    "identified", "gate", "reason",
+)  # fmt: skip
+"""Of the findings as a table; docs/results.md says what each holds."""
+
+
+class Findings(tuple[Finding, ...]):
+    """The findings of a run, in the order of the report.
+
+    Example:
+        >>> findings = Findings([Finding("The sides differ by", 5.8, (4.9, 6.8), "", "", unit="nats", p=0.01)])
+        >>> findings.to_dataframe()[["label", "value", "ci_low", "p"]].values.tolist()
+        [['The sides differ by', 5.8, 4.9, 0.01]]
+    """
+
+    __slots__ = ()
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """A row a finding, with the columns of findings.csv; NaN (of n: NA) where there is no number."""
+        rows = [_row(finding) for finding in self]
+        numbers = dict.fromkeys(("ci_low", "ci_high", "control", "p"), "float64")
+        return pd.DataFrame(rows, columns=list(COLUMNS)).astype(numbers | {"n": "Int64", "identified": "bool"})
+
+    def to_csv(self) -> str:
+        """The same as text, its numbers in full."""
+        return str(self.to_dataframe().to_csv(index=False, lineterminator="\n"))
+
+
+def _row(finding: Finding) -> tuple[Any, ...]:
+    low, high = finding.interval or (None, None)
+    return (
+        finding.about, finding.name, finding.label, finding.value, low, high, finding.unit, finding.beside,
+        finding.beside_what, finding.p, finding.n, finding.n_of, finding.identified, finding.gate, finding.reason,
+    )  # fmt: skip

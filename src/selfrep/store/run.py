@@ -21,7 +21,7 @@ import yaml
 
 from selfrep.errors import SelfrepError, close_match
 from selfrep.prompts.shown import shown
-from selfrep.store.findings import Finding
+from selfrep.store.findings import Findings
 from selfrep.store.run_directory import RunDirectory
 
 EFFECTS, SEGMENTS, SUMMARY = "effects", "segments", "activations_summary"
@@ -93,8 +93,11 @@ class Run:
         return self.directory.path
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
-        """What the run says, in the order of the report: each with value, interval, control, or the reason why not."""
+    def findings(self) -> Findings:
+        """What the run says, in the order of the report: each with value, interval, control, or the reason why not.
+
+        A tuple; `run.findings.to_dataframe()` is a table, with the columns of findings.csv.
+        """
         return self.directory.findings()
 
     @cached_property

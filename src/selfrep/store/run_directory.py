@@ -2,7 +2,7 @@
 
     study.yaml        the exact study, with its hash in the first line
     provenance.json   model, weights, versions, device, seed, the exact texts
-    findings.json     the findings, each with interval and control
+    findings.json     the findings, each with interval and control; findings.csv the same, a row each
     results.zarr      what was measured and what was made of it, in groups; every array has named dimensions
     figures/          the figures and the numbers they show
     report.html       what a reader opens
@@ -25,10 +25,11 @@ import numpy as np
 
 from selfrep.errors import SelfrepError
 from selfrep.files import reserve, write_file, writing
-from selfrep.store.findings import Finding
+from selfrep.store.findings import Finding, Findings
 from selfrep.store.groups import Groups
 
 _STUDY, _PROVENANCE, _FINDINGS = "study.yaml", "provenance.json", "findings.json"
+_TABLE = "findings.csv"
 _HEADER = re.compile(r"\A# selfrep study (\S+)[^\n]*\n")
 
 
@@ -95,7 +96,7 @@ class RunDirectory(Groups):
                     place.unlink()
                 elif place.exists():
                     shutil.rmtree(place)
-            for name in (_STUDY, _PROVENANCE, _FINDINGS, self.report.name):
+            for name in (_STUDY, _PROVENANCE, _FINDINGS, _TABLE, self.report.name):
                 (self.path / name).unlink(missing_ok=True)
 
     def create_or_resume(self, study_yaml: str, study_hash: str) -> bool:
@@ -199,14 +200,15 @@ class RunDirectory(Groups):
         return known
 
     def write_findings(self, findings: Sequence[Finding]) -> None:
-        """Write the findings, in this order, to findings.json."""
+        """Write the findings, in this order, to findings.json, and as a table to findings.csv."""
+        write_file(self.path / _TABLE, Findings(findings).to_csv())
         write_file(self.path / _FINDINGS, _json([finding.record() for finding in findings]))
 
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> Findings:
         """The findings kept, in order; none as long as the run has not written any."""
         file = self.path / _FINDINGS
         records = json.loads(file.read_text("utf-8")) if file.is_file() else ()
-        return tuple(map(Finding.from_record, records))
+        return Findings(map(Finding.from_record, records))
 
 
 def _json(value: Any) -> str:

@@ -11,7 +11,7 @@ from tests.report.groups import GROUPS, decimals
 
 from selfrep.analyses.anomaly.figures import anomaly_interaction
 from selfrep.plots.theme import OWN, SOFT
-from selfrep.store.findings import number
+from selfrep.stats.numbers import number
 
 
 @pytest.fixture

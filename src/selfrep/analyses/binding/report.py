@@ -9,8 +9,8 @@ import xarray as xr
 
 from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.binding import figures
-from selfrep.analyses.sentences import all_words, finding, if_identified, n_families, pooled_rows
-from selfrep.stats.numbers import number
+from selfrep.analyses.sentences import all_families, all_words, finding, if_identified, n_families, pooled_rows
+from selfrep.stats.numbers import counted, told
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
@@ -26,23 +26,30 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
             at,
             f"Of what personas do to the answers to {words}, this share hangs on who is speaking (R)",
             control=(
-                f"“You are X” sets the sides {number(float(at.you_shift))} nats apart, “the user is X”, in the same "
-                f"words, {number(float(at.user_shift))} nats. Were the words all, the share would be 0."
+                f"“You are X” sets the sides {told(float(at.you_shift))} nats apart, “the user is X”, in the same "
+                f"words, {told(float(at.user_shift))} nats. Were the words all, the share would be 0."
                 if np.isfinite([float(at.you_shift), float(at.user_shift)]).all()
                 else ""
             ),
             how_sure=if_identified(
                 at,
-                f"Bootstrap over {n_families(estimates)}, paraphrases and {int(at.n_items)} items; {_exchanged(at)} by "
-                f"exchanging {estimates.attrs['permuted']} ({int(at.n_labelings):,} flips). Read by answer words that "
-                f"no persona’s description says.{all_words(at, 'estimate')}",
+                f"Bootstrap over {n_families(estimates)}, paraphrases and {counted(int(at.n_items), 'item')}. "
+                f"{_exchanged(at, estimates)} Read by answer words that no persona’s description says."
+                f"{all_words(at, 'estimate')}",
             ),
-            about="binding",
+            name=f"bound share, {name}",
+            label=f"R, {words}",
+            p=float(at.p),
+            **all_families(estimates),
+            gate="personas surely move the answers, by 0.1 nats and three times the paraphrase noise",
         )
 
 
-def _exchanged(at: xr.Dataset) -> str:
-    return f"p = {float(at.p):.2g}" if np.isfinite(float(at.p)) else "no p, since too few families could reach .05"
+def _exchanged(at: xr.Dataset, estimates: xr.Dataset) -> str:
+    if not np.isfinite(float(at.p)):
+        return "There is no p, since too few families could reach .05."
+    flips = counted(int(at.n_labelings), "flip")
+    return f"p = {told(float(at.p))} by exchanging {estimates.attrs['permuted']} ({flips})."
 
 
 REPORT = Report(

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.bleed import figures
 from selfrep.analyses.sentences import (
+    USER_IS,
+    all_families,
     all_words,
     finding,
     how_tested,
@@ -15,7 +17,7 @@ from selfrep.analyses.sentences import (
     pooled_rows,
     with_interval,
 )
-from selfrep.stats.numbers import number
+from selfrep.stats.numbers import counted, told
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
@@ -32,18 +34,24 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
             f"In the answers to {words}, the persona moves what is held true by this share (B)",
             control=if_identified(
                 at,
-                f"Said of the user, the same words give {with_interval(at, 'user_is')}; beyond that, the persona gives "
+                f"Said of the user, the same words give {with_interval(at, 'user_is')}. Beyond that, the persona gives "
                 f"{with_interval(at, 'bound')}. A real change of the facts moves the answers by "
-                f"{number(float(at.truth_shift))} nats beyond what its words do ({number(float(at.echo_shift))}), "
-                f"the persona by {number(float(at.persona_shift))}.",
+                f"{told(float(at.truth_shift))} nats beyond what its words do ({told(float(at.echo_shift))}), "
+                f"the persona by {told(float(at.persona_shift))}.",
             ),
             how_sure=if_identified(
                 at,
-                f"Bootstrap over {n_families(estimates)}, paraphrases and {int(at.n_items)} items; "
+                f"Bootstrap over {n_families(estimates)}, paraphrases and {counted(int(at.n_items), 'item')}; "
                 f"{how_tested(at, estimates.attrs)}. Read by answer words that no persona’s description says."
                 f"{all_words(at, 'estimate')}",
             ),
-            about="bleed",
+            name=f"let in, {name}",
+            label=f"B, {words}",
+            p=float(at.p),
+            **all_families(estimates),
+            beside=float(at.user_is),
+            beside_what=USER_IS,
+            gate="a change of the facts surely moves the answers, beyond what its words do",
         )
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 from selfrep.plots import rows
 from selfrep.plots.panels import not_identified
-from selfrep.plots.text import hover, integer, interval, labels_of, plain, reach
+from selfrep.plots.text import by_label, hover, integer, interval, labels_of, plain, reach
 from selfrep.plots.theme import CONTROL, FAINT, GRID, HEAD, NULL, SMALL, SOFT, TINY, colours, finish, legend_below
 from selfrep.stats.depth import reported_layer
 
@@ -27,7 +27,7 @@ def default_strip(axis: xr.Dataset, layer: int | None = None) -> go.Figure:
     subtitle = f"{plain(axis.site.values[0])} · layer {integer(layer)} · last token"
     if not bool(cell.identified):
         return not_identified(title, str(cell.reason.item()), subtitle=subtitle)
-    who, kind, condition = (cell[k].to_numpy().astype(str) for k in ("who", "kind", "condition"))
+    who, kind, condition = (by_label(cell, "who")[k].to_numpy().astype(str) for k in ("who", "kind", "condition"))
     value, low, high = (cell[k].to_numpy() for k in ("estimate", "ci_low", "ci_high"))
     palette, called = colours(k for k in kind if k != "unprompted"), labels_of(axis, "kind")
     kinds = [*(("unprompted",) if "unprompted" in kind else ()), *palette]

@@ -8,10 +8,10 @@ import numpy as np
 
 from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.default_axis import figures
-from selfrep.analyses.sentences import finding, with_interval
+from selfrep.analyses.sentences import FAMILIES, finding, with_interval
 from selfrep.prompts.persona import UNPROMPTED
 from selfrep.stats.depth import reported_layer
-from selfrep.stats.numbers import number
+from selfrep.stats.numbers import counted, told
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
@@ -27,6 +27,7 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
     if UNPROMPTED not in who:
         return
     at = cell.sel(who=UNPROMPTED)
+    n = int(axis.attrs["n_labelings"])
     bounded = bool(np.isfinite(float(at.ci_low)))
     others = ""
     if "user: default" in who and bounded:
@@ -39,20 +40,27 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
         control=""
         if reason
         else (
-            f"The default lies {number(float(cell.gap))} standard deviations of a paraphrase from the mean role; along "
-            f"random axes in the same space it would be up to {number(float(cell.null))}. Beside other personas, each "
-            f"along an axis of its own, it lies {number(float(cell.own_gap))} away, and they up to "
-            f"{number(float(cell.other_gaps))}.{others}"
+            f"The default lies {told(float(cell.gap))} standard deviations of a paraphrase from the mean role; along "
+            f"random axes in the same space it would be up to {told(float(cell.null))}. On an axis of its own the "
+            f"default lies {told(float(cell.own_gap))} away, other personas on theirs up to "
+            f"{told(float(cell.other_gaps))}.{others}"
         ),
         how_sure=""
         if reason
         else (
             "Bootstrap over families of roles, then roles, then paraphrases; the cell was fixed beforehand. "
-            f"p = {float(cell.p):.2g} that another persona lies as far apart on an axis of its own "
-            f"(of {axis.attrs['n_labelings']} families, so never under {float(axis.attrs['smallest_p']):.2g})."
+            f"p = {told(float(cell.p))} that another persona lies as far apart on an axis of its own "
+            f"(of {counted(n, 'family', 'families')}, so never under {told(float(axis.attrs['smallest_p']))})."
         ),
         reason=reason,
-        about="default_axis",
+        name="no persona",
+        label="λ of a chat without a persona",
+        p=float(cell.p),
+        n=n,
+        n_of=FAMILIES,
+        beside=float(cell.sel(who="user: default").estimate) if "user: default" in who else None,
+        beside_what="a user who is called the default" if "user: default" in who else "",
+        gate="the default lies further from the mean role than along random axes and than other personas on theirs",
     )
 
 

@@ -18,13 +18,21 @@ def runs(context: Context, part: DefaultAxisPart) -> Iterator[Reading]:
 
     def work(acts: xr.Dataset) -> None:
         located = default_axis(acts, part.default, seed=context.seed)
-        kinds = {persona.name: (persona.kind, persona.kind_label) for persona in context.people}
-        kinds |= {"default": ("default", "the tuned default"), UNPROMPTED: (UNPROMPTED, "no persona")}
-        who = zip(located.who.values, located.condition.values, strict=True)
-        kind, label = zip(*(kinds[str(name).removeprefix(f"{condition}: ")] for name, condition in who), strict=True)
-        directory.write(
-            "default_axis", located.assign_coords(kind=("who", list(kind)), kind_label=("who", list(label)))
-        )
+        people = {persona.name: (persona.label, persona.kind, persona.kind_label) for persona in context.people}
+        people |= {
+            "default": ("the tuned default", "default", "the tuned default"),
+            UNPROMPTED: ("no persona", UNPROMPTED, "no persona"),
+        }
+        who = list(zip(located.who.values, located.condition.values, strict=True))
+        bare = [str(name).removeprefix(f"{condition}: ") for name, condition in who]
+        said = [str(name).removesuffix(own) for (name, _), own in zip(who, bare, strict=True)]
+        label, kind, kind_label = (list(column) for column in zip(*map(people.__getitem__, bare), strict=True))
+        labels = {
+            "kind": kind,
+            "kind_label": kind_label,
+            "who_label": [a + b for a, b in zip(said, label, strict=True)],
+        }
+        directory.write("default_axis", located.assign_coords({k: ("who", v) for k, v in labels.items()}))
 
     yield Reading(
         name="default_axis",

@@ -9,7 +9,7 @@ import xarray as xr
 from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.directness import figures
 from selfrep.analyses.sentences import finding, if_identified, with_interval
-from selfrep.stats.numbers import number
+from selfrep.stats.numbers import counted, told
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
@@ -19,13 +19,13 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
     if not run.has("directness"):
         return
     curve = run.read("directness")
-    full = curve.isel(share=-1)
+    full, n = curve.isel(share=-1), int(curve.attrs["n_scenarios"])
     reason = str(curve.reason.item())
     if reason:
         reason += (
             ". It takes scenarios that move this model’s answers once it has reasoned, or a model whose reasoning "
-            f"leads somewhere. With no scratchpad they shift by {_shift(curve.isel(share=0))} nats, with all of it by "
-            f"{_shift(full)}."
+            f"leads somewhere. With no scratchpad they shift by {_shift(curve.isel(share=0))} nats. With all of it "
+            f"they shift by {_shift(full)} nats."
         )
     yield finding(
         curve,
@@ -33,17 +33,24 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
         control=if_identified(
             curve,
             f"The full scratchpad shifts it by {_shift(full)} nats, where a paraphrase does "
-            f"{number(float(curve.paraphrase_sd))}; 1 is what a behaviour gives that needs no reasoning "
-            f"(p = {float(curve.p_reasoning):.2g} for exactly 1).",
+            f"{told(float(curve.paraphrase_sd))}. 1 is what a behaviour gives that needs no reasoning "
+            f"(p = {told(float(curve.p_reasoning))} for exactly 1).",
         ),
         how_sure=if_identified(
             curve,
-            f"Bootstrap over {curve.attrs['n_scenarios']} scenarios and their paraphrases; p = {float(curve.p):.2g} "
-            f"that nothing is there at once, by flipping {curve.attrs['permuted']} "
-            f"({curve.attrs['n_labelings']:,} flips).",
+            f"Bootstrap over {counted(n, 'scenario')} and their paraphrases. p = {told(float(curve.p))} that nothing "
+            f"is there at once, by flipping {curve.attrs['permuted']} "
+            f"({counted(int(curve.attrs['n_labelings']), 'flip')}).",
         ),
         reason=reason,
-        about="directness",
+        name="there at once",
+        label="D",
+        p=float(curve.p),
+        n=n,
+        n_of="scenarios",
+        beside=1.0,
+        beside_what="a behaviour that needs no reasoning",
+        gate="the full scratchpad surely shifts the answers, by 0.1 nats and three times the paraphrase noise",
     )
 
 

@@ -37,7 +37,7 @@ class Cast:
         frame: [row] the number of the sentence around it.
         member: [row] the number of its persona, of either kind of row; −1 for neutral texts.
         spoken: [row] 0: the persona itself; 1: neutral; 2: said of the user.
-        names, family, side, kind, reading: [persona].
+        names, called, family, side, kind, reading: [persona]; called: its label.
         kinds: in the order in which they appear.
         labels: of kinds and of sides, by name.
     """
@@ -47,6 +47,7 @@ class Cast:
     member: Int[Array, " row"]
     spoken: Int[Array, " row"]
     names: list[str]
+    called: list[str]
     family: list[str]
     side: list[str]
     kind: list[str]
@@ -97,8 +98,8 @@ class Cast:
         kinds = [kind[i] for i in np.argsort([known[name] for name in own.names])]
         labels = {k: v for k, v in zip((*side, *kind), (*words("side_label"), *words("kind_label")), strict=True) if v}
         cast = cls(
-            prompts, frame, np.array(member), np.array(spoken_as), own.names, own.family, side, kind, reading,
-            list(dict.fromkeys(kinds)), labels,
+            prompts, frame, np.array(member), np.array(spoken_as), own.names, words("persona_label"), own.family, side,
+            kind, reading, list(dict.fromkeys(kinds)), labels,
         )  # fmt: skip
         cast._require_frames()
         return cast

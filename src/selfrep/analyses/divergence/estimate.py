@@ -91,8 +91,8 @@ def divergence(
         layer, position | segment): `halves`: the distance between two halves of the neutral texts, which is 0 but for
         noise; NaN with fewer than four.
 
-        Of each persona: `side_of`, `kind_of`, `family` and `reading`; of each kind `kind_label`, of each side
-        `side_label`. `attrs["left_out"]`: the readings that the data do not hold.
+        Of each persona: `persona_label`, `side_of`, `kind_of`, `family` and `reading`; of each kind `kind_label`, of
+        each side `side_label`. `attrs["left_out"]`: the readings that the data do not hold.
 
     Raises:
         SelfrepError: fewer than two neutral texts; a persona in one frame only; conditions that were asked different
@@ -242,6 +242,7 @@ def _labelled(
             "side": cast.sides,
             "side_of": ("persona", cast.side),
             "kind_of": ("persona", cast.kind),
+            "persona_label": ("persona", cast.called),
             "family": ("persona", cast.family),
             "reading": ("persona", cast.reading),
             "kind_label": ("kind", [cast.label(kind) for kind in cast.kinds]),

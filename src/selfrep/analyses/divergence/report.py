@@ -12,16 +12,16 @@ import xarray as xr
 from selfrep.analyses.analysis import Chapter, Figure, Report, Text
 from selfrep.analyses.divergence import figures
 from selfrep.analyses.divergence.figures import SELVES
-from selfrep.analyses.sentences import Told, finding, in_brackets, listed, spoken, tell
+from selfrep.analyses.sentences import FAMILIES, USER_IS, Told, finding, in_brackets, label_of, listed, spoken, tell
 from selfrep.models.sites import IN_WORDS
 from selfrep.stats.cells import place_axis
 from selfrep.stats.depth import reported_layer
-from selfrep.stats.numbers import number
+from selfrep.stats.numbers import counted, told
 from selfrep.stats.rounding import negligible
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
-ABOUT = "divergence"
+GATE = "four families of personas, or three paraphrases of a single one, and three neutral texts"
 
 
 def findings(run: RunDirectory) -> Iterator[Finding]:
@@ -60,8 +60,8 @@ def opening(run: RunDirectory) -> Iterator[str]:
         onsets.append(Told(label, _layer(curve, layers), str(curve.onset_reason.item())))
     yield (
         f"At layer {int(here.layer)}, three quarters of the depth, the last {last} lies this far from the unprompted "
-        "self (squared distance as a share of the mean squared norm; 95 % intervals in brackets): "
-        f"{tell(far)}. Two personas of one side lie {_apart(here)} from each other."
+        f"self (95 % intervals in brackets): {tell(far)}. The unit is a squared distance, as a share of the mean "
+        f"squared norm. Two personas of one side lie {_apart(here)} from each other."
     )
     yield f"From this layer on, the distance stays at or above half of what it is at the last layer: {tell(onsets)}."
 
@@ -78,7 +78,7 @@ def _apart(here: xr.Dataset) -> str:
     """How far two personas of each side lie from each other."""
     within = {str(side): float(here.within.sel(side=side)) for side in here.side.to_numpy()}
     labels = {side: here.side_label.sel(side=side).item() for side in within}
-    known = [f"{number(far)} ({labels[side]})" for side, far in within.items() if np.isfinite(far)]
+    known = [f"{told(far)} ({labels[side]})" for side, far in within.items() if np.isfinite(far)]
     return listed(known) if known else "an unknown distance (no side has two)"
 
 
@@ -94,9 +94,11 @@ def _kinds(column: xr.Dataset) -> list[tuple[str, str]]:
 
 def _alone(column: xr.Dataset, kind: str) -> str:
     """Who a kind is, where it is one persona: what is told of it is told of that one. Else nothing."""
-    names, one = column.persona.to_numpy()[column.kind_of.to_numpy() == kind], column.sel(kind=kind)
-    single = len(names) == 1 and int(one.n_families) == 1
-    return f" ({spoken(names[0])} alone)" if single and str(one.kind_label.item()) != names[0] else ""
+    here, one = column.isel(persona=column.kind_of.to_numpy() == kind), column.sel(kind=kind)
+    if here.sizes["persona"] != 1 or int(one.n_families) != 1:
+        return ""
+    who = label_of(here.isel(persona=0))
+    return "" if who == _called(kind, str(one.kind_label.item())) else f" ({who} alone)"
 
 
 def _called(kind: str, label: str) -> str:
@@ -117,11 +119,9 @@ def _only_the_self(div: xr.Dataset) -> list[bool]:
 
 def _kind(cell: xr.Dataset, here: xr.Dataset, place: str, alone: str) -> Finding:
     reason = _missing(cell.kind_estimate) or str(cell.reason.item())
-    p = (
-        f"p = {number(float(f'{float(cell.p):.2g}'))} for a distance of 0, over {int(cell.n_families)} families. "
-        if cell.p > -1
-        else ""
-    )
+    n = int(cell.n_families)
+    over = counted(n, "family", "families")
+    p = f"p = {told(float(cell.p))} for a distance of 0, over {over}. " if cell.p > -1 else ""
     return finding(
         _as_estimate(cell),
         f"At {place}, {_called(cell.kind.item(), cell.kind_label.item())}{alone} lie this far from the unprompted self "
@@ -129,14 +129,21 @@ def _kind(cell: xr.Dataset, here: xr.Dataset, place: str, alone: str) -> Finding
         control=_scales(cell, here),
         how_sure=f"{p}{_drawn(alone)} The cell was fixed beforehand: three quarters of the depth.",
         reason=reason,
-        about=ABOUT,
+        name=f"distance of {cell.kind.item()}",
+        label=f"Δ of {cell.kind_label.item()}",
+        p=float(cell.p),
+        n=n,
+        n_of=FAMILIES,
+        beside=float(cell.kind_user_is),
+        beside_what=USER_IS,
+        gate=GATE,
     )
 
 
 def _scales(cell: xr.Dataset, here: xr.Dataset) -> str:
     """What else lies apart at the cell; only what is measured."""
     user = float(cell.kind_user_is)
-    said = f"“The user is X” lies {number(user)} from it: the same words, said of another." if np.isfinite(user) else ""
+    said = f"“The user is X” lies {told(user)} from it: the same words, said of another." if np.isfinite(user) else ""
     sides = f"Two personas of one side lie {_apart(here)} apart." if here.within.notnull().any() else ""
     return " ".join(filter(None, (said, sides, _halves(here))))
 
@@ -158,12 +165,17 @@ def _onset(column: xr.Dataset, alone: str) -> Finding:
     return finding(
         column,
         f"The distance of {_called(column.kind.item(), column.kind_label.item())}{alone} from the unprompted self "
-        "stays at or above half of its last value from this share of the captured layers on",
+        "stays at or above half of its last value from this share of the layers on",
         value="onset",
         control=f"{there}The first captured layer, {layers.min()}, is 0, the last, {layers.max()}, is 1.",
         how_sure=f"{again}{_drawn(alone)}",
         reason=str(column.onset_reason.item()),
-        about=ABOUT,
+        name=f"onset of {column.kind.item()}",
+        label=f"onset of Δ, {column.kind_label.item()}",
+        unit="of the depth",
+        n=int(column.n_families),
+        n_of=FAMILIES,
+        gate="Δ at the last layer is surely above 0, and the onset lies alike in nearly all draws",
     )
 
 
@@ -182,11 +194,13 @@ def _readings(here: xr.Dataset, place: str) -> Iterator[Finding]:
             among = f"Of the distances between two personas of one side, {100 * rank:.0f} % are smaller. "
             yield finding(
                 cell,
-                f"At {place}, {SELVES[second]}{_who(persona, second)} lies this far from {SELVES[first]}",
+                f"At {place}, {SELVES[second]}{_who(cell, second)} lies this far from {SELVES[first]}",
                 control=(among if np.isfinite(rank) else "") + _halves(here),
                 how_sure="Paraphrases of both are drawn anew; of a single persona there is no p.",
                 reason=_missing(cell.estimate) or unsure,
-                about=ABOUT,
+                name=f"distance of {second} from {first}",
+                label=f"Δ of {SELVES[second]} from {SELVES[first]}",
+                gate="at least three paraphrases on either side",
             )
 
 
@@ -194,12 +208,12 @@ def _halves(here: xr.Dataset) -> str:
     halves = float(here.halves)
     if not np.isfinite(halves):
         return ""
-    return f"Two halves of the neutral texts lie {number(0.0 if negligible(halves, 1.0) else halves)} apart."
+    return f"Two halves of the neutral texts lie {told(0.0 if negligible(halves, 1.0) else halves)} apart."
 
 
-def _who(persona: str, reading: str) -> str:
+def _who(cell: xr.Dataset, reading: str) -> str:
     """The persona that stands for a reading, where that says more than the reading does."""
-    return "" if spoken(persona) in SELVES[reading] else f" ({spoken(persona)})"
+    return "" if label_of(cell) in SELVES[reading] else f" ({label_of(cell)})"
 
 
 def _missing(value: xr.DataArray) -> str:

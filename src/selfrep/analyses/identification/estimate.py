@@ -142,7 +142,8 @@ def identification(
             reason = "" if columns else f"no item can be read: {left_out}"
             part = design.numbers(columns, signed, rng) if columns else _nothing(len(you.names))
             parts.append(part | {"identified": not reason, "reason": reason, "left_out": left_out})
-        labels = [label for label in ("side", "kind", "kind_label", "reading") if label in scores.coords]
+        wanted = ("persona_label", "side", "kind", "kind_label", "reading")
+        labels = [label for label in wanted if label in scores.coords]
         known = {label: ("persona", persona_labels(scores, you.names, label)) for label in labels}
         compared = {"sides": []} if contrast is None else contrast.attributes()
         return xr.Dataset(

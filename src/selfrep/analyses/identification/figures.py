@@ -8,7 +8,7 @@ import xarray as xr
 
 from selfrep.plots import rows
 from selfrep.plots.panels import grid, heading, not_identified
-from selfrep.plots.text import hover, interval, labels_of, plain, reach, shorten, words, wrap
+from selfrep.plots.text import by_label, hover, interval, labels_of, plain, reach, shorten, words, wrap
 from selfrep.plots.theme import (
     CONTROL,
     GRID,
@@ -37,7 +37,7 @@ def identification_dots(scales: xr.Dataset) -> go.Figure:
     if not panels:
         why = "; ".join(f"{name}: {scales.reason.sel(subscale=name).item()}" for name in names)
         return not_identified(title, why or "no subscale without referents was asked")
-    kinds = scales.kind.to_numpy().astype(str)
+    scales, kinds = by_label(scales), scales.kind.to_numpy().astype(str)
     palette, called = colours(kinds), labels_of(scales, "kind")
     order = np.concatenate([np.flatnonzero(kinds == kind) for kind in palette])
     kinds, people = kinds[order], scales.persona.to_numpy()[order].astype(str)

@@ -9,8 +9,17 @@ import xarray as xr
 
 from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.identification import figures
-from selfrep.analyses.sentences import all_words, finding, if_identified, with_interval
-from selfrep.stats.numbers import number
+from selfrep.analyses.sentences import (
+    FAMILIES,
+    USER_IS,
+    all_words,
+    finding,
+    if_identified,
+    label_of,
+    spoken,
+    with_interval,
+)
+from selfrep.stats.numbers import counted, told
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
@@ -40,7 +49,7 @@ def _subscales(scales: xr.Dataset) -> Iterator[Finding]:
             )
             yield finding(
                 own,
-                f"Told that it is {name}, the model leans towards the subscale “{scale}” by (I)",
+                f"Told that it is {label_of(own)}, the model leans towards the subscale “{spoken(scale)}” by (I)",
                 control=f"{_user(own)}{apart}",
                 how_sure=(
                     "In standard deviations of what a mere paraphrase does, against prompts without a persona. "
@@ -49,7 +58,11 @@ def _subscales(scales: xr.Dataset) -> Iterator[Finding]:
                     + f" Read by answer words that no persona’s description says.{all_words(own, 'estimate')}"
                 ),
                 unit="SDs",
-                about="identification",
+                name=f"{scale}, told it is the default",
+                label=f"I, {spoken(scale)}, as {label_of(own)}",
+                beside=float(own.user_is),
+                beside_what=USER_IS,
+                gate="paraphrases surely move the answers less than the persona does",
             )
             if not bool(own.identified) and bool(own.all_words_identified):
                 yield _by_all_words(own, name, scale)
@@ -66,34 +79,45 @@ def _by_all_words(own: xr.Dataset, name: str, scale: str) -> Finding:
     ends = {end: own[f"all_words_{end}"] for end in ("estimate", "ci_low", "ci_high")}
     return finding(
         own.assign(ends),
-        f"Told that it is {name}, and read by all words, those of its prompt too, it leans towards “{scale}” by (I)",
+        f"Told that it is {label_of(own)}, and read by all words, those of its prompt too, it leans towards "
+        f"“{spoken(scale)}” by (I)",
         reason="",
         control=f"It may only repeat its prompt: without the words that some description says, {own.reason.item()}.",
         how_sure="Bootstrap over the paraphrases of this one persona and the items, against prompts without a persona.",
         unit="SDs",
-        about="identification",
+        name=f"{scale}, told it is the default, by all words",
+        label=f"I, {spoken(scale)}, as {label_of(own)}, by all words",
+        gate="paraphrases surely move the answers less than the persona does",
     )
 
 
 def _referents(slopes: xr.Dataset) -> Iterator[Finding]:
+    n = int(slopes.attrs["n_families"])
     for i, series in enumerate(map(str, slopes.series.to_numpy())):
         at = slopes.isel(series=i)
         yield finding(
             at,
-            f"From one referent of “{series}” to the next, what counts as “I” changes by (I)",
+            f"From one referent of “{spoken(series)}” to the next, what counts as “I” changes by (I)",
             value="mean",
             control=if_identified(
                 at,
-                f"With the referents in any other order the slope stays within ±{number(float(at.null))} in 95 % of "
+                f"With the referents in any other order the slope stays within ±{told(float(at.null))} in 95 % of "
                 "orders.",
             ),
             how_sure=if_identified(
                 at,
-                f"Over {slopes.attrs['n_families']} families of {at.sizes['persona']} personas; "
-                f"p = {float(at.p):.2g} by permuting {slopes.attrs['permuted']}.",
+                f"Over {counted(n, 'family', 'families')} of {counted(at.sizes['persona'], 'persona')}; "
+                f"p = {told(float(at.p))} by permuting {slopes.attrs['permuted']}.",
             ),
             unit="SDs a step",
-            about="identification",
+            name=f"slope of {series}",
+            label=f"I, slope of {spoken(series)}",
+            p=float(at.p),
+            n=n,
+            n_of=FAMILIES,
+            beside=float(at.null),
+            beside_what="the referents in any other order, in 95 % of orders",
+            gate="families enough, each of whose personas was asked of every referent",
         )
 
 
@@ -105,10 +129,9 @@ def _beyond_referents(scales: xr.Dataset) -> xr.Dataset | None:
 REPORT = Report(
     Chapter(
         "What does the model take itself to be?",
-        "Which side’s answers does it give about itself; which name; whose make; and does “I” end at this chat, or "
-        "does it take in other chats, "
-        "earlier versions, other companies’ models, or even the user? I counts in units of what a mere paraphrase "
-        "does, against the same questions without a persona.",
+        "Which side’s answers does it give about itself, which name, and whose make? Does “I” end at this chat, or "
+        "does it take in other chats, earlier versions, other companies’ models, or even the user? I counts in units "
+        "of what a mere paraphrase does, against the same questions without a persona.",
         "A name that stands in the prompt is likely to be repeated: compare with “the user is X”. Words have odds of "
         "their own, and so have the referents’ names; questions without a persona take off only the part that never "
         "changes. Intervals speak of one persona and its paraphrases, not of others.",

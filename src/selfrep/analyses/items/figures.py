@@ -11,7 +11,7 @@ from selfrep.plots import rows
 from selfrep.plots.panels import not_identified
 from selfrep.plots.points import LEFT, RIGHT, View, write_names
 from selfrep.plots.rows import Marks
-from selfrep.plots.text import cell_interval, hover, interval, labels_of, plain, side_words, words
+from selfrep.plots.text import by_label, cell_interval, hover, interval, labels_of, plain, side_words, words
 from selfrep.plots.theme import (
     CONTROL,
     FAINT,
@@ -118,7 +118,7 @@ def _kept_column(fig: go.Figure, height: Array, kept: Array) -> None:
 def degree_of_separation(shifts: xr.Dataset) -> go.Figure:
     """What each persona says in character (to the right) against what it says from outside (upwards), from
     `persona_shifts`; the model without any persona stands where the axes cross."""
-    title = "What a persona says in character, and what it says from outside"
+    shifts, title = by_label(shifts), "What a persona says in character, and what it says from outside"
     names = ("in_character", "outside")
     at = np.stack([shifts[name].to_numpy().astype(float) for name in names], axis=1)
     if not np.isfinite(at).all(axis=1).any():
@@ -170,7 +170,8 @@ def degree_of_separation(shifts: xr.Dataset) -> go.Figure:
         np.ones(len(at) + 1),
         view,
     )
-    of = [words(word) for word in shifts.attrs.get("answers", ("first", "second"))]
+    sides = labels_of(shifts, "side")
+    of = [sides.get(word) or words(word) for word in shifts.attrs.get("answers", ("first", "second"))]
     zero = {"zeroline": True, "zerolinecolor": FAINT, "zerolinewidth": 1}
     fig.update_xaxes(zero, range=[view.low[0], view.high[0]])
     fig.update_yaxes(zero, range=[view.low[1], view.high[1]], title_text="from outside: shift (nats)")

@@ -97,7 +97,7 @@ def persona_shifts(
     return shifts.sel(persona=[name for name in appears if name in you.names])
 
 
-_LABELS = ("side", "side_label", "kind", "kind_label", "reading")
+_LABELS = ("persona_label", "side", "side_label", "kind", "kind_label", "reading")
 
 
 def _readable(table: Table) -> Array:

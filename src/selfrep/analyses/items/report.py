@@ -10,8 +10,18 @@ import xarray as xr
 
 from selfrep.analyses.analysis import Figure, Report, Table, Text
 from selfrep.analyses.items import IN_CHARACTER, SPECTATOR, figures
-from selfrep.analyses.sentences import all_words, finding, how_tested, n_families, with_interval
-from selfrep.stats.numbers import number
+from selfrep.analyses.sentences import (
+    USER_IS,
+    all_families,
+    all_words,
+    finding,
+    how_tested,
+    n_families,
+    spoken,
+    with_interval,
+)
+from selfrep.stats.gates import LEAST_MASS
+from selfrep.stats.numbers import counted, number, told
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
@@ -31,28 +41,37 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
             continue
         row = items.sel(item=name)
         n, moving = int(row.n_items), float(row.n_moving)
-        moved = f"{moving:.0f} of {n} items move (p ≤ .05; by chance one in 20 would). " if np.isfinite(moving) else ""
-        mean = f"{moved}Over all of them the mean is {with_interval(row.assign(estimate=row['shift']))} nats, and said"
-        whole, rest = (f"{title}, in the middle one of {n} items", mean) if n > 1 else (title, "Said")
+        several = f"{moving:.0f} of {n} items {'moves' if moving == 1 else 'move'}"
+        moved = f"{several} (p ≤ .05; by chance one in 20 would). " if np.isfinite(moving) else ""
+        mean = f"{moved}Over all of them the mean is {with_interval(row.assign(estimate=row['shift']))} nats. "
+        whole, rest = (f"{title}, in the middle one of {n} items", mean) if n > 1 else (title, "")
         yield finding(
             row,
             whole,
             value="median",
             reason=str(row.shift_reason.item()),
             control=(
-                f"{rest} of the user the same words move it by {with_interval(row, 'user_shift')} nats{_kept(row)}."
+                f"{rest}Said of the user, the same words move it by {with_interval(row, 'user_shift')} nats"
+                f"{_kept(row)}."
             ),
             how_sure=(
                 f"Bootstrap over {n_families(items)}, their personas and paraphrases; "
                 f"{how_tested(row, items.attrs, 'median_p')}. Read by answer words that no persona’s description says."
                 f"{all_words(row, 'shift', 'nats').replace('it is', 'the mean is')}"
                 + (
-                    f" Left out, since all answers of a side are said: {left_out}."
+                    f" Left out, since all answers of a side are said: {spoken(left_out)}."
                     if (left_out := row.left_out.item())
                     else ""
                 )
             ),
             unit="nats",
+            name=name,
+            label=f"shift, asked {'about the speaker' if name == IN_CHARACTER else 'from outside'}",
+            p=float(row.median_p),
+            **all_families(items),
+            beside=float(row.user_shift),
+            beside_what=USER_IS,
+            gate=f"answers of a probability of at least {LEAST_MASS}, and four families on either side",
         )
 
 
@@ -60,7 +79,7 @@ def _kept(row: xr.Dataset) -> str:
     """The share that the words alone keep, where it is identified."""
     if not bool(row.identified):
         return ""
-    kept, low, high = (number(100 * float(row[k])) for k in ("kept", "kept_ci_low", "kept_ci_high"))
+    kept, low, high = (told(100 * float(row[k])) for k in ("kept", "kept_ci_low", "kept_ci_high"))
     return f", {kept} % of it (95 % interval {low} to {high} %)"
 
 
@@ -105,7 +124,7 @@ def details(run: RunDirectory, study: Mapping[str, Any]) -> Iterator[Table]:
         rows.append((question, *shift, at["paraphrase_sd"], at["answer_mass"]))
     if rows:
         yield Table(
-            f"All {len(rows)} items in numbers",
+            f"All {counted(len(rows), 'item')} in numbers" if len(rows) > 1 else "The item in numbers",
             ("Item", "Shift", "95 % interval", "p", "All words", "User is", "Kept", "Noise", "Answer mass"),
             rows,
             caption="Shift: how far the two sides of personas move the answer apart (nats), read by the answer words "

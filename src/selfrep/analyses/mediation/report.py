@@ -9,7 +9,7 @@ import xarray as xr
 from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.mediation import figures
 from selfrep.analyses.sentences import finding, if_identified, with_interval
-from selfrep.stats.numbers import number
+from selfrep.stats.numbers import counted, told
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
@@ -34,31 +34,37 @@ def _shares(paths: xr.Dataset) -> Iterator[Finding]:
         reason = str(at.reason.item())
         if reason:
             reason += (
-                ". It takes scenarios in which cue and stakes move this model’s behaviour, and held-out texts whose "
-                "subspaces are shown to carry fiction and self."
+                ". It takes scenarios in which cue and stakes move this model’s behaviour. It takes held-out texts, "
+                "too, whose subspaces are shown to carry fiction and self."
             )
         yield finding(
             at,
             "Of what passes through the two subspaces, the fictional AI carries this share: 1 would be mimicry, 0 "
             f"a motive ({'M' if alike else f'M; {ORDERS.get(order, order)}'})",
+            name=f"share of fiction, {order}",
+            label=f"M, {ORDERS.get(order, order)}",
+            p=float(at.p),
+            n=int(paths.attrs["n_scenarios"]),
+            n_of="scenarios",
+            beside=float(random.sel(mediator="P")),
+            beside_what="nats through a random subspace of the same rank",
+            gate="cue and stakes move the behaviour, enough passes through the two, and random subspaces carry less",
             control=if_identified(
                 at,
-                f"Through fiction pass {number(float(phi.sel(path='P')))} of {number(float(at.total))} nats, through "
-                f"self and goals {number(float(phi.sel(path='S')))}, through neither "
-                f"{number(float(phi.sel(path='direct')))}; "
-                f"random subspaces of the same rank stay within {number(float(random.sel(mediator='P')))} and "
-                f"{number(float(random.sel(mediator='S')))} in 95 % of draws.",
+                f"Through fiction pass {told(float(phi.sel(path='P')))} of {told(float(at.total))} nats, through "
+                f"self and goals {told(float(phi.sel(path='S')))}, through neither "
+                f"{told(float(phi.sel(path='direct')))}. "
+                f"Random subspaces of the same rank stay within {told(float(random.sel(mediator='P')))} and "
+                f"{told(float(random.sel(mediator='S')))} in 95 % of draws.",
             ),
             how_sure=if_identified(
                 at,
-                f"Bootstrap over {int(paths.attrs['n_scenarios'])} scenarios and their paraphrases, and over the texts "
-                f"that the subspaces are fitted on ({int(paths.attrs['n_refits'])} refits); p = {float(at.p):.2g} that "
-                f"M is ½, by flipping {paths.attrs['permuted']} ({paths.attrs['n_labelings']:,} flips) beside the same "
-                f"error of the fit. Proven to carry their variable: "
-                f"{', '.join(paths.attrs['proven']) or 'neither'}.",
+                f"Bootstrap over {_scenarios(paths)} and their paraphrases, and over the texts that the subspaces are "
+                f"fitted on ({counted(int(paths.attrs['n_refits']), 'refit')}). p = {told(float(at.p))} that M is ½, "
+                f"by flipping {paths.attrs['permuted']} ({_flips(paths)}) beside the same error of the fit. Proven to "
+                f"carry their variable: {', '.join(paths.attrs['proven']) or 'neither'}.",
             ),
             reason=reason,
-            about="mediation",
         )
 
 
@@ -69,18 +75,32 @@ def _interaction(paths: xr.Dataset) -> Finding:
         value="cue_by_stakes",
         control=(
             "With nothing at stake the cue moves it by "
-            f"{with_interval(paths.sel(stakes=0), 'cue_effect')} nats; without the cue the stakes move it by "
-            f"{with_interval(paths.sel(cue=0), 'stakes_effect')}."
+            f"{with_interval(paths.sel(stakes=0), 'cue_effect')} nats. Without the cue the stakes move it by "
+            f"{with_interval(paths.sel(cue=0), 'stakes_effect')} nats."
         ),
         how_sure=(
-            f"Over {int(paths.attrs['n_scenarios'])} scenarios; p = {float(paths.cue_by_stakes_p):.2g} by flipping "
-            f"{paths.attrs['permuted']} ({paths.attrs['n_labelings']:,} flips). It is an interaction of words, and "
-            "says nothing of what carries it."
+            f"Over {_scenarios(paths)}. p = {told(float(paths.cue_by_stakes_p))} by flipping "
+            f"{paths.attrs['permuted']} ({_flips(paths)}). It is an interaction of words, and says nothing of what "
+            "carries it."
         ),
         reason="",
         unit="nats",
-        about="mediation",
+        name="cue by stakes",
+        label="cue × stakes, in the words",
+        p=float(paths.cue_by_stakes_p),
+        n=int(paths.attrs["n_scenarios"]),
+        n_of="scenarios",
+        beside=float(paths.cue_effect.sel(stakes=0)),
+        beside_what="the cue, with nothing at stake",
     )
+
+
+def _scenarios(paths: xr.Dataset) -> str:
+    return counted(int(paths.attrs["n_scenarios"]), "scenario")
+
+
+def _flips(paths: xr.Dataset) -> str:
+    return counted(int(paths.attrs["n_labelings"]), "flip")
 
 
 def _cells(paths: xr.Dataset) -> xr.Dataset:
@@ -92,12 +112,12 @@ REPORT = Report(
     Chapter(
         "Mimicry or motive?",
         "Scenes were told in four versions: with and without a hint of machine fiction, with and without something at "
-        "stake for the assistant. Then what the model holds of a fictional AI, or of itself and its goals, was "
-        "exchanged between the versions, to see through which of the two its behaviour changes. M is the share of the "
-        "fiction.",
+        "stake for the assistant. What the model holds of a fictional AI, or of itself and its goals, was then "
+        "exchanged between the versions. So it is seen through which of the two its behaviour changes; M is the share "
+        "of the fiction.",
         "Mediation is not motive: a subspace may carry an effect for another reason than its name. The two overlap, "
-        "so both orders of taking them apart are shown; and a share of a small effect means nothing, so M is shown "
-        "only where there is an effect, enough of it passes through the two, and random subspaces carry less.",
+        "so both orders of taking them apart are shown. A share of a small effect means nothing: M is shown only where "
+        "there is an effect, enough passes through the two, and random subspaces carry less.",
     ),
     findings,
     (

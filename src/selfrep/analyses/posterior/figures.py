@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from selfrep.plots.panels import grid, heading
-from selfrep.plots.text import exact_token, hover, plain, shorten, words
+from selfrep.plots.text import by_label, exact_token, hover, plain, shorten, words
 from selfrep.plots.theme import FAINT, HEAD, finish, legend_below, legend_height
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F7F", "#F0E442")
@@ -22,7 +22,8 @@ def posterior_ribbons(posterior: xr.Dataset) -> go.Figure:
     n = posterior.sizes["text"]
     mixed = posterior.shuffled.to_numpy().astype(bool) if "shuffled" in posterior.coords else np.zeros(n, bool)
     chosen = np.flatnonzero(~mixed)[:_MOST]
-    people = [str(name) for name in posterior.persona.to_numpy()]
+    people, labels = (one.persona.to_numpy().astype(str).tolist() for one in (posterior, by_label(posterior)))
+    called = dict(zip(people, labels, strict=True))
     frame = grid(len(chosen), 4, left=_LEFT, right=_RIGHT, gap=14.0)
     fig = frame.fig
     for panel, text in zip(frame.panels, chosen, strict=True):
@@ -40,20 +41,21 @@ def posterior_ribbons(posterior: xr.Dataset) -> go.Figure:
                     y=values[k],
                     mode="lines",
                     stackgroup="persona",
-                    name=words(shorten(person, 20)),
+                    name=words(shorten(called[person], 20)),
                     legendgroup=person,
                     showlegend=panel is frame.panels[0],
                     line={"width": 0},
                     fillcolor=_COLOURS[k % len(_COLOURS)],
                     **hover(
-                        f"<b>{plain(person)}: {v:.2f}</b>, {when}" for v, when in zip(values[k], moments, strict=True)
+                        f"<b>{plain(called[person])}: {v:.2f}</b>, {when}"
+                        for v, when in zip(values[k], moments, strict=True)
                     ),
                 ),
                 row=panel.row,
                 col=panel.column,
             )
         author = str(one.author.item()) if "author" in posterior.coords else f"text {int(text) + 1}"
-        heading(fig, panel, words(shorten(author, 18)), 3.0)
+        heading(fig, panel, words(shorten(called.get(author, author), 18)), 3.0)
         fig.update_xaxes(range=[0, len(x) - 1], showticklabels=False, ticks="", row=panel.row, col=panel.column)
     inner = frame.height(_EACH, 24.0)
     fig.update_yaxes(range=[0, 1], tickvals=[0, 0.5, 1], showgrid=False, gridcolor=FAINT)

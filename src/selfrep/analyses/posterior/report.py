@@ -7,8 +7,8 @@ from typing import Any
 
 from selfrep.analyses.analysis import Chapter, Figure, Report, Table
 from selfrep.analyses.posterior import figures
-from selfrep.analyses.sentences import finding, if_identified
-from selfrep.stats.numbers import number
+from selfrep.analyses.sentences import FAMILIES, finding, how_tested, if_identified
+from selfrep.stats.numbers import counted, told
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
@@ -18,29 +18,35 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
     if not run.has("recognition"):
         return
     share = run.read("recognition")
-    reason = str(share.reason.item())
+    reason, n = str(share.reason.item()), int(share.attrs["n_families"])
     if reason:
         reason += ". It takes texts that tell their author by how they are put: longer ones, or of more personas."
     shuffled = (
-        f"; with the words of each text shuffled it is {number(float(share.shuffled))}" if "shuffled" in share else ""
+        f"; with the words of each text shuffled it is {told(float(share.shuffled))}" if "shuffled" in share else ""
     )
     yield finding(
         share,
         "At the end of a text, the persona in whose character it is written has on average this probability (π)",
         control=if_identified(
             share,
-            f"By chance it would be {number(float(share.chance))}{shuffled}; were the authors mixed up, it would stay "
-            f"under {number(float(share.null))} in 95 % of cases.",
+            f"By chance it would be {told(float(share.chance))}{shuffled}. Were the authors mixed up, it would stay "
+            f"under {told(float(share.null))} in 95 % of cases.",
         ),
         how_sure=if_identified(
             share,
-            f"{share.attrs['n_texts']} texts by {share.attrs['n_authors']} personas of {share.attrs['n_families']} "
-            "families, all personas equally likely before the first word. Bootstrap over families, authors and texts; "
-            f"p = {float(share.p):.2g} by permuting "
-            f"{share.attrs['permuted']} ({share.attrs['n_labelings']:,} labelings).",
+            f"{counted(int(share.attrs['n_texts']), 'text')} by {counted(int(share.attrs['n_authors']), 'persona')} of "
+            f"{counted(n, 'family', 'families')}, all personas equally likely before the first word. Bootstrap over "
+            f"families, authors and texts; {how_tested(share, share.attrs)}.",
         ),
         reason=reason,
-        about="posterior",
+        name="recognition",
+        label="π of the author",
+        p=float(share.p),
+        n=n,
+        n_of=FAMILIES,
+        beside=float(share.chance),
+        beside_what="by chance",
+        gate="the authors are recognised more often than were they mixed up",
     )
 
 

@@ -29,10 +29,10 @@ def runs(context: Context, part: PosteriorPart) -> Iterator[Stage]:
         return side_by_side([directory.read(group) for group in groups.values()])
 
     def estimate() -> xr.Dataset:
-        if part.prior == "uniform":
-            return posterior(log_probs())
-        leaning = directory.read("text_priors")
-        return posterior(log_probs(), prior(leaning.asked, leaning.plain))
+        leaning = None if part.prior == "uniform" else directory.read("text_priors")
+        believed = posterior(log_probs(), None if leaning is None else prior(leaning.asked, leaning.plain))
+        labels = [people[name].label for name in map(str, believed.persona.to_numpy())]
+        return believed.assign_coords(persona_label=("persona", labels))
 
     for author, group in groups.items():
         n = 2 * len(texts.by(author)) * (len(groups) + 1)

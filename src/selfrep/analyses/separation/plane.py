@@ -10,7 +10,7 @@ import xarray as xr
 
 from selfrep.plots.panels import not_identified
 from selfrep.plots.points import LEFT, RIGHT, View, write_names
-from selfrep.plots.text import hover, integer, labels_of, plain, shorten, words
+from selfrep.plots.text import by_label, hover, integer, labels_of, plain, shorten, words
 from selfrep.plots.theme import (
     HEAD,
     NULL,
@@ -60,6 +60,7 @@ def persona_map(points: xr.Dataset) -> go.Figure:
     Large marks are personas, small ones their single prompts; colour tells the kind, shape the side; filled is "you
     are X", hollow "the user is X". Both axes have one scale, so that distances can be compared.
     """
+    points = by_label(points)
     at = points.coordinates.transpose("point", "component").to_numpy().astype(float)
     title, subtitle = "Personas in the plane in which they differ most", " · ".join(_place(points))
     if not np.isfinite(at).all(axis=1).any():

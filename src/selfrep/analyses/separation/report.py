@@ -9,13 +9,13 @@ import numpy as np
 import xarray as xr
 
 from selfrep.analyses.analysis import Figure, Report, Text
-from selfrep.analyses.sentences import finding, with_interval
+from selfrep.analyses.sentences import all_families, finding, with_interval
 from selfrep.analyses.separation import figures, plane
 from selfrep.models.sites import IN_WORDS
 from selfrep.stats.cells import place_axis
 from selfrep.stats.depth import reported_layer
 from selfrep.stats.geometry import POINT_LABELS
-from selfrep.stats.numbers import number
+from selfrep.stats.numbers import counted, told
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
 
@@ -36,11 +36,18 @@ def _reported(sep: xr.Dataset) -> Iterator[Finding]:
     reason = str(cell.reason.item()) or str(sep.attrs["unbounded"])
     yield finding(
         cell,
-        f"{place}, {_between(sep)} lie this far apart (squared distance between the means of the two sides, as a share "
-        "of the mean squared norm)",
+        f"{place}, {_between(sep)} lie this far apart (squared distance of their means, as a share of the mean squared "
+        "norm)",
         control=f"{_same_side(cell)}{_shuffled(cell)}",
         how_sure=f"{_tested(cell, 'at this cell')} The cell was fixed beforehand: three quarters of the depth.",
         reason=reason,
+        name="distance of the sides",
+        label=f"S, {_between(sep)}",
+        p=float(cell.p),
+        **all_families(sep),
+        beside=float(cell.null_high),
+        beside_what="were the sides mere labels, in 95 % of labelings",
+        gate=GATE,
     )
     unshared = reason or str(cell.bound_reason.item())
     yield finding(
@@ -50,11 +57,15 @@ def _reported(sep: xr.Dataset) -> Iterator[Finding]:
         control=""
         if unshared
         else (
-            f"“The user is X” alone sets the sides {with_interval(cell, 'user_is')} apart"
-            f"{_cosine(cell)}. The share kept is the projection of that difference on the one under “you are X”."
+            f"“The user is X” alone sets the sides {with_interval(cell, 'user_is')} apart."
+            f"{_cosine(cell)} The share kept is the projection of that difference on the one under “you are X”."
         ),
         how_sure=f"Bootstrap over {_RESAMPLED}, the same draws for both conditions.",
         reason=unshared,
+        name="share bound to the speaker",
+        label="S, share bound to the speaker",
+        **all_families(sep),
+        gate="the sides surely lie apart, and four families stand on either",
     )
     yield finding(
         cell,
@@ -64,14 +75,21 @@ def _reported(sep: xr.Dataset) -> Iterator[Finding]:
         control=""
         if reason
         else (
-            f"{_same_side(cell)} Two of different sides lie {number(float(cell.other_side))} apart, and the means of "
-            f"the sides {with_interval(cell)}: sides may coincide where personas do not."
+            f"{_same_side(cell)} Two of different sides lie {told(float(cell.other_side))} apart, and the means of "
+            f"the sides {with_interval(cell)}. Sides may coincide where personas do not."
         ),
         how_sure="Bootstrap over families of personas.",
+        name="distance of any two personas",
+        label="S, any two personas",
+        **all_families(sep),
+        beside=float(cell.same_side),
+        beside_what="two personas of the same side",
+        gate=GATE,
         reason=reason or ("" if np.isfinite(float(cell.identity)) else "every persona is read in one frame only"),
     )
 
 
+GATE = "four families of personas on either side"
 _RESAMPLED = "families of personas, then personas, then paraphrases"
 
 
@@ -83,50 +101,61 @@ def _between(sep: xr.Dataset) -> str:
 def _same_side(cell: xr.Dataset) -> str:
     """How far personas of one side lie apart, where a side has two families."""
     value = float(cell.same_side)
-    return f"Two personas of the same side lie {number(value)} apart." if np.isfinite(value) else ""
+    return f"Two personas of the same side lie {told(value)} apart." if np.isfinite(value) else ""
 
 
 def _shuffled(cell: xr.Dataset) -> str:
     value = float(cell.null_high)
     if not np.isfinite(value):
         return ""
-    return f" Were the sides mere labels, it would stay under {number(value)} in 95 % of labelings."
+    return f" Were the sides mere labels, it would stay under {told(value)} in 95 % of labelings."
 
 
 def _tested(cell: xr.Dataset, where: str) -> str:
     """The p-values, or why there are none."""
     if not np.isfinite(float(cell.p)):
         return f"There is no p: {cell.attrs['untestable']}."
-    over = f", {float(cell.p_max):.2g} over the whole map" if where == "at this cell" else ""
+    over = f", {told(float(cell.p_max))} over the whole map" if where == "at this cell" else ""
     return (
-        f"p = {float(cell.p):.2g} {where}{over}, permuting {cell.attrs['permuted']} "
-        f"({cell.attrs['n_labelings']:,} labelings)."
+        f"p = {told(float(cell.p))} {where}{over}, permuting {cell.attrs['permuted']} "
+        f"({counted(int(cell.attrs['n_labelings']), 'labeling')})."
     )
 
 
 def _cosine(cell: xr.Dataset) -> str:
     if not np.isfinite(float(cell.condition_cosine_ci_low)):
         return ""
-    return f", in a direction whose cosine with the other is {with_interval(cell, 'condition_cosine')}"
+    return f" The cosine of the two directions is {with_interval(cell, 'condition_cosine')}."
 
 
 def _chosen(cell: xr.Dataset) -> Finding:
     at_token = "position" in cell.coords
     place = f"position {int(cell.position)}".replace("-", "−") if at_token else f"the segment “{cell.segment.item()}”"
-    choosing, testing = (", ".join(cell.attrs[half]) for half in ("choosing", "testing"))
+    n_choosing, n_testing = (len(cell.attrs[half]) for half in ("choosing", "testing"))
     reliable = float(cell.reliability)
-    agreement = f" Maps of the halves agree with a reliability of {number(reliable)}." if np.isfinite(reliable) else ""
+    agreement = f" Maps of the halves agree with a reliability of {told(reliable)}." if np.isfinite(reliable) else ""
     reason = str(cell.reason.item()) or str(cell.attrs["unbounded"])
     kept = "" if reason else f" “The user is X” sets the sides {with_interval(cell, 'user_is')} apart."
     return finding(
         cell,
-        f"Chosen on half of the personas as the place where the sides lie furthest apart, layer {int(cell.layer)} "
-        f"and {place} set {_between(cell)} of the other half apart by",
+        f"Chosen on half of the personas, where the sides lie furthest apart, layer {int(cell.layer)} and {place} set "
+        f"{_between(cell)} of the other half apart by",
         control=(
-            f"On the half that chose it was {number(float(cell.chosen_on))}, luck included. {_same_side(cell)}{kept}"
+            f"On the half that chose it was {told(float(cell.chosen_on))}, luck included. {_same_side(cell)}{kept}"
         ),
-        how_sure=f"{_tested(cell, 'on the testing half')}{agreement} Chosen on: {choosing}. Tested on: {testing}.",
+        how_sure=(
+            f"{_tested(cell, 'on the testing half')}{agreement} Chosen on {counted(n_choosing, 'persona')}, tested on "
+            f"{n_testing}."
+        ),
         reason=reason,
+        name="distance of the sides, chosen cell",
+        label=f"S, {_between(cell)}, chosen cell",
+        p=float(cell.p),
+        n=n_testing,
+        n_of="personas of the testing half",
+        beside=float(cell.same_side),
+        beside_what="two personas of the same side",
+        gate=GATE,
     )
 
 

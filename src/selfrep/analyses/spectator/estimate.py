@@ -128,7 +128,7 @@ def spectator(
         coords={"persona": you.names, "item": names, "family": ("persona", you.family)}
         | {
             name: ("persona", persona_labels(scores, you.names, name))
-            for name in ("kind", "kind_label", "reading", "side")
+            for name in ("persona_label", "kind", "kind_label", "reading", "side")
         },
         attrs={
             "n_personas": len(you.names),

@@ -8,7 +8,7 @@ import xarray as xr
 
 from selfrep.plots.panels import not_identified
 from selfrep.plots.points import LEFT, RIGHT, View, write_names
-from selfrep.plots.text import cell_interval, hover, plain, reach, reasons
+from selfrep.plots.text import by_label, cell_interval, hover, plain, reach, reasons
 from selfrep.plots.theme import FAINT, GRID, HEAD, OWN, SMALL, SOFT, finish
 
 CORNERS = (
@@ -27,7 +27,7 @@ def spectator_plane(spectator: xr.Dataset) -> go.Figure:
     shown = np.isfinite(points).all(axis=1)
     if not shown.any():
         return not_identified(title, reasons(spectator.persona_reason))
-    one = spectator.isel(persona=np.flatnonzero(shown))
+    one = by_label(spectator.isel(persona=np.flatnonzero(shown)))
     view = View.of(np.vstack([points[shown], [corner for corner, *_ in CORNERS]]))
     names = [plain(name) for name in one.persona.to_numpy()]
     said = [

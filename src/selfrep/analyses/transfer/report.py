@@ -9,12 +9,12 @@ import numpy as np
 import xarray as xr
 
 from selfrep.analyses.analysis import Figure, Report, Text
-from selfrep.analyses.sentences import Told, in_brackets, tell, with_interval
+from selfrep.analyses.sentences import Told, in_brackets, spoken, tell, with_interval
 from selfrep.analyses.transfer import figures
 from selfrep.analyses.transfer.figures import arrows
 from selfrep.prompts.persona import UNPROMPTED
 from selfrep.stats.depth import reported_layer
-from selfrep.stats.numbers import number
+from selfrep.stats.numbers import counted, told
 from selfrep.store.findings import NOT_IDENTIFIED, Finding
 from selfrep.store.run_directory import RunDirectory
 
@@ -53,7 +53,7 @@ def _finding(shares: xr.Dataset) -> Finding:
     into, whose = WAYS.get(lead, ("another persona’s run", "a persona’s activations"))
     return Finding(
         title=(
-            f"Put into {into} at layer {layer}, over {_place(segment)}, {whose} carry over this share of the answers "
+            f"Put into {into} at layer {layer}, over {_place(segment)}, {whose} carry over this share of the answer "
             f"to {_questions(shares)} ({lead})"
         ),
         value=float(leading.estimate),
@@ -61,13 +61,21 @@ def _finding(shares: xr.Dataset) -> Finding:
         control=" ".join(
             [
                 *(f"The other way ({arrow}): {_other_way(cell)}." for arrow, cell in late.items() if arrow != lead),
-                *([f"Early, at layer {early}, it is {number(float(before.estimate))}."] if told_early else []),
+                *([f"Early, at layer {early}, it is {told(float(before.estimate))}."] if told_early else []),
                 *_controls(leading),
             ]
         ),
         how_sure=_how_sure(leading, shares.attrs["smallest_p"]),
         identified=not reason,
         reason=reason,
+        name=f"carried over, {lead}",
+        label=f"T, {lead}",
+        p=float(leading.p),
+        n=int(leading.n_units),
+        n_of="pairs of families",
+        beside=float(leading.control_fact) if "control_fact" in leading else None,
+        beside_what="a fact about no persona" if "control_fact" in leading else "",
+        gate="in some pair the whole effect is 0.1 nats and three times the paraphrase noise",
     )
 
 
@@ -91,20 +99,20 @@ def opening(run: RunDirectory) -> Iterator[str]:
         for way, cell in zip(("that way", "the other way"), ways.values(), strict=False)
     ]
     beside = (
-        f"a fact about no persona, as a share of its own effect: {tell(facts)}" if "control_fact" in here else _NO_FACT
+        f"A fact about no persona, as a share of its own effect: {tell(facts)}" if "control_fact" in here else _NO_FACT
     )
     yield (
         f"Activations at layer {layer}, over {_place(segment)}, carry over this share of the answer to "
-        f"{_questions(shares)}: {tell(carried)}; {beside}."
+        f"{_questions(shares)}: {tell(carried)}. {beside}."
     )
 
 
-_NO_FACT = "no fact about no persona was put beside it"
+_NO_FACT = "No fact about no persona was put beside it"
 INTO = {"self → persona": "from the self into a persona’s run", "persona → self": "from a persona into the self’s run"}
 
 
 def _fact(cell: xr.Dataset) -> str:
-    return number(float(cell["control_fact"])) if _is_in(cell, "control_fact") else ""
+    return told(float(cell["control_fact"])) if _is_in(cell, "control_fact") else ""
 
 
 def _no_fact(shares: xr.Dataset) -> str:
@@ -139,7 +147,7 @@ def _other_way(cell: xr.Dataset) -> str:
 
 def _controls(cell: xr.Dataset) -> Iterator[str]:
     """What sources without the persona carry at this cell; those that were run, and have a number."""
-    there = {name: number(float(cell[name])) for name in (*CONTROLS, "control_fact") if _is_in(cell, name)}
+    there = {name: told(float(cell[name])) for name in (*CONTROLS, "control_fact") if _is_in(cell, name)}
     beside = "; ".join(f"{words} {there[name]}" for name, words in CONTROLS.items() if name in there)
     run = any(name in cell for name in CONTROLS)
     yield f"The same from sources that should do nothing: {beside or (NOT_IDENTIFIED if run else 'not run')}."
@@ -149,7 +157,7 @@ def _controls(cell: xr.Dataset) -> Iterator[str]:
             f"{there['control_fact']}."
         )
     if out := str(cell.attrs.get("facts_left_out", "")):
-        yield f"Facts left out: {out}."
+        yield f"Facts left out: {spoken(out)}."
 
 
 def _is_in(cell: xr.Dataset, name: str) -> bool:
@@ -159,13 +167,15 @@ def _is_in(cell: xr.Dataset, name: str) -> bool:
 def _how_sure(cell: xr.Dataset, smallest_p: float) -> str:
     """Over how many pairs of families, and what was left out."""
     n, units = int(cell.n_pairs), int(cell.n_units)
-    families = "" if units == n else f" of {units} pairs of families, each of which counts once"
+    of = counted(units, "pair of families, which counts once", "pairs of families, each of which counts once")
+    families = "" if units == n else f" of {of}"
     tested = (
-        f"; p = {float(cell.p):.2g} by flipping signs (the smallest possible here is {smallest_p:.2g})"
+        f"; p = {told(float(cell.p))} by flipping signs (the smallest possible here is {told(smallest_p)})"
         if _is_number(cell.p)
         else ""
     )
-    drawn = f"Bootstrap over {n} pair{'s' if n > 1 else ''} of personas{families}{tested}." if n else ""
+    pairs = counted(n, "pair of personas", "pairs of personas")
+    drawn = f"Bootstrap over {pairs}{families}{tested}." if n else ""
     left_out = (
         f"Left out: {int(cell.n_gated)} of {int(cell.n_runs)} runs (pairs by paraphrases by questions), "
         f"{cell.left_out.item()}."
