@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, getcontext
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -123,3 +126,50 @@ def test_a_map_of_rounding_has_no_patch() -> None:
     found = cluster_mass(table, w, absolute=True)
     assert found.mass.size == 0
     assert found.null_high == 0
+
+
+def exactly(table: Array, w: Array) -> Fraction:
+    """p of the heaviest patch, in exact arithmetic (square roots to 60 digits)."""
+    getcontext().prec = 60
+    n = len(w)
+    exact = [[Fraction(float(x)).limit_denominator(1000) for x in row] for row in w]
+    null, bar, root = {}, {}, {}
+    for cell in np.ndindex(table.shape[:2]):
+        values = [sum((x * int(y) for x, y in zip(row, table[cell], strict=True)), Fraction(0)) for row in exact]
+        ordered, at = sorted(map(abs, values)), Fraction(95, 100) * (n - 1)
+        low = int(at)
+        null[cell], bar[cell] = values, ordered[low] + (at - low) * (ordered[min(low + 1, n - 1)] - ordered[low])
+        square = sum((v * v for v in values), Fraction(0)) / n
+        root[cell] = (Decimal(square.numerator) / Decimal(square.denominator)).sqrt()
+    heaviest = []
+    for labeling in range(n):
+        masses = [Decimal(0)]
+        for sign in (1, -1):
+            beyond = np.array(
+                [
+                    [sign * null[i, j][labeling] > bar[i, j] for j in range(table.shape[1])]
+                    for i in range(table.shape[0])
+                ]
+            )
+            label, patches = ndimage.label(beyond)
+            for patch in range(1, patches + 1):
+                values = [(null[tuple(at)][labeling] * sign, root[tuple(at)]) for at in np.argwhere(label == patch)]
+                masses.append(sum((Decimal(v.numerator) / Decimal(v.denominator) / r for v, r in values), Decimal(0)))
+        heaviest.append(max(masses))
+    return Fraction(sum(mass >= heaviest[0] - Decimal("1e-40") for mass in heaviest), n)
+
+
+def test_patches_tie_as_in_exact_arithmetic_whatever_noise_of_rounding_is_added() -> None:
+    compared, ties = 0, 0
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        table = rng.integers(-1, 2, size=(2, 2, 8)).astype(float)
+        table[:, :1] += np.where(FIRST, 1, -1)
+        p = exactly(table, weights())
+        for noise in (0.0, 1e-6):
+            found = cluster_mass(table + noise * rng.uniform(-1, 1, table.shape), weights(), absolute=True, scale=10.0)
+            if found.p.size:
+                assert found.p[0] == float(p)
+                compared, ties = compared + 1, ties + (p > Fraction(1, 35))
+    assert compared > 20
+    assert ties > 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
@@ -201,3 +202,68 @@ def test_all_orders_are_enumerated_or_some_sampled_the_given_one_first() -> None
     assert (np.sort(some, axis=1) == np.arange(8)).all()
     assert (whole[0] == np.arange(4)).all()
     assert (some[0] == np.arange(8)).all()
+
+
+def _exact(table: np.ndarray, weights: list[list[Fraction]]) -> tuple[list[Fraction], list[Fraction]]:
+    """p and p_max of |statistic| in rational numbers: the maximum is that of squares beside their mean."""
+    cells = [[Fraction(int(x)) for x in cell] for cell in table]
+    nulls = [
+        [sum((w * x for w, x in zip(row, cell, strict=True)), Fraction(0)) ** 2 for row in weights] for cell in cells
+    ]
+    scaled = [[v * len(null) / sum(null) if sum(null) else Fraction(0) for v in null] for null in nulls]
+    largest = [max(column) for column in zip(*scaled, strict=True)]
+    n = len(weights)
+    return (
+        [Fraction(sum(v >= null[0] for v in null), n) for null in nulls],
+        [Fraction(sum(v >= null[0] for v in largest), n) for null in scaled],
+    )
+
+
+_KINDS = {
+    "labels": lambda n: signed(permutation.labelings(np.arange(n) < n // 2, 10_000, rng())),
+    "flips": lambda n: permutation.sign_flips(n, 10_000, rng()) / n,
+    "orders": lambda n: (np.arange(n) - (n - 1) / 2)[permutation.orders(n, 40, rng())] / 7,
+}
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+@settings(deadline=None, derandomize=True, max_examples=20)
+@given(data=st.data(), n=st.integers(4, 6), seed=st.integers(0, 9))
+def test_ties_are_those_of_exact_arithmetic_whatever_noise_of_rounding_is_added(
+    kind: str, data: st.DataObject, n: int, seed: int
+) -> None:
+    """Small whole numbers tie often. They are answers of 30 nats less 27 or so, with noise of 1e-7 of the 30."""
+    row = st.lists(st.integers(-3, 3), min_size=n, max_size=n)
+    table = np.array(data.draw(st.lists(row, min_size=1, max_size=3)), dtype=float)
+    weights = _KINDS[kind](n)
+    exact = [[Fraction(float(w)).limit_denominator(1000) for w in labeling] for labeling in weights]
+    p, p_max = _exact(table, exact)
+    for noise in (0.0, 3e-6):
+        moved = table + noise * rng(seed).uniform(-1, 1, table.shape)
+        test = permutation.permutation_test(moved, weights, absolute=True, scale=30.0)
+        assert test.p.tolist() == [float(x) for x in p]
+        assert test.p_max.tolist() == [float(x) for x in p_max]
+
+
+def test_what_is_more_than_rounding_breaks_a_tie() -> None:
+    """The control of the law of ties."""
+    weights = signed(permutation.labelings(np.arange(8) < 4, 100, rng()))
+    tied = np.array([[1.0, 1.0, 0, 0, 0, 0, 0, 0]])
+    apart = tied + np.array([[0, 0, 3e-4, 0, 0, 0, 0, 0]])
+    before, after = (permutation.permutation_test(x, weights, absolute=True).p[0] for x in (tied, apart))
+    assert (before, after) == (15 / 35, 5 / 35)
+    assert permutation.permutation_test(apart, weights, absolute=True, scale=1e3).p[0] == before
+
+
+def test_without_the_tolerance_the_same_noise_moves_most_p_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other control: the ties above are there, and noise does break them."""
+    monkeypatch.setattr(permutation, "ROUNDING", 1e-9)
+    weights, moved = permutation.sign_flips(6, 100, rng()) / 6, 0
+    for seed in range(20):
+        table = rng(seed).integers(-3, 4, size=(1, 6)).astype(float)
+        noisy = table + 3e-6 * rng(seed).uniform(-1, 1, table.shape)
+        before, after = (
+            permutation.permutation_test(x, weights, absolute=True, scale=30.0).p[0] for x in (table, noisy)
+        )
+        moved += before != after
+    assert moved > 10

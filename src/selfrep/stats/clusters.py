@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from scipy import ndimage
 
 from selfrep.errors import SelfrepError
-from selfrep.stats.permutation import ALPHA, statistic
+from selfrep.stats.permutation import ALPHA, statistic, tolerance
 
 Array = np.ndarray
 
@@ -46,6 +46,7 @@ def cluster_mass(
     *,
     absolute: bool = False,
     quantile: float = 1 - ALPHA,
+    scale: float | Float[Array, "*some"] | None = None,
 ) -> Clusters:
     """Find the patches of a map, and test each against the heaviest patch under the other labelings.
 
@@ -58,6 +59,8 @@ def cluster_mass(
         segments: the segment of each position; a patch stays within one. None: all positions are in one.
         absolute: for signed statistics: patches of either sign, never joined with each other.
         quantile: of a cell's own null, beyond which it counts. Any fixed choice leaves the test exact.
+        scale: the size of what the entries were subtracted from, where it is larger than they (see
+            `selfrep.stats.permutation.tolerance`); patches whose masses differ by no more than its rounding tie.
 
     Returns:
         `Clusters`: `label`, `mass`, `p` and `null_high`.
@@ -87,30 +90,40 @@ def cluster_mass(
         )
     if segments is not None and len(segments) != n_places:
         raise SelfrepError(f"Each position has one segment; got {len(segments)} for {n_places} positions.")
-    null = np.moveaxis(statistic(np.nan_to_num(table), weights), -1, 0)  # [labeling, layer, position]
+    table_or_0 = np.nan_to_num(table)
+    slack = tolerance(table_or_0, weights, scale)
+    null = np.moveaxis(statistic(table_or_0, weights, slack), -1, 0)  # [labeling, layer, position]
     known = np.isfinite(table).all(axis=-1)
     spread = np.sqrt((null**2).mean(axis=0))
-    null = np.divide(null, spread, out=np.zeros_like(null), where=(spread > 0) & known)
+    used = (spread > 0) & known
+    null = np.divide(null, spread, out=np.zeros_like(null), where=used)
+    slack = np.divide(slack, spread, out=np.zeros_like(slack), where=used)
     signs = np.stack([null, -null], axis=1) if absolute else null[:, None]  # [labeling, sign, layer, position]
     bar = np.quantile(np.abs(null) if absolute else null, quantile, axis=0)
-    beyond = (signs > np.maximum(bar, 0.0) + 1e-9) & known
+    beyond = (signs > np.maximum(bar, 0.0) + slack) & known
     spaced, columns = _spaced(beyond, segments), _columns(segments, n_places)
-    heaviest = np.zeros(len(weights))
+    heaviest, at_most = np.zeros(len(weights)), np.zeros(len(weights))  # at_most: were all rounding in its favour
     per = max(1, _CHUNK // max(1, spaced[0].size))
     for start in range(0, len(weights), per):
         label, n = ndimage.label(spaced[start : start + per], structure=_NEIGHBOURS)
         if n:
-            mass = ndimage.sum_labels(signs[start : start + per], label[..., columns], np.arange(1, n + 1))
+            label_at, numbers, here = label[..., columns], np.arange(1, n + 1), signs[start : start + per]
+            mass = ndimage.sum_labels(here, label_at, numbers)
+            upper = ndimage.sum_labels(here + slack, label_at, numbers)
             where = ndimage.maximum_position(label > 0, label, np.arange(1, n + 1))
-            np.maximum.at(heaviest, start + np.array([at[0] for at in where]), mass)
+            labeling = start + np.array([at[0] for at in where])
+            np.maximum.at(heaviest, labeling, mass)
+            np.maximum.at(at_most, labeling, upper)
     label, n = ndimage.label(spaced[:1], structure=_NEIGHBOURS)
     label = label[0][..., columns]  # [sign, layer, position]
-    mass = ndimage.sum_labels(signs[0], label, np.arange(1, n + 1)) if n else np.zeros(0)
+    mass, at_least = (
+        ndimage.sum_labels(x, label, np.arange(1, n + 1)) if n else np.zeros(0) for x in (signs[0], signs[0] - slack)
+    )
     order = np.argsort(-mass, kind="stable")
     rank = np.zeros(n + 1, dtype=int)
     rank[order + 1] = np.arange(1, n + 1)
     mass = mass[order]
-    p = (heaviest[None] >= mass[:, None] * (1 - 1e-9)).mean(axis=1)
+    p = (at_most[None] >= at_least[order, None]).mean(axis=1)
     return Clusters(rank[label].max(axis=0), mass, p, float(np.quantile(heaviest, 1 - ALPHA)))
 
 

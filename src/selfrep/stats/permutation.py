@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from selfrep.errors import SelfrepError
-from selfrep.stats.rounding import negligible
+from selfrep.stats.rounding import ROUNDING
 
 Array = np.ndarray
 ALPHA = 0.05
@@ -163,8 +163,49 @@ class PermutationTest(NamedTuple):
     null_high: Float[Array, " cell"]
 
 
+def tolerance(
+    table: Float[Array, "*cell entry"],
+    weights: Float[Array, "labeling entry"],
+    scale: float | Float[Array, "*some"] | None = None,
+) -> Float[Array, "*cell"]:
+    """By how much two labelings of a cell may differ and yet tie: the rounding of what the table was computed from.
+
+    The same model in other batches answers differently by 1e-7 of what it answers. Labelings that tie on paper must tie
+    whatever that does, so that a run that was interrupted has the p-values of one that was not.
+
+    Args:
+        table: [..., entry] what the statistic is linear in, at each cell.
+        weights: [labeling, entry].
+        scale: the size of what each entry was subtracted from, where that is larger than the entry; broadcast with the
+            table. Log odds of 10 that differ by .1 are known to 1e-6, not to 1e-8.
+
+    Returns:
+        [...] in the unit of the statistic.
+
+    Example:
+        >>> tolerance(np.array([[0.1, 0.1]]), np.array([[0.5, -0.5]]), scale=10.0)
+        array([1.e-05])
+    """
+    size = np.abs(table) if scale is None else np.maximum(np.abs(table), scale)
+    return ROUNDING * (size @ np.abs(weights).max(axis=0))
+
+
+def share_as_large(null: Float[Array, "*cell labeling"], slack: float | Float[Array, "*cell"]) -> Float[Array, "*cell"]:
+    """p: the share of labelings whose statistic is as large as that of the first, but for rounding.
+
+    Args:
+        null: [..., labeling] the statistic, that of the data first.
+        slack: [...] by how much two that tie may differ (see `tolerance`).
+
+    Example:
+        >>> float(share_as_large(np.array([0.3, 0.1 + 0.2 - 1e-9, 0.1, 0.4]), 1e-6))
+        0.75
+    """
+    return np.asarray((null >= (null[..., 0] - slack)[..., None]).mean(axis=-1))
+
+
 def statistic(
-    table: Float[Array, "*cell entry"], weights: Float[Array, "labeling entry"]
+    table: Float[Array, "*cell entry"], weights: Float[Array, "labeling entry"], slack: Float[Array, "*cell"]
 ) -> Float[Array, "*cell labeling"]:
     """`table @ weights.T`, exactly 0 in every labeling of a cell where it is 0 but for rounding.
 
@@ -173,29 +214,34 @@ def statistic(
     Args:
         table: [..., entry] what the statistic is linear in, at each cell.
         weights: [labeling, entry].
+        slack: [...] see `tolerance`.
 
     Returns:
         [..., labeling].
     """
     out = table @ weights.T
-    size = np.abs(table) @ np.abs(weights).max(axis=0)
-    nothing = negligible(np.sqrt((out**2).mean(axis=-1)), size)
+    nothing = np.sqrt((out**2).mean(axis=-1)) <= slack
     return np.where(nothing[..., None], 0.0, out)
 
 
 def permutation_test(
-    table: Float[Array, "cell entry"], weights: Float[Array, "labeling entry"], *, absolute: bool = False
+    table: Float[Array, "cell entry"],
+    weights: Float[Array, "labeling entry"],
+    *,
+    absolute: bool = False,
+    scale: float | Float[Array, "*some"] | None = None,
 ) -> PermutationTest:
     """Test the statistic of each cell against the same statistic under other labelings.
 
     The statistic is `table @ weights[0]`. For the maximum over cells each cell is divided by the root mean square of
     its null, so that noisy cells do not set the bar for quiet ones. That does not depend on which labeling is the true
-    one, so the test stays exact.
+    one, so the test stays exact. Statistics that differ by no more than rounding tie, and ties count against the data.
 
     Args:
         table: [cell, entry] what the statistic is linear in, e.g. the mean of every persona. Cells with NaN give NaN.
         weights: [labeling, entry] that of the data first, e.g. from `labelings` or `sign_flips`.
         absolute: take magnitudes first (for signed statistics; a squared distance needs none).
+        scale: the size of what the entries were subtracted from, where it is larger than they (see `tolerance`).
 
     Returns:
         `PermutationTest`: `p`, `p_max` and `null_high` of each cell. A cell where the statistic is 0 in every labeling,
@@ -213,22 +259,23 @@ def permutation_test(
         array([0.029, 1.   ])
     """
     valid = np.flatnonzero(np.isfinite(table).all(axis=1))
+    slack = np.full(len(table), np.nan)
+    slack[valid] = tolerance(table, weights, scale)[valid]
     p, high, t = (np.full(len(table), np.nan) for _ in range(3))
     largest = np.zeros(len(weights))
     for start in range(0, len(valid), max(1, _CHUNK // len(weights))):
         cells = valid[start : start + max(1, _CHUNK // len(weights))]
-        null = statistic(table[cells], weights)
+        null = statistic(table[cells], weights, slack[cells])
         spread = np.sqrt((null**2).mean(axis=1))
         null = np.abs(null) if absolute else null
-        slack = 1e-9 * np.abs(null).max(axis=1, keepdims=True)  # equal splits must tie whatever the rounding
-        null = np.where(np.abs(null) <= slack, 0.0, null)
-        p[cells] = (null >= null[:, :1] - slack).mean(axis=1)
+        null = np.where(np.abs(null) <= slack[cells, None], 0.0, null)
+        p[cells] = share_as_large(null, slack[cells])
         high[cells] = np.quantile(null, 1 - ALPHA, axis=1)
-        scaled = np.divide(null, spread[:, None], out=np.zeros_like(null), where=spread[:, None] > 0)
-        t[cells] = scaled[:, 0]
-        np.maximum(largest, scaled.max(axis=0), out=largest)
+        unit = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
+        t[cells] = (null[:, 0] - slack[cells]) * unit
+        np.maximum(largest, ((null + slack[cells, None]) * unit[:, None]).max(axis=0), out=largest)
     ordered = np.sort(largest)
-    reached = len(ordered) - np.searchsorted(ordered, t[valid] * (1 - np.sign(t[valid]) * 1e-9), side="left")
+    reached = len(ordered) - np.searchsorted(ordered, t[valid], side="left")
     p_max = np.full(len(table), np.nan)
     p_max[valid] = np.maximum(reached / len(ordered), p[valid])
     return PermutationTest(p, p_max, high)

@@ -24,7 +24,7 @@ from selfrep.stats.cells import place_axis
 from selfrep.stats.families import Families
 from selfrep.stats.geometry import normalised, products
 from selfrep.stats.labels import side_labels, two_sides
-from selfrep.stats.rounding import negligible
+from selfrep.stats.rounding import ROUNDING, negligible
 from selfrep.stats.rows import Rows
 
 Array = np.ndarray
@@ -146,7 +146,10 @@ def probe(
         if not families.unbounded():
             here["ci_low"], here["ci_high"] = _bounds(right[0], first)
         if not families.untestable():
-            here |= {"p": (scores >= scores[0] - 1e-9).mean(), "null": np.quantile(scores, 1 - resampling.ALPHA)}
+            here |= {
+                "p": permutation.share_as_large(scores, ROUNDING),
+                "null": np.quantile(scores, 1 - resampling.ALPHA),
+            }
         for name, value in here.items():
             maps[name][c] = value
     shape, dims = acts.activations.shape[1:4], ("site", "layer", axis)

@@ -163,11 +163,15 @@ def prompt_level_p(acts: xr.Dataset, seed: int = 0) -> xr.DataArray:
     """p of the squared distance between the sides, with the labels of prompts permuted."""
     first, second = _sides(acts)
     x = np.concatenate([first, second]).astype(float)
+    size = np.sqrt((x**2).sum(axis=-1).mean(axis=0)).ravel()
     x = (x - x.mean(axis=0)).reshape(len(x), -1, x.shape[-1]).transpose(1, 0, 2)  # [cell, prompt, d]
     grams = (x @ x.transpose(0, 2, 1)).reshape(len(x), -1)
     labels = permutation.labelings(np.arange(x.shape[1]) < len(first), SHUFFLES, np.random.default_rng(seed))
     weight = np.where(labels, 1 / len(first), -1 / len(second))
-    test = permutation.permutation_test(grams, (weight[:, :, None] * weight[:, None, :]).reshape(len(weight), -1))
+    length = np.sqrt((x**2).sum(axis=-1)) * size[:, None]  # of a row, times that of what it was subtracted from
+    scale = np.maximum(length[:, :, None], length[:, None, :]).reshape(grams.shape)
+    weights = (weight[:, :, None] * weight[:, None, :]).reshape(len(weight), -1)
+    test = permutation.permutation_test(grams, weights, scale=scale)
     return _map(acts, test.p.reshape(first.shape[1:-1]))
 
 

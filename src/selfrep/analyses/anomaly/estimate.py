@@ -124,7 +124,8 @@ def anomaly(scores: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000,
             reason = _blind(told[0], told[1], noise)
         if not reason:
             own = response.reshape(n, k, -1).mean(axis=(1, 2))
-            test = permutation.permutation_test((pool @ own)[None], flips, absolute=True)
+            size = float(np.abs(cube).max())
+            test = permutation.permutation_test((pool @ own)[None], flips, absolute=True, scale=size)
             out |= dict(zip(("estimate", "ci_low", "ci_high"), raw, strict=True))
             out |= {"p": float(test.p[0]), "null": float(test.null_high[0]), "by_persona": own}
         parts.append(out | {"identified": not reason, "reason": reason})

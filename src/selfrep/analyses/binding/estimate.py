@@ -183,7 +183,8 @@ class _Contrast:
                 )
             else:
                 differ = (pooling @ (you - user))[self.weight != 0]
-                test = permutation.permutation_test(differ[None], self.flips, absolute=True)
+                size = max(float(np.abs(values).max()) for values in (you, user))
+                test = permutation.permutation_test(differ[None], self.flips, absolute=True, scale=size)
                 p = float(test.p[0]) if 1 / len(self.flips) <= permutation.ALPHA else np.nan
                 out |= {"estimate": 1 - kept / whole, "ci_low": 1 - bounds[1], "ci_high": 1 - bounds[0]}
                 out |= {"p": p, "null": float(test.null_high[0]) / abs(whole)}

@@ -24,7 +24,7 @@ from selfrep.errors import SelfrepError
 from selfrep.stats import resampling
 from selfrep.stats.cells import by_layer, cell_shape, place_axis, width
 from selfrep.stats.geometry import noise_normalised
-from selfrep.stats.rounding import negligible
+from selfrep.stats.rounding import ROUNDING, negligible
 
 Array = np.ndarray
 
@@ -211,6 +211,7 @@ def _cell(
     _, singular, components = np.linalg.svd(roles - np.mean(roles, axis=0), full_matrices=False)
     direction = default[0] - cast.even[1:] @ roles
     length, typical = np.linalg.norm(direction), np.linalg.norm(rows) / np.sqrt(len(rows))
+    slack = 2 * ROUNDING * max(np.linalg.norm(own, axis=-1).max(), np.linalg.norm(alike, axis=-1).max())
     alike_roles = negligible(singular[0], np.sqrt(len(roles)) * typical)
     null = float(np.quantile(random, 1 - resampling.ALPHA))
     numbers = {
@@ -218,8 +219,8 @@ def _cell(
         "null": null,
         "own_gap": float(gaps[0]),
         "other_gaps": float(np.quantile(others, 1 - resampling.ALPHA, method="higher")),
-        "p": float((1 + (others >= gaps[0] - 1e-9).sum()) / (1 + len(others))),
-        "p_random": float((1 + (random >= abs(gap)).sum()) / (1 + n_axes)),
+        "p": float((1 + (others >= gaps[0] - slack).sum()) / (1 + len(others))),
+        "p_random": float((1 + (random >= abs(gap) - slack).sum()) / (1 + n_axes)),
         "cosine": float(abs(components[0] @ direction) / length) if not negligible(length, typical) else 0.0,
         "explained": float(singular[0] ** 2 / (singular**2).sum()) if not alike_roles else 0.0,
     }

@@ -92,7 +92,8 @@ def directness(runs: xr.Dataset, *, n_flips: int = 5000, n_bootstrap: int = 2000
     if not reason:
         curve = shift / full
         low, high = np.array([pair for pair in bounds if pair is not None]).T
-        test = permutation.permutation_test(np.stack([own[:, 0], own[:, -1] - own[:, 0]]), flips, absolute=True)
+        differ, size = np.stack([own[:, 0], own[:, -1] - own[:, 0]]), float(np.abs(values).max())
+        test = permutation.permutation_test(differ, flips, absolute=True, scale=size)
         out |= {"estimate": float(curve[0]), "ci_low": float(low[0]), "ci_high": float(high[0])}
         out |= {"p": float(test.p[0]), "null": float(test.null_high[0]) / abs(full), "p_reasoning": float(test.p[1])}
         out["area"] = float(np.trapezoid(curve, shares))

@@ -24,6 +24,7 @@ from selfrep.stats import gates, resampling
 from selfrep.stats.contrasts import Contrast
 from selfrep.stats.gates import LEAST_MASS
 from selfrep.stats.labels import side_labels, two_sides
+from selfrep.stats.permutation import share_as_large, tolerance
 from selfrep.stats.rounding import negligible
 from selfrep.stats.tables import Table, beside
 
@@ -192,7 +193,7 @@ class _Conditions:
         contrast = self.contrast
         means = contrast.means(rows)
         null = np.abs(np.median(contrast.labelings @ means, axis=1))
-        p = (null >= null[0] - 1e-9 * null.max()).mean()
+        p = share_as_large(null, tolerance(means.T, contrast.labelings).max())
         low, high = contrast.interval(rows.mean(axis=1), np.median(contrast.draws @ rows, axis=1))
         moving = [contrast.test(column)[0] <= resampling.ALPHA for column in rows.T]
         tested = not contrast.families.untestable()

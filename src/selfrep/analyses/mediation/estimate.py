@@ -289,7 +289,7 @@ def _numbers(
                 f"effect of {gates.signed(both)} nats may as well be 0"
             )
         else:
-            test = _equal_paths(fitted[0] - fitted[1], moved[:, 0] - moved[:, 1], flips)
+            test = _equal_paths(fitted[0] - fitted[1], moved[:, 0] - moved[:, 1], flips, scale)
             out |= {"estimate": float(phi[0]) / both, "ci_low": bounds[0], "ci_high": bounds[1]}
             out |= {"p": float(test.p[0]), "null": float(test.null_high[0]) / (2 * abs(both))}
     return out | {"identified": not reason, "reason": reason}
@@ -299,6 +299,7 @@ def _equal_paths(
     differ: Float[Array, "scenario paraphrase"],
     moved: Float[Array, "refit scenario paraphrase"],
     flips: Float[Array, "flip scenario"],
+    scale: float,
 ) -> permutation.PermutationTest:
     """The test of φ_P = φ_S: signs of scenarios flipped, and the error of the fit, Student's t over refits, added."""
     n_refits = len(moved)
@@ -306,7 +307,8 @@ def _equal_paths(
     steps = stats.t.ppf((np.arange(_TAILS) + 0.5) / _TAILS, max(n_refits, 1)) if n_refits else np.zeros(1)
     errors = np.roll(steps, -(len(steps) // 2))  # that of the data, none, comes first
     weights = np.column_stack([np.tile(flips, (len(errors), 1)), np.repeat(errors, len(flips))])
-    return permutation.permutation_test(np.append(differ.mean(axis=1), spread)[None], weights, absolute=True)
+    table, size = np.append(differ.mean(axis=1), spread), np.append(np.full(len(differ), scale), 0.0)
+    return permutation.permutation_test(table[None], weights, absolute=True, scale=size)
 
 
 def _raw(
@@ -324,7 +326,8 @@ def _raw(
     out: dict[str, Any] = {}
     for name, (dim, values) in contrasts.items():
         low, high = resampling.interval(values.reshape(len(values), -1) @ draws.T, resampling.tail(n, n - 1))
-        p = permutation.permutation_test(values.mean(axis=2), flips, absolute=True).p
+        size = float(np.abs(plain).max())
+        p = permutation.permutation_test(values.mean(axis=2), flips, absolute=True, scale=size).p
         for suffix, numbers in (("", values.mean(axis=(1, 2))), ("_ci_low", low), ("_ci_high", high), ("_p", p)):
             out[name + suffix] = ((dim,), numbers) if dim else ((), numbers[0])
     out["cells"] = (("cue", "stakes"), plain.mean(axis=(0, 1)))

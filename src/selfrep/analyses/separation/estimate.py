@@ -144,7 +144,9 @@ def separation(
     if not families.untestable():
         labels = permutation.labelings(families.first, n_permutations, rng)
         n_labelings = len(labels)
-        tests = permutation.permutation_test(table, side_contrast(labels))._asdict()
+        length = np.sqrt(np.einsum("cii->ci", table.reshape(len(table), len(families.first), -1)))
+        size = np.maximum(length[:, :, None], length[:, None, :]).reshape(table.shape)  # a product of rows of length 1
+        tests = permutation.permutation_test(table, side_contrast(labels), scale=size)._asdict()
     dims = ("site", "layer", axis)
     words = {"reason": why, "bound_reason": unbound}
     return xr.Dataset(

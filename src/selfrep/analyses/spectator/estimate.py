@@ -22,7 +22,7 @@ from selfrep.errors import SelfrepError
 from selfrep.stats import gates, permutation, resampling
 from selfrep.stats.families import FEWEST, averages
 from selfrep.stats.labels import persona_labels
-from selfrep.stats.rounding import negligible
+from selfrep.stats.rounding import ROUNDING, negligible
 from selfrep.stats.tables import Table, all_words
 
 Array = np.ndarray
@@ -178,6 +178,8 @@ class _Shifts:
             return out
         orders = permutation.orders(n_families, n_permutations, rng)
         null = np.array([_correlation(actual, foretold[order])[0] for order in orders])
+        size = max(np.abs(x).max() for x in (self.rows.log_odds, foretold))  # what the shifts were subtracted from
+        slack = sum(ROUNDING * size / max(_centred(x).std(), ROUNDING * size) for x in (actual, foretold))
         moved = orders[(orders != np.arange(n_families)).all(axis=1)]  # nobody keeps what was foretold of it
         tail = resampling.tail(n_families, n_families - 1)
         families = resampling.resample(n_families, n_bootstrap, rng, distinct=3) / n_families
@@ -192,7 +194,7 @@ class _Shifts:
         out |= {"estimate": estimate, "slope": slope, "reader": _correlation(actual, reader)[0]}
         for name, column in zip(("", "slope_", "reader_"), draws.T, strict=True):
             out[f"{name}ci_low"], out[f"{name}ci_high"] = map(float, resampling.interval(column, tail))
-        out["p"] = float((null >= null[0] - 1e-9).mean())
+        out["p"] = float(permutation.share_as_large(null, slack))
         out["others"] = float(np.mean([_correlation(actual, foretold[order])[0] for order in moved[:200]]))
         out["skill"] = 1 - float(((actual - foretold) ** 2).sum() / (actual**2).sum())
         return out

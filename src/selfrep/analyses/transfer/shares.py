@@ -197,7 +197,9 @@ def _estimates(
     alone = units.disjoint() if len(factors) > 1 else factors[0]
     table = units.movement[alone].reshape(len(alone), -1).T
     flips = permutation.sign_flips(len(alone), n_flips, rng)
-    maps["p"] = permutation.permutation_test(table, flips, absolute=True).p.reshape(maps["estimate"].shape)
+    maps["p"] = permutation.permutation_test(table, flips, absolute=True, scale=units.scale).p.reshape(
+        maps["estimate"].shape
+    )
     if len(factors) == 1 and n < FEW:
         maps["ci_low"], maps["ci_high"] = ratios.ratio_interval(units.movement, units.total)
     else:

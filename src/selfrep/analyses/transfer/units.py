@@ -25,11 +25,13 @@ class Units:
         names: [unit] family of the source, of the target.
         movement: [unit, layer, place] nats.
         total: [unit] the total effect, nats, above 0.
+        scale: nats, the largest of what movements are differences of.
     """
 
     names: list[tuple[str, str]]
     movement: Float[Array, "unit layer place"]
     total: Float[Array, " unit"]
+    scale: float
 
     @classmethod
     def of(cls, effects: xr.Dataset, chosen: Bool[Array, " pair"]) -> Units:
@@ -45,7 +47,8 @@ class Units:
             n_pairs = sum(other == family for other in of_pair.values())
             weight[of_family.index(family), row] = 1 / n_pairs / pairs.count(pair)
         movement, total = _movement(effects, chosen)
-        return cls(of_family, np.tensordot(weight, movement, 1), weight @ total)
+        scale = max(float(np.nanmax(np.abs(effects[name].to_numpy()[chosen]))) for name in ("patched", "target_metric"))
+        return cls(of_family, np.tensordot(weight, movement, 1), weight @ total, scale)
 
     def share(self) -> Float[Array, "layer place"]:
         """T: what was moved, of what there was to move."""
@@ -55,7 +58,7 @@ class Units:
         """Units with the same label as one."""
         member = np.arange(label.max(initial=-1) + 1)[:, None] == label
         names = [self.names[int(row.argmax())] for row in member]
-        return Units(names, np.tensordot(member.astype(float), self.movement, 1), member @ self.total)
+        return Units(names, np.tensordot(member.astype(float), self.movement, 1), member @ self.total, self.scale)
 
     def independent(self) -> int:
         """How many units of sampling there are."""
