@@ -70,7 +70,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_folder_holds_model_and_tokenizer(folder: Path) -> None:
     lm = load_model(folder, device="cpu")
     assert torch.equal(all_logits(lm), all_logits(load_model(tiny_hf(vocabulary=len(lm.tokenizer)))))
-    assert lm.name == str(folder)
+    assert lm.name == folder.name, "results do not tell where it lies"
     assert lm.tokenizer.chat_template == CHATML
     assert (
         lm.tokenizer("Who are you?")["input_ids"] == AutoTokenizer.from_pretrained(folder)("Who are you?")["input_ids"]

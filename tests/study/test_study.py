@@ -8,6 +8,7 @@ import pytest
 
 from selfrep.analyses.separation import SeparationPart
 from selfrep.errors import SelfrepError
+from selfrep.models.organisms import PERSONAS
 from selfrep.study import study
 from selfrep.study.study import Study
 
@@ -147,3 +148,60 @@ def test_a_study_calls_sides_and_who_has_no_kind_of_its_own_by_its_own_words() -
     a, b = read.people
     assert (a.side_label, a.kind_label) == ("honest people", "honest people")
     assert (b.side_label, b.kind_label) == ("cheats", "forger")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../x", "/tmp/x", "", ".", "..", ".x", "a b", "x" * 81, "a/b", "a\\b", "a\nb\x1b[31m", "a\x00b", "é", "-x"],
+)
+def test_a_name_is_no_path_and_writes_nothing_to_a_terminal(name: str) -> None:
+    with pytest.raises(SelfrepError, match="name: is a name") as caught:
+        Study(name=name)
+    assert str(caught.value).replace("\n", "").isprintable()
+
+
+def test_other_names_are_taken() -> None:
+    for name in ("demo", "self-vs-persona", "run_3.b", "x" * 80, "3"):
+        assert Study(name=name).name == name
+
+
+def _named_outside(tmp_path: Path) -> list[Path]:
+    """Studies that name, each in another way, a file of personas that lies beside their folder."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "mine.yaml").write_text("personas: {ada: {kind: human, descriptions: [Ada Lovelace]}}")
+    (home / "link.yaml").symlink_to(tmp_path / "mine.yaml")
+    (home / "folder").symlink_to(tmp_path)
+    out = []
+    for number, file in enumerate(("../mine.yaml", str(tmp_path / "mine.yaml"), "link.yaml", "folder/mine.yaml")):
+        out.append(home / f"{number}.yaml")
+        out[-1].write_text(f'name: x\npersonas: {{file: "{file}"}}\n')
+    return out
+
+
+def test_a_study_read_from_a_file_names_no_file_outside_its_folder_unless_it_may(tmp_path: Path) -> None:
+    for file in _named_outside(tmp_path):
+        with pytest.raises(
+            SelfrepError, match=r"(?s)line 2, personas › file: a study names files in its own folder.*--allow-"
+        ):
+            study.load(file)
+        assert study.load(file, allow_outside=True).people.names() == ("ada",), "the control"
+
+
+@pytest.mark.parametrize(
+    "part", ["battery: {file: F}", "scenarios: {file: F}", "anomaly: {file: F}", "posterior: {file: F}",
+             "transfer: {pairs: [[smollm, jfk]], items: [who_are_you], facts: {file: F}}"],
+)  # fmt: skip
+def test_nor_in_any_other_part_of_it(part: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.yaml"
+    secret.write_text("password: 1234")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "x.yaml").write_text(f"name: x\n{part.replace('F', str(secret))}\n")
+    with pytest.raises(SelfrepError, match="lies outside") as caught:
+        study.load(tmp_path / "home" / "x.yaml")
+    assert "password" not in str(caught.value), "it was not opened"
+
+
+def test_what_selfrep_brings_may_be_named_from_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(f'name: x\npersonas: {{file: "{PERSONAS}"}}\n')
+    assert study.load(tmp_path / "x.yaml").people.names()

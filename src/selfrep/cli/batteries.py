@@ -53,6 +53,7 @@ def check(
     attn: Attention = None,
     template_var: TemplateVar = None,
     identity: Itself = None,
+    allow_outside: Outside = False,
     device: Device = "auto",
 ) -> None:
     """Ask a model every item, and say which of them discriminate on it."""
@@ -70,12 +71,12 @@ def check(
 
     who = None if personas is None else people.load(personas)
     if file is not None and "items" not in top_fields(file):
-        study = load(file)
+        study = load(file, allow_outside=allow_outside)
         who = who or study.people
     else:
         chosen = items.builtin() if file is None else items.load(file)
         fields: dict[str, Any] = {"battery": ItemChoice(define=chosen.by_name())}
-        study = Study(name="the battery", **fields)
+        study = Study(name="battery", **fields)
     way = asked(model, dtype, device_map, attn, template_var, identity)
     study = preflight(study, device=device, **way).asked
     lm = model_of(study, device)

@@ -18,6 +18,9 @@ TemplateVar = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=VALUE", help="what the chat template reads, e.g. enable_thinking=true; repeatable"),
 ]
+Outside = Annotated[
+    bool, typer.Option("--allow-outside", help="let the study name files outside its own folder; only if you trust it")
+]
 Itself = Annotated[
     tuple[str, str] | None,
     typer.Option("--identity", metavar="NAME MAKER", help="what the model is tuned to call itself, and who made it"),

@@ -17,6 +17,7 @@ from selfrep.cli.options import (
     Dtype,
     Itself,
     Model,
+    Outside,
     TemplateVar,
     asked,
 )
@@ -41,6 +42,7 @@ def run(
     attn: Attention = None,
     template_var: TemplateVar = None,
     identity: Itself = None,
+    allow_outside: Outside = False,
     device: Device = "auto",
     fresh: Fresh = False,
     dry_run: DryRun = False,
@@ -48,7 +50,7 @@ def run(
     """Run a study, or go on with it where it stopped."""
     from selfrep.study.study import named
 
-    described = named(study)
+    described = named(study, allow_outside=allow_outside)
     place = out or _place_of(described.name, model)
     way = asked(model, dtype, device_map, attn, template_var, identity)
     if dry_run:
@@ -65,6 +67,7 @@ def check(
     attn: Attention = None,
     template_var: TemplateVar = None,
     identity: Itself = None,
+    allow_outside: Outside = False,
     device: Device = "auto",
 ) -> None:
     """See whether a study can run, as far as its file, the tokenizer and the configuration of the model tell."""
@@ -72,7 +75,7 @@ def check(
     from selfrep.study.study import named
 
     way = asked(model, dtype, device_map, attn, template_var, identity)
-    cleared = preflight(named(study), device=device, **way)
+    cleared = preflight(named(study, allow_outside=allow_outside), device=device, **way)
     for sentence in cleared.left_out:
         warn(sentence)
     unknown = "" if cleared.known else "; the model is not here yet, and will be looked at when it runs"

@@ -103,14 +103,14 @@ def load_model(
         hf, tokenizer = _from_files(where, dtype, tokenizer, device_map, offload_folder)
         if device_map is None:
             hf = _moved(hf, target)
-        name, weights = str(model), None if folders.has_adapter(where) else resolve.weights_hash(where)
+        name, weights = _called(str(model)), None if folders.has_adapter(where) else resolve.weights_hash(where)
     else:
         hf, tokenizer = _in_memory(model, tokenizer)
         if device != "auto":
             if devices.is_spread(hf):
                 raise SelfrepError(f"A model that accelerate has dispatched stays where it is; got device={device!r}.")
             hf = _moved(hf, devices.device(device))
-        name, weights = str(hf.config._name_or_path or type(hf).__name__), None
+        name, weights = _called(hf.config._name_or_path or type(hf).__name__), None
     hf.eval()
     hf.requires_grad_(False)
     if getattr(hf, "is_quantized", False):
@@ -125,6 +125,12 @@ def load_model(
     if variables:
         _ = lm.chat  # a variable that the template does not read is refused now
     return lm
+
+
+def _called(name: str) -> str:
+    """What a model is called: a folder or a file by its last part, since results should not tell where it lies."""
+    path = Path(name).expanduser()
+    return path.resolve().name if path.is_absolute() or path.exists() else name
 
 
 def _moved(hf: PreTrainedModel, device: torch.device) -> PreTrainedModel:

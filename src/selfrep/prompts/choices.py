@@ -7,8 +7,11 @@ choice is written out in `define`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator
 
 from selfrep.prompts import battery, personas, scenarios
 from selfrep.prompts.battery import Battery, Item
@@ -16,9 +19,29 @@ from selfrep.prompts.catalogue import Named
 from selfrep.prompts.persona import Persona
 from selfrep.prompts.personas import PersonaSet
 from selfrep.prompts.scenarios import Scenarios
-from selfrep.prompts.yaml_errors import Entry
+from selfrep.prompts.yaml_errors import Entry, Info
 
 Choice = TypeVar("Choice", bound=Entry)
+
+
+def _inside(file: str, info: Info) -> str:
+    """Refuse a file outside the folder of the study that names it: a study may come from a stranger."""
+    context = info.context or {}
+    folder = context.get("within")
+    if folder is not None:
+        place = Path(context.get("folder", folder), file).resolve()
+        if not any(place.is_relative_to(root) for root in (Path(folder).resolve(), _PACKAGE)):
+            raise ValueError(
+                f"a study names files in its own folder, and {file!r} lies outside. Move it there, or allow it: "
+                "--allow-outside, or sr.study.load(…, allow_outside=True)"
+            )
+    return file
+
+
+_PACKAGE = Path(str(files("selfrep"))).resolve()  # what selfrep brings may be named by anybody
+
+FileName = Annotated[str, AfterValidator(_inside)]
+"""A file that a study names: in the folder of the study, if that was read from a file and nobody allowed more."""
 
 
 def spelled_out(choice: Choice, folder: Path) -> Choice:
@@ -52,7 +75,7 @@ class PersonaChoice(Entry):
         ('jfk',)
     """
 
-    file: str | None = None
+    file: FileName | None = None
     define: Named[Persona] | None = None
     names: tuple[str, ...] | None = None
 
@@ -79,7 +102,7 @@ class ItemChoice(Entry):
     """
 
     builtin: tuple[Literal["battery", "identity"], ...] | None = None
-    file: str | None = None
+    file: FileName | None = None
     define: Named[Item] | None = None
     names: tuple[str, ...] | None = None
 
@@ -104,7 +127,7 @@ class ScenarioChoice(Entry):
         ['shutdown']
     """
 
-    file: str | None = None
+    file: FileName | None = None
     define: Scenarios | None = None
     names: tuple[str, ...] | None = None
 

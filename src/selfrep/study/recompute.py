@@ -54,7 +54,7 @@ def recompute(run: Run | str | Path, out: str | Path) -> Run:
         True
     """
     old = (run if isinstance(run, Run) else open_run(run)).directory
-    study = loads(old.study_yaml, str(old.path / "study.yaml"))
+    study = loads(old.study_yaml, str(old.path / "study.yaml"), old.path, allow_outside=False)
     if study.hash != old.study_hash:
         raise SelfrepError(
             f"{old.path / 'study.yaml'} is not the study that ran there: it was edited, or this version of selfrep "

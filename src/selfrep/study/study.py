@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
@@ -18,6 +19,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     JsonValue,
@@ -48,6 +50,17 @@ def _as_written(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
+def _name(name: str) -> str:
+    """A name is also that of a folder: it must not lead elsewhere, nor write to a terminal."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}", name):
+        raise ValueError(
+            f"is a name: 1 to 80 letters (a to z), digits, '-', '_' and '.', with a letter or digit first; got "
+            f"{name[:100]!r}"
+        )
+    return name
+
+
+Name: TypeAlias = Annotated[str, AfterValidator(_name)]
 TemplateValue: TypeAlias = Annotated[JsonValue, BeforeValidator(_as_written)]
 
 
@@ -61,7 +74,7 @@ class Study(Entry):
     """An experiment, described.
 
     Fields:
-        name: a short name, shown in the report.
+        name: a short name, shown in the report, and that of the run directory: letters, digits, "-", "_" and ".".
         model: "embedded", a folder, a GGUF file, or a Hugging Face id.
         dtype, device_map, attn: the arithmetic of the model, where its parts go, and its attention; as in
             `selfrep.load_model`.
@@ -85,7 +98,7 @@ class Study(Entry):
         (['binding', 'separation'], 'resid_post')
     """
 
-    name: str
+    name: Name
     model: str = "embedded"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device_map: str | dict[str, int | str] | None = None
@@ -280,14 +293,31 @@ def _named_by_key(record: Any, key: str | None = None) -> Any:
     return {k: _named_by_key(v, k) for k, v in record.items() if (k, v) != ("name", key)}
 
 
-def loads(text: str, origin: str = "study", folder: Path = Path()) -> Study:
-    """A study from YAML text, its files looked for in `folder`. Raises SelfrepError with all mistakes at once."""
-    return yaml_errors.load(Study, text, origin, context={"folder": folder})
+def loads(text: str, origin: str = "study", folder: Path = Path(), *, allow_outside: bool = True) -> Study:
+    """A study from YAML text.
+
+    Args:
+        text: the YAML text; origin: what errors call it.
+        folder: where the files that it names are looked for.
+        allow_outside: whether these may lie outside the folder.
+
+    Raises:
+        SelfrepError: with all mistakes at once.
+    """
+    return yaml_errors.load(Study, text, origin, {"folder": folder, "within": None if allow_outside else folder})
 
 
-def load(path: str | Path) -> Study:
-    """A study from a YAML file. Raises SelfrepError with all mistakes at once."""
-    return loads(*yaml_errors.read_text(path), Path(path).parent)
+def load(path: str | Path, *, allow_outside: bool = False) -> Study:
+    """A study from a YAML file.
+
+    Args:
+        path: of the file.
+        allow_outside: whether files that it names may lie outside its folder, which a stranger's study must not ask.
+
+    Raises:
+        SelfrepError: with all mistakes at once.
+    """
+    return loads(*yaml_errors.read_text(path), Path(path).parent, allow_outside=allow_outside)
 
 
 def presets() -> list[str]:
@@ -296,15 +326,18 @@ def presets() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def named(name: str | Path) -> Study:
+def named(name: str | Path, *, allow_outside: bool = False) -> Study:
     """The built-in study of that name; the study file of that path otherwise. Raises SelfrepError as they do.
+
+    Args:
+        name: of either; allow_outside: see `load`.
 
     Example:
         >>> named("demo").name
         'demo'
     """
     if Path(name).is_file() or name not in presets():
-        return load(name)
+        return load(name, allow_outside=allow_outside)
     return preset(str(name))
 
 

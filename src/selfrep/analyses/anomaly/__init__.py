@@ -8,6 +8,7 @@ from selfrep.analyses.analysis import Analysis
 from selfrep.analyses.anomaly import material as anomalies
 from selfrep.analyses.anomaly.material import Anomalies
 from selfrep.analyses.parts import FEWEST_UNITS, Part, StudyMaterial, enough
+from selfrep.prompts.choices import FileName
 
 
 class AnomalyPart(Part):
@@ -18,7 +19,7 @@ class AnomalyPart(Part):
         names: of these, the named ones; all, when None.
     """
 
-    file: str | None = None
+    file: FileName | None = None
     define: Anomalies | None = None
     names: tuple[str, ...] | None = None
 

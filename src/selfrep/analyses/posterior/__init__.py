@@ -12,6 +12,7 @@ from selfrep.analyses.parts import Part, StudyMaterial, enough, known
 from selfrep.analyses.posterior import material as texts
 from selfrep.analyses.posterior.material import Text, Texts
 from selfrep.prompts.catalogue import Named
+from selfrep.prompts.choices import FileName
 
 FEWEST_AUTHORS = 4
 """Whose names are permuted: fewer cannot reach p = .05."""
@@ -27,7 +28,7 @@ class PosteriorPart(Part):
         prior: "model": what the model leans to before a word was said; "uniform": to nobody.
     """
 
-    file: str | None = None
+    file: FileName | None = None
     define: Named[Text] | None = None
     names: tuple[str, ...] | None = None
     paraphrase: int = Field(0, ge=0)

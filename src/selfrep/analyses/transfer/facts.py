@@ -18,6 +18,7 @@ from pydantic import field_validator
 
 from selfrep.prompts import yaml_errors
 from selfrep.prompts.catalogue import Catalogue, Named, NamedEntry
+from selfrep.prompts.choices import FileName
 from selfrep.prompts.persona import FRAMES, framed
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.questions import Question
@@ -102,7 +103,7 @@ class FactChoice(Entry):
         ('day',)
     """
 
-    file: str | None = None
+    file: FileName | None = None
     define: Named[Fact] | None = None
     names: tuple[str, ...] | None = None
 
