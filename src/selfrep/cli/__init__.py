@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from selfrep.cli import batteries, directories, lists, studies, templates, validation
 from selfrep.errors import SelfrepError
+from selfrep.harmless import for_terminal
 
 
 class _Help(TyperGroup):
@@ -56,5 +57,5 @@ def main() -> None:
     try:
         app(prog_name="selfrep")  # also where Python runs the package
     except SelfrepError as error:
-        print(f"selfrep: {error}", file=sys.stderr)  # noqa: T201
+        print(f"selfrep: {for_terminal(error)}", file=sys.stderr)  # noqa: T201
         sys.exit(2)

@@ -29,13 +29,13 @@ def list_items(
 ) -> None:
     """List items with their answer sets; with a file, see that it is well formed."""
     from rich.console import Console
-    from rich.markup import escape
 
+    from selfrep.harmless import escape
     from selfrep.prompts.battery import builtin, load
 
     console = Console(highlight=False)
     for item in builtin() if file is None else load(file):
-        asks = item.scale or item.perspective
+        asks = escape(item.scale or item.perspective)
         console.print(f"[bold]{escape(item.name)}[/]  {escape(item.question)} → {escape(item.prefill)} …  ({asks})")
         for side, answers in item.answers.items():
             console.print(f"    {escape(side)}: {escape(', '.join(a.strip() for a in answers))}")

@@ -16,12 +16,13 @@ def models() -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from selfrep.harmless import escape
     from selfrep.models.cache import models_folder
     from selfrep.models.resolve import cached_models
 
     table = Table("name", "size", "weights (sha256)", "where", title=None, box=None, pad_edge=False)
     for model in cached_models():
-        table.add_row(model.name, f"{model.bytes / 1e6:,.0f} MB", model.weights_hash[:12], str(model.path))
+        table.add_row(escape(model.name), f"{model.bytes / 1e6:,.0f} MB", model.weights_hash[:12], escape(model.path))
     if table.row_count:
         Console().print(table)
     else:
@@ -33,8 +34,8 @@ def personas(
 ) -> None:
     """List personas with their paraphrases; with a file, check it."""
     from rich.console import Console
-    from rich.markup import escape
 
+    from selfrep.harmless import escape
     from selfrep.prompts.personas import builtin, load
 
     console = Console(highlight=False)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from selfrep.harmless import escape, for_terminal
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 def warn(message: str) -> None:
     """Say what could not be done, and how to mend it."""
-    print(f"selfrep: {message}", file=sys.stderr)  # noqa: T201
+    print(f"selfrep: {for_terminal(message)}", file=sys.stderr)  # noqa: T201
 
 
 @contextmanager
@@ -43,7 +45,7 @@ def progress() -> Iterator[OnProgress]:
         task = bar.add_task("starting", total=None)
 
         def update(stage: str, done: float, total: float) -> None:
-            bar.update(task, description=stage, completed=done, total=total)
+            bar.update(task, description=escape(stage), completed=done, total=total)
 
         yield update
 
@@ -57,7 +59,7 @@ def _line_by_line() -> OnProgress:
             said[0] = stage
             minutes, seconds = divmod(round(time.monotonic() - started), 60)
             share = done / total if total else 1.0
-            print(f"{minutes:3d}:{seconds:02d} {share:4.0%} {stage}", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"{minutes:3d}:{seconds:02d} {share:4.0%} {for_terminal(stage)}", file=sys.stderr, flush=True)  # noqa: T201
 
     return update
 

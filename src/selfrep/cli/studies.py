@@ -22,6 +22,7 @@ from selfrep.cli.options import (
     asked,
 )
 from selfrep.cli.progress import progress, warn
+from selfrep.harmless import for_terminal
 
 if TYPE_CHECKING:
     from selfrep.store.run_directory import RunDirectory
@@ -111,9 +112,11 @@ def _foretell(study: Study, out: Path | None, device: str, **way: Any) -> None:
     told = forecast(study, out, device=device, **way)
     for sentence in told.left_out.splitlines():
         warn(sentence)
-    typer.echo(f"{told.study.name}, asked of {told.study.model} in {told.study.dtype}. Nothing was run.\n")
+    typer.echo(
+        for_terminal(f"{told.study.name}, asked of {told.study.model} in {told.study.dtype}. Nothing was run.\n")
+    )
     Console(highlight=False).print(steps_table([(one.name, one.prompts, one.cells) for one in told.stages]))
-    typer.echo(f"\n{told.sentence}")
+    typer.echo(for_terminal(f"\n{told.sentence}"))
 
 
 def _place_of(study: str, model: str | None) -> Path:
@@ -141,14 +144,15 @@ def _opened(directory: RunDirectory) -> None:
 
     typer.echo("\nFirst findings (the study goes on):\n")
     for sentence in sentences(directory):
-        typer.echo(f"  * {sentence}\n")
+        typer.echo(for_terminal(f"  * {sentence}\n"))
     typer.echo(f"  figure: {(directory.figures / NAME).with_suffix('.html').resolve()}\n")
 
 
 def _show(directory: RunDirectory) -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.padding import Padding
+
+    from selfrep.harmless import escape
 
     console = Console(highlight=False)
     for number, finding in enumerate(directory.findings(), start=1):

@@ -14,6 +14,7 @@ from selfrep import plots
 from selfrep.analyses import analyses
 from selfrep.errors import SelfrepError
 from selfrep.files import write_file
+from selfrep.harmless import for_cell
 from selfrep.report import opening
 from selfrep.store.run_directory import RunDirectory
 
@@ -113,4 +114,8 @@ def _table(data: xr.Dataset) -> str:
         for dims, names in of.items()
     ]
     whole = [part.astype(dict.fromkeys(part.select_dtypes("integer"), "Int64")) for part in parts]
-    return str(pd.concat(whole, ignore_index=True).to_csv(index=False, float_format="%.9g"))
+    rows = pd.concat(whole, ignore_index=True).rename(columns=for_cell)
+    texts = rows.select_dtypes(exclude=["number", "bool"]).columns
+    return str(
+        rows.assign(**{name: rows[name].map(for_cell) for name in texts}).to_csv(index=False, float_format="%.9g")
+    )

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import xarray as xr
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
+from selfrep.harmless import escape
 from selfrep.stats.numbers import number
 
 LEGEND = (

@@ -10,10 +10,10 @@ from itertools import groupby
 
 import numpy as np
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
+from selfrep.harmless import escape, for_cell
 from selfrep.validation.card import Card, Row
 
 COLUMNS = ("score", "of which organisms", "truth", "ours", "range or 95 %", "n", "beside it", "wanted", "")
@@ -100,5 +100,5 @@ def table(card: Card) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(Row.__dataclass_fields__), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in card.rows)
+    writer.writerows({name: for_cell(value) for name, value in asdict(row).items()} for row in card.rows)
     return text.getvalue()
