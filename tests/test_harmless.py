@@ -15,8 +15,9 @@ from selfrep.cli import progress
 from selfrep.errors import SelfrepError
 
 CONTROLS = [chr(n) for n in range(0x20) if chr(n) not in "\n\t"] + [chr(n) for n in range(0x7F, 0xA0)]
-BIDIRECTIONAL = [c for c in map(chr, range(sys.maxunicode)) if unicodedata.bidirectional(c) in
-                 {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}] + ["\u200e", "\u200f", "\u061c"]  # fmt: skip
+EMBEDDING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+BIDIRECTIONAL = [c for c in map(chr, range(sys.maxunicode)) if unicodedata.bidirectional(c) in EMBEDDING]
+BIDIRECTIONAL += ["\u200e", "\u200f", "\u061c"]
 
 
 @pytest.mark.parametrize("show", [harmless.for_terminal, harmless.escape])

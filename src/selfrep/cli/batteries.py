@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from selfrep.cli.options import Attention, Device, DeviceMap, Dtype, Itself, Model, TemplateVar, asked
+from selfrep.cli.options import Attention, Device, DeviceMap, Dtype, Itself, Model, Outside, TemplateVar, asked
 from selfrep.cli.progress import progress
 
 app = typer.Typer(
