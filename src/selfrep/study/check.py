@@ -123,7 +123,7 @@ def check_battery(
 def _as_itself(lm: LanguageModel, battery: Battery, identity: Identity | None) -> tuple[Battery, dict[str, str]]:
     """The items as this model is asked them; and those that must name it and cannot, with the reason."""
     fields: dict[str, Any] = {"model": lm.name, "identity": identity, "battery": ItemChoice(define=battery.by_name())}
-    itself = asked_as_itself(Study(name="the battery", **fields), outline_of(lm))
+    itself = asked_as_itself(Study(name="battery", **fields), outline_of(lm))
     nameless = {name: itself.left_out[f"item {name}"] for name in battery.names() if f"item {name}" in itself.left_out}
     asked = iter(itself.study.items)
     return Battery(tuple(item if item.name in nameless else next(asked) for item in battery)), nameless
