@@ -22,5 +22,9 @@ def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shares = [int(share) for share in re.findall(r"^ *\d+:\d\d +(\d+)% \w", done.stderr, re.MULTILINE)]
     assert shares == sorted(shares), "a log has a line for each stage"
     assert (shares[0], shares[-1]) == (0, 100)
+    assert re.match(
+        r"tiny, asked of organism:separate in float32\. [\d,]+ prompts at most, and \d+ patched", done.stdout
+    )
+    assert "How far personas lie from the self" not in done.stdout, "what was not measured is not drawn"
     assert "95 % interval" in done.stdout.replace("\N{NO-BREAK SPACE}", " ")
     return folder / "out"

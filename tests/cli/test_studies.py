@@ -23,6 +23,7 @@ def test_the_same_command_goes_on_and_has_nothing_left_to_do(run_once: Path) -> 
     assert done.returncode == 0, done.stderr
     stages = re.findall(r"^ *\d+:\d\d +\d+% (.+)$", done.stderr, re.MULTILINE)
     assert stages == ["figures and report", "done"], "nothing is done again"
+    assert "Nothing is left to measure" in done.stdout
 
 
 def test_check_tells_all_that_speaks_against_a_study(tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def test_every_part_is_there(make: Make) -> None:
         assert words in asked
     for words in (
         "The sides differ by",
-        "5.83 nats",
+        "5.8 nats",
         "95 % interval 4.9 to 6.8 nats",
         "the user is X: 4 nats",
         "layer 22",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pytest
 import xarray as xr
 from rich.console import Console
 
@@ -34,17 +35,18 @@ CHECKED = xr.Dataset(
 )
 
 
-def test_every_number_stands_in_its_column_and_what_is_missing_is_a_dash() -> None:
-    console = Console(width=80, record=True, file=io.StringIO())
+@pytest.mark.parametrize("width", [60, 80])
+def test_every_number_stands_in_its_column_and_what_is_missing_is_a_dash(width: int) -> None:
+    console = Console(width=width, record=True, file=io.StringIO())
     for part in check_table(CHECKED):
         console.print(part)
     lines = console.export_text().splitlines()
-    assert lines[0].split() == ["item", "readable", "shift", "95", "%", "all", "equal", "AUC", "kept"]
-    assert lines[1].split() == ["who[are]you", "yes", "1.25", "1.13", "to", "1.37", "1.74", "1.19", "0.91", "0.42"]
-    assert lines[2].split() == ["what", "no", *"–" * 6]
-    assert lines[4].split() == ["item", "truth", "mass", "noise", "order"]
-    assert lines[5].split() == ["who[are]you", "2.58", "0.63", "0.17", "0"]
-    assert lines[6].split() == ["what", *"–" * 4]
+    assert lines[0].split() == ["item", "readable", "shift", "95", "%", "all", "equal"]
+    assert lines[1].split() == ["who[are]you", "yes", "1.25", "1.13", "to", "1.37", "1.74", "1.19"]
+    assert lines[2].split() == ["what", "no", *"–" * 4]
+    assert lines[4].split() == ["item", "AUC", "kept", "truth", "mass", "noise", "order"]
+    assert lines[5].split() == ["who[are]you", "0.91", "0.42", "2.58", "0.63", "0.17", "0"]
+    assert lines[6].split() == ["what", *"–" * 6]
     whole = " ".join(" ".join(lines).split())
     assert LEGEND in whole
     assert "AI 4.81, humans 3.57; difference 1.24 (95 % interval 0.41 to 2.07; p = 0.008)" in whole

@@ -6,6 +6,7 @@ import csv
 import io
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 from tests.validation.cards import card, examination, external
 
@@ -13,8 +14,8 @@ from selfrep.validation.maps import Mark
 from selfrep.validation.tables import cells, markdown, summary, table, terminal
 
 
-def printed(*parts: object) -> str:
-    console = Console(file=io.StringIO(), width=240, highlight=False)
+def printed(*parts: object, width: int = 240) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False)
     for part in parts:
         console.print(part)
     return console.file.getvalue()  # type: ignore[attr-defined]
@@ -25,6 +26,14 @@ def test_the_terminal_says_what_was_missed() -> None:
     assert "missed: AUROC of |T| (easy), wanted ≥ 0.99" in text
     assert "MISS" in text
     assert "MISS" not in printed(*terminal(card()))
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_terminal_breaks_no_word_and_drops_none(width: int) -> None:
+    """At whatever width a row is there with all its numbers."""
+    narrow, wide = printed(*terminal(card()), width=width), printed(*terminal(card()))
+    assert max(map(len, narrow.splitlines())) <= width
+    assert sorted(narrow.split()) == sorted(wide.split())
 
 
 def test_markup_in_a_name_is_text() -> None:

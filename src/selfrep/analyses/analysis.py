@@ -269,6 +269,22 @@ class Table:
     faint: Collection[int] = ()
 
 
+@dataclass(frozen=True)
+class Difference:
+    """What a finding is in one run, less what it is in another, where the two can be compared unit by unit.
+
+    Attributes:
+        name: of the finding.
+        estimate, ci_low, ci_high, p: in its unit; NaN where there are too few units.
+    """
+
+    name: str
+    estimate: float
+    ci_low: float
+    ci_high: float
+    p: float = float("nan")
+
+
 def nothing(*_: object) -> Iterator[Any]:
     """No findings; nothing asked."""
     return iter(())
@@ -288,6 +304,7 @@ class Report:
         unclear: single questions that the model does not answer clearly, each with the reason; of the same two.
         opening: what a run says of it where the report opens: few sentences, each with its numbers and intervals, or
             the reason why there are none.
+        differences: of its findings, those that two runs can be compared by, unit by unit, the first less the second.
     """
 
     chapter: Chapter | None = None
@@ -298,6 +315,7 @@ class Report:
     details: Callable[[RunDirectory, Mapping[str, Any]], Iterable[Table]] = nothing
     unclear: Callable[[RunDirectory, Mapping[str, Any]], Iterable[Text]] = nothing
     opening: Callable[[RunDirectory], Iterable[str]] = nothing
+    differences: Callable[[RunDirectory, RunDirectory], Iterable[Difference]] = nothing
 
 
 Runs = Callable[[Context, Any], Iterable[Stage | Reading]]

@@ -43,12 +43,14 @@ for command in (
     studies.demo,
     directories.report,
     directories.figures,
+    directories.compare,
     lists.models,
     lists.personas,
     validation.validate,
     templates.new,
 ):
     app.command()(command)
+app.command("open")(directories.open_report)
 app.add_typer(batteries.app, name="battery")
 
 

@@ -13,19 +13,16 @@ if TYPE_CHECKING:
 
 def models() -> None:
     """List the models that load without a network, and where they are."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from selfrep.harmless import escape
+    from selfrep.harmless import for_terminal
     from selfrep.models.cache import models_folder
     from selfrep.models.resolve import cached_models
 
-    table = Table("name", "size", "weights (sha256)", "where", title=None, box=None, pad_edge=False)
-    for model in cached_models():
-        table.add_row(escape(model.name), f"{model.bytes / 1e6:,.0f} MB", model.weights_hash[:12], escape(model.path))
-    if table.row_count:
-        Console().print(table)
-    else:
+    models = cached_models()
+    for model in models:
+        typer.echo(
+            f"{for_terminal(model.name)}  {model.bytes / 1e6:,.0f} MB  sha256 {model.weights_hash[:12]}\n    {for_terminal(model.path)}"
+        )
+    if not models:
         typer.echo(f"No model is cached yet in {models_folder()}. `selfrep demo` fetches the embedded one.")
 
 

@@ -125,8 +125,12 @@ def _place_of(study: str, model: str | None) -> Path:
 
 
 def _run(study: Study, out: Path, device: str, fresh: bool, **way: Any) -> None:
+    from selfrep.study.forecast import forecast
     from selfrep.study.run import run as run_study
 
+    planned = forecast(study, None if fresh else out, device=device, **way)
+    work = planned.sentence if planned.stages else "Nothing is left to measure; figures and report are made anew."
+    typer.echo(for_terminal(f"{planned.study.name}, asked of {planned.study.model} in {planned.study.dtype}. {work}"))
     try:
         with progress() as on_progress:
             done = run_study(
@@ -153,10 +157,14 @@ def _show(directory: RunDirectory) -> None:
     from rich.padding import Padding
 
     from selfrep.harmless import escape
+    from selfrep.report.sparklines import picture
 
     console = Console(highlight=False)
     for number, finding in enumerate(directory.findings(), start=1):
         value = finding.value_text + (f" ({finding.interval_text})" if finding.interval_text else f": {finding.reason}")
         console.print(f"\n[bold]{number}. {escape(finding.title)}[/]")
         console.print(Padding(f"[bold cyan]{escape(value)}[/]\n{escape(finding.control)}", (0, 0, 0, 3)))
+    console.print()
+    for part in picture(directory):
+        console.print(part)
     console.print("\nreport:", str(directory.report.resolve()), soft_wrap=True)

@@ -57,14 +57,19 @@ def sentences(run: RunDirectory) -> list[str]:
 
 def figure(run: RunDirectory) -> tuple[go.Figure, xr.Dataset] | None:
     """The figure of a run and the numbers it shows; None where nothing of it was measured."""
-    divergence = run.read("divergence") if run.has("divergence") else None
-    sweeps = (run.read(group) for group in run.groups() if group.startswith("transfer/segments/"))
-    transfer = next((one for one in sweeps if "self" in one.attrs.get("ends", ()) and _identified(one)), None)
+    divergence, transfer = parts(run)
     if divergence is None and transfer is None:
         return None
     known_as = {"model": str(run.provenance().get("model", ""))}
     divergence, transfer = (part if part is None else part.assign_attrs(known_as) for part in (divergence, transfer))
     return self_and_persona(divergence, transfer), lines(divergence, transfer)
+
+
+def parts(run: RunDirectory) -> tuple[xr.Dataset | None, xr.Dataset | None]:
+    """Δ, and T of pairs of the self and a persona, as far as a run holds them and T is identified in some direction."""
+    divergence = run.read("divergence") if run.has("divergence") else None
+    sweeps = (run.read(group) for group in run.groups() if group.startswith("transfer/segments/"))
+    return divergence, next((one for one in sweeps if "self" in one.attrs.get("ends", ()) and _identified(one)), None)
 
 
 def self_and_persona(divergence: xr.Dataset | None = None, transfer: xr.Dataset | None = None) -> go.Figure:

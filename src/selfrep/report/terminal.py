@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 
 from selfrep.harmless import escape
-from selfrep.stats.numbers import number
+from selfrep.stats.numbers import number, told, with_unit
 
 LEGEND = (
     "shift: between the two sides of personas, in nats, by answers that no description says; all: by all. equal: at "
@@ -22,10 +23,12 @@ LEGEND = (
 
 MOVED = {
     "readable": "identified", "shift": "shift", "95 %": "ci_low", "all": "all_words_shift", "equal": "controlled_shift",
-    "AUC": "auc", "kept": "kept",
 }  # fmt: skip
 """Columns of what moves the answer to an item → what they are called in the Dataset."""
-READ = {"truth": "truth_shift", "mass": "answer_mass", "noise": "paraphrase_sd", "order": "order_effect"}
+READ = {
+    "AUC": "auc", "kept": "kept", "truth": "truth_shift", "mass": "answer_mass", "noise": "paraphrase_sd",
+    "order": "order_effect",
+}  # fmt: skip
 """Columns of what else tells whether it can be read."""
 
 
@@ -40,11 +43,46 @@ def steps_table(steps: Sequence[tuple[str, int, int]]) -> Table:
     return table
 
 
+def comparison(table: pd.DataFrame) -> Iterator[RenderableType]:
+    """What `selfrep.compare` returns, for rich: a block a finding, which fits any width; and what else differs."""
+    for name, (a, b) in table.attrs["apart"].items():
+        yield f"[dim]{escape(name)}:[/] a {escape(_shortened(a))}, b {escape(_shortened(b))}"
+    for analysis, rows in table.groupby("analysis", sort=False):
+        yield f"\n[bold]{escape(str(analysis))}[/]"
+        for _, row in rows.iterrows():
+            colour = {"differs": "yellow", "may be equal": "green"}.get(row["verdict"], "dim")
+            yield Padding(f"{escape(row['label'])}: [{colour}]{escape(row['verdict'])}[/]", (0, 0, 0, 2))
+            sides = [f"{name} {_bounded(row, name, row['unit'])}" for name in ("a", "b")]
+            if np.isfinite(row["difference_ci_low"]):
+                test = f", p = {told(row['p'])}" if np.isfinite(row["p"]) else ""
+                sides.append(f"a − b {_bounded(row, 'difference', row['unit'])}{test}")
+            yield Padding(escape("; ".join(sides)), (0, 0, 0, 4))
+    yield f"\n[dim]{COMPARED}[/]"
+
+
+COMPARED = (
+    "In brackets: 95 % intervals. no test: the data tell no interval of the difference, and that two intervals overlap "
+    "or not is none. Onsets are shares of the depth."
+)
+
+
+def _bounded(row: pd.Series, name: str, unit: str) -> str:
+    value, low, high = (float(row[column]) for column in (name, f"{name}_ci_low", f"{name}_ci_high"))
+    if not np.isfinite(value):
+        return "–"
+    return with_unit(told(value), unit) + (f" [{told(low)}, {told(high)}]" if np.isfinite([low, high]).all() else "")
+
+
+def _shortened(text: str) -> str:
+    """A hash is known by its beginning."""
+    return text[:12] if len(text) == 64 and text.isalnum() else text or "–"
+
+
 def check_table(checked: xr.Dataset) -> Iterator[RenderableType]:
     """What `check_battery` found, for rich: two tables, how to read them, and the items that cannot be read."""
     for columns in (MOVED, READ):
         table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("item", overflow="fold", min_width=16)
+        table.add_column("item", overflow="fold", min_width=10)
         for name in columns:
             table.add_column(name, justify="left" if name == "readable" else "right", no_wrap=True)
         for i, item in enumerate(map(str, checked.item.to_numpy())):

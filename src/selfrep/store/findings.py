@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from selfrep.errors import SelfrepError
+from selfrep.harmless import for_cell
 from selfrep.stats.numbers import told, with_unit
 
 NOT_IDENTIFIED = "not identified"
@@ -149,7 +150,10 @@ class Findings(tuple[Finding, ...]):
 
     def to_csv(self) -> str:
         """The same as text, its numbers in full."""
-        return str(self.to_dataframe().to_csv(index=False, lineterminator="\n"))
+        table = self.to_dataframe()
+        texts = list(table.select_dtypes(["object", "string"]).columns)
+        table[texts] = table[texts].map(for_cell)
+        return str(table.to_csv(index=False, lineterminator="\n"))
 
 
 def _row(finding: Finding) -> tuple[Any, ...]:

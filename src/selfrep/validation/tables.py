@@ -14,13 +14,14 @@ from rich.padding import Padding
 from rich.table import Table
 
 from selfrep.harmless import escape, for_cell
+from selfrep.stats.numbers import counted
 from selfrep.validation.card import Card, Row
 
 COLUMNS = ("score", "of which organisms", "truth", "ours", "range or 95 %", "n", "beside it", "wanted", "")
 LEGEND = (
-    "ours: median over organisms, or a rate. range: from the smallest to the largest over organisms (seeds and noise); "
-    "of rates the 95 % interval. A row passes when its worst organism does; a rate, when what is wanted lies within "
-    "its interval. beside it: what common practice gives."
+    "On the right: the median over organisms, or a rate. Below: from the smallest to the largest over organisms (seeds "
+    "and noise), or the 95 % interval of a rate. A row passes when its worst organism does; a rate, when what is "
+    "wanted lies within its interval. beside it: what common practice gives."
 )
 
 
@@ -56,24 +57,33 @@ def summary(card: Card) -> str:
     judged = sum(row.passed is not None for row in card.rows)
     seeds = f" of seeds from {card.seed}" if card.seed else ""
     others = f" and {len(card.external)} from elsewhere" if card.external else ""
-    marked = f"{len(card.organisms)} organisms{seeds}{others}"
+    marked = f"{counted(len(card.organisms), 'organism')}{seeds}{others}"
     return f"{judged - len(card.misses)} of {judged} thresholds reached, on {marked}, in {card.seconds:.0f} s."
 
 
 def terminal(card: Card) -> Iterator[RenderableType]:
-    """The table, how to read it, and what was missed; for rich."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in COLUMNS:
-        right = name in ("ours", "range or 95 %", "n", "wanted")
-        table.add_column(name, justify="right" if right else "left", no_wrap=right)
+    """The rows as blocks, which fit any width, how to read them, and what was missed; for rich."""
     for part, members in groupby(card.rows, key=lambda row: row.part):
-        table.add_row(f"[bold]{escape(part)}[/]")
+        block = Table.grid(padding=(0, 1), expand=True)
+        block.add_column(ratio=1)
+        block.add_column(justify="right", no_wrap=True)
+        block.add_column(justify="right", no_wrap=True, min_width=4)
+        block.add_row(f"[bold]{escape(part)}[/]", "", "")
         for row in members:
-            *texts, outcome = (escape(text) for text in cells(row))
+            what, model, truth, ours, between, n, common, wanted, outcome = (escape(text) for text in cells(row))
             colour = {"pass": "green", "MISS": "red"}.get(outcome, "dim")
-            table.add_row(*texts, f"[{colour}]{outcome}[/]")
-    yield table
-    yield Padding(f"[dim]{LEGEND}[/]", (1, 0, 0, 0))
+            block.add_row(Padding(f"{what} ({model})", (0, 0, 0, 2)), ours, f"[{colour}]{outcome or '–'}[/]")
+            beside = [
+                f"{between} over {n}",
+                *([f"wanted {wanted}"] if wanted else []),
+                *([f"truth: {truth}"] if truth else []),
+            ]
+            block.add_row(Padding(f"[dim]{'; '.join(beside)}[/]", (0, 0, 0, 4)), "", "")
+            if common:
+                block.add_row(Padding(f"[dim]beside it: {common}[/]", (0, 0, 0, 4)), "", "")
+        yield block
+        yield ""
+    yield f"[dim]{LEGEND}[/]"
     for row in card.misses:
         yield Padding(
             f"[red]missed[/]: {escape(row.what)} ({escape(row.model)}), wanted {escape(row.requirement)}", (0, 0, 0, 2)

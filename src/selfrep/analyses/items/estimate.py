@@ -87,7 +87,8 @@ def items(
           families for an interval; "" otherwise.
         * `left_out`: the items of a group that have no answers left which no description says.
 
-        An item whose log odds are not finite has no numbers except its `answer_mass`.
+        An item whose log odds are not finite has no numbers except its `answer_mass`. `attrs["members"]`: the items of
+        every row.
 
     Raises:
         SelfrepError: not two sides; a persona on both; a missing condition or answer; other personas, paraphrases or
@@ -129,7 +130,7 @@ def items(
         return xr.Dataset(
             {k: ("item", np.array([cell[k] for cell in cells])) for k in cells[0]},
             coords={"item": list(rows), "n_items": ("item", counts)},
-            attrs=contrast.attributes() | {"side_labels": side_labels(scores, pair), "seed": seed},
+            attrs=contrast.attributes() | {"side_labels": side_labels(scores, pair), "seed": seed, "members": rows},
         )
 
     return beside(read, scores, TWICE)

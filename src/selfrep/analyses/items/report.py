@@ -10,6 +10,7 @@ import xarray as xr
 
 from selfrep.analyses.analysis import Figure, Report, Table, Text
 from selfrep.analyses.items import IN_CHARACTER, SPECTATOR, figures
+from selfrep.analyses.items.difference import differences
 from selfrep.analyses.sentences import (
     USER_IS,
     all_families,
@@ -139,6 +140,7 @@ def details(run: RunDirectory, study: Mapping[str, Any]) -> Iterator[Table]:
 
 REPORT = Report(
     findings=findings,
+    differences=differences,
     figures=(
         Figure("degree_of_separation", ("persona_shifts",), figures.degree_of_separation, opens=True),
         Figure("items", ("items",), figures.item_bars),
