@@ -75,10 +75,10 @@ def test_the_tables_of_figures_are_read_back_with_numbers_as_numbers() -> None:
 
     from selfrep.report.figures import _table
 
-    data = xr.Dataset({"moved": ("who", [-1.5, 2.0]), "=n": ("who", [1, -2])}, {"who": ["=HYPERLINK(1)", "-jfk"]})
+    data = xr.Dataset({"shift": ("who", [-1.5, 2.0]), "=n": ("who", [1, -2])}, {"who": ["=HYPERLINK(1)", "-jfk"]})
     written = _table(data)
     cells = [cell for row in csv.reader(io.StringIO(written)) for cell in row]
     assert "'=HYPERLINK(1)" in cells
     assert "'-jfk" in cells
     assert "'=n" in cells
-    assert pd.read_csv(io.StringIO(written)).moved.tolist() == [-1.5, 2.0]
+    assert pd.read_csv(io.StringIO(written))["shift"].tolist() == [-1.5, 2.0]

@@ -19,9 +19,9 @@ def models() -> None:
 
     models = cached_models()
     for model in models:
-        typer.echo(
-            f"{for_terminal(model.name)}  {model.bytes / 1e6:,.0f} MB  sha256 {model.weights_hash[:12]}\n    {for_terminal(model.path)}"
-        )
+        size = f"{model.bytes / 1e6:,.0f} MB"
+        typer.echo(f"{for_terminal(model.name)}  {size}  sha256 {model.weights_hash[:12]}")
+        typer.echo(f"    {for_terminal(model.path)}")
     if not models:
         typer.echo(f"No model is cached yet in {models_folder()}. `selfrep demo` fetches the embedded one.")
 
