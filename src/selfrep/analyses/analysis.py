@@ -217,7 +217,7 @@ class Figure:
 
     Attributes:
         name: its file name without an ending; "" for a pattern, whose figures are called like the groups.
-        groups: what it is drawn from; a single pattern such as "transfer/*" stands for one figure a group.
+        groups: what it is drawn from; a single pattern such as `"transfer/*"` stands for one figure a group.
         draw: draws the groups.
         select: what is shown of the first group, None if there is nothing to show; all of it, if left out.
         opens: whether it stands where the report opens, and not in its chapter.

@@ -51,7 +51,7 @@ def capture(
         sites: residual-stream sites (resid_pre, resid_mid, resid_post, attn_out, mlp_out).
         layers: 0-indexed blocks; all when None.
         tokens: "segment" keeps the mean over each segment (system, template, question, prefill), "position" single
-        tokens.
+            tokens.
         positions: for single tokens, which, counted from the end; by default all those after the system text.
         storage: the type that activations are kept in.
         budget_gb: the most memory the result may take. A study has no such limit: it captures as many layers at a time

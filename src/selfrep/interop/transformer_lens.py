@@ -1,4 +1,4 @@
-"""TransformerLens's activation patching, on selfrep's engine: change one import line and get the same numbers, sooner.
+"""TransformerLens's activation patching, on selfrep's engine: change one import line and get the same numbers, sooner::
 
     from selfrep.interop import transformer_lens as patching      # was: from transformer_lens import patching
 
@@ -7,11 +7,14 @@
 Signatures and returns are TransformerLens's (`transformer_lens.patching`, 4.3), and so is what is written: its patch
 setters, taken from `clean_cache` into a run of `corrupted_tokens`. There are three keyword parameters more:
 
-    reads       the positions at which the metric reads logits, from the end (−1 is the last) or from the start. By
-                default all of them, each a whole unembedding in every cell. The metric is handed [batch, pos, d_vocab]
-                in any case; what it does not read is NaN, and before the sweep it must give the same with and without.
-    budget_gb   what a sweep may take beside the model; by default 1 GB on a CPU, half of what is free on a GPU.
-    progress    True for a bar, or a function that is called with (done, total) cells.
+    `reads`
+        the positions at which the metric reads logits, from the end (−1 is the last) or from the start. By default
+        all of them, each a whole unembedding in every cell. The metric is handed [batch, pos, d_vocab] in any case;
+        what it does not read is NaN, and before the sweep it must give the same with and without.
+    `budget_gb`
+        what a sweep may take beside the model; by default 1 GB on a CPU, half of what is free on a GPU.
+    `progress`
+        True for a bar, or a function that is called with (done, total) cells.
 
 A metric is called at least once for each cell, in no particular order, with logits in float32; it must not keep them.
 What the engine cannot serve (patch setters of one's own, a bridge in compatibility mode or with hooks on it,

@@ -40,7 +40,9 @@ Framing = Literal["first_person", "third_person"]
 class Item(Question, NamedEntry):
     """One question of the battery.
 
-    Fields, beside question, prefill and answers (see `selfrep.prompts.questions.Question`):
+    It has the question, prefill and answers of every `selfrep.prompts.questions.Question`, and more.
+
+    Fields:
         name: the key by which studies and results call it.
         perspective: in_character or spectator.
         framing: of a spectator item: whether the answer begins in the first person ("Out of character, I am really a"),

@@ -67,7 +67,9 @@ class Levels(Entry):
 class Scenario(Question, NamedEntry):
     """One scene in four cells, and its behaviour.
 
-    Fields, beside those of a question, of which the first answers are the behaviour:
+    It has the fields of a question, of which the first answers are the behaviour, and more.
+
+    Fields:
         name: the key by which results refer to it.
         cue: what belongs only to the fiction (the assistant's role in it); comes first in the system text.
         stakes: what is at stake for the assistant's goals; follows the cue.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import synthetic
 
-from selfrep.analyses.separation.summary import activations_summary
+from selfrep.analyses.separation.plane import persona_map as drawn
+from selfrep.analyses.separation.summary import activations_summary, at_reported_layer
 from selfrep.stats.geometry import persona_map
 
 
@@ -23,3 +24,14 @@ def test_sizes_are_those_of_each_activation_and_planes_those_of_each_layer() -> 
         np.testing.assert_allclose(kept.explained[i], plane.explained)
     assert not np.allclose(kept.coordinates[:, 0], kept.coordinates[:, 1]), "the control: layers differ"
     assert (kept.attrs["plane_site"], kept.attrs["plane_position"], kept.attrs["model"]) == ("resid_post", -1, "tiny")
+
+
+def test_a_summary_is_drawn_at_the_layer_that_findings_are_read_at() -> None:
+    rng = np.random.default_rng(1)
+    values = {v: rng.normal(size=(6, 2, 5, 3, 12)) for v in ("you", "user")}
+    kept = activations_summary(synthetic.acts(values, synthetic.names((3, 3))))
+    points, other = at_reported_layer(kept), at_reported_layer(kept.isel(layer=slice(0, 2)))
+    assert int(points.attrs["layer"]) == 3, "three quarters of five layers"
+    np.testing.assert_array_equal(points.coordinates, kept.coordinates.sel(layer=3))
+    assert drawn(kept).to_json() == drawn(points).to_json()
+    assert drawn(kept).to_json() != drawn(other).to_json(), "the control: another layer is another figure"

@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from selfrep.analyses.separation.summary import at_reported_layer
 from selfrep.plots.panels import not_identified
 from selfrep.plots.points import LEFT, RIGHT, View, write_names
 from selfrep.plots.text import by_label, hover, integer, labels_of, plain, shorten, words
@@ -57,10 +58,14 @@ class _Group:
 def persona_map(points: xr.Dataset) -> go.Figure:
     """Personas on their first two principal components, from the activations at one layer and place.
 
+    Args:
+        points: a summary of activations, as `selfrep.Run.activations_summary`, of which the layer that findings are
+            read at is drawn (three quarters of the depth); or `coordinates` (point, component) of one layer.
+
     Large marks are personas, small ones their single prompts; colour tells the kind, shape the side; filled is "you
     are X", hollow "the user is X". Both axes have one scale, so that distances can be compared.
     """
-    points = by_label(points)
+    points = by_label(at_reported_layer(points) if "layer" in points.dims else points)
     at = points.coordinates.transpose("point", "component").to_numpy().astype(float)
     title, subtitle = "Personas in the plane in which they differ most", " · ".join(_place(points))
     if not np.isfinite(at).all(axis=1).any():

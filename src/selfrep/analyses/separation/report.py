@@ -11,10 +11,10 @@ import xarray as xr
 from selfrep.analyses.analysis import Figure, Report, Text
 from selfrep.analyses.sentences import all_families, finding, with_interval
 from selfrep.analyses.separation import figures, plane
+from selfrep.analyses.separation.summary import at_reported_layer
 from selfrep.models.sites import IN_WORDS
 from selfrep.stats.cells import place_axis
 from selfrep.stats.depth import reported_layer
-from selfrep.stats.geometry import POINT_LABELS
 from selfrep.stats.numbers import counted, told
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
@@ -159,22 +159,6 @@ def _chosen(cell: xr.Dataset) -> Finding:
     )
 
 
-def _plane(summary: xr.Dataset) -> xr.Dataset:
-    """The reported layer of the group "activations_summary", as points in the plane."""
-    layer = reported_layer(summary.layer.to_numpy())
-    at = summary.sel(layer=layer)
-    labels = {k: ("point", summary[k].to_numpy()) for k in POINT_LABELS if k in summary.coords}
-    place = {k.removeprefix("plane_"): v for k, v in summary.attrs.items() if k.startswith("plane_")}
-    return xr.Dataset(
-        {
-            "coordinates": (("point", "component"), at.coordinates.to_numpy()),
-            "explained": ("component", at.explained.to_numpy()),
-        },
-        coords=labels | {"component": [1, 2]},
-        attrs=place | {"layer": layer},
-    )
-
-
 def design(study: Mapping[str, Any]) -> Iterator[Text]:
     """Which activations were compared, under which question."""
     if part := study.get("separation"):
@@ -193,7 +177,7 @@ REPORT = Report(
     figures=(
         Figure("separation", ("separation",), figures.separation_map),
         Figure("separation_profile", ("separation",), figures.separation_profile),
-        Figure("persona_map", ("activations_summary",), plane.persona_map, _plane),
+        Figure("persona_map", ("activations_summary",), plane.persona_map, at_reported_layer),
     ),
     design=design,
     limits=(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from selfrep.stats.geometry import persona_map, standardised
+from selfrep.stats.depth import reported_layer
+from selfrep.stats.geometry import POINT_LABELS, persona_map, standardised
 
 
 def activations_summary(acts: xr.Dataset) -> xr.Dataset:
@@ -38,4 +39,24 @@ def activations_summary(acts: xr.Dataset) -> xr.Dataset:
         },
         coords={"component": [1, 2]},
         attrs={"plane_site": site, f"plane_{axis}": where, "model": acts.attrs.get("model", "")},
+    )
+
+
+def at_reported_layer(summary: xr.Dataset) -> xr.Dataset:
+    """The reported layer of a summary, as points in the plane of that layer.
+
+    Returns:
+        Dataset with `coordinates` (point, component) and `explained` (component), and the labels of the prompts.
+    """
+    layer = reported_layer(summary.layer.to_numpy())
+    at = summary.sel(layer=layer)
+    labels = {k: ("point", summary[k].to_numpy()) for k in POINT_LABELS if k in summary.coords}
+    place = {k.removeprefix("plane_"): v for k, v in summary.attrs.items() if k.startswith("plane_")}
+    return xr.Dataset(
+        {
+            "coordinates": (("point", "component"), at.coordinates.to_numpy()),
+            "explained": ("component", at.explained.to_numpy()),
+        },
+        coords=labels | {"component": [1, 2]},
+        attrs=place | {"layer": layer},
     )
