@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -20,7 +19,8 @@ for name in selfrep.__all__:
 # The notebooks are pages, too: as they were kept, with what they show. They are run by scripts/notebooks, not here.
 (HERE / "tutorials").mkdir(exist_ok=True)
 for notebook in (HERE.parent / "notebooks").glob("*.ipynb"):
-    shutil.copyfile(notebook, HERE / "tutorials" / notebook.name)
+    text = notebook.read_text(encoding="utf-8").replace("](../docs/", "](../")
+    (HERE / "tutorials" / notebook.name).write_text(text, encoding="utf-8")
 
 project = "selfrep"
 copyright = "the selfrep contributors"
@@ -74,6 +74,12 @@ def plain_bars(app: Sphinx, what: str, name: str, thing: object, options: object
     lines[:] = [line if ">>>" in line else re.sub(r"\|(?=[^|]*\|)|(?<=[^|])\|", r"\\|", line) for line in lines]
 
 
+def to_tutorials(app: Sphinx, page: str, source: list[str]) -> None:
+    """Links to notebooks, which pages write as they are on GitHub, lead to the tutorials."""
+    source[0] = source[0].replace("](../notebooks/", "](tutorials/").replace("](../../notebooks/", "](../tutorials/")
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("source-read", to_tutorials)
     app.connect("autodoc-process-docstring", plain_bars)

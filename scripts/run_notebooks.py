@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 LARGEST = 1.5e6
 """Bytes of a notebook that a browser still opens at once."""
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+WIDGET = "application/vnd.jupyter.widget-view+json"
 IDENTIFIER = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 """What xarray's tables, and plotly's, draw anew each time."""
 
@@ -61,7 +62,11 @@ def tidy(notebook: NotebookNode) -> None:
             continue
         count += 1
         cell.execution_count, names = count, dict[str, str]()
-        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        cell.outputs = [
+            output
+            for output in cell.outputs
+            if output.get("name") != "stderr" and WIDGET not in output.get("data", {})  # bars of progress
+        ]
         for output in cell.outputs:
             output.metadata = {} if "metadata" in output else output.get("metadata")
             if output.metadata is None:
