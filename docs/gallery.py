@@ -36,8 +36,8 @@ HEAD = """# Gallery
 
 <!-- Written by scripts/docs --figures. Change docs/gallery.py, not this page. -->
 
-Every drawing of `sr.plot`, with the code that made it. What is drawn are [planted models](validation.md), of which it is known
-what the figure should show, from three studies of a few seconds:
+Every drawing of `sr.plot`, with the code that made it. What is drawn are [planted models](validation.md), of which it
+is known what the figure should show, from three studies of a few seconds:
 
 ```bash
 selfrep run docs/gallery/persona.yaml    # 0.4 of the persona reaches what is held true

@@ -56,6 +56,7 @@ def test_every_public_name_is_in_the_reference_and_no_other() -> None:
     known = reference()
     here = f"Add it to a page of {DOCS / 'reference'}"
     assert sorted(set(sr.__all__) - known - {"plot", "battery", "personas", "scenarios"}) == [], here
+    assert sorted(f"plot.{name}" for name in sr.plot.__all__ if f"plot.{name}" not in known) == [], here
     modules = {name for name in known if name.startswith(("analyses.", "interop."))}
     assert sorted(name for name in known - modules if not named(name)) == [], "these are gone"
 
