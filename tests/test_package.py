@@ -153,6 +153,24 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
     assert {"selfrep/prompts/personas.yaml", "selfrep/prompts/battery.yaml", "selfrep/py.typed"} <= packed
 
 
+def test_the_citation_is_of_this_version() -> None:
+    """Of the fields that Citation File Format 1.2.0 requires none is missing, and none says what is not known."""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(cited)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (cited["cff-version"], cited["version"], cited["license"]) == ("1.2.0", selfrep.__version__, "MIT")
+    assert [author["name"] for author in cited["authors"]] == [author["name"] for author in project["authors"]]
+    assert cited["keywords"] == project["keywords"]
+    assert not {"doi", "identifiers", "date-released"} & set(cited), "there is none as long as nothing is released"
+
+
+def test_every_version_of_python_that_is_declared_is_allowed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
+    assert f">={declared[0]}" == project["requires-python"]
+    assert f"{sys.version_info.major}.{sys.version_info.minor}" in declared
+
+
 def test_every_module_says_why_it_exists() -> None:
     for path in SOURCE.rglob("*.py"):
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path

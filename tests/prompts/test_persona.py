@@ -62,7 +62,7 @@ def test_frames_come_round_again() -> None:
         ({"descriptions": ()}, "descriptions: a persona needs at least one"),
         ({"descriptions": ("a man", " ")}, "description 2 is empty"),
         ({"descriptions": ("a man", "a man.")}, "must be there once.*'a man'"),
-        ({"descriptions": ("the doctor you saw",)}, "without pronouns.*'you'"),
+        ({"descriptions": ("the doctor you saw",)}, "without pronouns of whom it describes.*'you'"),
         ({"descriptions": ("a farmer and his dog",)}, "without pronouns.*'his'"),
         ({"sid": "human"}, "sid: is not a known field .did you mean 'side'"),
         ({"you": ("Be a man.",)}, "you: needs one text for each of the 2 descriptions, got 1"),
@@ -75,6 +75,13 @@ def test_frames_come_round_again() -> None:
 def test_bad_personas_are_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(SelfrepError, match=message):
         Persona(**{"name": "ada", "side": "human", "descriptions": ("a man", "a woman"), **fields})
+
+
+@pytest.mark.parametrize(
+    "text", ["a swindler who talks people out of their savings", "a clock that keeps its time", "a judge of them all"]
+)
+def test_pronouns_of_those_whom_a_description_names_are_let_through(text: str) -> None:
+    assert Persona(name="one", descriptions=[text]).system() == f"You are {text}."
 
 
 def test_roman_numerals_are_no_pronouns() -> None:

@@ -59,8 +59,10 @@ Eight, since every distance from the unprompted self shares their error.
 
 _PRONOUN = re.compile(
     r"\b(?:I am|I'm|[Yy]ou(?:r|rs|rself)?|my|myself|me|we|our|ours|ourselves|he|him|his|himself"
-    r"|she|her|hers|herself|they|them|their|theirs|themselves|it|its|itself)\b"
+    r"|she|her|hers|herself)\b"
 )
+"""Pronouns that would speak of whom a description is bound to. Those of things and of several are of somebody whom the
+description itself names: "a swindler who talks people out of their savings"."""
 
 
 def _texts(texts: tuple[str, ...], what: str) -> tuple[str, ...]:
@@ -80,7 +82,7 @@ def _descriptions(descriptions: tuple[str, ...]) -> tuple[str, ...]:
     for text in descriptions:
         if pronoun := _PRONOUN.search(text):
             raise ValueError(
-                f"a description must do without pronouns, so that it can be bound to anybody; "
+                f"a description must do without pronouns of whom it describes, so that it can be bound to anybody; "
                 f"got {pronoun.group()!r} in {text!r}"
             )
     return _texts(tuple(text.strip().rstrip(".") for text in descriptions), "description")
