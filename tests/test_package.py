@@ -7,6 +7,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Collection
 from graphlib import CycleError, TopologicalSorter
@@ -15,6 +16,7 @@ from pathlib import Path, PurePath
 
 import hypothesis
 import pytest
+import yaml
 
 import selfrep
 

@@ -217,7 +217,7 @@ SOURCES = [
         counts=("labels of this group", "4,321", "Chosen on 2 personas, tested on 2."),
     ),
     Source(
-        "transfer/segments/resid_pre", moved(3), "at layer 3, over all tokens after the system text",
+        "transfer/segments/resid_pre", moved(3), "At layer 3, over all tokens after the system text",
         (
             *((moved(3, "noise"), name) for name in ("estimate", "ci_low", "ci_high")),
             (moved(1), "estimate"), "control_paraphrase", "control_persona", "control_random", "control_fact",
@@ -387,7 +387,7 @@ def test_a_transfer_tells_both_ways_its_question_and_what_was_left_out() -> None
     (found,) = all_findings(run_of({"transfer/segments/resid_pre": group}))
     assert "into a persona’s run" in found.title
     assert "the self’s activations" in found.title
-    assert found.title.endswith("“Who are you?” (self → persona)")
+    assert found.title.endswith("“Who are you?” into a persona’s run (self → persona)")
     noise = group.sel(direction="noise", segment="all", layer=3)
     both = [float(noise[name]) for name in ("estimate", "ci_low", "ci_high")]
     assert found.control.startswith("The other way (persona → self): ")
@@ -400,7 +400,8 @@ def test_a_transfer_tells_both_ways_its_question_and_what_was_left_out() -> None
     assert "The other way (self → persona): not identified (one pair of personas is left)." in found.control
     plain = group.assign_attrs(ends=["source", "target"], questions=["Who are you?", "What are you?"])
     (found,) = all_findings(run_of({"transfer/segments/resid_pre": plain}))
-    assert found.title.endswith("2 questions (denoise)")
+    assert "to 2 questions into" in found.title
+    assert found.title.endswith("(denoise)")
     assert "self" not in found.title
     two = {"transfer/segments/resid_pre": plain, "transfer/segments/resid_pre_self_persona": group}
     assert [finding.title[-9:] for finding in all_findings(run_of(two))] == ["(denoise)", " persona)"]

@@ -105,7 +105,7 @@ def test_the_sentences_say_the_numbers_of_the_reported_cell(tmp_path: Path, monk
     np.testing.assert_allclose(decimals(far), [*told, float(here.within.sel(side="human"))])
     assert "layer 3" in far
     assert FAR.layer.values[[0, -1]].tolist() == [0, 4]
-    assert "layer 2 [2, 4] for the tuned default and layer 1 [0, 2] for humans" in onset
+    assert "layer 2 [2, 4] for the tuned default; layer 1 [0, 2] for humans" in onset
     cells = [MOVED.sel(segment="all", layer=3, direction=direction) for direction in ("denoise", "noise")]
     numbers = [float(cell[name]) for cell in cells for name in ("estimate", "ci_low", "ci_high")]
     np.testing.assert_allclose(decimals(moved), [*numbers, *(float(cell.control_fact) for cell in cells)])

@@ -136,7 +136,7 @@ def tell(several: Sequence[Told]) -> str:
     reasons = dict.fromkeys(one.reason for one in several if one.reason)
     of = {reason: listed([one.of for one in several if one.reason == reason]) for reason in reasons}
     unknown = [f"{NOT_IDENTIFIED} {names} ({reason})" for reason, names in of.items()]
-    return "; ".join([*([listed(known)] if known else []), *unknown])
+    return "; ".join([*known, *unknown])
 
 
 def if_identified(row: xr.Dataset, words: str) -> str:

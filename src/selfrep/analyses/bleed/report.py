@@ -60,10 +60,9 @@ REPORT = Report(
         "Does the persona leak into what the model holds true?",
         "The model was asked, from outside, what really produces the text. Who is played should not matter to that; a "
         "sentence that changes the facts should. B is the persona’s share of what both do together.",
-        "An item that no fact moves looks like perfect separation, so that B is shown only where the changed fact did "
-        "move it, and moved it by more than its words do when they change nothing. To predict what the persona would "
-        "say is not to believe it: read questions in the third person "
-        "first.",
+        "An item that no fact moves looks like perfect separation. So B is shown only where the changed fact did move "
+        "it, by more than its words do when they change nothing. To predict what the persona would say is not to "
+        "believe it: read questions in the third person first.",
     ),
     findings,
     (Figure("bleed", ("bleed",), figures.bleed_shares),),

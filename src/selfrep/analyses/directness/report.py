@@ -33,7 +33,7 @@ def findings(run: RunDirectory) -> Iterator[Finding]:
         control=if_identified(
             curve,
             f"The full scratchpad shifts it by {_shift(full)} nats, where a paraphrase does "
-            f"{told(float(curve.paraphrase_sd))}. 1 is what a behaviour gives that needs no reasoning "
+            f"{told(float(curve.paraphrase_sd))}. A behaviour that needs no reasoning gives 1 "
             f"(p = {told(float(curve.p_reasoning))} for exactly 1).",
         ),
         how_sure=if_identified(

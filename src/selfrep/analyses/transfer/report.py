@@ -20,8 +20,8 @@ from selfrep.store.run_directory import RunDirectory
 
 CONTROLS = {
     "control_paraphrase": "another paraphrase of the target",
-    "control_persona": "another persona of its side, or reading of the self",
-    "control_random": "a random direction of the same size",
+    "control_persona": "another persona of its side or reading",
+    "control_random": "a random direction of its size",
 }
 WAYS = {
     "self → persona": ("a persona’s run", "the self’s activations"),
@@ -53,8 +53,8 @@ def _finding(shares: xr.Dataset) -> Finding:
     into, whose = WAYS.get(lead, ("another persona’s run", "a persona’s activations"))
     return Finding(
         title=(
-            f"Put into {into} at layer {layer}, over {_place(segment)}, {whose} carry over this share of the answer "
-            f"to {_questions(shares)} ({lead})"
+            f"At layer {layer}, over {_place(segment)}, {whose} carry this share of the answer to {_questions(shares)} "
+            f"into {into} ({lead})"
         ),
         value=float(leading.estimate),
         interval=(float(leading.ci_low), float(leading.ci_high)) if np.isfinite(float(leading.ci_low)) else None,
@@ -150,7 +150,7 @@ def _controls(cell: xr.Dataset) -> Iterator[str]:
     there = {name: told(float(cell[name])) for name in (*CONTROLS, "control_fact") if _is_in(cell, name)}
     beside = "; ".join(f"{words} {there[name]}" for name, words in CONTROLS.items() if name in there)
     run = any(name in cell for name in CONTROLS)
-    yield f"The same from sources that should do nothing: {beside or (NOT_IDENTIFIED if run else 'not run')}."
+    yield f"From sources that should do nothing: {beside or (NOT_IDENTIFIED if run else 'not run')}."
     if "control_fact" in there:
         yield (
             "Of a fact about no persona, asked by a question of its own, the same share of its own effect is "
