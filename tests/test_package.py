@@ -221,6 +221,7 @@ WHOLE = {
     "test_examples.py",
     "test_newcomers.py",
     "test_package.py",
+    "test_docs.py",
     "test_readme.py",
     "test_real_tokenizers.py",
     "test_registry.py",
