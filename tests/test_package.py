@@ -222,6 +222,7 @@ WHOLE = {
     "test_newcomers.py",
     "test_package.py",
     "test_docs.py",
+    "test_read_aloud.py",
     "test_readme.py",
     "test_real_tokenizers.py",
     "test_registry.py",
