@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -12,7 +14,7 @@ from tests.tiny import tiny, token_pair
 
 import selfrep as sr
 from selfrep.engine.plan import grid
-from selfrep.engine.progress import ticker
+from selfrep.engine.progress import stages_shown, ticker
 from selfrep.engine.replay import prefix_sharing
 from selfrep.prompts.prompt import Prompt
 
@@ -96,3 +98,36 @@ def test_every_verb_ticks_within_and_ends_with_all(
     assert bars[0].steps > 1
     verb(talker())
     assert len(bars) == 1
+
+
+def test_a_study_has_one_bar_that_names_its_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    with stages_shown(True) as tick:
+        tick("answers", 0, 4)
+        tick("patching", 3, 4)
+        tick("done", 4, 4)
+    shown = capsys.readouterr().err
+    assert "done: 100%" in shown
+    heard: list[tuple[str, float, float]] = []
+    with stages_shown(lambda *what: heard.append(what)) as tick:
+        tick("answers", 0, 4)
+    assert heard == [("answers", 0, 4)]
+    with stages_shown(None) as tick:
+        tick("answers", 0, 4)
+    assert capsys.readouterr().err == "", "the control"
+
+
+def test_a_notebook_has_a_bar_of_its_own() -> None:
+    """tqdm chooses when it is imported: the plain bar here, widgets where a kernel of Jupyter runs."""
+    code = """
+import sys
+if sys.argv[1] == "jupyter":
+    import ipykernel.zmqshell  # the shell of a kernel, by which tqdm knows one
+import selfrep.engine.progress
+from tqdm.auto import tqdm
+print(any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__))
+"""
+    chosen = [
+        subprocess.run([sys.executable, "-c", code, where], capture_output=True, text=True, check=False)
+        for where in ("jupyter", "terminal")
+    ]
+    assert [one.stdout.strip() for one in chosen] == ["True", "False"], chosen

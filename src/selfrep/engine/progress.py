@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 Tick = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
+StageTick = Callable[[str, float, float], None]
+"""Called with (stage, done, total) as a study goes on."""
 Progress = Tick | bool | None
 """What verbs take: True for a bar (tqdm), a function of (done, total), or None or False for silence."""
 
@@ -38,3 +41,22 @@ def ticker(progress: Progress, unit: str) -> Tick:
             bars[0].close()  # ticks after the last do nothing
 
     return tick
+
+
+@contextmanager
+def stages_shown(progress: StageTick | bool | None) -> Iterator[StageTick]:
+    """A function of (stage, done, total) for any kind of progress; a bar stands as long as the `with` block."""
+    if progress is None or progress is False:
+        yield lambda stage, done, total: None
+    elif progress is not True:
+        yield progress
+    else:
+        from tqdm.auto import tqdm
+
+        with tqdm(total=100, unit="%", bar_format="{desc}: {percentage:3.0f}% |{bar}| {elapsed} < {remaining}") as bar:
+
+            def tick(stage: str, done: float, total: float) -> None:
+                bar.set_description_str(stage, refresh=False)
+                bar.update(100 * done / total - bar.n if total else 100 - bar.n)
+
+            yield tick

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from selfrep.analyses.analysis import Stage
+from selfrep.engine.progress import StageTick, stages_shown
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.identities import ITSELF, Identity
 from selfrep.report.figures import drawings, first_drawing, write_figures
@@ -25,7 +26,7 @@ from selfrep.study.job import Job
 from selfrep.study.preflight import preflight
 from selfrep.study.study import Study
 
-OnProgress = Callable[[str, float, float], None]
+OnProgress = StageTick
 """Called with (stage, done, total); the unit is about one token through all layers."""
 OnOpening = Callable[[RunDirectory], None]
 """Called with the run directory once what the report opens with is there."""
@@ -44,7 +45,7 @@ def run(
     identity: Identity | Mapping[str, str] | None = None,
     device: str = "auto",
     fresh: bool = False,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress | bool | None = None,
     on_opening: OnOpening = lambda directory: None,
     warn: Callable[[str], None] = print,
 ) -> Run:
@@ -61,7 +62,7 @@ def run(
             built-in texts of its own self speak of that.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         fresh: start over: what a former run left in the directory is removed first.
-        on_progress: hears how far the run is.
+        on_progress: hears how far the run is; True for a bar, which is one of Jupyter's in a notebook.
         on_opening: is handed the directory as soon as what the report opens with is there: its figure, findings.json
             and report.html, as far as they go. Then the run goes on.
         warn: hears what could not be done and how to mend it, such as figures without a browser.
@@ -103,7 +104,8 @@ def run(
         if itself.left_out:
             warn(itself.sentence)
         loaded = model if isinstance(model, LanguageModel) else None
-        _carry_out(Job(study, directory, device, warn, loaded, cleared.known), on_progress, on_opening)
+        with stages_shown(on_progress) as shown:
+            _carry_out(Job(study, directory, device, warn, loaded, cleared.known), shown, on_opening)
     return Run(directory)
 
 
