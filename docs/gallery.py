@@ -1,4 +1,4 @@
-"""Draws the gallery: every drawing of `sr.plot`, of planted models, by the very code that stands beside it.
+"""Draws the gallery: every drawing of `sr.plot`, most of planted models, by the very code that stands beside it.
 
 Run by `scripts/docs --figures`. Runs the studies in docs/gallery/ (about a minute), draws into docs/images/gallery/ and
 writes docs/gallery.md. Both are committed, so that the pages can be read on GitHub, and a build needs no model.
@@ -16,7 +16,7 @@ from selfrep.plots import caption
 
 HERE = Path(__file__).parent
 IMAGES = HERE / "images" / "gallery"
-STUDIES = ("persona", "identity", "fiction")
+STUDIES = ("persona", "identity", "fiction", "voices")
 WIDTH = 6.5
 """Inches: the column of a page."""
 
@@ -37,12 +37,13 @@ HEAD = """# Gallery
 <!-- Written by scripts/docs --figures. Change docs/gallery.py, not this page. -->
 
 Every drawing of `sr.plot`, with the code that made it. What is drawn are [planted models](validation.md), of which it
-is known what the figure should show, from three studies of a few seconds:
+is known what the figure should show, and SmolLM2 for voices. Each study takes seconds:
 
 ```bash
 selfrep run docs/gallery/persona.yaml    # 0.4 of the persona reaches what is held true
 selfrep run docs/gallery/identity.yaml   # it names the wrong maker to a quarter
 selfrep run docs/gallery/fiction.yaml    # it resists by 0.7 because a story would have it so, at once to a half
+selfrep run docs/gallery/voices.yaml     # SmolLM2 itself: planted models know no way of speaking
 ```
 
 Each begins like this, with the name of its study:
