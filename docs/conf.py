@@ -62,6 +62,7 @@ html_static_path = ["_static"]
 html_css_files = ["selfrep.css"]
 html_show_sphinx = False
 html_copy_source = False
+html_show_search_summary = False  # excerpts are fetched, which browsers refuse to pages opened from a disk
 html_theme_options = {"navigation_with_keys": True}
 
 # Links to other sites are looked at by `scripts/docs --links`, where there is a network.
