@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     import xarray as xr
 
+    from selfrep.analyses.atlas import Atlas
     from selfrep.models.language_model import LanguageModel
     from selfrep.models.organisms import Truth
     from selfrep.models.outline import Outline
@@ -305,6 +306,7 @@ class Report:
         opening: what a run says of it where the report opens: few sentences, each with its numbers and intervals, or
             the reason why there are none.
         differences: of its findings, those that two runs can be compared by, unit by unit, the first less the second.
+        atlases: what of a run can be explored, and, in a sentence, what would be but was not measured.
     """
 
     chapter: Chapter | None = None
@@ -316,6 +318,7 @@ class Report:
     unclear: Callable[[RunDirectory, Mapping[str, Any]], Iterable[Text]] = nothing
     opening: Callable[[RunDirectory], Iterable[str]] = nothing
     differences: Callable[[RunDirectory, RunDirectory], Iterable[Difference]] = nothing
+    atlases: Callable[[RunDirectory], Iterable[Atlas | str]] = nothing
 
 
 Runs = Callable[[Context, Any], Iterable[Stage | Reading]]

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from selfrep.analyses import analyses
@@ -29,9 +28,11 @@ from selfrep.errors import SelfrepError
 from selfrep.files import write_file
 from selfrep.models.sites import IN_WORDS
 from selfrep.plots.theme import narrows
+from selfrep.report.explore.data import explored
 from selfrep.report.figures import OPENING, Drawing, drawings
 from selfrep.report.lacking import NOTHING, lacking
 from selfrep.report.opening import sentences
+from selfrep.report.templating import environment, inert
 from selfrep.stats.numbers import number, with_unit
 from selfrep.stats.rounding import negligible
 from selfrep.store.findings import Finding
@@ -71,6 +72,7 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None, *,
     checks = list(_checks(run))
     with_chapter = {analysis.name for analysis in analyses() if analysis.load_report().chapter}
     present = [analysis for analysis in analyses() if analysis.part is None or analysis.name in plain]
+    explorer = explored(run)
     page = _template().render(
         study=study,
         unfinished=unfinished,
@@ -91,6 +93,8 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None, *,
         chance=_chance(run),
         details=[table for analysis in analyses() for table in analysis.load_report().details(run, plain)],
         unclear=[text for analysis in analyses() for text in analysis.load_report().unclear(run, plain)],
+        explorer=explorer,
+        data=inert(explorer),
         plotlyjs=get_plotlyjs(),
     )
     return write_file(run.report, page)
@@ -122,25 +126,8 @@ def _letter(i: int) -> str:
     return (_letter(i // 26 - 1) if i >= 26 else "") + chr(ord("A") + i % 26)
 
 
-def environment(*packages: str) -> Environment:
-    """The templates of these packages: what is put into them is escaped, and must be there."""
-    loader = ChoiceLoader([PackageLoader(package) for package in packages])
-    return Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda piece: _PERCENT.sub("\u00a0%", piece) if type(piece) is str else piece,
-    )
-
-
-_PERCENT = re.compile(r"(?<=\d) %")
-"""Where a line may not break: "77 %"."""
-
-
 def _template() -> Any:
-    templates = environment("selfrep.report")
+    templates = environment("selfrep.report", "selfrep.report.explore")
     templates.filters |= {"number": number, "with_unit": with_unit, "duration": _duration}
     templates.globals |= {
         "conditions": CONDITIONS,
@@ -238,21 +225,13 @@ class Picture:
             html.unescape(subtitle),
             caption,
             round(height),
-            _inert({"data": drawing["data"], "layout": layout}),
+            inert({"data": drawing["data"], "layout": layout}),
             about,
             narrows(figure),
         )
 
 
 _TAG = re.compile(r"<[^>]*>")
-
-
-def _inert(value: Any) -> str:
-    """JSON in which nothing can end a script element."""
-    text = json.dumps(value, ensure_ascii=True)
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
 
 
 @dataclass(frozen=True)

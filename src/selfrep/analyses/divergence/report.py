@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from selfrep.analyses.analysis import Chapter, Figure, Report, Text
-from selfrep.analyses.divergence import figures
+from selfrep.analyses.divergence import atlas, figures
 from selfrep.analyses.divergence.figures import SELVES
 from selfrep.analyses.sentences import FAMILIES, USER_IS, Told, finding, in_brackets, label_of, listed, spoken, tell
 from selfrep.models.sites import IN_WORDS
@@ -258,4 +258,5 @@ REPORT = Report(
     ),
     design,
     opening=opening,
+    atlases=atlas.atlases,
 )

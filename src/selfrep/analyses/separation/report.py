@@ -10,7 +10,7 @@ import xarray as xr
 
 from selfrep.analyses.analysis import Figure, Report, Text
 from selfrep.analyses.sentences import all_families, finding, with_interval
-from selfrep.analyses.separation import figures, plane
+from selfrep.analyses.separation import atlas, figures, plane
 from selfrep.analyses.separation.summary import at_reported_layer
 from selfrep.models.sites import IN_WORDS
 from selfrep.stats.cells import place_axis
@@ -187,4 +187,5 @@ REPORT = Report(
             "difference. Only putting activations from one run into another speaks of use.",
         ),
     ),
+    atlases=atlas.atlases,
 )

@@ -10,7 +10,7 @@ import xarray as xr
 
 from selfrep.analyses.analysis import Figure, Report, Text
 from selfrep.analyses.sentences import Told, in_brackets, spoken, tell, with_interval
-from selfrep.analyses.transfer import figures
+from selfrep.analyses.transfer import atlas, figures
 from selfrep.analyses.transfer.figures import arrows
 from selfrep.prompts.persona import UNPROMPTED
 from selfrep.stats.depth import reported_layer
@@ -229,4 +229,5 @@ REPORT = Report(
             "directions are shown where both were run.",
         ),
     ),
+    atlases=atlas.atlases,
 )

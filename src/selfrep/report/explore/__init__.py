@@ -1,0 +1,1 @@
+"""The page to explore: any number of a run, found again by persona, item, layer and token."""
