@@ -86,6 +86,32 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return RunDirectory(once("rich", make, tmp_path_factory))
 
 
+SWEPT = """
+transfer:
+  pairs: [[unprompted, nurse], [unprompted, poet], [robot, nurse]]
+  items: [who_are_you]
+  paraphrases: [0, 1]
+  sweeps:
+    - {site: resid_pre, layers: [1, 2, 3], controls: [paraphrase, persona, random]}
+    - {site: attn_out, by: segment, layers: [2], directions: [denoise]}
+"""
+"""What is asked of the run that `swept` gives: pairs of two kinds, by token and by segment."""
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """One run of patching sweeps alone, without figures or a page; only read."""
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("selfrep.study.run.drawings", lambda directory: ())
+            for name in ("write_figures", "write_report"):
+                patched.setattr(f"selfrep.study.run.{name}", lambda *_, **__: None)
+            finish(described("organism:separate?noise=0.3", SWEPT), folder)
+
+    return RunDirectory(once("swept", make, tmp_path_factory))
+
+
 def finish(asked: study.Study, folder: Path) -> RunDirectory:
     """The study, run to its end on the CPU, without a word."""
     return running.run(asked, folder, device="cpu", warn=lambda message: None).directory

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -71,8 +72,8 @@ class Line:
 
 def cells(array: xr.DataArray) -> np.ndarray:
     """[layer, place] in the precision that a page keeps."""
-    place = next(str(dim) for dim in array.dims if dim != "layer")
-    return array.transpose("layer", place).to_numpy().astype(np.float32)
+    values = array.to_numpy() if array.dims[0] == "layer" else array.to_numpy().T
+    return values.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -186,14 +187,7 @@ class Voices:
     @staticmethod
     def of(run: RunDirectory) -> Voices:
         """Those of the study in a run directory. A study that some other version wrote tells only names."""
-        plain = yaml.safe_load(run.study_yaml)
-        study = plain if isinstance(plain, dict) else {}
-        try:
-            people = PersonaChoice.model_validate(study.get("personas") or {"define": {}})
-            items = ItemChoice.model_validate(study.get("battery") or {"define": {}})
-        except ValidationError:
-            return Voices(study, {}, {})
-        return Voices(study, people.define or {}, items.define or {})
+        return _voices(run.study_yaml)
 
     def label(self, name: str) -> str:
         """What figures call a speaker, by its name in the results."""
@@ -223,6 +217,19 @@ class Voices:
         if condition in ("user", "book") and persona in self.people:
             return Speaker(self.people[persona], condition)  # type: ignore[arg-type]
         return None
+
+
+@lru_cache(maxsize=1)
+def _voices(text: str) -> Voices:
+    """Kept for the next atlas of the same run: reading a study takes as long as all its numbers."""
+    plain = yaml.safe_load(text)
+    study = plain if isinstance(plain, dict) else {}
+    try:
+        people = PersonaChoice.model_validate(study.get("personas") or {"define": {}})
+        items = ItemChoice.model_validate(study.get("battery") or {"define": {}})
+    except ValidationError:
+        return Voices(study, {}, {})
+    return Voices(study, people.define or {}, items.define or {})
 
 
 def _texts(prompts: Sequence[Prompt]) -> tuple[tuple[str, str], ...]:

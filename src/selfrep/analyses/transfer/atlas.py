@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def _atlas(run: RunDirectory, group: str, voices: Voices) -> Atlas | None:
         "with it. Read it beside its controls, which should do nothing.",
         **frame(effects),
         picks=runs.picks,
-        sheets=(*runs.means(), *runs.single()),
+        sheets=(*runs.averaged(), *runs.single()),
         limits=(1.0, 1.5),
     )
 
@@ -70,7 +71,7 @@ class _Runs:
     effects: xr.Dataset
     voices: Voices
 
-    @property
+    @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """What each run is, its ends as in denoising."""
         table = {name: self.effects[name].to_numpy().tolist() for name in sorted(_NEEDED)}
@@ -80,22 +81,27 @@ class _Runs:
             row["ends"] = ends if row["direction"] == "denoise" else ends[::-1]
         return rows
 
-    @property
+    @cached_property
+    def means(self) -> dict[str, xr.Dataset]:
+        """The estimates over all pairs of a kind, by the names of their groups."""
+        first = f"transfer/{self.group}"
+        names = sorted(name for name in self.run.groups() if name == first or name.startswith(f"{first}_"))
+        return {name: self.run.read(name) for name in names}
+
+    @cached_property
     def options(self) -> tuple[list[str], list[Ends], list[str], list[str], list[int]]:
         """Means, pairs, items, directions and paraphrases, each once."""
         pairs, items, directions, paraphrases = (
             list(dict.fromkeys(row[key] for row in self.rows))
             for key in ("ends", "item", "direction", "target_paraphrase")
         )
-        means = [name for name in self.run.groups() if name == f"transfer/{self.group}"]
-        means += [name for name in self.run.groups() if name.startswith(f"transfer/{self.group}_")]
-        return means, pairs, items, directions, paraphrases
+        return list(self.means), pairs, items, directions, paraphrases
 
     @property
     def picks(self) -> tuple[Pick, ...]:
         """Pair, item, direction and paraphrase. What averages over items or paraphrases stands before these."""
         means, pairs, items, directions, paraphrases = self.options
-        every = [f"mean of {self._n(name)} pairs{_between(self.run.attributes(name))}" for name in means]
+        every = [f"mean of {self._n(name)} pairs{_between(self.means[name].attrs)}" for name in means]
         whole = [ALL] if means else []
         return (
             Pick("Pair", (*every, *(self._arrow(ends) for ends in pairs))),
@@ -104,11 +110,10 @@ class _Runs:
             Pick("Paraphrase", (*(whole if len(paraphrases) > 1 else []), *(str(1 + k) for k in paraphrases))),
         )
 
-    def means(self) -> Iterator[Sheet]:
+    def averaged(self) -> Iterator[Sheet]:
         """The estimate over all pairs of a kind, in each direction."""
-        means, _, items, directions, _ = self.options
-        for i, name in enumerate(means):
-            shares = self.run.read(name)
+        _, _, items, directions, _ = self.options
+        for i, (name, shares) in enumerate(self.means.items()):
             for direction in map(str, shares.direction.to_numpy()):
                 one = shares.sel(direction=direction)
                 controls = [
@@ -130,7 +135,7 @@ class _Runs:
         """Each run by itself."""
         means, pairs, items, directions, paraphrases = self.options
         beside = self._controls()
-        by_row = self._means_of(means, pairs)
+        by_row = self._means_of(pairs)
         for i, row in enumerate(self.rows):
             one = self.effects.isel(pair=i)
             at = (
@@ -167,11 +172,10 @@ class _Runs:
                 out.setdefault(int(i), []).append(line)
         return out
 
-    def _means_of(self, means: Sequence[str], pairs: Sequence[Ends]) -> dict[tuple[Ends, str], list[Line]]:
+    def _means_of(self, pairs: Sequence[Ends]) -> dict[tuple[Ends, str], list[Line]]:
         """Pair and direction → the mean that it belongs to."""
         out: dict[tuple[Ends, str], list[Line]] = {}
-        for name in means:
-            shares = self.run.read(name)
+        for name, shares in self.means.items():
             counted = set(shares.attrs.get("pairs", ()))
             for ends in (ends for ends in pairs if self._arrow(ends) in counted):
                 for direction in map(str, shares.direction.to_numpy()):
@@ -183,7 +187,8 @@ class _Runs:
         return out
 
     def _n(self, mean: str) -> int:
-        return len(self.run.attributes(mean).get("pairs", ()))
+        """How many pairs of personas a mean is over."""
+        return len(self.means[mean].attrs.get("pairs", ()))
 
     def _arrow(self, ends: Ends) -> str:
         return " → ".join(map(self.voices.label, ends))

@@ -146,6 +146,12 @@ function traces(atlas, line, name, ink, dash, count, cellOf) {
   return [...(band ? [band] : []), drawn];
 }
 
+/** From the least to the most that is drawn, and never so near to zero that rounding looks like a result. */
+function reach(data, limit) {
+  const ys = data.flatMap(({y}) => y).filter(Number.isFinite), low = Math.min(-limit / 10, ...ys), high = Math.max(limit / 5, ...ys);
+  return [low - 0.04 * (high - low), high + 0.04 * (high - low)];
+}
+
 /** Draw what every line says along one axis, through the chosen cell; a click moves the cell. */
 function drawProfile(element, atlas, shown, over, cell, choose) {
   const byLayer = over === "layer", count = byLayer ? atlas.layers.length : atlas.places.length;
@@ -160,9 +166,10 @@ function drawProfile(element, atlas, shown, over, cell, choose) {
   const keys = data.filter((trace) => trace.showlegend !== false).map((trace) => 60 + 6.5 * trace.name.length);
   const below = 19 * Math.ceil(1.2 * keys.reduce((sum, width) => sum + width, 0) / Math.max(element.clientWidth, 200));
   const layout = layoutOf(310 + below, {l: 44, r: 8, t: 28, b: 52 + below});
-  layout.title = {text: byLayer ? `over layers, at ${plain(placeName(atlas, shown[0].sheet, cell.place))}` : `over ${atlas.axis === "position" ? "tokens" : "segments"}, at layer ${atlas.layers[cell.layer]}`, x: 0, xref: "paper", font: {size: 12}};
+  const where = byLayer ? `layers, at ${atlas.axis} ${minus(atlas.places[cell.place])}` : `${atlas.axis === "position" ? "tokens" : "segments"}, at layer ${atlas.layers[cell.layer]}`;
+  layout.title = {text: `over ${plain(where)}`, x: 0, xref: "paper", font: {size: 12}};
   layout.xaxis = byLayer ? layerAxis(atlas, element.clientWidth - 60) : placeAxis(atlas, shown[0].sheet, element.clientWidth / 16);
-  layout.yaxis = {automargin: true, fixedrange: true, zerolinecolor: colour("soft"), gridcolor: colour("faint"), title: {text: atlas.symbol}};
+  layout.yaxis = {automargin: true, fixedrange: true, zerolinecolor: colour("soft"), gridcolor: colour("faint"), title: {text: atlas.symbol}, range: reach(data, limitOf(atlas))};
   layout.legend = {orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0, font: {size: 11}};
   const here = byLayer ? cell.layer : cell.place;
   layout.shapes = [{type: "line", x0: here, x1: here, yref: "paper", y0: 0, y1: 1, line: {color: colour("soft"), width: 1}}];

@@ -70,7 +70,8 @@ function tellPrompts(shown) {
 }
 
 /** Python that computes the number of the cell again; of two maps, the first one's. */
-function tellCode(atlas, {sheet}, cell) {
+function tellCode(atlas, {sheet, letter}, cell) {
+  show("whose-code", `${letter ? `The number of ${letter}` : "This number"} again, in Python`);
   const place = atlas.places[cell.place];
   const written = atlas.axis === "position" ? place : JSON.stringify(place);
   byId("code").textContent = sheet.code.replaceAll(book.marks.layer, atlas.layers[cell.layer]).replaceAll(book.marks.place, written);
