@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from selfrep.prompts.prompt import Prompt as Prompt
     from selfrep.prompts.prompt import prompts
     from selfrep.report.compare import compare as compare
+    from selfrep.report.explore.notebook import explore as explore
     from selfrep.stats.clusters import cluster_mass as cluster_mass
     from selfrep.stats.probes import probe as probe
     from selfrep.stats.similarity import cka as cka

@@ -41,10 +41,10 @@ def test_each_persona_and_each_kind_is_a_map_beside_its_controls(rich: RunDirect
 def test_prompts_are_the_persona_and_the_self(rich: RunDirectory) -> None:
     (atlas,) = atlases(rich)
     assert isinstance(atlas, Atlas)
-    k = atlas.picks[1].options.index("a nurse")
+    k = atlas.picks[1].options.index("nurse")
     for sheet in (sheet for sheet in atlas.sheets if sheet.at[1] == k):
         persona, itself = sheet.prompts
-        assert persona.who == "persona: a nurse"
+        assert persona.who == "persona: nurse"
         assert itself.who.startswith("self: ")
         assert "nurse" in " ".join(text for _, text in persona.texts)
         assert "nurse" not in " ".join(text for _, text in itself.texts), "the control"

@@ -81,10 +81,10 @@ def test_means_come_with_interval_and_controls_and_stand_beside_their_pairs(swep
         "control: another paraphrase of the target", "control: another persona of the target’s side",
         "control: a random direction",
     ]  # fmt: skip
-    beside = sheet_of(atlas, "no persona → a nurse", "In peace, who are you?", "noise", "1")
+    beside = sheet_of(atlas, "no persona → nurse", "In peace, who are you?", "noise", "1")
     (line,) = (line for line in beside.lines if line.kind == "mean")
     np.testing.assert_array_equal(line.values, own.values)
-    other = sheet_of(atlas, "a robot → a nurse", "In peace, who are you?", "noise", "1")
+    other = sheet_of(atlas, "robot → nurse", "In peace, who are you?", "noise", "1")
     (line,) = (line for line in other.lines if line.kind == "mean")
     assert not np.array_equal(line.values, own.values), "the control: another kind of pairs has another mean"
 
@@ -92,15 +92,15 @@ def test_means_come_with_interval_and_controls_and_stand_beside_their_pairs(swep
 @pytest.mark.parametrize(
     ("options", "layer", "position"),
     [
-        (("no persona → a nurse", "In peace, who are you?", "denoise", "2"), 2, -1),
-        (("a robot → a nurse", "In peace, who are you?", "noise", "1"), 3, -10),
+        (("no persona → nurse", "In peace, who are you?", "denoise", "2"), 2, -1),
+        (("robot → nurse", "In peace, who are you?", "noise", "1"), 3, -10),
     ],
 )
 def test_the_code_of_a_run_makes_its_number_again(
     swept: RunDirectory, options: tuple[str, ...], layer: int, position: int
 ) -> None:
     atlas = of(swept, "effects/resid_pre")
-    sheet, other = sheet_of(atlas, *options), sheet_of(atlas, "no persona → a poet", *options[1:])
+    sheet, other = sheet_of(atlas, *options), sheet_of(atlas, "no persona → poet", *options[1:])
     row, column = atlas.layers.index(layer), atlas.places.index(str(position))
     again = run_code(sheet, swept.path, layer, str(position))
     assert again == pytest.approx(sheet.lines[0].values[row, column], abs=2e-5)
@@ -110,7 +110,7 @@ def test_the_code_of_a_run_makes_its_number_again(
 
 def test_the_code_of_segments_makes_its_number_again(swept: RunDirectory) -> None:
     atlas = of(swept, "segments/attn_out")
-    sheet = sheet_of(atlas, "no persona → a nurse", "In peace, who are you?", "denoise", "1")
+    sheet = sheet_of(atlas, "no persona → nurse", "In peace, who are you?", "denoise", "1")
     values = sheet.lines[0].values[0]
     k = int(np.nanargmax(np.abs(values)))
     assert abs(values[k]) > 0.05, "the control: there is something to find"

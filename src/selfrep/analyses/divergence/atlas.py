@@ -60,7 +60,7 @@ class _Made:
         self._data, self._site, self._voices = data, site, voices
         self._items = [str(item) for item in data.attrs.get("items", ())]
         axis = place_axis(data)
-        kept = run.read(KEPT, most=0)[axis].to_numpy() if run.has(KEPT) else ()
+        kept = run.read(KEPT, most=0.0)[axis].to_numpy() if run.has(KEPT) else ()
         self._head, self._from = (
             (AGAIN, "again") if set(data[axis].to_numpy().tolist()) <= set(np.asarray(kept).tolist()) else (_READ, "run")
         )

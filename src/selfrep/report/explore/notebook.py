@@ -9,7 +9,6 @@ from pathlib import Path
 from plotly.offline import get_plotlyjs
 
 from selfrep.errors import SelfrepError
-from selfrep.prompts.shown import shown
 from selfrep.report.explore.data import explored
 from selfrep.report.templating import environment, inert
 from selfrep.store.run import Run, open_run
@@ -17,8 +16,7 @@ from selfrep.store.run import Run, open_run
 HEIGHTS = (200, 4000)
 
 
-@shown(lambda self: {"title": self.title, "height": self.height, "bytes": len(self.page)})
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explorer:
     """A page to explore a run, which notebooks show.
 
@@ -29,6 +27,9 @@ class Explorer:
     title: str
     page: str
     height: int
+
+    def __repr__(self) -> str:
+        return f"Explorer(title={self.title!r}, height={self.height}, page of {len(self.page)} characters)"
 
     def _repr_html_(self) -> str:
         """The page in a frame that may run its own scripts and nothing else."""

@@ -27,15 +27,17 @@ function turnTo(index, options = []) {
 function select(key, letter, pick, i) {
   const box = make("select", "");
   box.append(...pick.options.map((option, k) => new Option(option, k, false, state[key][i] === k)));
-  box.dataset.pick = `${key}-${i}`;
+  box.id = `pick-${key}-${i}`;
   box.addEventListener("change", () => {
     const options = [...state[key]];
     options[i] = Number(box.value);
     state[key] = nearest(atlasNow(), options, i).at;
     render();
-    document.querySelector(`[data-pick="${key}-${i}"]`).focus();
+    byId(box.id).focus();
   });
-  return make("label", "", (letter ? `${letter} · ` : "") + pick.label, " ", box);
+  const label = make("label", "", (letter ? `${letter} · ` : "") + pick.label);
+  label.htmlFor = box.id;
+  return make("div", "choice", label, box);
 }
 
 /** The choices among the maps of the atlas, a row a map. */
