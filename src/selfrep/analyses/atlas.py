@@ -198,7 +198,9 @@ class Voices:
         """What an item asks, by its name."""
         return str(self.items[name].question) if name in self.items else name
 
-    def spoken(self, role: str, name: str, item: str, paraphrases: Sequence[int], beside: str = "") -> tuple[Spoken, ...]:
+    def spoken(
+        self, role: str, name: str, item: str, paraphrases: Sequence[int], beside: str = ""
+    ) -> tuple[Spoken, ...]:
         """What a speaker was told and asked; nothing where the study does not say. `beside`: the other end of a pair,
         whose neutral texts the unprompted model is told."""
         speaker = self._speaker(name, beside)

@@ -38,7 +38,13 @@ def effects(control: str = "", seed: int = 0) -> xr.Dataset:
     values = np.random.default_rng(seed).normal(0.3, 0.5, (len(SWEPT), len(LAYERS), len(POSITIONS))).astype("f4")
     values[:, 0, 0] = np.nan
     source, target, direction = (list(column) for column in zip(*SWEPT, strict=True))
-    of_pairs = {"source": source, "target": target, "direction": direction, "item": ["who"] * 4, "control": [control] * 4}
+    of_pairs = {
+        "source": source,
+        "target": target,
+        "direction": direction,
+        "item": ["who"] * 4,
+        "control": [control] * 4,
+    }
     numbers = {"source_metric": 2.5, "target_metric": -1.5, "total_effect": 4.0, "answer_mass_source": 0.5}
     return xr.Dataset(
         {"transfer": (("pair", "layer", "position"), values), "patched": (("pair", "layer", "position"), values)}
@@ -54,7 +60,13 @@ def shares(labels: list[str]) -> xr.Dataset:
     """The mean of these effects, with an interval and a control."""
     mean = np.stack([effects().transfer[k::2].mean("pair") for k in (0, 1)])
     dims = ("direction", "layer", "position")
-    parts = {"estimate": mean, "ci_low": mean - 0.1, "ci_high": mean + 0.2, "p": mean * 0 + 0.03, "control_random": mean / 9}
+    parts = {
+        "estimate": mean,
+        "ci_low": mean - 0.1,
+        "ci_high": mean + 0.2,
+        "p": mean * 0 + 0.03,
+        "control_random": mean / 9,
+    }
     return xr.Dataset(
         {name: (dims, values) for name, values in parts.items()}
         | {name: ("direction", [2.0, 2.0]) for name in ("n_pairs", "n_units", "n_runs")}
@@ -75,7 +87,9 @@ def made(folder: Path, text: Callable[[str], str] = str) -> RunDirectory:
     )
     run.write("effects/resid_pre", effects())
     run.write("controls/effects/resid_pre", effects("random", seed=1))
-    run.write("transfer/effects/resid_pre", shares([f"no persona → {text(f'the {who}')}" for who in ("clerk", "engine")]))
+    run.write(
+        "transfer/effects/resid_pre", shares([f"no persona → {text(f'the {who}')}" for who in ("clerk", "engine")])
+    )
     cells = np.random.default_rng(2).normal(0, 0.1, (1, 4, 1))
     names = ("estimate", "ci_low", "ci_high", "p", "user_is", "noise_floor", "null_high")
     run.write(

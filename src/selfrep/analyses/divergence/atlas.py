@@ -62,7 +62,9 @@ class _Made:
         axis = place_axis(data)
         kept = run.read(KEPT, most=0.0)[axis].to_numpy() if run.has(KEPT) else ()
         self._head, self._from = (
-            (AGAIN, "again") if set(data[axis].to_numpy().tolist()) <= set(np.asarray(kept).tolist()) else (_READ, "run")
+            (AGAIN, "again")
+            if set(data[axis].to_numpy().tolist()) <= set(np.asarray(kept).tolist())
+            else (_READ, "run")
         )
 
     def persona(self, at: tuple[int, int], reference: str, persona: str) -> Sheet:
@@ -108,8 +110,5 @@ class _Made:
         itself = UNPROMPTED if reference == UNPROMPTED else (readings or [""])[0]
         ends = (("persona", persona), ("self", itself))
         return tuple(
-            spoken
-            for role, name in ends
-            if name
-            for spoken in self._voices.spoken(role, name, item, range(100))
+            spoken for role, name in ends if name for spoken in self._voices.spoken(role, name, item, range(100))
         )
