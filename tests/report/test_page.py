@@ -463,13 +463,14 @@ def luminance(colour: str) -> float:
     )
 
 
-def test_every_text_colour_stands_out(make: Make) -> None:
+def test_every_text_colour_stands_out_by_day_and_by_night(make: Make) -> None:
     (style,) = page(make()).all("style")
-    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", style.text)) | {"paper": "#ffffff"}
-    for ink in ("ink", "soft", "accent", "doubt"):
-        for ground in ("paper", "wash", "doubt-wash"):
-            light, dark = sorted((luminance(colours[ink]), luminance(colours[ground])), reverse=True)
-            assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground)
+    pairs = re.findall(r"--([\w-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)", style.text)
+    for colours in ({name: day for name, day, _ in pairs}, {name: night for name, _, night in pairs}):
+        for ink in ("ink", "soft", "accent", "doubt"):
+            for ground in ("paper", "wash", "doubt-wash"):
+                light, dark = sorted((luminance(colours[ink]), luminance(colours[ground])), reverse=True)
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground)
 
 
 # ---- in a browser ---------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What of an analysis can be explored: maps over layers and places, one for each choice of persona, item, direction, …
 
 A page lets its reader pick a map and a cell of it. So an analysis gives its maps as data: the numbers, what stands
-beside them, the words the model read, and the Python that makes the number again. How they are drawn is not its concern.
+beside them, the words the model read, and the Python that makes the number again. How they are drawn is for others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from selfrep.errors import SelfrepError
 from selfrep.prompts.choices import ItemChoice, PersonaChoice
-from selfrep.prompts.personas import NEUTRAL, UNPROMPTED
+from selfrep.prompts.persona import NEUTRAL, UNPROMPTED
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.speaker import Speaker
 from selfrep.stats.cells import place_axis

@@ -10,12 +10,16 @@ import xarray as xr
 from selfrep.analyses.atlas import AGAIN, Atlas, Line, Pick, Sheet, Spoken, Voices, at_cell, cells, frame, tokens_of
 from selfrep.analyses.divergence.figures import SELVES
 from selfrep.models.sites import IN_WORDS
-from selfrep.prompts.personas import UNPROMPTED
+from selfrep.prompts.persona import UNPROMPTED
 from selfrep.stats.cells import place_axis
 from selfrep.store.run_directory import RunDirectory
 
 KEPT = "activations/divergence"
-_READ = "import selfrep as sr\n\nrun = sr.open_run({path!r})\n# Activations of every token are not kept: this reads the number.\n"
+_READ = """\
+import selfrep as sr
+
+run = sr.open_run({path!r})  # activations of every token are not kept: this reads the number
+"""
 
 
 def atlases(run: RunDirectory) -> Iterator[Atlas | str]:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from selfrep.analyses.atlas import AGAIN, LAYER, PLACE, Atlas, Line, Pick, Sheet, Voices, at_cell, cells, frame
 from selfrep.models.sites import IN_WORDS
-from selfrep.prompts.personas import UNPROMPTED
+from selfrep.prompts.persona import UNPROMPTED
 from selfrep.stats.cells import place_axis
 from selfrep.stats.numbers import number
 from selfrep.store.run_directory import RunDirectory
@@ -253,7 +253,8 @@ def _ends(one: xr.Dataset) -> Iterator[str]:
     """What the unpatched runs of a pair say."""
     values = [number(float(one[name])) for name in ("source_metric", "target_metric", "total_effect") if name in one]
     if len(values) == 3:
-        yield f"Log odds of the answer: source {values[0]} nats, target {values[1]} nats; total effect {values[2]} nats."
+        source, target, total = values
+        yield f"Log odds of the answer: source {source} nats, target {target} nats; total effect {total} nats."
     masses = [number(float(one[name])) for name in ("answer_mass_source", "answer_mass_target") if name in one]
     if len(masses) == 2:
         yield f"Probability of any of the answers: source {masses[0]}, target {masses[1]}."

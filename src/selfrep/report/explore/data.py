@@ -87,10 +87,8 @@ def explored(run: RunDirectory, path: str = ".", most: int = MOST) -> dict[str, 
         if isinstance(made, str):
             missing.append(made)
             continue
-        sheets = []
-        for sheet in made.sheets:
-            if numbers.bytes <= most:
-                sheets.append(_sheet(sheet, numbers, tokens, prompts, path))
+        placed = (_sheet(sheet, numbers, tokens, prompts, path) for sheet in made.sheets if numbers.bytes <= most)
+        sheets = list(placed)
         atlases.append(_atlas(made, sheets))
     return {
         "atlases": atlases,
