@@ -118,7 +118,7 @@ def test_a_click_and_the_arrow_keys_choose_the_cell(browser: Any, tame: Path) ->
             page.keyboard.press(key)
         assert "at layer 5, position −10" in page.inner_text("#cell")
         page.keyboard.press("End")
-        assert 'position −1 “\'a"&"”' in page.inner_text("#cell")
+        assert "position −1 “'a\"&”" in page.inner_text("#cell")
         page.keyboard.press("Home")
         for _ in range(9):
             page.keyboard.press("ArrowDown")
