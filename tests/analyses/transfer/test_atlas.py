@@ -12,7 +12,7 @@ import xarray as xr
 from tests.analyses.planted import swept
 
 from selfrep.analyses.atlas import LAYER, PLACE, Atlas, Sheet
-from selfrep.analyses.transfer.atlas import ALL, atlases
+from selfrep.analyses.transfer.atlas import atlases
 from selfrep.store.run_directory import RunDirectory
 
 __all__ = ["swept"]
@@ -72,7 +72,7 @@ def test_a_control_stands_beside_the_run_that_it_is_made_of(swept: RunDirectory)
 def test_means_come_with_interval_and_controls_and_stand_beside_their_pairs(swept: RunDirectory) -> None:
     atlas = of(swept, "effects/resid_pre")
     shares = swept.read("transfer/effects/resid_pre").sel(direction="noise")
-    mean = sheet_of(atlas, "mean of 2 pairs, self → persona", "In peace, who are you?", "noise", ALL)
+    mean = sheet_of(atlas, "mean of 2 pairs, self → persona", "In peace, who are you?", "noise", "all paraphrases")
     own = mean.lines[0]
     np.testing.assert_array_equal(own.values, shares.estimate.to_numpy().astype(np.float32))
     assert own.high is not None

@@ -24,7 +24,6 @@ CONTROLS = {
     "random": "control: a random direction",
     "fact": "control: a fact about no persona",
 }
-ALL = "all of them"
 _NEEDED = {"source", "target", "direction", "item", "source_paraphrase", "target_paraphrase"}
 
 Ends = tuple[str, str]
@@ -102,12 +101,14 @@ class _Runs:
         """Pair, item, direction and paraphrase. What averages over items or paraphrases stands before these."""
         means, pairs, items, directions, paraphrases = self.options
         every = [f"mean of {self._n(name)} pairs{_between(self.means[name].attrs)}" for name in means]
-        whole = [ALL] if means else []
         return (
             Pick("Pair", (*every, *(self._arrow(ends) for ends in pairs))),
-            Pick("Item", (*(whole if len(items) > 1 else []), *map(self.voices.question, items))),
+            Pick("Item", (*(["all items"] if means and len(items) > 1 else []), *map(self.voices.question, items))),
             Pick("Direction", tuple(directions)),
-            Pick("Paraphrase", (*(whole if len(paraphrases) > 1 else []), *(str(1 + k) for k in paraphrases))),
+            Pick(
+                "Paraphrase",
+                (*(["all paraphrases"] if means and len(paraphrases) > 1 else []), *(str(1 + k) for k in paraphrases)),
+            ),
         )
 
     def averaged(self) -> Iterator[Sheet]:

@@ -37,7 +37,11 @@ function limitOf(atlas) {
   return Math.min(most, atlas.most ?? Infinity) || 1;
 }
 
-/** What the options of a map are called, one after another. */
+/** What the options of a map are called, one after another; where there is nothing to choose, no word is lost. */
 function nameOf(atlas, sheet) {
-  return atlas.picks.map((pick, i) => pick.options[sheet.at[i]]).filter((name, i) => atlas.picks[i].options.length > 1 || i < 2);
+  const named = atlas.picks.map(({label, options}, i) => {
+    const option = options[sheet.at[i]];
+    return options.length === 1 && i > 1 ? "" : /^\d+$/.test(option) ? `${label.toLowerCase()} ${option}` : option;
+  });
+  return named.filter(Boolean);
 }

@@ -7,8 +7,8 @@ const fold = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase
 function entries() {
   const found = [];
   book.atlases.forEach((atlas, a) => atlas.picks.forEach((pick, i) => pick.options.forEach((option, k) => {
-    if (atlas.sheets.some((sheet) => sheet.at[i] === k))
-      found.push({kind: `${atlas.symbol} · ${pick.label.toLowerCase()}`, text: option, words: `${option} ${atlas.title}`, atlas: a, pick: i, option: k});
+    if (pick.options.length > 1 && atlas.sheets.some((sheet) => sheet.at[i] === k))
+      found.push({kind: pick.label.toLowerCase(), text: `${option} · ${atlas.title}`, words: `${option} ${atlas.title}`, atlas: a, pick: i, option: k});
   })));
   for (const finding of book.findings) found.push({kind: "finding", text: finding.title, words: Object.values(finding).join(" "), finding});
   book.prompts.forEach((prompt, index) => {
