@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from selfrep.plots.panels import Places, bracket, fits, grid, heading, layer_ticks, place_axis
+from selfrep.plots.scales import colour_bar
 from selfrep.plots.text import hover
-from selfrep.plots.theme import DIVERGING, HEAD, INK, NOTHING, SILENT, SIZE, TINY, WIDTH, Words, finish
-from selfrep.stats.numbers import number
+from selfrep.plots.theme import HEAD, INK, SILENT, SIZE, WIDTH, Words, finish
 from selfrep.stats.rounding import negligible
 
 Array = np.ndarray
@@ -97,8 +97,7 @@ def draw(
             above += SIZE + 6
     top, bottom = HEAD + above, max(below + 8, 36 if floor is not None else 0)
     inner = frame.height(each, below + above + 16)
-    largest = max((float(np.nanmax(np.abs(m.values))) for m in maps if np.isfinite(m.values).any()), default=0.0)
-    _colour_bar(frame.fig, name, limit, beyond=largest > limit, floor=floor)
+    colour_bar(frame.fig, name, [one.values for one in maps], limit, floor=floor)
     return finish(
         frame.fig, **words, height=inner + top + bottom, margin={"l": _LEFT, "r": _RIGHT, "t": top, "b": bottom}
     )
@@ -116,52 +115,6 @@ def extent(values: Sequence[Array]) -> float:
     finite = np.concatenate([np.abs(v[np.isfinite(v)]) for v in values])
     largest = float(finite.max(initial=0.0))
     return 1.0 if negligible(largest, 1.0, degree=2) else largest
-
-
-def _colour_bar(fig: go.Figure, name: str, limit: float, *, beyond: bool, floor: float | None) -> None:
-    ticks = _ticks(limit, beyond)
-    fig.update_layout(
-        plot_bgcolor=NOTHING,
-        coloraxis={
-            "colorscale": [list(stop) for stop in DIVERGING],
-            "cmin": -limit,
-            "cmax": limit,
-            "colorbar": {
-                "thickness": 10,
-                "outlinewidth": 0,
-                "len": 1,
-                "x": 1,
-                "y": 0.5,
-                "ypad": 0,
-                "tickvals": list(ticks),
-                "ticktext": list(ticks.values()),
-                "tickfont": {"size": TINY, "color": INK},
-                "ticks": "outside",
-                "ticklen": 3,
-            },
-        },
-    )
-    beside = {"x": 1, "xref": "paper", "yref": "paper", "xanchor": "left", "showarrow": False}
-    fig.add_annotation(beside, text=f"<b>{name}</b>", y=1, yanchor="bottom", xshift=8, font={"size": SIZE})
-    if floor is None:
-        return
-    if floor <= limit:
-        height = 0.5 + floor / limit / 2
-        fig.add_annotation(beside, text="▸", y=height, yanchor="middle", xshift=2, font={"size": SIZE}, name="floor")
-    key = f"{'▸' if floor <= limit else 'above:'} one side<br>{number(float(f'{floor:.2g}'))}"
-    fig.add_annotation(beside, text=key, y=0, yanchor="top", yshift=-4, align="left", font={"size": TINY})
-
-
-def _ticks(limit: float, beyond: bool) -> dict[float, str]:
-    """Round numbers on either side of zero; the ends say so when values lie beyond them."""
-    scale = 10.0 ** np.floor(np.log10(limit))
-    step = next(s for s in (0.2 * scale, 0.25 * scale, 0.5 * scale, scale, 2 * scale, 2.5 * scale) if limit / s <= 4.01)
-    most = int(limit / step + 1e-9)
-    ticks = {float(k * step): number(float(f"{k * step:.6g}")) for k in range(-most, most + 1)}
-    if beyond:
-        ticks = {v: t for v, t in ticks.items() if abs(v) < limit - 0.3 * step}
-        ticks |= {limit: f"≥{number(limit)}", -limit: f"≤{number(-limit)}"}
-    return dict(sorted(ticks.items()))
 
 
 def _dots(where: Array) -> go.Scatter:

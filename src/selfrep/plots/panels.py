@@ -19,6 +19,12 @@ from selfrep.plots.theme import FAINT, HEAD, INK, SIZE, SMALL, SOFT, TINY, WIDTH
 UNCLEAR = {"", "mixed"}
 """What a segment is called where prompts disagree."""
 
+HEADING, SEGMENT, TITLE, NOTE, REASON = "heading", "segment", "axis title", "note", "reason"
+LANDMARK, COLUMN, ROW = "landmark", "column", "row"
+"""The names of what is written on a figure, by which `paper` knows what it is for: the title of a panel; the bracket of
+a segment (its name follows); the title of a horizontal axis; what stands below the title of a panel; why there is
+nothing to draw; the meaning of an upright line; a column of numbers at the right; and what stands over a row."""
+
 
 @dataclass(frozen=True)
 class Places:
@@ -135,6 +141,7 @@ def grid(n: int, columns: int, *, left: float, right: float, gap: float = 18.0) 
 def place_axis(fig: go.Figure, panel: Panel, places: Places, room: float) -> float:
     """Label the columns of a map. Returns how far the labels reach below it (px)."""
     n = len(places)
+    fig.update_layout(meta={"places": list(places.labels)})
     step = 1 if fits(n, room) else int(np.ceil(n * (TINY + 0.5) / room))
     chosen = sorted(range(n - 1, -1, -step))  # counted from the end, which every prompt has
     labels = [places.labels[i] for i in chosen]
@@ -170,6 +177,7 @@ def bracket(fig: go.Figure, panel: Panel, places: Places, room: float) -> float:
     for segment, first, last in places.brackets():
         fig.add_shape(
             type="line",
+            name=f"{SEGMENT} {words(segment)}",
             x0=first - 0.4,
             x1=last + 0.4,
             y0=4,
@@ -187,6 +195,7 @@ def bracket(fig: go.Figure, panel: Panel, places: Places, room: float) -> float:
             continue  # no room for a third name on one spot: hover still says it
         ends[row], rows = middle + half, max(rows, row + 1)
         style = {"yanchor": "bottom", "yshift": 4 + row * (TINY + 2), "font": {"size": TINY, "color": SOFT}}
+        style["name"] = SEGMENT
         write(fig, panel, words(segment), x=middle / each - 0.5, xref=panel.x, **style)
     return 8.0 + rows * (TINY + 3) if rows else 0.0
 
@@ -200,7 +209,7 @@ def write(fig: go.Figure, panel: Panel, text: str, **style: object) -> None:
 def heading(fig: go.Figure, panel: Panel, text: str, above: float) -> None:
     """A panel's own title (escaped), `above` px over its left end."""
     place = {"xanchor": "left", "yanchor": "bottom", "xshift": -3, "yshift": above}
-    write(fig, panel, f"<b>{text}</b>", **place, font={"size": SIZE, "color": INK})
+    write(fig, panel, f"<b>{text}</b>", **place, font={"size": SIZE, "color": INK}, name=HEADING)
 
 
 def not_identified(title: str, reason: str, *, subtitle: str = "") -> go.Figure:
@@ -209,7 +218,7 @@ def not_identified(title: str, reason: str, *, subtitle: str = "") -> go.Figure:
     middle = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False}
     text = f"<b>Not identified</b><br>{wrap(reason, 62)}"
     lines = 1 + text.count("<br>")
-    fig.add_annotation(middle, text=text, font={"size": 12, "color": SOFT})
+    fig.add_annotation(middle, text=text, font={"size": 12, "color": SOFT}, name=REASON)
     fig.add_shape(type="rect", x0=0, x1=1, y0=0, y1=1, xref="paper", yref="paper", line={"color": FAINT, "width": 1})
     return finish(
         fig,

@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from selfrep.plots.panels import Grid, Panel, grid, layer_ticks, write
+from selfrep.plots.panels import TITLE, Grid, Panel, grid, layer_ticks, write
 from selfrep.plots.text import hover, interval
 from selfrep.plots.theme import (
     FAINT,
@@ -53,7 +53,7 @@ def finish_profiles(
         fig.update_xaxes(layer_ticks(range(min(layers), max(layers) + 1), frame.room, 22.0), **panel.at)
         fig.update_yaxes(title_text=name if panel.column == 1 else None, **panel.at)
         # An annotation and not the axis's own title, which plotly pushes up into the ticks of the last row.
-        write(fig, panel, "layer", x=0.5, y=0, yanchor="top", yshift=-18)
+        write(fig, panel, "layer", x=0.5, y=0, yanchor="top", yshift=-18, name=TITLE)
     keys = sum(bool(trace.showlegend) for trace in fig.data)
     bottom = axis + 10 + legend_height(keys, columns)
     height = frame.height(each, axis + SIZE + 14) + top + bottom
@@ -95,7 +95,7 @@ def finish_stack(
     for panel, name, height, room in zip(frame.panels, names, heights, below, strict=True):
         fig.update_xaxes(layer_ticks(range(min(layers), max(layers) + 1), frame.room, 22.0), **panel.at)
         fig.update_yaxes(title_text=name, domain=[max(0.0, (top - height) / inner), top / inner], **panel.at)
-        write(fig, panel, "layer", x=0.5, y=0, yanchor="top", yshift=-18)
+        write(fig, panel, "layer", x=0.5, y=0, yanchor="top", yshift=-18, name=TITLE)
         place = {"yref": "paper", "y": (top - height - axis) / inner, "yanchor": "top", "font": {"size": SMALL}}
         fig.update_layout({_legend(panel): legend_below(columns) | place})
         top -= height + room

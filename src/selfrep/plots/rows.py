@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
+from selfrep.plots.panels import LANDMARK
 from selfrep.plots.text import hover, plain, reach, shorten, words, wrap
 from selfrep.plots.theme import FAINT, INK, SMALL, SOFT
 
@@ -123,7 +124,7 @@ def landmark(fig: go.Figure, x: float, text: str, **style: object) -> None:
     """An upright line through all rows, its meaning above it."""
     fig.add_vline(x=x, line={"color": SOFT, "width": 1}, layer="below")
     place = {"x": x, "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 2, "showarrow": False}
-    fig.add_annotation(place | {"font": {"size": SMALL, "color": SOFT}} | style, text=text)
+    fig.add_annotation(place | {"font": {"size": SMALL, "color": SOFT}} | style, text=text, name=LANDMARK)
 
 
 def margin(names: Sequence[str]) -> float:

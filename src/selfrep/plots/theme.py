@@ -131,7 +131,9 @@ def finish(
         title_text=f"<b>{title}</b>{below}",
         height=round(height),
         margin={"l": 48, "r": 16, "t": HEAD, "b": 44, "pad": 0} | margin,
-        meta={"title": html.unescape(title), "caption": words["caption"]} | ({"narrows": True} if narrows else {}),
+        meta={"title": html.unescape(title), "caption": words["caption"]}
+        | (fig.layout.meta or {})
+        | ({"narrows": True} if narrows else {}),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Unpack
 import numpy as np
 import plotly.graph_objects as go
 
-from selfrep.plots.panels import grid, heading, write
+from selfrep.plots.panels import NOTE, grid, heading, write
 from selfrep.plots.text import hover, plain
 from selfrep.plots.theme import GRID, HEAD, SMALL, SOFT, Words, finish, legend_below
 from selfrep.stats.numbers import number
@@ -73,7 +73,7 @@ def draw(
             )
         heading(fig, panel, headings[i], 20.0)
         place = {"xanchor": "left", "yanchor": "bottom", "xshift": -3, "yshift": 4}
-        write(fig, panel, plain(notes[i]), **place, font={"size": SMALL, "color": SOFT})
+        write(fig, panel, plain(notes[i]), **place, font={"size": SMALL, "color": SOFT}, name=NOTE)
         fig.update_yaxes(title_text=axis if panel.column == 1 else None, **panel.at)
     inner = frame.height(_EACH, 70.0)
     fig.update_xaxes(tickvals=[0, 1], ticktext=[plain(end) for end in ends], range=[-0.25, 1.25])

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from selfrep.plots import rows
-from selfrep.plots.panels import not_identified
+from selfrep.plots.panels import COLUMN, TITLE, not_identified
 from selfrep.plots.points import LEFT, RIGHT, View, write_names
 from selfrep.plots.rows import Marks
 from selfrep.plots.text import by_label, cell_interval, hover, interval, labels_of, plain, side_words, words
@@ -109,6 +109,7 @@ def _kept_column(fig: go.Figure, height: Array, kept: Array) -> None:
     """The lexical share, as a column of numbers at the right."""
     style = {"x": 1, "xref": "paper", "xanchor": "right", "xshift": 40, "showarrow": False}
     style["font"] = {"size": SMALL, "color": SOFT}
+    style["name"] = COLUMN
     fig.add_annotation(style, text="kept", y=1, yref="paper", yanchor="bottom", yshift=2)
     for y, share in zip(height, kept, strict=True):
         text = f"{round(share, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}") if np.isfinite(share) else "–"  # no −0.00
@@ -176,7 +177,7 @@ def degree_of_separation(shifts: xr.Dataset) -> go.Figure:
     fig.update_xaxes(zero, range=[view.low[0], view.high[0]])
     fig.update_yaxes(zero, range=[view.low[1], view.high[1]], title_text="from outside: shift (nats)")
     across = {"x": 0.5, "y": 0, "xref": "paper", "yref": "paper", "yanchor": "top", "yshift": -18, "showarrow": False}
-    fig.add_annotation(across, text="in character: shift (nats)")
+    fig.add_annotation(across, text="in character: shift (nats)", name=TITLE)
     bottom = 48 + legend_height(len(fig.data) - 1, 3)
     fig.update_layout(legend=legend_below(3))
     counts = (len(shifts.attrs.get(name, ())) for name in names)

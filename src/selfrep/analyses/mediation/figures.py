@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from selfrep.plots import two_by_two
-from selfrep.plots.panels import not_identified
+from selfrep.plots.panels import ROW, not_identified
 from selfrep.plots.text import cell_interval, hover, interval, plain, reasons
 from selfrep.plots.theme import FAINT, GRID, HEAD, INK, OWN, PALETTE, PAPER, SMALL, SOFT, finish, legend_below
 from selfrep.plots.two_by_two import Line
@@ -54,7 +54,7 @@ def mediation_paths(mediation: xr.Dataset) -> go.Figure:
         chance = ", ".join(number(float(row.random.sel(mediator=m))) for m in ("P", "S"))
         fig.add_annotation(
             text=plain(f"{share}; random subspaces reach {chance} nats"), x=0, xref="paper", xanchor="left",
-            y=height[i] + 0.28, yanchor="bottom", showarrow=False, font={"size": SMALL, "color": SOFT}, bgcolor=PAPER,
+            y=height[i] + 0.28, yanchor="bottom", showarrow=False, font={"size": SMALL, "color": SOFT}, bgcolor=PAPER, name=ROW,
         )  # fmt: skip
     fig.add_vline(x=0, line={"color": SOFT, "width": 1})
     labels = {"P first": "fiction whole,<br>self without it", "S first": "self whole,<br>fiction without it"}

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from selfrep.analyses.separation.summary import at_reported_layer
-from selfrep.plots.panels import not_identified
+from selfrep.plots.panels import TITLE, not_identified
 from selfrep.plots.points import LEFT, RIGHT, View, write_names
 from selfrep.plots.text import by_label, hover, integer, labels_of, plain, shorten, words
 from selfrep.plots.theme import (
@@ -100,6 +100,7 @@ def persona_map(points: xr.Dataset) -> go.Figure:
         yanchor="top",
         yshift=-18,
         showarrow=False,
+        name=TITLE,
     )
     fig.update_layout(legend=legend_below(_KEYS))
     keys = sum(trace.showlegend is not False for trace in fig.data)

@@ -1,0 +1,422 @@
+"""One panel on paper: what it shows, drawn once; and what is written on it, which is fitted to its size.
+
+Fewer ticks, tokens that leave some out, segments alone, names in several lines: what a reader loses least by is done
+first, and nothing is cut or overprinted.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.text import Annotation
+from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
+
+from selfrep.plots.labels import spread
+from selfrep.plots.panels import COLUMN, LANDMARK, REASON, ROW, SEGMENT
+from selfrep.plots.paper import marks
+from selfrep.plots.paper.sheet import Part, Sheet
+from selfrep.plots.paper.type import bare, extent, points, shortened, wide, wrapped
+from selfrep.plots.theme import INK, SOFT
+
+LEAD = 1.22
+"""From line to line, in type sizes."""
+_PER_INCH = 72.0
+_LEVELS = 4
+"""So many rows of names of segments may stand above a map."""
+_FEWEST = 0.34
+"""Tokens are left out where there is room for a smaller share of them, and their segments are named."""
+_NAMES = 0.42
+"""The names of rows take this share of a figure's width at most."""
+
+_FEW_ROWS = 16
+"""Of more rows than these, each has one line."""
+
+
+class Panel:
+    """A panel on matplotlib's axes.
+
+    Attributes:
+        ax, part: where and what.
+        mesh: the cells of its heat map, if it is one.
+    """
+
+    def __init__(self, ax: Axes, part: Part, sheet: Sheet, *, hatched: bool = True) -> None:
+        self.ax, self.part, self.sheet = ax, part, sheet
+        self.mesh: QuadMesh | None = None
+        self._fitted: list[Artist] = []
+        ax.set_axisbelow(True)
+        for name in ("top", "right"):
+            ax.spines[name].set_visible(False)
+        for _, trace in part.traces:
+            if trace.type == "heatmap":
+                self.mesh = marks.cells(ax, trace, sheet.coloraxis, hatched=hatched)
+                ax.set_facecolor(marks.NOTHING)
+        marks.draw(ax, part.traces)
+        self._rules()
+        for side, axis in (("x", part.xaxis), ("y", part.yaxis)):
+            self._reach(side, axis)
+
+    def _reach(self, side: Literal["x", "y"], axis: Any) -> None:
+        ax, shown = self.ax, axis.visible is not False
+        if axis.range is not None:
+            getattr(ax, f"set_{side}lim")(*axis.range)
+        elif axis.rangemode == "tozero":
+            low, high = getattr(ax, f"get_{side}lim")()
+            getattr(ax, f"set_{side}lim")(min(low, 0.0), max(high, 0.0))
+        if axis.showgrid:
+            ax.grid(axis=side, color="#e6e6e6", linewidth=0.5)
+        if axis.zeroline:
+            (ax.axvline if side == "x" else ax.axhline)(0, color=axis.zerolinecolor or SOFT, linewidth=0.6, zorder=1)
+        if axis.showline is False or not shown:
+            ax.spines["bottom" if side == "x" else "left"].set_visible(False)
+
+    def _rules(self) -> None:
+        for shape in self.part.shapes:
+            if shape.type != "line" or str(shape.name or "").startswith(SEGMENT):
+                continue
+            style = {"color": shape.line.color or SOFT, "linewidth": 0.7, "zorder": 1 if shape.layer == "below" else 2}
+            if str(shape.xref or "").endswith("domain") or shape.xref == "paper":
+                self.ax.axhline(shape.y0, **style)
+            elif str(shape.yref or "").endswith("domain") or shape.yref == "paper":
+                self.ax.axvline(shape.x0, **style)
+            else:
+                self.ax.plot([shape.x0, shape.x1], [shape.y0, shape.y1], **style)
+
+    def least_height(self, width: float, page: float) -> float:
+        """What its rows need, each with its name and with what is written over it (inches), at a width of its axes."""
+        if not self._has_rows:
+            return 0.0
+        size, n = points("xtick.labelsize"), _span(self.ax.get_ylim())
+        over = [wrapped(bare(a.text)[0], size, width).count("\n") + 1 for a in self.part.notes if a.name == ROW]
+        names = [self._row_name(bare(text)[0], size, page).count("\n") + 1.0 for text in self.part.yaxis.ticktext]
+        return max(max(names), max(over, default=0) / 0.4) * size * LEAD / _PER_INCH * n
+
+    @property
+    def _has_rows(self) -> bool:
+        """Whether its vertical axis names rows."""
+        axis = self.part.yaxis
+        return bool(axis.tickvals is not None and axis.ticktext and not self.part.is_map and not _numeric(axis.ticktext))
+
+    def fit(self, width: float, height: float, page: float, *, left: bool, xlabel: str) -> None:
+        """Write what belongs to a panel of this size.
+
+        Args:
+            width, height: of its axes (inches).
+            page: the width of the figure.
+            left: whether it stands at the left, where the vertical axis is told.
+            xlabel: the title of its horizontal axis.
+        """
+        for artist in self._fitted:
+            artist.remove()
+        self._fitted, self._width, self._height = [], width, height
+        if self.part.aspect is not None:
+            self._widen(height / width)
+        self._top = 3.0  # points above the axes, from which on there is room
+        self._x_ticks(width, xlabel)
+        self._y_ticks(height, page, left=left)
+        self._brackets()
+        self._notes(page)
+        self._names()
+
+    def _row_name(self, text: str, size: float, page: float) -> str:
+        """The name of a row: in two lines if need be, where rows are few; else cut in the middle."""
+        room = _NAMES * page
+        if wide(text, size) <= room:
+            return text
+        lines = wrapped(text.replace("\n", " "), size, room)
+        if lines.count("\n") <= max(len(self.part.yaxis.tickvals) <= _FEW_ROWS, text.count("\n")):
+            return lines
+        return "\n".join(shortened(line, size, room) for line in text.split("\n"))
+
+    # Axes
+
+    def _widen(self, aspect: float) -> None:
+        """Show more of a plane upwards and downwards, so that both axes keep one scale."""
+        low, high = self.part.yaxis.range
+        left, right = self.part.xaxis.range
+        half = max((right - left) * aspect, high - low) / 2
+        self.ax.set_ylim((low + high) / 2 - half, (low + high) / 2 + half)
+
+    def _x_ticks(self, room: float, label: str) -> None:
+        axis, ax, size = self.part.xaxis, self.ax, points("xtick.labelsize")
+        places = self.part.is_map and self.sheet.places and not self.sheet.transposed
+        if axis.showticklabels is False or axis.visible is False:
+            ax.xaxis.set_major_locator(NullLocator())
+        elif axis.tickvals is not None:
+            at = list(range(len(self.sheet.places))) if places else [float(v) for v in axis.tickvals]
+            texts = list(self.sheet.places) if places else [bare(t)[0] for t in axis.ticktext]
+            at, texts, upright = _thinned(at, texts, size, room / _span(ax.get_xlim()), room, tokens=bool(places))
+            if places and not self.part.shapes and len(at) < _FEWEST * len(self.sheet.places):
+                pass  # without segments, some tokens are better than none
+            elif places and len(at) < _FEWEST * len(self.sheet.places):
+                at, texts = [], []
+            ax.set_xticks(at, texts, rotation=90 if upright else 0, **_PLAIN)
+        else:
+            self._round_ticks(int(axis.nticks or 9), size)
+        ax.tick_params("x", length=2.0 if axis.ticks != "" else 0, color=SOFT, labelcolor=INK, pad=2)
+        told = wrapped(label, points("axes.labelsize"), max(room, 0.8)) if label else ""
+        ax.set_xlabel(told, parse_math=False, color=INK)
+
+    def _round_ticks(self, most: int, size: float) -> None:
+        """Round numbers on the horizontal axis, as many as stand apart."""
+        axis, (low, high) = self.ax.xaxis, self.ax.get_xlim()
+        each = self._width / (high - low)
+        for n in range(most, 0, -1):
+            axis.set_major_locator(MaxNLocator(n, steps=[1, 2, 2.5, 5, 10]))
+            at = np.array([v for v in axis.get_majorticklocs() if low <= v <= high])
+            texts = axis.get_major_formatter().format_ticks(at)
+            if len(at) < 2 or np.diff(at).min() * each > max(wide(t, size) for t in texts) + 0.05:
+                return
+
+    def _y_ticks(self, room: float, page: float, *, left: bool) -> None:
+        axis, ax, size = self.part.yaxis, self.ax, points("ytick.labelsize")
+        rows = self._has_rows
+        places = self.part.is_map and self.sheet.places and self.sheet.transposed
+        label = self.part.ylabel
+        if axis.visible is False:
+            ax.yaxis.set_major_locator(NullLocator())
+        elif axis.tickvals is not None:
+            at = list(range(len(self.sheet.places))) if places else [float(v) for v in axis.tickvals]
+            given = list(self.sheet.places) if places else axis.ticktext or [f"{v:g}" for v in axis.tickvals]
+            texts, bold = zip(*((text, False) if places else bare(text) for text in given), strict=True)
+            if rows:
+                texts = tuple(self._row_name(text, size, page) for text in texts)
+            else:
+                each = room / _span(ax.get_ylim())
+                step = next(s for s in range(1, len(at) + 1) if s * each * np.diff(at).min(initial=9) >= size * 1.1 / 72)
+                begin = (len(at) - 1) % step if places else 0
+                at, texts, bold = at[begin::step], texts[begin::step], bold[begin::step]
+            ax.set_yticks(at, texts, **_PLAIN)
+            for tick, heavy in zip(ax.yaxis.get_major_ticks(), bold, strict=True):
+                tick.label1.set_fontweight("bold" if heavy else "normal")
+        else:
+            most = min(int(axis.nticks or 6), max(2, int(room / 0.24)))
+            ax.yaxis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
+        hidden = self.part.shared and not left
+        ax.tick_params("y", length=0 if rows else 2.0, color=SOFT, labelcolor=INK, pad=3 if rows else 2)
+        ax.tick_params("y", labelleft=not hidden)
+        shown = "" if hidden or not label else wrapped(label, points("axes.labelsize"), max(room * 1.15, 0.6))
+        ax.set_ylabel(shown, parse_math=False, color=INK)
+
+    # What stands above
+
+    def _above(self, text: str, x: float, level: float, size: float, **style: Any) -> None:
+        """A text whose foot stands `level` points above the axes; `x` in data units, or None at their left end."""
+        coordinates = (self.ax.get_xaxis_transform(), "axes fraction")
+        note = self.ax.annotate(
+            text, (x, 1.0), (0, level), xycoords=coordinates, textcoords="offset points", va="bottom", fontsize=size,
+            parse_math=False, annotation_clip=False, linespacing=1.1, **style,
+        )  # fmt: skip
+        self._fitted.append(note)
+
+    def _brackets(self) -> None:
+        brackets = [s for s in self.part.shapes if str(s.name or "").startswith(SEGMENT)]
+        if not brackets:
+            return
+        size, (low, high) = points("xtick.labelsize"), self.ax.get_xlim()
+        each = self._width / (high - low)
+        level = size * 1.15
+        ends = np.full(_LEVELS, -np.inf)
+        deepest = 0
+        for shape in brackets:
+            name = bare(str(shape.name).removeprefix(SEGMENT).strip())[0]
+            raised = ScaledTranslation(0, 2 / _PER_INCH, self.ax.figure.dpi_scale_trans)
+            place = {"transform": self.ax.get_xaxis_transform() + raised, "clip_on": False}
+            self._fitted += self.ax.plot([shape.x0, shape.x1], [1, 1], color=SOFT, linewidth=0.9, **place)
+            half = wide(name, size) / 2 + 0.02
+            middle = ((shape.x0 + shape.x1) / 2 - low) * each
+            middle = min(max(middle, half), max(self._width - half, half))
+            free = np.flatnonzero(ends <= middle - half)
+            if not len(free):
+                continue  # so many short segments in so little room: their strokes tell where they are
+            row = int(free[0])
+            ends[row], deepest = middle + half, max(deepest, row + 1)
+            self._above(name, low + middle / each, 3 + row * level, size, ha="center", color=SOFT)
+        self._top += deepest * level + 1
+
+    def _notes(self, page: float) -> None:
+        size, (low, high) = points("xtick.labelsize"), self.ax.get_xlim()
+        each = self._width / (high - low)
+        self._landmarks(size, low, each)
+        for note in self.part.notes:
+            text = bare(note.text)[0]
+            if note.showarrow is not False or note.name in (SEGMENT, LANDMARK):
+                continue
+            if note.name == REASON:
+                told = wrapped(text, points("axes.labelsize"), self._width - 0.2)
+                style = {"xycoords": "axes fraction", "ha": "center", "va": "center", "color": SOFT}
+                self._write(told, (0.5, 0.5), points("axes.labelsize"), **style)
+            elif note.name == COLUMN:
+                on_top = note.yref == "paper"
+                x = max((wide(bare(n.text)[0], size) for n in self.part.notes if n.name == COLUMN), default=0.0) + 0.05
+                self._write(
+                    text, (1.0, 1.0 if on_top else float(note.y)), size, xytext=(x * 72, 3 if on_top else 0),
+                    xycoords=("axes fraction", "axes fraction" if on_top else "data"), textcoords="offset points",
+                    ha="right", va="bottom" if on_top else "center", color=SOFT,
+                )  # fmt: skip
+            elif note.name == ROW:
+                told, style = wrapped(text, size, self._width), {"ha": "left", "va": "bottom", "color": SOFT}
+                self._write(told, (0.0, float(note.y)), size, xycoords=("axes fraction", "data"), **style)
+            else:
+                self._free(note, text, size)
+        if self.part.note:
+            told = wrapped(self.part.note, size, self._width)
+            self._above(told, low, self._top, size, ha="left", color=SOFT)
+            self._top += (told.count("\n") + 1) * size * LEAD + 1
+        if self.part.heading:
+            big = points("axes.titlesize")
+            told = wrapped(self.part.heading, big, self._width, bold=True)
+            self._above(told, low, self._top, big, ha="left", color=INK, fontweight="bold")
+
+    def _landmarks(self, size: float, low: float, each: float) -> None:
+        """What upright lines mean: side by side above them, or one above the other."""
+        landmarks = [note for note in self.part.notes if note.name == LANDMARK]
+        level, ends, most = self._top, -np.inf, 0
+        for note in sorted(landmarks, key=lambda note: float(note.x)):
+            told = wrapped(bare(note.text)[0], size, 0.48 * self._width if len(landmarks) > 1 else self._width)
+            width, lines = max(wide(line, size) for line in told.split("\n")), told.count("\n") + 1
+            at = (float(note.x) - low) * each
+            ha = note.xanchor if note.xanchor in ("left", "right") else "center"
+            begin = at - {"left": 0.0, "center": width / 2, "right": width}[ha]
+            if begin < ends + 0.05:
+                level, most = level + most * size * LEAD, 0
+            ends, most = begin + width, max(most, lines)
+            self._above(told, float(note.x), level, size, ha=ha, color=SOFT)
+        self._top = level + most * size * LEAD + (2 if landmarks else 0)
+
+    def _write(self, text: str, at: tuple[float, float], size: float, **style: Any) -> None:
+        note = self.ax.annotate(text, at, fontsize=size, parse_math=False, annotation_clip=False, **style)
+        self._fitted.append(note)
+
+    def _free(self, note: Any, text: str, size: float) -> None:
+        """A text that stands where its figure says."""
+        units = {"paper": "axes fraction", "domain": "axes fraction"}
+        where = [units.get(str(ref or "").split(" ")[-1], "data") for ref in (note.xref, note.yref)]
+        told = wrapped(text, size, 0.62 * self._width)
+        style = {
+            "ha": note.xanchor if note.xanchor in ("left", "right") else "center",
+            "va": {"top": "top", "bottom": "bottom"}.get(str(note.yanchor), "center"),
+            "xytext": (float(note.xshift or 0) * marks.PT, float(note.yshift or 0) * marks.PT),
+            "textcoords": "offset points",
+            "xycoords": tuple(where),
+            "color": note.font.color or SOFT,
+        }
+        if told.count("\n") and note.yshift and style["va"] == "center":
+            style["va"] = "bottom" if note.yshift > 0 else "top"
+        self._write(told, (float(note.x), float(note.y)), size, **style)
+        self._bring_in(self._fitted[-1])
+
+    def _bring_in(self, note: Artist) -> None:
+        """Move a text that would reach beyond the axes into them."""
+        box, inner = note.get_window_extent(), self.ax.get_window_extent()
+        x = max(inner.x0 - box.x0, 0.0) + min(inner.x1 - box.x1, 0.0)
+        y = max(inner.y0 - box.y0, 0.0) + min(inner.y1 - box.y1, 0.0)
+        if not isinstance(note, Annotation) or box.width > inner.width:
+            return
+        scale = _PER_INCH / self.ax.figure.dpi
+        right, up = note.xyann
+        note.xyann = (right + x * scale, up + y * scale)
+        inward = -1 if box.y0 + box.y1 > inner.y0 + inner.y1 else 1
+        for other in self._fitted[:-1]:
+            theirs, mine = other.get_window_extent(), note.get_window_extent()
+            if isinstance(other, Annotation) and theirs.overlaps(mine):
+                step = theirs.y0 - mine.y1 if inward < 0 else theirs.y1 - mine.y0
+                note.xyann = (note.xyann[0], note.xyann[1] + step * scale)
+
+    def _names(self) -> None:
+        """Names beside points: all of them where they have room, else none of those that would cover another."""
+        named = [note for note in self.part.notes if note.showarrow is not False]
+        if not named:
+            return
+        ax, size = self.ax, points("xtick.labelsize")
+        area = np.array([self._width, self._height])
+        low, high = (np.array(v) for v in zip(ax.get_xlim(), ax.get_ylim(), strict=True))
+        anchors = (np.array([[float(n.x), float(n.y)] for n in named]) - low) / (high - low) * area * 96
+        texts = [shortened(bare(n.text)[0], size, 0.6 * self._width) for n in named]
+        boxes = np.array([extent(text, size) for text in texts]) * 96 + [3.0, 1.0]
+        blocks = self._written(area)
+        offsets = spread(anchors, boxes, np.vstack([anchors, blocks]), np.ones(len(anchors) + len(blocks)), tuple(area * 96))
+        placed: list[np.ndarray] = [np.array([b - 4, b + 4]) for b in blocks]
+        for k in np.argsort([box[0] for box in boxes], kind="stable"):
+            box = np.array([anchors[k] + offsets[k] - boxes[k] / 2, anchors[k] + offsets[k] + boxes[k] / 2])
+            if any((box[0] < other[1]).all() and (other[0] < box[1]).all() for other in placed):
+                continue
+            if (box[0] < -2).any() or (box[1] > area * 96 + 2).any():
+                continue
+            placed.append(box)
+            away = np.hypot(*np.clip(np.abs(offsets[k]) - boxes[k] / 2, 0, None)) > 12
+            note = ax.annotate(
+                texts[k], (float(named[k].x), float(named[k].y)), tuple(offsets[k] * 0.75), textcoords="offset points",
+                ha="center", va="center", fontsize=size, parse_math=False, color=INK, annotation_clip=False,
+                arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 3} if away else None,
+            )  # fmt: skip
+            self._fitted.append(note)
+
+    def _written(self, area: np.ndarray) -> np.ndarray:
+        """Points [point, 2] along what is written on the panel already (px of the layout)."""
+        renderer, inner = self.ax.figure.canvas.get_renderer(), self.ax.get_window_extent()
+        out = [np.zeros((0, 2))]
+        for artist in self._fitted:
+            box = artist.get_window_extent(renderer)
+            scale = 96 * area / np.array([inner.width, inner.height])
+            (x0, y0), (x1, y1) = ((np.array(p) - inner.p0) * scale for p in (box.p0, box.p1))
+            if y0 < area[1] * 96 and x1 > 0:
+                steps = np.stack(np.meshgrid(np.arange(x0, x1 + 6, 6.0), np.arange(y0, y1 + 4, 6.0)), axis=-1)
+                out.append(steps.reshape(-1, 2))
+        return np.vstack(out)
+
+
+_PLAIN = {"parse_math": False}
+"""Texts are no TeX."""
+
+
+def _span(ends: tuple[float, float]) -> float:
+    return abs(ends[1] - ends[0]) or 1.0
+
+
+def _numeric(texts: Any) -> bool:
+    return all(str(text).replace("\N{MINUS SIGN}", "").replace(".", "").isdigit() for text in texts or ())
+
+
+def _thinned(
+    at: list[float], texts: list[str], size: float, each: float, room: float, *, tokens: bool
+) -> tuple[list[float], list[str], bool]:
+    """The labels of a horizontal axis that have room, and whether they stand upright.
+
+    Args:
+        each: inches a unit of the axis.
+        tokens: whether some may be left out, counted from the last one.
+    """
+    if not at:
+        return at, texts, False
+    line, gap = size * 1.1 / _PER_INCH, 0.6 * size / _PER_INCH
+    apart = float(np.diff(sorted(at)).min(initial=room / each)) * each
+    if tokens:
+        if max(wide(t, size) for t in texts) + gap <= apart:
+            return at, texts, False
+        step = int(np.ceil(line / apart - 1e-9))
+        chosen = sorted(range(len(at) - 1, -1, -step))
+        return [at[i] for i in chosen], [shortened(texts[i], size, 0.8) for i in chosen], True
+    if _numeric(texts):
+        step = next(s for s in range(1, len(at) + 1) if s * apart >= max(wide(t, size) for t in texts) + gap)
+        return at[::step], texts[::step], False
+    slot = apart - gap / 2
+    if all(wide(word, size) <= slot for text in texts for word in text.split()):
+        return at, [wrapped(text.replace("\n", " "), size, slot) for text in texts], False
+    return at, [_upright(text.replace("\n", " "), size, apart) for text in texts], True
+
+
+def _upright(text: str, size: float, apart: float) -> str:
+    """A label that stands upright, in as many lines as there is room for."""
+    lines = max(1, int(apart / (size * LEAD / _PER_INCH)))
+    whole = wide(text, size)
+    if whole <= 0.7 or lines == 1:
+        return text
+    return wrapped(text, size, max(whole / min(lines, 2) * 1.15, 0.6))
+
+
