@@ -80,7 +80,6 @@ def test_a_folder_that_is_not_writable_is_refused_before_any_work(
     def work(*_: object, **__: object) -> None:
         raise AssertionError("work was begun that cannot be kept")
 
-    monkeypatch.setattr("selfrep.plots.browser", lambda: "chromium")  # without one, figures say so first
     monkeypatch.setattr("selfrep.validation.validate.validate", work)
     monkeypatch.setattr("selfrep.models.loading.load_model", work)
     monkeypatch.setattr("sys.argv", ["selfrep", *arguments])

@@ -48,7 +48,8 @@ def test_every_figure_of_every_analysis_is_had_by_its_own_name() -> None:
     drawn = {f.draw: analysis.name for analysis in ANALYSES for f in analysis.load_report().figures}
     assert len({draw.__name__ for draw in drawn}) == len(drawn) > 10, "no name hides another"
     for draw, room in drawn.items():
-        assert getattr(sr.plot, draw.__name__) is draw
+        assert getattr(sr.plot, draw.__name__).__wrapped__ is draw
+        assert getattr(sr.plot, draw.__name__) is getattr(sr.plot, draw.__name__)
         assert draw.__name__ in dir(sr.plot)
         assert draw.__module__.startswith(f"selfrep.analyses.{room}."), "a drawing of an analysis is in its folder"
 
@@ -71,8 +72,9 @@ def humility() -> Iterator[None]:
 
 @pytest.mark.usefixtures("humility")
 def test_a_registered_analysis_brings_its_drawings_and_hides_no_general_one() -> None:
-    assert sr.plot.humility_map is humility_map
-    assert sr.plot.heatmap is not heatmap
+    assert sr.plot.humility_map.__wrapped__ is humility_map
+    assert sr.plot.heatmap.__wrapped__ is not heatmap
+    assert sr.plot.humility_map(xr.Dataset(), width=2.5).layout.width == 240, "and takes what every drawing takes"
 
 
 def test_an_unknown_drawing_says_what_there_is() -> None:

@@ -103,7 +103,7 @@ def toy() -> Iterator[Analysis]:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunDirectory]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("selfrep.plots.browser", lambda: None)
+        patched.setattr("selfrep.report.figures.ENDINGS", (".html",))
         analyses.register(TOY)
         yield run(loads(STUDY), tmp_path_factory.mktemp("toy"), device="cpu", warn=lambda message: None).directory
         analyses.unregister("confidence")

@@ -32,7 +32,7 @@ def selfrep(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.
     said, told, code = StringIO(), StringIO(), 0
     with pytest.MonkeyPatch.context() as patched, redirect_stdout(said), redirect_stderr(told):
         patched.setattr("sys.argv", ["selfrep", *arguments])
-        patched.setattr("selfrep.plots.browser", lambda: None)
+        patched.setattr("selfrep.report.figures.ENDINGS", (".html",))
         for name, value in env.items():
             patched.setenv(name, value)
         if cwd:

@@ -14,6 +14,7 @@ import pytest
 from selfrep.errors import SelfrepError
 from selfrep.plots import export
 from selfrep.plots.export import SCRIPT, browser, save
+from selfrep.plots.on_paper import on_page
 
 
 @pytest.fixture
@@ -39,14 +40,14 @@ def test_pages_of_one_folder_may_share_what_draws_them(figure: go.Figure, tmp_pa
 
 
 @pytest.mark.slow
-def test_paper_has_the_size_that_was_asked_for(figure: go.Figure, tmp_path: Path, chromium: str) -> None:
-    svg = save(figure, tmp_path / "f.svg").read_text(encoding="utf-8")
+def test_a_browser_draws_in_the_size_that_was_asked_for(figure: go.Figure, tmp_path: Path, chromium: str) -> None:
+    svg = save(figure, tmp_path / "f.svg", engine="browser").read_text(encoding="utf-8")
     assert 'width="528"' in svg
     assert 'height="288"' in svg
     assert "a &#60; b" in svg
-    png = save(figure, str(tmp_path / "f.png"), width_in=4.0, height_in=2.0).read_bytes()
+    png = save(figure, str(tmp_path / "f.png"), width_in=4.0, height_in=2.0, engine="browser").read_bytes()
     assert (int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")) == (4 * 96 * 3, 2 * 96 * 3)
-    pdf = save(figure, tmp_path / "f.pdf").read_bytes()
+    pdf = save(figure, tmp_path / "f.pdf", engine="browser").read_bytes()
     box = re.search(rb"/MediaBox\s*\[\s*0\s+0\s+([\d.]+)\s+([\d.]+)", pdf)
     assert pdf.startswith(b"%PDF")
     assert box is not None
@@ -54,8 +55,41 @@ def test_paper_has_the_size_that_was_asked_for(figure: go.Figure, tmp_path: Path
     assert export._artist.cache_info().currsize == 1, "one browser drew them all"
 
 
+def test_paper_needs_no_browser_and_has_the_size_that_was_asked_for(
+    figure: go.Figure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "browser", lambda: None)
+    monkeypatch.setattr(export, "_artist", None)  # the control: whoever asked for one would fail
+    pdf = save(figure, tmp_path / "f.pdf", 3.25, 2.0).read_bytes()
+    box = re.search(rb"/MediaBox\s*\[\s*0\s+0\s+([\d.]+)\s+([\d.]+)", pdf)
+    assert box is not None
+    assert [float(side) for side in box.groups()] == pytest.approx([3.25 * 72, 2.0 * 72])
+    png = save(figure, tmp_path / "f.png", 2.2, 2.0).read_bytes()
+    assert (int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")) == (660, 600)
+    assert "a &lt; b" in save(figure, tmp_path / "f.svg").read_text("utf-8")
+    assert "pgfqpoint{5.5000in}" in save(figure, tmp_path / "f.pgf").read_text("utf-8")
+    with pytest.raises(TypeError):
+        save(figure, tmp_path / "g.pdf", engine="browser")
+
+
+def test_figures_of_matplotlib_are_saved_as_they_are(figure: go.Figure, tmp_path: Path) -> None:
+    axes = on_page(figure, 3.25)[1]
+    sizes = {save(one, tmp_path / "f.png").read_bytes()[16:24] for one in (axes[0], axes, axes[0].figure)}
+    assert len(sizes) == 1
+    with pytest.raises(SelfrepError, match="width="):
+        save(axes[0], tmp_path / "f.pdf", 5.5)
+    with pytest.raises(SelfrepError, match="plotly draws"):
+        save(axes[0], tmp_path / "f.html")
+    with pytest.raises(SelfrepError, match="got str"):
+        save("figure", tmp_path / "f.pdf")
+    with pytest.raises(SelfrepError, match="engine='pencil'"):
+        save(figure, tmp_path / "f.pdf", engine="pencil")
+    with pytest.raises(SelfrepError, match="pgf"):
+        save(figure, tmp_path / "f.pgf", engine="browser")
+
+
 def test_what_cannot_be_saved_is_refused(figure: go.Figure, tmp_path: Path) -> None:
-    with pytest.raises(SelfrepError, match=r"\.html, \.svg, \.pdf, \.png.*'figure\.jpg'"):
+    with pytest.raises(SelfrepError, match=r"\.html, \.svg, \.pdf, \.png, \.pgf.*'figure\.jpg'"):
         save(figure, tmp_path / "figure.jpg")
     with pytest.raises(SelfrepError, match="positive"):
         save(figure, tmp_path / "figure.html", width_in=0.0)
@@ -69,16 +103,16 @@ import asyncio, os, sys
 import plotly.graph_objects as go
 from selfrep.plots.export import save
 fig, folder = go.Figure(go.Scatter(x=[0, 1], y=[0, 1])), sys.argv[1]
-save(fig, folder + "/parent.svg")
+save(fig, folder + "/parent.svg", engine="browser")
 child = os.fork()
 if child == 0:
-    save(fig, folder + "/child.svg")
+    save(fig, folder + "/child.svg", engine="browser")
     sys.exit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-save(fig, folder + "/after.svg")
+save(fig, folder + "/after.svg", engine="browser")
 
 async def notebook():
-    save(fig, folder + "/loop.svg")
+    save(fig, folder + "/loop.svg", engine="browser")
 
 asyncio.run(notebook())
 """
@@ -113,7 +147,7 @@ def test_without_a_browser_the_error_says_how_to_get_one(
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
     assert browser() is None
     with pytest.raises(SelfrepError, match=r"none was found.*apt-get install chromium.*BROWSER_PATH"):
-        save(figure, tmp_path / "f.svg")
+        save(figure, tmp_path / "f.svg", engine="browser")
     assert save(figure, tmp_path / "f.html").exists()
 
 
@@ -124,7 +158,7 @@ def test_without_kaleido_the_error_says_how_to_get_it(
     monkeypatch.setenv("BROWSER_PATH", sys.executable)
     monkeypatch.setitem(sys.modules, "kaleido", None)
     with pytest.raises(SelfrepError, match=r"kaleido.*pip install 'selfrep\[figures\]'"):
-        save(figure, tmp_path / "f.svg")
+        save(figure, tmp_path / "f.svg", engine="browser")
 
 
 @pytest.mark.usefixtures("fresh")
@@ -139,7 +173,7 @@ def test_a_program_that_is_no_browser_is_named(
     assert browser() == str(fake)
     monkeypatch.setattr(export, "_PATIENCE", 10.0)
     with pytest.raises(SelfrepError, match=re.escape(str(fake))):
-        save(figure, tmp_path / "f.svg")
+        save(figure, tmp_path / "f.svg", engine="browser")
 
 
 def test_the_browser_is_looked_for_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.report.groups import GROUPS, run_of
 from selfrep import plots
 from selfrep.analyses import ANALYSES
 from selfrep.errors import SelfrepError
+from selfrep.report import figures
 from selfrep.report.figures import OPENING, drawings, write_figures
 from selfrep.report.opening import lines
 
@@ -45,12 +47,17 @@ SHOWN = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The figures of a run that holds all groups, each drawing told by its title alone."""
     run = run_of(path=tmp_path_factory.mktemp("run"))
+
+    def told(figure: go.Figure, path: Path, **how: str) -> Path:
+        path.write_text(figure.layout.meta["title"])
+        return path
+
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(plots, "browser", lambda: None)
-        patched.setattr(plots, "save", lambda figure, path, **how: path.write_text(figure.layout.meta["title"]))
+        patched.setattr(figures, "ENDINGS", (".html",))
+        patched.setattr(plots, "save", told)
         heard: list[str] = []
         written = write_figures(run, heard.append)
-    assert heard == [plots.NO_BROWSER]
+    assert not heard
     assert sorted(written) == sorted(run.figures.iterdir())
     return run.figures
 
@@ -109,25 +116,25 @@ def test_a_figure_needs_all_of_its_groups_and_something_to_show() -> None:
     assert [one.name for one in drawings(run)] == ["referents"], "their lines show them all"
 
 
-def test_with_a_browser_paper_is_written_and_one_that_fails_is_said_once(
+def test_paper_is_written_without_a_browser_and_what_it_cannot_show_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_of({name: GROUPS[name] for name in ("items", "bleed")}, tmp_path)
-    monkeypatch.setattr(plots, "browser", lambda: "chromium")
-    monkeypatch.setattr(plots, "save", lambda figure, path, **how: path)
+    monkeypatch.setattr(plots.export, "browser", lambda: None)
     heard: list[str] = []
-    endings = [path.suffix for path in write_figures(run, heard.append)]
-    assert endings == [".csv", ".html", ".svg", ".pdf"] * 2
+    written = write_figures(run, heard.append)
+    assert [path.suffix for path in written] == [".csv", ".html", ".svg", ".pdf"] * 2
+    assert all(path.stat().st_size > 500 for path in written)
     assert not heard
+    assert b"/Type3" not in (run.figures / "bleed.pdf").read_bytes()
 
-    def broken(figure: go.Figure, path: Path, **how: str) -> Path:
-        if path.suffix == ".svg":
-            raise SelfrepError("no paper")
-        return path
-
-    monkeypatch.setattr(plots, "save", broken)
-    assert [path.suffix for path in write_figures(run, heard.append)] == [".csv", ".html"] * 2
-    assert heard == ["no paper"]
+    (first, *others) = drawings(run)
+    pie = replace(first, figure=go.Figure(go.Pie(values=[1, 2])).update_layout(meta=first.figure.layout.meta))
+    written = write_figures(run, heard.append, [pie, *others])
+    assert [path.suffix for path in written] == [".csv", ".html", ".csv", ".html", ".svg", ".pdf"]
+    (said,) = heard
+    assert said.startswith(f"{first.name}: ")
+    assert "pie" in said
 
     def full(figure: go.Figure, path: Path, **how: str) -> Path:
         raise SelfrepError("the disk is full")

@@ -11,7 +11,7 @@ __all__ = ["rich"]
 @pytest.fixture(autouse=True)
 def _no_browser(monkeypatch: pytest.MonkeyPatch) -> None:
     """No vector figures: a browser takes seconds for each."""
-    monkeypatch.setattr("selfrep.plots.browser", lambda: None)
+    monkeypatch.setattr("selfrep.report.figures.ENDINGS", (".html",))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from selfrep.stats.cells import place_axis
 from selfrep.stats.numbers import number
 
 
-def heatmap(effects: xr.Dataset | xr.DataTree, pair: int | None = None, *, title: str | None = None) -> go.Figure:
+def heatmap(effects: xr.Dataset | xr.DataTree, pair: int | None = None) -> go.Figure:
     """The transfer of each patch, straight from `patch`, with no gate and no control.
 
     Args:
@@ -48,7 +48,7 @@ def heatmap(effects: xr.Dataset | xr.DataTree, pair: int | None = None, *, title
     elif "source" in chosen.coords:
         parts.append(" → ".join(plain(shorten(str(chosen[k].values[0]), 20)) for k in ("source", "target")))
         parts.append(words(shorten(str(chosen["item"].values[0]), 24)))
-    title, subtitle = plain(title) if title else "Transfer of each patched activation", " · ".join(filter(None, parts))
+    title, subtitle = "Transfer of each patched activation", " · ".join(filter(None, parts))
     layers, places = layers_of(effects), Places.of(effects, pair)
     directions = chosen.direction.to_numpy() if "direction" in chosen.coords else np.full(chosen.sizes["pair"], "")
     maps = []

@@ -17,7 +17,7 @@ from selfrep.plots.theme import DIVERGING, INK, NOTHING, SIZE, TINY
 from selfrep.stats.numbers import number
 
 Array = np.ndarray
-Stops = Sequence[tuple[float, str]]
+Stops = Sequence[tuple[float | int, str]]
 """Colours at shares of a scale, the first at 0 and the last at 1."""
 
 SCALE, FLOOR, FLOOR_KEY = "scale", "floor", "floor key"
@@ -79,7 +79,9 @@ def colour_bar(
         height = (floor - low) / (limit - low)
         fig.add_annotation(beside, text="▸", y=height, yanchor="middle", xshift=2, font={"size": SIZE}, name=FLOOR)
     key = f"{'▸' if floor <= limit else 'above:'} one side<br>{number(float(f'{floor:.2g}'))}"
-    fig.add_annotation(beside, text=key, y=0, yanchor="top", yshift=-4, align="left", font={"size": TINY}, name=FLOOR_KEY)
+    fig.add_annotation(
+        beside, text=key, y=0, yanchor="top", yshift=-4, align="left", font={"size": TINY}, name=FLOOR_KEY
+    )
 
 
 def rescale(fig: go.Figure, *, limit: float | None = None, colourscale: str | Stops | None = None) -> None:
@@ -95,9 +97,7 @@ def rescale(fig: go.Figure, *, limit: float | None = None, colourscale: str | St
         raise SelfrepError(f"Colours end at a number above 0 (zmax); got {limit}.")
     stops, centred = (DIVERGING, now["centred"]) if colourscale is None else _stops(colourscale)
     values = [np.asarray(trace.z, dtype=float) for trace in fig.data if trace.type == "heatmap"]
-    colour_bar(
-        fig, now["name"], values, limit or now["limit"], floor=now["floor"], stops=stops, centred=centred
-    )
+    colour_bar(fig, now["name"], values, limit or now["limit"], floor=now["floor"], stops=stops, centred=centred)
 
 
 def _stops(colourscale: str | Stops) -> tuple[Stops, bool]:

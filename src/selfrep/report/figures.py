@@ -66,37 +66,39 @@ def first_drawing(run: RunDirectory) -> list[Drawing]:
     return [Drawing(opening.NAME, words["title"], words["caption"], picture, data, OPENING)]
 
 
+ENDINGS = (".html", ".svg", ".pdf")
+"""As which files a run writes its figures."""
+
+
 def write_figures(
     run: RunDirectory,
     warn: Callable[[str], None] = lambda message: None,
     figures: Iterable[Drawing] | None = None,
-    endings: Sequence[str] = (".html", ".svg", ".pdf"),
+    endings: Sequence[str] | None = None,
 ) -> list[Path]:
-    """Write every figure and its numbers as CSV.
+    """Write every figure and its numbers as CSV. No browser is needed.
 
     Args:
-        warn: hears it when no browser is found.
+        warn: hears of figures that paper cannot show, which an analysis from elsewhere may have drawn.
         figures: those of the run, where they are drawn already (None: they are drawn anew).
-        endings: as which files; SVG and PDF need a browser, and are left out where none is found.
+        endings: as which files (None: `ENDINGS`).
     """
     written: list[Path] = []
-    if set(endings) - {".html"} and plots.browser() is None:
-        endings = (".html",)
-        warn(plots.NO_BROWSER)
+    screen, paper = (
+        [e for e in (ENDINGS if endings is None else endings) if (e == ".html") == own] for own in (True, False)
+    )
     for one in drawings(run) if figures is None else figures:
         base = run.figures / one.name
-        write_file(base.with_suffix(".csv"), _table(one.data))
-        written.append(base.with_suffix(".csv"))
-        for ending in endings:
-            try:
-                plots.save(one.figure, base.with_suffix(ending), script="beside")
-            except SelfrepError as error:
-                if ending == ".html":
-                    raise
-                endings = (".html",)  # one message is enough
-                warn(str(error))
-                break
-            written.append(base.with_suffix(ending))
+        written.append(write_file(base.with_suffix(".csv"), _table(one.data)))
+        written += [plots.save(one.figure, base.with_suffix(ending), script="beside") for ending in screen]
+        if not paper:
+            continue
+        try:
+            page = plots.page(one.figure)
+        except SelfrepError as error:
+            warn(f"{one.name}: {error}")
+            continue
+        written += [plots.save(page, base.with_suffix(ending)) for ending in paper]
     return written
 
 

@@ -11,16 +11,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.colorbar import Colorbar
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.legend import Legend
 from matplotlib.path import Path
 from matplotlib.text import Text
 
-from selfrep.plots.paper import marks
-from selfrep.plots.paper.legends import keys, legend
-from selfrep.plots.paper.panel import Panel
-from selfrep.plots.paper.sheet import Part, Sheet
-from selfrep.plots.paper.type import bare, extent, points, wrapped
+from selfrep.plots.on_paper import marks
+from selfrep.plots.on_paper.legends import keys, legend
+from selfrep.plots.on_paper.panel import Panel
+from selfrep.plots.on_paper.sheet import Part, Sheet
+from selfrep.plots.on_paper.type import bare, extent, points, wrapped
 from selfrep.plots.theme import DPI, INK, SOFT, WIDTH
 
 PAGE = WIDTH / DPI
@@ -31,8 +31,10 @@ _SHRINKS, _GROWS = 0.6, 1.2
 """How far the height of panels follows their width."""
 _FLATTEST = 0.62
 """A plane is at least this high, by its width: so that names beside points have room."""
-_TURNS = 3
-"""Texts make the margins, and margins the room for texts; this often is enough for both to agree."""
+_TALLEST = 5.0
+"""And no higher than this (inches)."""
+_TURNS, _AGREED = 3, 0.004
+"""Texts make the margins, and margins the room for texts: so often, at most, until the room changes by so little."""
 
 
 class Block:
@@ -88,7 +90,9 @@ class Block:
             end = [float(right[column == c].max()) for c in range(columns)]
             bar = self._bar_width()
             taken = sum(at) + sum(end) + (columns - 1) * _GAP + bar + 2 * _EDGE
-            room = max((self.width - taken) / columns, 0.25)
+            before, room = room, max((self.width - taken) / columns, 0.25)
+            if abs(room - before) < _AGREED:
+                break
         heights = self._heights(place, rows, room)
         over = self._fit(place, room, heights, columns)
         at = [max(float(over[column == c, 0].max()), at[c]) for c in range(columns)]
@@ -194,7 +198,7 @@ def columns_of(n: int, columns: int, width: float) -> int:
 def height_of(part: Part, room: float) -> float:
     """How high the axes of a panel are that are `room` inches wide."""
     if part.aspect is not None:
-        return max(part.aspect, _FLATTEST) * room
+        return min(max(part.aspect, _FLATTEST) * room, _TALLEST)
     rows = part.yaxis.tickvals is not None and not part.is_map and part.yaxis.ticktext is not None
     grown = 1.0 if rows else float(np.clip(room / part.width, _SHRINKS, _GROWS))
     return part.height * grown
@@ -202,7 +206,9 @@ def height_of(part: Part, room: float) -> float:
 
 def reach(ax: Axes) -> tuple[float, float, float, float]:
     """How far what belongs to axes reaches beyond them to the left, right, below and above (inches)."""
-    inner, outer, dpi = ax.get_window_extent(), ax.get_tightbbox(renderer(ax.figure)), ax.figure.dpi
+    own = [artist for artist in ax.get_default_bbox_extra_artists() if not isinstance(artist, Legend)]
+    inner, dpi = ax.get_window_extent(), ax.figure.dpi
+    outer = ax.get_tightbbox(renderer(ax.figure), bbox_extra_artists=own)
     sides = (inner.x0 - outer.x0, outer.x1 - inner.x1, inner.y0 - outer.y0, outer.y1 - inner.y1)
     left, right, below, above = (max(0.0, float(side) / dpi) for side in sides)
     return left, right, below, above
@@ -242,7 +248,7 @@ def extent_of(text: Text) -> tuple[float, float]:
     return extent(text.get_text(), text.get_fontsize(), bold=text.get_fontweight() == "bold")
 
 
-def colour_bar(figure: Figure, panels: Sequence[Panel], axes: Sequence[Axes] | None) -> Colorbar | None:
+def colour_bar(figure: FigureBase, panels: Sequence[Panel], axes: Sequence[Axes] | None) -> Colorbar | None:
     """The bar that tells the colours of maps; beside these axes, or to be placed yet (None)."""
     panel = next((one for one in panels if one.mesh is not None), None)
     if panel is None or panel.mesh is None:
@@ -256,7 +262,9 @@ def colour_bar(figure: Figure, panels: Sequence[Panel], axes: Sequence[Axes] | N
     bar.set_ticks(list(given.colorbar.tickvals or ()), labels=[bare(t)[0] for t in given.colorbar.ticktext or ()])
     bar.ax.tick_params(length=2, labelsize=size, color=SOFT, labelcolor=INK, pad=1.5)
     bar.outline.set_visible(False)
-    bar.ax.set_title(sheet.scale, fontsize=points("axes.titlesize"), fontweight="bold", color=INK, pad=3, parse_math=False)
+    bar.ax.set_title(
+        sheet.scale, fontsize=points("axes.titlesize"), fontweight="bold", color=INK, pad=3, parse_math=False
+    )
     low = float(given.cmin)
     if low < 0:
         edges = np.array([(0, low), (1, low), (1, 0), (0, 0), (0, low)])

@@ -6,6 +6,7 @@ first, and nothing is cut or overprinted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -18,9 +19,9 @@ from matplotlib.transforms import ScaledTranslation
 
 from selfrep.plots.labels import spread
 from selfrep.plots.panels import COLUMN, LANDMARK, REASON, ROW, SEGMENT
-from selfrep.plots.paper import marks
-from selfrep.plots.paper.sheet import Part, Sheet
-from selfrep.plots.paper.type import bare, extent, points, shortened, wide, wrapped
+from selfrep.plots.on_paper import marks
+from selfrep.plots.on_paper.sheet import Part, Sheet
+from selfrep.plots.on_paper.type import bare, extent, points, shortened, wide, wrapped
 from selfrep.plots.theme import INK, SOFT
 
 LEAD = 1.22
@@ -42,12 +43,14 @@ class Panel:
 
     Attributes:
         ax, part: where and what.
+        top: how high what is written above the axes reaches (points).
         mesh: the cells of its heat map, if it is one.
     """
 
     def __init__(self, ax: Axes, part: Part, sheet: Sheet, *, hatched: bool = True) -> None:
         self.ax, self.part, self.sheet = ax, part, sheet
         self.mesh: QuadMesh | None = None
+        self.top = 0.0
         self._fitted: list[Artist] = []
         ax.set_axisbelow(True)
         for name in ("top", "right"):
@@ -100,7 +103,9 @@ class Panel:
     def _has_rows(self) -> bool:
         """Whether its vertical axis names rows."""
         axis = self.part.yaxis
-        return bool(axis.tickvals is not None and axis.ticktext and not self.part.is_map and not _numeric(axis.ticktext))
+        return bool(
+            axis.tickvals is not None and axis.ticktext and not self.part.is_map and not _numeric(axis.ticktext)
+        )
 
     def fit(self, width: float, height: float, page: float, *, left: bool, xlabel: str) -> None:
         """Write what belongs to a panel of this size.
@@ -116,31 +121,33 @@ class Panel:
         self._fitted, self._width, self._height = [], width, height
         if self.part.aspect is not None:
             self._widen(height / width)
-        self._top = 3.0  # points above the axes, from which on there is room
+        self.top = 3.0
         self._x_ticks(width, xlabel)
         self._y_ticks(height, page, left=left)
         self._brackets()
         self._notes(page)
         self._names()
 
-    def _row_name(self, text: str, size: float, page: float) -> str:
-        """The name of a row: in two lines if need be, where rows are few; else cut in the middle."""
+    def _row_name(self, text: str, size: float, page: float, most: int = 9) -> str:
+        """The name of a row: in two lines if need be, where rows are few and high; else cut in the middle."""
         room = _NAMES * page
         if wide(text, size) <= room:
             return text
         lines = wrapped(text.replace("\n", " "), size, room)
-        if lines.count("\n") <= max(len(self.part.yaxis.tickvals) <= _FEW_ROWS, text.count("\n")):
+        if lines.count("\n") <= min(max(len(self.part.yaxis.tickvals) <= _FEW_ROWS, text.count("\n")), most - 1):
             return lines
+        if text.count("\n") >= most:
+            return shortened(text.replace("\n", " "), size, room)
         return "\n".join(shortened(line, size, room) for line in text.split("\n"))
 
     # Axes
 
     def _widen(self, aspect: float) -> None:
-        """Show more of a plane upwards and downwards, so that both axes keep one scale."""
-        low, high = self.part.yaxis.range
-        left, right = self.part.xaxis.range
-        half = max((right - left) * aspect, high - low) / 2
-        self.ax.set_ylim((low + high) / 2 - half, (low + high) / 2 + half)
+        """Show more of a plane to one side, so that both axes keep one scale."""
+        (left, right), (low, high) = self.part.xaxis.range, self.part.yaxis.range
+        wide_, tall = max(right - left, (high - low) / aspect), max(high - low, (right - left) * aspect)
+        self.ax.set_xlim((left + right - wide_) / 2, (left + right + wide_) / 2)
+        self.ax.set_ylim((low + high - tall) / 2, (low + high + tall) / 2)
 
     def _x_ticks(self, room: float, label: str) -> None:
         axis, ax, size = self.part.xaxis, self.ax, points("xtick.labelsize")
@@ -148,12 +155,11 @@ class Panel:
         if axis.showticklabels is False or axis.visible is False:
             ax.xaxis.set_major_locator(NullLocator())
         elif axis.tickvals is not None:
-            at = list(range(len(self.sheet.places))) if places else [float(v) for v in axis.tickvals]
+            at = [*map(float, range(len(self.sheet.places)))] if places else [float(v) for v in axis.tickvals]
             texts = list(self.sheet.places) if places else [bare(t)[0] for t in axis.ticktext]
             at, texts, upright = _thinned(at, texts, size, room / _span(ax.get_xlim()), room, tokens=bool(places))
-            if places and not self.part.shapes and len(at) < _FEWEST * len(self.sheet.places):
-                pass  # without segments, some tokens are better than none
-            elif places and len(at) < _FEWEST * len(self.sheet.places):
+            bracketed = any(str(shape.name or "").startswith(SEGMENT) for shape in self.part.shapes)
+            if bracketed and places and len(at) < _FEWEST * len(self.sheet.places):
                 at, texts = [], []
             ax.set_xticks(at, texts, rotation=90 if upright else 0, **_PLAIN)
         else:
@@ -178,19 +184,27 @@ class Panel:
         rows = self._has_rows
         places = self.part.is_map and self.sheet.places and self.sheet.transposed
         label = self.part.ylabel
-        if axis.visible is False:
+        if axis.visible is False or (axis.tickvals is not None and not len(axis.tickvals)):
             ax.yaxis.set_major_locator(NullLocator())
         elif axis.tickvals is not None:
-            at = list(range(len(self.sheet.places))) if places else [float(v) for v in axis.tickvals]
+            at = [*map(float, range(len(self.sheet.places)))] if places else [float(v) for v in axis.tickvals]
             given = list(self.sheet.places) if places else axis.ticktext or [f"{v:g}" for v in axis.tickvals]
             texts, bold = zip(*((text, False) if places else bare(text) for text in given), strict=True)
             if rows:
-                texts = tuple(self._row_name(text, size, page) for text in texts)
+                lines = int(room / _span(ax.get_ylim()) / (size * LEAD / _PER_INCH) + 0.05)
+                texts = tuple(self._row_name(text, size, page, lines) for text in texts)
             else:
                 each = room / _span(ax.get_ylim())
-                step = next(s for s in range(1, len(at) + 1) if s * each * np.diff(at).min(initial=9) >= size * 1.1 / 72)
-                begin = (len(at) - 1) % step if places else 0
-                at, texts, bold = at[begin::step], texts[begin::step], bold[begin::step]
+                line = size * 1.15 / _PER_INCH
+                step = next(s for s in range(1, len(at) + 1) if s * each * np.diff(at).min(initial=9) >= line)
+                if places and step * _FEWEST > 1 and self.sheet.segments:
+                    texts, at = zip(*((name, (a + b) / 2) for name, a, b in self.sheet.segments), strict=True)
+                    at, texts, bold = _apart(at, texts, line / each)
+                elif self.sheet.transposed and not places:  # segments alone, which lie at any distance
+                    at, texts, bold = _apart(at, texts, line / each)
+                else:
+                    begin = (len(at) - 1) % step if places else 0
+                    at, texts, bold = at[begin::step], texts[begin::step], bold[begin::step]
             ax.set_yticks(at, texts, **_PLAIN)
             for tick, heavy in zip(ax.yaxis.get_major_ticks(), bold, strict=True):
                 tick.label1.set_fontweight("bold" if heavy else "normal")
@@ -228,7 +242,7 @@ class Panel:
             raised = ScaledTranslation(0, 2 / _PER_INCH, self.ax.figure.dpi_scale_trans)
             place = {"transform": self.ax.get_xaxis_transform() + raised, "clip_on": False}
             self._fitted += self.ax.plot([shape.x0, shape.x1], [1, 1], color=SOFT, linewidth=0.9, **place)
-            half = wide(name, size) / 2 + 0.02
+            half = wide(name, size) / 2 + 0.035
             middle = ((shape.x0 + shape.x1) / 2 - low) * each
             middle = min(max(middle, half), max(self._width - half, half))
             free = np.flatnonzero(ends <= middle - half)
@@ -237,7 +251,7 @@ class Panel:
             row = int(free[0])
             ends[row], deepest = middle + half, max(deepest, row + 1)
             self._above(name, low + middle / each, 3 + row * level, size, ha="center", color=SOFT)
-        self._top += deepest * level + 1
+        self.top += deepest * level + 1
 
     def _notes(self, page: float) -> None:
         size, (low, high) = points("xtick.labelsize"), self.ax.get_xlim()
@@ -264,19 +278,21 @@ class Panel:
                 self._write(told, (0.0, float(note.y)), size, xycoords=("axes fraction", "data"), **style)
             else:
                 self._free(note, text, size)
+        if any(note.name == COLUMN for note in self.part.notes):
+            self.top += size * LEAD
         if self.part.note:
             told = wrapped(self.part.note, size, self._width)
-            self._above(told, low, self._top, size, ha="left", color=SOFT)
-            self._top += (told.count("\n") + 1) * size * LEAD + 1
+            self._above(told, low, self.top, size, ha="left", color=SOFT)
+            self.top += (told.count("\n") + 1) * size * LEAD + 1
         if self.part.heading:
             big = points("axes.titlesize")
             told = wrapped(self.part.heading, big, self._width, bold=True)
-            self._above(told, low, self._top, big, ha="left", color=INK, fontweight="bold")
+            self._above(told, low, self.top, big, ha="left", color=INK, fontweight="bold")
 
     def _landmarks(self, size: float, low: float, each: float) -> None:
         """What upright lines mean: side by side above them, or one above the other."""
         landmarks = [note for note in self.part.notes if note.name == LANDMARK]
-        level, ends, most = self._top, -np.inf, 0
+        level, ends, most = self.top, -np.inf, 0
         for note in sorted(landmarks, key=lambda note: float(note.x)):
             told = wrapped(bare(note.text)[0], size, 0.48 * self._width if len(landmarks) > 1 else self._width)
             width, lines = max(wide(line, size) for line in told.split("\n")), told.count("\n") + 1
@@ -287,7 +303,7 @@ class Panel:
                 level, most = level + most * size * LEAD, 0
             ends, most = begin + width, max(most, lines)
             self._above(told, float(note.x), level, size, ha=ha, color=SOFT)
-        self._top = level + most * size * LEAD + (2 if landmarks else 0)
+        self.top = level + most * size * LEAD + (2 if landmarks else 0)
 
     def _write(self, text: str, at: tuple[float, float], size: float, **style: Any) -> None:
         note = self.ax.annotate(text, at, fontsize=size, parse_math=False, annotation_clip=False, **style)
@@ -340,7 +356,9 @@ class Panel:
         texts = [shortened(bare(n.text)[0], size, 0.6 * self._width) for n in named]
         boxes = np.array([extent(text, size) for text in texts]) * 96 + [3.0, 1.0]
         blocks = self._written(area)
-        offsets = spread(anchors, boxes, np.vstack([anchors, blocks]), np.ones(len(anchors) + len(blocks)), tuple(area * 96))
+        offsets = spread(
+            anchors, boxes, np.vstack([anchors, blocks]), np.ones(len(anchors) + len(blocks)), tuple(area * 96)
+        )
         placed: list[np.ndarray] = [np.array([b - 4, b + 4]) for b in blocks]
         for k in np.argsort([box[0] for box in boxes], kind="stable"):
             box = np.array([anchors[k] + offsets[k] - boxes[k] / 2, anchors[k] + offsets[k] + boxes[k] / 2])
@@ -373,6 +391,15 @@ class Panel:
 
 _PLAIN = {"parse_math": False}
 """Texts are no TeX."""
+
+
+def _apart(at: Sequence[float], texts: Sequence[str], least: float) -> tuple[list[float], list[str], list[bool]]:
+    """The labels that stand at least so far from the last one that is shown, none of them bold."""
+    chosen: list[int] = []
+    for i, here in enumerate(at):
+        if not chosen or here - at[chosen[-1]] >= least:
+            chosen.append(i)
+    return [at[i] for i in chosen], [texts[i] for i in chosen], [False] * len(chosen)
 
 
 def _span(ends: tuple[float, float]) -> float:
@@ -418,5 +445,3 @@ def _upright(text: str, size: float, apart: float) -> str:
     if whole <= 0.7 or lines == 1:
         return text
     return wrapped(text, size, max(whole / min(lines, 2) * 1.15, 0.6))
-
-

@@ -32,7 +32,9 @@ def effects(n: int, words: list[str], layers: int = 30) -> xr.Dataset:
     who = {"source": LONG, "target": "smollm", "item": LONG, "control": ""}
     coords = {"layer": np.arange(layers), "direction": ("pair", ["denoise", "noise"] * 2)} | tokens(n, words)
     coords |= {name: ("pair", [text] * 4) for name, text in who.items()}
-    return xr.Dataset({"transfer": (("pair", "layer", "position"), values)}, coords, {"site": "resid_pre", "model": LONG})
+    return xr.Dataset(
+        {"transfer": (("pair", "layer", "position"), values)}, coords, {"site": "resid_pre", "model": LONG}
+    )
 
 
 def items(n: int, many: int = 1) -> xr.Dataset:
@@ -85,7 +87,9 @@ def transfer(n: int) -> xr.Dataset:
     """An estimate of transfer over n tokens."""
     rng = np.random.default_rng(4)
     t = np.cumsum(rng.normal(0, 0.03, (2, 30, n)), axis=2)
-    coords = {"direction": ["denoise", "noise"], "layer": np.arange(30)} | tokens(n, [" we", " are", " who", " we", " are"])
+    coords = {"direction": ["denoise", "noise"], "layer": np.arange(30)} | tokens(
+        n, [" we", " are", " who", " we", " are"]
+    )
     data = {name: (("direction", "layer", "position"), t + d) for name, d in (("estimate", 0.0), ("ci_low", -0.1), ("ci_high", 0.1), ("p", 0.0), ("control_fact", 0.1))}  # fmt: skip
     data |= {"n_pairs": ("direction", [8, 8]), "n_gated": ("direction", [3, 0])}
     return xr.Dataset(data, coords, {"site": "resid_pre", "items": ["a"], "ends": ["self", "persona"], "reason": ""})

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 
 from selfrep.errors import SelfrepError
 from selfrep.plots.panels import HEADING, NOTE, TITLE
-from selfrep.plots.paper.type import bare
+from selfrep.plots.on_paper.type import bare
 from selfrep.plots.scales import FLOOR, FLOOR_KEY, SCALE
 from selfrep.plots.theme import DPI, HEAD, WIDTH
 
@@ -80,6 +80,7 @@ class Sheet:
         columns: in how many it was laid out.
         places: the labels of the columns of its heat maps, all of them; empty where there are none.
         transposed: whether those stand on the vertical axis.
+        segments: their names, first and last columns; where they are not bracketed.
         scale: the name of the quantity that colours tell, if any.
         floor: the value that the colour bar points at, and the words for it.
     """
@@ -90,6 +91,7 @@ class Sheet:
     columns: int
     places: tuple[str, ...]
     transposed: bool
+    segments: tuple[tuple[str, float, float], ...]
     scale: str
     floor: tuple[float | None, str]
     coloraxis: Any
@@ -125,6 +127,7 @@ def read(fig: go.Figure) -> Sheet:
         max((part.column for part in parts), default=0) + 1,
         tuple(bare(label)[0] for label in meta.get("places", ())),
         bool(meta.get("transposed")),
+        tuple((bare(name)[0], first, last) for name, first, last in meta.get("segments", ())),
         bare(scale.get("name", ""))[0],
         (scale.get("floor"), bare(floors[0])[0] if floors else ""),
         fig.layout.coloraxis,
@@ -133,8 +136,8 @@ def read(fig: go.Figure) -> Sheet:
 
 def _parts(fig: go.Figure) -> Iterator[Part]:
     layout = fig.layout
-    across = float((layout.width or WIDTH) - _margin(layout.margin.l, 80) - _margin(layout.margin.r, 80)) / DPI
-    up = float((layout.height or 450) - _margin(layout.margin.t, HEAD) - _margin(layout.margin.b, 80)) / DPI
+    across = float((layout.width or WIDTH) - _margin(layout.margin.l, 80.0) - _margin(layout.margin.r, 80.0)) / DPI
+    up = float((layout.height or 450) - _margin(layout.margin.t, HEAD) - _margin(layout.margin.b, 80.0)) / DPI
     pairs = list(dict.fromkeys((trace.xaxis or "x", trace.yaxis or "y") for trace in fig.data)) or [("x", "y")]
     axes = {pair: (layout[_long(pair[0])], layout[_long(pair[1])]) for pair in pairs}
     spans = {pair: tuple((axis.domain or (0.0, 1.0)) for axis in both) for pair, both in axes.items()}
@@ -170,7 +173,7 @@ def _parts(fig: go.Figure) -> Iterator[Part]:
 _BAR = (SCALE, FLOOR, FLOOR_KEY)
 
 
-def _margin(value: float | None, usual: float) -> float:
+def _margin(value: float | int | None, usual: float) -> float:
     return usual if value is None else float(value)
 
 

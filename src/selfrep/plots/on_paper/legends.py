@@ -13,9 +13,9 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from selfrep.plots.paper import marks
-from selfrep.plots.paper.sheet import Part
-from selfrep.plots.paper.type import bare, points, wide, wrapped
+from selfrep.plots.on_paper import marks
+from selfrep.plots.on_paper.sheet import Part
+from selfrep.plots.on_paper.type import bare, points, wide, wrapped
 from selfrep.plots.theme import INK, PAPER
 
 _HANDLE, _GAP, _BETWEEN = 2.2, 0.5, 1.2

@@ -14,7 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgba
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from selfrep.plots.paper.type import bare
+from selfrep.plots.on_paper.type import bare
 from selfrep.plots.theme import NOTHING, PAPER, SOFT
 
 PT = 0.75
@@ -78,7 +78,9 @@ def draw(ax: Axes, traces: Sequence[tuple[int, Any]]) -> None:
 def line_marks(traces: Sequence[tuple[int, Any]]) -> dict[int, str]:
     """A mark for each line, by its number, where more than two unbroken lines differ in colour alone."""
     alone = [(i, t) for i, t in traces if t.type == "scatter" and t.mode == "lines" and not t.stackgroup]
-    plain = [(i, t) for i, t in alone if t.fill is None and (t.line.dash or "solid") == "solid" and t.name != "outlined"]
+    plain = [
+        (i, t) for i, t in alone if t.fill is None and (t.line.dash or "solid") == "solid" and t.name != "outlined"
+    ]
     of = dict(zip(dict.fromkeys(t.legendgroup or t.name for _, t in plain), cycle(_EACH)))  # as many as there are
     return {i: of[t.legendgroup or t.name] for i, t in plain} if len(of) > 2 else {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from string import ascii_lowercase
 from typing import Any
@@ -13,20 +13,21 @@ import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, FigureBase, SubFigure
+from matplotlib.transforms import ScaledTranslation
 
 from selfrep.errors import SelfrepError
-from selfrep.plots.paper.block import Block, agree, colour_bar, columns_of
-from selfrep.plots.paper.legends import keys, legend
-from selfrep.plots.paper.panel import Panel
-from selfrep.plots.paper.sheet import Sheet, read
-from selfrep.plots.paper.type import points, wrapped
+from selfrep.plots.on_paper.block import Block, agree, colour_bar, columns_of, reach
+from selfrep.plots.on_paper.legends import keys, legend
+from selfrep.plots.on_paper.panel import Panel
+from selfrep.plots.on_paper.sheet import Sheet, read
+from selfrep.plots.on_paper.type import points, wrapped
 from selfrep.plots.scales import SCALE, rescale
 from selfrep.plots.theme import INK
 from selfrep.plots.venues import EMBEDDED, MEASURED, USUAL, venue
 
 NARROWEST, WIDEST = 2.0, 20.0
 """Between these widths something can be read (inches)."""
-_APART = 0.12
+_APART, _TURNS = 0.12, 3
 _PROVISIONAL = 12.0
 
 Target = Axes | SubFigure | np.ndarray | Sequence[Axes]
@@ -178,7 +179,7 @@ def on_axes(fig: go.Figure, ax: Target) -> list[Axes]:
     panels = [Panel(one, part, sheet) for one, part in zip(axes, sheet.parts, strict=True)]
     agree(panels)
     figure = axes[0].figure
-    bar = colour_bar(figure, panels, axes)
+    colour_bar(figure, panels, axes)
     columns = _column_count(axes)
     page = float(figure.bbox.width / figure.dpi)
     under = []
@@ -187,7 +188,7 @@ def on_axes(fig: go.Figure, ax: Target) -> list[Axes]:
         room = sum(one.get_window_extent().width for one in axes[:columns]) / figure.dpi
         under.append((lowest, legend(lowest, entries, room)))
     labels = {part.xlabel for part in sheet.parts}
-    for turn in range(2):
+    for turn in range(_TURNS):
         for i, panel in enumerate(panels):
             box = panel.ax.get_window_extent()
             last = i + columns >= len(panels)
@@ -195,27 +196,21 @@ def on_axes(fig: go.Figure, ax: Target) -> list[Axes]:
                 box.width / figure.dpi, box.height / figure.dpi, min(page, 2 * box.width / figure.dpi),
                 left=i % columns == 0, xlabel=panel.part.xlabel if len(labels) > 1 or last else "",
             )  # fmt: skip
-        if not turn:
-            _title(axes, sheet)
-            _put_below(under)
-            if figure.get_layout_engine() is not None:
-                figure.figure.draw_without_rendering()
-    del bar
+        for ax, made in under:
+            lowered = ScaledTranslation(0, -reach(ax)[2] - 0.06, figure.dpi_scale_trans)
+            made.set_bbox_to_anchor((0, 0), transform=ax.transAxes + lowered)
+        if sheet.title and not sheet.parts[0].heading:
+            _entitle(panels[0], sheet.title)
+        if turn < _TURNS - 1 and figure.figure.get_layout_engine() is not None:
+            figure.figure.draw_without_rendering()  # which gives the axes other sizes
     return axes
 
 
-def _title(axes: Sequence[Axes], sheet: Sheet) -> None:
-    ax = axes[0]
-    if sheet.title and not sheet.parts[0].heading:
-        size, room = points("axes.titlesize"), ax.get_window_extent().width / ax.figure.dpi
-        told = wrapped(sheet.title, size, room, bold=True)
-        ax.set_title(told, loc="left", fontsize=size, fontweight="bold", color=INK, parse_math=False)
-
-
-def _put_below(legends: Iterable[tuple[Axes, Any]]) -> None:
-    for ax, made in legends:
-        below = 26 / 72 / (ax.get_window_extent().height / ax.figure.dpi)
-        made.set_bbox_to_anchor((0, -below), transform=ax.transAxes)
+def _entitle(panel: Panel, title: str) -> None:
+    """Write the title of a figure over its panel, above what stands there."""
+    size, room = points("axes.titlesize"), panel.ax.get_window_extent().width / panel.ax.figure.dpi
+    style = {"fontsize": size, "fontweight": "bold", "color": INK, "parse_math": False, "pad": panel.top + 2}
+    panel.ax.set_title(wrapped(title, size, room, bold=True), loc="left", **style)
 
 
 def _axes(ax: Target, sheet: Sheet) -> list[Axes]:
@@ -249,4 +244,4 @@ def _split(figure: FigureBase, spec: Any, sheet: Sheet, width: float) -> list[Ax
 
 def _column_count(axes: Sequence[Axes]) -> int:
     top = max(ax.get_position().y1 for ax in axes)
-    return sum(abs(ax.get_position().y1 - top) < 1e-3 for ax in axes)
+    return sum(bool(abs(ax.get_position().y1 - top) < 1e-3) for ax in axes)
