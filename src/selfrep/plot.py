@@ -23,7 +23,8 @@ from selfrep.plots import (
 from selfrep.report import opening
 
 __all__ = [
-    "NO_BROWSER", "VENUES", "browser", "caption", "heatmap", "panels", "paper", "save", "self_and_persona", "to_matplotlib",
+    "NO_BROWSER", "VENUES", "browser", "caption", "heatmap", "panels", "paper", "save", "self_and_persona",
+    "to_matplotlib",
 ]  # fmt: skip
 
 heatmap = drawing(effects.heatmap)

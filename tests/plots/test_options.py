@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 
 import numpy as np
 import plotly.graph_objects as go
@@ -64,7 +63,9 @@ def test_colours_end_where_they_are_told_to(sweep: xr.Dataset) -> None:
 
 
 def test_tokens_and_segments_are_left_out(sweep: xr.Dataset) -> None:
-    brackets: Callable[[go.Figure], int] = lambda fig: sum(SEGMENT in str(s.name) for s in fig.layout.shapes)
+    def brackets(fig: go.Figure) -> int:
+        return sum(SEGMENT in str(s.name) for s in fig.layout.shapes)
+
     for tokens_, shown, bracketed in (("all", None, True), ("segments", False, True), ("none", False, False)):
         fig = draw(sweep, tokens=tokens_)
         assert fig.layout.xaxis.showticklabels is shown

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import matplotlib as mpl
 import pytest
+from tests.plots.on_paper.hard import items
 
+from selfrep.analyses.items.figures import item_bars
 from selfrep.errors import SelfrepError
 from selfrep.plots.on_paper import on_page
 from selfrep.plots.venues import VENUES, paper, venue
-from tests.plots.on_paper.hard import items
-from selfrep.analyses.items.figures import item_bars
 
 
 @pytest.mark.parametrize("name", VENUES)

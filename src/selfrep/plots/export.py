@@ -1,6 +1,7 @@
-"""Figures as files. A web page is plotly's; PDF, SVG, PNG and PGF are matplotlib's, and need no browser. Who wants them to
-look as on the screen has a Chrome or Chromium draw them, via kaleido: it takes seconds to start, a quarter of one a
-figure, and so it is kept until the program ends.
+"""Figures as files. A web page is plotly's; PDF, SVG, PNG and PGF are matplotlib's, and need no browser.
+
+Who wants them to look as on the screen has a Chrome or Chromium draw them, via kaleido. It takes seconds to start and a
+quarter of one to draw, and so it is kept until the program ends.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ Draw = Callable[[go.Figure, dict[str, Any]], bytes]
 FORMATS = ("html", "svg", "pdf", "png", "pgf")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
 _HOW = (
-    "to draw figures as on the screen (engine=\"browser\"); without it, nothing is needed. To get it: pip install 'selfrep[figures]', then on Debian "
+    'to draw figures as on the screen (engine="browser"); engine="matplotlib" needs nothing. To get it: '
+    "pip install 'selfrep[figures]', then on Debian "
     "`sudo apt-get install chromium`, elsewhere `kaleido_get_chrome`; or set BROWSER_PATH to a browser's program."
 )
 NO_BROWSER = f"A Chrome or Chromium is needed, and none was found, {_HOW}"
@@ -67,7 +69,8 @@ def save(
     """Write a figure as its suffix says: .html (self-contained, with zoom and hover), .pdf, .svg, .png or .pgf.
 
     Args:
-        fig: plotly's figure, which is laid out anew for the width; or matplotlib's figure or axes, which stay as they are.
+        fig: plotly's figure, which is laid out anew for the width; or matplotlib's figure or axes, which stay as they
+            are.
         width_in, height_in: the size on paper in inches; type keeps its size. None: a column of the venue that is drawn
             for (5.5 without one), and the height that the figure needs. A web page takes the width that it has.
         script: where a web page has what draws it, 5 MB: "inside", or "beside" it, once for all pages of a folder.

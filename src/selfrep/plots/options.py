@@ -1,6 +1,7 @@
-"""What every drawing can be asked for besides its numbers: on paper or on the screen, its title, its colours, its tokens,
-its names, its width. A drawing knows none of this: it makes plotly's figure, and what is asked for is done to that, once
-for all, for the drawings of analyses from elsewhere too.
+"""What every drawing can be asked for besides its numbers: paper or screen, title, colours, tokens, names, width.
+
+A drawing knows none of this: it makes plotly's figure, and what is asked for is done to that, in one place, for the
+drawings of analyses from elsewhere too.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import lru_cache, update_wrapper
-from typing import TYPE_CHECKING, Any, Literal, Protocol, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, overload, runtime_checkable
 
 import numpy as np
 import plotly.graph_objects as go
@@ -118,7 +119,7 @@ def drawing(draw: Callable[..., go.Figure]) -> Drawing:
     options = [p for p in general.parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in own.parameters]
     asked.__signature__ = own.replace(parameters=[*own.parameters.values(), *options])  # type: ignore[attr-defined]
     asked.__doc__ = (draw.__doc__ or "").rstrip() + ASKED
-    return asked
+    return cast(Drawing, asked)
 
 
 def to_matplotlib(fig: go.Figure, *, ax: Any = None, width: float | None = None) -> Axes | np.ndarray:
@@ -182,7 +183,7 @@ def _show_tokens(fig: go.Figure, tokens: str) -> None:
 
 def _call(fig: go.Figure, labels: Mapping[str, str]) -> None:
     """Call things otherwise in all texts, but in those of prompts."""
-    names = {}
+    names: dict[str, str] = {}
     for given, label in labels.items():
         names |= {form: plain(label) for form in (plain(given), words(given), words(shorten(str(given), 34)))}
     pattern = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in sorted(names, key=len, reverse=True)))

@@ -27,7 +27,7 @@ class Venue:
     text: float
 
     @property
-    def rc(self) -> dict[str, Any]:
+    def rc(self) -> dict[Any, Any]:
         """matplotlib's settings: type of 7 to 9 points, and fonts that are embedded as what they are (Type 42).
 
         Example:
@@ -60,10 +60,10 @@ class Venue:
         }
 
 
-EMBEDDED = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "pgf.rcfonts": False}
+EMBEDDED: dict[Any, Any] = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "pgf.rcfonts": False}
 """Text stays text in a file: no Type 3, which publishers refuse, and no outlines."""
 
-MEASURED = {"text.hinting": "no_hinting"}
+MEASURED: dict[Any, Any] = {"text.hinting": "no_hinting"}
 """Letters are not fitted to pixels, so that a text has one width at any resolution."""
 
 VENUES = {
@@ -102,7 +102,7 @@ def paper(name: str) -> Iterator[Venue]:
 
     if name not in VENUES:
         raise SelfrepError(
-            f"The pages of {', '.join(VENUES)} are known; got {name!r}. For another, give figures their width in inches."
+            f"The pages of {', '.join(VENUES)} are known; got {name!r}. For another, give figures a width in inches."
         )
     token = _now.set(VENUES[name])
     try:

@@ -13,7 +13,8 @@ from selfrep.analyses.transfer.figures import transfer_maps
 from selfrep.plots.effects import heatmap
 
 LONG = "the_captain_of_a_ship_that_was_lost_for_many_years_in_the_northern_seas"
-CHINESE = ["你是谁", "？", " 我", "是", "一个", "助手", "<|im_end|>", "\n", "👩‍⚕️", "من", " أنت", "$x$"]
+CHINESE = ["你是谁", "？", " 我", "是", "一个", "助手", "<|im_end|>", "\n", "👩‍⚕️", "من", " أنت"]
+CHINESE += ["$x$"]
 
 
 def tokens(n: int, words: list[str]) -> dict[str, object]:
@@ -45,7 +46,8 @@ def items(n: int, many: int = 1) -> xr.Dataset:
     for name in ("user_shift", "all_words_shift"):
         of |= {name: shift / 2}
     for name in (
-        "user_shift_ci_low", "user_shift_ci_high", "kept_ci_low", "kept_ci_high", "p", "first", "second", "auc", "neutral",
+        "user_shift_ci_low", "user_shift_ci_high", "kept_ci_low", "kept_ci_high", "p", "first", "second", "auc",
+        "neutral",
         "paraphrase_sd", "answer_mass", "all_words_ci_low", "all_words_ci_high",
     ):  # fmt: skip
         of[name] = shift / 2
@@ -64,7 +66,8 @@ def people(n: int) -> xr.Dataset:
     out: dict[str, object] = {}
     for name in ("in_character", "outside"):
         value = rng.normal(0, 2, n)
-        out |= {name: ("persona", value), f"{name}_ci_low": ("persona", value - 0.3), f"{name}_ci_high": ("persona", value + 0.3)}  # fmt: skip
+        for end, shift in (("", 0.0), ("_ci_low", -0.3), ("_ci_high", 0.3)):
+            out[f"{name}{end}"] = ("persona", value + shift)
     kinds = [f"kind number {i % 7}" for i in range(n)]
     coords = {"persona": names, "kind": ("persona", kinds), "side": ("persona", ["a", "b"] * (n // 2))}
     return xr.Dataset(out, coords, {"in_character": ["x"], "outside": ["y"]})
@@ -90,7 +93,8 @@ def transfer(n: int) -> xr.Dataset:
     coords = {"direction": ["denoise", "noise"], "layer": np.arange(30)} | tokens(
         n, [" we", " are", " who", " we", " are"]
     )
-    data = {name: (("direction", "layer", "position"), t + d) for name, d in (("estimate", 0.0), ("ci_low", -0.1), ("ci_high", 0.1), ("p", 0.0), ("control_fact", 0.1))}  # fmt: skip
+    shifts = {"estimate": 0.0, "ci_low": -0.1, "ci_high": 0.1, "p": 0.0, "control_fact": 0.1}
+    data = {name: (("direction", "layer", "position"), t + shift) for name, shift in shifts.items()}
     data |= {"n_pairs": ("direction", [8, 8]), "n_gated": ("direction", [3, 0])}
     return xr.Dataset(data, coords, {"site": "resid_pre", "items": ["a"], "ends": ["self", "persona"], "reason": ""})
 
@@ -102,10 +106,11 @@ def separation(n: int) -> xr.Dataset:
     names = (
         "estimate", "ci_low", "ci_high", "p", "p_max", "null_high", "noise_floor", "user_is", "user_is_ci_low",
         "user_is_ci_high", "same_side", "identity", "identity_ci_low", "identity_ci_high", "bound_share",
-        "bound_share_ci_low", "bound_share_ci_high", "condition_cosine", "condition_cosine_ci_low", "condition_cosine_ci_high",
+        "bound_share_ci_low", "bound_share_ci_high", "condition_cosine", "condition_cosine_ci_low",
+        "condition_cosine_ci_high",
     )  # fmt: skip
     coords = {"site": ["resid_post", "attn_out"], "layer": np.arange(40)} | tokens(n, CHINESE)
-    data = {name: (("site", "layer", "position"), s) for name in names}
+    data = dict.fromkeys(names, (("site", "layer", "position"), s))
     return xr.Dataset(data, coords, {"sides": ["ai", "human"], "n_families": [8, 9], "model": LONG})
 
 

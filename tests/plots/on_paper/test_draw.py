@@ -1,4 +1,4 @@
-"""Every kind of figure on paper, at every width: nothing cut, nothing over anything else, and the numbers where they are."""
+"""Every kind of figure on paper, at every width: nothing cut, nothing over anything else, and the right numbers."""
 
 from __future__ import annotations
 

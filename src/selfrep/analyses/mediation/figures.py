@@ -54,7 +54,8 @@ def mediation_paths(mediation: xr.Dataset) -> go.Figure:
         chance = ", ".join(number(float(row.random.sel(mediator=m))) for m in ("P", "S"))
         fig.add_annotation(
             text=plain(f"{share}; random subspaces reach {chance} nats"), x=0, xref="paper", xanchor="left",
-            y=height[i] + 0.28, yanchor="bottom", showarrow=False, font={"size": SMALL, "color": SOFT}, bgcolor=PAPER, name=ROW,
+            y=height[i] + 0.28, yanchor="bottom", showarrow=False, font={"size": SMALL, "color": SOFT}, bgcolor=PAPER,
+            name=ROW,
         )  # fmt: skip
     fig.add_vline(x=0, line={"color": SOFT, "width": 1})
     labels = {"P first": "fiction whole,<br>self without it", "S first": "self whole,<br>fiction without it"}

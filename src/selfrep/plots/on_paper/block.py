@@ -1,5 +1,6 @@
-"""A figure on paper: its panels in as many columns as its width holds, and around them its title, its colour bar and its
-keys. Everything is measured and then placed; the height is what comes out, so that no two things meet.
+"""A figure on paper: its panels in as many columns as its width holds, and around them its title, colour bar and keys.
+
+Everything is measured and then placed; the height is what comes out, so that no two things meet.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.legend import Legend
@@ -20,7 +20,7 @@ from selfrep.plots.on_paper import marks
 from selfrep.plots.on_paper.legends import keys, legend
 from selfrep.plots.on_paper.panel import Panel
 from selfrep.plots.on_paper.sheet import Part, Sheet
-from selfrep.plots.on_paper.type import bare, extent, points, wrapped
+from selfrep.plots.on_paper.type import bare, extent, points, renderer, wrapped
 from selfrep.plots.theme import DPI, INK, SOFT, WIDTH
 
 PAGE = WIDTH / DPI
@@ -209,16 +209,11 @@ def reach(ax: Axes) -> tuple[float, float, float, float]:
     own = [artist for artist in ax.get_default_bbox_extra_artists() if not isinstance(artist, Legend)]
     inner, dpi = ax.get_window_extent(), ax.figure.dpi
     outer = ax.get_tightbbox(renderer(ax.figure), bbox_extra_artists=own)
+    if outer is None:
+        return 0.0, 0.0, 0.0, 0.0  # nothing of it is seen
     sides = (inner.x0 - outer.x0, outer.x1 - inner.x1, inner.y0 - outer.y0, outer.y1 - inner.y1)
     left, right, below, above = (max(0.0, float(side) / dpi) for side in sides)
     return left, right, below, above
-
-
-def renderer(figure: Any) -> RendererAgg:
-    """What measures: that of the screen, whatever the figure becomes."""
-    root = figure.figure if not isinstance(figure, Figure) else figure
-    canvas = root.canvas if isinstance(root.canvas, FigureCanvasAgg) else FigureCanvasAgg(root)
-    return canvas.get_renderer()
 
 
 def agree(panels: Sequence[Panel]) -> None:
@@ -238,14 +233,14 @@ def _heads(figure: Figure, letter: str, sheet: Sheet, room: float) -> list[tuple
     for text, points_, weight, ink in texts:
         if text:
             told = wrapped(text, points_, room, bold=weight == "bold")
-            style = {"fontweight": weight, "color": ink, "ha": "left", "va": "top", "linespacing": 1.1}
+            style: marks.Look = {"fontweight": weight, "color": ink, "ha": "left", "va": "top", "linespacing": 1.1}
             out.append((figure.text(0, 1, told, fontsize=points_, parse_math=False, **style), 0.03))
     return [*out[:-1], (out[-1][0], 0.07)] if out else []
 
 
 def extent_of(text: Text) -> tuple[float, float]:
     """Width and height of a written text (inches)."""
-    return extent(text.get_text(), text.get_fontsize(), bold=text.get_fontweight() == "bold")
+    return extent(text.get_text(), float(text.get_fontsize()), bold=text.get_fontweight() == "bold")
 
 
 def colour_bar(figure: FigureBase, panels: Sequence[Panel], axes: Sequence[Axes] | None) -> Colorbar | None:
@@ -273,6 +268,6 @@ def colour_bar(figure: FigureBase, panels: Sequence[Panel], axes: Sequence[Axes]
     if floor is not None and floor <= given.cmax:
         bar.ax.plot([0], [floor], ">", color=INK, markersize=3, clip_on=False, transform=bar.ax.get_yaxis_transform())
     if key:
-        style = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "left", "va": "top"}
+        style: marks.Look = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "left", "va": "top"}
         bar.ax.annotate(key, (0, 0), (0, -4), fontsize=size, color=INK, parse_math=False, **style)
     return bar

@@ -1,4 +1,4 @@
-"""From figures of plotly to matplotlib: on a page of their own, on axes that are there, or several beside each other."""
+"""From figures of plotly to matplotlib: on a page of their own, on axes that are there, or beside each other."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from matplotlib.transforms import ScaledTranslation
 from selfrep.errors import SelfrepError
 from selfrep.plots.on_paper.block import Block, agree, colour_bar, columns_of, reach
 from selfrep.plots.on_paper.legends import keys, legend
+from selfrep.plots.on_paper.marks import Look
 from selfrep.plots.on_paper.panel import Panel
 from selfrep.plots.on_paper.sheet import Sheet, read
 from selfrep.plots.on_paper.type import points, wrapped
@@ -151,25 +152,19 @@ def _shared(figs: Sequence[go.Figure]) -> tuple[list[go.Figure], list[bool]]:
         fig = go.Figure(fig)
         limit = max(float(other.layout.coloraxis.cmax) for other in alike)
         rescale(fig, limit=limit)
-        fig.update_layout(coloraxis_colorscale=fig.layout.coloraxis.colorscale)
         out.append(fig)
-    lows = {
-        name: min(out, key=lambda f, n=name: _low(f, n)) for name in set(filter(None, names)) if names.count(name) > 1
-    }
-    for fig, name in zip(out, names, strict=True):
-        if name in lows:
-            fig.layout.coloraxis = lows[name].layout.coloraxis
+    for name in {name for name in names if name is not None and names.count(name) > 1}:
+        alike = [fig for fig, own in zip(out, names, strict=True) if own == name]
+        widest = min(alike, key=lambda fig: float(fig.layout.coloraxis.cmin)).layout.coloraxis
+        for fig in alike:
+            fig.layout.coloraxis = widest
     return out, [name is None or name not in names[i + 1 :] for i, name in enumerate(names)]
 
 
-def _low(fig: go.Figure, name: str) -> float:
-    mine = ((fig.layout.meta or {}).get(SCALE) or {}).get("name") == name
-    return float(fig.layout.coloraxis.cmin) if mine else np.inf
-
-
 def on_axes(fig: go.Figure, ax: Target) -> list[Axes]:
-    """A figure on axes that are there: one for each of its panels, or a single one, or a subfigure, whose place the panels
-    share. Type has the size that matplotlib's settings say.
+    """A figure on axes that are there: one for each of its panels; or one, or a subfigure, whose place they share.
+
+    Type has the size that matplotlib's settings say.
 
     Raises:
         SelfrepError: another number of axes.
@@ -209,7 +204,7 @@ def on_axes(fig: go.Figure, ax: Target) -> list[Axes]:
 def _entitle(panel: Panel, title: str) -> None:
     """Write the title of a figure over its panel, above what stands there."""
     size, room = points("axes.titlesize"), panel.ax.get_window_extent().width / panel.ax.figure.dpi
-    style = {"fontsize": size, "fontweight": "bold", "color": INK, "parse_math": False, "pad": panel.top + 2}
+    style: Look = {"fontsize": size, "fontweight": "bold", "color": INK, "parse_math": False, "pad": panel.top + 2}
     panel.ax.set_title(wrapped(title, size, room, bold=True), loc="left", **style)
 
 

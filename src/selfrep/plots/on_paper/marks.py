@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
-from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgba
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex, to_rgba
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
@@ -89,7 +89,8 @@ def line_look(trace: Any, mark: str | None = None) -> Look:
     """How the line of a trace looks."""
     width = float(trace.line.width or 2) * PT * 0.85
     look: Look = {
-        "color": colour(trace.line.color or SOFT, trace.opacity), "linestyle": dashes(trace.line.dash), "linewidth": width,
+        "color": colour(trace.line.color or SOFT, trace.opacity),
+        "linestyle": dashes(trace.line.dash), "linewidth": width,
     }  # fmt: skip
     return look | ({"marker": mark, "markersize": 3.2, "markeredgewidth": 0} if mark else {})
 
@@ -123,7 +124,7 @@ def _scatter(ax: Axes, trace: Any, mark: str | None, order: int) -> None:
     mode, above = trace.mode or "lines+markers", 3 + order / 1000
     clip = trace.cliponaxis is not False
     if "lines" in mode:
-        every = {"markevery": (0, max(1, len(x) // 6))} if mark else {}
+        every: Look = {"markevery": (0, max(1, len(x) // 6))} if mark else {}
         ax.plot(x, y, **line_look(trace, mark), **every, zorder=above, clip_on=clip, solid_capstyle="butt")
     for axis, bars in (("x", trace.error_x), ("y", trace.error_y)):
         if bars.array is not None:
@@ -167,7 +168,7 @@ def bar_look(trace: Any) -> Look:
     return {"facecolor": ink, "edgecolor": PAPER, "linewidth": 0.6, "hatch": "....." if dark else None}
 
 
-def scale(coloraxis: Any) -> LinearSegmentedColormap:
+def scale(coloraxis: Any) -> Colormap:
     """The colours of a heat map; cells without a number have the ground's."""
     stops = [(float(at), to_hex(colour(css))) for at, css in coloraxis.colorscale]
     return LinearSegmentedColormap.from_list("selfrep", stops, N=512).with_extremes(bad=NOTHING)
@@ -182,6 +183,7 @@ def cells(ax: Axes, trace: Any, coloraxis: Any, *, hatched: bool) -> QuadMesh:
         x, y, np.ma.masked_invalid(z), cmap=scale(coloraxis), vmin=coloraxis.cmin, vmax=coloraxis.cmax,
         edgecolors="face", linewidth=0.15, zorder=1,
     )  # fmt: skip
+    mesh.set_in_layout(False)  # it does not reach beyond the axes, and has many cells
     for ink, (strong, weak) in HATCH_INKS.items() if hatched else ():
         limit = float(coloraxis.cmax)
         if len(at := np.argwhere((z < -weak * limit) & (z >= -strong * limit))):
@@ -194,4 +196,4 @@ def cells(ax: Axes, trace: Any, coloraxis: Any, *, hatched: bool) -> QuadMesh:
 def hatch(ax: Axes, path: Path, ink: str) -> None:
     """Hatch an area as below zero."""
     style = {"facecolor": "none", "edgecolor": ink, "linewidth": 0, "hatch_linewidth": 0.4}
-    ax.add_patch(PathPatch(path, hatch=HATCH, zorder=1.5, **style))
+    ax.add_patch(PathPatch(path, hatch=HATCH, zorder=1.5, **style)).set_in_layout(False)

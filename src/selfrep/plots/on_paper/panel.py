@@ -6,7 +6,6 @@ first, and nothing is cut or overprinted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,16 +16,14 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from selfrep.plots.labels import spread
-from selfrep.plots.panels import COLUMN, LANDMARK, REASON, ROW, SEGMENT
 from selfrep.plots.on_paper import marks
+from selfrep.plots.on_paper.names import beside
 from selfrep.plots.on_paper.sheet import Part, Sheet
-from selfrep.plots.on_paper.type import bare, extent, points, shortened, wide, wrapped
-from selfrep.plots.theme import INK, SOFT
+from selfrep.plots.on_paper.ticks import LEAD, PER_INCH, apart, numeric, span, thinned
+from selfrep.plots.on_paper.type import bare, points, shortened, wide, wrapped
+from selfrep.plots.panels import COLUMN, LANDMARK, REASON, ROW, SEGMENT
+from selfrep.plots.theme import INK, NOTHING, SOFT
 
-LEAD = 1.22
-"""From line to line, in type sizes."""
-_PER_INCH = 72.0
 _LEVELS = 4
 """So many rows of names of segments may stand above a map."""
 _FEWEST = 0.34
@@ -58,11 +55,11 @@ class Panel:
         for _, trace in part.traces:
             if trace.type == "heatmap":
                 self.mesh = marks.cells(ax, trace, sheet.coloraxis, hatched=hatched)
-                ax.set_facecolor(marks.NOTHING)
+                ax.set_facecolor(NOTHING)
         marks.draw(ax, part.traces)
         self._rules()
-        for side, axis in (("x", part.xaxis), ("y", part.yaxis)):
-            self._reach(side, axis)
+        self._reach("x", part.xaxis)
+        self._reach("y", part.yaxis)
 
     def _reach(self, side: Literal["x", "y"], axis: Any) -> None:
         ax, shown = self.ax, axis.visible is not False
@@ -82,7 +79,11 @@ class Panel:
         for shape in self.part.shapes:
             if shape.type != "line" or str(shape.name or "").startswith(SEGMENT):
                 continue
-            style = {"color": shape.line.color or SOFT, "linewidth": 0.7, "zorder": 1 if shape.layer == "below" else 2}
+            style: marks.Look = {
+                "color": shape.line.color or SOFT,
+                "linewidth": 0.7,
+                "zorder": 1 if shape.layer == "below" else 2,
+            }
             if str(shape.xref or "").endswith("domain") or shape.xref == "paper":
                 self.ax.axhline(shape.y0, **style)
             elif str(shape.yref or "").endswith("domain") or shape.yref == "paper":
@@ -94,18 +95,16 @@ class Panel:
         """What its rows need, each with its name and with what is written over it (inches), at a width of its axes."""
         if not self._has_rows:
             return 0.0
-        size, n = points("xtick.labelsize"), _span(self.ax.get_ylim())
+        size, n = points("xtick.labelsize"), span(self.ax.get_ylim())
         over = [wrapped(bare(a.text)[0], size, width).count("\n") + 1 for a in self.part.notes if a.name == ROW]
         names = [self._row_name(bare(text)[0], size, page).count("\n") + 1.0 for text in self.part.yaxis.ticktext]
-        return max(max(names), max(over, default=0) / 0.4) * size * LEAD / _PER_INCH * n
+        return max(max(names), max(over, default=0) / 0.4) * size * LEAD / PER_INCH * n
 
     @property
     def _has_rows(self) -> bool:
         """Whether its vertical axis names rows."""
         axis = self.part.yaxis
-        return bool(
-            axis.tickvals is not None and axis.ticktext and not self.part.is_map and not _numeric(axis.ticktext)
-        )
+        return bool(axis.tickvals is not None and axis.ticktext and not self.part.is_map and not numeric(axis.ticktext))
 
     def fit(self, width: float, height: float, page: float, *, left: bool, xlabel: str) -> None:
         """Write what belongs to a panel of this size.
@@ -126,7 +125,7 @@ class Panel:
         self._y_ticks(height, page, left=left)
         self._brackets()
         self._notes(page)
-        self._names()
+        self._fitted += beside(self.ax, self.part.notes, (width, height), self._fitted)
 
     def _row_name(self, text: str, size: float, page: float, most: int = 9) -> str:
         """The name of a row: in two lines if need be, where rows are few and high; else cut in the middle."""
@@ -157,7 +156,7 @@ class Panel:
         elif axis.tickvals is not None:
             at = [*map(float, range(len(self.sheet.places)))] if places else [float(v) for v in axis.tickvals]
             texts = list(self.sheet.places) if places else [bare(t)[0] for t in axis.ticktext]
-            at, texts, upright = _thinned(at, texts, size, room / _span(ax.get_xlim()), room, tokens=bool(places))
+            at, texts, upright = thinned(at, texts, size, room / span(ax.get_xlim()), room, tokens=bool(places))
             bracketed = any(str(shape.name or "").startswith(SEGMENT) for shape in self.part.shapes)
             if bracketed and places and len(at) < _FEWEST * len(self.sheet.places):
                 at, texts = [], []
@@ -175,7 +174,7 @@ class Panel:
         for n in range(most, 0, -1):
             axis.set_major_locator(MaxNLocator(n, steps=[1, 2, 2.5, 5, 10]))
             at = np.array([v for v in axis.get_majorticklocs() if low <= v <= high])
-            texts = axis.get_major_formatter().format_ticks(at)
+            texts = axis.get_major_formatter().format_ticks(at.tolist())
             if len(at) < 2 or np.diff(at).min() * each > max(wide(t, size) for t in texts) + 0.05:
                 return
 
@@ -189,19 +188,20 @@ class Panel:
         elif axis.tickvals is not None:
             at = [*map(float, range(len(self.sheet.places)))] if places else [float(v) for v in axis.tickvals]
             given = list(self.sheet.places) if places else axis.ticktext or [f"{v:g}" for v in axis.tickvals]
-            texts, bold = zip(*((text, False) if places else bare(text) for text in given), strict=True)
+            pairs = [(text, False) if places else bare(text) for text in given]
+            texts, bold = [text for text, _ in pairs], [heavy for _, heavy in pairs]
             if rows:
-                lines = int(room / _span(ax.get_ylim()) / (size * LEAD / _PER_INCH) + 0.05)
-                texts = tuple(self._row_name(text, size, page, lines) for text in texts)
+                lines = int(room / span(ax.get_ylim()) / (size * LEAD / PER_INCH) + 0.05)
+                texts = [self._row_name(text, size, page, lines) for text in texts]
             else:
-                each = room / _span(ax.get_ylim())
-                line = size * 1.15 / _PER_INCH
+                each = room / span(ax.get_ylim())
+                line = size * 1.15 / PER_INCH
                 step = next(s for s in range(1, len(at) + 1) if s * each * np.diff(at).min(initial=9) >= line)
                 if places and step * _FEWEST > 1 and self.sheet.segments:
-                    texts, at = zip(*((name, (a + b) / 2) for name, a, b in self.sheet.segments), strict=True)
-                    at, texts, bold = _apart(at, texts, line / each)
+                    at, texts = [(a + b) / 2 for _, a, b in self.sheet.segments], [n for n, *_ in self.sheet.segments]
+                    at, texts, bold = apart(at, texts, line / each)
                 elif self.sheet.transposed and not places:  # segments alone, which lie at any distance
-                    at, texts, bold = _apart(at, texts, line / each)
+                    at, texts, bold = apart(at, texts, line / each)
                 else:
                     begin = (len(at) - 1) % step if places else 0
                     at, texts, bold = at[begin::step], texts[begin::step], bold[begin::step]
@@ -239,8 +239,8 @@ class Panel:
         deepest = 0
         for shape in brackets:
             name = bare(str(shape.name).removeprefix(SEGMENT).strip())[0]
-            raised = ScaledTranslation(0, 2 / _PER_INCH, self.ax.figure.dpi_scale_trans)
-            place = {"transform": self.ax.get_xaxis_transform() + raised, "clip_on": False}
+            raised = ScaledTranslation(0, 2 / PER_INCH, self.ax.figure.dpi_scale_trans)
+            place: marks.Look = {"transform": self.ax.get_xaxis_transform() + raised, "clip_on": False}
             self._fitted += self.ax.plot([shape.x0, shape.x1], [1, 1], color=SOFT, linewidth=0.9, **place)
             half = wide(name, size) / 2 + 0.035
             middle = ((shape.x0 + shape.x1) / 2 - low) * each
@@ -334,7 +334,7 @@ class Panel:
         y = max(inner.y0 - box.y0, 0.0) + min(inner.y1 - box.y1, 0.0)
         if not isinstance(note, Annotation) or box.width > inner.width:
             return
-        scale = _PER_INCH / self.ax.figure.dpi
+        scale = PER_INCH / self.ax.figure.dpi
         right, up = note.xyann
         note.xyann = (right + x * scale, up + y * scale)
         inward = -1 if box.y0 + box.y1 > inner.y0 + inner.y1 else 1
@@ -344,104 +344,6 @@ class Panel:
                 step = theirs.y0 - mine.y1 if inward < 0 else theirs.y1 - mine.y0
                 note.xyann = (note.xyann[0], note.xyann[1] + step * scale)
 
-    def _names(self) -> None:
-        """Names beside points: all of them where they have room, else none of those that would cover another."""
-        named = [note for note in self.part.notes if note.showarrow is not False]
-        if not named:
-            return
-        ax, size = self.ax, points("xtick.labelsize")
-        area = np.array([self._width, self._height])
-        low, high = (np.array(v) for v in zip(ax.get_xlim(), ax.get_ylim(), strict=True))
-        anchors = (np.array([[float(n.x), float(n.y)] for n in named]) - low) / (high - low) * area * 96
-        texts = [shortened(bare(n.text)[0], size, 0.6 * self._width) for n in named]
-        boxes = np.array([extent(text, size) for text in texts]) * 96 + [3.0, 1.0]
-        blocks = self._written(area)
-        offsets = spread(
-            anchors, boxes, np.vstack([anchors, blocks]), np.ones(len(anchors) + len(blocks)), tuple(area * 96)
-        )
-        placed: list[np.ndarray] = [np.array([b - 4, b + 4]) for b in blocks]
-        for k in np.argsort([box[0] for box in boxes], kind="stable"):
-            box = np.array([anchors[k] + offsets[k] - boxes[k] / 2, anchors[k] + offsets[k] + boxes[k] / 2])
-            if any((box[0] < other[1]).all() and (other[0] < box[1]).all() for other in placed):
-                continue
-            if (box[0] < -2).any() or (box[1] > area * 96 + 2).any():
-                continue
-            placed.append(box)
-            away = np.hypot(*np.clip(np.abs(offsets[k]) - boxes[k] / 2, 0, None)) > 12
-            note = ax.annotate(
-                texts[k], (float(named[k].x), float(named[k].y)), tuple(offsets[k] * 0.75), textcoords="offset points",
-                ha="center", va="center", fontsize=size, parse_math=False, color=INK, annotation_clip=False,
-                arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 3} if away else None,
-            )  # fmt: skip
-            self._fitted.append(note)
-
-    def _written(self, area: np.ndarray) -> np.ndarray:
-        """Points [point, 2] along what is written on the panel already (px of the layout)."""
-        renderer, inner = self.ax.figure.canvas.get_renderer(), self.ax.get_window_extent()
-        out = [np.zeros((0, 2))]
-        for artist in self._fitted:
-            box = artist.get_window_extent(renderer)
-            scale = 96 * area / np.array([inner.width, inner.height])
-            (x0, y0), (x1, y1) = ((np.array(p) - inner.p0) * scale for p in (box.p0, box.p1))
-            if y0 < area[1] * 96 and x1 > 0:
-                steps = np.stack(np.meshgrid(np.arange(x0, x1 + 6, 6.0), np.arange(y0, y1 + 4, 6.0)), axis=-1)
-                out.append(steps.reshape(-1, 2))
-        return np.vstack(out)
-
 
 _PLAIN = {"parse_math": False}
 """Texts are no TeX."""
-
-
-def _apart(at: Sequence[float], texts: Sequence[str], least: float) -> tuple[list[float], list[str], list[bool]]:
-    """The labels that stand at least so far from the last one that is shown, none of them bold."""
-    chosen: list[int] = []
-    for i, here in enumerate(at):
-        if not chosen or here - at[chosen[-1]] >= least:
-            chosen.append(i)
-    return [at[i] for i in chosen], [texts[i] for i in chosen], [False] * len(chosen)
-
-
-def _span(ends: tuple[float, float]) -> float:
-    return abs(ends[1] - ends[0]) or 1.0
-
-
-def _numeric(texts: Any) -> bool:
-    return all(str(text).replace("\N{MINUS SIGN}", "").replace(".", "").isdigit() for text in texts or ())
-
-
-def _thinned(
-    at: list[float], texts: list[str], size: float, each: float, room: float, *, tokens: bool
-) -> tuple[list[float], list[str], bool]:
-    """The labels of a horizontal axis that have room, and whether they stand upright.
-
-    Args:
-        each: inches a unit of the axis.
-        tokens: whether some may be left out, counted from the last one.
-    """
-    if not at:
-        return at, texts, False
-    line, gap = size * 1.1 / _PER_INCH, 0.6 * size / _PER_INCH
-    apart = float(np.diff(sorted(at)).min(initial=room / each)) * each
-    if tokens:
-        if max(wide(t, size) for t in texts) + gap <= apart:
-            return at, texts, False
-        step = int(np.ceil(line / apart - 1e-9))
-        chosen = sorted(range(len(at) - 1, -1, -step))
-        return [at[i] for i in chosen], [shortened(texts[i], size, 0.8) for i in chosen], True
-    if _numeric(texts):
-        step = next(s for s in range(1, len(at) + 1) if s * apart >= max(wide(t, size) for t in texts) + gap)
-        return at[::step], texts[::step], False
-    slot = apart - gap / 2
-    if all(wide(word, size) <= slot for text in texts for word in text.split()):
-        return at, [wrapped(text.replace("\n", " "), size, slot) for text in texts], False
-    return at, [_upright(text.replace("\n", " "), size, apart) for text in texts], True
-
-
-def _upright(text: str, size: float, apart: float) -> str:
-    """A label that stands upright, in as many lines as there is room for."""
-    lines = max(1, int(apart / (size * LEAD / _PER_INCH)))
-    whole = wide(text, size)
-    if whole <= 0.7 or lines == 1:
-        return text
-    return wrapped(text, size, max(whole / min(lines, 2) * 1.15, 0.6))

@@ -1,8 +1,8 @@
 """What a figure holds, panel by panel, before anything is drawn.
 
-plotly's figure is a description already: traces, axes and texts as data. So paper needs no second description beside it.
-What an analysis from elsewhere draws, what its user adds by `update_layout`, and what a notebook holds in a variable can all
-be printed. What is written is known by its name (see `selfrep.plots.panels`), since on paper it may stand elsewhere.
+plotly's figure is a description already: traces, axes and texts as data. So paper needs no second description beside
+it. What an analysis from elsewhere draws, what its user adds by `update_layout` and what a notebook holds in a variable
+can all be printed. What is written is known by its name (see `selfrep.plots.panels`): on paper it may stand elsewhere.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from selfrep.errors import SelfrepError
-from selfrep.plots.panels import HEADING, NOTE, TITLE
 from selfrep.plots.on_paper.type import bare
+from selfrep.plots.panels import HEADING, NOTE, TITLE
 from selfrep.plots.scales import FLOOR, FLOOR_KEY, SCALE
 from selfrep.plots.theme import DPI, HEAD, WIDTH
 

@@ -1,7 +1,7 @@
 """Type on paper: which fonts there are, how wide a text stands in them, and texts as matplotlib reads them.
 
-Figures write in plotly's subset of HTML, escaped. Here it is turned back, so that nothing a user or a tokenizer wrote is
-read as markup, by neither of the two. Widths are measured, never guessed: at 2.2 inches a guess cuts a title.
+Figures write in plotly's subset of HTML, escaped. Here it is turned back, so that nothing a user or a tokenizer wrote
+is read as markup, by neither of the two. Widths are measured, never guessed: at 2.2 inches a guess cuts a title.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import html
 import re
 from functools import lru_cache
+from typing import Any
 
 import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.text import Text
@@ -74,7 +75,8 @@ def bare(markup: object) -> tuple[str, bool]:
 
 def points(name: str) -> float:
     """A type size of matplotlib's settings in points, e.g. `"axes.labelsize"`."""
-    return float(FontProperties(size=mpl.rcParams[name]).get_size_in_points())
+    settings: Any = mpl.rcParams
+    return float(FontProperties(size=settings[name]).get_size_in_points())
 
 
 @lru_cache(maxsize=1)
@@ -149,3 +151,10 @@ def _pieces(word: str, size: float, room: float, *, bold: bool) -> list[str]:
             piece = ""
         piece += character
     return [*pieces, piece]
+
+
+def renderer(figure: Any) -> RendererAgg:
+    """What measures: that of the screen, whatever the figure becomes."""
+    root = figure.figure if not isinstance(figure, Figure) else figure
+    canvas = root.canvas if isinstance(root.canvas, FigureCanvasAgg) else FigureCanvasAgg(root)
+    return canvas.get_renderer()
