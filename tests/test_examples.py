@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import ast
 import doctest
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -125,3 +129,19 @@ def test_examples_are_found_in_modules_functions_and_classes() -> None:
     assert {"selfrep.stats.rounding.negligible", "selfrep.stats.numbers.number"} <= set(FOUND)
     methods = {name for name, _, _ in documented(SOURCE / "selfrep" / "stats" / "tables.py")}
     assert "selfrep.stats.tables.Table.of" in methods
+
+
+@pytest.mark.slow
+def test_the_figures_for_a_paper_are_made_again_with_the_numbers_that_are_kept(tmp_path: Path) -> None:
+    kept = Path(__file__).parents[1] / "examples" / "figures"
+    done = subprocess.run(
+        [sys.executable, kept / "make.py", tmp_path], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    shown = set(re.findall(r"includegraphics{(.*?)}", (kept / "paper.tex").read_text("utf-8")))
+    assert {path.name for path in tmp_path.glob("*.pdf")} == shown
+    tables = sorted(kept.glob("*.csv"))
+    assert len(tables) == 2
+    for table in tables:
+        before, now = pd.read_csv(table), pd.read_csv(tmp_path / table.name)
+        pd.testing.assert_frame_equal(before, now, rtol=1e-3, atol=1e-5)

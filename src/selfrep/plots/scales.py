@@ -23,6 +23,8 @@ Stops = Sequence[tuple[float | int, str]]
 SCALE, FLOOR, FLOOR_KEY = "scale", "floor", "floor key"
 """The names of what is written at the colour bar: the quantity, and the value that is pointed at with its key."""
 _STEPS = 24
+_UNSEEN = 0.01
+"""A value below zero by so small a share of the limit is white."""
 
 
 def colour_bar(
@@ -123,7 +125,7 @@ def _stops(colourscale: str | Stops) -> tuple[Stops, bool]:
 
 def _low(limit: float, lowest: float) -> float:
     """Where the bar begins: at zero, below all values that are less, and at −limit at the least."""
-    if lowest >= 0:
+    if lowest >= -_UNSEEN * limit:
         return 0.0
     step = _step(limit) / 2
     return -min(limit, float(np.ceil(-lowest / step - 1e-9)) * step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO, StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -51,11 +51,28 @@ class _Pgf(RendererPgf):
         width, height, descent = self._ruler.get_text_width_height_descent(s, prop, ismath)
         return float(width), float(height), float(descent)
 
+    def draw_text(self, gc: Any, x: float, y: float, s: str, prop: Any, angle: float, ismath: Any = False, mtext: Any = None) -> None:  # fmt: skip
+        """A text as LaTeX writes it; matplotlib leaves a dollar or an underscore what it is to LaTeX."""
+        super().draw_text(gc, x, y, s.translate(_LATEX), prop, angle, ismath, mtext)
+
+
+_MATH = {
+    "−": "-", "→": r"\rightarrow", "⏎": r"\hookleftarrow", "⇥": r"\mapsto", "▸": r"\triangleright", "≥": r"\geq",
+    "≤": r"\leq", "Δ": r"\Delta", "λ": r"\lambda", "φ": r"\varphi", "π": r"\pi", "‹": r"\langle", "›": r"\rangle",
+    "×": r"\times", "‿": r"\smile", "<": "<", ">": ">", "|": "|",
+}  # fmt: skip
+_LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "{}$&#_"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "␣": r"\textvisiblespace{}"}
+    | {c: rf"\ensuremath{{{name}}}" for c, name in _MATH.items()}
+)
+"""What LaTeX would read otherwise, and what the fonts of pdfLaTeX lack; matplotlib sees to percent signs and carets."""
+
 
 def _pgf(figure: Figure) -> str:
-    """A figure for `\\\\input` into a LaTeX document that loads pgf."""
+    """A figure for input into a LaTeX document that loads pgf."""
     out, (width, height) = StringIO(), figure.get_size_inches()
-    out.write("% For \\\\input; needs \\\\usepackage{pgf}.\n\\begingroup\n\\makeatletter\n\\begin{pgfpicture}\n")
+    out.write("% For \\input; needs \\usepackage{pgf}.\n\\begingroup\n\\makeatletter\n\\begin{pgfpicture}\n")
     out.write(f"\\pgfpathrectangle{{\\pgfpointorigin}}{{\\pgfqpoint{{{width:.4f}in}}{{{height:.4f}in}}}}\n")
     out.write("\\pgfusepath{use as bounding box, clip}\n")
     with mpl.rc_context(EMBEDDED | MEASURED):

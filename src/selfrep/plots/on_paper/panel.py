@@ -26,7 +26,7 @@ from selfrep.plots.theme import INK, NOTHING, SOFT
 
 _LEVELS = 4
 """So many rows of names of segments may stand above a map."""
-_FEWEST = 0.34
+_FEWEST = 0.3
 """Tokens are left out where there is room for a smaller share of them, and their segments are named."""
 _NAMES = 0.42
 """The names of rows take this share of a figure's width at most."""
