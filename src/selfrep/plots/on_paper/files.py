@@ -51,7 +51,17 @@ class _Pgf(RendererPgf):
         width, height, descent = self._ruler.get_text_width_height_descent(s, prop, ismath)
         return float(width), float(height), float(descent)
 
-    def draw_text(self, gc: Any, x: float, y: float, s: str, prop: Any, angle: float, ismath: Any = False, mtext: Any = None) -> None:  # fmt: skip
+    def draw_text(
+        self,
+        gc: Any,
+        x: float,
+        y: float,
+        s: str,
+        prop: Any,
+        angle: float,
+        ismath: bool | str = False,
+        mtext: Any = None,
+    ) -> None:
         """A text as LaTeX writes it; matplotlib leaves a dollar or an underscore what it is to LaTeX."""
         super().draw_text(gc, x, y, s.translate(_LATEX), prop, angle, ismath, mtext)
 
