@@ -222,7 +222,6 @@ WHOLE = {
     "test_examples.py",
     "test_newcomers.py",
     "test_package.py",
-    "test_docs.py",
     "test_read_aloud.py",
     "test_readme.py",
     "test_real_tokenizers.py",

@@ -112,9 +112,8 @@ def _foretell(study: Study, out: Path | None, device: str, **way: Any) -> None:
     told = forecast(study, out, device=device, **way)
     for sentence in told.left_out.splitlines():
         warn(sentence)
-    typer.echo(
-        for_terminal(f"{told.study.name}, asked of {told.study.model} in {told.study.dtype}. Nothing was run.\n")
-    )
+    asked_of = f"{told.study.name}, asked of {told.study.model} in {told.study.dtype}"
+    typer.echo(for_terminal(f"{asked_of}. Nothing was run.\n"))
     Console(highlight=False).print(steps_table([(one.name, one.prompts, one.cells) for one in told.stages]))
     typer.echo(for_terminal(f"\n{told.sentence}"))
 

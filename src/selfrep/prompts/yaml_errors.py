@@ -23,6 +23,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selfrep.errors import SelfrepError, close_match
+from selfrep.prompts import yaml_text
 
 Place = tuple[str | int, ...]
 Info: TypeAlias = Any  # pydantic.ValidationInfo, a protocol that checkers of types at run time cannot test
@@ -68,7 +69,7 @@ class Entry(BaseModel):
 
 @dataclass(frozen=True)
 class Mistake:
-    """One broken rule: where (path in the file, line if known) and what.
+    """One broken rule: where (path in the file, line and column if known) and what.
 
     Example:
         >>> str(Mistake(("personas", "ada"), "is missing", 3))
@@ -78,10 +79,11 @@ class Mistake:
     place: Place
     message: str
     line: int | None = None
+    column: int | None = None
 
     def __str__(self) -> str:
         where = " › ".join(str(part) for part in self.place)
-        parts = [f"line {self.line}" if self.line else "", where]
+        parts = [f"line {self.line}" if self.line else "", f"column {self.column}" if self.column else "", where]
         return f"{', '.join(p for p in parts if p) or 'the whole file'}: {self.message}"
 
 
@@ -117,7 +119,7 @@ def read_text(path: str | Path) -> tuple[str, str]:
         ('name: demo', '...mine.yaml')
     """
     try:
-        return Path(path).read_text(encoding="utf-8"), str(path)
+        return yaml_text.read(Path(path)), str(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise SelfrepError(f"Cannot read {path}: {reason}. Give the path of a YAML file saved as UTF-8.") from None
@@ -185,13 +187,25 @@ def top_fields(path: str | Path) -> set[str]:
 def _parse(text: str, origin: str) -> tuple[yaml.Node | None, Any]:
     """The node tree (which knows line numbers) and the plain data of one YAML document."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        return root, yaml.safe_load(text)
+        return yaml_text.parse(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else None
-        problem = getattr(error, "problem", None) or str(error)
-        raise Mistakes(origin, [Mistake((), f"not valid YAML: {problem}", line)]) from None
+        line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
+        if isinstance(error, yaml.reader.ReaderError) and isinstance(error.position, int):
+            before = text[: error.position]
+            line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+        raise Mistakes(origin, [Mistake((), f"not valid YAML: {problem}", line, column)]) from None
+
+
+def plain(text: str, origin: str) -> Any:
+    """The plain data of YAML text. Raises SelfrepError for a text that is no YAML, with the place.
+
+    Example:
+        >>> plain("name: demo", "study.yaml")
+        {'name': 'demo'}
+    """
+    return _parse(text, origin)[1]
 
 
 def _repeated_keys(node: yaml.Node | None, place: Place, visited: set[int]) -> Iterator[Mistake]:
@@ -205,7 +219,10 @@ def _repeated_keys(node: yaml.Node | None, place: Place, visited: set[int]) -> I
             name, line = str(key.value), key.start_mark.line + 1
             if name in first and name != "<<":
                 yield Mistake(
-                    (*place, name), f"is written twice, first in line {first[name]}; rename or remove one", line
+                    (*place, name),
+                    f"is written twice, first in line {first[name]}; rename or remove one",
+                    line,
+                    key.start_mark.column + 1,
                 )
             first.setdefault(name, line)
             yield from _repeated_keys(value, (*place, name), visited)

@@ -118,6 +118,5 @@ def _table(data: xr.Dataset) -> str:
     whole = [part.astype(dict.fromkeys(part.select_dtypes("integer"), "Int64")) for part in parts]
     rows = pd.concat(whole, ignore_index=True).rename(columns=for_cell)
     texts = rows.select_dtypes(exclude=["number", "bool"]).columns
-    return str(
-        rows.assign(**{name: rows[name].map(for_cell) for name in texts}).to_csv(index=False, float_format="%.9g")
-    )
+    rows[texts] = rows[texts].map(for_cell)
+    return str(rows.to_csv(index=False, float_format="%.9g"))

@@ -18,16 +18,15 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from plotly.offline import get_plotlyjs
 
 from selfrep.analyses import analyses
 from selfrep.analyses.analysis import Chapter, Table
 from selfrep.engine.misses import from_attrs
-from selfrep.errors import SelfrepError
 from selfrep.files import write_file
 from selfrep.models.sites import IN_WORDS
 from selfrep.plots.theme import narrows
+from selfrep.prompts import yaml_errors
 from selfrep.report.explore.data import explored
 from selfrep.report.figures import OPENING, Drawing, drawings
 from selfrep.report.lacking import NOTHING, lacking
@@ -140,12 +139,7 @@ def _template() -> Any:
 
 def _plain_study(run: RunDirectory) -> dict[str, Any]:
     """The study as plain YAML data."""
-    try:
-        study = yaml.safe_load(run.study_yaml)
-    except yaml.YAMLError as error:
-        raise SelfrepError(
-            f"{run.path / 'study.yaml'} is no longer YAML ({error}). It was written by the run; put it back as it was."
-        ) from error
+    study = yaml_errors.plain(run.study_yaml, str(run.path / "study.yaml"))
     return study if isinstance(study, dict) else {}
 
 

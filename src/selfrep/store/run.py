@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-import yaml
 
 from selfrep.errors import SelfrepError, close_match
+from selfrep.prompts import yaml_errors
 from selfrep.prompts.shown import shown
 from selfrep.store.findings import Findings
 from selfrep.store.run_directory import RunDirectory
@@ -103,7 +103,8 @@ class Run:
     @cached_property
     def study(self) -> dict[str, Any]:
         """The study that ran, as plain data; `selfrep.load_study(run.path / "study.yaml")` makes an object of it."""
-        return dict(yaml.safe_load(self.directory.study_yaml) or {})
+        study = yaml_errors.plain(self.directory.study_yaml, str(self.directory.path / "study.yaml"))
+        return study if isinstance(study, dict) else {}
 
     @property
     def provenance(self) -> dict[str, Any]:

@@ -47,7 +47,8 @@ class Units:
             n_pairs = sum(other == family for other in of_pair.values())
             weight[of_family.index(family), row] = 1 / n_pairs / pairs.count(pair)
         movement, total = _movement(effects, chosen)
-        scale = max(float(np.nanmax(np.abs(effects[name].to_numpy()[chosen]))) for name in ("patched", "target_metric"))
+        parts = (np.nan_to_num(effects[name].to_numpy()[chosen]) for name in ("patched", "target_metric"))
+        scale = max(float(np.abs(values).max(initial=0.0)) for values in parts)
         return cls(of_family, np.tensordot(weight, movement, 1), weight @ total, scale)
 
     def share(self) -> Float[Array, "layer place"]:
