@@ -37,6 +37,17 @@ def test_each_persona_is_named_once_and_as_text(points: xr.Dataset) -> None:
     assert texts[3].startswith("&lt;b&gt;")
 
 
+def test_a_persona_is_called_by_its_label(points: xr.Dataset) -> None:
+    """Two that share a label, and one that has none, keep their names."""
+    called = {"smollm": "SmolLM", "hal": "HAL 9000", "jfk": "", "": ""}
+    labels = [called.get(str(name), "HAL 9001") for name in points.persona.values]
+    labelled = points.assign_coords(persona_label=("point", labels))
+    texts = [a.text for a in persona_map(labelled).layout.annotations if a.showarrow]
+    assert texts == ["SmolLM", "HAL 9000", "jfk", "HAL 9001"]
+    alike = points.assign_coords(persona_label=("point", ["alike"] * len(labels)))
+    assert "alike" not in [a.text for a in persona_map(alike).layout.annotations if a.showarrow]
+
+
 def test_axes_share_a_scale_that_holds_every_point(points: xr.Dataset) -> None:
     fig = persona_map(points)
     assert fig.layout.yaxis.scaleanchor == "x"
