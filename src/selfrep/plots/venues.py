@@ -34,7 +34,7 @@ class Venue:
             >>> VENUES["icml"].rc["pdf.fonttype"]
             42
         """
-        from selfrep.plots.on_paper.type import families
+        from selfrep.plots.on_paper.fonts import families
 
         return {
             "figure.figsize": (self.column, 0.62 * self.column),

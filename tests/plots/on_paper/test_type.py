@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfrep.plots.on_paper.type import bare, extent, families, legible, points, shortened, wide, wrapped
+from selfrep.plots.on_paper.fonts import families
+from selfrep.plots.on_paper.type import bare, extent, legible, points, shortened, wide, wrapped
 from selfrep.plots.text import plain
 
 

@@ -17,26 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.text import Text
 
+from selfrep.plots.on_paper.fonts import families
 from selfrep.plots.venues import MEASURED
-
-PREFERRED = ("Arial", "Liberation Sans", "DejaVu Sans")
-"""Plain faces, by preference; matplotlib brings the last one along."""
-WIDE = (
-    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Source Han Sans SC", "PingFang SC",
-    "Hiragino Sans", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "SimHei", "WenQuanYi Zen Hei",
-    "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Emoji", "Arial Unicode MS",
-)  # fmt: skip
-"""Faces for other scripts, of which each that is installed is a last resort."""
 
 ROUNDING = 1.01
 """How much wider than measured a text is taken to be."""
-
-
-@lru_cache(maxsize=1)
-def families() -> tuple[str, ...]:
-    """The faces that are written in: the first that is there, then what it lacks."""
-    there = {font.name for font in fontManager.ttflist}
-    return tuple(name for name in (*PREFERRED, *WIDE) if name in there)
 
 
 @lru_cache(maxsize=1)
