@@ -86,8 +86,8 @@ def on_page(
 
     Example:
         >>> figure, (axes,) = on_page(go.Figure(go.Scatter(x=[1, 2], y=[3, 4], name="line")), 2.2)
-        >>> figure.get_size_inches()[0], len(axes.lines)
-        (np.float64(2.2), 1)
+        >>> float(figure.get_size_inches()[0]), [line.get_ydata().tolist() for line in axes.lines]
+        (2.2, [[3.0, 4.0], [3.0, 4.0]])
     """
     figure, made = beside([fig], width, height, letters=False, page=page)
     return figure, made[0]
