@@ -29,7 +29,7 @@ def text(page: str) -> str:
 def reference() -> set[str]:
     """Every name that a page of the reference describes, "selfrep." left out."""
     pages = "\n".join(path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md"))
-    return set(re.findall(r"^\.\. auto\w+:: selfrep\.([\w.]+)", pages, re.MULTILINE))
+    return set(re.findall(r"^\.\. (?:auto\w+|py:data):: selfrep\.([\w.]+)", pages, re.MULTILINE))
 
 
 @pytest.mark.parametrize("analysis", ANALYSES, ids=lambda analysis: analysis.name)
