@@ -29,4 +29,4 @@ def test_each_keeps_its_title_its_tokens_and_its_keys() -> None:
 
 def test_only_figures_of_plotly_are_put_together() -> None:
     with pytest.raises(SelfrepError, match="leave backend out"):
-        panels([go.Figure(), "figure"])  # type: ignore[list-item]
+        panels([go.Figure(), "figure"])

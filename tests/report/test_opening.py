@@ -63,7 +63,7 @@ def test_one_of_the_two_is_drawn_alone_and_neither_is_refused() -> None:
         self_and_persona()
     with pytest.raises(SelfrepError, match="by='segment'"):
         self_and_persona(FAR, GROUPS["transfer/effects/resid_pre"])
-    assert sr.plot.self_and_persona is self_and_persona
+    assert sr.plot.self_and_persona.__wrapped__ is self_and_persona
 
 
 def test_a_direction_that_is_not_identified_is_not_drawn(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def panels(
-    figures: Sequence[go.Figure],
+    figures: Sequence[object],
     *,
     letters: bool = True,
     share: bool = True,
@@ -45,7 +45,8 @@ def panels(
     from selfrep.plots.on_paper.draw import shown
     from selfrep.plots.venues import USUAL, venue
 
-    if any(not isinstance(one, go.Figure) for one in figures):
+    drawn = [one for one in figures if isinstance(one, go.Figure)]
+    if len(drawn) < len(figures):
         raise SelfrepError("Panels are made of plotly's figures, which the drawings return; leave backend out.")
     width = (venue() or USUAL).text if width is None else width
-    return beside(figures, width, letters=letters, share=share, columns=columns, page=shown)[0]
+    return beside(drawn, width, letters=letters, share=share, columns=columns, page=shown)[0]

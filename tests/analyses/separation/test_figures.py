@@ -140,7 +140,9 @@ def test_separation_shows_its_numbers(separation: Maker, by: str) -> None:
     for trace, site in zip(maps(fig), ("resid_pre", "attn_out"), strict=True):
         np.testing.assert_array_equal(trace.z, sep.estimate.sel(site=site))
         assert site in headings(fig)
-    assert fig.layout.coloraxis.cmax == -fig.layout.coloraxis.cmin == float(np.abs(sep.estimate).max())
+    colours = fig.layout.coloraxis
+    assert colours.cmax == float(np.abs(sep.estimate).max())
+    assert -colours.cmax <= colours.cmin <= float(sep.estimate.min()), "the bar begins below all that is shown"
     assert len(maps(separation_map(sep, site="attn_out"))) == 1
 
 

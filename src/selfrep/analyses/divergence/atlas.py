@@ -78,7 +78,8 @@ class _Made:
         lines = [Line.of(one, "estimate", "Δ of this persona")]
         if kind in one.kind.to_numpy():
             lines.append(Line.of(one.sel(kind=kind), "kind_estimate", "Δ, mean of its kind", "mean"))
-        lines += [Line("control: “the user is …”", cells(one.user_is), kind="control")]
+        if "user_is" in one:
+            lines.append(Line("control: “the user is …”", cells(one.user_is), kind="control"))
         if "side_of" in one.coords and one.side_of.item() in one.side.to_numpy():
             within = one.within.sel(side=one.side_of.item())
             lines.append(Line("control: two personas of its side", cells(within), kind="control"))
