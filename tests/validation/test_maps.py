@@ -61,6 +61,7 @@ def test_ours_find_use_and_presence_and_presence_is_not_use(marked: list[maps.Ma
     assert np.isnan(there["S"].off)
 
 
+@pytest.mark.slow
 def test_maps_of_the_self_are_found_and_are_not_those_of_the_persona(
     bleeding: tuple[LanguageModel, organisms.Truth],
 ) -> None:

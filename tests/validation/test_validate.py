@@ -50,6 +50,7 @@ def test_a_card_of_a_few_organisms() -> None:
     assert len(card.organisms[-1].deals) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few")
 def test_models_from_elsewhere_are_marked_beside_organisms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "subjects", lambda quick, seed: FEW[1:])

@@ -17,6 +17,8 @@ from selfrep.store.run_directory import RunDirectory
 
 __all__ = ["swept"]
 
+pytestmark = pytest.mark.slow  # sweeps of its own
+
 
 def of(run: RunDirectory, name: str) -> Atlas:
     (atlas,) = (each for each in atlases(run) if isinstance(each, Atlas) and each.name == name)

@@ -153,6 +153,7 @@ def test_the_self_is_patched_both_ways_beside_a_fact_with_a_scale_of_its_own(tmp
 BOTH = FROM_SELF.replace("pairs: [", "pairs: [[robot, nurse], [chatbot, farmer], ")
 
 
+@pytest.mark.slow
 def test_what_goes_between_personas_is_not_averaged_with_what_comes_from_the_self(tmp_path: Path) -> None:
     alone, both = (
         swept("organism:separate?noise=0.5", part.replace("0.4, 0.8, 1", "0.8"), tmp_path / str(len(part)))[1]
