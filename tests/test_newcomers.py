@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -313,3 +314,22 @@ def test_what_nouns_hold_is_escaped() -> None:
         page.feed(noun._repr_html_())
         assert "script" not in page.tags
         assert evil in page.said
+
+
+def test_what_was_captured_and_patched_is_saved_without_a_warning_and_read_back(
+    lm: sr.LanguageModel, effects: xr.Dataset, tmp_path: Path
+) -> None:
+    people, items = personas.load(PERSONAS), battery.load(BATTERY)
+    prompts = sr.make_prompts(people, items["who_are_you"], ["you", "user", "neutral"])
+    acts = sr.capture(lm, prompts, layers=[2], tokens="position", positions=[-1])
+    for k, made in enumerate((acts, effects, sr.score(lm, prompts[:2]))):
+        made.to_zarr(tmp_path / f"{k}.zarr", zarr_format=2)  # a warning is an error here
+        back = xr.open_zarr(tmp_path / f"{k}.zarr").load()
+        xr.testing.assert_equal(back, made)
+        back.to_netcdf(tmp_path / f"{k}.nc", engine="scipy")
+    again = xr.open_zarr(tmp_path / "0.zarr").load()
+    np.testing.assert_array_equal(
+        sr.divergence(again, n_bootstrap=9).estimate, sr.divergence(acts, n_bootstrap=9).estimate
+    )
+    with pytest.warns(Warning, match="Zarr V3"):  # the control
+        effects.to_zarr(tmp_path / "third.zarr", consolidated=False)
