@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary
 from jinja2 import TemplateError
 
 from selfrep.errors import SelfrepError
+from selfrep.prompts import template_limits
 from selfrep.prompts.prompt import Prompt
 
 Tokenizer: TypeAlias = Any
@@ -279,25 +280,33 @@ def _rendered(chat: ChatFormat, texts: tuple[str, ...]) -> str:
     times: dict[str, str] = {}
     while True:
         try:
-            text = chat.tokenizer.apply_chat_template(
-                messages,
-                chat_template=template,
-                tokenize=False,
-                add_generation_prompt=not prefill,
-                continue_final_message=bool(prefill),
-                **chat.variables,
-                **({_TIMES: times} if chat.reads_clock else {}),
-            )
-        except (TemplateError, ValueError, TypeError, KeyError) as error:
+            template_limits.check(chat.text)
+            with template_limits.limited():
+                text = chat.tokenizer.apply_chat_template(
+                    messages,
+                    chat_template=template,
+                    tokenize=False,
+                    add_generation_prompt=not prefill,
+                    continue_final_message=bool(prefill),
+                    **chat.variables,
+                    **({_TIMES: times} if chat.reads_clock else {}),
+                )
+            if len(text) > template_limits.CHARACTERS + sum(map(len, texts)):
+                raise template_limits.TooMuch(f"it makes {len(text):,} characters of them")
+        except _FAILURES as error:
             if isinstance(error, TemplateError) and (asked := _ASKED.fullmatch(str(error))):
                 times[asked.group(1)] = chat.clock.strftime(asked.group(1))
                 continue
             roles = ", ".join(message["role"] for message in messages)
             raise SelfrepError(
-                f"The {chat.name} chat template refuses a conversation of {roles}: {error}. Give another template."
+                f"The {chat.name} chat template refuses a conversation of {roles}: {str(error)[:500]}. Give another "
+                "template."
             ) from error
         return str(text)
 
+
+_FAILURES = TemplateError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError
+"""What a template may do wrong."""
 
 _CLOCK, _TIMES = "strftime_now", "selfrep_times"
 _ASKED = re.compile(f"{_TIMES}: (.*)", re.DOTALL)
