@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from tests.prompts.conftest import CHATML, make_tokenizer
 from tests.tiny import ragged, tiny_hf
 
@@ -122,7 +123,7 @@ def test_a_folder_with_an_adapter_is_read_with_its_model(base: Path) -> None:
 def written(folder: Path, **fields: Any) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / folders.ADAPTER).write_text(json.dumps(fields))
-    (folder / "adapter_model.bin").write_bytes(b"weights")
+    save_file({"weight": torch.zeros(1)}, folder / "adapter_model.safetensors")
     return folder
 
 

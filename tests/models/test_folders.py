@@ -99,3 +99,22 @@ def test_the_hash_of_shards_depends_on_every_one_and_on_nothing_else(folder: Pat
     assert folders.weights_hash(folder) == first
     save_file({"two": np.ones(1, np.float32)}, folder / "two.safetensors")
     assert folders.weights_hash(folder) != first
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.pt", "x.pkl", "a.pth"]
+)
+def test_a_pickle_is_refused_and_how_to_convert_it_is_said(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"cos\nsystem\n")
+    folders.check(folder)  # the control: beside safetensors it is not read
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(SelfrepError, match=r"as a pickle \(.*runs code.*save_pretrained"):
+        folders.check(folder)
+
+
+def test_a_pickled_adapter_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "find_spec", lambda name: object())
+    (folder / folders.ADAPTER).write_text("{}")
+    (folder / "adapter_model.bin").write_bytes(b"cos\nsystem\n")
+    with pytest.raises(SelfrepError, match=r"adapter as a pickle \(adapter_model\.bin\)"):
+        folders.check(folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
+from selfrep.models.loadable import skeleton
 from selfrep.models.loading import load_model
 from selfrep.prompts.chat import spans
 from selfrep.prompts.prompt import Prompt
@@ -152,3 +155,32 @@ def test_unknown_types_are_refused(dtype: str, folder: Path) -> None:
 def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(SelfrepError, match="a PeftModel or a TransformerBridge; got Linear"):
         load_model(torch.nn.Linear(2, 2))
+
+
+CODE = """
+from pathlib import Path
+Path(__file__).with_name("ran").touch()
+from transformers import LlamaConfig, LlamaForCausalLM
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+@pytest.mark.usefixtures("own_home")
+def test_code_in_a_folder_is_not_run_and_nobody_is_asked(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(folder, own)
+    config = json.loads((own / "config.json").read_text())
+    config |= {"model_type": "own", "architectures": ["OwnForCausalLM"]}
+    config["auto_map"] = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
+    (own / "config.json").write_text(json.dumps(config))
+    (own / "own.py").write_text(CODE)
+    monkeypatch.setattr("builtins.input", lambda *words: pytest.fail("the terminal was asked"))
+    with pytest.raises(SelfrepError, match=r"brings code of its own.*give both to sr\.load_model"):
+        load_model(own)
+    assert skeleton(str(own)) is None
+    assert not list(tmp_path.rglob("ran"))

@@ -141,3 +141,10 @@ def test_an_estimate_is_made_once(tmp_path: Path) -> None:
 def test_a_study_without_scenarios_has_none_to_give(tmp_path: Path) -> None:
     with pytest.raises(SelfrepError, match="has no scenarios"):
         _ = job(tmp_path, "").scenes
+
+
+def test_a_model_whose_code_came_with_it_is_named() -> None:
+    theirs = type("Own", (), {"__module__": "transformers_modules.own.modeling"})()
+    ours = type("Llama", (), {"__module__": "transformers.models.llama"})()
+    assert jobs._remote_code(theirs) == "transformers_modules.own.modeling"
+    assert jobs._remote_code(ours) is None

@@ -15,7 +15,8 @@ from pathlib import Path
 from selfrep.errors import SelfrepError
 from selfrep.models import cache
 
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # in order of preference
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # in order of preference; the second is refused by name
+PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 BESIDE_WEIGHTS = ("*.json", "*.model", "*.txt", "*.jinja")
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.*"
 """What peft writes. An adapter stands in a folder of its own, or in that of the model it belongs to."""
@@ -215,9 +216,15 @@ def size(folder: Path) -> int:
 
 
 def _require_weights(folder: Path) -> list[Path]:
-    if files := weight_files(folder):
+    files = [file for file in weight_files(folder) if file.suffix == ".safetensors"]
+    if not files and (pickled := sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES)):
+        raise SelfrepError(
+            f"{folder} holds its weights as a pickle ({pickled[0]}), which runs code when it is read. "
+            f"{_CONVERT.format('AutoModelForCausalLM')}"
+        )
+    if files:
         return files
-    raise SelfrepError(f"A model folder must hold weights ({' or '.join(WEIGHTS)}); {folder} holds none.")
+    raise SelfrepError(f"A model folder must hold weights (*.safetensors); {folder} holds none.")
 
 
 def _check_adapter(folder: Path) -> None:
@@ -228,8 +235,19 @@ def _check_adapter(folder: Path) -> None:
         )
     if not adapter_weights(folder):
         raise SelfrepError(f"{folder} holds {ADAPTER} but no {ADAPTER_WEIGHTS}. Copy or download the rest.")
+    if pickled := [file for file in adapter_weights(folder) if file.suffix != ".safetensors"]:
+        raise SelfrepError(
+            f"{folder} holds its adapter as a pickle ({pickled[0].name}), which runs code when it is read. "
+            f"{_CONVERT.format('AutoPeftModelForCausalLM')}"
+        )
     for file in folder.glob("adapter_model.safetensors"):
         _require_whole(file)
+
+
+_CONVERT = (
+    "Take the safetensors that its authors have, or, if you trust them, convert it where nothing can be lost: "
+    '{}.from_pretrained("old").save_pretrained("new"). Then remove the pickle.'
+)
 
 
 def _require_whole(file: Path) -> None:

@@ -34,13 +34,14 @@ def fetch(repo: str) -> Path:
 
     with _explained(repo):
         for cached_only in (True, False):
-            for weights in folders.WEIGHTS:
-                folder = _snapshot(repo, [*folders.BESIDE_WEIGHTS, weights], cached_only)
-                if folder is not None and _complete(folder):
-                    return folder
+            folder = _snapshot(repo, [*folders.BESIDE_WEIGHTS, folders.WEIGHTS[0]], cached_only)
+            if folder is not None and _complete(folder):
+                return folder
     if constants.is_offline_mode():
         raise NotOnHub("only a part of it is in the Hugging Face cache, and HF_HUB_OFFLINE forbids fetching the rest")
-    raise SelfrepError(f"A model must come with weights ({' or '.join(folders.WEIGHTS)}); the hub's {repo} has none.")
+    raise SelfrepError(
+        f"A model must come with weights ({folders.WEIGHTS[0]}; no pickle is fetched); the hub's {repo} has none."
+    )
 
 
 def fetch_outline(repo: str) -> Path:

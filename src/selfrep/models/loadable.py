@@ -138,7 +138,7 @@ def skeleton(name: str) -> PreTrainedModel | None:
             folder = resolve.without_weights(folders.base_of(folder))
         if folder is None:
             return None
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config)
     except (SelfrepError, OSError, ValueError, KeyError, TypeError):

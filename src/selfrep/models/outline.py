@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfrep.errors import SelfrepError
-from selfrep.models import folders, resolve
+from selfrep.models import folders, resolve, tokenizer_files
 from selfrep.models.size import Size, size_of
 from selfrep.prompts.chat import ChatFormat, Variables, chat_format
 
@@ -76,12 +76,13 @@ def outline(name: str, chat_template: str | None = None, template_vars: Variable
         return _of_adapter(folder, chat_template, template_vars)
     if folder is None or not (folder / "tokenizer.json").is_file():
         return None
+    tokenizer_files.require_bounded(folder)
     from transformers import PreTrainedTokenizerFast
 
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise SelfrepError(f"The configuration or the tokenizer in {folder} cannot be read: {error}") from error
     return Outline(tokenizer, _n_layers(config), chat_template, template_vars or {}, size_of(config))
 
@@ -102,6 +103,7 @@ def _of_adapter(folder: Path, chat_template: str | None, template_vars: Variable
     base = outline(folders.base_of(folder), chat_template, template_vars)
     if base is None or not (folder / "tokenizer.json").is_file():
         return base
+    tokenizer_files.require_bounded(folder)
     from transformers import PreTrainedTokenizerFast
 
     return replace(base, tokenizer=PreTrainedTokenizerFast.from_pretrained(folder))

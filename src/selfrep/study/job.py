@@ -136,6 +136,7 @@ class Job(Context):
             versions={name: importlib.metadata.version(name) for name in VERSIONED},
             python=platform.python_version(),
             git_commit=_commit(),
+            remote_code=_remote_code(lm.hf),
         )
         return lm
 
@@ -289,3 +290,9 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return asked.stdout.strip() or None
+
+
+def _remote_code(hf: object) -> str | None:
+    """The module of a model whose code came with its weights, which the user trusted; None for transformers' own."""
+    module = type(hf).__module__
+    return module if module.split(".")[0] == "transformers_modules" else None
