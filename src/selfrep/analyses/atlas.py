@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-import yaml
 from pydantic import ValidationError
 
 from selfrep.errors import SelfrepError
+from selfrep.prompts import yaml_errors
 from selfrep.prompts.choices import ItemChoice, PersonaChoice
 from selfrep.prompts.persona import NEUTRAL, UNPROMPTED
 from selfrep.prompts.prompt import Prompt
@@ -224,7 +224,7 @@ class Voices:
 @lru_cache(maxsize=1)
 def _voices(text: str) -> Voices:
     """Kept for the next atlas of the same run: reading a study takes as long as all its numbers."""
-    plain = yaml.safe_load(text)
+    plain = yaml_errors.plain(text, "study.yaml")
     study = plain if isinstance(plain, dict) else {}
     try:
         people = PersonaChoice.model_validate(study.get("personas") or {"define": {}})

@@ -33,7 +33,7 @@ def _inside(file: str, info: Info) -> str:
         if not any(place.is_relative_to(root) for root in (Path(folder).resolve(), _PACKAGE)):
             raise ValueError(
                 f"a study names files in its own folder, and {file!r} lies outside. Move it there, or allow it: "
-                "--allow-outside, or sr.study.load(…, allow_outside=True)"
+                "--allow-outside, or sr.load_study(…, allow_outside=True)"
             )
     return file
 
