@@ -17,6 +17,7 @@ def test_items_are_listed() -> None:
     assert selfrep("battery").stdout == selfrep("battery", "list").stdout, "the list, where no command is given"
 
 
+@pytest.mark.slow
 def test_a_battery_is_checked_on_a_model() -> None:
     arguments = ("battery", "check", BATTERY, "--model", "organism:separate", "--personas", PERSONAS)
     done = selfrep(*map(str, arguments), "--device", "cpu", COLUMNS="120")
@@ -25,6 +26,7 @@ def test_a_battery_is_checked_on_a_model() -> None:
     assert "act_in_peace:" in done.stdout, "what cannot be read is named, with its reason"
 
 
+@pytest.mark.slow
 def test_a_battery_is_checked_on_a_model_as_a_study_is_run_on_one(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(TINY)
     flags = ("--model", "organism:bleed?beta=0.4", "--dtype", "bfloat16", "--attn", "sdpa", "--device", "cpu")

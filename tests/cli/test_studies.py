@@ -73,6 +73,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_model_that_nobody_knows_runs_without_a_reading_of_its_own(stranger: Path) -> None:
     done = selfrep("run", "study.yaml", "--model", "model", "--device", "cpu", cwd=stranger)
     assert done.returncode == 0, done.stderr
@@ -88,6 +89,7 @@ def test_a_model_that_nobody_knows_runs_without_a_reading_of_its_own(stranger: P
     assert "default" not in out.read("divergence").reference.values
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pageless")
 def test_a_model_speaks_as_whom_its_user_says_it_is(stranger: Path) -> None:
     flags = ("--model", "model", "--identity", "Zed", "the firm Zeta", "--out", "zed", "--device", "cpu")
@@ -113,6 +115,7 @@ def test_a_dry_run_tells_and_writes_nothing(stranger: Path) -> None:
     refused(selfrep("run", "study.yaml", "--model", "no/such", "--dry-run", cwd=stranger), "no/such")
 
 
+@pytest.mark.slow
 def test_a_study_is_checked_without_torch_and_foretold_without_a_class_of_models(stranger: Path) -> None:
     code = (
         "import sys; from selfrep.cli import main\ntry: main()\n"
@@ -136,6 +139,7 @@ def test_what_a_model_or_its_template_does_not_take_is_refused(tmp_path: Path) -
         refused(selfrep("check", "brief.yaml", *flags, cwd=tmp_path), words)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pageless")
 def test_mistakes_are_told_at_the_door_and_the_corrected_command_runs(tmp_path: Path) -> None:
     (tmp_path / "far.yaml").write_text(

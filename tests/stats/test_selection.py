@@ -67,6 +67,7 @@ def test_the_planted_cell_is_chosen_and_stands_the_test() -> None:
     assert float(out.reliability) > 0.8
 
 
+@pytest.mark.slow
 def test_luck_does_not_survive_the_other_half() -> None:
     honest, greedy = [], []
     for seed in range(40):

@@ -70,6 +70,7 @@ def carry_out(job: Job) -> list[int]:
     return [stage.bytes for stage in steps]
 
 
+@pytest.mark.slow
 def test_two_analyses_read_one_capture_and_get_the_numbers_of_their_own(
     planted: LanguageModel, tmp_path: Path, calls: list[int]
 ) -> None:
@@ -117,6 +118,7 @@ def test_a_study_whose_activations_do_not_fit_the_memory_says_the_same(
     assert not np.allclose(upper, lower, rtol=1e-4, atol=1e-6), "the control: each layer beside the one below"
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_goes_on_with_the_activations_that_are_kept(
     planted: LanguageModel, tmp_path: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

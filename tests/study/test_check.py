@@ -69,6 +69,7 @@ def test_bad_input(lm: LanguageModel) -> None:
         check_battery(lm, battery.load(BATTERY).select(["who_are_you"]), personas.builtin().select(["jfk", "smollm"]))
 
 
+@pytest.mark.slow
 def test_a_built_in_item_that_names_the_embedded_model_names_the_model_that_is_asked() -> None:
     lm = stranger()
     asked = battery.builtin().select(["own_name", "smollm_program"])

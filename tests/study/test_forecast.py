@@ -56,6 +56,7 @@ def test_what_is_told_is_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (left.prompts, left.cells, left.stages) == (0, 0, ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", by_risk(presets(), ("identity",)))
 def test_every_built_in_study_can_be_told_of_a_model_whose_weights_are_elsewhere(
     name: str, tmp_path_factory: pytest.TempPathFactory

@@ -68,6 +68,7 @@ def stopped(out: Path, monkeypatch: pytest.MonkeyPatch, **how: Any) -> RunDirect
     return RunDirectory.open(out)
 
 
+@pytest.mark.slow
 def test_a_run_taken_up_on_the_next_day_says_the_same_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: type[Day]
 ) -> None:

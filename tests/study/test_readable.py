@@ -84,6 +84,7 @@ def test_facts_that_cannot_be_read_take_their_control_with_them_and_nothing_else
     assert "fact" in asked.parts["transfer"].sweeps[0].controls, "the control"  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_rest_and_keeps_what_is_left_out(tmp_path: Path) -> None:
     said: list[str] = []
     asked = study(GOOD + NONE, "separation: {item: none}\nbinding: {}\n")

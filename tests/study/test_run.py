@@ -53,7 +53,9 @@ def described() -> study.Study:
 
 @pytest.fixture(scope="module")
 def done(described: study.Study, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    made = running.run(described, tmp_path_factory.mktemp("run") / "out", device="cpu", warn=lambda message: None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("selfrep.report.figures.ENDINGS", (".html",))
+        made = running.run(described, tmp_path_factory.mktemp("run") / "out", device="cpu", warn=lambda message: None)
     return made.directory
 
 
@@ -165,6 +167,7 @@ def test_another_study_is_refused_with_the_difference(described: study.Study, do
         running.run(other, done.path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pageless")
 def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(done: RunDirectory, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(SWEEPS.replace(ATTENTION, ""))

@@ -51,6 +51,7 @@ def marked(bleeding: tuple[LanguageModel, organisms.Truth]) -> list[maps.Mark]:
     return list(maps.marks(*bleeding, maps.OURS | {"gradients": maps.attributions} | drawn))
 
 
+@pytest.mark.slow
 def test_ours_find_use_and_presence_and_presence_is_not_use(marked: list[maps.Mark]) -> None:
     used, there = (by_name(marked, sheet) for sheet in ("causal", "present"))
     assert used["T"].auroc >= 0.99
@@ -136,6 +137,7 @@ def test_prompt_level_p_is_the_share_of_labelings_of_prompts_that_reach_the_dist
     assert float(maps.prompt_level_p(acts)[0, 0]) == pytest.approx(np.mean(np.array(every) >= every[0] - 1e-9))
 
 
+@pytest.mark.slow
 def test_gradients_miss_what_a_shut_gate_lets_through(marked: list[maps.Mark]) -> None:
     found = by_name(marked, "causal")
     assert found["gradients"].off > 0.8

@@ -15,6 +15,7 @@ NOISE = "noise=5e-4"
 BLEED = "organism:bleed?beta=0.25&seed=2"
 
 
+@pytest.mark.slow
 def test_i_is_what_was_planted() -> None:
     planted(answers, f"{BLEED}&{NOISE}", {("I", "maker"): 4.0, ("I", "name"): 2.824})
     planted(answers, f"organism:impostor?seed=3&{NOISE}", {("I", "maker"): -4.0})

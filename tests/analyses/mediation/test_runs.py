@@ -20,6 +20,7 @@ PARTS = f'scenarios: {{file: "{SCENARIOS}"}}\nmediation: {{}}\n'
 EXCHANGES = {f"exchanges/{i:02d}" for i in range(7)}
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_and_gives_the_planted_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = described("organism:mimicry?w=0.5", PARTS)
     sound, first, calls = exchanges.mediation_runs, list[xr.Dataset](), list[str]()

@@ -15,6 +15,7 @@ ASKED = f'{{file: "{BATTERY}", names: [who_are_you, who_in_danger, name, what_wr
 PART = "spectator: {form: {" + ", ".join(f'{k}: "{v}"' for k, v in FORM.model_dump().items()) + "}}\n"
 
 
+@pytest.mark.slow
 def test_what_was_planted_is_told(tmp_path: Path) -> None:
     done = finish(described("organism:bleed?beta=0.5", PART, battery=ASKED), tmp_path)
     plane = done.read("spectator")

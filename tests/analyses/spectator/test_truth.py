@@ -45,11 +45,13 @@ def test_every_persona_is_in_its_corner(name: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_foresight_is_what_was_planted() -> None:
     planted(answers, "organism:separate?foresight=0.5&seed=5", {("F", "foresight"): 0.5})
     planted(answers, "organism:deaf?seed=3", {("F", "foresight"): 0.0})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "share"), [("default?seed=203", 0.504), ("separate?seed=203", 0.955)])
 def test_noise_moves_the_truth_and_the_estimate_alike(name: str, share: float) -> None:
     """In a default organism half is foretold, since nobody in particular answers as an AI."""

@@ -36,6 +36,7 @@ EXACT = [  # the rest, slow, are planted in ways of which test_circuit and test_
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXACT)
 def test_patching_moves_the_answer_at_the_planted_cells_and_nowhere_else(name: str) -> None:
     hf, truth = grown(name), planted_in(name)
