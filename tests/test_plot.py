@@ -11,7 +11,8 @@ from tests.plots.conftest import axis, effects, identified, items, points, separ
 
 import selfrep as sr
 from selfrep.analyses import ANALYSES, register, unregister
-from selfrep.analyses.analysis import Analysis, Figure, Report
+from selfrep.analyses.analysis import Analysis
+from selfrep.analyses.report import Figure, Report
 from selfrep.plots.theme import caption
 
 Maker = Callable[..., xr.Dataset]

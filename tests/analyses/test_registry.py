@@ -17,8 +17,9 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from selfrep import analyses
-from selfrep.analyses.analysis import Analysis, Chapter, Context, Figure, Reading, Report, Stage, Table, Text
+from selfrep.analyses.analysis import Analysis, Context, Reading, Stage
 from selfrep.analyses.parts import ItemPart, Part
+from selfrep.analyses.report import Chapter, Figure, Report, Table, Text
 from selfrep.cli import app
 from selfrep.errors import SelfrepError
 from selfrep.models.organisms import BATTERY, PERSONAS

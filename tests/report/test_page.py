@@ -21,7 +21,8 @@ import yaml
 from tests.report.groups import GROUPS
 
 from selfrep.analyses import register, unregister
-from selfrep.analyses.analysis import Analysis, Chapter, Figure, Report
+from selfrep.analyses.analysis import Analysis
+from selfrep.analyses.report import Chapter, Figure, Report
 from selfrep.errors import SelfrepError
 from selfrep.plots.profiles import Pen, finish_profiles, profiles
 from selfrep.report import page as report

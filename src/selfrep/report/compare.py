@@ -2,7 +2,7 @@
 
 That two intervals overlap is no test: quantities whose intervals overlap can surely differ, most of all where both were
 measured on the same personas. So a difference has an interval only where it can have one. Where an analysis can compare
-two runs unit by unit (see `selfrep.analyses.analysis.Report.differences`) it does; where the runs share no family of
+two runs unit by unit (see `selfrep.analyses.report.Report.differences`) it does; where the runs share no family of
 personas, their errors are independent and add up; for the rest no difference is told.
 """
 

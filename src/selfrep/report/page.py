@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from plotly.offline import get_plotlyjs
 
 from selfrep.analyses import analyses
-from selfrep.analyses.analysis import Chapter, Table
+from selfrep.analyses.report import Chapter, Table
 from selfrep.engine.misses import from_attrs
 from selfrep.files import write_file
 from selfrep.models.sites import IN_WORDS

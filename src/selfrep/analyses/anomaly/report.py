@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from selfrep.analyses.analysis import Chapter, Figure, Report, Table
 from selfrep.analyses.anomaly import figures
+from selfrep.analyses.report import Chapter, Figure, Report, Table
 from selfrep.analyses.sentences import FAMILIES, finding, if_identified, with_interval
 from selfrep.stats.numbers import counted, told
 from selfrep.store.findings import Finding

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.binding import figures
+from selfrep.analyses.report import Chapter, Figure, Report
 from selfrep.analyses.sentences import all_families, all_words, finding, if_identified, n_families, pooled_rows
 from selfrep.stats.numbers import counted, told
 from selfrep.store.findings import Finding

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.bleed import figures
+from selfrep.analyses.report import Chapter, Figure, Report
 from selfrep.analyses.sentences import (
     USER_IS,
     all_families,

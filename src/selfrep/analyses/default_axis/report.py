@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.default_axis import figures
+from selfrep.analyses.report import Chapter, Figure, Report
 from selfrep.analyses.sentences import FAMILIES, finding, with_interval
 from selfrep.prompts.persona import UNPROMPTED
 from selfrep.stats.depth import reported_layer

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import xarray as xr
 
-from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.directness import figures
+from selfrep.analyses.report import Chapter, Figure, Report
 from selfrep.analyses.sentences import finding, if_identified, with_interval
 from selfrep.stats.numbers import counted, told
 from selfrep.store.findings import Finding

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from selfrep.analyses.analysis import Chapter, Figure, Report, Text
 from selfrep.analyses.divergence import atlas, figures
 from selfrep.analyses.divergence.figures import SELVES
+from selfrep.analyses.report import Chapter, Figure, Report, Text
 from selfrep.analyses.sentences import FAMILIES, USER_IS, Told, finding, in_brackets, label_of, listed, spoken, tell
 from selfrep.models.sites import IN_WORDS
 from selfrep.stats.cells import place_axis

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from selfrep.analyses.analysis import Chapter, Figure, Report
 from selfrep.analyses.identification import figures
+from selfrep.analyses.report import Chapter, Figure, Report
 from selfrep.analyses.sentences import (
     FAMILIES,
     USER_IS,

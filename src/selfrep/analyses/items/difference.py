@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import xarray as xr
 
-from selfrep.analyses.analysis import Difference
+from selfrep.analyses.report import Difference
 from selfrep.stats.contrasts import Contrast
 from selfrep.stats.tables import Table
 from selfrep.store.run_directory import RunDirectory

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from selfrep.analyses.analysis import Figure, Report, Table, Text
 from selfrep.analyses.items import IN_CHARACTER, SPECTATOR, figures
 from selfrep.analyses.items.difference import differences
+from selfrep.analyses.report import Figure, Report, Table, Text
 from selfrep.analyses.sentences import (
     USER_IS,
     all_families,

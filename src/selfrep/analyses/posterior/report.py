@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from selfrep.analyses.analysis import Chapter, Figure, Report, Table
 from selfrep.analyses.posterior import figures
+from selfrep.analyses.report import Chapter, Figure, Report, Table
 from selfrep.analyses.sentences import FAMILIES, finding, how_tested, if_identified
 from selfrep.stats.numbers import counted, told
 from selfrep.store.findings import Finding

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from selfrep.analyses.analysis import Figure, Report, Text
+from selfrep.analyses.report import Figure, Report, Text
 from selfrep.analyses.sentences import all_families, finding, with_interval
 from selfrep.analyses.separation import atlas, figures, plane
 from selfrep.analyses.separation.summary import at_reported_layer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from selfrep.analyses.analysis import Chapter, Figure, Report, Text
+from selfrep.analyses.report import Chapter, Figure, Report, Text
 from selfrep.analyses.sentences import FAMILIES, finding, if_identified, with_interval
 from selfrep.analyses.spectator import figures
 from selfrep.stats.numbers import counted, told

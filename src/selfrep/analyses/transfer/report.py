@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from selfrep.analyses.analysis import Figure, Report, Text
+from selfrep.analyses.report import Figure, Report, Text
 from selfrep.analyses.sentences import Told, in_brackets, spoken, tell, with_interval
 from selfrep.analyses.transfer import atlas, figures
 from selfrep.analyses.transfer.figures import arrows
