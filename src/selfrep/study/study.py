@@ -299,7 +299,8 @@ def loads(text: str, origin: str = "study", folder: Path = Path(), *, allow_outs
     Args:
         text: the YAML text; origin: what errors call it.
         folder: where the files that it names are looked for.
-        allow_outside: whether these may lie outside the folder.
+        allow_outside: whether these may lie outside the folder. A text that a program composes is its author's own, so
+            they may here; a file may be a stranger's, so `load` asks.
 
     Raises:
         SelfrepError: with all mistakes at once.

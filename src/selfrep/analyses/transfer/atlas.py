@@ -245,8 +245,8 @@ def _counts(one: xr.Dataset, questions: Sequence[str]) -> Iterator[str]:
     """How many runs stand behind a mean."""
     pairs, units, gated = (int(np.nan_to_num(one[name].item())) for name in ("n_pairs", "n_units", "n_gated"))
     yield f"Pairs of personas: {pairs}, of {units} pairs of families. Runs left out: {gated}."
-    if one.attrs.get("left_out") or ("left_out" in one and str(one.left_out.item())):
-        yield f"Left out: {one.left_out.item()}."
+    if left_out := str(one.left_out.item()):
+        yield f"Left out: {left_out}."
     yield f"Asked: {'; '.join(questions)}"
 
 
