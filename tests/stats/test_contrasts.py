@@ -38,6 +38,14 @@ def test_p_is_that_of_all_labelings_of_families() -> None:
     assert high == pytest.approx(np.quantile(null, 0.95), rel=0.05)
 
 
+def test_one_persona_among_those_that_answer_nothing_ties_with_every_labeling_whatever_the_rounding() -> None:
+    found, values = contrast(list("abcdefgh"), ["x"] * 4 + ["y"] * 4), np.repeat([2.0] + [0.0] * 7, 2)
+    for seed in range(20):
+        rounding = 4e-7 * np.random.default_rng(seed).choice([-1.0, 1.0], 16)
+        assert found.test(values + rounding)[0] == 1, seed
+    assert found.test(values + np.repeat([0.0] * 4 + [-0.1] * 4, 2))[0] < 1, "the control"
+
+
 def test_the_interval_is_that_of_families_drawn_anew_with_welchs_degrees_of_freedom() -> None:
     values = list(range(12))
     found = contrast([f"f{i:02}" for i in range(16)], ["x"] * 12 + ["y"] * 4, n=20_000)

@@ -100,6 +100,43 @@ def test_a_study_of_everything_comes_out_again(tmp_path: Path) -> None:
     assert {finding.about for finding in first.findings()} >= {"identification", "anomaly", "mediation", "directness"}
 
 
+def rounded(run: RunDirectory, folder: Path, size: float) -> RunDirectory:
+    """All estimates once more, of measurements that are off by a share of the largest of their kind, up or down."""
+    off, rng = RunDirectory(folder / "off"), np.random.default_rng(0)
+    shutil.copytree(run.path, off.path)
+    made = {name for step in Measured(loads(run.study_yaml), run, "cpu", print).steps() for name in step.makes}
+    for group in set(run.groups()) - made:
+        data = run.read(group)
+        floats = {name: v for name, v in data.data_vars.items() if v.dtype.kind == "f" and v.size}
+        moved = {name: v + size * rng.choice([-1, 1], v.shape) * float(abs(v).max()) for name, v in floats.items()}
+        off.write(group, data.assign(moved))
+    return recompute(off.path, folder / "again").directory
+
+
+def decided(run: RunDirectory) -> dict[str, np.ndarray]:
+    """What ranks and thresholds decide: p-values and what is identified, by group and variable."""
+    return {
+        f"{group}: {name}": v.to_numpy().astype(float)
+        for group in run.groups()
+        for name, v in run.read(group).data_vars.items()
+        if v.dtype.kind == "b" or str(name).split("_")[0] == "p"
+    }
+
+
+def test_rounding_decides_nothing(tmp_path: Path, pageless: None) -> None:
+    """Without noise the same prompts answer alike, so that rearrangements tie by the hundred."""
+    run = finish(with_subscales("organism:mimicry?w=0.5&beta=0.4", RICH + EVERYTHING), tmp_path / "run")
+    exact = decided(recompute(run.path, tmp_path / "exact").directory)
+    assert len(exact) > 30
+    for name, values in decided(rounded(run, tmp_path / "rounded", 1e-7)).items():
+        np.testing.assert_allclose(
+            values, exact[name], atol=1e-6, err_msg=name
+        )  # Δ's p is of Student's t, not of ranks
+    coarse = decided(rounded(run, tmp_path / "coarse", 1e-2))
+    moved = {name.split(":")[0] for name, v in coarse.items() if not np.allclose(v, exact[name], equal_nan=True)}
+    assert moved >= {"items", "separation", "recognition", "default_axis", "mediation"}, "the control"
+
+
 def test_what_is_kept_is_what_findings_hang_on(rich: RunDirectory, tmp_path: Path, no_model: None) -> None:
     steps = Measured(loads(rich.study_yaml), rich, "cpu", print).steps()
     groups = [step.group for step in steps if isinstance(step, Reading)]

@@ -71,7 +71,8 @@ class Contrast:
         """p of no shift, and the 95th percentile of |shift| under permuted labels; NaN where too few families."""
         if self.families.untestable():
             return np.nan, np.nan
-        found = permutation.permutation_test(self.means(rows)[None], self.labelings, absolute=True)
+        size = float(np.abs(rows).max())  # one answer near 0 is known no better than the others
+        found = permutation.permutation_test(self.means(rows)[None], self.labelings, absolute=True, scale=size)
         return float(found.p[0]), float(found.null_high[0])
 
     def share(

@@ -92,7 +92,8 @@ def referent_gradient(
     slopes = values @ weights[0]
     of_families, n_families = pool @ slopes, len(pool)
     mean, half, reason = float(of_families.mean()), np.nan, ""
-    test = permutation.permutation_test((pool @ values).mean(axis=0)[None], weights, absolute=True)
+    means, size = (pool @ values).mean(axis=0), float(np.abs(values).max())
+    test = permutation.permutation_test(means[None], weights, absolute=True, scale=size)
     if n_families < FEWEST:
         reason = f"an interval needs at least {FEWEST} families of personas; there are {n_families}"
     else:

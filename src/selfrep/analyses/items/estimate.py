@@ -194,7 +194,7 @@ class _Conditions:
         contrast = self.contrast
         means = contrast.means(rows)
         null = np.abs(np.median(contrast.labelings @ means, axis=1))
-        p = share_as_large(null, tolerance(means.T, contrast.labelings).max())
+        p = share_as_large(null, tolerance(means.T, contrast.labelings, float(np.abs(rows).max())).max())
         low, high = contrast.interval(rows.mean(axis=1), np.median(contrast.draws @ rows, axis=1))
         moving = [contrast.test(column)[0] <= resampling.ALPHA for column in rows.T]
         tested = not contrast.families.untestable()
