@@ -8,37 +8,30 @@ get their data.
 
 from __future__ import annotations
 
-import html
-import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from plotly.offline import get_plotlyjs
 
 from selfrep.analyses import analyses
 from selfrep.analyses.report import Chapter, Table
-from selfrep.engine.misses import from_attrs
 from selfrep.files import write_file
 from selfrep.models.sites import IN_WORDS
-from selfrep.plots.theme import narrows
 from selfrep.prompts import yaml_errors
+from selfrep.report.checks import chance, checks_of, laws, patched
 from selfrep.report.explore.data import explored
 from selfrep.report.figures import OPENING, Drawing, drawings
 from selfrep.report.lacking import NOTHING, lacking
 from selfrep.report.opening import sentences
+from selfrep.report.picture import Picture, Whisker
 from selfrep.report.templating import environment, inert
 from selfrep.stats.numbers import number, with_unit
-from selfrep.stats.rounding import negligible
 from selfrep.store.findings import Finding
 from selfrep.store.run_directory import RunDirectory
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 READINGS = {"default": "the self: what the model is tuned to be", "reductionist": "the self: what it is made of"}
 CONDITIONS = {
@@ -68,7 +61,7 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None, *,
         Picture.of(one.name, one.title, one.caption, one.figure, one.about)
         for one in (drawings(run) if figures is None else figures)
     ]
-    checks = list(_checks(run))
+    checks = list(checks_of(run))
     with_chapter = {analysis.name for analysis in analyses() if analysis.load_report().chapter}
     present = [analysis for analysis in analyses() if analysis.part is None or analysis.name in plain]
     explorer = explored(run)
@@ -76,7 +69,7 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None, *,
         study=study,
         unfinished=unfinished,
         limits=[limit for analysis in present for limit in analysis.load_report().limits],
-        patched=bool(list(_patched(run))),
+        patched=bool(list(patched(run))),
         design=[piece for analysis in analyses() for piece in analysis.load_report().design(plain)],
         provenance=run.provenance(),
         lacking=list(lacking(run.provenance().get("answers") or NOTHING)),
@@ -88,8 +81,8 @@ def write_report(run: RunDirectory, figures: Sequence[Drawing] | None = None, *,
         figures=[picture for picture in pictures if not picture.about],
         opening={"sentences": sentences(run), "pictures": [one for one in pictures if one.about == OPENING]},
         checks=checks,
-        laws=_laws(checks),
-        chance=_chance(run),
+        laws=laws(checks),
+        chance=chance(run),
         details=[table for analysis in analyses() for table in analysis.load_report().details(run, plain)],
         unclear=[text for analysis in analyses() for text in analysis.load_report().unclear(run, plain)],
         explorer=explorer,
@@ -182,126 +175,6 @@ def _group(persona: Mapping[str, Any], labels: Mapping[str, str]) -> str:
 
 def _defined(study: Mapping[str, Any], part: str) -> dict[str, Any]:
     return dict((study.get(part) or {}).get("define") or {})
-
-
-HEADROOM = 46
-"""What a figure keeps free for its title and subtitle (px), which the page sets itself."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as the page draws it: its words, its height in pixels, its plotly JSON, safe in a script element, and
-    whether it can be read on a narrow page without scrolling."""
-
-    name: str
-    title: str
-    subtitle: str
-    caption: str
-    height: int
-    json: str
-    about: str = ""
-    narrows: bool = False
-
-    @staticmethod
-    def of(name: str, title: str, caption: str, figure: go.Figure, about: str = "") -> Picture:
-        """The figure without what the page sets: title, subtitle, and a width of its own."""
-        drawing = json.loads(figure.to_json())
-        layout = {
-            key: part for key, part in drawing["layout"].items() if key not in ("title", "width", "height", "meta")
-        }
-        height, top = figure.layout.height or 450, figure.layout.margin.t
-        if figure.layout.title.text and top is not None and top > HEADROOM:
-            layout["margin"]["t"], height = top - HEADROOM, height - HEADROOM
-        subtitle = _TAG.sub(" ", figure.layout.title.subtitle.text or "")
-        return Picture(
-            name,
-            title,
-            html.unescape(subtitle),
-            caption,
-            round(height),
-            inert({"data": drawing["data"], "layout": layout}),
-            about,
-            narrows(figure),
-        )
-
-
-_TAG = re.compile(r"<[^>]*>")
-
-
-@dataclass(frozen=True)
-class Whisker:
-    """A value and its interval on a line that shows zero, all in percent of the line's width."""
-
-    zero: float
-    low: float
-    high: float
-    value: float
-
-    @staticmethod
-    def of(finding: Finding) -> Whisker | None:
-        """The drawing of a finding; None when it has no interval or is not a number."""
-        if finding.interval is None or isinstance(finding.value, str) or finding.value is None:
-            return None
-        ends = (0.0, *finding.interval, finding.value)
-        start, width = min(ends), max(ends) - min(ends)
-        width = 1.0 if negligible(width, 1.0, degree=2) else width  # all at 0
-        return Whisker(*(round(1 + 98 * (x - start) / width, 2) for x in ends))
-
-
-@dataclass(frozen=True)
-class Check:
-    """A law of patching, tried on the study's own prompts: how far it was missed, in nats."""
-
-    law: str
-    site: str
-    missed: float
-
-
-def _checks(run: RunDirectory) -> Iterator[Check]:
-    for group in _patched(run):
-        attributes = run.attributes(group)
-        for law, missed in from_attrs(attributes).items():
-            yield Check(law, str(attributes.get("site", group)), float(missed))
-
-
-def _patched(run: RunDirectory) -> Iterator[str]:
-    """The groups of patching sweeps."""
-    return (group for group in run.groups() if group.startswith(("effects/", "segments/")))
-
-
-def _laws(checks: Sequence[Check]) -> Table:
-    """One row a law, one column a site: the largest miss."""
-    sites = list(dict.fromkeys(check.site for check in checks))
-    missed: dict[tuple[str, str], float] = {}
-    for check in checks:
-        missed[check.law, check.site] = max(check.missed, missed.get((check.law, check.site), check.missed))
-    rows = [
-        (law, *(number(missed[law, site]) if (law, site) in missed else "" for site in sites))
-        for law in sorted({check.law for check in checks})
-    ]
-    return Table(
-        "The laws of patching",
-        ("Law", *sites),
-        rows,
-        caption="Laws of patching, and by how many nats each was missed at worst",
-        numbers=range(1, 1 + len(sites)),
-    )
-
-
-def _chance(run: RunDirectory) -> Table:
-    """What was permuted in each analysis, and the smallest p that this allows."""
-    tests = ((group, run.attributes(group)) for group in run.groups())
-    return Table(
-        "What chance was allowed to do",
-        ("Analysis", "Put at random", "Smallest p possible"),
-        [
-            (group.replace("/", "/\u200b"), str(attrs.get("permuted", "")), number(float(attrs["smallest_p"])))
-            for group, attrs in tests
-            if "smallest_p" in attrs
-        ],
-        caption="What chance was allowed to do",
-        numbers=(2,),
-    )
 
 
 def _duration(seconds: float) -> str:

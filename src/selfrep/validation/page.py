@@ -17,7 +17,7 @@ from selfrep.plots.panels import grid, heading
 from selfrep.plots.rows import whiskers
 from selfrep.plots.text import hover, plain, reach
 from selfrep.plots.theme import CONTROL, FAINT, HEAD, INK, NULL, OWN, SMALL, SOFT, caption, finish, legend_below
-from selfrep.report.page import Picture
+from selfrep.report.picture import Picture
 from selfrep.report.templating import environment
 from selfrep.validation.card import Card, Examination
 from selfrep.validation.maps import COMMON, OURS
