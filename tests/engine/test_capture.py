@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.conftest import Talker
@@ -23,6 +25,7 @@ from selfrep.models.sites import RESIDUAL_SITES
 from selfrep.prompts.chat import chat_format
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import SEGMENTS, Tokens, render
+from selfrep.store import streamed
 
 ROBOT, NURSE = (" robot", " machine"), (" nurse", " person")
 SYSTEMS = ("You are a nurse.", "You are a robot. The user is a person. I was born. I was built.", "")
@@ -175,6 +178,34 @@ def test_a_result_beyond_the_budget_is_refused_before_anything_runs(talker: Talk
         capture.capture(lm, PROMPTS, budget_gb=0.99 * size)
     handle.remove()
     assert not ran
+
+
+def test_streamed_to_disk_the_numbers_are_the_same_and_what_was_stopped_goes_on(
+    talker: Talker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm, asked = talker("llama"), {"sites": ["resid_post", "attn_out"], "layers": [0, 2], "tokens": "position"}
+    wanted = capture.capture(lm, PROMPTS, **asked)
+    monkeypatch.setattr(streamed, "AT_ONCE", 3 * wanted.activations[0].nbytes)
+    seen: list[tuple[int, int]] = []
+
+    def stop(done: int, total: int) -> None:
+        if done > 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        capture.capture(lm, PROMPTS, **asked, out=tmp_path / "acts.zarr", progress=stop)
+    got = capture.capture(lm, PROMPTS, **asked, out=tmp_path / "acts.zarr", progress=lambda *at: seen.append(at))
+    assert min(seen)[0] > 6, "two blocks of three were there"
+    assert seen[-1] == (len(PROMPTS), len(PROMPTS))
+    xr.testing.assert_allclose(got.load(), wanted, rtol=1e-5, atol=1e-6)
+    assert set(got.coords) == set(wanted.coords)
+    with pytest.raises(SelfrepError, match="something else"):
+        capture.capture(lm, PROMPTS[:-1], **asked, out=tmp_path / "acts.zarr")
+
+
+def test_without_answers_streamed_activations_have_no_readings(talker: Talker, tmp_path: Path) -> None:
+    got = capture.capture(talker("llama"), PROMPTS[-1], layers=0, out=tmp_path / "acts.zarr")
+    assert list(got.data_vars) == ["activations"]
 
 
 def test_progress_ends_with_all_prompts(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,17 +15,17 @@ import xarray as xr
 from torch import Tensor
 
 from selfrep.engine import metrics
-from selfrep.engine.progress import Progress, ticker
+from selfrep.engine.kept import Kept, columns_of, places_of
+from selfrep.engine.progress import Progress, Tick, ticker
 from selfrep.engine.replay import memory
 from selfrep.engine.replay.prefix_sharing import PromptSet, pass_tokens, run_alone, run_prompts
 from selfrep.errors import CannotReplay, SelfrepError
 from selfrep.models.devices import memory_errors, release
 from selfrep.models.language_model import LanguageModel
-from selfrep.models.sites import RESIDUAL_SITES, component, site_and_layer
 from selfrep.prompts import arguments
 from selfrep.prompts.arguments import Several
 from selfrep.prompts.prompt import Prompt
-from selfrep.prompts.render import SEGMENTS, Tokens
+from selfrep.store.streamed import Streamed
 
 LABELS = (
     "persona", "side", "kind", "family", "reading", "condition", "paraphrase", "frame", "item",
@@ -42,6 +44,7 @@ def capture(
     positions: Several[int] | None = None,
     storage: Literal["float32", "float16"] = "float32",
     budget_gb: float = 4.0,
+    out: str | Path | None = None,
     progress: Progress = None,
 ) -> xr.Dataset:
     """Run prompts and keep activations.
@@ -54,17 +57,21 @@ def capture(
             tokens.
         positions: for single tokens, which, counted from the end; by default all those after the system text.
         storage: the type that activations are kept in.
-        budget_gb: the most memory the result may take. A study has no such limit: it captures as many layers at a time
-            as fit, and keeps on disk what its estimates need.
+        budget_gb: the most memory the result may take, where it is not streamed to disk. A study has no such limit: it
+            captures as many layers at a time as fit, and keeps on disk what its estimates need.
+        out: a folder such as "acts.zarr", to which activations are streamed, any number of them. What was stopped goes
+            on by the same call. `xarray.open_zarr` opens it, too.
         progress: True for a bar, or a function that is called with (done, total) prompts.
 
     Returns:
         Dataset with `activations` (prompt, site, layer, segment | position, d_model), NaN where a prompt has no such
         token; on `prompt` the labels of `selfrep.Prompt` as coordinates (persona, side, …), and `prompt_hash`, of its
-        token ids; and, where prompts carry answers, what `score` gives.
+        token ids; and, where prompts carry answers, what `score` gives. With `out`, activations stay on disk until they
+        are asked for.
 
     Raises:
-        SelfrepError: unknown site, layers out of range, a result larger than the budget, NaN logits, unfit answers.
+        SelfrepError: unknown site, layers out of range, a result larger than the budget, NaN logits, unfit answers; an
+            `out` that holds something else or cannot be written.
 
     Warns:
         UserWarning: an architecture whose attention cannot be replaced, and whose prompts are run one by one.
@@ -81,88 +88,57 @@ def capture(
     """
     arguments.one(lm, LanguageModel, "model")
     prompts = arguments.several(prompts, Prompt)
-    sites, layers = _places(lm, sites, layers)
+    sites, layers = places_of(lm, sites, layers)
     prompt_set = PromptSet.of(lm, prompts)
-    if tokens == "segment":
-        columns: Sequence[int | str] = list(SEGMENTS)
-    else:
-        longest = max(len(r) for r in prompt_set.renderings)
-        suffix = max(len(r) - cut for r, cut in zip(prompt_set.renderings, prompt_set.cut, strict=True))
-        where = list(range(-suffix, 0) if positions is None else arguments.numbers(positions, "positions"))
-        if bad := [p for p in where if not -longest <= p < 0]:
-            raise SelfrepError(
-                f"A position counts from the end of the prompt, −1 being the last token; the longest prompt has "
-                f"{longest} tokens; got {bad}."
-            )
-        columns = where
-    shape = (len(prompts), len(sites), len(layers), len(columns), lm.d_model)
-    gigabytes = np.prod(shape, dtype=float) * np.dtype(storage).itemsize / 1e9
-    if gigabytes > budget_gb:
+    kept = Kept(prompt_set, sites, layers, tokens, columns_of(prompt_set, tokens, positions), lm.d_model, storage)
+    if out is not None:
+        return _streamed(lm, kept, Path(out), progress)
+    if kept.gigabytes > budget_gb:
         raise SelfrepError(
-            f"The activations would take {gigabytes:.1f} GB, over the budget of {budget_gb:g} GB: prompts × sites "
-            f"× layers × {tokens}s × d_model = {' × '.join(map(str, shape))}. Capture a few layers in each call, keep "
-            "fewer positions, use storage='float16', or raise budget_gb. A study does with a few layers at a time."
+            f"The activations would take {kept.gigabytes:.1f} GB, over the budget of {budget_gb:g} GB: prompts × sites "
+            f"× layers × {tokens}s × d_model = {' × '.join(map(str, kept.shape))}. Stream them to disk with "
+            "out='acts.zarr', capture a few layers in each call, keep fewer positions, use storage='float16', or raise "
+            "budget_gb. A study does with a few layers at a time."
         )
-    out = np.full(shape, np.nan, dtype=storage)
-
-    def keep(index: list[int], activations: Iterable[Tensor]) -> None:
-        """Some prompts' activations, each [site, layer, token, d_model], tokens from its first."""
-        places, values = [], []
-        for i, own in zip(index, activations, strict=True):
-            for c, column in enumerate(columns):
-                if (value := _column(own, prompt_set.renderings[i], column)) is not None:
-                    places.append((i, c))
-                    values.append(value)
-        kept = torch.stack(values).cpu().numpy() if values else ()  # one copy from the device, not one a column
-        for (i, c), value in zip(places, kept, strict=True):
-            out[i, :, :, c] = value
-
-    read = _run(lm, prompt_set, sites, layers, keep, progress)
-    coords: dict[str, object] = {"site": sites, "layer": layers, tokens: columns}
-    if tokens == "position":
-        for name, field in (("token", "texts"), ("segment_of", "segments")):
-            cells = [[getattr(r, field)[p] if -p <= len(r) else "" for p in where] for r in prompt_set.renderings]
-            coords[name] = (("prompt", "position"), np.array(cells, dtype=str))
-    data = xr.DataArray(out, dims=("prompt", "site", "layer", tokens, "d_model"), name="activations")
-    return read.assign(activations=data).assign_coords(coords)
+    values = kept.blank(range(len(prompts)))
+    readings = _run(lm, prompt_set, sites, layers, kept.into(values), progress)
+    activations = xr.DataArray(values, dims=kept.dims, name="activations")
+    return _labelled(lm, prompt_set, readings).assign(activations=activations).assign_coords(kept.coords())
 
 
-def _places(lm: LanguageModel, sites: Several[str], layers: Several[int] | None) -> tuple[list[str], list[int]]:
-    """Sites and layers that the model has, where names of TransformerLens's hooks may hold layers of their own."""
-    given = None if layers is None else arguments.numbers(layers, "layers")
-    one = isinstance(sites, str) or not isinstance(sites, Iterable)
-    named = [site_and_layer(name) for name in ((sites,) if one else sites)]
-    found, own = list(dict.fromkeys(site for site, _ in named)), sorted({k for _, k in named if k is not None})
-    if own and (len(own) * len(found) != len(set(named)) or given not in (None, tuple(own))):
-        raise SelfrepError(
-            "All sites are captured at the same layers, which layers= names, or the names of hooks; got "
-            f"{sites if one else list(sites)} and layers={given}. Capture the others in a call of their own."
-        )
-    chosen = own or list(range(lm.n_layers) if given is None else given)
-    if bad := [layer for layer in chosen if not 0 <= layer < lm.n_layers]:
-        raise SelfrepError(f"A layer of this model is one of 0 … {lm.n_layers - 1}; got {bad}.")
-    for site in found:
-        if component(site):
-            raise SelfrepError(
-                f"capture keeps the sites {', '.join(RESIDUAL_SITES)}, of d_model features; got {site!r}."
-            )
-        lm.layout.tap(site)
-    return [str(site) for site in found], chosen
+def _streamed(lm: LanguageModel, kept: Kept, path: Path, progress: Progress) -> xr.Dataset:
+    """Activations block by block to disk, of the prompts whose block is not there yet."""
+    n, tick, store = len(kept.prompts.prompts), ticker(progress, "prompt"), Streamed(path)
+    answers = bool((kept.prompts.answers >= 0).any())
+    blank = _labelled(lm, kept.prompts, np.full((len(READINGS), n), np.nan), answers)
+    origin = {
+        "model": lm.name,
+        "weights": lm.weights_hash,
+        "dtype": str(lm.dtype).removeprefix("torch."),
+        "prompts": hashlib.sha256("".join(r.hash for r in kept.prompts.renderings).encode()).hexdigest(),
+        "sites": kept.sites,
+        "layers": kept.layers,
+        f"{kept.tokens}s": list(kept.columns),
+        "storage": kept.storage,
+    }
+    blank = blank.assign_coords(kept.coords())
+    with store.filling(blank, "activations", kept.dims, kept.shape, kept.storage, origin):
+        blocks = store.pending()
+        before = n - sum(map(len, blocks))
+        for rows in blocks:
+            values = kept.blank(rows)
+            keep = kept.into(values, rows.start)
+            only = kept.prompts.only(rows)
+            readings = _run(lm, only, kept.sites, kept.layers, keep, partial(_part, tick, before, n))
+            of_block = dict(zip(READINGS, readings[:, rows.start : rows.stop], strict=True))
+            store.write(rows, {"activations": values} | {k: v for k, v in of_block.items() if k in blank})
+            before += len(rows)
+        tick(n, n)
+    return store.open()
 
 
-def _column(activations: Tensor, tokens: Tokens, column: int | str) -> Tensor | None:
-    """[site, layer, d_model] of one position, or the mean over one segment; None where the prompt has no such token."""
-    if isinstance(column, int):
-        if -column > len(tokens):
-            return None
-        return activations[:, :, column].to(torch.float32, copy=True)  # without holding on to the other tokens
-    runs, at = [], 0
-    for segment, stretch in groupby(tokens.segments):
-        stop = at + len(list(stretch))
-        if segment == column:
-            runs.append(activations[:, :, at:stop])
-        at = stop
-    return torch.cat(runs, dim=2).float().mean(2) if runs else None
+def _part(tick: Tick, before: int, n: int, done: int, _: int) -> None:
+    tick(before + done, n)
 
 
 def score(lm: LanguageModel, prompts: Several[Prompt], *, progress: Progress = None) -> xr.Dataset:
@@ -195,7 +171,8 @@ def score(lm: LanguageModel, prompts: Several[Prompt], *, progress: Progress = N
         [4.0, -4.0]
     """
     arguments.one(lm, LanguageModel, "model")
-    return _run(lm, PromptSet.of(lm, answered(prompts)), [], [], None, progress)
+    prompt_set = PromptSet.of(lm, answered(prompts))
+    return _labelled(lm, prompt_set, _run(lm, prompt_set, [], [], None, progress))
 
 
 def answered(prompts: Several[Prompt]) -> tuple[Prompt, ...]:
@@ -226,12 +203,14 @@ def _run(
     layers: list[int],
     keep: Callable[[list[int], Iterable[Tensor]], None] | None,
     progress: Progress,
-) -> xr.Dataset:
-    """Run all prompts; `keep` is handed some prompts' numbers, and the activations [site, layer, token, d_model] of
-    each."""
-    n, tick = len(prompts.prompts), ticker(progress, "prompt")
-    readings = np.full((len(READINGS), n), np.nan)
-    pending = dict.fromkeys(range(n))
+) -> np.ndarray:
+    """Run all prompts of the groups: what they say of their answers, [reading, prompt], NaN for others.
+
+    `keep` is handed some prompts' numbers, and the activations [site, layer, token, d_model] of each."""
+    tick = ticker(progress, "prompt")
+    readings = np.full((len(READINGS), len(prompts.prompts)), np.nan)
+    pending = dict.fromkeys(sorted(i for group in prompts.groups for i in group))
+    n = len(pending)
 
     def settle(index: list[int], logits: Tensor, activations: Iterable[Tensor]) -> None:
         whole = prompts.answers[index], prompts.unsaid[index]
@@ -266,9 +245,15 @@ def _run(
             warnings.warn(f"{reason} Each prompt is run on its own: this is slow.", UserWarning, stacklevel=3)
             for i in list(pending):
                 settle([i], *run_alone(lm, prompts.renderings[i], sites, layers))
+    return readings
+
+
+def _labelled(lm: LanguageModel, prompts: PromptSet, readings: np.ndarray, keep: bool | None = None) -> xr.Dataset:
+    """What was read of the answers, with the labels and hashes of the prompts; labels alone, where nothing was."""
     hashes = ("prompt", np.array([tokens.hash for tokens in prompts.renderings]))
     out = _with_labels(prompts.prompts, readings).assign_coords(prompt_hash=hashes).assign_attrs(model=lm.name)
-    return out.drop_vars(list(out.data_vars)) if np.isnan(readings[0]).all() else out
+    empty = bool(np.isnan(readings[0]).all()) if keep is None else not keep
+    return out.drop_vars(list(out.data_vars)) if empty else out
 
 
 def _room(lm: LanguageModel, prompts: PromptSet, pending: Iterable[int]) -> int:
