@@ -27,24 +27,6 @@ import torch
 import selfrep as sr
 
 WORDS = "who are you and what do they say of the sea or a ship at night".split()  # noqa: SIM905
-    "who",
-    "are",
-    "you",
-    "and",
-    "what",
-    "do",
-    "they",
-    "say",
-    "of",
-    "the",
-    "sea",
-    "or",
-    "a",
-    "ship",
-    "in",
-    "the",
-    "night",
-]
 
 
 def peak() -> float:
