@@ -36,7 +36,11 @@ if TYPE_CHECKING:
     from selfrep.engine.capture import capture as capture
     from selfrep.engine.capture import score as score
     from selfrep.engine.cost import cost as cost
+    from selfrep.engine.during import during as during
+    from selfrep.engine.generation import Keep as Keep
+    from selfrep.engine.generation import generate as generate
     from selfrep.engine.interventions import Ablate as Ablate
+    from selfrep.engine.interventions import Cap as Cap
     from selfrep.engine.interventions import InSubspace as InSubspace
     from selfrep.engine.interventions import Replace as Replace
     from selfrep.engine.interventions import Steer as Steer

@@ -11,7 +11,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfrep.engine.interventions import Ablate, InSubspace, Intervention, Replace, Steer
+from selfrep.engine.interventions import Ablate, Cap, InSubspace, Intervention, Replace, Steer
 from selfrep.errors import SelfrepError
 
 SOURCE, TARGET = torch.randn(2, 2, 3, 8, generator=torch.Generator().manual_seed(0))
@@ -61,6 +61,19 @@ def test_ablation_takes_the_target_away() -> None:
     assert torch.equal(Ablate(heads).values(SOURCE[:, :, None], torch.zeros(2, 3, 4, 8), 0)[0, 0], heads)
 
 
+def test_a_cap_moves_what_is_beyond_it_along_its_direction_alone() -> None:
+    direction = torch.randn(8)
+    unit = direction / direction.norm()
+    before = TARGET @ unit
+    for low, high in ((None, 0.2), (-0.1, None), (-0.1, 0.2)):
+        after = Cap(3 * direction, low, high).values(SOURCE, TARGET, 0)
+        torch.testing.assert_close(after @ unit, before.clamp(low, high), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            after - (after @ unit)[..., None] * unit, TARGET - before[..., None] * unit, atol=1e-5, rtol=0
+        )
+    assert not torch.equal(before, before.clamp(-0.1, 0.2)), "the control"
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -72,6 +85,10 @@ def test_ablation_takes_the_target_away() -> None:
         (lambda: Steer([]), "finite"),
         (lambda: Steer(torch.ones(5)).values(SOURCE, TARGET, 0), "has 5 features; what passes at this site has 8"),
         (lambda: InSubspace(torch.eye(5)).values(SOURCE, TARGET, 0), "has 5 features"),
+        (lambda: Cap(torch.ones(8)), "low=None and high=None"),
+        (lambda: Cap(torch.ones(8), low=1.0, high=0.5), "between low and high"),
+        (lambda: Cap(torch.ones(8), high=float("nan")), "between low and high"),
+        (lambda: Cap(torch.zeros(8), high=1.0), "has a length"),
     ],
 )
 def test_what_cannot_be_written_is_refused(make: Any, message: str) -> None:
@@ -80,11 +97,19 @@ def test_what_cannot_be_written_is_refused(make: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [Replace(), InSubspace(torch.ones(3)), Ablate(), Ablate("resample"), Steer(torch.ones(3), 2.0)]
+    "value",
+    [
+        Replace(),
+        InSubspace(torch.ones(3)),
+        Ablate(),
+        Ablate("resample"),
+        Steer(torch.ones(3), 2.0),
+        Cap(torch.ones(3), high=1.0),
+    ],
 )
 def test_interventions_have_names_of_their_own(value: Any) -> None:
     assert isinstance(value, Intervention)
-    assert value.name in {"replace", "subspace", "ablate to zero", "ablate to resample", "steer × 2"}
+    assert value.name in {"replace", "subspace", "ablate to zero", "ablate to resample", "steer × 2", "cap to −∞ … 1"}
 
 
 def test_an_intervention_shows_itself_in_a_line() -> None:

@@ -7,6 +7,7 @@
     Ablate("zero"), Ablate(mean)     nothing, or a mean given by the caller
     Ablate("resample")               the value of another pair's source, drawn by the seed
     Steer(vector, coefficient)       the target's own value, and so much of a vector
+    Cap(direction, low, high)        the target's own value, its projection on a direction kept within bounds
 
 Anything with a `name` and a method `values` of this signature can be swept; these are the usual ones.
 """
@@ -180,6 +181,51 @@ class Steer:
     def values(self, source: Tensor, target: Tensor, layer: int) -> Tensor:
         """The target's own, moved."""
         return target + self.coefficient * _fitting(_at(self.vector, layer), target, "vector")
+
+
+@shown(lambda self: {"direction": _shape(self.direction), "low": self.low, "high": self.high})
+@dataclass(frozen=True, eq=False)
+class Cap:
+    """Keep the target's projection on a direction within bounds, and leave all else of it: activation capping.
+
+    Attributes:
+        direction: [feature] of any length, for every layer the same or a mapping layer → direction.
+        low, high: the least and the most of the projection on the direction of length one; None: no bound.
+
+    Raises:
+        SelfrepError: no bound, bounds that are crossed, a direction of length zero.
+
+    Example:
+        >>> import torch
+        >>> Cap(torch.tensor([2.0, 0.0]), high=1.0).values(None, torch.tensor([[3.0, 5.0], [0.5, 5.0]]), 0).tolist()
+        [[1.0, 5.0], [0.5, 5.0]]
+    """
+
+    direction: Any
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        bounds = [bound for bound in (self.low, self.high) if bound is not None]
+        if not bounds or not np.isfinite(bounds).all() or bounds != sorted(bounds):
+            raise SelfrepError(
+                f"A projection is kept between low and high, or on one side of one of them; got low={self.low} and "
+                f"high={self.high}."
+            )
+        object.__setattr__(self, "direction", _each(self.direction, lambda one: _orthonormal(_tensor(one).flatten())))
+
+    @property
+    def name(self) -> str:
+        """As it appears in results."""
+        return (
+            f"cap to {'−∞' if self.low is None else f'{self.low:g}'} … {'∞' if self.high is None else f'{self.high:g}'}"
+        )
+
+    def values(self, source: Tensor, target: Tensor, layer: int) -> Tensor:
+        """The target's own, brought within the bounds."""
+        direction = _fitting(_at(self.direction, layer), target, "basis")
+        along = target @ direction
+        return target + (along.clamp(self.low, self.high) - along) @ direction.mT
 
 
 def _each(value: Any, function: Callable[[Any], Any]) -> Any:

@@ -7,23 +7,20 @@ al. 2023). Scratchpads from elsewhere are as good: any mapping will do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
 
 import numpy as np
-import torch
 import xarray as xr
 
 from selfrep.analyses.directness.scratchpads import CLOSING, OPENING, SHARES, VERSIONS, Scratchpads, early_answers
 from selfrep.engine.cases import score_cases
-from selfrep.engine.progress import Progress, ticker
+from selfrep.engine.generation import generate
+from selfrep.engine.progress import Progress
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.prompt import Prompt
-from selfrep.prompts.render import render
 from selfrep.prompts.scenarios import Cell, Scenarios
 
 
-@torch.no_grad()
 def write_scratchpads(
     lm: LanguageModel,
     scenarios: Scenarios,
@@ -52,41 +49,30 @@ def write_scratchpads(
     Source: early answering (Lanham et al. 2023).
 
     Example:
+        A model that has words of its own takes longer to load than an example should:
+
         >>> import selfrep as sr
         >>> from selfrep.models import organisms
-        >>> lm, scenarios = sr.load_model("organism:reasoner"), sr.scenarios.load(organisms.SCENARIOS)
-        >>> scratchpads = write_scratchpads(lm, scenarios, max_tokens=3)
-        >>> len(scratchpads["overlord_or_assistant", 0, (1, 1)].split())
-        3
+        >>> lm = sr.load_model("embedded")  # doctest: +SKIP
+        >>> scenarios = sr.scenarios.load(organisms.SCENARIOS).select(["overlord_or_assistant"])
+        >>> write_scratchpads(lm, scenarios, max_tokens=3)["overlord_or_assistant", 0, (1, 1)]  # doctest: +SKIP
+        "I'm a"
     """
-    chat = lm.chat
     places = [
         (name, k, cell)
         for name, scenario in scenarios.scenarios.items()
         for k in range(scenario.n_paraphrases)
         for cell in versions
     ]
-    scratchpads, tick = {}, ticker(progress, "scratchpad")
-    for done, (name, k, cell) in enumerate(places, 1):
-        question = scenarios.scenarios[name].prompt(cell, k)
-        beginning = render(Prompt(question.system, question.turns, opening), chat).ids
-        ids = torch.tensor([beginning], device=lm.device)
-        with lm.exclusive():
-            out = cast(Any, lm.hf).generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=max_tokens,
-                do_sample=False,
-                pad_token_id=int(ids[0, 0]),
-            )
-        text = " ".join(lm.tokenizer.decode(out[0, len(beginning) :], skip_special_tokens=True).split())
-        if not text:
-            raise SelfrepError(
-                f"A scratchpad has words; {lm.name} has nothing to say after {opening!r} in the scenario {name!r}. "
-                "Give another opening, or scratchpads written by other means."
-            )
-        scratchpads[name, k, cell] = text
-        tick(done, len(places))
+    asked = [scenarios.scenarios[name].prompt(cell, k) for name, k, cell in places]
+    beginnings = [Prompt(question.system, question.turns, opening) for question in asked]
+    said = generate(lm, beginnings, max_tokens=max_tokens, progress=progress).text.to_numpy()
+    scratchpads = {place: " ".join(str(text).split()) for place, text in zip(places, said, strict=True)}
+    if silent := next((name for (name, *_), text in scratchpads.items() if not text), None):
+        raise SelfrepError(
+            f"A scratchpad has words; {lm.name} has nothing to say after {opening!r} in the scenario {silent!r}. Give "
+            "another opening, or scratchpads written by other means."
+        )
     return scratchpads
 
 
