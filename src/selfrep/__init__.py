@@ -69,6 +69,9 @@ if TYPE_CHECKING:
     from selfrep.prompts.alignment import PromptPair as PromptPair
     from selfrep.prompts.battery import Battery as Battery
     from selfrep.prompts.battery import Item as Item
+    from selfrep.prompts.conversation import Conversation as Conversation
+    from selfrep.prompts.conversation import conversation as conversation
+    from selfrep.prompts.conversation import load_conversations as load_conversations
     from selfrep.prompts.persona import Persona as Persona
     from selfrep.prompts.personas import PersonaSet as PersonaSet
     from selfrep.prompts.prompt import Prompt as Prompt

@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 import torch
 from tests.engine.conftest import Talker
-from tests.tiny import D_MODEL, by_risk, hooked, module_at, sites_of
+from tests.tiny import D_MODEL, by_risk, hooked, module_at, sites_of, values_at
 from torch import Tensor
 
 from selfrep.engine import generation
+from selfrep.engine.capture import capture
 from selfrep.engine.during import during
 from selfrep.engine.generation import Keep, generate
 from selfrep.engine.interventions import Ablate, Cap, Replace, Steer
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.loading import load_model
+from selfrep.prompts.conversation import conversation
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import render
 
@@ -225,6 +227,28 @@ def test_a_model_without_keys_and_values_says_that_it_is_slow(talker: Talker) ->
 def test_what_cannot_be_said_is_refused(asked: dict[str, Any], message: str, talker: Talker) -> None:
     with pytest.raises(SelfrepError, match=message):
         generate(talker("llama"), PROMPTS, **({"max_tokens": 3} | asked))
+
+
+def test_a_conversation_is_answered_where_the_user_spoke_last_and_read_turn_by_turn(talker: Talker) -> None:
+    lm = talker("llama")
+    talk = conversation("Hello!", "I am a nurse.", "Who are you?", system="You are a nurse.", name="shore")
+    said = generate(lm, [talk, PROMPTS[1]], max_tokens=N)
+    assert said.tokens.values[0].tolist() == by_hand(lm, "llama", talk)[0]
+    assert said.item.values.tolist() == ["shore", ""]
+    whole = conversation(*talk.spoken, "I am a robot.", system=talk.system)
+    with pytest.raises(SelfrepError, match="spoken last already"):
+        generate(lm, whole, max_tokens=N)
+    assert generate(lm, whole.before(2), max_tokens=N).tokens.values.tolist() == [said.tokens.values[0].tolist()]
+    acts = capture(lm, [whole, talk], layers=[1], tokens="turn")
+    assert acts.turn.values.tolist() == ["system", "user 1", "assistant 1", "user 2", "assistant 2"]
+    tokens = render(whole, lm.chat)
+    stream = torch.as_tensor(values_at(lm.hf, "llama", "resid_post", 1, tokens.ids))
+    for name in acts.turn.values:
+        own = stream[[s == name for s in tokens.segments]].mean(0)
+        np.testing.assert_allclose(acts.activations.sel(turn=name)[0, 0, 0], own, atol=1e-4)
+    assert np.isnan(acts.activations.sel(turn="assistant 2")[1]).all()
+    with pytest.raises(SelfrepError, match="tokens='turn'"):
+        capture(lm, whole)
 
 
 def test_without_prompts_or_a_tokenizer_there_is_nothing_to_say(talker: Talker) -> None:

@@ -40,7 +40,7 @@ def capture(
     sites: Several[str] = ("resid_post",),
     *,
     layers: Several[int] | None = None,
-    tokens: Literal["segment", "position"] = "segment",
+    tokens: Literal["segment", "turn", "position"] = "segment",
     positions: Several[int] | None = None,
     storage: Literal["float32", "float16"] = "float32",
     budget_gb: float = 4.0,
@@ -53,8 +53,8 @@ def capture(
         prompts: what to say; `selfrep.make_prompts` makes them from personas and items.
         sites: residual-stream sites (resid_pre, resid_mid, resid_post, attn_out, mlp_out).
         layers: 0-indexed blocks; all when None.
-        tokens: "segment" keeps the mean over each segment (system, template, question, prefill), "position" single
-            tokens.
+        tokens: "segment" keeps the mean over each segment (system, template, question, prefill), "turn" over each turn
+            of a `selfrep.conversation` (system, user 1, assistant 1, …), "position" single tokens.
         positions: for single tokens, which, counted from the end; by default all those after the system text.
         storage: the type that activations are kept in.
         budget_gb: the most memory the result may take, where it is not streamed to disk. A study has no such limit: it
@@ -64,10 +64,10 @@ def capture(
         progress: True for a bar, or a function that is called with (done, total) prompts.
 
     Returns:
-        Dataset with `activations` (prompt, site, layer, segment | position, d_model), NaN where a prompt has no such
-        token; on `prompt` the labels of `selfrep.Prompt` as coordinates (persona, side, …), and `prompt_hash`, of its
-        token ids; and, where prompts carry answers, what `score` gives. With `out`, activations stay on disk until they
-        are asked for.
+        Dataset with `activations` (prompt, site, layer, segment | turn | position, d_model), NaN where a prompt has no
+        such token; on `prompt` the labels of `selfrep.Prompt` as coordinates (persona, side, …), and `prompt_hash`, of
+        its token ids; and, where prompts carry answers, what `score` gives. With `out`, activations stay on disk until
+        they are asked for.
 
     Raises:
         SelfrepError: unknown site, layers out of range, a result larger than the budget, NaN logits, unfit answers; an

@@ -31,6 +31,7 @@ from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts import arguments
 from selfrep.prompts.arguments import Several
+from selfrep.prompts.conversation import Conversation
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import Tokens, render
 
@@ -115,6 +116,11 @@ def generate(
     asked = arguments.several(prompts, Prompt)
     if not asked:
         raise SelfrepError("There is nothing to answer: the list of prompts is empty.")
+    if spoken := [p.name for p in asked if isinstance(p, Conversation) and p.last == "assistant"]:
+        raise SelfrepError(
+            f"The assistant answers a user; it has spoken last already in the conversations {spoken[:3]}. Add a "
+            "question, or take `conversation.before(turn)`."
+        )
     if max_tokens < 1:
         raise SelfrepError(f"An answer has at least one token; got max_tokens={max_tokens}.")
     if not (np.isfinite(temperature) and temperature >= 0):

@@ -17,17 +17,18 @@ from selfrep.models.language_model import LanguageModel
 from selfrep.models.sites import RESIDUAL_SITES, component, site_and_layer
 from selfrep.prompts import arguments
 from selfrep.prompts.arguments import Several
+from selfrep.prompts.conversation import Conversation
 from selfrep.prompts.render import SEGMENTS, Tokens
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of prompts: sites, layers, and the tokens, in columns, each a position or a segment."""
+    """What is kept of prompts: sites, layers, and the tokens, in columns, each a position, a segment or a turn."""
 
     prompts: PromptSet
     sites: list[str]
     layers: list[int]
-    tokens: Literal["segment", "position"]
+    tokens: Literal["segment", "turn", "position"]
     columns: Sequence[int | str]
     d_model: int
     storage: str
@@ -82,11 +83,16 @@ class Kept:
 
 
 def columns_of(
-    prompts: PromptSet, tokens: Literal["segment", "position"], positions: Several[int] | None
+    prompts: PromptSet, tokens: Literal["segment", "turn", "position"], positions: Several[int] | None
 ) -> Sequence[int | str]:
-    """The segments; or positions, all those after the system text where none are given."""
+    """The segments, the turns, or positions: all those after the system text where none are given."""
     if tokens == "segment":
+        if talks := [p.name for p in prompts.prompts if isinstance(p, Conversation)]:
+            raise SelfrepError(f"The segments of a conversation are its turns: tokens='turn'; got {talks[:3]}.")
         return list(SEGMENTS)
+    if tokens == "turn":
+        longest_first = sorted(prompts.prompts, key=lambda p: -len(p.turns))
+        return list(dict.fromkeys(name for p in longest_first for name in p.slots))
     longest = max(len(r) for r in prompts.renderings)
     suffix = max(len(r) - cut for r, cut in zip(prompts.renderings, prompts.cut, strict=True))
     where = list(range(-suffix, 0) if positions is None else arguments.numbers(positions, "positions"))

@@ -209,7 +209,7 @@ def spans(prompt: Prompt, chat: ChatFormat) -> list[tuple[str, str]]:
     texts = (prompt.system, *prompt.turns, prompt.prefill)
     if not chat.system_role:  # the folded texts are set apart by a blank line, and by nothing else
         texts = (texts[0].strip(), texts[1].strip(), *texts[2:])
-    segments = ("system", *("history" for _ in prompt.turns[1:]), "question", "prefill")
+    segments = prompt.slots
     rendered = _rendered(chat, texts)
     pieces = _marked(chat, texts)
     shown = [slot for slot, _ in pieces if slot is not None]

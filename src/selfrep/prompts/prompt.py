@@ -90,6 +90,11 @@ class Prompt:
         """The last turn."""
         return self.turns[-1]
 
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """What the segments of its texts are called: of the system text, the turns, and the prefill."""
+        return ("system", *("history" for _ in self.turns[1:]), "question", "prefill")
+
 
 def prompt(persona: Persona, item: Item, condition: PromptCondition = "you", paraphrase: int = 0) -> Prompt:
     """One item, put to one persona in one condition and paraphrase. A neutral prompt has no persona's name.
