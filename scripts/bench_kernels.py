@@ -1,0 +1,159 @@
+"""What the engine would ask of a GPU, counted without one: kernels a block call, copies, waits, mixed devices.
+
+    python scripts/bench_kernels.py                       # the table
+    python scripts/bench_kernels.py --family llama --ops  # one family, and which operations they are
+
+Below about a billion parameters a block call on a GPU takes as long as its kernels take to launch, so their number is
+its cost. It depends on the architecture and on the precision, not on widths, so models are tiny here: real depth does
+not matter either, and four blocks stand for all. `scripts/pretended_cuda.py` is the device. "alone" is the block of
+Hugging Face by itself, its attention written out ("eager").
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import torch
+from pretended_cuda import Counting, Pretended, place
+from transformers import AutoConfig, AutoModelForCausalLM
+
+import selfrep as sr
+from selfrep.engine.replay import cells, schedule, walk
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 300, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 8,
+    "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0,
+}  # fmt: skip
+WINDOWS = ["sliding_attention", "full_attention"] * 2
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": SHAPE,
+    "qwen2": SHAPE,
+    "qwen3": SHAPE,
+    "mistral": SHAPE | {"sliding_window": 16},
+    "gemma2": SHAPE | {"sliding_window": 16, "layer_types": WINDOWS},
+    "gpt_oss": SHAPE | {"sliding_window": 16, "layer_types": WINDOWS, "num_local_experts": 4},
+    "gpt2": {"vocab_size": 300, "n_embd": 64, "n_layer": 4, "n_head": 8, "pad_token_id": 0},
+}
+LAUNCH_BOUND = schedule.CostModel((8, 512, 2048, 8192), (4e-4, 4e-4, 6e-4, 2e-3))
+"""Seconds of a block call, as a small model has them on a GPU: so the walks are those that a GPU would be given."""
+ROWS, TOKENS, POSITIONS = 8, 48, range(-12, 0)
+
+
+@dataclass
+class Walks:
+    """What was counted inside the walks of a sweep."""
+
+    block_calls: int = 0
+    walks: int = 0
+    kernels: Counter[str] | None = None
+    kernels_in_walks: int = 0
+    copies_in_walks: int = 0
+    waits_in_walks: int = 0
+
+
+def model(family: str, dtype: torch.dtype) -> Any:
+    """A random model on the pretended device."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, **FAMILIES[family], attn_implementation="eager")
+    return place(AutoModelForCausalLM.from_config(config, dtype=dtype).eval())
+
+
+def prompts(ragged: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids of sources and targets [pair, token]; of uneven lengths where they are to be padded."""
+    draw = np.random.default_rng(0)
+    source, target = (draw.integers(1, 299, (ROWS, TOKENS)) for _ in range(2))
+    if ragged:
+        for i in range(1, ROWS):
+            source[i, :i] = target[i, :i] = -1
+    return source, target
+
+
+def sweep(family: str, dtype: torch.dtype, ragged: bool) -> tuple[Walks, Counting]:
+    """A sweep of `resid_pre`, and what was counted inside its walks and in all."""
+    seen, count = Walks(kernels=Counter()), Counting()
+    inner_walk, inner_through = walk.walk, walk._through
+
+    def through(*args: Any, **how: Any) -> Any:
+        seen.block_calls += 1
+        return inner_through(*args, **how)
+
+    def walked(*args: Any, **how: Any) -> Any:
+        before = count.kernels.copy(), count.to_host.total() + count.to_device.total(), count.waits.total()
+        out = inner_walk(*args, **how)
+        seen.walks += 1
+        seen.kernels += count.kernels - before[0]
+        seen.kernels_in_walks += count.kernels.total() - before[0].total()
+        seen.copies_in_walks += count.to_host.total() + count.to_device.total() - before[1]
+        seen.waits_in_walks += count.waits.total() - before[2]
+        return out
+
+    walk._through, cells.walk = through, walked
+    try:
+        with count:
+            lm = sr.load_model(model(family, dtype))
+            schedule._models[lm.hf] = LAUNCH_BOUND
+            plan = sr.grid("resid_pre", positions=POSITIONS)
+            lm.weights_hash  # noqa: B018  (read once a model, and remembered)
+            count.clear()
+            sr.patch_tokens(lm, *prompts(ragged), plan, sr.logit_difference(7, 9), check=False, budget_gb=60)
+    finally:
+        walk._through, cells.walk = inner_through, inner_walk
+    return seen, count
+
+
+def alone(family: str, dtype: torch.dtype) -> float:
+    """Kernels of a block of Hugging Face's own model: a pass of it, less what is not its blocks', over its blocks."""
+    count = Counting()
+    numbers: list[int] = []
+    with count, torch.no_grad():
+        hf = model(family, dtype)
+        for block in hf.get_decoder().layers if hasattr(hf.get_decoder(), "layers") else hf.get_decoder().h:
+            block.register_forward_pre_hook(lambda *_: numbers.append(-count.kernels.total()))
+            block.register_forward_hook(lambda *_: numbers.append(count.kernels.total()))
+        hf(input_ids=Pretended(torch.as_tensor(prompts(False)[0])), use_cache=False)
+    return sum(numbers) / (len(numbers) / 2)
+
+
+def row(family: str, dtype: torch.dtype, ragged: bool, ops: bool) -> str:
+    """A line of the table."""
+    seen, count = sweep(family, dtype, ragged)
+    kernels = seen.kernels_in_walks / seen.block_calls
+    print(f"kernels a block call: {kernels:.1f}  ({family}, {str(dtype)[6:]}, {'padded' if ragged else 'even'})")
+    if ops:
+        each = {name: round(n / seen.block_calls, 1) for name, n in seen.kernels.most_common()}
+        print("  by operation:", each)
+        for what in ("to_host", "to_device", "waits", "mixed"):
+            print(f"  {what}:", dict(getattr(count, what)))
+    numbers = (f"{kernels:.0f}", f"{alone(family, dtype):.0f}", seen.walks, seen.block_calls, count.to_host.total(),
+               count.to_device.total(), seen.copies_in_walks + seen.waits_in_walks, count.mixed.total())  # fmt: skip
+    return f"| {family}, {str(dtype)[6:]}{', padded' if ragged else ''} | " + " | ".join(map(str, numbers)) + " |"
+
+
+def main() -> None:
+    """Count, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", choices=FAMILIES, help="one family alone")
+    parser.add_argument("--ops", action="store_true", help="which operations, and where copies and waits are asked for")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    families = [options.family] if options.family else list(FAMILIES)
+    cases = [(family, torch.bfloat16, ragged) for family in families for ragged in (False, True)]
+    cases += [(family, torch.float32, False) for family in families[:1]]
+    lines = [row(*case, options.ops) for case in cases]
+    print("\n| model | kernels a block call | alone | walks | block calls | copies to host | "
+          "copies to device | copies and waits inside walks | mixed devices |")  # fmt: skip
+    print("|" + "---|" * 9)
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
