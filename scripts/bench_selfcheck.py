@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
@@ -31,7 +32,8 @@ from tests.tiny import CATCHING, tiny_hf, token_pair
 import selfrep as sr
 from selfrep.engine import selfcheck
 from selfrep.engine.reference import Mismatch
-from selfrep.engine.replay import attention, schedule, walk
+from selfrep.engine.replay import schedule, walk
+from selfrep.engine.replay.masks import Masks
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.twins import NoTwin, in_float32
 from selfrep.prompts.alignment import PromptPair
@@ -44,7 +46,9 @@ COSTS = schedule.CostModel((1, 8, 32, 128, 512), (1e-3, 1e-3, 1e-3, 2e-3, 8e-3))
 def patches_late() -> Iterator[None]:
     """Within, what a patch writes lands one token late."""
     sound = walk._entering
-    walk._entering = lambda base, run, first: sound(base, replace(run, mask=run.mask.roll(1, 1)), first)
+    walk._entering = lambda base, runs, first: sound(
+        base, [replace(run, mask=run.mask.roll(1, 1)) for run in runs], first
+    )
     try:
         yield
     finally:
@@ -54,17 +58,17 @@ def patches_late() -> Iterator[None]:
 @contextmanager
 def sees_the_next() -> Iterator[None]:
     """Within, each token attends to the one after it, too."""
-    sound = attention._own_mask
+    sound = Masks.own
 
-    def shifted(tokens: int, *rest: object) -> torch.Tensor:
-        mask = sound(tokens, *rest)
-        return mask | mask.roll(-1, -2)
+    def shifted(*args: Any) -> torch.Tensor:
+        hidden = sound(*args)
+        return hidden & hidden.roll(-1, -2)
 
-    attention._own_mask = shifted
+    Masks.own = shifted
     try:
         yield
     finally:
-        attention._own_mask = sound
+        Masks.own = sound
 
 
 MISTAKES = {"patches one token late": patches_late, "attention one token ahead": sees_the_next}

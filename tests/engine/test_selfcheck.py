@@ -15,7 +15,8 @@ from tests.tiny import CATCHING, tiny, tiny_hf, token_pair
 from selfrep.engine import patch, reference, selfcheck
 from selfrep.engine.misses import from_attrs
 from selfrep.engine.plan import PatchPlan, grid, prefix_patch
-from selfrep.engine.replay import attention, baselines, walk
+from selfrep.engine.replay import baselines, walk
+from selfrep.engine.replay.masks import Masks
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.loading import load_model
@@ -25,33 +26,29 @@ Break = Callable[[pytest.MonkeyPatch], None]
 
 
 def _future_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = attention._own_mask
-    monkeypatch.setattr(attention, "_own_mask", lambda *args: sound(*args) | True)
+    sound = Masks.own
+    monkeypatch.setattr(Masks, "own", lambda *args: sound(*args) & False)
 
 
 def _window_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = attention._prefix_mask
+    sound = Masks.prefix
 
-    def broken(prefix: int, tokens: int, visible: Any, window: Any, device: Any) -> Any:
-        return sound(prefix, tokens, visible, None, device)
+    def broken(own: Masks, prefix: int, tokens: int, window: Any, *rest: Any) -> Any:
+        return sound(own, prefix, tokens, None, *rest)
 
-    monkeypatch.setattr(attention, "_prefix_mask", broken)
+    monkeypatch.setattr(Masks, "prefix", broken)
 
 
 def _padding_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = attention._prefix_mask
-
-    def broken(prefix: int, tokens: int, visible: Any, window: Any, device: Any) -> Any:
-        return sound(prefix, tokens, None, window, device)
-
-    monkeypatch.setattr(attention, "_prefix_mask", broken)
+    sound = Masks.prefix
+    monkeypatch.setattr(Masks, "prefix", lambda own, *rest: sound(replace(own, prefix_visible=None), *rest))
 
 
 def _patches_land_a_token_late(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = walk._entering
 
-    def broken(base: Any, entry: Any, first: int) -> Any:
-        return sound(base, replace(entry, mask=entry.mask.roll(1, 1)), first)
+    def broken(base: Any, runs: Any, first: int) -> Any:
+        return sound(base, [replace(run, mask=run.mask.roll(1, 1)) for run in runs], first)
 
     monkeypatch.setattr(walk, "_entering", broken)
 
@@ -59,10 +56,9 @@ def _patches_land_a_token_late(monkeypatch: pytest.MonkeyPatch) -> None:
 def _values_come_from_a_token_early(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = walk._entering
 
-    def broken(base: Any, entry: Any, first: int) -> Any:
-        return sound(
-            base, replace(entry, values=entry.values if entry.values is None else entry.values.roll(1, 1)), first
-        )
+    def broken(base: Any, runs: Any, first: int) -> Any:
+        return sound(base, [run if run.values is None else replace(run, values=run.values.roll(1, 1)) for run in runs],
+                     first)  # fmt: skip
 
     monkeypatch.setattr(walk, "_entering", broken)
 
@@ -70,8 +66,8 @@ def _values_come_from_a_token_early(monkeypatch: pytest.MonkeyPatch) -> None:
 def _patches_join_a_block_early(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = walk._entering
 
-    def broken(base: Any, entry: Any, first: int) -> Any:
-        return sound(base, replace(entry, block=max(0, entry.block - 1)), first)
+    def broken(base: Any, runs: Any, first: int) -> Any:
+        return sound(base, [replace(run, block=max(0, run.block - 1)) for run in runs], first)
 
     monkeypatch.setattr(walk, "_entering", broken)
 
@@ -90,8 +86,8 @@ def _rotary_tables_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 def _prefixes_are_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = walk._prefix_tape
 
-    def broken(base: Any, start: int, donor: Any = None) -> Any:
-        tape = sound(base, start, donor)
+    def broken(base: Any, start: int, donor: Any = None, runs: int = 1) -> Any:
+        tape = sound(base, start, donor, runs)
         return replace(tape, prefix={layer: (k.flip(0), v.flip(0)) for layer, (k, v) in tape.prefix.items()})
 
     monkeypatch.setattr(walk, "_prefix_tape", broken)
@@ -137,7 +133,7 @@ def _keys_are_rewritten_a_token_late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _the_donor_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = walk._prefix_tape
-    monkeypatch.setattr(walk, "_prefix_tape", lambda base, start, donor=None: sound(base, start))
+    monkeypatch.setattr(walk, "_prefix_tape", lambda base, start, donor=None, runs=1: sound(base, start, None, runs))
 
 
 BROKEN: list[tuple[str, Break]] = [

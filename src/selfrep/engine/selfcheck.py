@@ -13,7 +13,7 @@ of the model in float32; where there is no room for one, what the model's own ro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from weakref import WeakKeyDictionary
@@ -142,7 +142,7 @@ def _laws(recording: SweepRecording, plan: PatchPlan) -> Iterator[Comparison]:
     if plan.site != PREFIX and linear and not sweep.random:
         layer = (plan.layers or (0,))[len(plan.layers or (0,)) // 2]
         own = next(runs_at(recording, plan, layer, plan.components and plan.components[:1], donor=target))
-        laws["patching a prompt with itself leaves the target"] = (own.over(suffix), unpatched.target)
+        laws["patching a prompt with itself leaves the target"] = (replace(own, mask=suffix), unpatched.target)
     own_source = sweep.donor_ids is sweep.batch.source_ids
     if own_source and min(sweep.width, *sweep.reach) >= recording.reads:  # all that is read is the source's
         run = PatchedRun(lm.n_layers, suffix, recording.donor.residuals[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from selfrep.engine.replay import fused
 from selfrep.engine.replay.attention import Tape, playing, shared_prefix_attention
+from selfrep.engine.replay.masks import Masks
 
 
 def layer(index: int) -> nn.Module:
@@ -41,7 +44,7 @@ def by_hand(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, before: int, **how
     return out
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     prompts=st.integers(1, 3),
@@ -55,10 +58,12 @@ def by_hand(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, before: int, **how
     scaling=st.sampled_from([None, 2.0]),
     sinks=st.booleans(),
     padded=st.booleans(),
+    by_kernel=st.booleans(),
 )
 def test_it_is_attention(
     seed: int, prompts: int, continuations: int, before: int, tokens: int, kv_heads: int, groups: int,
     window: int | None, softcap: float | None, scaling: float | None, sinks: bool, padded: bool,
+    by_kernel: bool,
 ) -> None:  # fmt: skip
     draw = torch.Generator().manual_seed(seed)
     rows, heads = continuations * prompts, kv_heads * groups
@@ -66,8 +71,9 @@ def test_it_is_attention(
     def normal(*shape: int) -> Tensor:
         return 2 * torch.randn(shape, generator=draw, dtype=torch.float64).float()
 
-    q, k, v = normal(rows, heads, tokens, 6), normal(rows, kv_heads, tokens, 6), normal(rows, kv_heads, tokens, 4)
-    prefix = (normal(prompts, kv_heads, before, 6), normal(prompts, kv_heads, before, 4))
+    wide, out_wide = (8, 8) if by_kernel else (6, 4)
+    q, k, v = normal(rows, heads, tokens, wide), *(normal(rows, kv_heads, tokens, n) for n in (wide, out_wide))
+    prefix = (normal(prompts, kv_heads, before, wide), normal(prompts, kv_heads, before, out_wide))
     padding = (
         torch.randint(0, before + tokens, (prompts,), generator=draw)
         if padded
@@ -77,14 +83,14 @@ def test_it_is_attention(
     how = {"sliding_window": window, "softcap": softcap, "scaling": scaling, "s_aux": normal(heads) if sinks else None}
     tape = Tape(
         prefix={7: prefix} if before else {},
-        prefix_visible=visible[:, :before] if padded else None,
-        own_visible=visible[:, before:] if padded else None,
+        masks=Masks(visible[:, :before], visible[:, before:]) if padded else Masks(),
         keep=True,
     )
-    with playing(tape):
+    with playing(tape), patch.object(fused, "DEVICES", {"cpu"} if by_kernel else set()):
+        assert (fused.kernels(q, k, v) is not None) == by_kernel
         out, weights = shared_prefix_attention(layer(7), q, k, v, None, dropout=0.0, **how)
     assert weights is None
-    assert out.shape == (rows, tokens, heads, 4)
+    assert out.shape == (rows, tokens, heads, out_wide)
     assert tape.keys_values[7][0] is k
     for c in range(continuations):
         for b in range(prompts):

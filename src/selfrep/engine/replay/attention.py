@@ -6,6 +6,9 @@ tokens alone. The function here adds the prefix from a `Tape`: one matrix produc
 at once, with no copy of its keys and values, merged with each continuation's own causal attention by their running
 maximum and sum (the log-sum-exp merge of FlashAttention, Dao et al. 2022). With an empty prefix it is ordinary masked
 attention, which is how prefixes are recorded in the first place.
+
+On a GPU both parts are the library's fused kernels (`fused`). Here they are written out: so a CPU computes them quickest,
+and gradients and soft caps need it.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from selfrep.engine.hooks import EndOfPass
+from selfrep.engine.replay import fused
+from selfrep.engine.replay.masks import Masks
 from selfrep.models.products import is_half, product
 
 KeysValues = tuple[Tensor, Tensor]
@@ -33,8 +38,7 @@ class Tape:
 
     Attributes:
         prefix: keys and values per layer for the `n` shared prompts; empty when nothing precedes.
-        prefix_visible: [n, prefix_token], False at left padding; None when all of it is seen.
-        own_visible: [n, token], False at left padding of the pass's own tokens; None when all are seen.
+        masks: which of the prefix and of the pass's own tokens are padding, and what follows for each layer.
         rewrite: maps this pass's own keys and values to those that are attended to; None leaves them.
         keep: whether to record this pass's own keys and values.
         stop: whether to end the pass right after that, by raising `EndOfPass`.
@@ -44,8 +48,7 @@ class Tape:
     """
 
     prefix: dict[int, KeysValues] = field(default_factory=dict)
-    prefix_visible: Tensor | None = None
-    own_visible: Tensor | None = None
+    masks: Masks = field(default_factory=Masks)
     rewrite: Callable[[Tensor, Tensor], KeysValues] | None = None
     keep: bool = False
     stop: bool = False
@@ -98,40 +101,52 @@ def shared_prefix_attention(
         tape.keys_values[layer] = (key, value)
     if tape.stop:
         raise EndOfPass
-    groups = query.shape[1] // key.shape[1]
-    half = is_half(value.dtype)
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling
-    query = query if half else query * factor
-    tokens = query.shape[2]
+    before = tape.prefix.get(layer)
+    if softcap is None and (kernels := fused.kernels(query, key, value)):
+        return fused.attention(kernels, query, key, value, before, tape.masks, factor, sliding_window, s_aux), None
+    return _written_out(query, key, value, before, tape.masks, factor, sliding_window, softcap, s_aux), None
 
-    def scored(q: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
+
+def _written_out(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    before: KeysValues | None,
+    masks: Masks,
+    factor: float,
+    window: int | None,
+    softcap: float | None,
+    s_aux: Tensor | None,
+) -> Tensor:
+    """The same by products, softmax and sums: [row, token, head, d_head]."""
+    groups, tokens, device = query.shape[1] // key.shape[1], query.shape[2], query.device
+    half = is_half(value.dtype)
+    query = query if half else query * factor
+
+    def scored(q: Tensor, keys: Tensor, hidden: Tensor | None) -> Tensor:
         scores = product(q, keys.mT)
         if half:  # the factor would round the queries once more
             scores = scores.mul_(factor)
         if softcap is not None:
             scores = torch.tanh(scores / softcap) * softcap
-        return scores if mask is None else scores.masked_fill_(~mask, -torch.inf)
+        return scores if hidden is None else scores.masked_fill_(hidden, -torch.inf)
 
     # Each row over its own tokens.
     q = rearrange(query, "r (h g) t d -> r h (g t) d", g=groups)
-    mask = _own_mask(tokens, tape.own_visible, sliding_window, query.device)
-    own = scored(q, key, mask.repeat(len(query) // len(mask) if len(mask) > 1 else 1, 1, groups, 1))
+    own = scored(q, key, masks.own(tokens, window, groups, len(query), device))
     top = own.detach().amax(-1, keepdim=True)  # it cancels out, so no gradient goes through it
     if s_aux is not None:
         sinks = rearrange(s_aux.float(), "(h g) -> 1 h g 1", g=groups).repeat_interleave(tokens, dim=2)
         top = torch.maximum(top, sinks)
 
     # All continuations of a prompt over its prefix at once.
-    before = tape.prefix.get(layer)
     if before is not None:
         keys, values = before
         n = len(keys)
         shape = {"b": n, "g": groups, "t": tokens}
         every = rearrange(q, "(c b) h (g t) d -> b h (c g t) d", **shape)
-        prefix_mask = _prefix_mask(keys.shape[2], tokens, tape.prefix_visible, sliding_window, query.device)
-        if prefix_mask is not None:
-            prefix_mask = prefix_mask.repeat(1, 1, every.shape[2] // tokens, 1)
-        shared = scored(every, keys, prefix_mask)
+        shared = scored(every, keys, masks.prefix(keys.shape[2], tokens, window, groups, len(q) // n, device))
         top = torch.maximum(
             top, rearrange(shared.detach().amax(-1, keepdim=True), "b h (c g t) 1 -> (c b) h (g t) 1", **shape)
         )
@@ -151,25 +166,4 @@ def shared_prefix_attention(
             shared = torch.div(shared, whole, out=None if torch.is_grad_enabled() else shared)
         out = out + rearrange(product(shared.to(values.dtype), values), "b h (c g t) d -> (c b) h (g t) d", **shape)
     out = out.to(value.dtype) if half else out / total
-    return rearrange(out, "r h (g t) d -> r t (h g) d", g=groups), None
-
-
-def _own_mask(tokens: int, visible: Tensor | None, window: int | None, device: torch.device) -> Tensor:
-    """[prompt or 1, 1, token, token]: causal, in the window, no padding; a token sees itself, so no row is empty."""
-    distance = torch.arange(tokens, device=device)[:, None] - torch.arange(tokens, device=device)
-    mask = (distance >= 0) if window is None else (distance >= 0) & (distance < window)
-    if visible is None:
-        return mask[None, None]
-    return (mask & visible.to(device)[:, None, None, :]) | (distance == 0)
-
-
-def _prefix_mask(
-    prefix: int, tokens: int, visible: Tensor | None, window: int | None, device: torch.device
-) -> Tensor | None:
-    """[prompt or 1, 1, token, prefix_token], or None when every query sees the whole prefix."""
-    mask = None if visible is None else visible.to(device)[:, None, None, :].expand(-1, 1, tokens, -1)
-    if window is not None and prefix + tokens > window:
-        distance = prefix + torch.arange(tokens, device=device)[:, None] - torch.arange(prefix, device=device)
-        near = (distance < window)[None, None]
-        mask = near if mask is None else mask & near
-    return mask
+    return rearrange(out, "r h (g t) d -> r t (h g) d", g=groups)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
@@ -136,7 +137,10 @@ def _run(
             part, first = [cells[k] for k in todo.members], todo.start - target.start
             # All masks at once, since each copy to a device waits for it.
             on_device = torch.as_tensor(np.stack([masks[i][:, first:] for i in part]), device=lm.device)
-            runs = [whole[i].over(mask, first) for i, mask in zip(part, on_device, strict=True)]
+            later = {
+                id(run): run.later(first) for run in (whole[i] for i in part)
+            }  # cells of a place share what is written
+            runs = [replace(later[id(whole[i])], mask=mask) for i, mask in zip(part, on_device, strict=True)]
             return part, walk_metrics(recording, todo.start, runs, memory.chunk_tokens(lm, model.chunk))
 
         yield from each(work, todo)

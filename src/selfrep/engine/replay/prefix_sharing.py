@@ -23,6 +23,7 @@ from selfrep.engine.hooks import Place, hearing, listening
 from selfrep.engine.replay import memory
 from selfrep.engine.replay.attention import Tape, playing, shared_prefix_attention
 from selfrep.engine.replay.baselines import record_ids
+from selfrep.engine.replay.masks import Masks
 from selfrep.engine.replay.matmul import quick_products
 from selfrep.engine.replay.recording import Recording
 from selfrep.errors import SelfrepError
@@ -244,7 +245,7 @@ def _continue(
     offset = torch.tensor([prompts.cut[i] for i in rows], device=lm.device)
     width = max(map(len, ids))
     padded = torch.tensor([list(row) + [0] * (width - len(row)) for row in ids], device=lm.device)
-    tape = Tape() if prefix is None else Tape(prefix=prefix.keys_values, prefix_visible=prefix.visible)
+    tape = Tape() if prefix is None else Tape(prefix.keys_values, Masks(prefix.visible))
     passing: dict[Place, Tensor] = {}
     final: list[Tensor] = []
 

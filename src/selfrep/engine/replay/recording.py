@@ -17,6 +17,7 @@ from torch import Tensor
 from selfrep.engine import hooks
 from selfrep.engine.plan import STREAM
 from selfrep.engine.replay.attention import KeysValues, Tape, playing, shared_prefix_attention
+from selfrep.engine.replay.masks import Masks
 from selfrep.engine.replay.matmul import quick_products
 from selfrep.errors import CannotReplay
 from selfrep.models.language_model import LanguageModel
@@ -90,7 +91,7 @@ def record(
     positions = (real.cumsum(1) - 1).clamp(min=0)
     padding = int((~real).sum(1).max())  # read once: a walk must not wait for the device
     visible = real if padding else None
-    tape = Tape(own_visible=visible, keep=True)
+    tape = Tape(masks=Masks(own_visible=visible), keep=True)
     residuals: list[Tensor] = []
     kept: dict[str, list[Tensor]] = {site: [] for site in sites}
     calls: list[Call] = []

@@ -23,7 +23,9 @@ from einops import rearrange
 from torch import Tensor
 
 from selfrep.engine import hooks
+from selfrep.engine.replay.arguments import Arguments
 from selfrep.engine.replay.attention import KeysValues, Tape, playing, shared_prefix_attention
+from selfrep.engine.replay.masks import Masks
 from selfrep.engine.replay.matmul import quick_products
 from selfrep.engine.replay.recording import Call, Recording
 from selfrep.models.language_model import LanguageModel
@@ -57,14 +59,14 @@ class PatchedRun:
     rewrite: Rewrite | None = None
     source_layers: range = range(0)
 
-    def over(self, mask: Tensor, first: int = 0) -> PatchedRun:
-        """The same in a walk that starts `first` tokens later, written at the tokens of this mask alone."""
+    def later(self, first: int) -> PatchedRun:
+        """The same in a walk that starts `first` tokens later."""
         values, rewrite = self.values, self.rewrite
         if values is not None:
             values = values[:, first:]
         if rewrite is not None:
             rewrite = Rewrite(rewrite.keys[:, :, first:], rewrite.values[:, :, first:])
-        return replace(self, mask=mask, values=values, rewrite=rewrite)
+        return replace(self, mask=self.mask[:, first:], values=values, rewrite=rewrite)
 
 
 @torch.no_grad()
@@ -91,11 +93,15 @@ def walk(
     Returns:
         The residual stream after the last block at those tokens, [run, row, reads, d_model].
     """
-    order = sorted(range(len(runs)), key=lambda i: (runs[i].block, -runs[i].source_layers.stop))
+    place: dict[int, int] = {}  # runs that write the same values stand together
+    ranks = [place.setdefault(id(run.values), len(place)) for run in runs]
+    order = sorted(range(len(runs)), key=lambda i: (runs[i].block, -runs[i].source_layers.stop, ranks[i]))
     in_order = [runs[i] for i in order]
-    buffer = torch.stack([_entering(base, run, start - base.start) for run in in_order])
+    buffer = _entering(base, in_order, start - base.start)
     step = max(1, chunk_tokens // (buffer.shape[1] * buffer.shape[2]))
-    tapes = {False: _prefix_tape(base, start), True: _prefix_tape(base, start, donor)}
+    most = min(step, len(runs))
+    tapes = {False: _prefix_tape(base, start, runs=most), True: _prefix_tape(base, start, donor, runs=most)}
+    cut = Arguments(start, base.width, base.width, base.rows, most)
     *early, last = range(lm.n_layers)
     ends = buffer[:, :, -reads:]  # what joins behind the last block is final
     with lm.attention(shared_prefix_attention):
@@ -103,7 +109,7 @@ def walk(
             for piece, tape in _pieces(in_order, layer, step, tapes, base.rows):
                 chunk = buffer[piece]
                 with playing(tape):
-                    chunk.copy_(_through(lm.blocks[layer], base.calls[layer], chunk, start, base.width))
+                    chunk.copy_(_through(lm.blocks[layer], base.calls[layer], chunk, start, base.width, cut=cut))
         for piece, tape in _pieces(in_order, last, step, tapes, base.rows):
             ends[piece] = _ends(lm, base, last, buffer[piece], start, reads, tape)
     if (missing := reads - ends.shape[2]) > 0:  # read before the walk's start: nothing has changed there
@@ -177,7 +183,7 @@ def _ends(lm: LanguageModel, base: Recording, layer: int, x: Tensor, start: int,
             for shared, new in zip(before, (keys, values), strict=True)
         )
     visible = None if base.visible is None else base.visible[:, :-reads].repeat(len(x), 1)
-    with playing(Tape(prefix={layer: (keys, values)}, prefix_visible=visible, rewrite=late)):
+    with playing(Tape({layer: (keys, values)}, Masks(visible), late)):
         return _through(block, call, x[:, :, cut:], base.width - reads, base.width)
 
 
@@ -259,44 +265,49 @@ def push(lm: LanguageModel, base: Recording, layer: int, x: Tensor, start: int) 
         return _through(lm.blocks[layer], base.calls[layer], x, start, base.width, tokens=x.shape[2])
 
 
-def _entering(base: Recording, run: PatchedRun, first: int) -> Tensor:
-    own = base.residuals[min(run.block, len(base.residuals) - 1)][:, first:]
-    return own if run.values is None else torch.where(run.mask[..., None], run.values.to(own), own)
+def _entering(base: Recording, runs: Sequence[PatchedRun], first: int) -> Tensor:
+    """[run, row, token, d_model] the tokens of each run as it joins: as recorded, but for those that it writes."""
+    parts = []
+    for _, alike in groupby(runs, lambda run: (run.block, id(run.values))):
+        members = list(alike)
+        own = base.residuals[min(members[0].block, len(base.residuals) - 1)][:, first:]
+        if (values := members[0].values) is None:
+            parts.append(own.expand(len(members), *own.shape))
+        else:
+            parts.append(torch.where(torch.stack([run.mask for run in members])[..., None], values.to(own), own))
+    return torch.cat(parts)
 
 
-def _prefix_tape(base: Recording, start: int, donor: Recording | None = None) -> Tape:
-    before = None if base.visible is None else base.visible[:, :start]
+def _prefix_tape(base: Recording, start: int, donor: Recording | None = None, runs: int = 1) -> Tape:
+    before = None if base.visible is None or start == 0 else base.visible[:, :start]
     own = None if base.visible is None or start >= base.padding else base.visible[:, start:]
+    masks = Masks(before, own, runs)
     if start == 0:
-        return Tape(own_visible=own)
+        return Tape(masks=masks)
     shared = (donor or base).keys_values
-    prefix = {layer: (k[:, :, :start], v[:, :, :start]) for layer, (k, v) in shared.items()}
-    return Tape(prefix=prefix, prefix_visible=before, own_visible=own)
+    return Tape({layer: (k[:, :, :start], v[:, :, :start]) for layer, (k, v) in shared.items()}, masks)
 
 
-def _through(block: Any, call: Call, x: Tensor, start: int, width: int, tokens: int | None = None) -> Tensor:
+def _through(
+    block: Any,
+    call: Call,
+    x: Tensor,
+    start: int,
+    width: int,
+    *,
+    tokens: int | None = None,
+    cut: Arguments | None = None,
+) -> Tensor:
     """Call a block on [run, row, token, d_model], with the recorded arguments cut to these columns and rows.
 
     A block on another device moves what it is given itself (see `selfrep.models.devices`); what it gives is moved back.
     """
-    n_entries, n_rows = x.shape[:2]
-    stop = width if tokens is None else start + tokens
-
-    def cut(value: Any) -> Any:
-        if isinstance(value, (tuple, list)):
-            return type(value)(cut(v) for v in value)
-        if not isinstance(value, Tensor):
-            return value
-        if value.ndim == 1 and len(value) == width:
-            return value[start:stop]
-        if value.ndim > 1 and value.shape[1] == width:
-            value = value[:, start:stop]
-            if len(value) == n_rows > 1:
-                value = value.repeat(n_entries, *[1] * (value.ndim - 1))
-        return value
-
+    n_runs, n_rows = x.shape[:2]
+    cut = cut or Arguments(start, width if tokens is None else start + tokens, width, n_rows)
     args, kwargs = call
+    args = tuple(cut.cut(value, n_runs) for value in args)
+    kwargs = {name: cut.cut(value, n_runs) for name, value in kwargs.items()}
     with quick_products(x.device, x.shape[:3].numel()):
-        out = block(rearrange(x, "c b t d -> (c b) t d"), *map(cut, args), **{k: cut(v) for k, v in kwargs.items()})
+        out = block(rearrange(x, "c b t d -> (c b) t d"), *args, **kwargs)
     out = out[0] if isinstance(out, tuple) else out
     return rearrange(out.to(x.device), "(c b) t d -> c b t d", b=n_rows)
