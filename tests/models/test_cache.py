@@ -132,19 +132,46 @@ def test_a_cache_that_cannot_be_written_is_explained(tmp_path: Path, monkeypatch
         cache.build_once("key", build)
 
 
-def test_hashes_are_remembered_until_the_file_changes(
-    own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def unread(path: Path, read: object) -> str:
+    raise AssertionError(f"{path} should not have been read again")
+
+
+def test_hashes_are_remembered_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "weights"
     file.write_bytes(b"one")
     assert cache.file_sha256(file) == hashlib.sha256(b"one").hexdigest()
     with monkeypatch.context() as patched:
-        patched.setattr(cache, "read_sha256", refuse)
+        patched.setattr(cache, "read_sha256", unread)
         assert cache.file_sha256(file) == hashlib.sha256(b"one").hexdigest()
         file.write_bytes(b"three")
         with pytest.raises(AssertionError):
             cache.file_sha256(file)
     assert cache.file_sha256(file) == hashlib.sha256(b"three").hexdigest()
+
+
+def test_a_byte_that_flips_under_an_old_time_stamp_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "weights"
+    file.write_bytes(b"whole")
+    stat = file.stat()
+    assert cache.file_sha256(file) == hashlib.sha256(b"whole").hexdigest()
+    file.write_bytes(b"whale")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns), "the control"
+    assert cache.file_sha256(file) == hashlib.sha256(b"whale").hexdigest()
+    # A failing disk changes not even the time of the inode: the next process reads the file all the same.
+    known = dict(cache._digests)
+    monkeypatch.setattr(cache, "_digests", {})
+    assert cache.file_sha256(file) == hashlib.sha256(b"whale").hexdigest()
+    assert known.items() >= cache._digests.items()
+
+
+def test_files_of_many_parts_are_hashed_as_sha256sum_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {tmp_path / str(n): os.urandom(n) for n in (0, 1, 2**20, 2**20 + 1, 3 * 2**20)}
+    for file, content in files.items():
+        file.write_bytes(content)
+    digests = cache.file_sha256s(files)
+    assert digests == {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
+    assert capsys.readouterr().err == "", "no bar where it takes no time"
 
 
 def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -75,6 +76,19 @@ def test_what_is_cached_is_listed_while_it_is_whole(own_cache: Path, tiny_gguf: 
     folder = resolve(tiny_gguf)
     size = sum(file.stat().st_size for file in folder.iterdir())
     assert cached_models() == [CachedModel("tiny", folder, size, weights_hash(folder))]
-    with (folder / "model.safetensors").open("ab") as stream:
-        stream.write(b"\0")
+    (folder / "model.safetensors").unlink()
     assert cached_models() == []
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_list_of_models_reads_no_weights(tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = hashlib.sha256((resolve(tiny_gguf) / "model.safetensors").read_bytes()).hexdigest()
+    snapshot = tmp_path / "hub" / "models--org--tiny" / "snapshots" / ("0" * 40)
+    for folder in (snapshot, snapshot.parents[1] / "refs", snapshot.parents[1] / "blobs"):
+        folder.mkdir(parents=True)
+    (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
+    for name, blob in (("config.json", "0" * 40), ("model.safetensors", "ab" * 32)):
+        (snapshot.parents[1] / "blobs" / blob).write_text("{}")
+        (snapshot / name).symlink_to(f"../../blobs/{blob}")
+    monkeypatch.setattr("selfrep.models.cache.read_sha256", None)
+    assert {model.name: model.weights_hash for model in cached_models()} == {"tiny": digest, "org/tiny": "ab" * 32}

@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from tests.analyses.planted import described
 from tests.prompts.conftest import CHATML, make_tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
@@ -48,6 +49,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> type[Day]:
     monkeypatch.setattr(origin, "datetime", Day)
     monkeypatch.setattr(Day, "day_of_month", 1)
     return Day
+
+
+def spoken_folder(folder: Path) -> Path:
+    """A folder with a model that says nothing sensible, but reads and speaks the words of the organisms."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(lexicon.words()), **sizes)).save_pretrained(folder)
+    lexicon.tokenizer().save_pretrained(folder)
+    return folder
 
 
 def stopped(out: Path, monkeypatch: pytest.MonkeyPatch, **how: Any) -> RunDirectory:
@@ -133,6 +143,79 @@ def test_what_a_run_was_begun_with_is_named_where_it_differs() -> None:
     ):
         with pytest.raises(SelfrepError, match=words):
             origin.require_same(kept(), changed, Path("out"))
+
+
+def test_whatever_a_model_is_is_named_where_it_differs() -> None:
+    def kept(**changed: Any) -> dict[str, Any]:
+        whole = {
+            "weights_hash": "w" * 64,
+            "dtype": "float32",
+            "attention": "sdpa",
+            "configuration": {"rms_norm_eps": 1e-05, "rope_theta": 1e4},
+            "generation": {"eos_token_id": 2},
+            "tokenizer_hash": "t" * 64,
+            "versions": {"selfrep": "0.2.0", "torch": "2.9.0+cpu", "transformers": "5.0.0", "plotly": "6.0"},
+        }
+        return whole | changed
+
+    origin.require_same(kept(), kept(), Path("out"), measured=True)
+    harmless = {"selfrep": "0.2.0", "torch": "2.9.0+cu128", "transformers": "5.0.0", "plotly": "7.0"}
+    origin.require_same(kept(), kept(versions=harmless), Path("out"), measured=True)
+    for changed, words in (
+        (kept(dtype="bfloat16"), r"another dtype \(float32, now bfloat16\)"),
+        (kept(attention="eager"), r"another attention \(sdpa, now eager\)"),
+        (kept(configuration={"rms_norm_eps": 1e-06, "rope_theta": 1e4}), r"\(rms_norm_eps: 1e-05, now 1e-06\)"),
+        (kept(configuration={"rms_norm_eps": 1e-05}), r"\(rope_theta: 10000.0, now none\)"),
+        (kept(generation={"eos_token_id": 3}), r"another configuration of writing \(eos_token_id: 2, now 3\)"),
+        (kept(tokenizer_hash=None), r"another tokenizer \(tttttttttttt, now none\)"),
+        (kept(versions=harmless | {"torch": "2.8.0"}), r'other versions.*\(torch: "2.9.0", now "2.8.0"\)'),
+        (kept(dtype="float16", attention="eager"), "another dtype.*; and with another attention"),
+    ):
+        with pytest.raises(SelfrepError, match=words):
+            origin.require_same(kept(), changed, Path("out"), measured=True)
+
+
+def test_results_without_an_origin_are_not_added_to() -> None:
+    with pytest.raises(SelfrepError, match=r"do not say to which.*provenance\.json"):
+        origin.require_same({"itself": {}}, {"weights_hash": "w"}, Path("out"), measured=True)
+
+
+def test_a_run_that_went_on_elsewhere_says_where() -> None:
+    began = {"weights_hash": "w", "device": "cpu", "python": "3.12.1", "git_commit": None}
+    assert origin.resumed({}, began) == (began, "")
+    assert origin.resumed(began, began) == (began, "")
+    kept, told = origin.resumed(began, began | {"device": "cuda:0"})
+    assert kept == began | {"resumed": [{"device": "cuda:0"}]}
+    assert "another device (cpu, now cuda:0)" in told
+    assert origin.resumed(kept, began | {"device": "cuda:0"})[0] == kept, "said once, however often it is stopped"
+    again, _ = origin.resumed(kept, began | {"python": "3.13.0"})
+    assert again["resumed"] == [{"device": "cuda:0"}, {"python": "3.13.0"}]
+    assert (again["device"], again["python"]) == ("cpu", "3.12.1"), "where it began is not overwritten"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "edit", "words"),
+    [
+        ("config.json", ('"rms_norm_eps": 1e-06', '"rms_norm_eps": 0.5'), "rms_norm_eps: 1e-06, now 0.5"),
+        ("tokenizer.json", ('"Lowercase"', '"NFC"'), "another tokenizer"),
+        ("generation_config.json", ("{", '{"repetition_penalty": 1.5,'), "repetition_penalty: none, now 1.5"),
+    ],
+)
+def test_a_folder_that_was_edited_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, edit: tuple[str, str], words: str
+) -> None:
+    folder, out = spoken_folder(tmp_path / "model"), tmp_path / "out"
+    stopped(out, monkeypatch, model=folder)
+    before = (out / "provenance.json").read_text()
+    text = (folder / file).read_text()
+    assert edit[0] in text
+    (folder / file).write_text(text.replace(*edit))
+    with pytest.raises(SelfrepError, match=words):
+        run(described(MODEL, ""), out, model=folder, device="cpu", warn=quiet)
+    assert (out / "provenance.json").read_text() == before
+    (folder / file).write_text(text)
+    run(described(MODEL, ""), out, model=folder, device="cpu", warn=quiet)
 
 
 def test_a_model_that_thinks_first_is_spoken_of() -> None:

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from selfrep.errors import SelfrepError
-from selfrep.models import cache
+from selfrep.models import cache, published
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # in order of preference; the second is refused by name
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
@@ -36,6 +36,7 @@ def check(folder: Path) -> Path:
     """
     if has_adapter(folder):
         _check_adapter(folder)
+    published.require_as_published(path for pattern in (*BESIDE_WEIGHTS, WEIGHTS[0]) for path in folder.glob(pattern))
     if is_adapter(folder):
         return folder
     if not (folder / "config.json").is_file():
@@ -144,7 +145,7 @@ def weights_hash(folder: Path) -> str:
     """sha256 that identifies the weights in a model folder.
 
     One weight file: that file's sha256, as `sha256sum` prints it. Several: the sha256 of the lines "sha256  name",
-    sorted by name. Hashes are remembered per file until it changes, so only the first call reads the weights.
+    sorted by name. A process reads each file once.
 
     Raises:
         SelfrepError: no weights.
@@ -153,12 +154,10 @@ def weights_hash(folder: Path) -> str:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = (folder / "model.safetensors").write_bytes(b"weights")
-        >>> from unittest.mock import patch
-        >>> with patch.dict("os.environ", SELFREP_CACHE=tempfile.mkdtemp()):
-        ...     weights_hash(folder) == hashlib.sha256(b"weights").hexdigest()
+        >>> weights_hash(folder) == hashlib.sha256(b"weights").hexdigest()
         True
     """
-    return combined_hash({file.name: cache.file_sha256(file) for file in _require_weights(folder)})
+    return combined_hash({file.name: digest for file, digest in cache.file_sha256s(_require_weights(folder)).items()})
 
 
 def adapter_weights(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from selfrep.errors import SelfrepError, close_match
 from selfrep.models import cache, folders, gguf, hub
 from selfrep.models.folders import weights_hash
+from selfrep.models.published import published_hash
 
 __all__ = ["CachedModel", "cached_models", "resolve", "weights_hash"]
 
@@ -135,19 +136,26 @@ def _from_hub(name: str, fetch: Callable[[str], Path]) -> Path:
 def cached_models() -> list[CachedModel]:
     """Every model that loads without a network: converted ones first, then those in the Hugging Face cache.
 
+    Their hashes are those that their records and the names of the files in the cache claim: weights are read, and
+    compared with that, when a model is loaded.
+
     Example:
         >>> all(model.bytes > 0 for model in cached_models())
         True
     """
     converted = [
-        (record.name, folder)
+        CachedModel(record.name, folder, folders.size(folder), record.weights_sha256)
         for folder in sorted(cache.models_folder().glob("[!.]*"))
-        if (record := cache.read_record(folder)) and not cache.damaged_files(folder, record)
+        if (record := cache.read_record(folder)) and all((folder / name).is_file() for name in record.files)
     ]
-    return [
-        CachedModel(name, folder, folders.size(folder), weights_hash(folder))
-        for name, folder in [*converted, *hub.cached_models()]
-    ]
+    fetched = [CachedModel(n, folder, folders.size(folder), _claimed(folder)) for n, folder in hub.cached_models()]
+    return converted + fetched
+
+
+def _claimed(folder: Path) -> str:
+    """The hash of the weights in a folder of the Hugging Face cache; read where the names of its files say nothing."""
+    files = folders.weight_files(folder)
+    return folders.combined_hash({file.name: published_hash(file) or cache.file_sha256(file) for file in files})
 
 
 def _unknown(name: str, why: str) -> SelfrepError:

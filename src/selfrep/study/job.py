@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -30,14 +26,13 @@ from selfrep.report.lacking import lacking
 from selfrep.store.run_directory import RunDirectory
 from selfrep.study.captures import captures
 from selfrep.study.lost import lost_with
-from selfrep.study.origin import clock_of, origin, require_same, warnings
+from selfrep.study.origin import clock_of, origin, require_same, resumed, warnings
 from selfrep.study.readable import Readable, nothing_lost, of_record, readable
 from selfrep.study.study import Study
 
 Labels: TypeAlias = Mapping[str, tuple[str, np.ndarray]]
 """Further coordinates on prompt."""
 
-VERSIONED = ("selfrep", "torch", "transformers", "transformer-lens", "xarray", "zarr", "numpy", "plotly")
 PROMPTS_AT_ONCE = 256
 BEHAVIOUR = "behaviour"
 """The group of the answers to every item."""
@@ -121,21 +116,19 @@ class Job(Context):
         for message in warnings(lm.chat):
             self.warn(message)
         now, hashes = origin(lm, self._everything)
-        require_same(before, now, self.directory.path)
+        require_same(before, now, self.directory.path, measured=bool(self.directory.groups()))
         self._hashes.update(hashes)
+        now, told = resumed(before, now)
+        if told:
+            self.warn(told)
         self.directory.provenance(
             **now,
             model="SmolLM2-135M-Instruct (embedded)" if lm.name == "embedded" else lm.name,
             architecture=lm.layout.architecture,
             n_layers=lm.n_layers,
             d_model=lm.d_model,
-            device=str(lm.device),
-            dtype=str(lm.dtype).removeprefix("torch."),
             study_hash=self.study.hash,
             seed=self.study.seed,
-            versions={name: importlib.metadata.version(name) for name in VERSIONED},
-            python=platform.python_version(),
-            git_commit=_commit(),
             remote_code=_remote_code(lm.hf),
         )
         return lm
@@ -274,22 +267,6 @@ def model_of(study: Study, device: str = "auto", clock: datetime | None = None) 
         attn=study.attn,
         device_map=study.device_map,
     )
-
-
-def _commit() -> str | None:
-    """The git commit of the source tree that runs, marked when changed since; None for an installed package."""
-    here = Path(__file__).parents[1]
-    try:
-        asked = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return asked.stdout.strip() or None
 
 
 def _remote_code(hf: object) -> str | None:
