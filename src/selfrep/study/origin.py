@@ -51,8 +51,7 @@ def clock_of(provenance: Mapping[str, Any]) -> datetime:
 
 
 def origin(lm: LanguageModel, prompts: Sequence[Prompt]) -> tuple[dict[str, Any], dict[Prompt, str]]:
-    """What provenance.json keeps of the model, the program and the prompts of a run; and the hash of the token ids of each
-    prompt.
+    """What provenance.json keeps of the model, the program and the prompts of a run; and a hash of each prompt's tokens.
 
     Args:
         lm: the model; prompts: at least one.

@@ -7,8 +7,8 @@ at once, with no copy of its keys and values, merged with each continuation's ow
 maximum and sum (the log-sum-exp merge of FlashAttention, Dao et al. 2022). With an empty prefix it is ordinary masked
 attention, which is how prefixes are recorded in the first place.
 
-On a GPU both parts are the library's fused kernels (`fused`). Here they are written out: so a CPU computes them quickest,
-and gradients and soft caps need it.
+On a GPU both parts are the library's fused kernels (`fused`). Here they are written out: so a CPU computes them
+quickest, and gradients and soft caps need it.
 """
 
 from __future__ import annotations
