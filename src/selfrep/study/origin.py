@@ -51,7 +51,7 @@ def clock_of(provenance: Mapping[str, Any]) -> datetime:
 
 
 def origin(lm: LanguageModel, prompts: Sequence[Prompt]) -> tuple[dict[str, Any], dict[Prompt, str]]:
-    """What provenance.json keeps of the model, the program and the prompts of a run; and a hash of each prompt's tokens.
+    """What provenance.json keeps of the model, the program and the prompts of a run; and a hash of each prompt.
 
     Args:
         lm: the model; prompts: at least one.
