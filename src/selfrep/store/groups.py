@@ -27,6 +27,7 @@ from zarr.errors import ZarrUserWarning
 
 from selfrep.errors import SelfrepError
 from selfrep.files import writing
+from selfrep.store import seal
 from selfrep.store.layout import CHUNK, chunks, in_order, retyped, storable
 
 Axis = Literal["pair", "prompt"]
@@ -34,6 +35,8 @@ Axis = Literal["pair", "prompt"]
 DONE = "done"
 _FILLED = "fills"  # the attribute of `done` that names the variables a row must bring before it counts as done
 _PARTIAL = ".partial-"
+WHOLE = {"array.write_empty_chunks": True}
+"""Of zarr: chunks of NaN, 0 or false alone are written, too, so that one that is not there was lost."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,7 @@ class Groups:
 
     def groups(self) -> tuple[str, ...]:
         """The names of the groups that hold arrays, e.g. "effects/resid_pre", sorted."""
-        if not self.store.is_dir():
-            return ()
-        root = zarr.open_group(self.store, mode="r", use_consolidated=False)
-        arrays = (name for name, node in root.members(max_depth=None) if isinstance(node, zarr.Array))
-        return tuple(sorted({name.rpartition("/")[0] for name in arrays if "/" in name}))
+        return tuple(sorted(seal.groups_in(self.store))) if self.store.is_dir() else ()
 
     def has(self, group: str) -> bool:
         """Whether the group is there (finished or not: see `pending`)."""
@@ -103,12 +102,18 @@ class Groups:
             SelfrepError: no such group; the message lists those that exist.
         """
         self._require(group)
-        with xr.open_dataset(
-            self.store, engine="zarr", group=group, consolidated=False, chunks=None, cache=False
-        ) as stored:
+        folder = self.store / group
+        seal.require_sound(folder, group)
+        with (
+            seal.reading(folder, group),
+            xr.open_dataset(
+                self.store, engine="zarr", group=group, consolidated=False, chunks=None, cache=False
+            ) as stored,
+        ):
             for variable in stored.variables.values():
                 if variable.nbytes <= most:
                     variable.load()
+            del stored.attrs[seal.SEAL]
             return in_order(retyped(stored, np.dtype(str))).drop_encoding()
 
     def attributes(self, group: str) -> dict[str, Any]:
@@ -118,7 +123,10 @@ class Groups:
             SelfrepError: no such group; the message lists those that exist.
         """
         self._require(group)
-        return dict(zarr.open_group(self.store, path=group, mode="r", use_consolidated=False).attrs)
+        seal.require_sound(self.store / group, group, chunks=False)
+        attributes = dict(zarr.open_group(self.store, path=group, mode="r", use_consolidated=False).attrs)
+        del attributes[seal.SEAL]
+        return attributes
 
     def write(self, group: str, dataset: xr.Dataset) -> None:
         """Write the group, or replace it, all at once.
@@ -162,7 +170,8 @@ class Groups:
                 with writing(self.store):
                     if new.exists():
                         part = part[[name for name, v in part.variables.items() if along in v.dims]]
-                        storable(part).to_zarr(new, append_dim=along, consolidated=False)
+                        with zarr.config.set(WHOLE):
+                            storable(part).to_zarr(new, append_dim=along, consolidated=False)
                     else:
                         _write(new, part)
 
@@ -183,7 +192,7 @@ class Groups:
         """
         self._require(group)
         with writing(self.store):
-            zarr.open_group(self.store, path=group, mode="r+", use_consolidated=False).update_attributes(attributes)
+            seal.seal(self.store / group, attributes)
             self._consolidate()
 
     # ---- groups that grow row by row --------------------------------------------------------------------------------
@@ -248,9 +257,10 @@ class Groups:
             rows = np.arange(done.shape[0])[indices]
             filled = cast(list[str], done.attrs[_FILLED])
             blocks = {name: _fitted(dataset, name, arrays[name], len(rows)) for name in filled}
-            for name, block in blocks.items():
-                arrays[name].oindex[rows] = block
-            done.oindex[rows] = True
+            with zarr.config.set(WHOLE):
+                for name, block in blocks.items():
+                    arrays[name].oindex[rows] = block
+                done.oindex[rows] = True
 
     # ---- how a group gets in and out --------------------------------------------------------------------------------
 
@@ -262,6 +272,8 @@ class Groups:
 
     def _arrays(self, group: str, mode: Literal["r", "r+"]) -> dict[str, zarr.Array[Any]]:
         self._require(group)
+        if mode == "r":
+            seal.require_sound(self.store / group, group, chunks=False)
         return dict(zarr.open_group(self.store, path=group, mode=mode, use_consolidated=False).arrays())
 
     def _install(self, group: str, dataset: xr.Dataset, shapes: Mapping[str, tuple[int, ...]] | None = None) -> None:
@@ -272,12 +284,14 @@ class Groups:
     def _installing(self, group: str) -> Iterator[Path]:
         """A folder beside the store, for what becomes the group at the end."""
         target = self.store / group
+        seal.require_own(target, self.path)
         with writing(self.store):
             self.store.parent.mkdir(parents=True, exist_ok=True)
             scratch = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self.store.parent))
         try:
             yield scratch / "new"
             with writing(self.store):
+                seal.seal(scratch / "new")
                 root = zarr.open_group(self.store, mode="a", zarr_format=3)
                 if parent := group.rpartition("/")[0]:
                     root.require_group(parent)
@@ -298,8 +312,13 @@ class Groups:
 
 def _write(place: Path, dataset: xr.Dataset, shapes: Mapping[str, tuple[int, ...]] | None = None) -> None:
     """Write a dataset where nothing is; `shapes` are those of chunks, where they are not as large as may be."""
-    encoding = {name: {"chunks": shape} for name, shape in (chunks(dataset) | dict(shapes or {})).items()}
-    storable(dataset).to_zarr(place, zarr_format=3, consolidated=False, encoding=encoding)
+    shaped = chunks(dataset) | dict(shapes or {})
+    encoding = {
+        str(name): {"compressors": seal.CHECKED} | ({"chunks": shaped[str(name)]} if str(name) in shaped else {})
+        for name in dataset.variables
+    }
+    with zarr.config.set(WHOLE):
+        storable(dataset).to_zarr(place, zarr_format=3, consolidated=False, encoding=encoding)
 
 
 def _remove(scratch: Path) -> None:

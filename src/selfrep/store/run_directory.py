@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -25,11 +26,14 @@ import numpy as np
 
 from selfrep.errors import SelfrepError
 from selfrep.files import reserve, write_file, writing
+from selfrep.store import records, seal
 from selfrep.store.findings import Finding, Findings
 from selfrep.store.groups import Groups
 
 _STUDY, _PROVENANCE, _FINDINGS = "study.yaml", "provenance.json", "findings.json"
 _TABLE = "findings.csv"
+_FOUND = "findings_sha256"
+"""Where provenance.json keeps the checksum of findings.json."""
 _HEADER = re.compile(r"\A# selfrep study (\S+)[^\n]*\n")
 
 
@@ -62,6 +66,7 @@ class RunDirectory(Groups):
             SelfrepError: no run at `path`, or one that may not be read.
         """
         run = RunDirectory(Path(path))
+        run._require_own()
         try:
             lacking = [place.name for place in (run.path / _STUDY, run.store) if not place.exists()]
         except PermissionError as error:
@@ -116,6 +121,7 @@ class RunDirectory(Groups):
                 unknown origin, or cannot be written.
         """
         reserve(self.path)  # a resumed run, too, must learn now that it may not write
+        self._require_own()
         resumed = self.resumes(study_yaml, study_hash)
         if not resumed and (self.path / _STUDY).is_file():
             self.clear()
@@ -158,15 +164,20 @@ class RunDirectory(Groups):
             "Choose another directory with --out, or start over with --fresh."
         )
 
+    def _require_own(self) -> None:
+        """Refuse folders that are links: what is written there would lie elsewhere."""
+        for place in (self.store / seal.META, self.figures):
+            seal.require_own(place, self.path)
+
     @property
     def study_yaml(self) -> str:
         """The text of the study, as it was given to `create_or_resume`."""
-        return _HEADER.sub("", (self.path / _STUDY).read_text("utf-8"))
+        return _HEADER.sub("", records.text_of(self.path / _STUDY))
 
     @property
     def study_hash(self) -> str:
         """The hash of the study that ran here; empty when the first line of study.yaml was removed."""
-        header = _HEADER.match((self.path / _STUDY).read_text("utf-8"))
+        header = _HEADER.match(records.text_of(self.path / _STUDY))
         return header.group(1) if header else ""
 
     # ---- places -----------------------------------------------------------------------------------------------------
@@ -193,22 +204,35 @@ class RunDirectory(Groups):
             all entries.
         """
         file = self.path / _PROVENANCE
-        known: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        known = records.sealed_of(file) if os.path.lexists(file) else {}
         if entries:
             known |= json.loads(_json(entries))
-            write_file(file, _json(known))
+            records.write_sealed(file, known, _json(known))
         return known
 
     def write_findings(self, findings: Sequence[Finding]) -> None:
         """Write the findings, in this order, to findings.json, and as a table to findings.csv."""
+        text = _json([finding.record() for finding in findings])
+        self.provenance(**{_FOUND: records.digest_of(text)})
         write_file(self.path / _TABLE, Findings(findings).to_csv())
-        write_file(self.path / _FINDINGS, _json([finding.record() for finding in findings]))
+        write_file(self.path / _FINDINGS, text)
 
     def findings(self) -> Findings:
-        """The findings kept, in order; none as long as the run has not written any."""
-        file = self.path / _FINDINGS
-        records = json.loads(file.read_text("utf-8")) if file.is_file() else ()
-        return Findings(map(Finding.from_record, records))
+        """The findings kept, in order; none as long as the run has not written any.
+
+        Raises:
+            SelfrepError: findings.json is not what was written.
+        """
+        file, written = self.path / _FINDINGS, self.provenance().get(_FOUND)
+        if not os.path.lexists(file) and written is None:
+            return Findings()
+        text = records.text_of(file)
+        if records.digest_of(text) != written:
+            raise SelfrepError(
+                f"{file} is not what was written: it is damaged, or was changed. Run the same command again: findings, "
+                "figures and report are made anew from what was measured."
+            )
+        return Findings(map(Finding.from_record, json.loads(text)))
 
 
 def _json(value: Any) -> str:

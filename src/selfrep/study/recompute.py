@@ -75,6 +75,7 @@ def recompute(run: Run | str | Path, out: str | Path) -> Run:
                 old.store,
                 new.store,
                 ignore=lambda folder, names: {name for name in names if Path(folder, name) in left_out},
+                symlinks=True,  # which are refused when they are read
                 dirs_exist_ok=True,
             )
         new.create()
