@@ -252,3 +252,17 @@ def test_mps_is_taken_where_there_is_no_cuda_waited_for_and_given_back(monkeypat
         devices.synchronize(place)
         devices.release(place)
         assert asked == ([] if place.type == "cpu" else ["synchronize", "empty_cache"])
+
+
+def test_what_cannot_be_compiled_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    spread = accelerate.dispatch_model(tiny_hf(), {"": "cpu"}, force_hooks=True)
+    with pytest.raises(SelfrepError, match=r"on one device.*leave out compile"):
+        load_model(spread, compile=True)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("No working C++ compiler found.\nset CXX")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(SelfrepError, match=r"a compiler for cpu.*No working C\+\+ compiler found.\).*Leave it out"):
+        load_model(tiny_hf(), compile=True)
+    assert not load_model(tiny_hf()).compile

@@ -133,6 +133,23 @@ def device(name: str) -> torch.device:
     return place
 
 
+def require_compiler(hf: PreTrainedModel) -> None:
+    """Raise SelfrepError where torch cannot compile for a model's device, or the model is spread over several."""
+    if is_spread(hf):
+        raise SelfrepError(
+            "Blocks are compiled where a model is on one device; accelerate moves the inputs of this one: leave out "
+            "compile."
+        )
+    try:
+        torch.compile(lambda x: x.sin() + 1, dynamic=True)(torch.ones(3, device=entrance(hf)))
+    except Exception as error:  # torch raises whatever its compilers do
+        raise SelfrepError(
+            f"compile=True needs a compiler for {entrance(hf).type}, and torch's does not work here "
+            f"({type(error).__name__}: {str(error).strip().splitlines()[0][:200]}). Leave it out, or install "
+            "one: a C++ compiler for the CPU, Triton for CUDA."
+        ) from error
+
+
 NO_ROOM = ("MPS backend out of memory", "Invalid buffer size", "CUDA error: out of memory", "STATUS_ALLOC_FAILED",
            "not enough memory", "can't allocate memory")  # fmt: skip
 """What a RuntimeError says that is an error of memory and no torch.OutOfMemoryError: on MPS (the second of a single

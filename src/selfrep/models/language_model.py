@@ -56,6 +56,7 @@ class LanguageModel:
         chat_template: a Jinja chat template that replaces the tokenizer's own, or None.
         template_vars: what the chat template reads beside the messages.
         clock: what a chat template that asks for the time is told: when the model was loaded.
+        compile: whether patched runs go through blocks compiled by torch.
 
     Example:
         >>> from selfrep.models.loading import load_model
@@ -75,6 +76,7 @@ class LanguageModel:
     chat_template: str | None = None
     template_vars: Variables = field(default_factory=dict)
     clock: datetime = field(default_factory=datetime.now)
+    compile: bool = False
     _hashes: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -145,6 +147,15 @@ class LanguageModel:
             kind = type(blocks).__name__
             raise SelfrepError(f"The blocks of a decoder are a ModuleList; {self.layout.blocks} is {kind}.")
         return blocks
+
+    @cached_property
+    def quick_blocks(self) -> list[Callable[..., Any]]:
+        """The same for patched runs: compiled by torch, for any number of tokens, where that was asked for.
+
+        The modules themselves stay as they are. What is compiled for one block serves all that are like it.
+        """
+        blocks: list[Callable[..., Any]] = list(self.blocks)
+        return [torch.compile(block.forward, dynamic=True) for block in self.blocks] if self.compile else blocks
 
     def tap(self, site: str, layer: int) -> tuple[nn.Module, Tap]:
         """The module that holds a site in a block, and which end of it.

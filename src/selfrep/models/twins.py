@@ -45,7 +45,7 @@ def in_float32(lm: LanguageModel) -> LanguageModel:
 def _twin(lm: LanguageModel) -> LanguageModel:
     parameters = {id(p): _frozen(p) for p in lm.hf.parameters()}
     buffers = {id(b): b.float() if is_half(b.dtype) else b for b in lm.hf.buffers()}
-    return replace(lm, hf=copy.deepcopy(lm.hf, memo={**parameters, **buffers}))
+    return replace(lm, compile=False, hf=copy.deepcopy(lm.hf, memo={**parameters, **buffers}))
 
 
 def _frozen(parameter: Tensor) -> Tensor:

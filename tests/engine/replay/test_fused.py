@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.tiny import FAMILIES, by_risk, patched_differences, ragged, tiny
+from tests.tiny import FAMILIES, by_risk, patched_differences, ragged, tiny, tiny_hf
 from torch import Tensor
 
 from selfrep.engine.metrics import logit_difference
@@ -20,6 +20,7 @@ from selfrep.engine.patch import patch_tokens
 from selfrep.engine.plan import grid
 from selfrep.engine.replay import fused
 from selfrep.engine.replay.masks import Masks
+from selfrep.models.loading import load_model
 
 CALLS: Counter[str] = Counter()
 
@@ -89,7 +90,7 @@ def test_half_precision_is_within_its_rounding(dtype: torch.dtype) -> None:
     )
     kernels = fused.kernels(q, k, v)
     assert kernels is not None
-    out = fused.attention(kernels, q, k, v, (past_k, past_v), Masks(), 32**-0.5, None, None).double()
+    out = fused.attention(kernels, q, k, v, (past_k, past_v), Masks(), 32**-0.5, None, None, fused.merged).double()
 
     def by_the_library(dtype: torch.dtype) -> Tensor:
         keys, values = (
@@ -114,6 +115,22 @@ def test_what_no_kernel_takes_is_written_out(monkeypatch: pytest.MonkeyPatch) ->
     assert fused.kernels(q, q, q[..., :4]) is None
     with torch.enable_grad():
         assert fused.kernels(q.clone().requires_grad_(), q, q) is None
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch compiles for a CPU with a C++ compiler")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # within torch's compiler
+@pytest.mark.slow
+def test_compiled_blocks_equal_plain_hooks_and_leave_the_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "DEVICES", {"cpu"})
+    lm = load_model(tiny_hf(), compile=True)
+    lengths = [12, 8]
+    source, target = ragged(lengths, seed=1), ragged(lengths, seed=2)
+    positions = (-7, -3, -1)
+    effects = patch_tokens(lm, source, target, grid("resid_pre", positions=positions), logit_difference(7, 9))
+    wanted = patched_differences(tiny().hf, "llama", "resid_pre", source, target, positions)
+    np.testing.assert_allclose(effects.patched, wanted, rtol=1e-4, atol=1e-4)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 4
+    assert [type(block) for block in lm.blocks] == [type(block) for block in tiny().blocks]
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="pretending CUDA needs a C++ compiler")

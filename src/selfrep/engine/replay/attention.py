@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache, partial
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -79,6 +80,7 @@ def shared_prefix_attention(
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
+    merge: fused.Merge = fused.merged,
     **unused: Any,
 ) -> tuple[Tensor, None]:
     """The attention function that transformers calls; see `transformers.AttentionInterface`.
@@ -89,6 +91,7 @@ def shared_prefix_attention(
         sliding_window: a query sees the keys at distance < window.
         softcap: scores become `cap · tanh(score / cap)` (Gemma 2).
         s_aux: [head] attention sinks, joining the softmax's denominator (gpt-oss).
+        merge: how what fused kernels give is merged.
 
     Returns:
         [row, token, head, d_head], and None for the weights.
@@ -104,8 +107,17 @@ def shared_prefix_attention(
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling
     before = tape.prefix.get(layer)
     if softcap is None and (kernels := fused.kernels(query, key, value)):
-        return fused.attention(kernels, query, key, value, before, tape.masks, factor, sliding_window, s_aux), None
+        how = (tape.masks, factor, sliding_window, s_aux, merge)
+        return fused.attention(kernels, query, key, value, before, *how), None
     return _written_out(query, key, value, before, tape.masks, factor, sliding_window, softcap, s_aux), None
+
+
+@cache
+def opaque_attention() -> Callable[..., tuple[Tensor, None]]:
+    """The same for compiled blocks: a compiler calls it and does not look into it, but for the merge."""
+    function = torch.compiler.disable(partial(shared_prefix_attention, merge=fused.compiled_merged()))
+    function.__name__ = "opaque_attention"  # by which it is registered: it is another one
+    return cast(Callable[..., tuple[Tensor, None]], function)
 
 
 def _written_out(

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeAlias, cast
 
 import torch
 from einops import rearrange
@@ -24,6 +25,10 @@ DEVICES = {"cuda"}
 """The kinds of device on which fused kernels are taken."""
 HEADS = range(8, 257, 8)
 """Sizes of a head that all kernels take."""
+
+
+Merge: TypeAlias = Callable[[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None], Tensor]
+"""A function like `merged`."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ def attention(
     scale: float,
     window: int | None,
     sinks: Tensor | None,
+    merge: Merge,
 ) -> Tensor:
     """Attention of new tokens to those before them and to each other.
 
@@ -100,6 +106,7 @@ def attention(
         query: [run × prompt, head, token, d_head]; key, value: [run × prompt, kv_head, token, d_head].
         before: keys and values of the prefix, each [prompt, kv_head, prefix_token, d_head].
         sinks: [head].
+        merge: `merged`, or the same compiled.
 
     Returns:
         [run × prompt, token, head, d_head].
@@ -116,7 +123,7 @@ def attention(
         folded = rearrange(query, "r (h g) t d -> r h (g t) d", g=shape["g"])
         out, lse = biased.run(folded, key, value, bias, False, scale)
         out, lse = (rearrange(x, "(c b) h (g t) ... -> c b h g t ...", **shape) for x in (out, lse))
-    out = out.float()
+    past = past_lse = None
     if before is not None:
         folded = rearrange(query, "(c b) (h g) t d -> b h (c g t) d", **shape)
         device, dtype = query.device, query.dtype
@@ -126,12 +133,28 @@ def attention(
         past, past_lse = (
             rearrange(x, "b h (c g t) ... -> c b h g t ...", c=shape["c"], g=shape["g"]) for x in (past, past_lse)
         )
-        out = torch.lerp(out, past.float(), torch.sigmoid(past_lse - lse)[..., None])
+    if sinks is not None:
+        sinks = rearrange(sinks, "(h g) -> h g 1", g=shape["g"])
+    return rearrange(merge(out, lse, past, past_lse, sinks), "c b h g t d -> (c b) t (h g) d")
+
+
+def merged(out: Tensor, lse: Tensor, past: Tensor | None, past_lse: Tensor | None, sinks: Tensor | None) -> Tensor:
+    """Outputs [..., d_head] over two sets of keys as one over both, by their log-sum-exps [...]."""
+    if past is None and sinks is None:
+        return out
+    both = out.float()
+    if past is not None and past_lse is not None:
+        both = torch.lerp(both, past.float(), torch.sigmoid(past_lse - lse)[..., None])
         lse = lse if sinks is None else torch.logaddexp(lse, past_lse)
     if sinks is not None:
-        own = rearrange(sinks.float(), "(h g) -> h g 1", g=shape["g"])
-        out = out * torch.sigmoid(lse - own)[..., None]
-    return rearrange(out.to(query.dtype), "c b h g t d -> (c b) t (h g) d")
+        both = both * torch.sigmoid(lse - sinks.float())[..., None]
+    return both.to(out.dtype)
+
+
+@cache
+def compiled_merged() -> Merge:
+    """The same as one kernel, by torch's compiler."""
+    return cast(Merge, torch.compile(merged, dynamic=True))
 
 
 @cache

@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfrep.engine import hooks
 from selfrep.engine.replay.arguments import Arguments
-from selfrep.engine.replay.attention import KeysValues, Tape, playing, shared_prefix_attention
+from selfrep.engine.replay.attention import KeysValues, Tape, opaque_attention, playing, shared_prefix_attention
 from selfrep.engine.replay.masks import Masks
 from selfrep.engine.replay.matmul import quick_products
 from selfrep.engine.replay.recording import Call, Recording
@@ -104,12 +104,12 @@ def walk(
     cut = Arguments(start, base.width, base.width, base.rows, most)
     *early, last = range(lm.n_layers)
     ends = buffer[:, :, -reads:]  # what joins behind the last block is final
-    with lm.attention(shared_prefix_attention):
+    with lm.attention(opaque_attention() if lm.compile else shared_prefix_attention):
         for layer in early:
             for piece, tape in _pieces(in_order, layer, step, tapes, base.rows):
                 chunk = buffer[piece]
                 with playing(tape):
-                    chunk.copy_(_through(lm.blocks[layer], base.calls[layer], chunk, start, base.width, cut=cut))
+                    chunk.copy_(_through(lm.quick_blocks[layer], base.calls[layer], chunk, start, base.width, cut=cut))
         for piece, tape in _pieces(in_order, last, step, tapes, base.rows):
             ends[piece] = _ends(lm, base, last, buffer[piece], start, reads, tape)
     if (missing := reads - ends.shape[2]) > 0:  # read before the walk's start: nothing has changed there
@@ -267,15 +267,18 @@ def push(lm: LanguageModel, base: Recording, layer: int, x: Tensor, start: int) 
 
 def _entering(base: Recording, runs: Sequence[PatchedRun], first: int) -> Tensor:
     """[run, row, token, d_model] the tokens of each run as it joins: as recorded, but for those that it writes."""
-    parts = []
-    for _, alike in groupby(runs, lambda run: (run.block, id(run.values))):
-        members = list(alike)
-        own = base.residuals[min(members[0].block, len(base.residuals) - 1)][:, first:]
-        if (values := members[0].values) is None:
-            parts.append(own.expand(len(members), *own.shape))
+    masks = torch.stack([run.mask for run in runs])[..., None]
+    like = base.residuals[0][:, first:]
+    out = like.new_empty(len(runs), *like.shape)
+    at = 0
+    for (block, _), alike in groupby(runs, lambda run: (run.block, id(run.values))):
+        piece = slice(at, at := at + len(list(alike)))
+        own, values = base.residuals[min(block, len(base.residuals) - 1)][:, first:], runs[piece.start].values
+        if values is None:
+            out[piece] = own
         else:
-            parts.append(torch.where(torch.stack([run.mask for run in members])[..., None], values.to(own), own))
-    return torch.cat(parts)
+            torch.where(masks[piece], values.to(own), own, out=out[piece])
+    return out
 
 
 def _prefix_tape(base: Recording, start: int, donor: Recording | None = None, runs: int = 1) -> Tape:
@@ -307,7 +310,8 @@ def _through(
     args, kwargs = call
     args = tuple(cut.cut(value, n_runs) for value in args)
     kwargs = {name: cut.cut(value, n_runs) for name, value in kwargs.items()}
-    with quick_products(x.device, x.shape[:3].numel()):
+    own_code = isinstance(block, nn.Module)  # a compiled one has settled how it multiplies
+    with quick_products(x.device, x.shape[:3].numel() if own_code else 0):
         out = block(rearrange(x, "c b t d -> (c b) t d"), *args, **kwargs)
     out = out[0] if isinstance(out, tuple) else out
     return rearrange(out.to(x.device), "(c b) t d -> c b t d", b=n_rows)
