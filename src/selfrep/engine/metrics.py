@@ -143,8 +143,9 @@ def log_odds(answers: np.ndarray, device: torch.device) -> Reading:
     Args:
         answers: [pair, side, k] token ids, −1 padded.
     """
+    unique, index = np.unique(np.maximum(answers, 0), return_inverse=True)  # on the device it would be waited for
+    rows, places = (torch.as_tensor(x, device=device) for x in (unique, index.reshape(answers.shape)))
     ids = torch.as_tensor(answers, device=device)
-    rows, places = torch.unique(ids.clamp(min=0), return_inverse=True)
     absent = ids < 0
     pair = torch.arange(len(ids), device=device)[:, None, None]
 
@@ -219,7 +220,7 @@ def sequence_log_prob(n_tokens: int | None = None) -> Metric:
         inside = torch.as_tensor(np.arange(-longest, 0) >= -lengths[:, None], device=device)
 
         def value(logits: Tensor) -> Tensor:
-            chosen = logits.log_softmax(-1).gather(-1, answer.expand(logits.shape[:-1])[..., None])[..., 0]
+            chosen = _log_probs(logits, answer.expand(logits.shape[:-1])[..., None])[..., 0]
             return chosen.masked_fill(~inside, 0.0).sum(-1)
 
         return Reading(tuple(range(-longest - 1, -1)), None, value)
@@ -299,8 +300,13 @@ def answer_mass(lm: LanguageModel, logits: Tensor, answers: np.ndarray) -> Tenso
     """
     require_finite(lm, logits)
     ids = torch.as_tensor(answers, device=logits.device).flatten(1)
-    chosen = logits.log_softmax(-1).gather(1, ids.clamp(min=0)).exp()
+    chosen = _log_probs(logits, ids.clamp(min=0)).exp()
     return chosen.masked_fill(ids < 0, 0.0).sum(-1)
+
+
+def _log_probs(logits: Tensor, ids: Tensor) -> Tensor:
+    """[..., d_vocab], [..., k] → [..., k] log p of these tokens: a table of all would be as large as the logits."""
+    return logits.gather(-1, ids) - logits.logsumexp(-1, keepdim=True)
 
 
 def require_finite(lm: LanguageModel, logits: Tensor) -> None:

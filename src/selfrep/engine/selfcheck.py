@@ -147,7 +147,7 @@ def _laws(recording: SweepRecording, plan: PatchPlan) -> Iterator[Comparison]:
     if own_source and min(sweep.width, *sweep.reach) >= recording.reads:  # all that is read is the source's
         run = PatchedRun(lm.n_layers, suffix, recording.donor.residuals[-1])
         laws["patching the whole last residual stream gives the source"] = (run, unpatched.source)
-    replayed = walk_metrics(recording, target.start, [run for run, _ in laws.values()], CHUNK)
+    replayed = walk_metrics(recording, target.start, [run for run, _ in laws.values()], CHUNK).cpu().numpy()
 
     def sentence(law: str, values: np.ndarray, wanted: np.ndarray, pair: int, metric: int) -> str:
         return (

@@ -125,18 +125,23 @@ class PatchSweep:
         Args:
             source, target: [row, token, (component,) feature], right-aligned.
         """
-        out = source = source.to(target)
+        source = source.to(target)
+        rows, noise = [], []
         for i, pair in enumerate(self.batch.pairs):
             if pair.control != "random":
                 continue
-            out = source.clone() if out is source else out
             place = (self.seed, site, layer, pair.item, pair.source_name, pair.source_paraphrase, pair.target_name)
             draw = np.random.default_rng(zlib.crc32("/".join(map(str, place)).encode()))
-            noise = draw.standard_normal(source.shape[1:])[::-1].copy()  # from the last token back: alike in any batch
-            direction = torch.from_numpy(noise).float().to(source)
-            distance = (source[i] - target[i]).norm(dim=-1, keepdim=True)
-            out[i] = target[i] + direction / direction.norm(dim=-1, keepdim=True) * distance
-        return out
+            rows.append(i)
+            noise.append(draw.standard_normal(source.shape[1:])[::-1])  # from the last token back: alike in any batch
+        if not rows:
+            return source
+        # Drawn on the host, to be the same numbers on any device; copied there at once.
+        direction = torch.from_numpy(np.stack(noise)).float().to(source)
+        index = torch.tensor(rows, device=source.device)
+        distance = (source[index] - target[index]).norm(dim=-1, keepdim=True)
+        made = target[index] + direction / direction.norm(dim=-1, keepdim=True) * distance
+        return source.index_copy(0, index, made)
 
     @property
     def signature(self) -> tuple[object, ...]:

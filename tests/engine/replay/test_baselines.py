@@ -52,13 +52,13 @@ def test_neither_company_nor_portions_change_a_metric(monkeypatch: pytest.Monkey
     unpatched = record_sweep(lm, bind(lm, PAIRS, grid("resid_pre"), METRICS))
     ends = torch.stack([unpatched.target.final, unpatched.donor.final[:, -unpatched.target.final.shape[1] :]])
     ends = ends[:, :, -4:]
-    whole = read_metrics(lm, unpatched.readings, ends)
+    whole = read_metrics(lm, unpatched.readings, ends).numpy()
     assert whole.shape == (2, 3, 4)
     np.testing.assert_allclose(whole[..., 1], -whole[..., 3], atol=1e-5)
     for m, reading in enumerate(unpatched.readings):
-        np.testing.assert_allclose(read_metrics(lm, [reading], ends)[..., 0], whole[..., m], atol=1e-5)
+        np.testing.assert_allclose(read_metrics(lm, [reading], ends)[..., 0].numpy(), whole[..., m], atol=1e-5)
     monkeypatch.setattr(baselines, "MOST_LOGITS", 1)
-    np.testing.assert_allclose(read_metrics(lm, unpatched.readings, ends), whole, atol=1e-5)
+    np.testing.assert_allclose(read_metrics(lm, unpatched.readings, ends).numpy(), whole, atol=1e-5)
 
 
 def test_prompts_shorter_than_what_is_kept_are_padded() -> None:

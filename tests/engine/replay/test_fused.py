@@ -106,6 +106,36 @@ def test_half_precision_is_within_its_rounding(dtype: torch.dtype) -> None:
     assert off < 1.5 * of_kernel
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("window", [None, 20])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_kernels_of_cuda_give_what_that_of_the_cpu_gives(dtype: torch.dtype, window: int | None) -> None:
+    draw = torch.Generator().manual_seed(0)
+    q, k, v, past_k, past_v = (
+        torch.randn(n, h, t, 64, generator=draw)
+        for n, h, t in ((6, 4, 24), (6, 2, 24), (6, 2, 24), (2, 2, 40), (2, 2, 40))
+    )
+    visible = torch.arange(40) >= torch.tensor([[0], [7]])
+
+    def attend(kernels: tuple[fused.Kernel, fused.Kernel] | None, device: str, dtype: torch.dtype) -> Tensor:
+        own_q, own_k, own_v, *past = (x.to(device, dtype) for x in (q, k, v, past_k, past_v))
+        kernels = kernels or fused.kernels(own_q, own_k, own_v)
+        assert kernels is not None
+        masks, sinks = Masks(visible.to(device)), torch.zeros(4, device=device)
+        return fused.attention(
+            kernels, own_q, own_k, own_v, (past[0], past[1]), masks, 64**-0.5, window, sinks, fused.merged
+        ).cpu()
+
+    own = attend(None, "cuda", dtype)
+    wanted = attend((fused.OF_CPU, fused.OF_CPU), "cpu", torch.float32)
+    assert own.dtype == dtype
+    off = (own.float() - wanted).square().mean().sqrt() / wanted.square().mean().sqrt()
+    assert off < (2e-5 if dtype == torch.float32 else 2 * torch.finfo(dtype).eps)
+    with torch.no_grad():
+        plain = fused._first(torch.device("cuda", torch.cuda.current_device()), dtype, False)
+    assert plain is (fused.EFFICIENT if dtype == torch.float32 else fused.FLASH)
+
+
 def test_what_no_kernel_takes_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     q, odd = torch.zeros(1, 2, 3, 8), torch.zeros(1, 2, 3, 6)
     assert fused.kernels(q, q, q) is None  # on a CPU

@@ -27,7 +27,9 @@ from selfrep.engine.plan import grid, prefix_patch
 from selfrep.engine.replay import memory, runner
 from selfrep.engine.replay.runner import Options
 from selfrep.engine.screen import screen
+from selfrep.engine.sweep import bind_tokens
 from selfrep.errors import SelfrepError
+from selfrep.models.language_model import LanguageModel
 from selfrep.models.loading import load_model
 from selfrep.prompts.alignment import PromptPair
 
@@ -300,3 +302,14 @@ def test_nothing_of_ours_is_left_when_the_user_interrupts() -> None:
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in hf.modules())
     with ThreadPoolExecutor(1) as other:
         other.submit(patch_tokens, lm, SOURCE, TARGET, grid("attn_out", positions=[-1]), METRIC).result(60)
+
+
+def test_pairs_are_handed_over_as_many_at_once_as_fit_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = load_model(tiny_hf())
+    sweep = bind_tokens(lm, ragged([9], seed=1), ragged([9], seed=2), grid("resid_pre"), logit_difference(7, 9))
+    assert runner.pairs_at_once(lm, sweep, 8) == 8
+    each = memory.row_bytes(lm, sweep.plans, 9, sweep.width)
+    monkeypatch.setattr(LanguageModel, "device", torch.device("mps"))
+    for free, wanted in ((21 * each, 16), (3 * each, 8), (1e15, memory.MOST_ROWS_ELSEWHERE)):
+        monkeypatch.setattr(memory, "budget_bytes", lambda lm, gb, free=free: 2 * free)
+        assert runner.pairs_at_once(lm, sweep, 8) == wanted

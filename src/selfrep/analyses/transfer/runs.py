@@ -21,6 +21,7 @@ from selfrep.engine.misses import from_attrs, to_attrs, worst
 from selfrep.engine.pairs import controls, pair
 from selfrep.engine.patch import blank_effects, patch_sweep
 from selfrep.engine.plan import SEGMENT_CELLS
+from selfrep.engine.replay.runner import pairs_at_once
 from selfrep.engine.sweep import bind
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts.alignment import Direction, PromptPair
@@ -117,10 +118,11 @@ def _patch(context: Context, part: TransferPart, sweep: Sweep, group: str) -> Ca
         context.directory.prepare(group, blank.assign_attrs(study_hash=context.study_hash))
         left = context.directory.pending(group)
         misses = from_attrs(context.directory.attributes(group))
-        for at in range(0, len(left), PAIRS_AT_ONCE):
-            rows = left[at : at + PAIRS_AT_ONCE]
+        at_once = pairs_at_once(lm, bound, PAIRS_AT_ONCE)
+        for at in range(0, len(left), at_once):
+            rows = left[at : at + at_once]
             share = (at / len(left), len(rows) / len(left))
-            (effects,) = patch_sweep(lm, bound.rows(rows), batch_size=PAIRS_AT_ONCE, progress=within(tick, *share))
+            (effects,) = patch_sweep(lm, bound.rows(rows), batch_size=at_once, progress=within(tick, *share))
             misses = worst(misses, from_attrs(effects.attrs))
             context.directory.annotate(group, **to_attrs(misses))
             context.directory.write_rows(group, rows, effects)

@@ -69,7 +69,7 @@ def record_sweep(lm: LanguageModel, sweep: PatchSweep) -> SweepRecording:
         compile_metric(metric, batch, answers, reference, lm.device)
         for metric, answers in zip(sweep.metrics, sweep.answers, strict=True)
     )
-    values = {run: read_metrics(lm, readings, final[None])[0] for run, final in finals.items()}
+    values = {run: read_metrics(lm, readings, final[None])[0].cpu().numpy() for run, final in finals.items()}
     scale = values["source"].copy()
     references = {i: pair.reference.ids for i, pair in enumerate(batch.pairs) if pair.reference is not None}
     if references:
@@ -77,7 +77,7 @@ def record_sweep(lm: LanguageModel, sweep: PatchSweep) -> SweepRecording:
         wide = min(final.shape[1], target.final.shape[1])
         ends = target.final[:, -wide:].clone()
         ends[list(references)] = final[:, -wide:]
-        scale[list(references)] = read_metrics(lm, readings, ends[None])[0, list(references)]
+        scale[list(references)] = read_metrics(lm, readings, ends[None])[0].cpu().numpy()[list(references)]
     masses: list[np.ndarray | None] = [None, None]
     if sweep.answer_sets is not None:
         masses = [
@@ -91,8 +91,8 @@ MOST_LOGITS = 2**26
 """How many logits are held at once: 256 MB of float32."""
 
 
-def read_metrics(lm: LanguageModel, readings: Sequence[Reading], ends: Tensor) -> np.ndarray:
-    """[entry, pair, token, d_model], the last tokens → [entry, pair, metric]."""
+def read_metrics(lm: LanguageModel, readings: Sequence[Reading], ends: Tensor) -> Tensor:
+    """[entry, pair, token, d_model], the last tokens → [entry, pair, metric], on the same device."""
     out: list[Tensor] = []
     for (positions, _), alike in groupby(readings, lambda reading: (reading.positions, id(reading.tokens))):
         members = list(alike)  # they read the same logits, which are computed once
@@ -106,7 +106,7 @@ def read_metrics(lm: LanguageModel, readings: Sequence[Reading], ends: Tensor) -
                 logits = lm.logits(read, tokens)
             values.append(torch.stack([reading.value(logits) for reading in members], dim=-1))
         out.append(torch.cat(values))
-    return torch.cat(out, dim=-1).float().cpu().numpy()
+    return torch.cat(out, dim=-1).float()
 
 
 def _at(x: Tensor, positions: Sequence[int]) -> Tensor:

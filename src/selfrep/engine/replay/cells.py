@@ -10,6 +10,7 @@ from itertools import groupby
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from selfrep.engine.plan import PREFIX, STREAM, PatchPlan
 from selfrep.engine.replay import memory, schedule
@@ -41,16 +42,20 @@ def run_cells(
         only: the numbers of the cells to run; the others stay NaN.
     """
     lm, sweep = recording.lm, recording.sweep
-    out = np.full((len(sweep), len(sweep.cells), len(sweep.metrics)), np.nan)
+    cells: list[int] = []
+    values: list[Tensor] = []
     with lm.attention(shared_prefix_attention):
         model = schedule.cost_model(lm, partial(push_tokens, lm, recording.target))
-        done = 0
         for portion in _portions(recording, _places(sweep, only), budget / 8):
-            for part, values in _run(recording, portion, model, budget):
-                has_cell = np.stack([sweep.masks[i].any(1) for i in part], axis=1)
-                out[:, part] = np.where(has_cell[:, :, None], values.transpose(1, 0, 2), np.nan)
-                done += len(part) * len(out)
-                progress(done)
+            for part, own in _run(recording, portion, model, budget):
+                cells += part
+                values.append(own)
+                progress(len(cells) * len(sweep))
+    out = np.full((len(sweep), len(sweep.cells), len(sweep.metrics)), np.nan)
+    if cells:
+        numbers = torch.cat(values).cpu().numpy()  # once a batch: each copy waits for the device
+        has_cell = np.stack([sweep.masks[i].any(1) for i in cells], axis=1)
+        out[:, cells] = np.where(has_cell[:, :, None], numbers.transpose(1, 0, 2), np.nan)
     return out
 
 
@@ -114,7 +119,7 @@ def _portions(
 
 def _run(
     recording: SweepRecording, portion: Mapping[Place, list[int]], model: schedule.CostModel, budget: float
-) -> Iterator[tuple[list[int], np.ndarray]]:
+) -> Iterator[tuple[list[int], Tensor]]:
     """The cells of a portion, walk by walk: their numbers, and values [cell, pair, metric]."""
     lm, sweep, target, masks = recording.lm, recording.sweep, recording.target, recording.sweep.masks
     at_once = schedule.workers(lm)
@@ -133,7 +138,7 @@ def _run(
             most_tokens=int(budget / 4 / at_once / (lm.d_model * target.residuals[0].element_size())),
         )
 
-        def work(todo: schedule.Walk) -> tuple[list[int], np.ndarray]:
+        def work(todo: schedule.Walk) -> tuple[list[int], Tensor]:
             part, first = [cells[k] for k in todo.members], todo.start - target.start
             # All masks at once, since each copy to a device waits for it.
             on_device = torch.as_tensor(np.stack([masks[i][:, first:] for i in part]), device=lm.device)
@@ -170,8 +175,8 @@ def _runs(
 
 
 @torch.no_grad()
-def walk_metrics(recording: SweepRecording, start: int, runs: Sequence[PatchedRun], chunk: int) -> np.ndarray:
-    """[run, pair, metric]. Out of memory, it goes on with half the runs and half the chunk at a time."""
+def walk_metrics(recording: SweepRecording, start: int, runs: Sequence[PatchedRun], chunk: int) -> Tensor:
+    """[run, pair, metric], on the device. Out of memory, it goes on with half the runs and half the chunk at a time."""
     lm = recording.lm
     try:
         with memory_errors():
@@ -187,7 +192,7 @@ def walk_metrics(recording: SweepRecording, start: int, runs: Sequence[PatchedRu
     memory.remember_chunk(lm, chunk)
     release(lm.device)
     half = len(runs) // 2
-    return np.concatenate([walk_metrics(recording, start, some, chunk) for some in (runs[:half], runs[half:])])
+    return torch.cat([walk_metrics(recording, start, some, chunk) for some in (runs[:half], runs[half:])])
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ BUDGET = {"cpu": 1.0}
 SHARE = 0.5
 """On an accelerator: this share of what is free."""
 MOST_ROWS = {"cpu": 16}
-MOST_ROWS_ELSEWHERE = 64
+MOST_ROWS_ELSEWHERE = 512
 
 _rooms: WeakKeyDictionary[nn.Module, float] = WeakKeyDictionary()
 _chunks: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()

@@ -112,6 +112,19 @@ def _run_batches(lm: LanguageModel, sweep: PatchSweep, run: Runner, options: Opt
     ]
 
 
+def pairs_at_once(lm: LanguageModel, sweep: PatchSweep, least: int) -> int:
+    """How many pairs of a sweep to hand over at once where results are kept as they come.
+
+    On a CPU `least`, since more are no quicker; elsewhere as many as fit the memory, in steps of `least`: each walk of
+    them costs a GPU the same launches.
+    """
+    if lm.device.type == "cpu":
+        return least
+    each = memory.row_bytes(lm, sweep.plans, sweep.batch.target_ids.shape[1], sweep.width)
+    rows = memory.batch_rows(lm, each, memory.budget_bytes(lm, None))
+    return max(rows // least, 1) * least
+
+
 def by_plan(plan: AnyPlan, datasets: list[xr.Dataset]) -> xr.Dataset | xr.DataTree:
     """The Dataset of one plan; for several a DataTree of theirs, under `PlanUnion.names`."""
     if isinstance(plan, PlanUnion):
