@@ -40,6 +40,9 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
         (errno.ENOSPC, "disk is full"),
         (errno.EDQUOT, "disk is full"),
         (errno.EFBIG, "disk is full"),
+        (errno.EIO, "does not answer.*run the same command again"),
+        (errno.ESTALE, "does not answer.*run the same command again"),
+        (errno.EMFILE, "Too many files.*ulimit -n"),
         (errno.EACCES, "not writable.*--out"),
         (errno.EROFS, "not writable.*--out"),
         (errno.ENOTDIR, "cannot be an output directory.*--out"),
@@ -48,7 +51,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
 def test_refusals_are_explained(tmp_path: Path, number: int, words: str) -> None:
     with pytest.raises(SelfrepError, match=words) as caught, writing(tmp_path):
         raise OSError(number, os.strerror(number))
-    assert str(tmp_path) in str(caught.value)
+    assert number == errno.EMFILE or str(tmp_path) in str(caught.value)
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
@@ -70,5 +73,5 @@ def test_a_folder_is_reserved_only_where_it_can_be_written(tmp_path: Path) -> No
 
 
 def test_other_failures_are_not_dressed_up(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="Input/output error"), writing(tmp_path):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    with pytest.raises(OSError, match="Invalid argument"), writing(tmp_path):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))

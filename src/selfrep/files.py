@@ -19,6 +19,10 @@ from selfrep.errors import SelfrepError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_LOST = {
+    errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT, errno.ENODEV,
+    errno.ENXIO,
+}  # fmt: skip
 _MISPLACED = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT}
 
 
@@ -27,7 +31,8 @@ def writing(path: Path) -> Iterator[None]:
     """Translate the operating system's refusal to write at `path` into a `SelfrepError` that says what to do.
 
     Raises:
-        SelfrepError: a full disk or quota, a missing permission, a path that cannot hold a directory.
+        SelfrepError: a full disk or quota, a disk or a network folder that does not answer, too many open files, a
+            missing permission, a path that cannot hold a directory.
         OSError: any other, as it is.
 
     Example:
@@ -39,7 +44,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = _explain(error, path)
+        message = _refused(error, path) or explain(error, path)
         if message is None:
             raise
         raise SelfrepError(message) from error
@@ -63,12 +68,37 @@ def reserve(folder: Path) -> None:
             pass
 
 
-def _explain(error: OSError, path: Path) -> str | None:
+def explain(error: OSError, path: Path | None = None) -> str | None:
+    """What the machine lacks where it refuses to read or to write, and what to do; None for any other error.
+
+    Args:
+        error: of the operating system; path: the file, where the error does not name it.
+
+    Example:
+        >>> explain(OSError(errno.EMFILE, "Too many open files"))
+        'Too many files are open. Raise the limit (ulimit -n 1024) and run the same command again.'
+        >>> explain(OSError(errno.EINVAL, "Invalid argument")) is None
+        True
+    """
+    place = path or error.filename or "a file"
     if error.errno in _FULL:
         return (
-            f"The disk is full: {path} could not be written ({error.strerror}). Everything finished before is still "
+            f"The disk is full: {place} could not be written ({error.strerror}). Everything finished before is still "
             "there and readable. Free some space and run the same command again: it takes up where it stopped."
         )
+    if error.errno in _LOST:
+        return (
+            f"The disk, or the network folder, that holds {place} does not answer ({error.strerror}). Everything "
+            "finished before is kept there. See that it is back and sound (mount, df), and run the same command again: "
+            "it takes up where it stopped."
+        )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "Too many files are open. Raise the limit (ulimit -n 1024) and run the same command again."
+    return None
+
+
+def _refused(error: OSError, path: Path) -> str | None:
+    """Why an output directory may not be written."""
     if error.errno in _FORBIDDEN:
         return (
             f"{path} is not writable ({error.strerror}). Choose another output directory with --out, or change the "

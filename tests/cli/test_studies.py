@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -234,7 +235,7 @@ def test_a_run_goes_to_the_folder_of_its_study_and_ends_with_130_when_it_is_stop
 
     def stopped(study: object, out: Path, **given: object) -> None:
         asked.update(given, out=out)
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     monkeypatch.chdir(tmp_path)
     Path("study.yaml").write_text(TINY)

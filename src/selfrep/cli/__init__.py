@@ -7,15 +7,13 @@ it, so that `selfrep --help` answers at once.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from selfrep.cli import batteries, directories, lists, studies, templates, validation
-from selfrep.errors import SelfrepError
-from selfrep.harmless import for_terminal
+from selfrep.cli.ending import ending
 
 
 class _Help(TyperGroup):
@@ -55,9 +53,6 @@ app.add_typer(batteries.app, name="battery")
 
 
 def main() -> None:
-    """Run the command line: errors that a user can cause end with one message and exit code 2."""
-    try:
+    """Run the command line: what goes wrong ends with one message, and a code that says whose turn it is."""
+    with ending():
         app(prog_name="selfrep")  # also where Python runs the package
-    except SelfrepError as error:
-        print(f"selfrep: {for_terminal(error)}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)

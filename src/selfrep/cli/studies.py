@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -130,14 +129,10 @@ def _run(study: Study, out: Path, device: str, fresh: bool, **way: Any) -> None:
     planned = forecast(study, None if fresh else out, device=device, **way)
     work = planned.sentence if planned.stages else "Nothing is left to measure; figures and report are made anew."
     typer.echo(for_terminal(f"{planned.study.name}, asked of {planned.study.model} in {planned.study.dtype}. {work}"))
-    try:
-        with progress() as on_progress:
-            done = run_study(
-                study, out, device=device, fresh=fresh, on_progress=on_progress, on_opening=_opened, warn=warn, **way
-            )
-    except KeyboardInterrupt:  # here, since typer itself ends with 130 without a word
-        print("\nselfrep: stopped; run the same command again to go on from here.", file=sys.stderr)  # noqa: T201
-        raise typer.Exit(130) from None
+    with progress() as on_progress:
+        done = run_study(
+            study, out, device=device, fresh=fresh, on_progress=on_progress, on_opening=_opened, warn=warn, **way
+        )
     _show(done.directory)
 
 
