@@ -179,3 +179,13 @@ def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None
     assert cache.cache_folder() == Path.home() / "somewhere"
     monkeypatch.delenv("SELFREP_CACHE")
     assert cache.cache_folder().name == "selfrep"
+
+
+def test_a_user_without_a_home_is_asked_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(*_: object, **__: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.delenv("SELFREP_CACHE", raising=False)
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", homeless)
+    with pytest.raises(SelfrepError, match="Set HOME, or SELFREP_CACHE"):
+        cache.cache_folder()

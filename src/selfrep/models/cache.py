@@ -53,13 +53,23 @@ class Record:
 def cache_folder() -> Path:
     """Where selfrep keeps converted models: `$SELFREP_CACHE`, else the user's cache folder of the operating system.
 
+    Raises:
+        SelfrepError: a user without a home.
+
     Example:
         >>> cache_folder().is_absolute()
         True
     """
     if override := os.environ.get("SELFREP_CACHE"):
         return Path(override).expanduser().absolute()
-    return platformdirs.user_cache_path("selfrep", appauthor=False)
+    try:
+        return platformdirs.user_cache_path("selfrep", appauthor=False)
+    except (
+        RuntimeError
+    ) as error:  # HOME is not set, and the user has no name; a folder that anybody may fill is no place
+        raise SelfrepError(
+            "A cache lies in the home of its user, and there is none. Set HOME, or SELFREP_CACHE to a folder of yours."
+        ) from error
 
 
 def models_folder() -> Path:
