@@ -122,7 +122,7 @@ def read_only(lab: Lab, quick: bool) -> Row:
 def lost(lab: Lab, quick: bool) -> Row:
     """A network folder that goes away."""
     message = ""
-    cases = [("ESTALE", 12), ("EIO", 30)] if quick else [("ESTALE", 2), ("ESTALE", 12), ("EIO", 20), ("EIO", 30)]
+    cases = [("ESTALE", 12)] if quick else [("ESTALE", 2), ("ESTALE", 12), ("EIO", 20), ("EIO", 30)]
     for name, first in cases:
         out = lab.new("lost")
         faults = [f"--inject=rename,renameat,renameat2,mkdir:error={name}:when={first}+"]
@@ -294,14 +294,16 @@ def mounted(lab: Lab, *what: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+def line(row: Row) -> str:
+    """A row of the table, in Markdown."""
+    cells = (row.done, str(row.times), row.seen, re.sub(r"/\S*/out", "out", row.message)[:300])
+    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+
+
 def table(rows: list[Row], seconds: float) -> str:
     """The table, in Markdown."""
-    cells = [[one.done, str(one.times), one.seen, re.sub(r"/\S*/out", "out", one.message)[:300]] for one in rows]
-    lines = [["what was done", "times", "what was seen", "what the user is told"], ["---"] * 4, *cells]
-    text = "\n".join(
-        "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in line) + " |" for line in lines
-    )
-    return f"{datetime.now(UTC).date()}, {seconds:.0f} CPU seconds.\n\n{text}"
+    head = "| what was done | times | what was seen | what the user is told |\n| --- | --- | --- | --- |"
+    return "\n".join([f"{datetime.now(UTC).date()}, {seconds:.0f} CPU seconds.\n", head, *map(line, rows)])
 
 
 def main() -> None:
@@ -322,7 +324,7 @@ def main() -> None:
         lab, rows = Lab(folder), list[Row]()
         for name in asked.faults or (QUICK if asked.quick else FAULTS):
             rows.append(FAULTS[name](lab, asked.quick))
-            print(f"{name}: {rows[-1].times} times, {len(lab.problems)} problems so far", file=sys.stderr, flush=True)
+            print(f"{name}: {line(rows[-1])} {len(lab.problems)} problems so far", file=sys.stderr, flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]  # so that its time is counted
