@@ -203,6 +203,7 @@ def forked(
     for number, file in ((1, said), (2, told)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     os.environ.update(env or {})
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script in the background hands on that it is ignored
     if files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     if memory:
