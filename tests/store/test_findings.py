@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from selfrep.errors import SelfrepError
-from selfrep.store.findings import COLUMNS, Finding, Findings
+from selfrep.store.findings import COLUMNS, Finding, Findings, read
 
 WHOLE: dict[str, Any] = {
     "title": "The sides differ by",
@@ -83,3 +84,27 @@ def test_a_table_of_nothing_has_its_columns() -> None:
 
 def test_a_p_that_is_not_there_is_none() -> None:
     assert Finding(**WHOLE, p=math.nan, beside=math.inf) == Finding(**WHOLE)
+
+
+RECORD = Finding("The sides differ by", 5.8, (4.9, 6.8), "0.1 nats", "16 personas", unit="nats", p=0.01, n=8).record()
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"value": True}, "value"),
+        ({"interval": 3}, "interval"),
+        ({"interval": [1, 2, 3]}, "interval"),
+        ({"p": 1.5}, "p"),
+        ({"p": "small"}, "p"),
+        ({"n": 10**30}, "n"),
+        ({"title": None}, "title"),
+        ({"identified": "no"}, "identified"),
+        ({"value": float("nan")}, "missing or not finite"),
+        ({"identified": False}, "no reason"),
+    ],
+)
+def test_a_record_that_was_changed_is_refused_by_name(change: dict[str, object], place: str) -> None:
+    assert list(read(json.dumps([RECORD]), "findings.json")) == [Finding.from_record(RECORD)]
+    with pytest.raises(SelfrepError, match=rf"findings\.json must hold the findings .*{place}.*run again"):
+        read(json.dumps([RECORD | change]), "findings.json")

@@ -176,8 +176,8 @@ def _probe(tokenizer: Tokenizer, template: str | None, variables: Variables) -> 
         chat = ChatFormat(tokenizer, template, name, system_role, variables)
         try:
             kept = [slot for slot, _ in _marked(chat, ("system", "question", "prefill")) if slot is not None]
-        except SelfrepError:
-            if not system_role:
+        except SelfrepError as error:
+            if not system_role or isinstance(error.__cause__, template_limits.TooMuch):
                 raise
         if kept == [0, 1, 2]:
             return chat
@@ -293,9 +293,9 @@ def _rendered(chat: ChatFormat, texts: tuple[str, ...]) -> str:
                 )
             if len(text) > template_limits.CHARACTERS + sum(map(len, texts)):
                 raise template_limits.TooMuch(f"it makes {len(text):,} characters of them")
-        except _FAILURES as error:
-            if isinstance(error, TemplateError) and (asked := _ASKED.fullmatch(str(error))):
-                times[asked.group(1)] = chat.clock.strftime(asked.group(1))
+        except Exception as failure:  # noqa: BLE001 (a template can raise whatever it likes)
+            error = _told(chat.clock, times, failure)
+            if error is None:
                 continue
             roles = ", ".join(message["role"] for message in messages)
             raise SelfrepError(
@@ -305,10 +305,21 @@ def _rendered(chat: ChatFormat, texts: tuple[str, ...]) -> str:
         return str(text)
 
 
-_FAILURES = TemplateError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError
-"""What a template may do wrong."""
+def _told(clock: datetime, times: dict[str, str], failure: Exception) -> Exception | None:
+    """What is wrong with a template; None where it asked for the time, which is now among the `times`."""
+    asked = _ASKED.fullmatch(str(failure)) if isinstance(failure, TemplateError) else None
+    if asked is None or asked.group(1) in times:
+        return failure
+    if len(times) >= _MOST_TIMES or len(asked.group(1)) > _MOST_TIMES:
+        return template_limits.TooMuch(f"it asks for more than {_MOST_TIMES} forms of the time, or for a longer one")
+    try:
+        times[asked.group(1)] = clock.strftime(asked.group(1))
+    except ValueError as error:  # half a pair of surrogates; a form that the system does not know
+        return error
+    return None
 
-_CLOCK, _TIMES = "strftime_now", "selfrep_times"
+
+_CLOCK, _TIMES, _MOST_TIMES = "strftime_now", "selfrep_times", 100
 _ASKED = re.compile(f"{_TIMES}: (.*)", re.DOTALL)
 _FROZEN_CLOCK = (
     f"{{%- macro {_CLOCK}(format) -%}}"

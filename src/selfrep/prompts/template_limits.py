@@ -21,7 +21,7 @@ from jinja2 import TemplateError, nodes
 from jinja2.ext import Extension
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-SECONDS, BYTES, CHARACTERS = 5.0, 2**30, 1_000_000
+SECONDS, BYTES, CHARACTERS = 2.0, 2**28, 1_000_000
 """The most that one conversation may take: a usual template takes a millisecond and a few kilobytes."""
 
 _FILTERS = {"round", "urlize", "random", "pprint"}  # a power, a pattern, another text each time, all of an object
@@ -86,7 +86,7 @@ def limited() -> Iterator[None]:
         >>> with limited():
         ...     text = "x" * 2**36
         Traceback (most recent call last):
-        selfrep.prompts.template_limits.TooMuch: it asks for more than 1 GB of memory
+        selfrep.prompts.template_limits.TooMuch: it asks for more than 256 MB of memory
     """
     with _memory():
         yield from _timed()
@@ -104,16 +104,17 @@ def _timed() -> Iterator[None]:
     timer.daemon = True
     timer.start()
     try:
-        yield
-    except _Late:
+        try:
+            yield
+        except MemoryError:
+            raise TooMuch(f"it asks for more than {BYTES >> 20} MB of memory") from None
+        finally:
+            with lock:
+                running[0] = False
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)  # one that has not arrived yet
+            timer.cancel()
+    except _Late:  # also one that arrived while memory was short
         raise TooMuch(f"it takes longer than {SECONDS:g} seconds") from None
-    except MemoryError:
-        raise TooMuch(f"it asks for more than {BYTES / 2**30:g} GB of memory") from None
-    finally:
-        with lock:
-            running[0] = False
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)  # one that has not arrived yet
-        timer.cancel()
 
 
 class _Late(Exception):

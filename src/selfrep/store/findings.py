@@ -6,11 +6,13 @@ is not kept at all: the finding then has a reason, and every place that shows fi
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+from pydantic import Field, TypeAdapter, ValidationError
 
 from selfrep.errors import SelfrepError
 from selfrep.harmless import for_cell
@@ -61,8 +63,8 @@ class Finding:
     about: str = ""
     name: str = ""
     label: str = ""
-    p: float | None = None
-    n: int | None = None
+    p: Annotated[float, Field(ge=0, le=1)] | None = None
+    n: Annotated[int, Field(ge=0, lt=2**53)] | None = None
     n_of: str = ""
     beside: float | None = None
     beside_what: str = ""
@@ -120,9 +122,37 @@ class Finding:
             >>> Finding.from_record(finding.record()) == finding
             True
         """
-        interval = record.get("interval")
-        return Finding(**{**record, "interval": None if interval is None else (interval[0], interval[1])})
+        return read(json.dumps([record]), "the record")[0]
 
+
+def read(text: str | bytes, origin: str) -> Findings:
+    """The findings in JSON text, which somebody may have changed.
+
+    Args:
+        text: a list of records; origin: what errors call it.
+
+    Raises:
+        SelfrepError: no JSON, or not the fields that findings have.
+
+    Example:
+        >>> read('[{"title": "x", "value": "y", "interval": 3, "control": "", "how_sure": ""}]', "findings.json")
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: findings.json must hold the findings of a run, but does not: 0 › interval: ...
+    """
+    try:
+        return Findings(_RECORDS.validate_json(text, strict=True))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        what = " › ".join(map(str, first["loc"])) or "the whole file"
+        reason = f"{what}: {first['msg']}"
+    except SelfrepError as error:
+        reason = str(error)
+    raise SelfrepError(
+        f"{origin} must hold the findings of a run, but does not: {reason} Let the study run again: it makes them anew."
+    )
+
+
+_RECORDS = TypeAdapter(tuple[Finding, ...])
 
 COLUMNS = (
     "analysis", "name", "label", "value", "ci_low", "ci_high", "unit", "control", "control_name", "p", "n", "n_of",

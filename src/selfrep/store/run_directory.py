@@ -28,7 +28,9 @@ from selfrep.errors import SelfrepError
 from selfrep.files import reserve, write_file, writing
 from selfrep.store import records, seal
 from selfrep.store.findings import Finding, Findings
+from selfrep.store.findings import read as read_findings
 from selfrep.store.groups import Groups
+from selfrep.store.provenance import read as read_provenance
 
 _STUDY, _PROVENANCE, _FINDINGS = "study.yaml", "provenance.json", "findings.json"
 _TABLE = "findings.csv"
@@ -202,9 +204,14 @@ class RunDirectory(Groups):
 
         Returns:
             all entries.
+
+        Raises:
+            SelfrepError: provenance.json was changed into what no run writes.
         """
         file = self.path / _PROVENANCE
-        known = records.sealed_of(file) if os.path.lexists(file) else {}
+        known: dict[str, Any] = {}
+        if os.path.lexists(file):
+            known = read_provenance(json.dumps(records.sealed_of(file)).encode(), str(file))
         if entries:
             known |= json.loads(_json(entries))
             records.write_sealed(file, known, _json(known))
@@ -232,7 +239,7 @@ class RunDirectory(Groups):
                 f"{file} is not what was written: it is damaged, or was changed. Run the same command again: findings, "
                 "figures and report are made anew from what was measured."
             )
-        return Findings(map(Finding.from_record, json.loads(text)))
+        return read_findings(text, str(file))
 
 
 def _json(value: Any) -> str:
