@@ -73,6 +73,19 @@ def test_an_unreadable_index_is_refused(folder: Path) -> None:
         folders.check(folder)
 
 
+@pytest.mark.parametrize("shard", ["../../x.safetensors", "/etc/passwd", "..", "", 3, ["x"], None])
+def test_an_index_names_files_beside_it(folder: Path, shard: object) -> None:
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shard}}))
+    with pytest.raises(SelfrepError, match="index of weight files"):
+        folders.check(folder)
+
+
+def test_weights_whose_names_a_terminal_would_obey_are_refused(folder: Path) -> None:
+    save_file({"a\x1b[2J": np.zeros(2, np.float32)}, folder / "model.safetensors")
+    with pytest.raises(SelfrepError, match=r"a weight is called 'a\\x1b\[2J'"):
+        folders.check(folder)
+
+
 def test_a_copy_that_differs_from_its_record_is_refused(folder: Path) -> None:
     weights = cache.read_sha256(folder / "model.safetensors")
     record = {"name": "x", "source_sha256": "", "weights_sha256": weights, "versions": {}}

@@ -184,3 +184,59 @@ def test_code_in_a_folder_is_not_run_and_nobody_is_asked(
         load_model(own)
     assert skeleton(str(own)) is None
     assert not list(tmp_path.rglob("ran"))
+
+
+# Files that somebody changed.
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of random weights that loads, with a module beside it that would leave a trace if it ran."""
+    path = tmp_path_factory.mktemp("hostile") / "honest"
+    tokenizer = make_tokenizer(CHATML)
+    tiny_hf("llama", vocabulary=len(tokenizer)).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    (path / "evil.py").write_text(f"open({str(path / 'ran')!r}, 'w')")
+    assert load_model(path, device="cpu").n_layers == 3
+    return path
+
+
+_CHANGES: dict[str, tuple[str, dict[str, object]]] = {
+    "a text for a number": ("config.json", {"hidden_size": "32"}),
+    "another width": ("config.json", {"hidden_size": 10**9}),
+    "another vocabulary": ("config.json", {"vocab_size": 10**10}),
+    "another depth": ("config.json", {"num_hidden_layers": 4}),
+    "no heads": ("config.json", {"num_attention_heads": 0}),
+    "no such family": ("config.json", {"model_type": "evil", "auto_map": {"AutoModelForCausalLM": "evil.Model"}}),
+    "a list of families": ("config.json", {"model_type": ["llama"]}),
+    "quantised by a word": ("config.json", {"quantization_config": "evil"}),
+    "a dtype that is none": ("config.json", {"dtype": "os.system"}),
+    "a padding token outside": ("config.json", {"pad_token_id": 10**9}),
+    "a list of ends": ("tokenizer_config.json", {"eos_token": ["a"]}),
+    "a length in words": ("tokenizer_config.json", {"model_max_length": "long"}),
+    "tokens of texts": ("tokenizer_config.json", {"added_tokens_decoder": {"x": "y"}}),
+    "a post-processor of nothing": ("tokenizer.json", {"post_processor": {"type": "Evil"}}),
+    "a model of tokens of nothing": ("tokenizer.json", {"model": {"type": "BPE", "vocab": {"a": -5}, "merges": []}}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", _CHANGES)
+def test_a_folder_that_was_changed_is_one_error_and_runs_nothing(what: str, honest: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(honest, tmp_path / "model")
+    name, change = _CHANGES[what]
+    (path / name).write_text(json.dumps(json.loads((path / name).read_text()) | change))
+    with pytest.raises(SelfrepError):
+        load_model(path, device="cpu")
+    assert not (honest / "ran").exists()
+
+
+def test_weights_that_are_missing_are_no_random_numbers(honest: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = shutil.copytree(honest, tmp_path / "model")
+    weights = load_file(path / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(SelfrepError, match=r"lacks 1 of the weights .*layers\.1\.mlp\.up_proj"):
+        load_model(path, device="cpu")

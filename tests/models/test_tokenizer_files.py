@@ -35,13 +35,48 @@ def test_patterns_of_real_tokenizers_are_taken(pattern: str) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(a+)+b", "(a|aa)+$", "(.*)*", r"(?:\s*\w+)*!", "((a+))+", "((a|b))*", "(a{2,})+", "(a*){50}", "x(?:y(z+)?)+"],
+    [
+        "(a+)+b",
+        "(a|aa)+$",
+        "(.*)*",
+        r"(?:\s*\w+)*!",
+        "((a+))+",
+        "((a|b))*",
+        "(a{2,})+",
+        "(a*){50}",
+        "x(?:y(z+)?)+",
+        "(a?){50}a",
+    ],
 )
 def test_repetitions_that_repeat_are_refused(pattern: str, tmp_path: Path) -> None:
     step = {"type": "Split", "pattern": {"Regex": pattern}}
     (tmp_path / FILE).write_text(json.dumps({"pre_tokenizer": {"pretokenizers": [{"x": [step]}]}, "model": {}}))
     with pytest.raises(SelfrepError, match="whose repetitions repeat"):
         require_bounded(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"normalizer": {"type": "Prepend", "prepend": "x" * 10**6}}, "1,000,000 times as long"),
+        ({"normalizer": {"normalizers": [{"type": "Replace", "content": "e" * 40}] * 3}}, "64,000 times as long"),
+        ({"added_tokens": [{}] * (tokenizer_files.MOST_ADDED + 1)}, "adds 100,001 tokens"),
+        ({"pre_tokenizer": {"pattern": {"Regex": r"(a*)\\1*b"}}}, "looks back"),
+        ({"post_processor": {"single": [{"SpecialToken": {"id": "<x>"}}], "special_tokens": {}}}, "token '<x>'"),
+    ],
+)
+def test_what_grows_without_measure_is_refused(part: dict[str, object], words: str, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(json.dumps(part))
+    with pytest.raises(SelfrepError, match=words):
+        require_bounded(tmp_path)
+
+
+def test_what_usual_tokenizers_put_in_is_taken(tmp_path: Path) -> None:
+    steps = [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]
+    single = [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    around = {"type": "TemplateProcessing", "single": single, "special_tokens": {"<s>": {"id": "<s>", "ids": [1]}}}
+    (tmp_path / FILE).write_text(json.dumps({"normalizer": {"normalizers": steps}, "post_processor": around}))
+    require_bounded(tmp_path)
 
 
 def test_what_is_no_tokenizer_is_refused_and_words_are_no_patterns(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -133,7 +134,9 @@ def missing_shards(folder: Path) -> list[str]:
     for index in folder.glob("model.safetensors.index.json"):
         try:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError) as error:
+            if not all(isinstance(shard, str) and shard == Path(shard).name not in ("", "..") for shard in shards):
+                raise ValueError("a weight file lies beside its index")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise SelfrepError(
                 f"{index} must be an index of weight files, but cannot be read. Fetch it again."
             ) from error
@@ -158,6 +161,29 @@ def weights_hash(folder: Path) -> str:
         True
     """
     return combined_hash({file.name: digest for file, digest in cache.file_sha256s(_require_weights(folder)).items()})
+
+
+def require_complete(origin: Path, missing: Collection[str]) -> None:
+    """Refuse a model of which weights are missing: transformers puts random numbers there and logs it.
+
+    Args:
+        origin: where the model was read from; missing: the names of the weights that were not there.
+
+    Raises:
+        SelfrepError: there are some.
+
+    Example:
+        >>> require_complete(Path("model"), ["lm_head.weight"])
+        Traceback (most recent call last):
+        selfrep.errors.SelfrepError: model lacks 1 of the weights that its configuration asks for (lm_head.weight), ...
+    """
+    if missing:
+        names = sorted(missing)
+        raise SelfrepError(
+            f"{origin} lacks {len(names)} of the weights that its configuration asks for "
+            f"({', '.join(names[:3])}{', …' * (len(names) > 3)}), and random numbers would stand there. Fetch the "
+            "model again, or correct its config.json."
+        )
 
 
 def adapter_weights(folder: Path) -> list[Path]:
@@ -254,9 +280,10 @@ def _require_whole(file: Path) -> None:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, "numpy"):
-            pass
-    except (SafetensorError, OSError) as error:
+        with safe_open(file, "numpy") as weights:
+            if odd := [name for name in weights.keys() if not name.isprintable()]:  # noqa: SIM118 (no mapping)
+                raise ValueError(f"a weight is called {odd[0]!a:.60}")  # would be shown in the logs of transformers
+    except (SafetensorError, OSError, ValueError) as error:
         raise SelfrepError(
             f"{file} must be a safetensors file, but cannot be read: truncated or damaged ({error}). Fetch it again."
         ) from error

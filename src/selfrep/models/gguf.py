@@ -14,6 +14,7 @@ import tempfile
 import zipfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from selfrep.errors import SelfrepError
 from selfrep.models import cache, folders
@@ -126,17 +127,21 @@ def _convert(file: Path, digest: str, name: str, folder: Path) -> cache.Record:
 
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        model = transformers.AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, dtype=torch.float32, output_loading_info=True
+        )
+        model, report = loaded
     except Exception as error:  # the readers raise many kinds; whichever it is, this file cannot be used
         raise SelfrepError(
             f"A GGUF file must be complete and of an architecture transformers {transformers.__version__} can read; "
             f"{file} ({file.stat().st_size} bytes) gave {type(error).__name__}: {error}. "
             "If it was downloaded, compare its sha256 with the published one and fetch it again."
         ) from error
+    folders.require_complete(file, report["missing_keys"])
     # The weights are plain float32 by now; transformers would refuse to save what it still takes for a quantised model.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    model.hf_quantizer = None  # type: ignore[assignment]
+    model.hf_quantizer = None
     try:
         model.save_pretrained(folder)
     except safetensors.SafetensorError as error:  # how it reports a full disk

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from selfrep.errors import SelfrepError, close_match
-from selfrep.models import folders, resolve
+from selfrep.models import config_files, folders, resolve
 from selfrep.models.outline import ORGANISM
 
 if TYPE_CHECKING:
@@ -138,8 +138,9 @@ def skeleton(name: str) -> PreTrainedModel | None:
             folder = resolve.without_weights(folders.base_of(folder))
         if folder is None:
             return None
+        config_files.require_buildable(folder)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config)
-    except (SelfrepError, OSError, ValueError, KeyError, TypeError):
+    except Exception:  # noqa: BLE001 (whatever a configuration does wrong is told where it is loaded)
         return None

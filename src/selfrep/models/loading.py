@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from selfrep.errors import SelfrepError
-from selfrep.models import adapters, bridges, devices, folders, resolve, tokenizer_files
+from selfrep.models import adapters, bridges, config_files, devices, folders, resolve, tokenizer_files
 from selfrep.models.exclusive import exclusive
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.layouts import layout_of
@@ -153,24 +153,37 @@ def _from_files(
 ) -> tuple[PreTrainedModel, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer_files.require_bounded(Path(where))
     base = resolve.base_of(Path(where)) if folders.is_adapter(Path(where)) else Path(where)
+    config_files.require_buildable(base)
+    for one in {Path(where), base}:
+        tokenizer_files.require_bounded(one)
     places = device_map if isinstance(device_map, str | None) else dict(device_map)
     spreading = {} if places is None else {"device_map": places, "offload_folder": folder}
     try:
-        hf = AutoModelForCausalLM.from_pretrained(
-            base, dtype=DTYPES[dtype], trust_remote_code=False, use_safetensors=True, **spreading
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            base,
+            dtype=DTYPES[dtype],
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            **spreading,
         )
+        hf, report = loaded  # a pair, which the stubs do not know
         own = (Path(where) / "tokenizer_config.json").is_file()
-        tokenizer = tokenizer or AutoTokenizer.from_pretrained(where if own else base, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError, RecursionError) as error:
+        if not tokenizer:
+            tokenizer = AutoTokenizer.from_pretrained(where if own else base, trust_remote_code=False)
+            tokenizer("a")  # some mistakes in its files show only now
+    except Exception as error:  # the readers of these files raise all kinds; whichever it is, they cannot be used
         if "trust_remote_code" in str(error):
             raise SelfrepError(
                 f"{where} brings code of its own, and selfrep runs no code of a model folder. If you trust it, load "
                 "model and tokenizer with transformers (trust_remote_code=True) and give both to sr.load_model; what "
                 "was trusted then stands in provenance.json."
             ) from error
-        raise SelfrepError(f"The model at {where} cannot be read: {error}") from error
+        raise SelfrepError(
+            f"The model at {where} cannot be read: {error} ({type(error).__name__}). If its files were changed, fetch them again."
+        ) from error
+    folders.require_complete(base, report["missing_keys"])
     return hf if base == Path(where) else adapters.attach(hf, Path(where)), tokenizer
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfrep.errors import SelfrepError
-from selfrep.models import folders, resolve, tokenizer_files
+from selfrep.models import config_files, folders, resolve, tokenizer_files
 from selfrep.models.size import Size, size_of
 from selfrep.prompts.chat import ChatFormat, Variables, chat_format
 
@@ -76,13 +76,15 @@ def outline(name: str, chat_template: str | None = None, template_vars: Variable
         return _of_adapter(folder, chat_template, template_vars)
     if folder is None or not (folder / "tokenizer.json").is_file():
         return None
+    config_files.require_buildable(folder)
     tokenizer_files.require_bounded(folder)
     from transformers import PreTrainedTokenizerFast
 
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        tokenizer("a")  # some mistakes in its files show only now
+    except Exception as error:  # the readers of these files raise all kinds
         raise SelfrepError(f"The configuration or the tokenizer in {folder} cannot be read: {error}") from error
     return Outline(tokenizer, _n_layers(config), chat_template, template_vars or {}, size_of(config))
 
@@ -111,7 +113,7 @@ def _of_adapter(folder: Path, chat_template: str | None, template_vars: Variable
 
 def _n_layers(config: dict[str, Any]) -> int | None:
     for part in (config, config.get("text_config") or {}):
-        for name in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
+        for name in config_files.LAYERS:
             if isinstance(part.get(name), int):
                 return int(part[name])
     return None

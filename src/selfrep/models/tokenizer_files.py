@@ -15,6 +15,7 @@ from typing import Any
 from selfrep.errors import SelfrepError
 
 FILE = "tokenizer.json"
+MOST_ADDED, MOST_GROWTH = 100_000, 1_000
 _REPEATED = re.compile(r"[*+]|\{\d*,\}|\{(?:\d*,)?\d{2,}\}")
 """What may match arbitrarily often, or so often that it makes no difference."""
 
@@ -37,11 +38,17 @@ def require_bounded(folder: Path) -> None:
     if not file.is_file():
         return
     try:
-        parts = json.loads(file.read_text(encoding="utf-8"))
-        parts = {name: part for name, part in parts.items() if name not in ("model", "added_tokens")}
+        whole = json.loads(file.read_text(encoding="utf-8"))
+        parts = {name: part for name, part in whole.items() if name not in ("model", "added_tokens")}
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise SelfrepError(f"{file} must describe a tokenizer, but cannot be read ({error}). Fetch it again.") from None
+    _require_few(file, whole)
     for pattern in _patterns(parts):
+        if re.search(r"\\[1-9]|\\k", pattern):
+            raise SelfrepError(
+                f"{file} has the pattern {pattern[:60]!r}, which looks back at what it found: a short text could "
+                "keep it busy for ever. Take the tokenizer from its authors."
+            )
         if repeats_repetition(pattern):
             raise SelfrepError(
                 f"{file} has the pattern {pattern[:60]!r}, whose repetitions repeat: a short text could keep it busy "
@@ -49,8 +56,28 @@ def require_bounded(folder: Path) -> None:
             )
 
 
+def _require_few(file: Path, parts: dict[str, Any]) -> None:
+    """Refuse what makes a long text of a short one, and so many added tokens that they take minutes to read."""
+    if (n := len(parts.get("added_tokens") or ())) > MOST_ADDED:
+        raise SelfrepError(f"{file} adds {n:,} tokens; the most that are taken are {MOST_ADDED:,}.")
+    growth = 1
+    for part in _parts({name: parts.get(name) for name in ("normalizer", "pre_tokenizer")}):
+        for text in (part.get("content"), part.get("prepend")):
+            growth *= max(1, len(text)) if isinstance(text, str) else 1
+    if growth > MOST_GROWTH:
+        raise SelfrepError(
+            f"{file} could make a text {growth:,} times as long by what it puts in; the most is {MOST_GROWTH:,}. Take "
+            "the tokenizer from its authors."
+        )
+    for part in _parts(parts.get("post_processor")):
+        known = part.get("special_tokens")
+        used = [one.get("id") for one in _parts([part.get("single"), part.get("pair")]) if "id" in one]
+        if isinstance(known, dict) and (unknown := [name for name in used if name not in (*known, "A", "B")]):
+            raise SelfrepError(f"{file} puts the token {unknown[0]!r} around texts and does not say what it is.")
+
+
 def repeats_repetition(pattern: str) -> bool:
-    """Whether a pattern repeats a group, without bound, that repeats something itself or has alternatives.
+    """Whether a pattern repeats a group, without bound, in which something repeats, may be missing or has alternatives.
 
     Example:
         >>> [repeats_repetition(pattern) for pattern in ("(a+)+", "(a|ab)*", r" ?\\p{L}+|\\s+(?!\\S)", r"(?:\\d{3})*")]
@@ -72,7 +99,7 @@ def repeats_repetition(pattern: str) -> bool:
             if inner and _REPEATED.match(pattern, at + 1):
                 return True
             open_groups[-1] |= inner
-        elif _REPEATED.match(pattern, at):
+        elif _REPEATED.match(pattern, at) or (character == "?" and pattern[at - 1] != "(" and len(open_groups) > 1):
             open_groups[-1] = True
         at += width
     return False
@@ -94,13 +121,17 @@ def _length_of_class(pattern: str, start: int) -> int:
     return 1
 
 
-def _patterns(part: Any) -> Iterator[str]:
+def _patterns(parts: Any) -> Iterator[str]:
+    return (pattern for part in _parts(parts) if isinstance(pattern := part.get("Regex"), str))
+
+
+def _parts(part: Any) -> Iterator[dict[str, Any]]:
+    """All that has fields, however deep."""
     waiting = [part]
     while waiting:
         part = waiting.pop()
         if isinstance(part, dict):
-            if isinstance(pattern := part.get("Regex"), str):
-                yield pattern
+            yield part
             waiting += part.values()
         elif isinstance(part, list):
             waiting += part
