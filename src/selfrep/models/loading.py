@@ -181,7 +181,8 @@ def _from_files(
                 "was trusted then stands in provenance.json."
             ) from error
         raise SelfrepError(
-            f"The model at {where} cannot be read: {error} ({type(error).__name__}). If its files were changed, fetch them again."
+            f"The model at {where} cannot be read: {error} ({type(error).__name__}). If its files were changed, fetch "
+            "them again."
         ) from error
     folders.require_complete(base, report["missing_keys"])
     return hf if base == Path(where) else adapters.attach(hf, Path(where)), tokenizer
