@@ -31,6 +31,7 @@ def test_what_a_run_writes_is_read_as_it_is() -> None:
         ({"clock": "yesterday"}, "clock"),
         ({"versions": ["torch"]}, "versions"),
         ({"prompts": {"n": 1}}, "prompts › hash"),
+        ({"prompts": None}, "prompts"),
         ({"answers": {**WRITTEN["answers"], "lost": {"who": 0.5}}}, "answers › lost › who"),
         ({"itself": {"reason": None, "left_out": {}}}, "itself › reason"),
     ],

@@ -6,12 +6,12 @@ import json
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, TypeAdapter, ValidationError
-from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12, and brings it
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from selfrep.errors import SelfrepError
 
 _Texts = dict[str, str]
+_ABSENT: Any = None  # where an entry is not there; written out, it is a mistake
 
 
 def _moment(text: str) -> str:
@@ -19,53 +19,50 @@ def _moment(text: str) -> str:
     return text
 
 
-class _Prompts(TypedDict):
+class _Prompts(BaseModel):
     n: int
     hash: str
     first: str
 
 
-class _Template(TypedDict, total=False):
-    name: str
-    text: str
-    system_role: bool
-    variables: dict[str, Any]
-    reads_clock: bool
+class _Template(BaseModel):
+    name: str = ""
+    text: str = ""
+    system_role: bool = True
+    variables: dict[str, Any] = {}
+    reads_clock: bool = False
 
 
-class _Answers(TypedDict):
+class _Answers(BaseModel):
     words: dict[str, _Texts]
     questions: _Texts
     lost: dict[str, list[float]]
     parts: _Texts
 
 
-class _Itself(TypedDict):
+class _Itself(BaseModel):
     reason: str
     left_out: _Texts
 
 
-class _Provenance(TypedDict, total=False):
-    """What readers of a run rely on; runs may keep more, which is not looked at."""
+class _Provenance(BaseModel):
+    """What readers of a run rely on; runs may keep more, and early ones keep less."""
 
-    model: str
-    architecture: str
-    device: str
-    dtype: str
-    study_hash: str
-    weights_hash: str | None
-    n_layers: int
-    seed: int
-    seconds: float
-    clock: Annotated[str, AfterValidator(_moment)]
-    versions: _Texts
-    prompts: _Prompts
-    chat_template: _Template
-    answers: _Answers
-    itself: _Itself
-
-
-_KNOWN = TypeAdapter(_Provenance)
+    model: str = ""
+    architecture: str = ""
+    device: str = ""
+    dtype: str = ""
+    study_hash: str = ""
+    weights_hash: str | None = None
+    n_layers: int = 0
+    seed: int = 0
+    seconds: float = 0.0
+    clock: Annotated[str, AfterValidator(_moment)] = ""
+    versions: _Texts = {}
+    prompts: _Prompts = _ABSENT
+    chat_template: _Template = _ABSENT
+    answers: _Answers = _ABSENT
+    itself: _Itself = _ABSENT
 
 
 def read(text: bytes, origin: str) -> dict[str, Any]:
@@ -85,7 +82,7 @@ def read(text: bytes, origin: str) -> dict[str, Any]:
         selfrep.errors.SelfrepError: provenance.json must say where results come from, but does not: model: ...
     """
     try:
-        _KNOWN.validate_json(text, strict=True)
+        _Provenance.model_validate_json(text, strict=True)
         return dict(json.loads(text))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
