@@ -219,6 +219,7 @@ def test_no_circle_of_imports() -> None:
 
 WHOLE = {
     "test_chaos.py",
+    "test_damage.py",  # a whole run
     "test_fuzz.py",  # every command that reads a file
     "test_docs.py",
     "test_examples.py",

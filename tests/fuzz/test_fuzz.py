@@ -25,6 +25,7 @@ from tests.fuzz.watching import watching
 from selfrep import cli
 from selfrep.models.organisms import PERSONAS
 from selfrep.store.findings import Finding
+from selfrep.store.records import digest_of, write_sealed
 from selfrep.store.run_directory import RunDirectory
 
 QUICK = {"personas": 70, "battery": 70, "study": 20, "findings": 20, "provenance": 20}
@@ -99,10 +100,29 @@ FILES = {
 def _ask(kind: str, content: bytes, folder: Path) -> tuple[str, ...]:
     """Put the file where the command finds it. Returns the command."""
     if kind in ("findings", "provenance"):
-        (folder / "run" / f"{kind}.json").write_bytes(content)
+        _sealed(kind, content, folder / "run")
         return "compare", "run", "whole"
     (folder / "file.yaml").write_bytes(content)
     return {"personas": ("personas",), "battery": ("battery", "list"), "study": ("check",)}[kind] + ("file.yaml",)
+
+
+def _sealed(kind: str, content: bytes, run: Path) -> None:
+    """Put a file into a run with a checksum that is right, if it can have one: so it is read beyond that."""
+    file = run / f"{kind}.json"
+    try:
+        text = content.decode("utf-8")
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        file.write_bytes(content)
+        return
+    if kind == "findings":
+        file.write_bytes(content)
+        RunDirectory(run).provenance(findings_sha256=digest_of(text))
+    elif isinstance(record, dict):
+        record["findings_sha256"] = digest_of((run / "findings.json").read_text("utf-8"))
+        write_sealed(file, record, json.dumps(record))
+    else:
+        file.write_bytes(content)
 
 
 def _harmless(kind: str, content: bytes, folder: Path) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 from selfrep.errors import SelfrepError
 from selfrep.store.provenance import read
+from selfrep.store.records import write_sealed
 from selfrep.store.run_directory import RunDirectory
 
 WRITTEN = {
@@ -37,7 +38,8 @@ def test_what_a_run_writes_is_read_as_it_is() -> None:
     ],
 )
 def test_another_kind_of_entry_is_refused_by_name(change: dict[str, object], place: str, tmp_path: Path) -> None:
-    (tmp_path / "provenance.json").write_text(json.dumps(WRITTEN | change))
+    record = WRITTEN | change
+    write_sealed(tmp_path / "provenance.json", record, json.dumps(record))
     with pytest.raises(SelfrepError, match=rf"provenance\.json must say .*: {place}.*--fresh"):
         RunDirectory(tmp_path).provenance()
 

@@ -27,7 +27,7 @@ class _Prompts(BaseModel):
 
 class _Template(BaseModel):
     name: str = ""
-    text: str = ""
+    text: str | None = ""
     system_role: bool = True
     variables: dict[str, Any] = {}
     reads_clock: bool = False

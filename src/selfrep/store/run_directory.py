@@ -68,8 +68,8 @@ class RunDirectory(Groups):
             SelfrepError: no run at `path`, or one that may not be read.
         """
         run = RunDirectory(Path(path))
-        run._require_own()
         try:
+            run._require_own()
             lacking = [place.name for place in (run.path / _STUDY, run.store) if not place.exists()]
         except PermissionError as error:
             raise SelfrepError(
