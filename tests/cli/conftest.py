@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,12 @@ def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "How far personas lie from the self" not in done.stdout, "what was not measured is not drawn"
     assert "95 % interval" in done.stdout.replace("\N{NO-BREAK SPACE}", " ")
     return folder / "out"
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """A command that is told to stop leaves signals to the system, since its process ends; here it does not."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

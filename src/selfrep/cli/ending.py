@@ -57,6 +57,7 @@ def ending() -> Iterator[None]:
         raise SystemExit(2) from None
     except Stopped:
         _say("stopped; run the same command again to go on from here.")
+        before.clear()  # the process ends now: a second Ctrl-C must not raise while Python shuts down
         raise
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # typer and rich make code 1 of it
