@@ -36,6 +36,8 @@ def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def signals() -> Iterator[None]:
     """A command that is told to stop leaves signals to the system, since its process ends; here it does not."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:  # whoever runs the tests in the background has them ignored
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
