@@ -399,8 +399,8 @@ def test_two_devices_give_the_numbers_of_one_and_are_not_waited_for() -> None:
         for run in runs.values():
             assert run["devices"] == ["far:0", "far:1"]
             assert run["off"] < 1e-5 < 1e-2 < run["moved"]
-        # The CPU waits for a device once a walk at most (masks go there), and not for cells or blocks; numbers come back
-        # once a batch.
+        # The CPU waits for a device once a walk at most (masks go there), and not for cells or blocks; numbers come
+        # back once a batch.
         assert runs["many cells"]["waits"] == runs["few cells"]["waits"]
         if site != "prefix":  # whose cells all start at one token, in one walk
             assert 0 < runs["many walks"]["waits"] - runs["many cells"]["waits"] <= 7
