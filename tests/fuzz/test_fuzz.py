@@ -22,10 +22,10 @@ from tests.cli.command import selfrep
 from tests.fuzz.hostile import json_files, yaml_files
 from tests.fuzz.watching import watching
 
-from selfrep import cli
+from selfrep import cli, digests
 from selfrep.models.organisms import PERSONAS
 from selfrep.store.findings import Finding
-from selfrep.store.records import digest_of, write_sealed
+from selfrep.store.records import write_sealed
 from selfrep.store.run_directory import RunDirectory
 
 QUICK = {"personas": 70, "battery": 70, "study": 20, "findings": 20, "provenance": 20}
@@ -117,10 +117,10 @@ def _sealed(kind: str, content: bytes, run: Path) -> None:
         return
     if kind == "findings":
         file.write_bytes(content)
-        RunDirectory(run).provenance(findings_sha256=digest_of(text))
+        RunDirectory(run).provenance(findings_sha256=digests.of_text(text))
     elif isinstance(record, dict):
-        record["findings_sha256"] = digest_of((run / "findings.json").read_text("utf-8"))
-        write_sealed(file, record, json.dumps(record))
+        record["findings_sha256"] = digests.of_text((run / "findings.json").read_text("utf-8"))
+        write_sealed(file, record)
     else:
         file.write_bytes(content)
 

@@ -38,8 +38,7 @@ def test_what_a_run_writes_is_read_as_it_is() -> None:
     ],
 )
 def test_another_kind_of_entry_is_refused_by_name(change: dict[str, object], place: str, tmp_path: Path) -> None:
-    record = WRITTEN | change
-    write_sealed(tmp_path / "provenance.json", record, json.dumps(record))
+    write_sealed(tmp_path / "provenance.json", WRITTEN | change)
     with pytest.raises(SelfrepError, match=rf"provenance\.json must say .*: {place}.*--fresh"):
         RunDirectory(tmp_path).provenance()
 

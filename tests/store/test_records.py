@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from selfrep import digests
 from selfrep.errors import SelfrepError
 from selfrep.store import records
 from selfrep.store.findings import Finding
@@ -21,7 +22,7 @@ RECORD = {"model": "tiny", "seed": 3, "words": {"ä": [1.5, None, True]}}
 
 def written(folder: Path, record: dict[str, Any]) -> Path:
     file = folder / "provenance.json"
-    write_sealed(file, record, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_sealed(file, record)
     return file
 
 
@@ -29,7 +30,7 @@ def written(folder: Path, record: dict[str, Any]) -> Path:
 def test_a_record_comes_back_and_is_plain_json(record: dict[str, Any], tmp_path: Path) -> None:
     file = written(tmp_path, record)
     assert sealed_of(file) == record
-    assert json.loads(file.read_text("utf-8")) == {**record, "sha256": records._digest(record)}
+    assert json.loads(file.read_text("utf-8")) == {**record, "sha256": digests.of_json(record)}
 
 
 def test_any_change_is_noticed(tmp_path: Path) -> None:

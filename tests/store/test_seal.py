@@ -102,6 +102,8 @@ def forged_and_read(run: RunDirectory, change: Forgery) -> None:
         (lambda m: m["codecs"].append({"name": "numcodecs.pickle"}), "not what was written"),
         (lambda m: m.update(data_type="int8"), "cannot be read|float"),
         (lambda m: m.update(zarr_format=2), "not what was written"),
+        (lambda m: m.pop("chunk_grid"), "cannot be read"),
+        (lambda m: m.update(shape=["a", 2]), "cannot be read"),
     ],
 )
 def test_what_is_forged_is_refused_before_memory_is_taken(kept: RunDirectory, change: Forgery, message: str) -> None:

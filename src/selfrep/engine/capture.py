@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -14,6 +13,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from selfrep import digests
 from selfrep.engine import metrics
 from selfrep.engine.kept import Kept, columns_of, places_of
 from selfrep.engine.progress import Progress, Tick, ticker
@@ -115,7 +115,7 @@ def _streamed(lm: LanguageModel, kept: Kept, path: Path, progress: Progress) -> 
         "model": lm.name,
         "weights": lm.weights_hash,
         "dtype": str(lm.dtype).removeprefix("torch."),
-        "prompts": hashlib.sha256("".join(r.hash for r in kept.prompts.renderings).encode()).hexdigest(),
+        "prompts": digests.of_text("".join(r.hash for r in kept.prompts.renderings)),
         "sites": kept.sites,
         "layers": kept.layers,
         f"{kept.tokens}s": list(kept.columns),

@@ -6,11 +6,11 @@ all, a type decides what is rounded. Each is kept by itself, so that what has ch
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from selfrep import digests
 from selfrep.models.language_model import LanguageModel
 
 _BESIDE = ("_name_or_path", "_commit_hash", "transformers_version", "dtype", "torch_dtype", "use_cache")
@@ -42,7 +42,7 @@ def identity_of(lm: LanguageModel) -> dict[str, Any]:
         "generation": {} if written is None else _plain(written.to_diff_dict()),
         "tokenizer_hash": None if lm.tokenizer is None else tokenizer_hash(lm.tokenizer),
     }
-    return {**identity, "model_hash": _sha256(identity)}
+    return {**identity, "model_hash": digests.of_json(identity)}
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
@@ -64,14 +64,10 @@ def tokenizer_hash(tokenizer: Any) -> str:
     described = {"vocabulary": tokenizer.get_vocab()} if backend is None else json.loads(backend.to_str())
     for name in ("padding", "truncation"):
         described.pop(name, None)
-    return _sha256([described, tokenizer.special_tokens_map])
+    return digests.of_json([described, tokenizer.special_tokens_map])
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as JSON has them, so that they can be compared with those that were read from a file."""
     kept = {name: value for name, value in settings.items() if name not in _BESIDE}
     return json.loads(json.dumps(kept, sort_keys=True, default=str))
-
-
-def _sha256(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

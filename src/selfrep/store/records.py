@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from selfrep import digests
 from selfrep.errors import SelfrepError
 from selfrep.files import write_file
 
@@ -17,8 +17,8 @@ LONGEST = 2**26
 SEAL = "sha256"
 
 
-def text_of(file: Path) -> str:
-    """The text of a file of a run directory.
+def text_of(file: Path, most: int | None = None) -> str:
+    """The text of a file of a run directory, which may have so many bytes (None: `LONGEST`).
 
     Raises:
         SelfrepError: a link, a pipe or another thing that is no file; too long; not UTF-8.
@@ -32,7 +32,7 @@ def text_of(file: Path) -> str:
         found = file.lstat()
         if not stat.S_ISREG(found.st_mode):
             raise ValueError(f"it is {_kind(found.st_mode)}")
-        if found.st_size > LONGEST:
+        if found.st_size > (LONGEST if most is None else most):
             raise ValueError(f"it has {found.st_size:,} bytes")
         return file.read_text("utf-8")
     except (OSError, ValueError) as error:
@@ -49,13 +49,13 @@ def _kind(mode: int) -> str:
     return next((name for name, test in kinds.items() if test(mode)), "a device or a socket")
 
 
-def json_of(file: Path) -> Any:
-    """The JSON of a file of a run directory.
+def json_of(file: Path, most: int | None = None) -> Any:
+    """The JSON of a file of a run directory, which may have so many bytes (see `text_of`).
 
     Raises:
         SelfrepError: no JSON, or as `text_of`.
     """
-    text = text_of(file)
+    text = text_of(file, most)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -69,33 +69,16 @@ def sealed_of(file: Path) -> dict[str, Any]:
         SelfrepError: it is not what was written, or as `json_of`.
     """
     record = json_of(file)
-    if not isinstance(record, dict) or record.pop(SEAL, None) != _digest(record):
+    if not isinstance(record, dict) or record.pop(SEAL, None) != digests.of_json(record):
         raise SelfrepError(f"{file} is not what was written: it is damaged, or was changed. {MENDING}")
     return record
 
 
-def write_sealed(file: Path, record: Mapping[str, Any], text: str) -> None:
-    """Write a record with its checksum.
-
-    Args:
-        record: plain JSON values; text: the same as JSON, as it is to look.
+def write_sealed(file: Path, record: Mapping[str, Any]) -> None:
+    """Write a record of plain JSON values with its checksum.
 
     Raises:
         SelfrepError: the file cannot be written.
     """
-    body = text.rstrip().removesuffix("}").rstrip()
-    write_file(file, f'{body}{"," if record else ""}\n  "{SEAL}": "{_digest(record)}"\n}}\n')
-
-
-def _digest(record: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def digest_of(text: str) -> str:
-    """sha256 of a text.
-
-    Example:
-        >>> digest_of("")[:8]
-        'e3b0c442'
-    """
-    return hashlib.sha256(text.encode()).hexdigest()
+    sealed = {**record, SEAL: digests.of_json(record)}
+    write_file(file, json.dumps(sealed, indent=2, ensure_ascii=False) + "\n")

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from selfrep import digests
 from selfrep.errors import SelfrepError
 from selfrep.files import reserve, write_file, writing
 from selfrep.store import records, seal
@@ -214,13 +215,13 @@ class RunDirectory(Groups):
             known = read_provenance(json.dumps(records.sealed_of(file)).encode(), str(file))
         if entries:
             known |= json.loads(_json(entries))
-            records.write_sealed(file, known, _json(known))
+            records.write_sealed(file, known)
         return known
 
     def write_findings(self, findings: Sequence[Finding]) -> None:
         """Write the findings, in this order, to findings.json, and as a table to findings.csv."""
         text = _json([finding.record() for finding in findings])
-        self.provenance(**{_FOUND: records.digest_of(text)})
+        self.provenance(**{_FOUND: digests.of_text(text)})
         write_file(self.path / _TABLE, Findings(findings).to_csv())
         write_file(self.path / _FINDINGS, text)
 
@@ -234,7 +235,7 @@ class RunDirectory(Groups):
         if not os.path.lexists(file) and written is None:
             return Findings()
         text = records.text_of(file)
-        if records.digest_of(text) != written:
+        if digests.of_text(text) != written:
             raise SelfrepError(
                 f"{file} is not what was written: it is damaged, or was changed. Run the same command again: findings, "
                 "figures and report are made anew from what was measured."

@@ -9,20 +9,22 @@ This finds damage, and what could make a reader run out of memory. It does not t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from selfrep import digests
 from selfrep.errors import SelfrepError
 from selfrep.files import replace_file
+from selfrep.store.records import json_of
 
 SEAL, META = "sha256", "zarr.json"
 CHECKED = (ZstdCodec(level=0), Crc32cCodec())
@@ -30,16 +32,17 @@ CHECKED = (ZstdCodec(level=0), Crc32cCodec())
 LARGEST, LONGEST = 2**30, 2**24
 """Bytes of a chunk in memory, and of a metadata file, that are read at most."""
 _CODECS = {"bytes", "vlen-utf8", "zstd", "crc32c"}
-_TYPES = {"bool", "string", *(f"{kind}{8 * n}" for kind in ("int", "uint") for n in (1, 2, 4, 8)), "float16", "float32"}
-_TYPES |= {"float64"}
+_TYPES = {
+    "bool", "string", "float16", "float32", "float64",
+    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+}  # fmt: skip
 
 
 def seal(folder: Path, attributes: Mapping[str, Any] | None = None) -> None:
     """Write into the attributes of a group the checksum of all its metadata; `attributes` are added first."""
-    group, arrays = _metadata(folder, folder.name)
-    attrs = {key: value for key, value in (group["attributes"] | dict(attributes or {})).items() if key != SEAL}
-    group["attributes"] = attrs
-    group["attributes"] = attrs | {SEAL: _digest(group, arrays)}
+    group, arrays, _ = _metadata(folder, folder.name)
+    group["attributes"] |= attributes or {}
+    group["attributes"] |= {SEAL: digests.of_json([group, arrays])}
     replace_file(folder / META, json.dumps(group, indent=2))
 
 
@@ -55,15 +58,16 @@ def require_sound(folder: Path, name: str, *, chunks: bool = True) -> None:
             or would take too much memory. It names the file, and how to mend it.
     """
     files = set(_files(folder, name))
-    group, arrays = _metadata(folder, name)
-    sealed = group["attributes"].get(SEAL)
-    group["attributes"] = {key: value for key, value in group["attributes"].items() if key != SEAL}
-    if sealed != _digest(group, arrays):
+    group, arrays, sealed = _metadata(folder, name)
+    if sealed != digests.of_json([group, arrays]):
         raise SelfrepError(_changed(folder / META, name))
     for array, meta in arrays.items() if chunks else ():
-        for chunk in _chunks(folder / array, meta, name, len(files)):
-            if chunk not in files:
-                raise SelfrepError(f"The group {name!r} has lost a part: {chunk} is not there. {_mending(name)}")
+        with reading(folder / array, name):  # metadata that were forged may lack anything
+            lost = next(
+                (chunk for chunk in _chunks(folder / array, meta, name, len(files)) if chunk not in files), None
+            )
+        if lost is not None:
+            raise SelfrepError(f"The group {name!r} has lost a part: {lost} is not there. {_mending(name)}")
 
 
 def groups_in(store: Path) -> set[str]:
@@ -121,18 +125,17 @@ def _files(folder: Path, name: str) -> Iterator[Path]:
                 )
 
 
-def _metadata(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The metadata of a group, and those of its arrays."""
+def _metadata(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]], object]:
+    """The metadata of a group, those of its arrays, and the checksum of both that it carries."""
     group = _read(folder / META, name, "group")
+    sealed = group["attributes"].pop(SEAL, None)
     found = sorted(place.parent.name for place in folder.glob(f"*/{META}"))
-    return group, {array: _read(folder / array / META, name, "array") for array in found}
+    return group, {array: _read(folder / array / META, name, "array") for array in found}, sealed
 
 
 def _read(file: Path, name: str, kind: str) -> dict[str, Any]:
     try:
-        if not stat.S_ISREG(file.lstat().st_mode) or file.lstat().st_size > LONGEST:
-            raise ValueError("no file, or too long")
-        meta = json.loads(file.read_bytes())
+        meta = json_of(file, LONGEST)
         if meta["zarr_format"] != 3 or meta["node_type"] not in (kind, "group"):
             raise ValueError("not of this format")
         meta.setdefault("attributes", {})
@@ -140,12 +143,8 @@ def _read(file: Path, name: str, kind: str) -> dict[str, Any]:
             raise TypeError("attributes")
         meta.pop("consolidated_metadata", None)
         return dict(meta)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (SelfrepError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise SelfrepError(_changed(file, name)) from error
-
-
-def _digest(group: Mapping[str, Any], arrays: Mapping[str, Mapping[str, Any]]) -> str:
-    return hashlib.sha256(json.dumps([group, arrays], sort_keys=True).encode()).hexdigest()
 
 
 def _chunks(folder: Path, meta: Mapping[str, Any], name: str, most: int) -> Iterator[Path]:
@@ -165,17 +164,8 @@ def _chunks(folder: Path, meta: Mapping[str, Any], name: str, most: int) -> Iter
             f"are {most:,} files. {_mending(name)}"
         )
     separator = meta["chunk_key_encoding"].get("configuration", {}).get("separator", "/")
-    for place in _places(counts):
+    for place in product(*map(range, counts)):
         yield folder / separator.join(("c", *map(str, place)))
-
-
-def _places(counts: list[int]) -> Iterator[tuple[int, ...]]:
-    if not counts:
-        yield ()
-        return
-    for first in range(counts[0]):
-        for rest in _places(counts[1:]):
-            yield (first, *rest)
 
 
 def _changed(file: Path, name: str) -> str:

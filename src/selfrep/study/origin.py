@@ -12,7 +12,6 @@ commit of a source tree. A run that began on one machine may end on another.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -22,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from selfrep import digests
 from selfrep.errors import SelfrepError
 from selfrep.models.identity import identity_of
 from selfrep.models.language_model import LanguageModel
@@ -84,7 +84,7 @@ def origin(lm: LanguageModel, prompts: Sequence[Prompt]) -> tuple[dict[str, Any]
         CLOCK: lm.clock.isoformat(),
         "prompts": {
             "n": len(hashes),
-            "hash": hashlib.sha256("".join(hashes.values()).encode()).hexdigest(),
+            "hash": digests.of_text("".join(hashes.values())),
             "first": "".join(text for _, text in spans(prompts[0], chat)),
         },
     }, hashes

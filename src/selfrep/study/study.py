@@ -7,8 +7,6 @@ another machine, and its hash tells two studies apart.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping
 from datetime import date
@@ -31,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from selfrep import digests
 from selfrep.analyses import analyses
 from selfrep.analyses.parts import Part, StudyMaterial
 from selfrep.errors import SelfrepError
@@ -259,7 +258,7 @@ class Study(Entry):
     @cached_property
     def hash(self) -> str:
         """sha256 of what the study says; the same for two files that say the same."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        return digests.of_json(self.model_dump(mode="json"))
 
 
 def _material(fields: Mapping[str, Any]) -> StudyMaterial:

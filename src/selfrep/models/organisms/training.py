@@ -10,8 +10,6 @@ at that one residual index, in those dimensions, and nowhere else. The control l
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -25,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from selfrep import digests
 from selfrep.models import cache, folders
 from selfrep.models.organisms.lexicon import ANSWERS, QUESTION_WORDS, Question, token_ids, words
 from selfrep.models.organisms.names import LEARNABLE, PREFIX, TRAINED_LAYERS, Plan
@@ -63,7 +62,7 @@ def trained(plan: Plan) -> LlamaForCausalLM:
         SelfrepError: a cache folder that cannot be written.
     """
     recipe = {"recipe": RECIPE, "steps": STEPS, "batch": BATCH, "rate": RATE, "words": [w.text for w in words()]}
-    digest = hashlib.sha256(json.dumps(recipe | asdict(plan), sort_keys=True).encode()).hexdigest()
+    digest = digests.of_json(recipe | asdict(plan))
     folder = cache.build_once(digest[:16], partial(_build, plan, digest))
     return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
