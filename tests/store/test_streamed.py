@@ -12,7 +12,7 @@ import xarray as xr
 
 from selfrep.errors import SelfrepError
 from selfrep.store import streamed
-from selfrep.store.streamed import Streamed
+from selfrep.store.streamed import Large, Streamed
 
 DIMS, SHAPE = ("prompt", "site", "layer", "position", "d_model"), (5, 2, 3, 2, 4)
 BLANK = xr.Dataset(
@@ -20,6 +20,7 @@ BLANK = xr.Dataset(
     {"prompt_hash": ("prompt", list("abcde")), "token": (("prompt", "position"), [["x", "É"]] * 5), "layer": [0, 4, 7]},
     {"model": "tiny"},
 )
+LARGE = Large("activations", DIMS, SHAPE, "float32")
 MADE_OF = {"model": "tiny", "layers": [0, 4, 7]}
 VALUES = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
 ODDS = np.arange(5.0)
@@ -32,7 +33,7 @@ def two_rows_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fill(store: Streamed, most: int = 9, made_of: dict[str, object] | None = None) -> list[range]:
     """Fill at most so many blocks; those that were."""
-    with store.filling(BLANK, "activations", DIMS, SHAPE, "float32", MADE_OF if made_of is None else made_of):
+    with store.filling(BLANK, LARGE, MADE_OF if made_of is None else made_of):
         blocks = store.pending()[:most]
         for rows in blocks:
             store.write(rows, {"activations": VALUES[rows], "log_odds": ODDS[rows]})
@@ -75,7 +76,7 @@ def test_a_block_that_was_not_marked_is_written_again(tmp_path: Path, monkeypatc
             raise KeyboardInterrupt
         return real(group, name)  # type: ignore[arg-type]
 
-    with monkeypatch.context() as patched, store.filling(BLANK, "activations", DIMS, SHAPE, "float32", MADE_OF):
+    with monkeypatch.context() as patched, store.filling(BLANK, LARGE, MADE_OF):
         patched.setattr(streamed, "_array", dying)
         with pytest.raises(KeyboardInterrupt):
             store.write(range(2), {"activations": -VALUES[:2], "log_odds": -ODDS[:2]})
@@ -85,7 +86,7 @@ def test_a_block_that_was_not_marked_is_written_again(tmp_path: Path, monkeypatc
 
 def test_a_block_without_a_number_is_no_lost_file_and_a_lost_file_is_none(tmp_path: Path) -> None:
     store = Streamed(tmp_path / "acts.zarr")
-    with store.filling(BLANK, "activations", DIMS, SHAPE, "float32", MADE_OF):
+    with store.filling(BLANK, LARGE, MADE_OF):
         for rows in store.pending():
             store.write(rows, {"activations": np.full_like(VALUES[rows], np.nan), "log_odds": ODDS[rows]})
     assert np.isnan(store.open().activations).all()
@@ -124,7 +125,7 @@ def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
     store = Streamed(tmp_path / "acts.zarr")
 
     def held() -> Iterator[None]:
-        with store.filling(BLANK, "activations", DIMS, SHAPE, "float32", MADE_OF):
+        with store.filling(BLANK, LARGE, MADE_OF):
             yield
 
     first = held()

@@ -25,7 +25,7 @@ from selfrep.models.language_model import LanguageModel
 from selfrep.prompts import arguments
 from selfrep.prompts.arguments import Several
 from selfrep.prompts.prompt import Prompt
-from selfrep.store.streamed import Streamed
+from selfrep.store.streamed import Large, Streamed
 
 LABELS = (
     "persona", "side", "kind", "family", "reading", "condition", "paraphrase", "frame", "item",
@@ -122,7 +122,7 @@ def _streamed(lm: LanguageModel, kept: Kept, path: Path, progress: Progress) -> 
         "storage": kept.storage,
     }
     blank = blank.assign_coords(kept.coords())
-    with store.filling(blank, "activations", kept.dims, kept.shape, kept.storage, origin):
+    with store.filling(blank, Large("activations", kept.dims, kept.shape, kept.storage), origin):
         blocks = store.pending()
         before = n - sum(map(len, blocks))
         for rows in blocks:

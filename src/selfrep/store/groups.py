@@ -13,7 +13,6 @@ import os
 import shutil
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,20 +22,17 @@ from typing import Any, Literal, cast
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.errors import ZarrUserWarning
 
 from selfrep.errors import SelfrepError
 from selfrep.files import writing
 from selfrep.store import seal
-from selfrep.store.layout import CHUNK, chunks, in_order, retyped, storable
+from selfrep.store.layout import CHUNK, WHOLE, chunks, consolidate, in_order, measured, retyped, storable
 
 Axis = Literal["pair", "prompt"]
 """What a group may grow along."""
 DONE = "done"
 _FILLED = "fills"  # the attribute of `done` that names the variables a row must bring before it counts as done
 _PARTIAL = ".partial-"
-WHOLE = {"array.write_empty_chunks": True}
-"""Of zarr: chunks of NaN, 0 or false alone are written, too, so that one that is not there was lost."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ class Groups:
         for stale in self.store.parent.glob(f"{_PARTIAL}*"):
             shutil.rmtree(stale)
         zarr.open_group(self.store, mode="a", zarr_format=3)
-        self._consolidate()
+        consolidate(self.store)
 
     # ---- whole groups -----------------------------------------------------------------------------------------------
 
@@ -193,7 +189,7 @@ class Groups:
         self._require(group)
         with writing(self.store):
             seal.seal(self.store / group, attributes)
-            self._consolidate()
+            consolidate(self.store)
 
     # ---- groups that grow row by row --------------------------------------------------------------------------------
 
@@ -212,7 +208,7 @@ class Groups:
         Raises:
             SelfrepError: the template does not agree; a full disk.
         """
-        filled = _measured(template, along)
+        filled = measured(template, along)
         blank = template.assign({name: xr.full_like(template[name], np.nan) for name in filled})
         blank[DONE] = (along, np.zeros(template.sizes[along], dtype=bool), {_FILLED: filled})
         if not self.has(group):
@@ -298,16 +294,9 @@ class Groups:
                 if target.exists():
                     os.replace(target, scratch / "old")
                 os.replace(scratch / "new", target)
-                self._consolidate()
+                consolidate(self.store)
         finally:
             _remove(scratch)
-
-    def _consolidate(self) -> None:
-        # A courtesy to those who open the store with plain `xarray.open_zarr(path, group=...)`, which looks for
-        # consolidated metadata at the root and warns when there are none. Nothing in selfrep relies on them.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ZarrUserWarning)  # "not part of the specification": hence a courtesy
-            zarr.consolidate_metadata(self.store)
 
 
 def _write(place: Path, dataset: xr.Dataset, shapes: Mapping[str, tuple[int, ...]] | None = None) -> None:
@@ -328,11 +317,6 @@ def _remove(scratch: Path) -> None:
         if not scratch.exists():
             return
         time.sleep(0.05)
-
-
-def _measured(dataset: xr.Dataset, along: Axis) -> list[str]:
-    """The variables that a run fills in: floating point, with the rows first."""
-    return [str(name) for name, v in dataset.data_vars.items() if v.dims[:1] == (along,) and v.dtype.kind == "f"]
 
 
 def _fitted(dataset: xr.Dataset, name: str, array: Any, n_rows: int) -> np.ndarray:

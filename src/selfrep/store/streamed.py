@@ -9,25 +9,47 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import filelock
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.errors import ZarrUserWarning
 
 from selfrep.errors import SelfrepError
 from selfrep.files import writing
-from selfrep.store.layout import CHUNK, in_order, retyped, storable
+from selfrep.store.layout import CHUNK, WHOLE, consolidate, in_order, measured, retyped, storable
 
 AT_ONCE = 2**28
 """A block takes at most about so many bytes of memory, or is a single row."""
-DONE, ORIGIN, SPACE = "done", "made_of", "zarr.json"
+DONE, ORIGIN = "done", "made_of"
+
+
+class Large(NamedTuple):
+    """The large array: its name, its axes, of which the first is that of the rows, their lengths, and its type."""
+
+    name: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def of_row(self) -> tuple[int, ...]:
+        """The shape of a chunk, within a row: the last two axes."""
+        last = self.shape[max(1, len(self.shape) - 2) :]
+        return (*(1,) * (len(self.shape) - 1 - len(last)), *last)
+
+    @property
+    def rows(self) -> int:
+        """How many rows are written at once: as many as a block and a chunk may take."""
+        row, piece = (
+            float(np.prod(shape, dtype=float)) * np.dtype(self.dtype).itemsize
+            for shape in (self.shape[1:], self.of_row)
+        )
+        return int(max(1, min(self.shape[0], AT_ONCE // max(row, 1), CHUNK // max(piece, 1))))
 
 
 class Streamed:
@@ -39,7 +61,7 @@ class Streamed:
     Example:
         >>> store = Streamed(Path(tempfile.mkdtemp(), "acts.zarr"))
         >>> blank = xr.Dataset(coords={"prompt": ["a", "b", "c"], "layer": [0, 1]})
-        >>> with store.filling(blank, "x", ("prompt", "layer", "d_model"), (3, 2, 4), "float32", {"model": "m"}):
+        >>> with store.filling(blank, Large("x", ("prompt", "layer", "d_model"), (3, 2, 4), "float32"), {"model": "m"}):
         ...     for rows in store.pending():
         ...         store.write(rows, {"x": np.ones((len(rows), 2, 4), np.float32)})
         >>> store.open().x.shape, float(store.open().x.sum())
@@ -50,20 +72,12 @@ class Streamed:
         self.path = Path(path)
 
     @contextmanager
-    def filling(
-        self,
-        blank: xr.Dataset,
-        name: str,
-        dims: Sequence[str],
-        shape: Sequence[int],
-        dtype: str,
-        origin: Mapping[str, Any],
-    ) -> Iterator[None]:
+    def filling(self, blank: xr.Dataset, large: Large, origin: Mapping[str, Any]) -> Iterator[None]:
         """Inside the `with` block this process alone fills the store, which is made where there is none.
 
         Args:
             blank: all that is known beforehand; its float variables over the first dimension are filled later.
-            name, dims, shape, dtype: of the large array; its first dimension is that of the rows.
+            large: the array that is filled with them.
             origin: what the numbers are made of, as JSON: a store that was made of anything else is refused.
 
         Raises:
@@ -83,40 +97,29 @@ class Streamed:
             if self.path.exists():
                 self._require(origin)
             else:
-                self._make(blank, name, dims, shape, dtype, origin)
+                self._make(blank, large, origin)
             yield
         finally:
             lock.release()
             Path(lock.lock_file).unlink(missing_ok=True)
 
-    def _make(
-        self,
-        blank: xr.Dataset,
-        name: str,
-        dims: Sequence[str],
-        shape: Sequence[int],
-        dtype: str,
-        origin: Mapping[str, Any],
-    ) -> None:
-        rows = _rows_of(shape, np.dtype(dtype).itemsize)
-        known = blank.assign({DONE: (dims[0], np.zeros(shape[0], dtype=bool))})
+    def _make(self, blank: xr.Dataset, large: Large, origin: Mapping[str, Any]) -> None:
+        along, rows = large.dims[0], large.rows
+        known = blank.assign({DONE: (along, np.zeros(large.shape[0], dtype=bool))})
         known = known.assign_attrs({ORIGIN: json.dumps(dict(origin), sort_keys=True)})
-        over_rows = [*_filled(blank, dims[0]), DONE]
-        encoding = {str(v): {"chunks": (rows, *known[v].shape[1:])} for v in over_rows}
+        encoding = {name: {"chunks": (rows, *known[name].shape[1:])} for name in (*measured(blank, along), DONE)}
         # Coordinates of rows belong to the large array, too: xarray finds them by name.
-        named = [str(c) for c in blank.coords if c not in blank.dims and set(blank[c].dims) <= set(dims)]
+        named = [str(c) for c in blank.coords if c not in blank.dims and set(blank[c].dims) <= set(large.dims)]
         with writing(self.path), tempfile.TemporaryDirectory(prefix=".partial-", dir=self.path.parent) as scratch:
             new = Path(scratch, "new")
-            with zarr.config.set({"array.write_empty_chunks": True}):
+            with zarr.config.set(WHOLE):
                 storable(known).to_zarr(new, zarr_format=3, consolidated=False, encoding=encoding)
             zarr.open_group(new, mode="a").create_array(
-                name, shape=tuple(shape), dtype=dtype, fill_value=np.nan, dimension_names=list(dims),
-                chunks=(rows, *(1,) * (len(shape) - 3), *shape[-2:]) if len(shape) > 2 else (rows, *shape[1:]),
+                large.name, shape=large.shape, dtype=large.dtype, fill_value=np.nan, dimension_names=large.dims,
+                chunks=(rows, *large.of_row),
                 attributes={"coordinates": " ".join(named)} if named else {},
             )  # fmt: skip
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ZarrUserWarning)  # see `selfrep.store.groups`
-                zarr.consolidate_metadata(new)
+            consolidate(new)
             os.replace(new, self.path)
 
     def _require(self, origin: Mapping[str, Any]) -> None:
@@ -145,7 +148,7 @@ class Streamed:
 
     def pending(self) -> list[range]:
         """The blocks that are not there yet, as ranges of rows."""
-        done = self._array(DONE)
+        done = _array(self._group("r"), DONE)
         marks, rows = np.asarray(done[:]), done.chunks[0]
         blocks = [range(k, min(k + rows, len(marks))) for k in range(0, len(marks), rows)]
         return [block for block in blocks if not marks[block].all()]
@@ -156,8 +159,7 @@ class Streamed:
         Raises:
             SelfrepError: a full disk.
         """
-        # Blocks of NaN alone are written, too: a chunk that is not there was lost.
-        with writing(self.path), zarr.config.set({"array.write_empty_chunks": True}):
+        with writing(self.path), zarr.config.set(WHOLE):
             group = self._group("r+")
             for name, block in values.items():
                 _array(group, name)[rows.start : rows.stop] = block
@@ -186,23 +188,9 @@ class Streamed:
     def _group(self, mode: Any) -> zarr.Group:
         return zarr.open_group(self.path, mode=mode, use_consolidated=False)
 
-    def _array(self, name: str) -> zarr.Array[Any]:
-        return _array(self._group("r"), name)
-
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     return cast("zarr.Array[Any]", group[name])
-
-
-def _filled(blank: xr.Dataset, along: str) -> list[str]:
-    return [str(name) for name, v in blank.data_vars.items() if v.dims[:1] == (along,) and v.dtype.kind == "f"]
-
-
-def _rows_of(shape: Sequence[int], itemsize: int) -> int:
-    """How many rows are written at once: as many as a block may take, and a chunk of a single layer."""
-    row = float(np.prod(shape[1:], dtype=float)) * itemsize
-    layer = float(np.prod(shape[-2:] if len(shape) > 2 else shape[1:], dtype=float)) * itemsize
-    return int(max(1, min(shape[0], AT_ONCE // max(row, 1), CHUNK // max(layer, 1))))
 
 
 def _short(value: Any) -> str:
