@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from selfrep.engine.capture import score as score
     from selfrep.engine.cost import cost as cost
     from selfrep.engine.during import during as during
-    from selfrep.engine.generation import Keep as Keep
     from selfrep.engine.generation import generate as generate
     from selfrep.engine.interventions import Ablate as Ablate
     from selfrep.engine.interventions import Cap as Cap
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
     from selfrep.engine.plan import prefix_patch as prefix_patch
     from selfrep.engine.screen import screen as screen
     from selfrep.engine.sequences import sequence_log_odds as sequence_log_odds
+    from selfrep.engine.spoken import Keep as Keep
     from selfrep.errors import SelfrepError as SelfrepError
     from selfrep.models.language_model import LanguageModel as LanguageModel
     from selfrep.models.loading import load_model as load_model

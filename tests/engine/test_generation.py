@@ -13,11 +13,12 @@ from tests.engine.conftest import Talker
 from tests.tiny import D_MODEL, by_risk, hooked, module_at, sites_of, values_at
 from torch import Tensor
 
-from selfrep.engine import generation
+from selfrep.engine import generation, spoken
 from selfrep.engine.capture import capture
 from selfrep.engine.during import during
-from selfrep.engine.generation import Keep, generate
+from selfrep.engine.generation import generate
 from selfrep.engine.interventions import Ablate, Cap, Replace, Steer
+from selfrep.engine.spoken import Keep
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.loading import load_model
@@ -65,7 +66,7 @@ def by_hand(
 @pytest.fixture(autouse=True)
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random models say whatever ends an answer soon; here nothing does."""
-    monkeypatch.setattr(generation, "ends_of", lambda lm: frozenset())
+    monkeypatch.setattr(spoken, "ends_of", lambda lm: frozenset())
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_an_answer_ends_with_what_ends_it_and_its_neighbours_go_on(
     lm = talker("llama")
     free = generate(lm, PROMPTS, max_tokens=N).tokens.values
     end = next(int(t) for t in free[0] if t not in free[1])
-    monkeypatch.setattr(generation, "ends_of", lambda lm: frozenset([end]))
+    monkeypatch.setattr(spoken, "ends_of", lambda lm: frozenset([end]))
     said = generate(lm, PROMPTS, max_tokens=N, capture=Keep("resid_post", layers=0, by="answer"))
     at = free[0].tolist().index(end)
     assert said.tokens.values[0].tolist() == [*free[0][: at + 1], *[-1] * (N - at - 1)]

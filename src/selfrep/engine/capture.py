@@ -270,6 +270,16 @@ def _read(lm: LanguageModel, logits: Tensor, answers: np.ndarray) -> np.ndarray:
     return np.where(on_both_sides, both, np.nan)
 
 
+def labels_of(prompts: Sequence[Prompt]) -> dict[str, tuple[str, np.ndarray]]:
+    """The labels of prompts, as coordinates.
+
+    Example:
+        >>> labels_of([Prompt("", ("Who are you?",), persona="nurse")])["persona"][1].tolist()
+        ['nurse']
+    """
+    return {name: ("prompt", np.array([getattr(p, name) for p in prompts])) for name in LABELS}
+
+
 def _with_labels(prompts: Sequence[Prompt], readings: np.ndarray) -> xr.Dataset:
-    coords = {name: ("prompt", np.array([getattr(p, name) for p in prompts])) for name in LABELS}
-    return xr.Dataset({name: ("prompt", row) for name, row in zip(READINGS, readings, strict=True)}, coords=coords)
+    rows = {name: ("prompt", row) for name, row in zip(READINGS, readings, strict=True)}
+    return xr.Dataset(rows, coords=labels_of(prompts))

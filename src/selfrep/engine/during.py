@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,16 @@ class During:
             n = int(part[2])
             return (0, n) if part[1] == "first" else (n, _ENDLESS)
         return {"prompt": (-_ENDLESS, 1), "response": (0, _ENDLESS), "all": (-_ENDLESS, _ENDLESS)}[self.phase]
+
+    @cached_property
+    def given(self) -> dict[int, np.ndarray]:
+        """What the source holds at each layer where it says a token, [prompt, token, d_model]; nothing without one."""
+        if self.source is None:
+            return {}
+        here = self.source.sel(site=self.site)
+        first = here[SAID].transpose("layer", "prompt", "d_model").expand_dims("step", axis=2)
+        later = here.activations.transpose("layer", "prompt", "step", "d_model")
+        return {k: np.concatenate([first.sel(layer=k), later.sel(layer=k)], axis=1) for k in self.layers}
 
 
 def during(
@@ -160,10 +170,10 @@ def held(lm: LanguageModel, apply: Sequence[During], rows: np.ndarray, at: Tenso
             mask = (at >= first) & (at < stop) & ~ended
             if not bool(mask.any()):
                 continue
-            amount = torch.as_tensor(one.strength[rows] if len(one.strength) > 1 else one.strength)[:, None]
+            amount = torch.as_tensor(one.strength[rows] if len(one.strength) > 1 else one.strength)
             for layer in one.layers:
                 module, tap = lm.tap(one.site, layer)
-                given = None if one.source is None else _given(one.source, one.site, layer, rows, at, mask)
+                given = _given(one.given[layer], rows, at, mask) if one.given else None
                 change = partial(_changed, one, tap, layer, mask, amount, given)
                 stack.enter_context(replacing(module, tap.end, change))
         yield
@@ -176,10 +186,10 @@ def _changed(
     own = x if tap.part is None else tap.part.read(x)
     source = own if given is None else given.to(own).reshape(*own.shape)
     new = one.intervention.values(source, own, layer)
-    wide = (*mask.shape, *(1,) * (own.ndim - 2))
-    part = amount.to(own).expand(len(own), 1).reshape(len(own), *(1,) * (own.ndim - 1))
-    whole = bool((one.strength == 1).all())
-    new = torch.where(mask.to(own.device).view(wide), new if whole else own + part * (new - own), own)
+    beyond = (1,) * (own.ndim - 2)
+    if not (one.strength == 1).all():
+        new = own + amount.to(own).view(-1, 1, *beyond) * (new - own)
+    new = torch.where(mask.to(own.device).view(*mask.shape, *beyond), new, own)
     if tap.part is not None:
         return tap.part.write(x, new)
     if one.site == "resid_mid":
@@ -188,20 +198,13 @@ def _changed(
     return new
 
 
-def _given(source: xr.Dataset, site: str, layer: int, rows: np.ndarray, at: Tensor, mask: Tensor) -> Tensor:
+def _given(said: np.ndarray, rows: np.ndarray, at: Tensor, mask: Tensor) -> Tensor:
     """[row, token, feature] what the source holds where it says the same token of its answer.
 
     Raises:
         SelfrepError: it has said less.
     """
-    held_at, places = source.sel(site=site, layer=layer), at.cpu().numpy()
-    said = np.concatenate(
-        [
-            held_at[SAID].transpose("prompt", "d_model").to_numpy()[:, None],
-            held_at.activations.transpose("prompt", "step", "d_model").to_numpy(),
-        ],
-        axis=1,
-    )
+    places = at.cpu().numpy()
     of_row = rows if len(said) > 1 else np.zeros(len(rows), dtype=int)
     values = said[of_row[:, None], np.clip(places, 0, said.shape[1] - 1)]
     lacking = mask.cpu().numpy() & (~np.isfinite(values).all(axis=-1) | (places >= said.shape[1]))

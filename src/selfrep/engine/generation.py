@@ -10,23 +10,25 @@ import inspect
 import secrets
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
+from torch import Tensor, nn
 
-from selfrep.engine.capture import LABELS
+from selfrep.engine.capture import labels_of
 from selfrep.engine.door import require_prompts
-from selfrep.engine.during import SAID, During, held, require
-from selfrep.engine.hooks import hearing
+from selfrep.engine.during import During, held, require
+from selfrep.engine.hooks import Place, hearing
 from selfrep.engine.kept import places_of
-from selfrep.engine.metrics import require_finite
+from selfrep.engine.metrics import log_probs, require_finite
 from selfrep.engine.progress import Progress, ticker
 from selfrep.engine.reference import unembedding_in_float32
 from selfrep.engine.replay.prefix_sharing import pass_tokens
+from selfrep.engine.spoken import Answers, Keep
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.prompts import arguments
@@ -34,29 +36,6 @@ from selfrep.prompts.arguments import Several
 from selfrep.prompts.conversation import Conversation
 from selfrep.prompts.prompt import Prompt
 from selfrep.prompts.render import Tokens, render
-
-
-@dataclass(frozen=True)
-class Keep:
-    """Which activations are kept while a model speaks.
-
-    Fields:
-        sites, layers: as in `selfrep.capture`.
-        by: "token": at every token of the answer; "answer": their mean, as persona vectors take it (the token that ends
-            an answer is not part of it).
-
-    Example:
-        >>> Keep("resid_post", layers=[4, 5], by="answer").by
-        'answer'
-    """
-
-    sites: Several[str] = "resid_post"
-    layers: Several[int] | None = None
-    by: Literal["token", "answer"] = "token"
-
-    def __post_init__(self) -> None:
-        if self.by not in ("token", "answer"):
-            raise SelfrepError(f"Activations are kept by 'token' or by 'answer'; got {self.by!r}.")
 
 
 def generate(
@@ -134,103 +113,28 @@ def generate(
     require_prompts(lm, ((*tokens.ids, *[tokens.ids[-1]] * extra) for tokens in rendered))
     if temperature > 0 and seed is None:
         seed = secrets.randbelow(2**31)
-    answers = _Answers(lm, len(asked), max_tokens, keep, sites, layers)
-    speaker = _Speaker(lm, rendered, max_tokens, apply, float(temperature), seed, sites, layers, cache)
+    answers = Answers(lm, len(asked), max_tokens, keep, sites, layers)
+    speaker = _Speaker(lm, rendered, max_tokens, apply, float(temperature), seed, cache, answers)
     tick, done = ticker(progress, "prompt"), 0
     with lm.exclusive(), torch.no_grad():
         for rows in speaker.batches():
-            speaker.speak(rows, answers)
+            speaker.speak(rows)
             done += len(rows)
             tick(done, len(asked))
     widest = max(map(len, rendered))
     ids = np.array([[-1] * (widest - len(r)) + list(r.ids) for r in rendered])
-    labels = {name: ("prompt", np.array([getattr(p, name) for p in asked])) for name in LABELS}
-    return answers.dataset().assign(prompt_ids=(("prompt", "prompt_token"), ids)).assign_coords(labels).assign_attrs(
+    out = answers.dataset().assign(prompt_ids=(("prompt", "prompt_token"), ids)).assign_coords(labels_of(asked))
+    return out.assign_attrs(
         model=lm.name,
         weights_hash=lm.weights_hash,
         max_tokens=max_tokens,
         temperature=float(temperature),
         applied=[one.name for one in apply],
-        **({} if temperature <= 0 or seed is None else {"seed": seed}),
-    )  # fmt: skip
+        **({} if temperature <= 0 else {"seed": seed}),
+    )
 
 
-class _Answers:
-    """What was said, as far as it has come."""
-
-    def __init__(
-        self, lm: LanguageModel, n: int, max_tokens: int, keep: Keep | None, sites: list[str], layers: list[int]
-    ) -> None:
-        self.lm, self.keep, self.sites, self.layers = lm, keep, sites, layers
-        self.tokens = np.full((n, max_tokens), -1)
-        self.log_prob = np.full((n, max_tokens), np.nan, dtype=np.float32)
-        self.ended = np.zeros(n, dtype=bool)
-        if keep is not None:
-            shape = (n, len(sites), len(layers), lm.d_model)
-            self.before = np.full(shape, np.nan, dtype=np.float32)
-            steps = (max_tokens,) if keep.by == "token" else ()
-            self.activations = np.full((*shape[:3], *steps, lm.d_model), np.nan, dtype=np.float32)
-            self._sum = np.zeros(shape, dtype=np.float64)
-            self._n = np.zeros(n, dtype=int)
-
-    def said(self, rows: np.ndarray, step: int, tokens: np.ndarray, log_prob: np.ndarray, end: np.ndarray) -> None:
-        """Each row's token of a step; −1 for those that had come to their end."""
-        self.tokens[rows, step], self.log_prob[rows, step] = tokens, np.where(tokens >= 0, log_prob, np.nan)
-        self.ended[rows] |= end
-
-    def passed(self, rows: np.ndarray, step: int, values: np.ndarray) -> None:
-        """What passed [row, site, layer, d_model] at the token of a step; −1: the last one of the prompt."""
-        if self.keep is None:
-            return
-        if step < 0:
-            self.before[rows] = values
-            return
-        there = self.tokens[rows, step] >= 0
-        if self.keep.by == "token":
-            self.activations[rows[there], :, :, step] = values[there]
-            return
-        words = there & ~(np.isin(self.tokens[rows, step], list(ends_of(self.lm))))
-        self._sum[rows[words]] += values[words]
-        self._n[rows[words]] += 1
-
-    def dataset(self) -> xr.Dataset:
-        """All of it."""
-        ends = ends_of(self.lm)
-        texts = [
-            self.lm.tokenizer.decode([int(t) for t in row if t >= 0 and int(t) not in ends], skip_special_tokens=True)
-            for row in self.tokens
-        ]
-        out = xr.Dataset(
-            {
-                "tokens": (("prompt", "step"), self.tokens),
-                "log_prob": (("prompt", "step"), self.log_prob),
-                "text": ("prompt", np.array(texts, dtype=str)),
-                "ended": ("prompt", self.ended),
-            }
-        )
-        if self.keep is None:
-            return out
-        dims = ("prompt", "site", "layer", "d_model")
-        coords = {"site": self.sites, "layer": self.layers}
-        if self.keep.by == "token":
-            by_token = (*dims[:3], "step", "d_model")
-            return out.assign({"activations": (by_token, self.activations), SAID: (dims, self.before)}).assign_coords(
-                coords
-            )
-        n = self._n[:, None, None, None]
-        mean = np.divide(self._sum, n, out=np.full_like(self._sum, np.nan), where=n > 0)
-        return out.assign(activations=(dims, mean.astype(np.float32))).assign_coords(coords)
-
-
-def ends_of(lm: LanguageModel) -> frozenset[int]:
-    """The tokens that end an answer: those of the model's generation configuration, or of its tokenizer."""
-    said = getattr(getattr(lm.hf, "generation_config", None), "eos_token_id", None)
-    if said is None:
-        said = getattr(lm.tokenizer, "eos_token_id", None)
-    return frozenset() if said is None else frozenset(int(t) for t in np.atleast_1d(said))
-
-
-@dataclass(frozen=True)
+@dataclass
 class _Speaker:
     """How prompts are answered."""
 
@@ -240,10 +144,8 @@ class _Speaker:
     apply: tuple[During, ...]
     temperature: float
     seed: int | None
-    sites: list[str]
-    layers: list[int]
     cache: bool
-    _told: list[bool] = field(default_factory=list)
+    answers: Answers
 
     def batches(self) -> Iterator[np.ndarray]:
         """Numbers of prompts that are answered together: alike in length, and with the same rotary tables.
@@ -264,70 +166,58 @@ class _Speaker:
         yield np.array(batch)
 
     def _kind(self, n: int) -> tuple[Any, ...]:
-        side = self.lm.rotary_side(n)
-        alone = side != self.lm.rotary_side(n + self.max_tokens) or "position_ids" not in self._takes
-        return (side, n) if alone else (side,)
+        alone = self._grows(n) or "position_ids" not in self._takes
+        return (self.lm.rotary_side(n), n) if alone else (self.lm.rotary_side(n),)
 
-    @property
+    def _grows(self, n: int) -> bool:
+        """Whether the rotary tables of a prompt of n tokens change while it is answered."""
+        return self.lm.rotary_side(n) != self.lm.rotary_side(n + self.max_tokens)
+
+    @cached_property
     def _takes(self) -> set[str]:
         return set(inspect.signature(self.lm.hf.forward).parameters)
 
-    def speak(self, rows: np.ndarray, answers: _Answers) -> None:
+    def speak(self, rows: np.ndarray) -> None:
         """Answer these prompts."""
-        lm, lengths = self.lm, np.array([len(self.rendered[i]) for i in rows])
+        lm, answers, own = self.lm, self.answers, [self.rendered[i].ids for i in rows]
+        lengths = np.array([len(ids) for ids in own])
         width = int(lengths.max())
-        padded = np.array(
-            [[self.rendered[i].ids[0]] * (width - len(self.rendered[i])) + list(self.rendered[i].ids) for i in rows]
-        )
-        ids = torch.as_tensor(padded, device=lm.device)
+        ids = torch.tensor([(*one[:1] * (width - len(one)), *one) for one in own], device=lm.device)
         there = torch.as_tensor(np.arange(width) >= (width - lengths)[:, None], device=lm.device)
-        draws = [None if self.temperature <= 0 else np.random.default_rng([self.seed or 0, int(i)]) for i in rows]
-        ends, running, ending = ends_of(lm), np.ones(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
-        grows = lm.rotary_side(width) != lm.rotary_side(width + self.max_tokens)
-        cached, past = self.cache and not grows, None
+        draws = [np.random.default_rng([self.seed or 0, int(i)]) for i in rows] if self.temperature > 0 else []
+        running, ending = np.ones(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
+        cached, past = self.cache and not self._grows(width), None
         for step in range(self.max_tokens + (answers.keep is not None)):
             begin = 0 if past is None else ids.shape[1] - 1
             at = torch.arange(begin, ids.shape[1], device=lm.device) - (width - 1)
             live = there[:, begin:] & torch.as_tensor(running | ending, device=lm.device)[:, None]
-            heard: dict[tuple[str, int], Tensor] = {}
-            places = [(site, layer) for site in self.sites for layer in self.layers]
-            with (
-                held(lm, self.apply, rows, at.expand(len(rows), -1), ~live),
-                hearing(lm, places, lambda place, x: heard.__setitem__(place, x[:, -1].detach().float().cpu())),  # noqa: B023
-                unembedding_in_float32(lm),
-            ):
-                out = self._pass(ids[:, begin:], there, past, cached)
-            if heard:
-                values = torch.stack([heard[place] for place in places], dim=1)
-                shape = (len(rows), len(self.sites), len(self.layers), -1)
-                answers.passed(rows, step - 1, values.reshape(shape).numpy())
+            with held(lm, self.apply, rows, at.expand(len(rows), -1), ~live):
+                out, passed = self._pass(ids[:, begin:], there, past, cached)
+            if passed is not None:
+                answers.passed(rows, step - 1, passed)
             if step == self.max_tokens or not running.any():
                 return
             past = getattr(out, "past_key_values", None) if cached else None
             if cached and past is None:
-                cached = False
-                if not self._told:
-                    self._told.append(True)
-                    warnings.warn(
-                        f"{lm.name} keeps no keys and values: it is run as a whole for every token, which is slow.",
-                        UserWarning,
-                        stacklevel=3,
-                    )
+                cached = self.cache = False
+                warnings.warn(
+                    f"{lm.name} keeps no keys and values: it is run as a whole for every token, which is slow.",
+                    UserWarning,
+                    stacklevel=3,
+                )
             logits = out.logits[:, -1].float()
             require_finite(lm, logits[torch.as_tensor(running, device=logits.device)])
             chosen, log_prob = _chosen(logits, self.temperature, draws)
-            ending = running & np.isin(chosen, list(ends))
+            ending = running & np.isin(chosen, list(answers.ends))
             answers.said(rows, step, np.where(running, chosen, -1), log_prob, ending)
             running &= ~ending
             if not running.any() and answers.keep is None:
                 return  # with activations to keep, one more pass reads the last token
-            following = torch.as_tensor(chosen, device=lm.device)[:, None]
-            ids, there = (
-                torch.cat([ids, following], 1),
-                torch.cat([there, torch.ones_like(following, dtype=torch.bool)], 1),
-            )
+            ids = torch.cat([ids, torch.as_tensor(chosen, device=lm.device)[:, None]], dim=1)
+            there = nn.functional.pad(there, (0, 1), value=True)
 
-    def _pass(self, ids: Tensor, there: Tensor, past: Any, cached: bool) -> Any:
+    def _pass(self, ids: Tensor, there: Tensor, past: Any, cached: bool) -> tuple[Any, np.ndarray | None]:
+        """What the model gives, and what passes at its last token, [row, site, layer, d_model], where it is kept."""
         given: dict[str, Any] = {"attention_mask": there.long(), "use_cache": cached}
         if "position_ids" in self._takes:
             given["position_ids"] = (there.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
@@ -335,18 +225,27 @@ class _Speaker:
             given["past_key_values"] = past
         if "logits_to_keep" in self._takes:
             given["logits_to_keep"] = 1
-        return self.lm.hf(ids, **given)
+        sites, layers = self.answers.sites, self.answers.layers
+        places = [(site, layer) for site in sites for layer in layers]
+        heard: dict[Place, Tensor] = {}
+
+        def hear(place: Place, x: Tensor) -> None:
+            heard[place] = x[:, -1].detach().float().cpu()
+
+        with hearing(self.lm, places, hear), unembedding_in_float32(self.lm):
+            out = self.lm.hf(ids, **given)
+        if not places:
+            return out, None
+        passed = torch.stack([heard[place] for place in places], dim=1)
+        return out, passed.reshape(len(ids), len(sites), len(layers), -1).numpy()
 
 
-def _chosen(
-    logits: Tensor, temperature: float, draws: Sequence[np.random.Generator | None]
-) -> tuple[np.ndarray, np.ndarray]:
-    """[row] the next token of each row, and its log-probability. A draw is the largest of log-probabilities to which
-    Gumbel noise is added."""
-    log_prob = logits.log_softmax(-1)
-    scored = log_prob.double().cpu()
+def _chosen(logits: Tensor, temperature: float, draws: Sequence[np.random.Generator]) -> tuple[np.ndarray, np.ndarray]:
+    """[row] the next token of each row, and its log-probability. A draw is the largest of the logits to which Gumbel
+    noise is added."""
     if temperature > 0:
-        noise = np.stack([draw.gumbel(size=scored.shape[1]) for draw in draws if draw is not None])
-        scored = scored / temperature + torch.as_tensor(noise)
-    chosen = scored.argmax(-1)
-    return chosen.numpy(), log_prob.cpu().gather(1, chosen[:, None])[:, 0].numpy()
+        noise = torch.as_tensor(np.stack([draw.gumbel(size=logits.shape[1]) for draw in draws]))
+        chosen = (logits.double().cpu() / temperature + noise).argmax(-1).to(logits.device)
+    else:
+        chosen = logits.argmax(-1)
+    return chosen.cpu().numpy(), log_probs(logits, chosen[:, None])[:, 0].cpu().numpy()

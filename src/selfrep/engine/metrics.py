@@ -220,7 +220,7 @@ def sequence_log_prob(n_tokens: int | None = None) -> Metric:
         inside = torch.as_tensor(np.arange(-longest, 0) >= -lengths[:, None], device=device)
 
         def value(logits: Tensor) -> Tensor:
-            chosen = _log_probs(logits, answer.expand(logits.shape[:-1])[..., None])[..., 0]
+            chosen = log_probs(logits, answer.expand(logits.shape[:-1])[..., None])[..., 0]
             return chosen.masked_fill(~inside, 0.0).sum(-1)
 
         return Reading(tuple(range(-longest - 1, -1)), None, value)
@@ -300,11 +300,11 @@ def answer_mass(lm: LanguageModel, logits: Tensor, answers: np.ndarray) -> Tenso
     """
     require_finite(lm, logits)
     ids = torch.as_tensor(answers, device=logits.device).flatten(1)
-    chosen = _log_probs(logits, ids.clamp(min=0)).exp()
+    chosen = log_probs(logits, ids.clamp(min=0)).exp()
     return chosen.masked_fill(ids < 0, 0.0).sum(-1)
 
 
-def _log_probs(logits: Tensor, ids: Tensor) -> Tensor:
+def log_probs(logits: Tensor, ids: Tensor) -> Tensor:
     """[..., d_vocab], [..., k] → [..., k] log p of these tokens: a table of all would be as large as the logits."""
     return logits.gather(-1, ids) - logits.logsumexp(-1, keepdim=True)
 

@@ -45,10 +45,8 @@ class Large(NamedTuple):
     @property
     def rows(self) -> int:
         """How many rows are written at once: as many as a block and a chunk may take."""
-        row, piece = (
-            float(np.prod(shape, dtype=float)) * np.dtype(self.dtype).itemsize
-            for shape in (self.shape[1:], self.of_row)
-        )
+        each = np.dtype(self.dtype).itemsize
+        row, piece = (float(np.prod(shape, dtype=float)) * each for shape in (self.shape[1:], self.of_row))
         return int(max(1, min(self.shape[0], AT_ONCE // max(row, 1), CHUNK // max(piece, 1))))
 
 
