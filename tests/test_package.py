@@ -220,6 +220,7 @@ def test_no_circle_of_imports() -> None:
 WHOLE = {
     "test_chaos.py",
     "test_damage.py",  # a whole run
+    "test_shards.py",  # several processes that run one study
     "test_fuzz.py",  # every command that reads a file
     "test_docs.py",
     "test_examples.py",

@@ -26,6 +26,10 @@ class CannotReplay(SelfrepError):
     """An architecture whose blocks cannot be replayed: patched runs of it take a whole forward pass each."""
 
 
+class Paused(SelfrepError):
+    """A run that was told to stop, and did so between two blocks. The command line exits with code 75: try again."""
+
+
 def close_match(word: object, known: Iterable[str], likeness: float = 0.6) -> str:
     """A hint for the end of an error message, or "" when no known word resembles this one.
 

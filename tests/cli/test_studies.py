@@ -248,3 +248,28 @@ def test_a_run_goes_to_the_folder_of_its_study_and_ends_with_130_when_it_is_stop
     said = capsys.readouterr().err
     assert "stopped; run the same command again to go on from here" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.usefixtures("pageless")
+def test_workers_fill_what_was_prepared_and_the_task_of_an_array_is_one(tmp_path: Path) -> None:
+    (tmp_path / "brief.yaml").write_text(TINY[: TINY.index("separation")])
+    asked = ("run", "brief.yaml", "--out", "out", "--device", "cpu")
+    done = selfrep(*asked, "--prepare", cwd=tmp_path)
+    assert (done.returncode, "out is ready" in done.stdout) == (0, True), done.stderr
+    assert not RunDirectory.open(tmp_path / "out").begun
+    task = {"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_COUNT": "1"}
+    done = selfrep(*asked, "--shard", cwd=tmp_path, **task)
+    assert (done.returncode, "Shard 0/1 of tiny is done" in done.stdout) == (0, True), done.stderr
+    assert RunDirectory.open(tmp_path / "out").groups() == ("behaviour",)
+    assert selfrep(*asked, cwd=tmp_path).returncode == 0
+    refused(selfrep(*asked, "--shard", "1/1", cwd=tmp_path), "counted from 0", "1/1")
+    refused(selfrep(*asked, "--shard", "0/2", "--fresh", cwd=tmp_path), "--fresh", "whole of it")
+
+
+def test_a_run_whose_time_is_over_ends_with_75_and_says_that_it_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "brief.yaml").write_text(TINY[: TINY.index("separation")])
+    done = selfrep("run", "brief.yaml", "--out", "out", "--device", "cpu", "--time-limit", "0s", cwd=tmp_path)
+    assert done.returncode == 75
+    assert "The time limit was reached" in done.stderr
+    assert "same command goes on" in done.stderr
+    refused(selfrep("run", "brief.yaml", "--time-limit", "soon", cwd=tmp_path), "A time is given as", "'soon'")

@@ -20,6 +20,7 @@ import zarr
 from selfrep.errors import SelfrepError
 from selfrep.store import groups
 from selfrep.store.run_directory import RunDirectory
+from selfrep.store.shard import Shard
 
 from .conftest import N_LAYERS, N_ROWS, Axis, template
 
@@ -65,7 +66,7 @@ def test_a_stranger_reads_it_with_plain_xarray_and_no_warning(run: RunDirectory)
     run.write("items", template())
     run.prepare("effects/resid_pre", template())
     run.write_rows("effects/resid_pre", [2], filled("pair", [2]))
-    run.annotate("effects/resid_pre", selfcheck='{"law": 0.0}')
+    run.annotate("effects/resid_pre", lambda known: {"selfcheck": '{"law": 0.0}'})
     for group in ("items", "effects/resid_pre"):
         with xr.open_zarr(run.store, group=group) as stored:
             assert stored.source.values.tolist() == template().source.values.tolist()
@@ -134,7 +135,7 @@ def test_a_group_that_is_not_there_is_named_beside_those_that_are(run: RunDirect
         run.read,
         run.attributes,
         run.pending,
-        run.annotate,
+        lambda name: run.annotate(name, lambda known: {}),
         lambda name: run.write_rows(name, [0], template()),
     ):
         with pytest.raises(SelfrepError, match=r"no group 'transfer'.*items"):
@@ -324,3 +325,52 @@ def test_a_full_disk_keeps_what_is_there_readable(run: RunDirectory) -> None:
     run.write_rows("group", [1, 2], whole.isel(pair=[1, 2]))  # space was made
     assert np.array_equal(run.read("group").a.values, noise)
     assert len(run.pending("group")) == rows - rows
+
+
+# ---- several writers ------------------------------------------------------------------------------------------------
+
+
+def test_each_shard_fills_its_own_blocks_whoever_was_there_before(run: RunDirectory) -> None:
+    run.prepare("effects/z", template(), at_once=2)
+    assert [run.pending("effects/z", Shard(i, 2)).tolist() for i in range(2)] == [[0, 1, 4, 5], [2, 3]]
+    run.write_rows("effects/z", [0, 1], filled("pair", [0, 1]))
+    assert [run.pending("effects/z", Shard(i, 2)).tolist() for i in range(2)] == [[4, 5], [2, 3]], "by absolute blocks"
+    assert [block.tolist() for block in run.blocks("effects/z", run.pending("effects/z"))] == [[2, 3], [4, 5]]
+    assert run.blocks("effects/z", np.array([], dtype=np.int64)) == []
+
+
+def test_a_group_that_another_process_has_prepared_in_between_keeps_its_rows(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both look whether it is there before one of them makes it; the first may have written rows by then."""
+    other, sound = RunDirectory(run.path), groups.changing
+
+    @contextmanager
+    def late(folder: object) -> Iterator[None]:
+        monkeypatch.setattr(groups, "changing", sound)
+        other.prepare("effects/z", template())
+        other.write_rows("effects/z", [0], filled("pair", [0]))
+        with sound(run.path):
+            yield
+
+    monkeypatch.setattr(groups, "changing", late)
+    run.prepare("effects/z", template())
+    assert run.pending("effects/z").tolist() == [1, 2, 3, 4, 5]
+    assert run.read("effects/z").patched.values[0].tolist() == [1.0] * N_LAYERS
+
+
+def test_what_another_process_has_noted_stays(run: RunDirectory) -> None:
+    run.prepare("effects/z", template())
+    for law in ("a", "b"):
+        run.annotate("effects/z", lambda known, law=law: {"laws": [*known.get("laws", []), law]})  # type: ignore[misc]
+    assert run.attributes("effects/z")["laws"] == ["a", "b"]
+    run.provenance(seconds=1.0)
+    RunDirectory(run.path).provenance(model="m")
+    assert run.provenance() == {"seconds": 1.0, "model": "m"}
+
+
+def test_a_run_has_begun_with_its_first_row_or_whole_group(run: RunDirectory) -> None:
+    run.prepare("effects/z", template())
+    assert not run.begun
+    run.write_rows("effects/z", [3], filled("pair", [3]))
+    assert run.begun

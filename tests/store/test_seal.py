@@ -69,7 +69,7 @@ def test_every_lost_or_cut_file_is_noticed(kept: RunDirectory, damage: str) -> N
 
 
 def test_attributes_may_be_added_and_are_sealed_again(kept: RunDirectory) -> None:
-    kept.annotate(GROUP, proof={"worst": 1e-6})
+    kept.annotate(GROUP, lambda known: {"proof": {"worst": 1e-6}})
     assert kept.attributes(GROUP) == {"smallest_p": 0.125, "proof": {"worst": 1e-6}}
     assert kept.read(GROUP).attrs == kept.attributes(GROUP)
     meta = kept.store / GROUP / "zarr.json"

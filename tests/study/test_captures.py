@@ -14,7 +14,7 @@ from tests.analyses.planted import described
 from selfrep.analyses.analysis import Reading
 from selfrep.analyses.divergence.estimate import divergence
 from selfrep.analyses.separation.estimate import separation
-from selfrep.engine.capture import capture, score
+from selfrep.engine.capture import capture
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.loading import load_model
@@ -100,7 +100,7 @@ def test_a_study_whose_activations_do_not_fit_the_memory_says_the_same(
     assert len(calls) == 1 + planted.n_layers, "a layer at a time, all prompts once more for the next"
     whole, parts = one.directory, few.directory
     assert parts.read("activations/separation").factor.nbytes > captures.ROOM, "never in memory as a whole"
-    for group in ("divergence", "separation", "default_axis", "activations_summary", "behaviour"):
+    for group in ("divergence", "separation", "default_axis", "activations_summary"):
         assert whole.attributes(group) == parts.attributes(group)
         xr.testing.assert_allclose(whole.read(group), parts.read(group), rtol=1e-4, atol=1e-6)
     assert parts.read("activations/divergence").position.values.tolist() == [-1]
@@ -281,10 +281,3 @@ def test_what_the_report_opens_with_reads_first_and_shares_the_capture_with_what
     stages[1].work(lambda share: None)
     assert len(calls) == 1, "both read one capture"
     assert later.acts[0].position.values.tolist() == [-2]
-    answered = job.directory.read("behaviour")
-    asked = answered.item.to_numpy() == "who_are_you"
-    you = asked & (answered.condition.to_numpy() == "you")
-    assert np.isfinite(answered.log_odds.to_numpy()[you]).all(), "what the capture read is not asked again"
-    assert np.isnan(answered.log_odds.to_numpy()[~asked]).all()
-    alone = score(job.lm, [prompt for prompt, mine in zip(job._everything, you, strict=True) if mine])
-    np.testing.assert_allclose(alone.log_odds, answered.log_odds.to_numpy()[you], atol=1e-4)

@@ -46,6 +46,18 @@ def within(tick: Tick, begin: float = 0.0, span: float = 1.0) -> Callable[[int, 
     return lambda done, total: tick(begin + span * done / total)
 
 
+def shares(sizes: Iterable[int]) -> list[tuple[float, float]]:
+    """Where each of several parts of a stage begins, and how much of it each takes: what `within` is told.
+
+    Example:
+        >>> shares([1, 3])
+        [(0.0, 0.25), (0.25, 0.75)]
+    """
+    known = list(sizes)
+    ends = [sum(known[: i + 1]) for i in range(len(known))]
+    return [((end - size) / ends[-1], size / ends[-1]) for size, end in zip(known, ends, strict=True)]
+
+
 PER_PROMPT = 20.0
 """The cost of scoring a prompt; the unit is about one token through all layers."""
 
@@ -62,6 +74,8 @@ class Stage:
         opens: whether the report opens with what it makes. These steps come first.
         needs: the items whose answers, in the group "behaviour", it reads; of a step that opens.
         makes: its groups, where they are made of what other stages left, without the model; none where it is run.
+        grows: whether it needs nothing of other stages and keeps its rows block by block, so that several processes can
+            share it.
         prompts, cells, bytes: how many prompts it reads, how many patched runs it makes, and what it keeps in memory,
             as far as that is known before.
     """
@@ -73,6 +87,7 @@ class Stage:
     opens: bool = False
     needs: tuple[str, ...] = ()
     makes: tuple[str, ...] = ()
+    grows: bool = False
     prompts: int = 0
     cells: int = 0
     bytes: int = 0
@@ -167,7 +182,15 @@ class Context(ABC):
 
     @abstractmethod
     def complete(self, group: str) -> bool:
-        """Whether a group is there with all its rows."""
+        """Whether a group is there with all its rows, or all that this process is to fill."""
+
+    @abstractmethod
+    def left(self, group: str, at_once: int = 1) -> list[np.ndarray]:
+        """The rows of a group that this process has yet to fill, so many blocks at a time."""
+
+    @abstractmethod
+    def keep(self, group: str, rows: np.ndarray, dataset: xr.Dataset) -> None:
+        """Write these rows of a group. A run that was told to stop ends here; raises Paused."""
 
     @abstractmethod
     def scores(self, group: str, items: Battery) -> xr.Dataset:

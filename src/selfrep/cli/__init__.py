@@ -7,6 +7,7 @@ it, so that `selfrep --help` answers at once.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import typer
@@ -14,6 +15,7 @@ from typer.core import TyperGroup
 
 from selfrep.cli import batteries, directories, lists, studies, templates, validation
 from selfrep.cli.ending import ending
+from selfrep.cli.options import spelled_out
 
 
 class _Help(TyperGroup):
@@ -55,4 +57,4 @@ app.add_typer(batteries.app, name="battery")
 def main() -> None:
     """Run the command line: what goes wrong ends with one message, and a code that says whose turn it is."""
     with ending():
-        app(prog_name="selfrep")  # also where Python runs the package
+        app(spelled_out(sys.argv[1:]), prog_name="selfrep")  # also where Python runs the package

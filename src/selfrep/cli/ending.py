@@ -1,8 +1,9 @@
 """How the command ends, whatever ends it: with one message that says what to do, and the code that shells expect.
 
-0 when it has done what was asked; 2 when a user can mend what is wrong; 130 and 143 when it was told to stop (Ctrl-C,
-`kill`); 141 when nobody reads on (`| head -1`). What was being written is cleared away first. A second Ctrl-C ends it
-at once; the next run then clears what is left.
+0 when it has done what was asked; 2 when a user can mend what is wrong; 75 when it stopped between two blocks, as a
+time limit or a scheduler told it to; 130 and 143 when it was told to stop at once (Ctrl-C, `kill`); 141 when nobody
+reads on (`| head -1`). What was being written is cleared away first. A second Ctrl-C ends it without that; the next run
+then clears what is left.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from selfrep.errors import SelfrepError
+from selfrep.errors import Paused, SelfrepError
 from selfrep.files import explain
 from selfrep.harmless import for_terminal
 
+PAUSED = 75
+"""EX_TEMPFAIL of sysexits.h: whoever starts it again lets it go on."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _MEMORY = ("can't allocate memory", "out of memory", "failed to map segment", "bad_alloc", "can't start new thread")
 """What libraries say who find no memory, in errors of many kinds."""
@@ -54,7 +57,7 @@ def ending() -> Iterator[None]:
         yield
     except SelfrepError as error:
         _say(error)
-        raise SystemExit(2) from None
+        raise SystemExit(PAUSED if isinstance(error, Paused) else 2) from None
     except Stopped:
         _say("stopped; run the same command again to go on from here.")
         before.clear()  # the process ends now: a second Ctrl-C must not raise while Python shuts down

@@ -27,6 +27,20 @@ Itself = Annotated[
 ]
 
 
+def spelled_out(arguments: list[str]) -> list[str]:
+    """The arguments of the command, with the value of an option that may stand alone.
+
+    Example:
+        >>> spelled_out(["run", "study.yaml", "--shard", "--dtype", "bfloat16"])
+        ['run', 'study.yaml', '--shard', 'slurm', '--dtype', 'bfloat16']
+    """
+    following = [*arguments[1:], "--"]
+    pairs = zip(arguments, following, strict=True)
+    return [
+        word for one, next_ in pairs for word in ([one, "slurm"] if one == "--shard" and next_[:1] == "-" else [one])
+    ]
+
+
 def asked(
     model: str | None,
     dtype: str | None,

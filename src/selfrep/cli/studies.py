@@ -21,13 +21,30 @@ from selfrep.cli.options import (
     asked,
 )
 from selfrep.cli.progress import progress, warn
+from selfrep.errors import SelfrepError
 from selfrep.harmless import for_terminal
 
 if TYPE_CHECKING:
     from selfrep.store.run_directory import RunDirectory
+    from selfrep.store.shard import Shard
     from selfrep.study.study import Study
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what would run: prompts, patched runs, time, memory")]
+Prepare = Annotated[
+    bool, typer.Option("--prepare", help="only see that it can run, and make the directory: no weights are loaded")
+]
+Share = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="do share I of N, counted from 0, beside others; alone, that of the task of a Slurm array",
+    ),
+]
+TimeLimit = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="stop between two blocks after 90s, 15m or 2h, with exit code 75"),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="start over: remove what a former run left in the directory")]
 
 
@@ -46,17 +63,30 @@ def run(
     device: Device = "auto",
     fresh: Fresh = False,
     dry_run: DryRun = False,
+    prepare: Prepare = False,
+    shard: Share = None,
+    time_limit: TimeLimit = None,
 ) -> None:
     """Run a study, or go on with it where it stopped."""
+    from selfrep.store.shard import Shard
+    from selfrep.study.pause import seconds_of
     from selfrep.study.study import named
 
     described = named(study, allow_outside=allow_outside)
     place = out or _place_of(described.name, model)
     way = asked(model, dtype, device_map, attn, template_var, identity)
+    share = None if shard is None else Shard.parse(shard)
+    limit = None if time_limit is None else seconds_of(time_limit)
+    if share is not None and (fresh or prepare):
+        raise SelfrepError("A shard is a part of a run that goes on: --fresh and --prepare are for the whole of it.")
     if dry_run:
         _foretell(described, None if fresh else place, device, **way)
+    elif prepare:
+        _prepare(described, place, device, fresh, **way)
+    elif share is not None:
+        _share(described, place, device, share, limit, **way)
     else:
-        _run(described, place, device, fresh, **way)
+        _run(described, place, device, fresh, limit, **way)
 
 
 def check(
@@ -122,7 +152,33 @@ def _place_of(study: str, model: str | None) -> Path:
     return Path("out", study if model is None else f"{study}-" + re.sub(r"[^\w.-]+", "-", Path(model).name))
 
 
-def _run(study: Study, out: Path, device: str, fresh: bool, **way: Any) -> None:
+def _prepare(study: Study, out: Path, device: str, fresh: bool, **way: Any) -> None:
+    from selfrep.study.run import prepare
+
+    prepare(study, out, device=device, fresh=fresh, warn=warn, **way)
+    typer.echo(
+        for_terminal(
+            f"{out} is ready. Workers fill it, side by side: the same command with --shard 0/4, 1/4, 2/4, 3/4 (or any "
+            "other number). Then the same command without does what is left, estimates, and writes the report."
+        )
+    )
+
+
+def _share(study: Study, out: Path, device: str, share: Shard, limit: float | None, **way: Any) -> None:
+    """One share of what several processes do side by side."""
+    from selfrep.study.run import run as run_study
+
+    with progress() as on_progress:
+        run_study(study, out, device=device, shard=share, time_limit=limit, on_progress=on_progress, warn=warn, **way)
+    typer.echo(
+        for_terminal(
+            f"Shard {share} of {study.name} is done. Once all are, the same command without --shard estimates, and "
+            "writes the report."
+        )
+    )
+
+
+def _run(study: Study, out: Path, device: str, fresh: bool, limit: float | None = None, **way: Any) -> None:
     from selfrep.study.forecast import forecast
     from selfrep.study.run import run as run_study
 
@@ -131,7 +187,15 @@ def _run(study: Study, out: Path, device: str, fresh: bool, **way: Any) -> None:
     typer.echo(for_terminal(f"{planned.study.name}, asked of {planned.study.model} in {planned.study.dtype}. {work}"))
     with progress() as on_progress:
         done = run_study(
-            study, out, device=device, fresh=fresh, on_progress=on_progress, on_opening=_opened, warn=warn, **way
+            study,
+            out,
+            device=device,
+            fresh=fresh,
+            time_limit=limit,
+            on_progress=on_progress,
+            on_opening=_opened,
+            warn=warn,
+            **way,
         )
     _show(done.directory)
 

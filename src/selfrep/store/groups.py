@@ -27,6 +27,8 @@ from selfrep.errors import SelfrepError
 from selfrep.files import writing
 from selfrep.store import seal
 from selfrep.store.layout import CHUNK, WHOLE, chunks, consolidate, in_order, measured, retyped, storable
+from selfrep.store.owner import changing
+from selfrep.store.shard import Shard
 
 Axis = Literal["pair", "prompt"]
 """What a group may grow along."""
@@ -85,6 +87,12 @@ class Groups:
     def grows(self, group: str) -> bool:
         """Whether the group is one that `write_rows` fills."""
         return (self.store / group / DONE / "zarr.json").is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was measured: a row of a group that grows, or a group written whole."""
+        marks = (self._arrays(group, "r").get(DONE) for group in self.groups())
+        return any(done is None or bool(np.asarray(done).any()) for done in marks)
 
     def read(self, group: str, *, most: float = float("inf")) -> xr.Dataset:
         """The group as a Dataset, its texts as numpy strings, its variables sorted by name.
@@ -180,16 +188,24 @@ class Groups:
             if waiting:
                 flush()
 
-    def annotate(self, group: str, **attributes: Any) -> None:
+    def annotate(self, group: str, known: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
         """Add attributes to a group, or replace them: those that are known only once its rows have been computed.
+
+        Args:
+            group: its name; known: from the attributes that are there to those that are added. What another process
+                added stays in sight: they come one after the other.
 
         Raises:
             SelfrepError: no such group, or a store that may not be written.
         """
-        self._require(group)
-        with writing(self.store):
-            seal.seal(self.store / group, attributes)
-            consolidate(self.store)
+        with changing(self.path):
+            before = self.attributes(group)
+            added = known(before)
+            if all(before.get(name) == value for name, value in added.items()):
+                return
+            with writing(self.store):
+                seal.seal(self.store / group, added)
+                consolidate(self.store)
 
     # ---- groups that grow row by row --------------------------------------------------------------------------------
 
@@ -211,9 +227,10 @@ class Groups:
         filled = measured(template, along)
         blank = template.assign({name: xr.full_like(template[name], np.nan) for name in filled})
         blank[DONE] = (along, np.zeros(template.sizes[along], dtype=bool), {_FILLED: filled})
-        if not self.has(group):
-            self._install(group, blank, {name: (at_once, *blank[name].shape[1:]) for name in (*filled, DONE)})
-            return
+        with changing(self.path):
+            if not self.has(group):
+                self._install(group, blank, {name: (at_once, *blank[name].shape[1:]) for name in (*filled, DONE)})
+                return
         stored, wanted = self.read(group), retyped(blank, np.dtype(str))
         fixed = [name for name in wanted.variables if name not in (*filled, DONE)]
         same = set(stored.variables) == set(wanted.variables) and stored.sizes == wanted.sizes
@@ -224,14 +241,34 @@ class Groups:
                 "directory with --out, or remove this one."
             )
 
-    def pending(self, group: str) -> np.ndarray:
+    def pending(self, group: str, shard: Shard | None = None) -> np.ndarray:
         """Indices [k] (int64) of the rows that `write_rows` has not written yet; none in a group written whole.
+
+        Args:
+            group: its name; shard: only the rows of its blocks.
 
         Raises:
             SelfrepError: no such group.
         """
         arrays = self._arrays(group, "r")
-        return np.flatnonzero(~np.asarray(arrays[DONE])) if DONE in arrays else np.empty(0, dtype=np.int64)
+        if DONE not in arrays:
+            return np.empty(0, dtype=np.int64)
+        left = np.flatnonzero(~np.asarray(arrays[DONE]))
+        return left if shard is None else left[shard.mine(left // arrays[DONE].chunks[0])]
+
+    def blocks(self, group: str, rows: np.ndarray) -> list[np.ndarray]:
+        """These rows of a group that grows, in order, those that are stored together together.
+
+        Example:
+            >>> run = Groups(Path(tempfile.mkdtemp()))
+            >>> run.create()
+            >>> run.prepare("effects", xr.Dataset({"patched": ("pair", np.zeros(7))}), at_once=3)
+            >>> [block.tolist() for block in run.blocks("effects", np.array([1, 2, 3, 6]))]
+            [[1, 2], [3], [6]]
+        """
+        rows = np.sort(rows)
+        numbers = rows // self._arrays(group, "r")[DONE].chunks[0]
+        return np.split(rows, np.flatnonzero(np.diff(numbers)) + 1) if len(rows) else []
 
     def write_rows(self, group: str, indices: slice | Sequence[int] | np.ndarray, dataset: xr.Dataset) -> None:
         """Write the rows at these indices of a prepared group, then mark them done.
@@ -240,7 +277,7 @@ class Groups:
             group: its name; indices: the numbers of its rows.
             dataset: those rows, in that order, with the variables that `prepare` left to fill; others are ignored.
 
-        Two processes may write different rows at once where rows are stored one by one.
+        Several processes may write at once, each into other blocks (see `blocks`).
 
         Raises:
             SelfrepError: a missing variable, shapes that do not fit, a group written whole, a full disk.

@@ -63,6 +63,7 @@ class _Provenance(BaseModel):
     chat_template: _Template = _ABSENT
     answers: _Answers = _ABSENT
     itself: _Itself = _ABSENT
+    shards: dict[str, dict[str, Any]] = {}
 
 
 def read(text: bytes, origin: str) -> dict[str, Any]:

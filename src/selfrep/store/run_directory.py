@@ -6,7 +6,7 @@
     results.zarr      what was measured and what was made of it, in groups; every array has named dimensions
     figures/          the figures and the numbers they show
     report.html       what a reader opens
-    .lock, .owner.json    who writes here at the moment: see `selfrep.store.owner`
+    .owner.json, .lock    who writes here at the moment, .changing who changes what workers share: `selfrep.store.owner`
 
 How arrays get into results.zarr and out of it is the concern of `selfrep.store.groups`.
 """
@@ -31,6 +31,7 @@ from selfrep.store import records, seal
 from selfrep.store.findings import Finding, Findings
 from selfrep.store.findings import read as read_findings
 from selfrep.store.groups import Groups
+from selfrep.store.owner import changing
 from selfrep.store.provenance import read as read_provenance
 
 _STUDY, _PROVENANCE, _FINDINGS = "study.yaml", "provenance.json", "findings.json"
@@ -110,7 +111,7 @@ class RunDirectory(Groups):
     def create_or_resume(self, study_yaml: str, study_hash: str) -> bool:
         """Make the directory for this study, or continue the same study where it stopped.
 
-        Called once a run, by its leading process: it also clears what a killed process left half written. A directory
+        Called once by each process: it also clears what a killed one left half written. A directory
         in which nothing was done yet, since the model could not be loaded as it was asked for, is anybody's.
 
         Args:
@@ -124,16 +125,17 @@ class RunDirectory(Groups):
                 unknown origin, or cannot be written.
         """
         reserve(self.path)  # a resumed run, too, must learn now that it may not write
-        self._require_own()
-        resumed = self.resumes(study_yaml, study_hash)
-        if not resumed and (self.path / _STUDY).is_file():
-            self.clear()
-        header = f"# selfrep study {study_hash} - the exact study that ran here; edit a copy, not this file\n"
-        with writing(self.path):
-            if not resumed:
-                write_file(self.path / _STUDY, header + study_yaml)
-            self.create()
-        return resumed
+        with changing(self.path):
+            self._require_own()
+            resumed = self.resumes(study_yaml, study_hash)
+            if not resumed and (self.path / _STUDY).is_file():
+                self.clear()
+            header = f"# selfrep study {study_hash} - the exact study that ran here; edit a copy, not this file\n"
+            with writing(self.path):
+                if not resumed:
+                    write_file(self.path / _STUDY, header + study_yaml)
+                self.create()
+            return resumed
 
     def resumes(self, study_yaml: str, study_hash: str) -> bool:
         """Whether this study would go on here; False where it would begin.
@@ -209,14 +211,18 @@ class RunDirectory(Groups):
         Raises:
             SelfrepError: provenance.json was changed into what no run writes.
         """
-        file = self.path / _PROVENANCE
-        known: dict[str, Any] = {}
-        if os.path.lexists(file):
-            known = read_provenance(json.dumps(records.sealed_of(file)).encode(), str(file))
-        if entries:
-            known |= json.loads(_json(entries))
-            records.write_sealed(file, known)
+        if not entries:
+            return self._provenance()
+        with changing(self.path):  # what another process has added in between stays
+            known = self._provenance() | json.loads(_json(entries))
+            records.write_sealed(self.path / _PROVENANCE, known)
         return known
+
+    def _provenance(self) -> dict[str, Any]:
+        file = self.path / _PROVENANCE
+        if not os.path.lexists(file):
+            return {}
+        return read_provenance(json.dumps(records.sealed_of(file)).encode(), str(file))
 
     def write_findings(self, findings: Sequence[Finding]) -> None:
         """Write the findings, in this order, to findings.json, and as a table to findings.csv."""

@@ -128,7 +128,7 @@ class _Capture:
                 self._pass(layers, keepers, within(tick, 0.8 * i / len(portions), 0.8 / len(portions)))
 
     def _pass(self, layers: list[int], keepers: Sequence[_Keeper], progress: Callable[[int, int], None]) -> None:
-        """All prompts once; what the pass says of the answers is kept, too, and not asked again."""
+        """All prompts once."""
         job, one, everyone = self._job, self._readings[0], self._prompts
         acts = capture(
             job.lm,
@@ -140,7 +140,6 @@ class _Capture:
             budget_gb=math.inf,  # a layer that is larger than `ROOM` is captured all the same
             progress=progress,
         )
-        job.keep_answers(everyone, acts)
         for layer in layers:
             for keeper in keepers:
                 if layer in _layers(keeper.reading, job.lm.n_layers):
@@ -193,7 +192,7 @@ def _lacking(directory: RunDirectory, reading: Reading) -> bool:
 def _settle(directory: RunDirectory, reading: Reading) -> None:
     """Leave the activations that are kept, and say that they have been read."""
     if reading.kept is None:
-        directory.annotate(reading.group, **{UNREAD: False})
+        directory.annotate(reading.group, lambda known: {UNREAD: False})
         return
     acts = directory.read(reading.group, most=ROOM)
     directory.write(reading.group, acts.sel(position=list(reading.kept)).assign_attrs({UNREAD: False}))

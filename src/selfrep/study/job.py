@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
 
 from selfrep.analyses import analyses
-from selfrep.analyses.analysis import PER_PROMPT, Context, Reading, Stage, Tick, within
-from selfrep.engine.capture import READINGS, blank_scores, score
+from selfrep.analyses.analysis import PER_PROMPT, Context, Reading, Stage, Tick, shares, within
+from selfrep.engine.capture import blank_scores, score
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.loading import load_model
 from selfrep.models.outline import Outline, outline
@@ -23,10 +23,13 @@ from selfrep.prompts.prompt import Prompt, prompts
 from selfrep.prompts.render import render
 from selfrep.prompts.scenarios import Scenarios
 from selfrep.report.lacking import lacking
+from selfrep.store.owner import changing
 from selfrep.store.run_directory import RunDirectory
+from selfrep.store.shard import Shard
 from selfrep.study.captures import captures
 from selfrep.study.lost import lost_with
-from selfrep.study.origin import clock_of, origin, require_same, resumed, warnings
+from selfrep.study.origin import clock_of, machine_of, origin, require_same, resumed, warnings
+from selfrep.study.pause import Pause
 from selfrep.study.readable import Readable, nothing_lost, of_record, readable
 from selfrep.study.study import Study
 
@@ -34,6 +37,8 @@ Labels: TypeAlias = Mapping[str, tuple[str, np.ndarray]]
 """Further coordinates on prompt."""
 
 PROMPTS_AT_ONCE = 256
+SHARDS = "shards"
+"""Where provenance.json keeps the machine and the time of each shard."""
 BEHAVIOUR = "behaviour"
 """The group of the answers to every item."""
 
@@ -49,6 +54,9 @@ class Job(Context):
     loaded: LanguageModel | None = None
     """The model, where it is loaded already."""
     known: Outline | None = None
+    shard: Shard | None = None
+    """The share of this process, where several fill the directory."""
+    pause: Pause = field(default_factory=Pause)
 
     @property
     def people(self) -> PersonaSet:
@@ -112,26 +120,47 @@ class Job(Context):
     @cached_property
     def lm(self) -> LanguageModel:
         """The model of the study, loaded when first asked for; the run directory then knows where it came from."""
-        before, lm = self.directory.provenance(), self._model
+        lm = self._model
         for message in warnings(lm.chat):
             self.warn(message)
         now, hashes = origin(lm, self._everything)
-        require_same(before, now, self.directory.path, measured=bool(self.directory.groups()))
         self._hashes.update(hashes)
-        now, told = resumed(before, now)
+        with changing(self.directory.path):  # of several workers, one begins
+            before = self.directory.provenance()
+            require_same(before, now, self.directory.path, measured=self.directory.begun)
+            now, told = resumed(before, now)
+            self.directory.provenance(
+                **now,
+                model="SmolLM2-135M-Instruct (embedded)" if lm.name == "embedded" else lm.name,
+                architecture=lm.layout.architecture,
+                n_layers=lm.n_layers,
+                d_model=lm.d_model,
+                study_hash=self.study.hash,
+                seed=self.study.seed,
+                remote_code=_remote_code(lm.hf),
+            )
+            if self.shard is not None:
+                self._note(**{name: value for name, value in machine_of(lm).items() if value is not None})
         if told:
             self.warn(told)
-        self.directory.provenance(
-            **now,
-            model="SmolLM2-135M-Instruct (embedded)" if lm.name == "embedded" else lm.name,
-            architecture=lm.layout.architecture,
-            n_layers=lm.n_layers,
-            d_model=lm.d_model,
-            study_hash=self.study.hash,
-            seed=self.study.seed,
-            remote_code=_remote_code(lm.hf),
-        )
         return lm
+
+    def note_seconds(self, spent: float) -> None:
+        """Add to the time that was spent, by the run as a whole or by this shard of it."""
+        with changing(self.directory.path):
+            known = self.directory.provenance()
+            mine = known if self.shard is None else known.get(SHARDS, {}).get(str(self.shard), {})
+            self._note(seconds=round(float(mine.get("seconds", 0.0)) + spent, 1))
+
+    def _note(self, **entries: Any) -> None:
+        """Add to provenance, of a worker to its own part of it: workers may run on different machines."""
+        if self.shard is None:
+            self.directory.provenance(**entries)
+            return
+        with changing(self.directory.path):
+            shards = self.directory.provenance().get(SHARDS, {})
+            mine = {**shards.get(str(self.shard), {}), **entries}
+            self.directory.provenance(**{SHARDS: {**shards, str(self.shard): mine}})
 
     @cached_property
     def _hashes(self) -> dict[Prompt, str]:
@@ -153,8 +182,19 @@ class Job(Context):
         return {}
 
     def complete(self, group: str) -> bool:
-        """Whether a group is there with all its rows."""
-        return self.directory.has(group) and len(self.directory.pending(group)) == 0
+        """Whether a group is there with all its rows, or all of this process's shard."""
+        return self.directory.has(group) and len(self.directory.pending(group, self.shard)) == 0
+
+    def left(self, group: str, at_once: int = 1, rows: Sequence[int] | None = None) -> list[np.ndarray]:
+        """The rows of a group that this process has yet to fill, so many blocks at a time; of `rows` alone."""
+        pending = self.directory.pending(group, self.shard)
+        blocks = self.directory.blocks(group, pending if rows is None else np.intersect1d(pending, rows))
+        return [np.concatenate(blocks[at : at + at_once]) for at in range(0, len(blocks), at_once)]
+
+    def keep(self, group: str, rows: np.ndarray, dataset: xr.Dataset) -> None:
+        """Write these rows of a group. A run that was told to stop ends here; raises Paused."""
+        self.directory.write_rows(group, rows, dataset)
+        self.pause.check()
 
     def scores(self, group: str, items: Battery) -> xr.Dataset:
         """The rows of a group of scores that belong to these items."""
@@ -180,29 +220,15 @@ class Job(Context):
         """
         asked = [i for i, prompt in enumerate(prompts) if items is None or prompt.item in items]
 
-        def pending() -> np.ndarray:
-            return np.intersect1d(self.directory.pending(group), asked)
-
         def work(tick: Tick) -> None:
             self.directory.prepare(group, self._blank(prompts, labels), along="prompt", at_once=PROMPTS_AT_ONCE)
-            left = pending()
-            for at in range(0, len(left), PROMPTS_AT_ONCE):
-                rows = left[at : at + PROMPTS_AT_ONCE]
-                share = within(tick, at / len(left), len(rows) / len(left))
-                self.directory.write_rows(group, rows, score(self.lm, [prompts[i] for i in rows], progress=share))
-                tick((at + len(rows)) / len(left))
+            left = self.left(group, rows=asked)
+            for rows, share in zip(left, shares(map(len, left)), strict=True):
+                progress = within(tick, *share)
+                self.keep(group, rows, score(self.lm, [prompts[i] for i in rows], progress=progress))
 
-        done = lambda: self.directory.has(group) and not len(pending())  # noqa: E731
-        return Stage(name, PER_PROMPT * len(asked), done, work, prompts=len(asked))
-
-    def keep_answers(self, prompts: Sequence[Prompt], scores: xr.Dataset) -> None:
-        """Put what was read of these prompts among the answers to every item, where the study asks for it."""
-        row = {prompt: i for i, prompt in enumerate(self._everything)}
-        mine = {row[prompt]: k for k, prompt in enumerate(prompts) if prompt in row}
-        if mine and set(READINGS) <= set(scores.data_vars):
-            self.directory.prepare(BEHAVIOUR, self._blank(self._everything), along="prompt", at_once=PROMPTS_AT_ONCE)
-            rows = np.intersect1d(self.directory.pending(BEHAVIOUR), list(mine))
-            self.directory.write_rows(BEHAVIOUR, rows, scores.isel(prompt=[mine[int(i)] for i in rows]))
+        done = lambda: self.directory.has(group) and not self.left(group, rows=asked)  # noqa: E731
+        return Stage(name, PER_PROMPT * len(asked), done, work, grows=True, prompts=len(asked))
 
     @cached_property
     def _everything(self) -> list[Prompt]:

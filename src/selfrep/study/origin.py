@@ -76,10 +76,8 @@ def origin(lm: LanguageModel, prompts: Sequence[Prompt]) -> tuple[dict[str, Any]
     }
     return {
         **identity_of(lm),
-        "device": str(lm.device),
+        **machine_of(lm),
         "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
-        "python": platform.python_version(),
-        "git_commit": _commit(),
         "chat_template": template,
         CLOCK: lm.clock.isoformat(),
         "prompts": {
@@ -88,6 +86,17 @@ def origin(lm: LanguageModel, prompts: Sequence[Prompt]) -> tuple[dict[str, Any]
             "first": "".join(text for _, text in spans(prompts[0], chat)),
         },
     }, hashes
+
+
+def machine_of(lm: LanguageModel) -> dict[str, str | None]:
+    """What only moves the rounding of the last digits: the device, the version of Python, the commit of a source tree.
+
+    Example:
+        >>> import selfrep as sr
+        >>> machine_of(sr.load_model("organism:separate"))["device"]
+        'cpu'
+    """
+    return {"device": str(lm.device), "python": platform.python_version(), "git_commit": _commit()}
 
 
 def require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path, measured: bool = False) -> None:

@@ -115,12 +115,15 @@ def test_what_it_cannot_do_is_left_to_torch(what: str, taken: list[tuple[int, ..
     assert torch.equal(torch.as_tensor(got), torch.as_tensor(wanted))
 
 
-def test_a_machine_where_it_does_not_pay_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matmul, "_seconds", lambda work: 1.0)
-    matmul.onednn_pays.cache_clear()
-    assert not matmul.onednn_pays()
-    times = iter([2.0, 1.0])
-    monkeypatch.setattr(matmul, "_seconds", lambda work: next(times))
-    matmul.onednn_pays.cache_clear()
-    assert matmul.onednn_pays()
+def test_a_machine_where_it_does_not_pay_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Turns alternate, and the middle one counts: one that was disturbed decides nothing."""
+    for theirs, pays in ((1.0, False), (2.0, True)):
+        monkeypatch.setenv("SELFREP_CACHE", str(tmp_path / str(theirs)))
+        times = [theirs if turn % 2 == 0 else 1.0 for turn in range(2 * matmul.TURNS)]
+        times[6], times[9] = 500.0, 800.0
+        left = iter(times)
+        monkeypatch.setattr(matmul, "_seconds", lambda work, left=left: next(left))
+        for _ in range(2):  # the second time it is read, not measured: nothing is left to be told
+            matmul.onednn_pays.cache_clear()
+            assert matmul.onednn_pays() is pays
     matmul.onednn_pays.cache_clear()

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool
 
-from selfrep.analyses.analysis import Context, Stage, Tick, within
+from selfrep.analyses.analysis import Context, Stage, Tick, shares, within
 from selfrep.analyses.transfer import Sweep, TransferPart
 from selfrep.analyses.transfer.estimate import transfer
 from selfrep.analyses.transfer.facts import CONDITION, FactChoice, Facts
 from selfrep.engine.metrics import answer_log_odds
-from selfrep.engine.misses import from_attrs, to_attrs, worst
+from selfrep.engine.misses import Misses, from_attrs, to_attrs, worst
 from selfrep.engine.pairs import controls, pair
 from selfrep.engine.patch import blank_effects, patch_sweep
 from selfrep.engine.plan import SEGMENT_CELLS
@@ -61,11 +61,11 @@ def _sweep(context: Context, part: TransferPart, sweep: Sweep) -> Iterator[Stage
     n_pairs = len(part.pairs) * len(part.items) * len(part.paraphrases) * len(sweep.directions)
     cells, each = n_pairs * layers * places, 3.0 if sweep.by == "segment" else float(places)
     work = _patch(context, part, sweep, group)
-    yield Stage(name, n_pairs * layers * each, lambda: context.complete(group), work, cells=cells)
+    yield Stage(name, n_pairs * layers * each, lambda: context.complete(group), work, cells=cells, grows=True)
     if sweep.controls:
         n = len(sweep.controls)
         work, done = _patch(context, part, sweep, controlled), partial(context.complete, controlled)
-        yield Stage(f"{name}, controls", n_pairs * layers * each * n, done, work, cells=cells * n)
+        yield Stage(f"{name}, controls", n_pairs * layers * each * n, done, work, cells=cells * n, grows=True)
 
     def estimate(kind: Ends, pairs: Sequence[tuple[Speaker, Speaker]]) -> xr.Dataset:
         read, names = context.directory.read, [(source.name, target.name) for source, target in pairs]
@@ -75,8 +75,8 @@ def _sweep(context: Context, part: TransferPart, sweep: Sweep) -> Iterator[Stage
         effects = read(group)
         mine = _of(effects, names)
         beside = _controlling(read(controlled), effects, mine) if sweep.controls else None
-        shares = transfer(effects.isel(pair=np.flatnonzero(mine)), beside, scores, seed=context.seed)
-        return shares.assign_attrs(
+        carried = transfer(effects.isel(pair=np.flatnonzero(mine)), beside, scores, seed=context.seed)
+        return carried.assign_attrs(
             pairs=[f"{source.label} → {target.label}" for source, target in pairs],
             questions=[item.question for item in context.items.select(part.items)],
             ends=kind,
@@ -115,19 +115,21 @@ def _patch(context: Context, part: TransferPart, sweep: Sweep, group: str) -> Ca
                 pairs += fact_pairs(lm, _facts(part), part.paraphrases, sweep.directions)
         bound = bind(lm, pairs, sweep.plan(lm.n_layers), answer_log_odds, seed=context.seed)
         (blank,) = blank_effects(lm, bound)
-        context.directory.prepare(group, blank.assign_attrs(study_hash=context.study_hash))
-        left = context.directory.pending(group)
-        misses = from_attrs(context.directory.attributes(group))
+        blank = blank.assign_attrs(study_hash=context.study_hash)
+        context.directory.prepare(group, blank, at_once=PAIRS_AT_ONCE)
         at_once = pairs_at_once(lm, bound, PAIRS_AT_ONCE)
-        for at in range(0, len(left), at_once):
-            rows = left[at : at + at_once]
-            share = (at / len(left), len(rows) / len(left))
+        left = context.left(group, at_once // PAIRS_AT_ONCE)
+        for rows, share in zip(left, shares(map(len, left)), strict=True):
             (effects,) = patch_sweep(lm, bound.rows(rows), batch_size=at_once, progress=within(tick, *share))
-            misses = worst(misses, from_attrs(effects.attrs))
-            context.directory.annotate(group, **to_attrs(misses))
-            context.directory.write_rows(group, rows, effects)
+            context.directory.annotate(group, partial(_worse, from_attrs(effects.attrs)))
+            context.keep(group, rows, effects)
 
     return work
+
+
+def _worse(misses: Misses, known: Mapping[str, Any]) -> dict[str, str]:
+    """What of a self-check is kept, with that of another process or of rows before."""
+    return to_attrs(worst(from_attrs(known), misses))
 
 
 def fact_pairs(

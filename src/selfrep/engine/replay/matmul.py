@@ -2,11 +2,13 @@
 
 torch hands them to MKL, which leaves half of what an AMD processor can do unused. oneDNN, by which torch multiplies in
 half precision, does not: on processors with AVX-512 that MKL will not use it is about twice as quick, in the same
-precision. Which of the two is quicker is measured, once in a process.
+precision. Which of the two is quicker is measured once on a machine, and kept.
 """
 
 from __future__ import annotations
 
+import platform
+import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,10 +20,14 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 from torch.overrides import TorchFunctionMode
 
+from selfrep.models import timings
+
 FEWEST = 64
 """Tokens below which taking products elsewhere costs more than it saves."""
 GAIN = 1.1
 """How many times as quick oneDNN must be measured to be used."""
+TURNS = 12
+"""How often each is measured."""
 
 
 @contextmanager
@@ -47,9 +53,18 @@ def onednn_pays() -> bool:
     """Whether oneDNN is there, and quicker than what torch would take."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
+    key = ("products by oneDNN", 1, platform.node(), torch.get_num_threads(), torch.__version__)
+    return bool(timings.kept(key, lambda: {"gain": _gain()})["gain"] > GAIN)
+
+
+def _gain() -> float:
+    """How many times as quick oneDNN is: by medians of turns that alternate, since a machine that is busy with other
+    things is so for both."""
     x, weight = torch.zeros(256, 512), torch.zeros(1024, 512)
     with torch.no_grad():
-        return _seconds(lambda: linear(x, weight)) > GAIN * _seconds(lambda: quick_linear(x, weight))
+        turns = [(_seconds(lambda: linear(x, weight)), _seconds(lambda: quick_linear(x, weight))) for _ in range(TURNS)]
+    theirs, ours = (statistics.median(times) for times in zip(*turns[1:], strict=True))  # the first warms up
+    return theirs / ours
 
 
 class _ByOneDnn(TorchFunctionMode):
@@ -102,10 +117,6 @@ def _trained(weights: Iterable[Tensor | None]) -> bool:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """The least of several turns, after one to warm up."""
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

@@ -1,24 +1,21 @@
 """What runs when: how large a chunk suits the device, which positions share a walk, and what it will cost.
 
-The cost of pushing n tokens through a block is measured once for each device and size of block, and kept in the cache
-folder. From it follow the chunk (where a token is cheapest) and the buckets: a walk may take in cells that start later,
-which costs arithmetic and saves calls on small matrices. None of it changes a number beyond rounding: about
-1e-6 nats in float32; in bfloat16 nothing where products do not depend on their number of rows (torch on a CPU: chunks
-of 512, 128 and 24 tokens gave the same bits on SmolLM2), and elsewhere no more than the model's own noise, which
+The cost of pushing n tokens through a block is measured once for each device and size of block, and kept. From it
+follow the chunk (where a token is cheapest) and the buckets: a walk may take in cells that start later, which costs
+arithmetic and saves calls on small matrices. None of it changes a number beyond rounding: about 1e-6 nats in float32;
+in bfloat16 nothing where products do not depend on their number of rows (torch on a CPU: chunks of 512, 128 and 24
+tokens gave the same bits on SmolLM2), and elsewhere no more than the model's own noise, which
 `selfrep.engine.agreement` measures: 0.1 nats of SmolLM2's log odds.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 from weakref import WeakKeyDictionary
 
@@ -26,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from selfrep.models.cache import cache_folder, write_json
+from selfrep.models import timings
 from selfrep.models.devices import is_spread, memory_errors, synchronize
 from selfrep.models.language_model import LanguageModel
 
@@ -174,17 +171,11 @@ def cost_model(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
 def _load(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
     size = sum(p.numel() for p in lm.blocks[0].parameters())
     chip = torch.cuda.get_device_name(lm.device) if lm.device.type == "cuda" else platform.processor()
-    kept = "spread" if is_spread(lm.hf) else lm.device.type
-    key = (2, lm.layout.architecture, lm.d_model, size, str(lm.dtype), kept, chip, platform.node(),
+    where = "spread" if is_spread(lm.hf) else lm.device.type
+    key = ("cost of a block", 3, lm.layout.architecture, lm.d_model, size, lm.dtype, where, chip, platform.node(),
            torch.get_num_threads(), torch.__version__)  # fmt: skip
-    file = cache_folder() / "costs" / (hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24] + ".json")
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none yet, or not readable: it is measured
-        kept = json.loads(file.read_text("utf-8"))
-        return CostModel(tuple(map(int, kept["tokens"])), tuple(map(float, kept["seconds"])))
-    model = _measured(lm, through)
-    with contextlib.suppress(OSError):  # a memory aid only: on a read-only disk it is measured again next time
-        write_json(file, {"of": list(map(str, key)), "tokens": model.tokens, "seconds": model.seconds})
-    return model
+    known = timings.kept(key, lambda: asdict(_measured(lm, through)))
+    return CostModel(tuple(map(int, known["tokens"])), tuple(map(float, known["seconds"])))
 
 
 def _measured(lm: LanguageModel, through: Callable[[int], None]) -> CostModel:
