@@ -26,8 +26,12 @@ class CannotReplay(SelfrepError):
     """An architecture whose blocks cannot be replayed: patched runs of it take a whole forward pass each."""
 
 
+PAUSED = 75
+"""The exit code of a run that was told to stop: EX_TEMPFAIL of sysexits.h. Whoever starts it again lets it go on."""
+
+
 class Paused(SelfrepError):
-    """A run that was told to stop, and did so between two blocks. The command line exits with code 75: try again."""
+    """A run that was told to stop, and did so between two blocks. The command line ends with `PAUSED`."""
 
 
 def close_match(word: object, known: Iterable[str], likeness: float = 0.6) -> str:

@@ -263,7 +263,7 @@ def test_workers_fill_what_was_prepared_and_the_task_of_an_array_is_one(tmp_path
     assert RunDirectory.open(tmp_path / "out").groups() == ("behaviour",)
     assert selfrep(*asked, cwd=tmp_path).returncode == 0
     refused(selfrep(*asked, "--shard", "1/1", cwd=tmp_path), "counted from 0", "1/1")
-    refused(selfrep(*asked, "--shard", "0/2", "--fresh", cwd=tmp_path), "--fresh", "whole of it")
+    refused(selfrep(*asked, "--shard", "0/2", "--fresh", cwd=tmp_path), "--fresh", "for the whole")
 
 
 def test_a_run_whose_time_is_over_ends_with_75_and_says_that_it_goes_on(tmp_path: Path) -> None:
@@ -273,3 +273,15 @@ def test_a_run_whose_time_is_over_ends_with_75_and_says_that_it_goes_on(tmp_path
     assert "The time limit was reached" in done.stderr
     assert "same command goes on" in done.stderr
     refused(selfrep("run", "brief.yaml", "--time-limit", "soon", cwd=tmp_path), "A time is given as", "'soon'")
+
+
+def test_a_study_is_submitted_as_it_would_be_run(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    done = selfrep("slurm", "tiny.yaml", "--shards", "4", "--out", "my out", "--dtype", "bfloat16", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "--array=0-3" in done.stdout
+    assert done.stdout.count("--dtype bfloat16") == 3
+    assert "my out" in done.stdout
+    assert selfrep("slurm", "tiny.yaml", "--shards", "4", "--otu", "x", cwd=tmp_path).returncode == 2
+    refused(selfrep("slurm", "none.yaml", "--shards", "4", cwd=tmp_path), "none.yaml")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"], "nothing is run or written"

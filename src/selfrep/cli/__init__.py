@@ -50,6 +50,7 @@ for command in (
     templates.new,
 ):
     app.command()(command)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(studies.slurm)
 app.command("open")(directories.open_report)
 app.add_typer(batteries.app, name="battery")
 

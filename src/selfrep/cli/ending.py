@@ -16,12 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from selfrep.errors import Paused, SelfrepError
+from selfrep.errors import PAUSED, Paused, SelfrepError
 from selfrep.files import explain
 from selfrep.harmless import for_terminal
 
-PAUSED = 75
-"""EX_TEMPFAIL of sysexits.h: whoever starts it again lets it go on."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _MEMORY = ("can't allocate memory", "out of memory", "failed to map segment", "bad_alloc", "can't start new thread")
 """What libraries say who find no memory, in errors of many kinds."""

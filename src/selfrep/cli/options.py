@@ -41,6 +41,21 @@ def spelled_out(arguments: list[str]) -> list[str]:
     ]
 
 
+def without(arguments: list[str], option: str) -> list[str]:
+    """The arguments of the command without an option and its value.
+
+    Example:
+        >>> without(["run", "--gpus", "all", "study.yaml", "--gpus=2"], "--gpus")
+        ['run', 'study.yaml']
+    """
+    before = ["", *arguments[:-1]]
+    return [
+        word
+        for last, word in zip(before, arguments, strict=True)
+        if option not in (last, word) and not word.startswith(f"{option}=")
+    ]
+
+
 def asked(
     model: str | None,
     dtype: str | None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +21,8 @@ from selfrep.cli.options import (
     Outside,
     TemplateVar,
     asked,
+    spelled_out,
+    without,
 )
 from selfrep.cli.progress import progress, warn
 from selfrep.errors import SelfrepError
@@ -40,6 +44,9 @@ Share = Annotated[
         metavar="I/N",
         help="do share I of N, counted from 0, beside others; alone, that of the task of a Slurm array",
     ),
+]
+Gpus = Annotated[
+    str | None, typer.Option(metavar="all|N", help="a worker on each GPU of this machine, or on so many; then the rest")
 ]
 TimeLimit = Annotated[
     str | None,
@@ -65,6 +72,7 @@ def run(
     dry_run: DryRun = False,
     prepare: Prepare = False,
     shard: Share = None,
+    gpus: Gpus = None,
     time_limit: TimeLimit = None,
 ) -> None:
     """Run a study, or go on with it where it stopped."""
@@ -77,8 +85,10 @@ def run(
     way = asked(model, dtype, device_map, attn, template_var, identity)
     share = None if shard is None else Shard.parse(shard)
     limit = None if time_limit is None else seconds_of(time_limit)
-    if share is not None and (fresh or prepare):
-        raise SelfrepError("A shard is a part of a run that goes on: --fresh and --prepare are for the whole of it.")
+    if share is not None and (fresh or prepare or gpus):
+        raise SelfrepError(
+            "A shard is a part of a run that goes on: --fresh, --prepare, --gpus are for the whole of it."
+        )
     if dry_run:
         _foretell(described, None if fresh else place, device, **way)
     elif prepare:
@@ -86,7 +96,33 @@ def run(
     elif share is not None:
         _share(described, place, device, share, limit, **way)
     else:
+        if gpus is not None:
+            _side_by_side(described, place, device, fresh, gpus, **way)
+            fresh = False
         _run(described, place, device, fresh, limit, **way)
+
+
+def slurm(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help=STUDY)],
+    shards: Annotated[int, typer.Option(help="tasks of the array that fill the run directory")],
+    gpus: Annotated[int, typer.Option(help="GPUs of each task")] = 1,
+    options: Annotated[str, typer.Option("--sbatch", help="more for sbatch, e.g. '--time=4:00:00'")] = "",
+) -> None:
+    """Print the script that submits a study to Slurm; options of `selfrep run` are passed on to it."""
+    from selfrep.study.slurm import script
+    from selfrep.study.study import named
+
+    arguments = [study, *context.args]
+    named(study, allow_outside="--allow-outside" in arguments)
+    typer.main.get_command(_alone(run)).make_context("selfrep run", list(arguments))  # refuses what `run` would
+    typer.echo(script(["selfrep", "run", *arguments], shards=shards, gpus=gpus, options=options), nl=False)
+
+
+def _alone(command: Callable[..., None]) -> typer.Typer:
+    app = typer.Typer(add_completion=False)
+    app.command()(command)
+    return app
 
 
 def check(
@@ -162,6 +198,18 @@ def _prepare(study: Study, out: Path, device: str, fresh: bool, **way: Any) -> N
             "other number). Then the same command without does what is left, estimates, and writes the report."
         )
     )
+
+
+def _side_by_side(study: Study, out: Path, device: str, fresh: bool, gpus: str, **way: Any) -> None:
+    """All that several processes can do, each on a GPU of its own."""
+    from selfrep.study.run import prepare
+    from selfrep.study.workers import gpus as named_gpus
+    from selfrep.study.workers import work_side_by_side
+
+    devices = named_gpus(gpus)
+    prepare(study, out, device=device, fresh=fresh, warn=warn, **way)
+    arguments = [word for word in without(spelled_out(sys.argv[1:]), "--gpus") if word != "--fresh"]
+    work_side_by_side(arguments, devices, lambda line: typer.echo(for_terminal(line)))
 
 
 def _share(study: Study, out: Path, device: str, share: Shard, limit: float | None, **way: Any) -> None:

@@ -42,6 +42,11 @@ class Pause:
         """A signal that tells the run to stop."""
         self._heard = signal.Signals(number).name
 
+    @property
+    def told(self) -> bool:
+        """Whether a signal was heard."""
+        return self._heard is not None
+
     def check(self) -> None:
         """Raises Paused where the run is to stop."""
         if self._end is not None and time.monotonic() >= self._end:
