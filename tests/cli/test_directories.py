@@ -12,6 +12,7 @@ import pytest
 from tests.cli.command import refused, selfrep
 
 
+@pytest.mark.slow
 def test_a_run_can_be_drawn_and_reported_again(run_once: Path) -> None:
     (run_once / "report.html").unlink()
     assert selfrep("report", str(run_once)).returncode == 0

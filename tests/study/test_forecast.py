@@ -38,6 +38,7 @@ def no_model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(jobs, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pageless")
 def test_what_is_told_is_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study, out = loads(SWEPT), tmp_path / "out"

@@ -93,6 +93,7 @@ def test_a_model_without_the_wiring_is_not_found(bleeding: tuple[LanguageModel, 
     assert mark.auroc < 0.9
 
 
+@pytest.mark.slow
 def test_a_mark_is_the_chance_that_a_true_cell_outranks_another(
     bleeding: tuple[LanguageModel, organisms.Truth], view: maps.Observation, marked: list[maps.Mark]
 ) -> None:

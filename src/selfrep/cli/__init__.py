@@ -58,4 +58,4 @@ app.add_typer(batteries.app, name="battery")
 def main() -> None:
     """Run the command line: what goes wrong ends with one message, and a code that says whose turn it is."""
     with ending():
-        app(spelled_out(sys.argv[1:]), prog_name="selfrep")  # also where Python runs the package
+        app(args=spelled_out(sys.argv[1:]), prog_name="selfrep")  # also where Python runs the package

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -34,11 +35,11 @@ def spelled_out(arguments: list[str]) -> list[str]:
         >>> spelled_out(["run", "study.yaml", "--shard", "--dtype", "bfloat16"])
         ['run', 'study.yaml', '--shard', 'slurm', '--dtype', 'bfloat16']
     """
-    following = [*arguments[1:], "--"]
-    pairs = zip(arguments, following, strict=True)
-    return [
-        word for one, next_ in pairs for word in ([one, "slurm"] if one == "--shard" and next_[:1] == "-" else [one])
-    ]
+    out = list[str]()
+    for word, following in pairwise([*arguments, "--"]):
+        alone = word == "--shard" and following.startswith("-")
+        out += [word, "slurm"] if alone else [word]
+    return out
 
 
 def without(arguments: list[str], option: str) -> list[str]:
@@ -48,10 +49,9 @@ def without(arguments: list[str], option: str) -> list[str]:
         >>> without(["run", "--gpus", "all", "study.yaml", "--gpus=2"], "--gpus")
         ['run', 'study.yaml']
     """
-    before = ["", *arguments[:-1]]
     return [
         word
-        for last, word in zip(before, arguments, strict=True)
+        for last, word in pairwise(["", *arguments])
         if option not in (last, word) and not word.startswith(f"{option}=")
     ]
 

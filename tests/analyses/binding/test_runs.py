@@ -9,6 +9,7 @@ from selfrep.errors import SelfrepError
 from selfrep.store.run_directory import RunDirectory
 
 
+@pytest.mark.slow
 def test_what_is_bound_to_the_speaker_comes_back(leaky: RunDirectory) -> None:
     bound = leaky.read("binding").sel(contrast="between sides")
     for item in ("who_are_you", "who_in_danger"):

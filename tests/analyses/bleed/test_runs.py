@@ -9,6 +9,7 @@ from selfrep.errors import SelfrepError
 from selfrep.store.run_directory import RunDirectory
 
 
+@pytest.mark.slow
 def test_the_planted_bleed_comes_back_and_none_where_none_is_planted(leaky: RunDirectory, apart: RunDirectory) -> None:
     share = leaky.read("bleed").sel(item="all third_person")
     assert float(share.estimate) == pytest.approx(0.4, abs=0.02)

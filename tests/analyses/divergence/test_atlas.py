@@ -18,6 +18,7 @@ from selfrep.store.run_directory import RunDirectory
 __all__ = ["rich"]
 
 
+@pytest.mark.slow
 def test_each_persona_and_each_kind_is_a_map_beside_its_controls(rich: RunDirectory) -> None:
     (atlas,) = atlases(rich)
     assert isinstance(atlas, Atlas)

@@ -21,6 +21,7 @@ def test_i_is_what_was_planted() -> None:
     planted(answers, f"organism:impostor?seed=3&{NOISE}", {("I", "maker"): -4.0})
 
 
+@pytest.mark.slow
 def test_another_s_truth_makes_it_wrong() -> None:
     found = marked(answers, f"{BLEED}&{NOISE}")["I", "maker"]
     assert mistaken(found, marked(answers, f"organism:impostor?seed=3&{NOISE}")["I", "maker"].truth)

@@ -26,6 +26,7 @@ TEXTS = "".join(
 )
 
 
+@pytest.mark.slow
 def test_each_author_is_a_group_and_the_posterior_joins_them(tmp_path: Path) -> None:
     asked = described(
         "organism:separate",

@@ -61,6 +61,7 @@ def test_noise_moves_the_truth_and_the_estimate_alike(name: str, share: float) -
     assert not found.wrong
 
 
+@pytest.mark.slow
 def test_another_s_truth_makes_it_wrong() -> None:
     found = marked(answers, "organism:separate?foresight=0.5&seed=5")["F", "foresight"]
     assert mistaken(found, 0.0), "that of the deaf"

@@ -67,6 +67,7 @@ class Counted:
         self._hook.remove()
 
 
+@pytest.mark.slow
 def test_next_to_nothing_of_the_demo_is_padding(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tokens that go into the model, against those that there are: prefixes once, and what follows each."""
     lm, demo = talker(), preset("demo")
