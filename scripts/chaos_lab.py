@@ -87,8 +87,11 @@ class Lab:
 
     # ---- processes --------------------------------------------------------------------------------------------------
 
-    def fork(self, out: Path, stop: Callable[[Any, Path], None] | None = None, **how: Any) -> Ended:
-        """Run the study in a forked process. `stop` is called with the process and the file of its standard error."""
+    def fork(
+        self, out: Path, stop: Callable[[Any, Path], None] | None = None, *, may_hang: bool = False, **how: Any
+    ) -> Ended:
+        """Run the study in a forked process. `stop` is called with the process and the file of its standard error. One
+        that hangs is killed, and noted unless it may."""
         logs = Path(tempfile.mkdtemp(dir=self.folder))
         said, told = logs / "said", logs / "told"
         arguments = ["run", str(self.folder / "study.yaml"), "--device", "cpu", "--out", str(out)]
@@ -100,7 +103,8 @@ class Lab:
         if process.exitcode is None:
             process.kill()
             process.join()
-            self.note(f"{out}: it hangs")
+            if not may_hang:
+                self.note(f"{out}: it hangs")
         return Ended(process.exitcode or 0, *(log.read_text("utf-8") if log.exists() else "" for log in (said, told)))
 
     def spawn(self, *arguments: str, wrap: Sequence[str] = (), env: Mapping[str, str | None] | None = None) -> Ended:

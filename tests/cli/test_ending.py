@@ -24,12 +24,14 @@ from selfrep.errors import SelfrepError
         (OSError(errno.ENOSPC, "No space left on device", "x"), "disk is full"),
         (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
         (MemoryError(), "not enough memory"),
+        (SystemError("error return without exception set"), "not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), "not enough memory"),
     ],
 )
 def test_what_a_user_can_mend_is_said_and_ends_with_2(
-    error: Exception, words: str, capsys: pytest.CaptureFixture[str]
+    error: Exception, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     with pytest.raises(SystemExit) as ended, ending():
         raise error
     assert ended.value.code == 2
@@ -38,7 +40,9 @@ def test_what_a_user_can_mend_is_said_and_ends_with_2(
     assert words in told
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EINVAL, "Invalid argument"), RuntimeError("a mistake"), KeyError("x")])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EINVAL, "Invalid argument"), RuntimeError("a mistake"), KeyError("x"), SystemError("x")]
+)
 def test_a_mistake_of_selfrep_is_not_dressed_up(error: Exception) -> None:
     with pytest.raises(type(error)), ending():
         raise error

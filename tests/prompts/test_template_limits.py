@@ -91,3 +91,12 @@ def test_two_threads_have_a_time_of_their_own_and_no_exception_arrives_late() ->
         thread.join()
     assert sorted(said) == ["done", "stopped"]
     time.sleep(0.7)  # longer than the limit: a timer that was not stopped would ring here
+
+
+def test_a_machine_without_memory_is_no_fault_of_the_template(chatml: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(self: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Timer.start", none)
+    with pytest.raises(MemoryError, match="can't start new thread"):
+        chat_format(chatml, CHATML)

@@ -107,7 +107,8 @@ def test_a_group_is_complete_with_its_last_row_and_labels_stay_with_their_rows(t
     ticks: list[float] = []
     assert not asked.complete("some")
     asked.directory.prepare("some", asked._blank(everything, {"note": ("prompt", kinds)}), along="prompt")
-    assert asked.scores("some", asked.items).log_odds.isnull().all(), "what is not complete is read anew"
+    with pytest.raises(SelfrepError, match="5 of 5 rows of 'some' are missing"):
+        asked.scores("some", asked.items)
     stage.work(ticks.append)
     assert stage.done()
     assert asked.complete("some")
@@ -136,6 +137,39 @@ def test_an_estimate_is_made_once(tmp_path: Path) -> None:
     assert stage.done()
     assert float(asked.directory.read("mine").estimate) == 1
     assert len(calls) == 1
+
+
+def test_an_estimate_is_made_again_where_what_it_was_made_of_was(tmp_path: Path) -> None:
+    asked, made = job(tmp_path, ""), list[float]()
+
+    def estimate() -> xr.Dataset:
+        made.append(float(asked.read("inputs").x.mean()))
+        return xr.Dataset({"estimate": made[-1]})
+
+    stage = asked.estimating("a number", "mine", estimate)
+    for value in (1.0, 2.0):
+        asked.directory.write("inputs", xr.Dataset({"x": ("row", [value])}))
+        assert not stage.done()
+        stage.work(lambda share: None)
+        assert stage.done()
+    asked.directory.annotate("inputs", lambda known: {"note": "nothing new was measured"})
+    assert stage.done()
+    assert made == [1.0, 2.0]
+    assert asked.directory.attributes("mine") == asked.directory.read("mine").attrs == {}
+
+
+def test_an_estimate_is_never_made_of_half(tmp_path: Path) -> None:
+    asked = job(tmp_path, "")
+    asked.directory.prepare("half", xr.Dataset({"x": ("pair", np.zeros(4))}))
+    stage = asked.estimating("a number", "mine", lambda: asked.read("half"))
+    for rows in ([], [0, 2]):
+        asked.directory.write_rows("half", rows, xr.Dataset({"x": ("pair", np.ones(len(rows)))}))
+        with pytest.raises(SelfrepError, match=f"{4 - len(rows)} of 4 rows of 'half' are missing"):
+            stage.work(lambda share: None)
+        assert not stage.done()
+    asked.directory.write_rows("half", [1, 3], xr.Dataset({"x": ("pair", np.ones(2))}))
+    stage.work(lambda share: None)
+    assert stage.done()
 
 
 def test_a_study_without_scenarios_has_none_to_give(tmp_path: Path) -> None:

@@ -193,8 +193,12 @@ class Context(ABC):
         """Write these rows of a group. A run that was told to stop ends here; raises Paused."""
 
     @abstractmethod
+    def read(self, group: str) -> xr.Dataset:
+        """A group, for an estimate, which is made of it from then on. Raises SelfrepError where rows are missing."""
+
+    @abstractmethod
     def scores(self, group: str, items: Battery) -> xr.Dataset:
-        """The rows of a group of scores that belong to these items. "behaviour" holds every item of the study."""
+        """The rows of a group of scores that belong to these items, likewise. "behaviour" holds every item."""
 
     @abstractmethod
     def scoring(
@@ -208,7 +212,8 @@ class Context(ABC):
 
     @abstractmethod
     def estimating(self, name: str, group: str, estimate: Callable[[], xr.Dataset]) -> Stage:
-        """The stage that makes a group of what is there already, without a model."""
+        """The stage that makes a group of what is there already, without a model; and again, where that was measured
+        anew."""
 
 
 Runs = Callable[[Context, Any], Iterable[Stage | Reading]]

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -21,7 +22,8 @@ from selfrep.files import explain
 from selfrep.harmless import for_terminal
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_MEMORY = ("can't allocate memory", "out of memory", "failed to map segment", "bad_alloc", "can't start new thread")
+_MEMORY = ("can't allocate memory", "out of memory", "failed to map segment", "bad_alloc", "can't start new thread",
+           "error return without exception set")  # fmt: skip
 """What libraries say who find no memory, in errors of many kinds."""
 
 
@@ -66,10 +68,13 @@ def ending() -> Iterator[None]:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
             raise SystemExit(141) from None
         raise
-    except (OSError, MemoryError, RuntimeError, ImportError) as error:
+    except (OSError, MemoryError, RuntimeError, ImportError, SystemError) as error:
         if (message := _of_the_machine(error)) is None:
             raise
         _say(message)
+        # What is half made complains as it goes, and there is nothing to add.
+        sys.unraisablehook = lambda _: None
+        warnings.simplefilter("ignore")
         raise SystemExit(2) from None
     finally:
         for number, handler in before.items():

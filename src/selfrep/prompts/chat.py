@@ -293,6 +293,8 @@ def _rendered(chat: ChatFormat, texts: tuple[str, ...]) -> str:
                 )
             if len(text) > template_limits.CHARACTERS + sum(map(len, texts)):
                 raise template_limits.TooMuch(f"it makes {len(text):,} characters of them")
+        except template_limits.NoRoom:
+            raise
         except Exception as failure:  # noqa: BLE001 (a template can raise whatever it likes)
             error = _told(chat.clock, times, failure)
             if error is None:

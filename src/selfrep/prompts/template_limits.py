@@ -31,6 +31,10 @@ class TooMuch(TemplateError):
     """A template that asks for more than a conversation needs."""
 
 
+class NoRoom(MemoryError):
+    """The machine has no memory to watch over a template with; that is no fault of the template."""
+
+
 class _Generation(Extension):
     """`{% generation %}`, which transformers knows: its body."""
 
@@ -102,7 +106,10 @@ def _timed() -> Iterator[None]:
 
     timer = threading.Timer(SECONDS, stop)
     timer.daemon = True
-    timer.start()
+    try:
+        timer.start()
+    except RuntimeError as error:  # can't start new thread
+        raise NoRoom(str(error)) from None
     try:
         try:
             yield

@@ -13,7 +13,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ Axis = Literal["pair", "prompt"]
 """What a group may grow along."""
 DONE = "done"
 _FILLED = "fills"  # the attribute of `done` that names the variables a row must bring before it counts as done
+_MADE, _MADE_OF = "made", "made_of"
+"""Attributes of a group: a word of its own for each time it is made, and those of the groups that it was made of."""
 _PARTIAL = ".partial-"
 
 
@@ -117,7 +120,7 @@ class Groups:
             for variable in stored.variables.values():
                 if variable.nbytes <= most:
                     variable.load()
-            del stored.attrs[seal.SEAL]
+            _bare(stored.attrs)
             return in_order(retyped(stored, np.dtype(str))).drop_encoding()
 
     def attributes(self, group: str) -> dict[str, Any]:
@@ -126,19 +129,49 @@ class Groups:
         Raises:
             SelfrepError: no such group; the message lists those that exist.
         """
+        return _bare(self._attributes(group))
+
+    def _attributes(self, group: str) -> dict[str, Any]:
         self._require(group)
         seal.require_sound(self.store / group, group, chunks=False)
-        attributes = dict(zarr.open_group(self.store, path=group, mode="r", use_consolidated=False).attrs)
-        del attributes[seal.SEAL]
-        return attributes
+        return dict(zarr.open_group(self.store, path=group, mode="r", use_consolidated=False).attrs)
 
-    def write(self, group: str, dataset: xr.Dataset) -> None:
+    def write(self, group: str, dataset: xr.Dataset, *, made_of: Iterable[str] = ()) -> None:
         """Write the group, or replace it, all at once.
+
+        Args:
+            group: its name; dataset: all of it; made_of: the groups that it was made of (see `is_current`).
 
         Raises:
             SelfrepError: a full disk, or a store that may not be written.
         """
-        self._install(group, dataset)
+        with self._installing(group, {of: self._made(of) for of in sorted(made_of)}) as new, writing(self.store):
+            _write(new, dataset)
+
+    def is_current(self, group: str) -> bool:
+        """Whether the group is there, and what it was made of has not been made anew since.
+
+        Example:
+            >>> run = Groups(Path(tempfile.mkdtemp()))
+            >>> run.create()
+            >>> for group, made_of in (("answers", ()), ("mean", ("answers",))):
+            ...     run.write(group, xr.Dataset({"x": ("row", [1.0])}), made_of=made_of)
+            >>> run.is_current("mean")
+            True
+            >>> run.write("answers", xr.Dataset({"x": ("row", [2.0])}))
+            >>> run.is_current("mean")
+            False
+        """
+        if not self.has(group):
+            return False
+        made_of = self._attributes(group).get(_MADE_OF)
+        return not isinstance(made_of, dict) or all(
+            self.has(of) and self._made(of) == made for of, made in made_of.items()
+        )
+
+    def _made(self, group: str) -> Any:
+        """What tells the making of a group from any other."""
+        return self._attributes(group).get(_MADE)
 
     @contextmanager
     def growing(self, group: str, along: str) -> Iterator[Callable[[xr.Dataset], None]]:
@@ -314,7 +347,7 @@ class Groups:
             _write(new, dataset, shapes)
 
     @contextmanager
-    def _installing(self, group: str) -> Iterator[Path]:
+    def _installing(self, group: str, made_of: Mapping[str, Any] | None = None) -> Iterator[Path]:
         """A folder beside the store, for what becomes the group at the end."""
         target = self.store / group
         seal.require_own(target, self.path)
@@ -324,7 +357,7 @@ class Groups:
         try:
             yield scratch / "new"
             with writing(self.store):
-                seal.seal(scratch / "new")
+                seal.seal(scratch / "new", {_MADE: uuid.uuid4().hex, _MADE_OF: dict(made_of or {})})
                 root = zarr.open_group(self.store, mode="a", zarr_format=3)
                 if parent := group.rpartition("/")[0]:
                     root.require_group(parent)
@@ -345,6 +378,13 @@ def _write(place: Path, dataset: xr.Dataset, shapes: Mapping[str, tuple[int, ...
     }
     with zarr.config.set(WHOLE):
         storable(dataset).to_zarr(place, zarr_format=3, consolidated=False, encoding=encoding)
+
+
+def _bare(attributes: dict[Any, Any]) -> dict[Any, Any]:
+    """Attributes without those that are the store's own."""
+    for name in (seal.SEAL, _MADE, _MADE_OF):
+        attributes.pop(name, None)
+    return attributes
 
 
 def _remove(scratch: Path) -> None:

@@ -14,6 +14,7 @@ import xarray as xr
 from selfrep.analyses import analyses
 from selfrep.analyses.analysis import PER_PROMPT, Context, Reading, Stage, Tick, shares, within
 from selfrep.engine.capture import blank_scores, score
+from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
 from selfrep.models.loading import load_model
 from selfrep.models.outline import Outline, outline
@@ -23,6 +24,7 @@ from selfrep.prompts.prompt import Prompt, prompts
 from selfrep.prompts.render import render
 from selfrep.prompts.scenarios import Scenarios
 from selfrep.report.lacking import lacking
+from selfrep.store.groups import DONE
 from selfrep.store.owner import changing
 from selfrep.store.run_directory import RunDirectory
 from selfrep.store.shard import Shard
@@ -196,14 +198,25 @@ class Job(Context):
         self.directory.write_rows(group, rows, dataset)
         self.pause.check()
 
+    def read(self, group: str) -> xr.Dataset:
+        """A group, for an estimate, which is made of it from then on. Raises SelfrepError where rows are missing."""
+        self._inputs.add(group)
+        return _whole(group, self.directory.read(group))
+
     def scores(self, group: str, items: Battery) -> xr.Dataset:
-        """The rows of a group of scores that belong to these items."""
+        """The rows of a group of scores that belong to these items, likewise."""
+        self._inputs.add(group)
         rows = self._read.get(group)
         if rows is None:
             rows = self.directory.read(group)
             if self.complete(group):
                 self._read[group] = rows
-        return rows.isel(prompt=np.flatnonzero(np.isin(rows.item.to_numpy(), list(items.names()))))
+        return _whole(group, rows.isel(prompt=np.flatnonzero(np.isin(rows.item.to_numpy(), list(items.names())))))
+
+    @cached_property
+    def _inputs(self) -> set[str]:
+        """The groups that an estimate has read so far."""
+        return set()
 
     def scoring(
         self,
@@ -236,14 +249,15 @@ class Job(Context):
         return prompts(self.people, self.items, self.study.conditions)
 
     def estimating(self, name: str, group: str, estimate: Callable[[], xr.Dataset]) -> Stage:
-        """The stage that makes a group of what is there already, without a model."""
-        return Stage(
-            name,
-            1.0,
-            lambda: self.directory.has(group),
-            lambda tick: self.directory.write(group, estimate()),
-            makes=(group,),
-        )
+        """The stage that makes a group of what is there already, without a model; and again, where that was measured
+        anew."""
+
+        def work(tick: Tick) -> None:
+            self._inputs.clear()
+            made = estimate()
+            self.directory.write(group, made, made_of=self._inputs)
+
+        return Stage(name, 1.0, lambda: self.directory.is_current(group), work, makes=(group,))
 
     def stages(self) -> Iterator[Stage]:
         """All steps of the study: its answers, then those of each analysis, later ones reading what earlier ones wrote.
@@ -274,6 +288,17 @@ class Job(Context):
             part = self.readable.study.parts.get(analysis.name)
             if analysis.part is None or part is not None:
                 yield from analysis.stages(self, part)
+
+
+def _whole(group: str, rows: xr.Dataset) -> xr.Dataset:
+    """These rows, or a refusal: an estimate of half of them would be believed for ever."""
+    if DONE in rows and not bool(rows[DONE].all()):
+        missing = int((~rows[DONE]).sum())
+        raise SelfrepError(
+            f"An estimate is made of all that it asks for; {missing:,} of {rows[DONE].size:,} rows of {group!r} are "
+            "missing. Let the run, or all of its shards, go on to the end."
+        )
+    return rows
 
 
 def model_of(study: Study, device: str = "auto", clock: datetime | None = None) -> LanguageModel:

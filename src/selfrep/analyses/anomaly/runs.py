@@ -14,6 +14,4 @@ def runs(context: Context, part: AnomalyPart) -> Iterator[Stage]:
     """The answers to every scene, and the estimate."""
     cases = part.load().cases()
     yield context.scoring("answers to anomalies", "scenes", [case.prompt for case in cases], labels_of(cases))
-    yield context.estimating(
-        "anomaly response", "anomaly", lambda: anomaly(context.directory.read("scenes"), seed=context.seed)
-    )
+    yield context.estimating("anomaly response", "anomaly", lambda: anomaly(context.read("scenes"), seed=context.seed))

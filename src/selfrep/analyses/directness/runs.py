@@ -44,7 +44,7 @@ def runs(context: Context, part: DirectnessPart) -> Iterator[Stage]:
         context.scoring("", "early_answers", prompts, labels_of(answered)).work(tick)
 
     def estimate() -> xr.Dataset:
-        odds = crossed(directory.read("early_answers"), "log_odds", ("scenario", "paraphrase", "version", "share"))
+        odds = crossed(context.read("early_answers"), "log_odds", ("scenario", "paraphrase", "version", "share"))
         return directness(odds.to_dataset(), seed=context.seed)
 
     for name, (group, scenario) in silent.items():

@@ -25,7 +25,7 @@ def runs(context: Context, part: IdentificationPart) -> Iterator[Stage]:
         return identification(scores, items.subscales(), sides=context.sides, seed=context.seed)
 
     def gradient() -> xr.Dataset:
-        scales = context.directory.read("identification")
+        scales = context.read("identification")
         slopes = [referent_gradient(scales, referents, seed=context.seed) for referents in series.values()]
         return xr.concat(slopes, "series").assign_coords(series=list(series))
 

@@ -52,8 +52,8 @@ def runs(context: Context, part: MediationPart) -> Iterator[Stage]:
         return work
 
     def estimate() -> xr.Dataset:
-        exchanges = [directory.read(group) for group, _ in scenarios.values()]
-        proven = carrying(directory.read("proofs"))
+        exchanges = [context.read(group) for group, _ in scenarios.values()]
+        proven = carrying(context.read("proofs"))
         shares = mediation(xr.concat(exchanges, "scenario"), proven=proven, seed=seed)
         return shares.assign_attrs(layer=int(exchanges[0].attrs["layer"]))
 

@@ -26,10 +26,10 @@ def runs(context: Context, part: PosteriorPart) -> Iterator[Stage]:
         directory.write("text_priors", xr.Dataset({"asked": prompted, "plain": plain}))
 
     def log_probs() -> xr.Dataset:
-        return side_by_side([directory.read(group) for group in groups.values()])
+        return side_by_side([context.read(group) for group in groups.values()])
 
     def estimate() -> xr.Dataset:
-        leaning = None if part.prior == "uniform" else directory.read("text_priors")
+        leaning = None if part.prior == "uniform" else context.read("text_priors")
         believed = posterior(log_probs(), None if leaning is None else prior(leaning.asked, leaning.plain))
         labels = [people[name].label for name in map(str, believed.persona.to_numpy())]
         return believed.assign_coords(persona_label=("persona", labels))

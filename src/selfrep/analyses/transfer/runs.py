@@ -68,8 +68,8 @@ def _sweep(context: Context, part: TransferPart, sweep: Sweep) -> Iterator[Stage
         yield Stage(f"{name}, controls", n_pairs * layers * each * n, done, work, cells=cells * n, grows=True)
 
     def estimate(kind: Ends, pairs: Sequence[tuple[Speaker, Speaker]]) -> xr.Dataset:
-        read, names = context.directory.read, [(source.name, target.name) for source, target in pairs]
-        scores = read("behaviour")
+        read, names = context.read, [(source.name, target.name) for source, target in pairs]
+        scores = context.scores("behaviour", context.items.select(part.items))
         if part.states_facts:
             scores = xr.concat([scores, read(FACTS)], "prompt")
         effects = read(group)
