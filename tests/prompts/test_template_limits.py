@@ -99,4 +99,4 @@ def test_a_machine_without_memory_is_no_fault_of_the_template(chatml: Any, monke
 
     monkeypatch.setattr("threading.Timer.start", none)
     with pytest.raises(MemoryError, match="can't start new thread"):
-        chat_format(chatml, CHATML)
+        chat_format(chatml, "{# never seen before #}" + CHATML)
