@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 
 # The hub reads these when it is first imported; without them an unknown name costs half a minute of retries.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -53,3 +54,9 @@ def chromium() -> str:
         if path := shutil.which(name):
             return path
     pytest.skip("needs Chrome or Chromium (scripts/install_chromium)")
+
+
+@pytest.fixture(autouse=True)
+def _heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that ends in this process silences what Python says at its end, for that test alone."""
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)

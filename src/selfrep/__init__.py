@@ -61,6 +61,10 @@ if TYPE_CHECKING:
     from selfrep.engine.sequences import sequence_log_odds as sequence_log_odds
     from selfrep.engine.spoken import Keep as Keep
     from selfrep.errors import SelfrepError as SelfrepError
+    from selfrep.interop.directions.check import check_directions as check_directions
+    from selfrep.interop.directions.check import compare_directions as compare_directions
+    from selfrep.interop.directions.load import load_directions as load_directions
+    from selfrep.interop.directions.save import save_directions as save_directions
     from selfrep.models.language_model import LanguageModel as LanguageModel
     from selfrep.models.loading import load_model as load_model
     from selfrep.prompts import battery as battery

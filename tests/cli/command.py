@@ -33,7 +33,6 @@ def selfrep(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.
     with pytest.MonkeyPatch.context() as patched, redirect_stdout(said), redirect_stderr(told):
         patched.setattr("sys.argv", ["selfrep", *arguments])
         patched.setattr("selfrep.report.figures.ENDINGS", (".html",))
-        patched.setattr("sys.unraisablehook", sys.unraisablehook)  # the command silences it as it ends
         for name, value in env.items():
             patched.setenv(name, value)
         if cwd:

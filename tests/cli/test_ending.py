@@ -29,9 +29,8 @@ from selfrep.errors import SelfrepError
     ],
 )
 def test_what_a_user_can_mend_is_said_and_ends_with_2(
-    error: Exception, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    error: Exception, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     with pytest.raises(SystemExit) as ended, ending():
         raise error
     assert ended.value.code == 2

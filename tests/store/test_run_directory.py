@@ -155,3 +155,15 @@ def test_findings_come_back_in_order(run: RunDirectory) -> None:
     ]
     run.write_findings(found)
     assert list(run.findings()) == found
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "out")
+    run.create_or_resume("name: demo", "abc123")
+    run.figures.mkdir()
+    halves = [run.path / ".provenance.json.ab12.partial", run.figures / ".map.html.cd34.partial"]
+    kept = run.figures / "map.html"
+    for file in (*halves, kept):
+        file.touch()
+    run.create_or_resume("name: demo", "abc123")
+    assert [file.exists() for file in (*halves, kept)] == [False, False, True]

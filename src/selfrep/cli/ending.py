@@ -56,7 +56,7 @@ def ending() -> Iterator[None]:
     try:
         yield
     except SelfrepError as error:
-        _say(error)
+        _say_last(error)
         raise SystemExit(PAUSED if isinstance(error, Paused) else 2) from None
     except Stopped:
         _say("stopped; run the same command again to go on from here.")
@@ -71,10 +71,7 @@ def ending() -> Iterator[None]:
     except (OSError, MemoryError, RuntimeError, ImportError, SystemError) as error:
         if (message := _of_the_machine(error)) is None:
             raise
-        _say(message)
-        # What is half made complains as it goes, and there is nothing to add.
-        sys.unraisablehook = lambda _: None
-        warnings.simplefilter("ignore")
+        _say_last(message)
         raise SystemExit(2) from None
     finally:
         for number, handler in before.items():
@@ -89,6 +86,13 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _say(message: object) -> None:
     print(f"selfrep: {for_terminal(message)}", file=sys.stderr)  # noqa: T201
+
+
+def _say_last(message: object) -> None:
+    """Say it, and nothing after it: what is half made complains as it goes."""
+    _say(message)
+    sys.unraisablehook = lambda _: None
+    warnings.simplefilter("ignore")
 
 
 def _of_the_machine(error: BaseException) -> str | None:

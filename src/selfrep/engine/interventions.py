@@ -135,10 +135,7 @@ class Ablate:
             if self.to not in ("zero", "resample"):
                 raise SelfrepError(f"Ablate to 'zero', to 'resample', or to a mean given as numbers; got {self.to!r}.")
             return
-        means = self.to
-        if "layer" in getattr(means, "dims", ()):
-            means = {int(layer): means.sel(layer=layer).values for layer in means.layer.values}
-        object.__setattr__(self, "to", _each(means, _tensor))
+        object.__setattr__(self, "to", _each(self.to, _tensor))
 
     @property
     def name(self) -> str:
@@ -229,7 +226,10 @@ class Cap:
 
 
 def _each(value: Any, function: Callable[[Any], Any]) -> Any:
-    """A function of the one value for all layers, or of the value for each layer."""
+    """A function of the one value for all layers, or of the value for each layer: of a mapping, or an xarray DataArray
+    with a dimension `layer`, such as `selfrep.load_directions` gives."""
+    if "layer" in getattr(value, "dims", ()):
+        value = {int(layer): value.sel(layer=layer).values for layer in value.layer.values}
     return {layer: function(one) for layer, one in value.items()} if isinstance(value, dict) else function(value)
 
 

@@ -132,6 +132,9 @@ class RunDirectory(Groups):
                 self.clear()
             header = f"# selfrep study {study_hash} - the exact study that ran here; edit a copy, not this file\n"
             with writing(self.path):
+                for folder in (self.path, self.figures):
+                    for half in folder.glob(".*.partial"):  # of a process that was killed
+                        half.unlink()
                 if not resumed:
                     write_file(self.path / _STUDY, header + study_yaml)
                 self.create()

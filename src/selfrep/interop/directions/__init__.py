@@ -1,0 +1,1 @@
+"""Directions in activation space, in the files of those who made them: persona vectors, axes, control vectors."""
