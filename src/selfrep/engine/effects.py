@@ -123,6 +123,7 @@ def effects_dataset(
 
 def _provenance(lm: LanguageModel, sweep: PatchSweep, plan: PatchPlan) -> dict[str, object]:
     """The attributes that say where numbers came from."""
+    other = sweep.source_lm
     return {
         "site": plan.site,
         "intervention": plan.intervention.name,
@@ -131,6 +132,7 @@ def _provenance(lm: LanguageModel, sweep: PatchSweep, plan: PatchPlan) -> dict[s
         "metric": ", ".join(metric.name for metric in sweep.metrics),
         "model": lm.name,
         "weights_hash": lm.weights_hash,
+        **({} if other is None else {"source_model": other.name, "source_weights_hash": other.weights_hash}),
         "dtype": str(lm.dtype).removeprefix("torch."),
         "device": str(lm.device),
         "versions": _versions(),

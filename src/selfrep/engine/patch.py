@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from selfrep.engine import reference
+from selfrep.engine.across import across
 from selfrep.engine.effects import Baselines, effects_dataset
 from selfrep.engine.metrics import Metrics, answer_log_odds
 from selfrep.engine.misses import Misses, to_attrs, worst
@@ -46,7 +47,13 @@ class PatchOptions(SweepOptions, total=False):
     on_mismatch: OnMismatch
 
 
-class PatchTokensOptions(PatchOptions, total=False):
+class ExactOptions(PatchOptions, total=False):
+    """Those of `patch`, whose sources may run in another model."""
+
+    source_lm: LanguageModel | None
+
+
+class PatchTokensOptions(ExactOptions, total=False):
     """Those of `patch_tokens`."""
 
     suffix: int | None
@@ -54,13 +61,13 @@ class PatchTokensOptions(PatchOptions, total=False):
 
 @overload
 def patch(
-    lm: LanguageModel, pairs: Pairs, plan: OnePlan, metric: Metrics = answer_log_odds, **how: Unpack[PatchOptions]
+    lm: LanguageModel, pairs: Pairs, plan: OnePlan, metric: Metrics = answer_log_odds, **how: Unpack[ExactOptions]
 ) -> xr.Dataset: ...
 
 
 @overload
 def patch(
-    lm: LanguageModel, pairs: Pairs, plan: PlanUnion, metric: Metrics = answer_log_odds, **how: Unpack[PatchOptions]
+    lm: LanguageModel, pairs: Pairs, plan: PlanUnion, metric: Metrics = answer_log_odds, **how: Unpack[ExactOptions]
 ) -> xr.DataTree: ...
 
 
@@ -70,6 +77,7 @@ def patch(
     plan: AnyPlan,
     metric: Metrics = answer_log_odds,
     *,
+    source_lm: LanguageModel | None = None,
     batch_size: int | None = None,
     budget_gb: float | None = None,
     seed: int = 0,
@@ -85,6 +93,8 @@ def patch(
         plan: from `grid` or `prefix_patch`, or several of them joined by `|`; "resid_pre" means grid("resid_pre").
         metric: what is read of each run; a list of metrics costs one sweep. A plain function works too: from the logits
             of the last token, [row, 1, vocabulary], to a number for each row.
+        source_lm: the model in which the sources run, where it is another of the same shape: base against tuned, one
+            checkpoint against another. Both read the token ids that `lm`'s chat template makes.
         batch_size: pairs replayed together; by default as many as the budget allows. Where they do not fit the memory,
             half as many go on, in this sweep and in later ones of the model.
         budget_gb: what a sweep may take beside the model; 1 GB on a CPU, half of what is free on an accelerator.
@@ -102,7 +112,7 @@ def patch(
 
     Raises:
         SelfrepError: a layer, position or head out of range, a replay that does not agree with the plain model, a
-            prefix patch between prompts of different lengths.
+            prefix patch between prompts of different lengths, a source model of another shape or tokenizer.
 
     Example:
         The persona of this organism reaches the end of the system text (−10) in layer 2, the last token in layer 3:
@@ -118,7 +128,7 @@ def patch(
     """
     options = Options(batch_size, budget_gb, check, on_mismatch, progress)
     arguments.one(lm, LanguageModel, "model")
-    sweep = bind(lm, pairs, plan, metric, seed=seed)
+    sweep = across(lm, bind(lm, pairs, plan, metric, seed=seed), source_lm)
     return by_plan(plan, run_sweep(lm, sweep, _Exact(lm, options), options))
 
 
@@ -142,6 +152,7 @@ def patch_tokens(
     metric: Metrics,
     *,
     suffix: int | None = None,
+    source_lm: LanguageModel | None = None,
     batch_size: int | None = None,
     budget_gb: float | None = None,
     seed: int = 0,
@@ -155,7 +166,7 @@ def patch_tokens(
         source, target: [pair, token] ids, right-aligned, −1 on the left of shorter prompts; one pair a row.
         suffix: how many tokens at the end may be patched, and read the prefix in a prefix patch; by default all that
             both prompts of a pair have.
-        metric, batch_size, budget_gb, seed, check, on_mismatch, progress: as in `patch`.
+        metric, source_lm, batch_size, budget_gb, seed, check, on_mismatch, progress: as in `patch`.
 
     Returns:
         As `patch`, without the coordinates that only prompts have.
@@ -173,7 +184,7 @@ def patch_tokens(
     """
     options = Options(batch_size, budget_gb, check, on_mismatch, progress)
     arguments.one(lm, LanguageModel, "model")
-    sweep = bind_tokens(lm, source, target, plan, metric, suffix=suffix, seed=seed)
+    sweep = across(lm, bind_tokens(lm, source, target, plan, metric, suffix=suffix, seed=seed), source_lm)
     return by_plan(plan, run_sweep(lm, sweep, _Exact(lm, options), options))
 
 

@@ -194,7 +194,8 @@ def readings_of(lm: LanguageModel, pair: PatchSweep) -> list[Reading]:
     """The metrics, compiled for one pair."""
 
     def unpatched(run: Run, positions: Sequence[int]) -> Tensor:
-        return logits(lm, getattr(pair.batch, f"{run}_ids")[0], positions)[None]
+        model = pair.source_lm or lm if run == "source" else lm
+        return logits(model, getattr(pair.batch, f"{run}_ids")[0], positions)[None].to(lm.device)
 
     return [
         compile_metric(metric, pair.batch, answers, unpatched, lm.device)
@@ -236,7 +237,7 @@ def run_cell(
         return read(readings, partial(prefix_patched_logits, lm, donor_ids, ids, suffix, layers))
     if passing is None:
         place = [(cell.site, cell.layer)]
-        passing = activations(lm, donor_ids, place), activations(lm, ids, place)
+        passing = activations(pair.source_lm or lm, donor_ids, place), activations(lm, ids, place)
     with writing(lm, write_of(pair, cell, *passing)):
         return read(readings, partial(logits, lm, ids))
 
@@ -251,7 +252,10 @@ def run_sweep(
         pair = sweep.rows([row])
         readings = readings_of(lm, pair)
         places = {(cell.site, cell.layer) for cell in pair.cells if not cell.is_prefix}
-        passing = activations(lm, pair.donor_ids[0], places), activations(lm, pair.batch.target_ids[0], places)
+        passing = (
+            activations(pair.source_lm or lm, pair.donor_ids[0], places),
+            activations(lm, pair.batch.target_ids[0], places),
+        )
         for i, cell in enumerate(pair.cells):
             if pair.masks[i].any():
                 out[row, i] = run_cell(lm, pair, cell, readings, passing)
@@ -261,11 +265,12 @@ def run_sweep(
 
 
 def _baselines(lm: LanguageModel, pair: PatchSweep, readings: Sequence[Reading]) -> Baselines:
-    prompts = pair.batch.source_ids[0], pair.batch.target_ids[0]
-    source, target = (read(readings, partial(logits, lm, ids)) for ids in prompts)
+    other = pair.source_lm or lm
+    prompts = ((other, pair.batch.source_ids[0]), (lm, pair.batch.target_ids[0]))
+    source, target = (read(readings, partial(logits, model, ids)) for model, ids in prompts)
     real = pair.batch.pairs[0].reference if pair.batch.pairs else None
-    scale = source if real is None else read(readings, partial(logits, lm, np.array(real.ids)))
+    scale = source if real is None else read(readings, partial(logits, other, np.array(real.ids)))
     masses: list[np.ndarray | None] = [None, None]
     if pair.answer_sets is not None:
-        masses = [answer_mass(lm, logits(lm, ids), pair.answer_sets).cpu().numpy() for ids in prompts]
+        masses = [answer_mass(model, logits(model, ids), pair.answer_sets).cpu().numpy() for model, ids in prompts]
     return Baselines(source[None], target[None], (scale - target)[None], *masses)

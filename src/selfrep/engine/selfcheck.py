@@ -110,6 +110,8 @@ def _check_half(recording: SweepRecording) -> Misses:
     try:
         few = recording.sweep.rows(range(min(ROWS, len(recording.sweep))))
         with memory_errors():
+            if few.source_lm is not None:
+                few = replace(few, source_lm=in_float32(few.source_lm))
             exact = _check_exact(record_sweep(in_float32(recording.lm), few))
     except (NoTwin, torch.OutOfMemoryError) as reason:
         release(recording.lm.device)
@@ -143,7 +145,8 @@ def _laws(recording: SweepRecording, plan: PatchPlan) -> Iterator[Comparison]:
         layer = (plan.layers or (0,))[len(plan.layers or (0,)) // 2]
         own = next(runs_at(recording, plan, layer, plan.components and plan.components[:1], donor=target))
         laws["patching a prompt with itself leaves the target"] = (replace(own, mask=suffix), unpatched.target)
-    own_source = sweep.donor_ids is sweep.batch.source_ids
+    # Another model's last stream is read by a head of its own.
+    own_source = sweep.donor_ids is sweep.batch.source_ids and sweep.source_lm is None
     if own_source and min(sweep.width, *sweep.reach) >= recording.reads:  # all that is read is the source's
         run = PatchedRun(lm.n_layers, suffix, recording.donor.residuals[-1])
         laws["patching the whole last residual stream gives the source"] = (run, unpatched.source)

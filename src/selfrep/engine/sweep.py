@@ -40,6 +40,7 @@ class PatchSweep:
         reach: [pair] how many tokens at the end donor and target share.
         seed: of the random directions of "random" control pairs, and of resampling.
         metric_axis: whether results have a dimension `metric`.
+        source_lm: the model in which the sources run, where it is another (see `selfrep.engine.across`).
     """
 
     batch: AlignedBatch
@@ -50,6 +51,7 @@ class PatchSweep:
     reach: np.ndarray
     seed: int = 0
     metric_axis: bool = False
+    source_lm: LanguageModel | None = None
 
     def __len__(self) -> int:
         return len(self.reach)
@@ -148,7 +150,8 @@ class PatchSweep:
         """What sets one sweep's replay apart from another's; sweeps of the same signature are checked once."""
         ragged = bool((self.batch.target_ids < 0).any())
         plans = tuple((plan.site, plan.by, plan.window, plan.intervention.name) for plan in self.plans)
-        return plans, tuple(metric.name for metric in self.metrics), ragged, self.random
+        source = None if self.source_lm is None else id(self.source_lm.hf)
+        return plans, tuple(metric.name for metric in self.metrics), ragged, self.random, source
 
 
 def bind(lm: LanguageModel, pairs: Pairs, plan: AnyPlan, metric: Metrics, *, seed: int = 0) -> PatchSweep:

@@ -55,33 +55,39 @@ def record_sweep(lm: LanguageModel, sweep: PatchSweep) -> SweepRecording:
     batch = sweep.batch
     sites = sorted({plan.site for plan in sweep.plans} - {*STREAM, PREFIX})
     prefix = any(plan.site == PREFIX for plan in sweep.plans)
+    other = sweep.source_lm or lm
     target = record_ids(lm, batch.target_ids, sweep.width, sites)
-    donor = record_ids(lm, sweep.donor_ids, sweep.width, sites, keys_values=prefix)
+    donor = record_ids(other, sweep.donor_ids, sweep.width, sites, keys_values=prefix)
     source = (
-        donor if sweep.donor_ids is batch.source_ids else record_ids(lm, batch.source_ids, 1, (), keys_values=False)
+        donor if sweep.donor_ids is batch.source_ids else record_ids(other, batch.source_ids, 1, (), keys_values=False)
     )
-    finals = {"source": source.final, "target": target.final}
+    finals = {"source": (other, source.final), "target": (lm, target.final)}
 
     def reference(run: Run, positions: Sequence[int]) -> Tensor:
-        return lm.logits(_at(finals[run], positions))
+        model, final = finals[run]
+        return model.logits(_at(final, positions)).to(lm.device)
 
     readings = tuple(
         compile_metric(metric, batch, answers, reference, lm.device)
         for metric, answers in zip(sweep.metrics, sweep.answers, strict=True)
     )
-    values = {run: read_metrics(lm, readings, final[None])[0].cpu().numpy() for run, final in finals.items()}
+    values = {
+        run: read_metrics(model, readings, final[None])[0].cpu().numpy() for run, (model, final) in finals.items()
+    }
     scale = values["source"].copy()
     references = {i: pair.reference.ids for i, pair in enumerate(batch.pairs) if pair.reference is not None}
     if references:
-        final = record_ids(lm, right_aligned(list(references.values()), -1, np.int64), 1, (), keys_values=False).final
-        wide = min(final.shape[1], target.final.shape[1])
-        ends = target.final[:, -wide:].clone()
+        ids = right_aligned(list(references.values()), -1, np.int64)
+        final = record_ids(other, ids, 1, (), keys_values=False).final
+        wide = min(final.shape[1], source.final.shape[1])
+        ends = source.final[:, -wide:].clone()
         ends[list(references)] = final[:, -wide:]
-        scale[list(references)] = read_metrics(lm, readings, ends[None])[0].cpu().numpy()[list(references)]
+        scale[list(references)] = read_metrics(other, readings, ends[None])[0].cpu().numpy()[list(references)]
     masses: list[np.ndarray | None] = [None, None]
     if sweep.answer_sets is not None:
         masses = [
-            answer_mass(lm, lm.logits(final[:, -1]), sweep.answer_sets).cpu().numpy() for final in finals.values()
+            answer_mass(model, model.logits(final[:, -1]), sweep.answer_sets).cpu().numpy()
+            for model, final in finals.values()
         ]
     baselines = Baselines(values["source"], values["target"], scale - values["target"], *masses)
     return SweepRecording(lm, sweep, donor, target, readings, baselines)

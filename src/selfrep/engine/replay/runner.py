@@ -7,6 +7,7 @@ labelled.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
@@ -62,7 +63,7 @@ class Runner(Protocol):
 
 def run_sweep(lm: LanguageModel, sweep: PatchSweep, run: Runner, options: Options) -> list[xr.Dataset]:
     """Run a sweep batch by batch; one Dataset a plan. Where a batch does not fit the memory, half as many go on."""
-    with lm.exclusive():
+    with lm.exclusive(), nullcontext() if sweep.source_lm is None else sweep.source_lm.exclusive():
         return _run_batches(lm, sweep, run, options)
 
 
