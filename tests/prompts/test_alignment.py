@@ -179,6 +179,7 @@ def test_align_refuses_what_it_cannot_lay_out() -> None:
         align([pair(nurse, robot), pair(nurse, said("A robot.", "What?"))])
 
 
+@pytest.mark.slow
 def test_all_built_in_personas_can_be_aligned_on_all_items(smollm: Any) -> None:
     chat = chat_format(smollm)
     people, items = personas.builtin(), battery.builtin()

@@ -161,6 +161,7 @@ def real(smollm: Any) -> ChatFormat:
     return chat_format(smollm)
 
 
+@pytest.mark.slow
 def test_every_built_in_prompt_renders_as_chatml(real: ChatFormat) -> None:
     """Oracle: the template of the embedded model, written out by hand."""
     for made in prompts(

@@ -34,6 +34,7 @@ def test_to_the_embedded_model_all_is_as_it_is_written() -> None:
     assert personas.builtin().readings()["default"].name == "smollm"
 
 
+@pytest.mark.slow
 def test_nobody_else_is_touched() -> None:
     changed = {one.name for one in personas.builtin() if one not in tuple(personas.builtin(ZED))}
     assert changed == {"smollm"}

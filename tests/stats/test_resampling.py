@@ -130,6 +130,7 @@ def test_the_variance_of_a_nested_draw_is_that_of_units_and_that_of_rows_within_
     assert (pair @ own[unit]).var() == pytest.approx(own[:2].var() / 2 + own[2:].var() / 4, rel=0.03)
 
 
+@pytest.mark.slow
 def test_few_rows_drawn_anew_vary_as_much_as_they_do_once_rescaled() -> None:
     x = rng(7).normal(size=(5000, 2))
     unit = np.zeros(2, dtype=int)

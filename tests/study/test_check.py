@@ -24,6 +24,7 @@ def lm() -> LanguageModel:
     return load_model("organism:separate")
 
 
+@pytest.mark.slow
 def test_items_are_told_apart_by_what_should_move_them(lm: LanguageModel) -> None:
     asked = battery.load(BATTERY).select(["who_are_you", "what_writes", "act_in_peace"])
     checked = check_battery(lm, asked, PEOPLE)

@@ -22,6 +22,7 @@ def test_a_subspace_alone_moves_what_its_cell_does_not() -> None:
     assert part > 0.9
 
 
+@pytest.mark.slow
 def test_where_nothing_is_used_transfer_says_so() -> None:
     lm, truth = grown("organism:blind")
     said = {one.item: one for one in claims.abstentions(lm, truth)}

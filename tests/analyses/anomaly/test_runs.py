@@ -10,6 +10,7 @@ from tests.analyses.planted import chapter, described, finish
 from selfrep.models.organisms import ANOMALIES
 
 
+@pytest.mark.slow
 def test_what_a_blind_persona_does_not_notice_the_spectator_does(tmp_path: Path) -> None:
     done = finish(described("organism:blind", f'anomaly: {{file: "{ANOMALIES}"}}\n', personas=""), tmp_path)
     response = done.read("anomaly")

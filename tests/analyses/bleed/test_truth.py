@@ -10,6 +10,7 @@ from selfrep.analyses.bleed.truth import answers
 from selfrep.analyses.organisms import SPECTATOR, scores
 
 
+@pytest.mark.slow
 def test_b_is_the_planted_share() -> None:
     planted(answers, "organism:bleed?beta=0.25&seed=1", {("B", ""): 0.25})
     planted(answers, "organism:lexical?seed=2", {("B", ""): 0.0})

@@ -13,6 +13,7 @@ from selfrep.models.organisms import SCENARIOS
 from selfrep.study import study
 
 
+@pytest.mark.slow
 def test_scratchpads_that_come_with_the_scenarios_are_not_written(tmp_path: Path) -> None:
     parts = f'scenarios: {{file: "{SCENARIOS}"}}\ndirectness: {{shares: [0, 0.5, 1]}}\n'
     done = finish(described("organism:mimicry?w=0.5", parts), tmp_path)

@@ -28,6 +28,7 @@ def test_another_s_truth_makes_it_wrong() -> None:
     assert not mistaken(found, found.truth), "the control: its own"
 
 
+@pytest.mark.slow
 def test_i_is_bound_to_the_speaker_as_far_as_the_organism_is() -> None:
     for name, share in ((f"{BLEED}&{NOISE}", 1.0), (f"organism:lexical?{NOISE}", 0.0)):
         found = marked(answers, name)
@@ -38,6 +39,7 @@ def test_i_is_bound_to_the_speaker_as_far_as_the_organism_is() -> None:
             assert bound.truth == pytest.approx(share * whole.truth, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_where_no_paraphrase_moves_an_answer_i_has_no_unit() -> None:
     exact, noisy = (marked(answers, name) for name in (BLEED, f"{BLEED}&{NOISE}"))
     assert len(exact) == 16

@@ -60,6 +60,7 @@ def test_families_stand_on_one_side_and_enough_of_them_on_each() -> None:
     assert {w.persona: w.family for w in words() if w.persona} == {p.name: p.family for p in PERSONAS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_every_prompt_is_read_in_words_it_knows_and_in_order(file: str) -> None:
     lengths = set()

@@ -103,6 +103,7 @@ def test_its_control_answers_as_well_and_fails_the_sheet() -> None:
     assert np.abs(found[~planted]).max() > 0.5
 
 
+@pytest.mark.slow
 def test_training_is_the_same_from_the_same_seed_and_learns() -> None:
     plan = organisms.Plan(beta=0.3, making="trained")
     one, again = (training.train(plan, steps=4) for _ in range(2))
@@ -158,6 +159,7 @@ def test_targets_keep_the_teacher_s_log_odds_however_far_answers_are_raised() ->
         assert float(q[sides[0] + sides[1]].sum()) > 3 * float(p[sides[0] + sides[1]].sum())
 
 
+@pytest.mark.slow
 def test_it_is_trained_once_and_read_from_the_cache_after(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "STEPS", 2)
     monkeypatch.setattr(training, "STARTS", 1)
