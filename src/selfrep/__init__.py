@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from selfrep.engine.screen import screen as screen
     from selfrep.engine.sequences import sequence_log_odds as sequence_log_odds
     from selfrep.engine.spoken import Keep as Keep
+    from selfrep.engine.steering import steering_grid as steering_grid
     from selfrep.errors import SelfrepError as SelfrepError
     from selfrep.interop.directions.check import check_directions as check_directions
     from selfrep.interop.directions.check import compare_directions as compare_directions

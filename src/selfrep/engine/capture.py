@@ -215,8 +215,8 @@ def _run(
     def settle(index: list[int], logits: Tensor, activations: Iterable[Tensor]) -> None:
         whole = prompts.answers[index], prompts.unsaid[index]
         twice = (whole[0] != whole[1]).any()
-        readings[:2, index] = _read(lm, logits, whole[0])
-        readings[2:, index] = _read(lm, logits, whole[1]) if twice else readings[:2, index]
+        readings[:2, index] = read_answers(lm, logits, whole[0])
+        readings[2:, index] = read_answers(lm, logits, whole[1]) if twice else readings[:2, index]
         if keep is not None:
             keep(index, activations)
         for i in index:
@@ -261,7 +261,7 @@ def _room(lm: LanguageModel, prompts: PromptSet, pending: Iterable[int]) -> int:
     return min(pass_tokens(lm), sum(len(prompts.renderings[i]) for i in pending))
 
 
-def _read(lm: LanguageModel, logits: Tensor, answers: np.ndarray) -> np.ndarray:
+def read_answers(lm: LanguageModel, logits: Tensor, answers: np.ndarray) -> np.ndarray:
     """Log odds and mass, [2, prompt], of answers [prompt, side, k]; NaN where a side has none."""
     reading = metrics.log_odds(answers, logits.device)
     odds = reading.value(logits[:, None, reading.tokens])

@@ -27,7 +27,7 @@ from selfrep.engine.kept import places_of
 from selfrep.engine.metrics import log_probs, require_finite
 from selfrep.engine.progress import Progress, ticker
 from selfrep.engine.reference import unembedding_in_float32
-from selfrep.engine.replay.prefix_sharing import pass_tokens
+from selfrep.engine.replay.prefix_sharing import PromptSet, pass_tokens
 from selfrep.engine.spoken import Answers, Keep
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
@@ -69,6 +69,8 @@ def generate(
         * `tokens` (prompt, step): token ids, −1 after the end; `log_prob`: of each, nats, at temperature 1, under what
           is applied.
         * `text`: the answer as text, without what ends it; `ended`: whether it came to its end by itself.
+        * where prompts carry answers, and all can be read by one token, what `selfrep.score` says of them, under what
+          is applied: `log_odds` and `answer_mass`, NaN for prompts without.
         * `prompt_ids` (prompt, prompt_token): right-aligned, −1 before the first.
         * with `capture`: `activations` (prompt, site, layer, step, d_model) at every token of the answer, and `before`
           (prompt, site, layer, d_model) at the last one of the prompt, where the first is said; or, by answer, their
@@ -114,7 +116,8 @@ def generate(
     if temperature > 0 and seed is None:
         seed = secrets.randbelow(2**31)
     answers = Answers(lm, len(asked), max_tokens, keep, sites, layers)
-    speaker = _Speaker(lm, rendered, max_tokens, apply, float(temperature), seed, cache, answers)
+    sets = _answer_sets(lm, asked)
+    speaker = _Speaker(lm, rendered, sets, max_tokens, apply, float(temperature), seed, cache, answers)
     tick, done = ticker(progress, "prompt"), 0
     with lm.exclusive(), torch.no_grad():
         for rows in speaker.batches():
@@ -134,12 +137,21 @@ def generate(
     )
 
 
+def _answer_sets(lm: LanguageModel, prompts: Sequence[Prompt]) -> np.ndarray:
+    """[prompt, side, k] −1 padded; none where some cannot be read by one token: what is said stands by itself."""
+    try:
+        return PromptSet.of(lm, prompts).answers
+    except SelfrepError:
+        return np.full((len(prompts), 2, 1), -1)
+
+
 @dataclass
 class _Speaker:
     """How prompts are answered."""
 
     lm: LanguageModel
     rendered: Sequence[Tokens]
+    sets: np.ndarray
     max_tokens: int
     apply: tuple[During, ...]
     temperature: float
@@ -207,6 +219,8 @@ class _Speaker:
                 )
             logits = out.logits[:, -1].float()
             require_finite(lm, logits[torch.as_tensor(running, device=logits.device)])
+            if step == 0:
+                answers.asked(rows, logits, self.sets[rows])
             chosen, log_prob = _chosen(logits, self.temperature, draws)
             ending = running & np.isin(chosen, list(answers.ends))
             answers.said(rows, step, np.where(running, chosen, -1), log_prob, ending)

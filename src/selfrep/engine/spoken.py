@@ -7,7 +7,9 @@ from typing import Literal
 
 import numpy as np
 import xarray as xr
+from torch import Tensor
 
+from selfrep.engine.capture import read_answers
 from selfrep.engine.during import SAID
 from selfrep.errors import SelfrepError
 from selfrep.models.language_model import LanguageModel
@@ -43,6 +45,7 @@ class Answers:
     Attributes:
         ends: the tokens that end an answer.
         tokens, log_prob: [prompt, step]; ended: [prompt] whether it came to its end by itself.
+        scores: [2, prompt] log odds and mass of the answers of a prompt, where it has any.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Answers:
         self.tokens = np.full((n, max_tokens), -1)
         self.log_prob = np.full((n, max_tokens), np.nan, dtype=np.float32)
         self.ended = np.zeros(n, dtype=bool)
+        self.scores = np.full((2, n), np.nan)
         if keep is not None:
             shape = (n, len(sites), len(layers), lm.d_model)
             self.before = np.full(shape, np.nan, dtype=np.float32)
@@ -65,6 +69,11 @@ class Answers:
         """Each row's token of a step; −1 for those that had come to their end."""
         self.tokens[rows, step], self.log_prob[rows, step] = tokens, np.where(tokens >= 0, log_prob, np.nan)
         self.ended[rows] |= end
+
+    def asked(self, rows: np.ndarray, logits: Tensor, answers: np.ndarray) -> None:
+        """What logits [row, d_vocab] of the first token say of the answers [row, side, k]."""
+        if (answers >= 0).any():
+            self.scores[:, rows] = read_answers(self.lm, logits, answers)
 
     def passed(self, rows: np.ndarray, step: int, values: np.ndarray) -> None:
         """What passed [row, site, layer, d_model] at the token of a step; −1: the last one of the prompt."""
@@ -93,6 +102,8 @@ class Answers:
                 "ended": ("prompt", self.ended),
             }
         )
+        if np.isfinite(self.scores).any():
+            out = out.assign(log_odds=("prompt", self.scores[0]), answer_mass=("prompt", self.scores[1]))
         if self.keep is None:
             return out
         dims = ("prompt", "site", "layer", "d_model")
