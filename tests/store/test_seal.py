@@ -16,6 +16,7 @@ import xarray as xr
 from selfrep.errors import SelfrepError
 from selfrep.store import seal
 from selfrep.store.run_directory import RunDirectory
+from selfrep.store.seal import reading
 
 GROUP = "items"
 KEPT = xr.Dataset(
@@ -156,3 +157,10 @@ def test_groups_are_listed_and_damage_is_named(kept: RunDirectory) -> None:
     (kept.store / GROUP / "estimate" / "zarr.json").write_text("{")
     with pytest.raises(SelfrepError, match="items/estimate"):
         kept.groups()
+
+
+def test_a_decoder_without_memory_finds_nothing_damaged(tmp_path: Path) -> None:
+    with pytest.raises(MemoryError, match="Allocation error"), reading(tmp_path, "effects"):
+        raise RuntimeError("Zstd decompression error: b'Allocation error : not enough memory'")
+    with pytest.raises(SelfrepError, match="it is damaged"), reading(tmp_path, "effects"):
+        raise RuntimeError("Zstd decompression error: b'Unknown frame descriptor'")
