@@ -41,3 +41,10 @@ def template(axis: Axis = "pair", rows: int = N_ROWS) -> xr.Dataset:
         },
         attrs={"site": "resid_pre", "seed": 0, "versions": json.dumps({"torch": "2.13"})},
     )
+
+
+def filled(axis: Axis, rows: list[int]) -> xr.Dataset:
+    """What a run brings for these rows: row i holds i + 1 everywhere."""
+    part = template(axis).isel({axis: rows})
+    number = xr.DataArray(np.array(rows, float) + 1, dims=axis)
+    return part.assign(patched=part.patched + number.astype("f4"), target_metric=part.target_metric + number)

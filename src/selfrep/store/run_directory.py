@@ -8,7 +8,7 @@
     report.html       what a reader opens
     .owner.json, .lock    who writes here at the moment, .changing who changes what workers share: `selfrep.store.owner`
 
-How arrays get into results.zarr and out of it is the concern of `selfrep.store.groups`.
+How arrays get into results.zarr and out of it is the concern of `selfrep.store.groups` and `selfrep.store.rows`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from selfrep.files import reserve, write_file, writing
 from selfrep.store import records, seal
 from selfrep.store.findings import Finding, Findings
 from selfrep.store.findings import read as read_findings
-from selfrep.store.groups import Groups
 from selfrep.store.owner import changing
 from selfrep.store.provenance import read as read_provenance
+from selfrep.store.rows import Rows
 
 _STUDY, _PROVENANCE, _FINDINGS = "study.yaml", "provenance.json", "findings.json"
 _TABLE = "findings.csv"
@@ -41,11 +41,11 @@ _FOUND = "findings_sha256"
 _HEADER = re.compile(r"\A# selfrep study (\S+)[^\n]*\n")
 
 
-class RunDirectory(Groups):
+class RunDirectory(Rows):
     """One study's folder on disk. Making the object touches nothing; `create_or_resume` or `open` does.
 
     Fields:
-        path: the folder. Its groups are read and written by the methods of `Groups`.
+        path: the folder. Its groups are read and written by the methods of `Groups` and `Rows`.
 
     Example:
         >>> import tempfile

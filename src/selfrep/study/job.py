@@ -24,8 +24,8 @@ from selfrep.prompts.prompt import Prompt, prompts
 from selfrep.prompts.render import render
 from selfrep.prompts.scenarios import Scenarios
 from selfrep.report.lacking import lacking
-from selfrep.store.groups import DONE
 from selfrep.store.owner import changing
+from selfrep.store.rows import DONE
 from selfrep.store.run_directory import RunDirectory
 from selfrep.store.shard import Shard
 from selfrep.study.captures import captures
