@@ -36,7 +36,8 @@ class Rows(Groups):
 
     Example:
         >>> import tempfile
-        >>> run = Rows(tempfile.mkdtemp())
+        >>> from pathlib import Path
+        >>> run = Rows(Path(tempfile.mkdtemp()))
         >>> run.create()
         >>> run.prepare("effects/resid_pre", xr.Dataset({"patched": (("pair", "layer"), np.zeros((2, 3)))}))
         >>> run.write_rows("effects/resid_pre", [1], xr.Dataset({"patched": (("pair", "layer"), np.ones((1, 3)))}))
@@ -106,7 +107,8 @@ class Rows(Groups):
 
         Example:
             >>> import tempfile
-            >>> run = Rows(tempfile.mkdtemp())
+            >>> from pathlib import Path
+            >>> run = Rows(Path(tempfile.mkdtemp()))
             >>> run.create()
             >>> run.prepare("effects", xr.Dataset({"patched": ("pair", np.zeros(7))}), at_once=3)
             >>> [block.tolist() for block in run.blocks("effects", np.array([1, 2, 3, 6]))]
