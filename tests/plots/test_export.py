@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import plotly.graph_objects as go
 import pytest
@@ -195,3 +196,36 @@ def test_the_script_of_a_folder_of_pages_stands_beside_them_once(tmp_path: Path)
         assert page.stat().st_size < 50_000
     assert "Plotly" in (tmp_path / SCRIPT).read_text("utf-8")
     assert save(fig, tmp_path / "alone.html").stat().st_size > 1_000_000, "the control: one that stands for itself"
+
+
+HARM = "<img src='https://example.org/seen.png'><b onmouseover=\"document.body.dataset.pwned=1\">x</b>"
+
+
+@pytest.mark.parametrize("script", ["inside", "beside"])
+def test_a_page_that_is_hovered_and_clicked_asks_nothing_of_the_net(
+    chromium: str, tmp_path: Path, script: Literal["inside", "beside"]
+) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (the extra test)")
+    fig = go.Figure(go.Scatter(x=[1, 2], y=[1, 2], text=[HARM, HARM], hovertext=[HARM, HARM], mode="markers+text"))
+    fig.update_layout(title_text=HARM, height=400)
+    file = save(fig, tmp_path / "figure.html", script=script)
+    asked, told = list[str](), list[str]()
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = launched.new_page(viewport={"width": 800, "height": 600})
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: told.append(message.text))
+        page.goto(file.as_uri())
+        page.wait_for_selector(".main-svg .points path")
+        box = page.locator(".main-svg .points path").first.bounding_box()
+        at = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(*at)
+        page.wait_for_selector(".hoverlayer .hovertext")
+        page.mouse.click(*at)
+        assert page.evaluate("document.body.dataset.pwned") is None
+        assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+        # The control: what reaches for the net is stopped by the page itself, and would be seen.
+        page.evaluate("new Image().src = 'https://example.org/seen.png'")
+        page.wait_for_timeout(200)
+        launched.close()
+    assert any("example.org/seen.png" in line and "Content Security Policy" in line for line in told)

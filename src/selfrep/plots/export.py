@@ -36,6 +36,9 @@ _HOW = (
 )
 NO_BROWSER = f"A Chrome or Chromium is needed, and none was found, {_HOW}"
 NO_KALEIDO = f"The package kaleido is needed, and is not installed, {_HOW}"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:;"
+"""Of a page: whatever a text in it might try, a browser asks nothing of the net."""
+_INSIDE, _BESIDE = "script-src 'unsafe-inline'", "script-src 'unsafe-inline' 'self' file:"
 SCRIPT = "plotly.min.js"
 """What plotly's pages call the script beside them."""
 _PATIENCE = 120.0
@@ -123,7 +126,8 @@ def _page(fig: go.Figure, path: Path, height_in: float | None, *, beside: bool) 
         write_file(drawing, get_plotlyjs())
     include = "directory" if beside else True
     html: str = page.to_html(include_plotlyjs=include, include_mathjax=False, config={"responsive": True})
-    return html
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY} {_BESIDE if beside else _INSIDE}">'
+    return html.replace("<head>", f"<head>{policy}", 1)
 
 
 def _of_matplotlib(fig: Any, kind: str, width_in: float | None, height_in: float | None) -> bytes:
