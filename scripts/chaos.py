@@ -225,6 +225,35 @@ def raced(lab: Lab, quick: bool) -> Row:
     return Row(done, 2, "one builds, one waits; the second run: code 2", second[0].message)
 
 
+def traced(lab: Lab, quick: bool) -> Row:
+    """Nothing is written outside the run directory, the caches and the temporary folder, and nobody is called."""
+    out, log = lab.new("traced"), lab.folder / "trace"
+    calls = "openat,creat,rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat,symlink,link,connect"
+    home = lab.folder / "home"
+    ended = lab.run(
+        out,
+        wrap=["strace", "-f", "--seccomp-bpf", "-qq", f"-o{log}", f"--trace={calls}"],
+        env={"HOME": str(home), "TMPDIR": str(lab.folder)},
+    )
+    lab.expect("traced", ended, 0)
+    written, reached = set[str](), set[str]()
+    for line in log.read_text("utf-8", errors="replace").splitlines():
+        if "ENOENT" in line:
+            continue
+        if "connect(" in line and "AF_UNIX" not in line:
+            reached.add(line)
+        if not re.search(r"openat|connect\(", line) or re.search(r"O_(WRONLY|RDWR|CREAT)", line):
+            written |= {name for name in re.findall(r'"([^"]+)"', line) if name.startswith("/")}
+    allowed = (str(lab.folder), "/dev/", tempfile.gettempdir())
+    if outside := sorted(name for name in written if not name.startswith(allowed) and "__pycache__" not in name):
+        lab.note(f"written outside: {outside[:5]}")
+    if reached:
+        lab.note(f"reached for the net: {sorted(reached)[:3]}")
+    lab.require_same("traced", out)
+    seen = "nothing outside its directory, the caches and the temporary folder; no connection"
+    return Row("strace of a run: what is opened to be written, made, moved, removed, and called", 1, seen)
+
+
 def clock(lab: Lab, quick: bool) -> Row:
     """A clock that was set back."""
     out = half_done(lab, "clock")
@@ -270,7 +299,7 @@ FAULTS: dict[str, Callable[[Lab, bool], Row]] = {
     one.__name__: one
     for one in (
         killed, told_to_stop, told_twice, full, read_only, lost, few_files, little_memory, unread, nowhere, raced,
-        clock, alone, no_room, encoded,
+        clock, alone, no_room, encoded, traced,
     )
 }  # fmt: skip
 QUICK = ("killed", "told_to_stop", "full", "lost", "few_files", "encoded")

@@ -233,7 +233,7 @@ def _commit() -> str | None:
     here = Path(__file__).parents[1]
     try:
         asked = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"],
+            ["git", "--no-optional-locks", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"],
             capture_output=True,
             text=True,
             timeout=10,
