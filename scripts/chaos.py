@@ -244,7 +244,7 @@ def traced(lab: Lab, quick: bool) -> Row:
             reached.add(line)
         if not re.search(r"openat|connect\(", line) or re.search(r"O_(WRONLY|RDWR|CREAT)", line):
             written |= {name for name in re.findall(r'"([^"]+)"', line) if name.startswith("/")}
-    allowed = (str(lab.folder), "/dev/")
+    allowed = (str(lab.folder), "/dev/", "/tmp/torchinductor")  # torch's own cache
     if outside := sorted(name for name in written if not name.startswith(allowed) and "__pycache__" not in name):
         lab.note(f"written outside: {outside[:5]}")
     if reached:

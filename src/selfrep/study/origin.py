@@ -231,14 +231,20 @@ def warnings(chat: ChatFormat) -> Iterator[str]:
 def _commit() -> str | None:
     """The git commit of the source tree that runs, marked when changed since; None for an installed package."""
     here = Path(__file__).parents[1]
+    asked = [
+        "git",
+        "--no-optional-locks",
+        "-C",
+        str(here),
+        "status",
+        "--porcelain=v2",
+        "--branch",
+        "--untracked-files=no",
+    ]
     try:
-        asked = subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return None
-    return asked.stdout.strip() or None
+    commit = next((line.split()[-1] for line in told if line.startswith("# branch.oid")), None)
+    changed = any(not line.startswith("#") for line in told)
+    return f"{commit}-dirty" if commit and changed else commit
