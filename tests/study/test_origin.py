@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -227,3 +229,29 @@ def test_a_model_that_thinks_first_is_spoken_of() -> None:
         (chat_format(tokenizer, opened), True),
     ):
         assert any("think first" in sentence for sentence in origin.warnings(chat)) is thinks
+
+
+def test_the_commit_of_a_source_tree_is_asked_for_and_nothing_of_it_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "src" / "study").mkdir(parents=True)
+    file = tmp_path / "src" / "study" / "origin.py"
+    file.write_text("one")
+    monkeypatch.setattr(origin, "__file__", str(file))
+    assert origin._commit() is None, "no repository"
+
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+        return subprocess.run(["git", "-C", tmp_path, *who, *words], capture_output=True, text=True, check=True).stdout
+
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "one")
+    os.utime(file, (1, 1))  # git would like to note this in its index
+    before = (tmp_path / ".git" / "index").read_bytes()
+    assert origin._commit() == git("rev-parse", "HEAD").strip()
+    (tmp_path / "untracked").touch()
+    assert not str(origin._commit()).endswith("-dirty")
+    assert (tmp_path / ".git" / "index").read_bytes() == before
+    file.write_text("two")
+    assert origin._commit() == git("rev-parse", "HEAD").strip() + "-dirty"

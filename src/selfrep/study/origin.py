@@ -231,16 +231,8 @@ def warnings(chat: ChatFormat) -> Iterator[str]:
 def _commit() -> str | None:
     """The git commit of the source tree that runs, marked when changed since; None for an installed package."""
     here = Path(__file__).parents[1]
-    asked = [
-        "git",
-        "--no-optional-locks",
-        "-C",
-        str(here),
-        "status",
-        "--porcelain=v2",
-        "--branch",
-        "--untracked-files=no",
-    ]
+    asked = ["git", "--no-optional-locks", "-C", str(here)]
+    asked += ["status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
         told = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
