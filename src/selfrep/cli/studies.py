@@ -52,6 +52,8 @@ TimeLimit = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="stop between two blocks after 90s, 15m or 2h, with exit code 75"),
 ]
+Log = Annotated[Path | None, typer.Option(metavar="FILE", help="write what is done to this file, with time stamps")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="say what is done with time stamps, in place of a bar")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="start over: remove what a former run left in the directory")]
 
 
@@ -74,8 +76,11 @@ def run(
     shard: Share = None,
     gpus: Gpus = None,
     time_limit: TimeLimit = None,
+    log: Log = None,
+    verbose: Verbose = False,
 ) -> None:
     """Run a study, or go on with it where it stopped."""
+    from selfrep.cli.log import logged
     from selfrep.store.shard import Shard
     from selfrep.study.pause import seconds_of
     from selfrep.study.study import named
@@ -89,17 +94,18 @@ def run(
         raise SelfrepError(
             "A shard is a part of a run that goes on: --fresh, --prepare, --gpus are for the whole of it."
         )
-    if dry_run:
-        _foretell(described, None if fresh else place, device, **way)
-    elif prepare:
-        _prepare(described, place, device, fresh, **way)
-    elif share is not None:
-        _share(described, place, device, share, limit, **way)
-    else:
-        if gpus is not None:
-            _side_by_side(described, place, device, fresh, gpus, **way)
-            fresh = False
-        _run(described, place, device, fresh, limit, **way)
+    with logged(log, verbose=verbose):
+        if dry_run:
+            _foretell(described, None if fresh else place, device, **way)
+        elif prepare:
+            _prepare(described, place, device, fresh, **way)
+        elif share is not None:
+            _share(described, place, device, share, limit, **way)
+        else:
+            if gpus is not None:
+                _side_by_side(described, place, device, fresh, gpus, **way)
+                fresh = False
+            _run(described, place, device, fresh, limit, **way)
 
 
 def slurm(
