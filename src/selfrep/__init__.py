@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from selfrep.study.run import run
     from selfrep.study.study import Study as Study
     from selfrep.study.study import named
+    from selfrep.study.sweep import sweep as sweep
     from selfrep.validation.validate import validate as validate
 
     make_prompts = prompts

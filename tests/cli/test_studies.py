@@ -285,3 +285,12 @@ def test_a_study_is_submitted_as_it_would_be_run(tmp_path: Path) -> None:
     assert selfrep("slurm", "tiny.yaml", "--shards", "4", "--otu", "x", cwd=tmp_path).returncode == 2
     refused(selfrep("slurm", "none.yaml", "--shards", "4", cwd=tmp_path), "none.yaml")
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"], "nothing is run or written"
+
+
+def test_a_sweep_is_refused_before_anything_is_begun(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    refused(selfrep("sweep", "tiny.yaml", "none.yaml", cwd=tmp_path), "none.yaml")
+    refused(selfrep("sweep", "tiny.yaml", "--models", "no/such", "--out", "out", cwd=tmp_path), "no/such")
+    refused(selfrep("sweep", "tiny.yaml", "tiny.yaml", "--out", "out", cwd=tmp_path), "folder of its own")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]

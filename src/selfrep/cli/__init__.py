@@ -51,6 +51,7 @@ for command in (
 ):
     app.command()(command)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(studies.slurm)
+app.command()(studies.sweep)
 app.command("open")(directories.open_report)
 app.add_typer(batteries.app, name="battery")
 

@@ -108,6 +108,38 @@ def run(
             _run(described, place, device, fresh, limit, **way)
 
 
+def sweep(
+    studies: Annotated[list[str], typer.Argument(help="study files or built-in studies, several")],
+    models: Annotated[
+        list[str] | None, typer.Option("--models", help="of which models all are asked; repeatable")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="a folder: a run directory for each study and model, and index.html")
+    ] = Path("out/sweep"),
+    address: Annotated[
+        str | None, typer.Option(help="of a Ray cluster that runs, or auto; default: this machine")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="models in memory at once (default: one a GPU, or one)")] = None,
+    dtype: Dtype = None,
+    device_map: DeviceMap = None,
+    attn: Attention = None,
+    template_var: TemplateVar = None,
+    identity: Itself = None,
+    allow_outside: Outside = False,
+    device: Device = "auto",
+) -> None:
+    """Ask several studies of several models, on all devices at once, and compare what they found on one page."""
+    from selfrep.study.study import named
+    from selfrep.study.sweep import sweep as ask_all
+
+    given = asked(None, dtype, device_map, attn, template_var, identity)
+    way = {name: value for name, value in given.items() if value}
+    described = [named(study, allow_outside=allow_outside) for study in studies]
+    tell = lambda line: typer.echo(for_terminal(line))  # noqa: E731
+    ask_all(described, models or (), out, address=address, workers=workers, device=device, tell=tell, **way)
+    typer.echo(for_terminal(f"\nside by side: {(out / 'index.html').resolve()}"))
+
+
 def slurm(
     context: typer.Context,
     study: Annotated[str, typer.Argument(help=STUDY)],

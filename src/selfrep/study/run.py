@@ -49,6 +49,7 @@ def run(
     device: str = "auto",
     fresh: bool = False,
     on_progress: OnProgress | bool | None = None,
+    loaded: LanguageModel | None = None,
     shard: Shard | tuple[int, int] | None = None,
     time_limit: float | None = None,
     on_opening: OnOpening = lambda directory: None,
@@ -68,6 +69,7 @@ def run(
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         fresh: start over: what a former run left in the directory is removed first.
         on_progress: hears how far the run is; True for a bar, which is one of Jupyter's in a notebook.
+        loaded: the model that the study names, where it is loaded already.
         shard: (i, n), counted from 0: do one share of what several processes can do side by side, into the same
             directory: the answers and the patching sweeps, of whose blocks this process does every n-th. A run without
             a shard then does what is left, estimates, and writes the report; it, too, can be the first.
@@ -110,9 +112,9 @@ def run(
     directory = RunDirectory(Path(out))
     with owning(directory.path, warn, share), pausing(time_limit) as pause:
         _begin(directory, cleared, fresh, warn)
-        loaded = model if isinstance(model, LanguageModel) else None
+        at_hand = model if isinstance(model, LanguageModel) else loaded
         with stages_shown(on_progress) as shown:
-            job = Job(cleared.study, directory, device, warn, loaded, cleared.known, share, pause)
+            job = Job(cleared.study, directory, device, warn, at_hand, cleared.known, share, pause)
             if share is None:
                 _carry_out(job, shown, on_opening)
             else:
