@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import threading
 import time
 from collections.abc import Iterator
@@ -142,11 +143,12 @@ def test_two_actors_of_whom_one_is_killed_leave_what_one_process_leaves(tmp_path
                     killed.append(process.pid)
             time.sleep(0.05)
 
-    thread, told = threading.Thread(target=kill), list[str]()
+    thread, told, own = threading.Thread(target=kill), list[str](), builtins.print
     thread.start()
     runs = sweep([study], models, tmp_path / "sweep", workers=2, device="cpu", tell=told.append)
     thread.join()
     assert killed
+    assert builtins.print is own, "what Ray changes in this process is put back"
     assert any("its process was lost" in line for line in told), told
     for made, model in zip(runs, models, strict=True):
         alone = run(study, tmp_path / name_of(study, model), model=model, device="cpu", warn=lambda message: None)

@@ -8,6 +8,7 @@ and its shard is given to another, three times at most: nothing done is lost, si
 
 from __future__ import annotations
 
+import builtins
 import os
 import re
 from collections import Counter
@@ -182,7 +183,7 @@ def sweep(
         raise SelfrepError(f"Each run has a folder of its own; of {len(runs)} runs there are {len(names)}: {names}.")
     for study, _ in runs:
         preflight(study, device=device)
-    mine = not ray.is_initialized()
+    mine, own = not ray.is_initialized(), builtins.print
     if mine:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
@@ -193,6 +194,7 @@ def sweep(
     finally:
         if mine:
             ray.shutdown()
+            builtins.print = own  # Ray puts one in its place that writes around its bars
     done = [RunDirectory.open(place) for _, place in runs if place in queue.done]
     write_index(folder, done, queue.failed)
     if queue.failed:
